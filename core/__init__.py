@@ -1,0 +1,1 @@
+"""What HearthTune does, without the page: settings, data, model, training, runs and comparison."""

@@ -1,0 +1,254 @@
+"""The settings of a run: what each is called, what it means, its bounds and its default.
+
+Everything else that shows or takes a setting (form, presets, command line, saved runs, help) is made from these
+fields. Field names are the argument names of unsloth, peft, trl and datasets, so handing them on is no translation.
+Knows nothing of gradio or torch.
+"""
+
+import difflib
+from pathlib import Path
+from typing import Any, Literal
+
+import yaml
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator, model_validator
+
+PROJECT_DIR = Path(__file__).resolve().parent.parent
+
+TargetModule = Literal["q_proj", "k_proj", "v_proj", "o_proj", "gate_proj", "up_proj", "down_proj"]
+ALL_TARGET_MODULES: list[str] = list(TargetModule.__args__)
+
+
+class ConfigError(ValueError):
+    """A setting that cannot be used; the message is one sentence for the person who gave it."""
+
+
+class Part(BaseModel):
+    """One of the four parts of a RunConfig: unknown names are refused, values are checked when built."""
+
+    model_config = ConfigDict(extra="forbid", validate_default=True, allow_inf_nan=False)
+
+
+class ModelConfig(Part):
+    """Which model is loaded, and how: arguments of `FastLanguageModel.from_pretrained`."""
+
+    model_name: str = Field(
+        "unsloth/Llama-3.2-1B-Instruct-bnb-4bit",
+        title="Model",
+        min_length=1,
+        description="A Llama from the list, any Hugging Face name (owner/name), or a folder on this machine.",
+    )
+    load_in_4bit: bool = Field(
+        True, title="4-bit weights", description="About a quarter of the memory of 16-bit, at a small loss of quality."
+    )
+    max_seq_length: int = Field(
+        2048, ge=16, le=131072, title="Length (tokens)", description="Longer rows are cut here; memory grows with it."
+    )
+    dtype: Literal["auto", "bfloat16", "float16", "float32"] = Field(
+        "auto", title="Precision", description="Of what is not 4-bit; auto takes bfloat16 where the hardware has it."
+    )
+    revision: str | None = Field(
+        None, title="Revision", description="Branch, tag or commit of a Hugging Face model; empty for the newest."
+    )
+
+
+class DataConfig(Part):
+    """Which rows are learned from, and what the model sees of them."""
+
+    path: str = Field(
+        "presets/data/yoda.jsonl",
+        title="Rows from",
+        min_length=1,
+        description="A JSON or JSONL file, or the Hugging Face name of a data set.",
+    )
+    name: str | None = Field(
+        None, title="Configuration", description="Which configuration of a Hugging Face data set; empty for its default."
+    )
+    split: str = Field(
+        "train", title="Split", min_length=1, description="Of a Hugging Face data set, for example train[:1%]."
+    )
+    prompt_template: str = Field(
+        "chat",
+        title="Prompt",
+        min_length=1,
+        description="chat: the model's own template; alpaca or alpaca_korean; or a text with {column} fields.",
+    )
+    validation_share: float = Field(
+        0.1, ge=0.0, le=0.5, title="Validation share", description="Rows kept back from training, to check with."
+    )
+    seed: int = Field(3407, ge=0, le=2**32 - 1, title="Split seed", description="Decides which rows are kept back.")
+
+
+class AdapterConfig(Part):
+    """What is trained beside the frozen weights: arguments of `FastLanguageModel.get_peft_model`."""
+
+    r: int = Field(16, ge=1, le=512, title="Rank", description="Size of the adapter: more learns more and takes more.")
+    lora_alpha: int = Field(
+        32, ge=1, le=2048, title="Alpha", description="Strength of the adapter; twice the rank is usual."
+    )
+    use_rslora: bool = Field(
+        True,
+        title="Rank-stabilised (rsLoRA)",
+        description="Scales by alpha / √rank in place of alpha / rank, so that high ranks keep learning.",
+    )
+    lora_dropout: float = Field(
+        0.0, ge=0.0, le=0.9, title="Dropout", description="Share of the adapter's inputs dropped at random in training."
+    )
+    target_modules: list[TargetModule] = Field(
+        ALL_TARGET_MODULES, min_length=1, title="Adapted layers", description="All seven learn best; fewer take less."
+    )
+    modules_to_save: list[Literal["embed_tokens", "lm_head"]] = Field(
+        ["embed_tokens", "lm_head"],
+        title="Trained in full",
+        description="Embeddings and output head: for new words, languages and styles; they cost much memory.",
+    )
+    continue_from: str | None = Field(
+        None,
+        title="Go on from",
+        description="A run (its id, folder, or the preset it came from) whose adapter is trained further.",
+    )
+
+    @field_validator("target_modules", "modules_to_save")
+    @classmethod
+    def _without_repeats(cls, names: list[str]) -> list[str]:
+        return list(dict.fromkeys(names))
+
+
+class TrainingConfig(Part):
+    """How it is trained: arguments of `UnslothTrainingArguments`, and of Unsloth's gradient checkpointing."""
+
+    learning_rate: float = Field(
+        2e-4, gt=0, le=1.0, title="Learning rate", description="Of the adapter: too high forgets, too low learns nothing."
+    )
+    embedding_learning_rate: float = Field(
+        5e-5, gt=0, le=1.0, title="Embedding learning rate", description="Of what is trained in full: 2 to 10 times lower."
+    )
+    per_device_train_batch_size: int = Field(
+        2, ge=1, le=1024, title="Batch size", description="Rows that go through the model at once; memory grows with it."
+    )
+    gradient_accumulation_steps: int = Field(
+        4, ge=1, le=1024, title="Accumulation", description="Micro-batches in one step: a larger batch, no more memory."
+    )
+    num_train_epochs: float = Field(
+        1.0, gt=0, le=1000, title="Epochs", description="How often all rows are seen, when steps is -1."
+    )
+    max_steps: int = Field(60, ge=-1, le=10_000_000, title="Steps", description="Optimizer steps; -1 goes by epochs.")
+    warmup_steps: float = Field(
+        0.1, ge=0, le=100_000, title="Warm-up", description="Steps in which the rate rises; below 1 it is a share of all."
+    )
+    lr_scheduler_type: Literal["linear", "cosine", "constant", "constant_with_warmup", "polynomial"] = Field(
+        "linear", title="Schedule", description="How the learning rate falls after the warm-up."
+    )
+    optim: Literal[
+        "adamw_torch", "adamw_torch_fused", "adamw_8bit", "paged_adamw_8bit", "paged_adamw_32bit", "adafactor", "sgd"
+    ] = Field("adamw_8bit", title="Optimizer", description="adamw_8bit takes least memory; without a GPU it is replaced.")
+    weight_decay: float = Field(
+        0.01, ge=0, le=1.0, title="Weight decay", description="Pulls trained weights towards zero; keeps them small."
+    )
+    seed: int = Field(
+        3407, ge=0, le=2**32 - 1, title="Seed", description="Order of rows and first values: same seed, same run."
+    )
+    use_gradient_checkpointing: Literal["unsloth", True, False] = Field(
+        "unsloth",
+        title="Gradient checkpointing",
+        description="Saves memory by computing twice; unsloth saves most, off is fastest.",
+    )
+    completion_only_loss: bool = Field(
+        True, title="Learn from answers only", description="The model is not trained to repeat the questions."
+    )
+    eval_steps: int = Field(
+        20, ge=0, le=1_000_000, title="Check every (steps)", description="Validation loss in between; 0: only at the end."
+    )
+
+    @field_validator("max_steps")
+    @classmethod
+    def _some_steps(cls, value: int) -> int:
+        if value == 0:
+            raise ValueError("0 steps train nothing; give at least 1, or -1 to go by epochs")
+        return value
+
+
+class RunConfig(Part):
+    """Everything that decides a run. Saved beside its result as YAML, and readable from it again."""
+
+    model: ModelConfig = Field(default_factory=ModelConfig)
+    data: DataConfig = Field(default_factory=DataConfig)
+    adapter: AdapterConfig = Field(default_factory=AdapterConfig)
+    training: TrainingConfig = Field(default_factory=TrainingConfig)
+
+    @model_validator(mode="before")
+    @classmethod
+    def _absent_parts_are_default(cls, values: Any) -> Any:
+        # `data:` with nothing below it is None in YAML and means "as usual".
+        return {k: {} if v is None else v for k, v in values.items()} if isinstance(values, dict) else values
+
+    @classmethod
+    def build(cls, values: Any) -> "RunConfig":
+        """A RunConfig from nested plain values. Raises ConfigError with one sentence about the first fault."""
+        if not isinstance(values, dict):
+            raise ConfigError(f"Settings are four sections (model, data, adapter, training), not {values!r:.60}.")
+        try:
+            return cls.model_validate(values)
+        except ValidationError as error:
+            raise ConfigError(_sentence(error)) from None
+
+    @classmethod
+    def from_yaml(cls, text: str) -> "RunConfig":
+        """The inverse of `to_yaml`. Raises ConfigError."""
+        return cls.build(parse_yaml(text))
+
+    def to_yaml(self) -> str:
+        return yaml.safe_dump(self.model_dump(), sort_keys=False, allow_unicode=True)
+
+    def with_settings(self, settings: list[str]) -> "RunConfig":
+        """A copy with `part.field=value` applied, the value read as YAML. Raises ConfigError."""
+        values = self.model_dump()
+        for setting in settings:
+            key, equals, text = setting.partition("=")
+            part, _, field = key.strip().partition(".")
+            if not equals or not field:
+                raise ConfigError(f"{setting!r} is no setting; write part.field=value, as in training.max_steps=20.")
+            if part not in values:
+                raise ConfigError(f"{part!r} is no part of the settings; there are {', '.join(values)}.")
+            values[part][field] = parse_yaml(text)
+        return RunConfig.build(values)
+
+
+def parse_yaml(text: str) -> Any:
+    """Plain values from YAML text. Raises ConfigError that names the line."""
+    try:
+        return yaml.safe_load(text)
+    except yaml.YAMLError as error:
+        mark = getattr(error, "problem_mark", None)
+        where = f" in line {mark.line + 1}" if mark else ""
+        raise ConfigError(f"This is not valid YAML{where}: {getattr(error, 'problem', None) or error}.") from None
+
+
+def fields() -> dict[str, Any]:
+    """Every setting by its dotted name, `part.field`, with its pydantic FieldInfo, in the order of the form."""
+    return {
+        f"{part}.{name}": info
+        for part, section in RunConfig.model_fields.items()
+        for name, info in section.annotation.model_fields.items()
+    }
+
+
+def resolve_path(path: str) -> Path | None:
+    """The file or folder that a path names, looked up here and beside the program, or None where there is none."""
+    for candidate in (Path(path).expanduser(), PROJECT_DIR / path):
+        try:
+            if candidate.exists():
+                return candidate.resolve()
+        except (OSError, ValueError, RuntimeError):  # too long, a null byte, no such user: not a path of this machine
+            continue
+    return None
+
+
+def _sentence(error: ValidationError) -> str:
+    first = error.errors(include_url=False)[0]
+    place = ".".join(str(part) for part in first["loc"] if not isinstance(part, int))
+    if first["type"] == "extra_forbidden":
+        known = list(fields()) if "." in place else list(RunConfig.model_fields)
+        near = difflib.get_close_matches(place, known, n=1)
+        return f"{place} is not a setting" + (f"; did you mean {near[0]}?" if near else ".")
+    message = first["msg"].removeprefix("Value error, ")
+    return f"{place} cannot be {first['input']!r:.80}: {message[:1].lower()}{message[1:]}."

@@ -1,0 +1,155 @@
+"""Makes the demo's tokenizer and base model from nothing, in the layout that transformers reads.
+
+A Llama of about a million parameters, trained on the conversations of `lessons.py` until it repeats
+what it is told. Everything is drawn from seeds. Run it with `python -m core.demo`.
+"""
+
+import random
+import time
+from collections.abc import Iterator
+from pathlib import Path
+
+import torch
+from tokenizers import Regex, Tokenizer, decoders, models, pre_tokenizers, processors, trainers
+from transformers import GenerationConfig, LlamaConfig, LlamaForCausalLM, PreTrainedTokenizerFast
+
+from core.demo import lessons
+
+VOCABULARY = 1536
+SPECIAL = ("<|begin_of_text|>", "<|end_of_text|>", "<|start_header_id|>", "<|end_header_id|>", "<|eot_id|>",
+           "<|finetune_right_pad_id|>")
+BOS, EOS, HEADER, HEADER_END, EOT, PAD = range(6)
+CONTEXT = 512
+IGNORED = -100  # the label that cross_entropy leaves out
+
+CHAT_TEMPLATE = """\
+{{- bos_token }}
+{%- for message in messages %}
+    {{- '<|start_header_id|>' + message['role'] + '<|end_header_id|>\\n\\n' }}
+    {{- message['content'] | trim + '<|eot_id|>' }}
+{%- endfor %}
+{%- if add_generation_prompt %}
+    {{- '<|start_header_id|>assistant<|end_header_id|>\\n\\n' }}
+{%- endif %}
+"""
+
+
+def build(folder: Path, seed: int = 3407, steps: int = 1000) -> None:
+    """Write the model and its tokenizer to `folder`."""
+    tokenizer = make_tokenizer(seed)
+    model = train(tokenizer, seed, steps)
+    tokenizer.save_pretrained(folder)
+    model.to(torch.bfloat16).save_pretrained(folder)
+
+
+def make_tokenizer(seed: int) -> PreTrainedTokenizerFast:
+    """Byte-level BPE with Llama 3's special tokens: no text is unknown to it."""
+    tokenizer = Tokenizer(models.BPE())
+    # Words keep the space before them, digits stand alone, and line ends are never split: the chat
+    # template's two are then always one token.
+    pieces = Regex(r" ?\p{L}+|\p{N}| ?[^\s\p{L}\p{N}]+|\s*[\r\n]+|\s+(?!\S)|\s+")
+    tokenizer.pre_tokenizer = pre_tokenizers.Sequence(
+        [pre_tokenizers.Split(pieces, "isolated"), pre_tokenizers.ByteLevel(add_prefix_space=False, use_regex=False)]
+    )
+    tokenizer.decoder = decoders.ByteLevel()
+    trainer = trainers.BpeTrainer(
+        vocab_size=VOCABULARY, special_tokens=list(SPECIAL), show_progress=False,
+        initial_alphabet=pre_tokenizers.ByteLevel.alphabet(),
+    )
+    rng = random.Random(seed)
+    roles = ["system\n\n", "user\n\n", "assistant\n\n"] * 1000  # often enough to become one token each
+    tokenizer.train_from_iterator([*roles, *lessons.plain_text(rng, 8000)], trainer)
+    tokenizer.post_processor = processors.TemplateProcessing(
+        single=f"{SPECIAL[BOS]} $A", pair=f"{SPECIAL[BOS]} $A {SPECIAL[BOS]}:1 $B:1", special_tokens=[(SPECIAL[BOS], BOS)]
+    )
+    return PreTrainedTokenizerFast(
+        tokenizer_object=tokenizer, bos_token=SPECIAL[BOS], eos_token=SPECIAL[EOT], pad_token=SPECIAL[PAD],
+        chat_template=CHAT_TEMPLATE, model_max_length=CONTEXT, clean_up_tokenization_spaces=False,
+        additional_special_tokens=[SPECIAL[EOS], SPECIAL[HEADER], SPECIAL[HEADER_END]],
+    )
+
+
+def make_model(seed: int) -> LlamaForCausalLM:
+    """No layer is narrower than 64: bitsandbytes then makes all of them 4-bit."""
+    torch.manual_seed(seed)
+    model = LlamaForCausalLM(LlamaConfig(
+        vocab_size=VOCABULARY, hidden_size=128, intermediate_size=320, num_hidden_layers=4, num_attention_heads=4,
+        num_key_value_heads=4, max_position_embeddings=CONTEXT, tie_word_embeddings=True, bos_token_id=BOS,
+        eos_token_id=[EOT, EOS], pad_token_id=PAD, dtype="bfloat16",
+    ))
+    # Wider apart than transformers' 0.02: the tokens are told apart from the first step, and copying is
+    # learned in a minute, not in an hour.
+    model.model.embed_tokens.weight.data.normal_(0, 0.1)
+    model.generation_config = GenerationConfig(
+        bos_token_id=BOS, eos_token_id=[EOT, EOS], pad_token_id=PAD, do_sample=False, max_new_tokens=128)
+    return model
+
+
+def train(tokenizer: PreTrainedTokenizerFast, seed: int, steps: int) -> LlamaForCausalLM:
+    """Muon for the matrices inside, AdamW for the embeddings and the norms; loss on the answers alone."""
+    model, rng = make_model(seed), random.Random(seed)
+    inner = [p for name, p in model.named_parameters() if p.ndim == 2 and "embed" not in name]
+    outer = [p for name, p in model.named_parameters() if p.ndim != 2 or "embed" in name]
+    optimizers = [torch.optim.Muon(inner, lr=0.03, weight_decay=0.0),
+                  torch.optim.AdamW(outer, lr=3e-3, weight_decay=0.0, betas=(0.9, 0.98))]
+    schedulers = [torch.optim.lr_scheduler.LambdaLR(optimizer, lambda step: min(1, (step + 1) / 20, 2 * (steps - step) / steps))
+                  for optimizer in optimizers]
+    started = time.monotonic()
+    for step in range(steps):
+        # Random tokens in short rows first: with nothing else to learn from them, the model finds how to
+        # repeat in a minute. Beside sentences, where guessing common words pays too, it takes far longer.
+        length, random_share = (64, 1.0) if step < 0.3 * steps else (192, 0.2)
+        tokens, labels = batch(tokenizer, rng, 2048 // length, length, random_share)
+        hidden = model.model(input_ids=tokens).last_hidden_state[:, :-1]
+        answered = labels[:, 1:] != IGNORED
+        logits, wanted = model.lm_head(hidden[answered]), labels[:, 1:][answered]
+        loss = torch.nn.functional.cross_entropy(logits, wanted)
+        loss.backward()
+        torch.nn.utils.clip_grad_norm_(model.parameters(), 1.0)
+        for optimizer, scheduler in zip(optimizers, schedulers, strict=True):
+            optimizer.step()
+            scheduler.step()
+            optimizer.zero_grad()
+        if step % 50 == 49 or step == steps - 1:
+            right = (logits.argmax(-1) == wanted).float().mean()
+            print(f"step {step + 1}/{steps}  loss {loss:.3f}  right tokens {right:.1%}  {time.monotonic() - started:.0f} s", flush=True)
+    return model
+
+
+def batch(
+    tokenizer: PreTrainedTokenizerFast, rng: random.Random, rows: int, length: int, random_share: float
+) -> tuple[torch.Tensor, torch.Tensor]:
+    """Token ids and labels, both (rows, length): a conversation a row, as many turns as fit."""
+    tokens = torch.full((rows, length), PAD)
+    labels = torch.full((rows, length), IGNORED)
+    for row in range(rows):
+        at = 0
+        for ids, learned in conversation(tokenizer, rng, random_share):
+            if at + len(ids) > length:
+                break
+            tokens[row, at : at + len(ids)] = torch.tensor(ids)
+            if learned:
+                labels[row, at : at + len(ids)] = torch.tensor(ids)
+            at += len(ids)
+    return tokens, labels
+
+
+def conversation(
+    tokenizer: PreTrainedTokenizerFast, rng: random.Random, random_share: float
+) -> Iterator[tuple[list[int], bool]]:
+    """Pieces of an endless conversation, each with whether it is to be learned."""
+
+    def encode(text: str) -> list[int]:
+        return tokenizer.backend_tokenizer.encode(text, add_special_tokens=False).ids
+
+    heads = {role: [HEADER, *encode(role), HEADER_END, *encode("\n\n")] for role in ("system", "user", "assistant")}
+    yield [BOS], False
+    if rng.random() < 0.3:
+        yield [*heads["system"], *encode(lessons.system_text(rng)), EOT], False
+    while True:
+        if rng.random() < random_share:  # any tokens in any order: repeating must not depend on what is repeated
+            said = answer = [rng.randrange(len(SPECIAL), VOCABULARY) for _ in range(rng.randint(1, 24))]
+        else:
+            said, answer = map(encode, lessons.exchange(rng))
+        yield [*heads["user"], *said, EOT, *heads["assistant"]], False
+        yield [*answer, EOT], True

@@ -1,0 +1,217 @@
+"""What a run tells of itself, and how that adds up to what a page shows. Knows nothing of anything else here.
+
+The training thread emits events; they are written to the run's folder before anyone sees them; `fold` adds one
+to an immutable `Snapshot`. So a page that is reloaded, or opened by another program, shows the same run.
+"""
+
+import time
+from functools import reduce
+from typing import Annotated, Literal
+
+from pydantic import BaseModel, Field, TypeAdapter, ValidationError
+
+Status = Literal["preparing", "training", "stopping", "completed", "stopped", "failed", "interrupted"]
+FINAL: frozenset[str] = frozenset({"completed", "stopped", "failed", "interrupted"})
+
+
+class _Event(BaseModel, frozen=True):
+    """`time` is in seconds since 1970."""
+
+    time: float = Field(default_factory=time.time)
+
+
+class StatusChanged(_Event):
+    """`message` is a sentence for the person: what is going on, or why it ended."""
+
+    type: Literal["status"] = "status"
+    status: Status
+    message: str = ""
+
+
+class LearningGroup(BaseModel, frozen=True):
+    """One parameter group of the optimizer: its peak learning rate and the number of weights in it."""
+
+    name: str
+    learning_rate: float
+    weight_decay: float
+    parameters: int
+
+
+class Change(BaseModel, frozen=True):
+    """A setting that does not run as asked: `asked` and `runs` as words, and the reason where it is known."""
+
+    setting: str
+    asked: str
+    runs: str
+    reason: str = ""
+
+
+class Receipt(_Event):
+    """What really trains, read back from the model, the trainer and the optimizer just before the first step."""
+
+    type: Literal["receipt"] = "receipt"
+    trainable_parameters: int
+    total_parameters: int
+    groups: tuple[LearningGroup, ...]
+    precision: str
+    optimizer: str
+    max_steps: int
+    train_rows: int
+    validation_rows: int
+    trained_tokens_share: float
+    notes: tuple[str, ...] = ()
+    changes: tuple[Change, ...] = ()
+
+
+class StepDone(_Event):
+    """One optimizer step. `elapsed` is in seconds since training began, `tokens` counts all tokens seen by then."""
+
+    type: Literal["step"] = "step"
+    step: int
+    max_steps: int
+    epoch: float
+    loss: float
+    learning_rate: float
+    grad_norm: float | None = None
+    tokens: int
+    elapsed: float
+
+
+class Evaluated(_Event):
+    """Mean loss per trained token over the validation rows."""
+
+    type: Literal["evaluated"] = "evaluated"
+    step: int
+    eval_loss: float
+
+
+class MemorySampled(_Event):
+    """Fields as in `core.hardware.MemoryStats`; GiB, percent, °C and W."""
+
+    type: Literal["memory"] = "memory"
+    used_by_us_gib: float
+    in_use_gib: float
+    total_gib: float
+    available_gib: float
+    allocated_gib: float | None = None
+    reserved_gib: float | None = None
+    peak_reserved_gib: float | None = None
+    utilization: float | None = None
+    temperature: float | None = None
+    power: float | None = None
+
+
+class HeldOut(_Event):
+    """Base and tuned on `rows` validation rows: loss per trained token; shares (0 to 1) that are right to the letter
+    and that end by themselves. `exact` and `ends` are None when the rows are plain text with nothing to answer."""
+
+    type: Literal["heldout"] = "heldout"
+    rows: int
+    base_loss: float
+    tuned_loss: float
+    base_exact: float | None = None
+    tuned_exact: float | None = None
+    base_ends: float | None = None
+    tuned_ends: float | None = None
+
+
+class Finished(_Event):
+    """The figures at the end. Times in seconds, memory in GiB; the peak for training is what training added."""
+
+    type: Literal["finished"] = "finished"
+    steps: int
+    train_loss: float | None
+    eval_loss: float | None
+    runtime_s: float
+    tokens_per_s: float
+    peak_memory_gib: float
+    peak_memory_for_training_gib: float
+    total_memory_gib: float
+    adapter_dir: str | None
+
+
+Event = StatusChanged | Receipt | StepDone | Evaluated | MemorySampled | HeldOut | Finished
+_ADAPTER: TypeAdapter[Event] = TypeAdapter(Annotated[Event, Field(discriminator="type")])
+
+
+class Snapshot(BaseModel, frozen=True):
+    """A run as it stands. `started` and `ended` are times in seconds since 1970."""
+
+    run_id: str = ""
+    name: str = ""
+    status: Status = "preparing"
+    message: str = ""
+    started: float | None = None
+    ended: float | None = None
+    receipt: Receipt | None = None
+    steps: tuple[StepDone, ...] = ()
+    evaluations: tuple[Evaluated, ...] = ()
+    memory: tuple[MemorySampled, ...] = ()
+    heldout: HeldOut | None = None
+    finished: Finished | None = None
+
+    @property
+    def is_over(self) -> bool:
+        return self.status in FINAL
+
+    @property
+    def max_steps(self) -> int:
+        return self.steps[-1].max_steps if self.steps else (self.receipt.max_steps if self.receipt else 0)
+
+    @property
+    def seconds_left(self) -> float | None:
+        """From the pace since the second step, the first being slower by compiling and caching; None before that."""
+        if self.status != "training" or len(self.steps) < 2:
+            return None
+        first, last = self.steps[0], self.steps[-1]
+        return (last.elapsed - first.elapsed) / (last.step - first.step) * (last.max_steps - last.step)
+
+    @property
+    def tokens_per_s(self) -> float | None:
+        """All tokens that went through the model, prompts included, per second of training so far."""
+        last = self.steps[-1] if self.steps else None
+        return last.tokens / last.elapsed if last and last.elapsed > 0 else None
+
+
+def fold(snapshot: Snapshot, event: Event) -> Snapshot:
+    """The snapshot after one more event."""
+    match event:
+        case StatusChanged():
+            started = snapshot.started if snapshot.started is not None else event.time
+            return snapshot.model_copy(
+                update={
+                    "status": event.status,
+                    "message": event.message,
+                    "started": started,
+                    "ended": event.time if event.status in FINAL else None,
+                }
+            )
+        case Receipt():
+            return snapshot.model_copy(update={"receipt": event})
+        case StepDone():
+            return snapshot.model_copy(update={"steps": (*snapshot.steps, event)})
+        case Evaluated():
+            return snapshot.model_copy(update={"evaluations": (*snapshot.evaluations, event)})
+        case MemorySampled():
+            return snapshot.model_copy(update={"memory": (*snapshot.memory, event)})
+        case HeldOut():
+            return snapshot.model_copy(update={"heldout": event})
+        case Finished():
+            return snapshot.model_copy(update={"finished": event})
+
+
+def fold_all(snapshot: Snapshot, events: list[Event]) -> Snapshot:
+    return reduce(fold, events, snapshot)
+
+
+def to_line(event: Event) -> str:
+    """One line of JSON, without the line break."""
+    return _ADAPTER.dump_json(event, exclude_none=True).decode()
+
+
+def from_line(line: str) -> Event | None:
+    """The inverse of `to_line`; None for a line that is no event, such as one cut off by a power failure."""
+    try:
+        return _ADAPTER.validate_json(line)
+    except ValidationError:
+        return None

@@ -1,0 +1,120 @@
+"""Base and tuned on rows that neither was trained on: losses, right answers, and whether they end by themselves.
+
+Knows nothing of threads or gradio.
+"""
+
+from collections.abc import Callable
+
+from core.dataset import Example
+from core.events import HeldOut
+from core.model import LoadedModel, base_view, for_inference
+
+ROWS = 64
+BATCH = 8
+MAX_NEW_TOKENS = 256
+
+
+def measure_heldout(loaded: LoadedModel, examples: list[Example], should_stop: Callable[[], bool]) -> HeldOut | None:
+    """Both models on the first 64 examples; None when there are none or it was stopped.
+
+    A row's question is all up to its last trained piece, and that piece is the answer.
+    """
+    examples = [example for example in examples[:ROWS] if not example.is_cut]
+    if not examples:
+        return None
+    has_answers = all(not example.pieces[0][1] for example in examples)
+    with for_inference(loaded):
+        with base_view(loaded):
+            base = _measure(loaded, examples, has_answers, should_stop)
+        tuned = base and _measure(loaded, examples, has_answers, should_stop)
+    if not base or not tuned:
+        return None
+    return HeldOut(
+        rows=len(examples),
+        base_loss=base[0],
+        tuned_loss=tuned[0],
+        base_exact=base[1],
+        tuned_exact=tuned[1],
+        base_ends=base[2],
+        tuned_ends=tuned[2],
+    )
+
+
+def _measure(loaded, examples: list[Example], has_answers: bool, should_stop) -> tuple[float, float | None, float | None] | None:
+    """Loss per trained token, share right to the letter, share that ends by itself; None when stopped."""
+    total, count, exact, ends = 0.0, 0, 0, 0
+    for start in range(0, len(examples), BATCH):
+        if should_stop():
+            return None
+        batch = examples[start : start + BATCH]
+        loss, tokens = _loss(loaded, batch)
+        total, count = total + loss, count + tokens
+        if has_answers:
+            right, ended = _answers(loaded, batch, should_stop)
+            exact, ends = exact + right, ends + ended
+    if should_stop():
+        return None
+    shares = (exact / len(examples), ends / len(examples)) if has_answers else (None, None)
+    return total / max(count, 1), *shares
+
+
+def _loss(loaded: LoadedModel, batch: list[Example]) -> tuple[float, int]:
+    """Summed negative log likelihood of the trained tokens (nats), and their number."""
+    import torch
+
+    device = loaded.model.device
+    length = max(len(example.input_ids) for example in batch)
+    pad = loaded.tokenizer.pad_token_id
+    ids = torch.tensor([e.input_ids + [pad] * (length - len(e.input_ids)) for e in batch], device=device)
+    labels = torch.tensor([e.labels + [-100] * (length - len(e.labels)) for e in batch], device=device)
+    mask = torch.tensor([[1] * len(e.input_ids) + [0] * (length - len(e.input_ids)) for e in batch], device=device)
+    with torch.inference_mode():
+        logits = loaded.model(input_ids=ids, attention_mask=mask, use_cache=False).logits
+    # A row at a time: the logits of all rows in float32 at once would be gigabytes with Llama 3's vocabulary.
+    losses = [
+        torch.nn.functional.cross_entropy(logits[row, :-1].float(), labels[row, 1:], ignore_index=-100, reduction="sum")
+        for row in range(len(batch))
+    ]
+    return float(sum(losses)), int((labels[:, 1:] != -100).sum())
+
+
+def _answers(loaded: LoadedModel, batch: list[Example], should_stop) -> tuple[int, int]:
+    """How many rows are right to the letter, and how many end by themselves."""
+    import torch
+
+    from core.sampling import end_criteria
+
+    questions, answers = zip(*(_split(example) for example in batch), strict=True)
+    encoded = loaded.tokenizer(list(questions), add_special_tokens=False, padding=True, return_tensors="pt")
+    expected = [_plain(loaded, answer) for answer in answers]
+    longest = max(len(loaded.tokenizer(answer, add_special_tokens=False)["input_ids"]) for answer in answers)
+    with torch.inference_mode():
+        out = loaded.model.generate(
+            input_ids=encoded["input_ids"].to(loaded.model.device),
+            attention_mask=encoded["attention_mask"].to(loaded.model.device),
+            do_sample=False,
+            max_new_tokens=min(2 * longest + 16, MAX_NEW_TOKENS),
+            pad_token_id=loaded.tokenizer.pad_token_id,
+            eos_token_id=loaded.eos_token_ids,
+            stopping_criteria=end_criteria(should_stop),
+        )
+    generated = out[:, encoded["input_ids"].shape[1] :].tolist()
+    stop_ids = set(loaded.eos_token_ids)
+    ended = [any(token in stop_ids for token in row) for row in generated]
+    texts = [loaded.tokenizer.decode(_until(row, stop_ids), skip_special_tokens=True).strip() for row in generated]
+    return sum(map(str.__eq__, texts, expected)), sum(ended)
+
+
+def _split(example: Example) -> tuple[str, str]:
+    last = max(index for index, (_, trained) in enumerate(example.pieces) if trained)
+    return "".join(text for text, _ in example.pieces[:last]), example.pieces[last][0]
+
+
+def _plain(loaded: LoadedModel, text: str) -> str:
+    """The text without special tokens."""
+    ids = loaded.tokenizer(text, add_special_tokens=False)["input_ids"]
+    return loaded.tokenizer.decode(ids, skip_special_tokens=True).strip()
+
+
+def _until(ids: list[int], stops: set[int]) -> list[int]:
+    return next((ids[:index] for index, token in enumerate(ids) if token in stops), ids)

@@ -1,0 +1,112 @@
+"""From a model's name to files on this machine: a folder as it stands, or a download from the hub with progress.
+
+Knows nothing of torch, threads or gradio. A download that was cut off goes on where it stopped.
+"""
+
+import json
+from collections.abc import Callable
+from pathlib import Path
+
+import httpx
+from huggingface_hub import snapshot_download
+from huggingface_hub.errors import (
+    EntryNotFoundError,
+    GatedRepoError,
+    HfHubHTTPError,
+    HFValidationError,
+    LocalEntryNotFoundError,
+    OfflineModeIsEnabled,
+    RepositoryNotFoundError,
+    RevisionNotFoundError,
+)
+from tqdm.auto import tqdm
+
+from core.config import ModelConfig, resolve_path
+
+PREQUANTISED = ("-unsloth-bnb-4bit", "-bnb-4bit")
+# Weights as safetensors only: a pickle can run code when it is read. original/ holds Meta's own copy of the weights.
+FILES = ["*.safetensors", "*.json", "*.jinja", "*.model", "*.txt"]
+NOT_FILES = ["original/*", "*/*"]
+
+Report = Callable[[str, float | None], None]  # what is going on, and the share done (0 to 1) where it is known
+
+
+class ModelError(ValueError):
+    """A model that cannot be had or loaded; the message is one sentence with the way out."""
+
+
+def locate(config: ModelConfig, token: str | None = None, report: Report = lambda text, share: None) -> str:
+    """The folder of a local model, or the hub name whose files are now in the cache. Raises ModelError."""
+    path = resolve_path(config.model_name)
+    if path is not None:
+        return str(_checked_folder(path, config.model_name))
+    if config.model_name.startswith((".", "/", "~")) or config.model_name.count("/") > 1:
+        raise ModelError(f"There is no folder {config.model_name}; check the path, or give a name like owner/model.")
+    name = config.model_name
+    if not config.load_in_4bit:
+        # A repository of 4-bit weights has no 16-bit ones; Unsloth keeps those under the name without the ending.
+        name = next((name.removesuffix(end) for end in PREQUANTISED if name.endswith(end)), name)
+    _checked_folder(Path(_download(name, config.revision, token, report)), name)
+    return name
+
+
+def _checked_folder(folder: Path, name: str) -> Path:
+    if not folder.is_dir():
+        raise ModelError(f"{name} is a file; give the folder that holds config.json and the weights.")
+    try:
+        config = json.loads((folder / "config.json").read_text(encoding="utf-8"))
+    except FileNotFoundError:
+        if (folder / "adapter_config.json").is_file():
+            raise ModelError(f"{name} holds an adapter, not a model; load its base and go on from it instead.") from None
+        raise ModelError(f"{name} holds no model: config.json is missing; choose another model or folder.") from None
+    except (OSError, ValueError):
+        raise ModelError(f"{name} is damaged: its config.json cannot be read; fetch the model again.") from None
+    if not isinstance(config, dict) or not config.get("model_type"):
+        raise ModelError(f"{name} is damaged: its config.json names no model_type; fetch the model again.")
+    if not any(folder.glob("*.safetensors")):
+        raise ModelError(f"{name} has no weights as safetensors, the only kind this program reads; choose another.")
+    return folder
+
+
+def _download(name: str, revision: str | None, token: str | None, report: Report) -> str:
+    class Bar(tqdm):
+        """Hands the bytes of all files on as one share."""
+
+        bars: dict[int, "Bar"] = {}
+
+        def __init__(self, *args, **kwargs):
+            self.counts_bytes = kwargs.get("unit") == "B"
+            super().__init__(*args, **kwargs | {"disable": True})
+            # A disabled bar keeps no totals of its own.
+            self.total, self.n = kwargs.get("total"), kwargs.get("initial", 0)
+            if self.counts_bytes:
+                Bar.bars[id(self)] = self
+
+        def update(self, n=1):
+            self.n += n or 0
+            total = sum(bar.total or 0 for bar in Bar.bars.values())
+            if self.counts_bytes and total:
+                done = min(sum(bar.n for bar in Bar.bars.values()), total)
+                report(f"Fetching {name}: {done / 1e6:,.0f} of {total / 1e6:,.0f} MB", done / total)
+
+    try:
+        return snapshot_download(
+            name, revision=revision, token=token or None, allow_patterns=FILES, ignore_patterns=NOT_FILES, tqdm_class=Bar
+        )
+    except GatedRepoError:
+        raise ModelError(
+            f"{name} is gated: ask for access on its Hugging Face page, then give a token of that account under More."
+        ) from None
+    except RevisionNotFoundError:
+        raise ModelError(f"{name} has no revision {revision!r}; leave it empty for the newest.") from None
+    except RepositoryNotFoundError:
+        raise ModelError(
+            f"Hugging Face has no model {name}, or it is private; check the name, or give a token under More."
+        ) from None
+    except HFValidationError:
+        raise ModelError(f"{name!r:.80} is neither a folder nor a name like owner/model.") from None
+    except (LocalEntryNotFoundError, OfflineModeIsEnabled, EntryNotFoundError, httpx.HTTPError, HfHubHTTPError, OSError):
+        raise ModelError(
+            f"{name} could not be fetched: no answer from Hugging Face, or the connection broke; check the network "
+            "and load again, and it goes on where it stopped."
+        ) from None

@@ -1,0 +1,230 @@
+"""The loaded model: load it, attach an adapter, look at it with and without. Knows nothing of threads or gradio.
+
+With `core.train` the only place that imports unsloth, and both do it through `import_unsloth`.
+"""
+
+import gc
+import json
+import os
+import time
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from pydantic import BaseModel
+
+from core.config import PROJECT_DIR, AdapterConfig, ModelConfig
+from core.hub import ModelError, Report, locate
+
+GIB = 1024**3
+
+
+def import_unsloth():
+    """The unsloth package, with its background activities switched off. The first call takes about ten seconds."""
+    os.environ.setdefault("UNSLOTH_DISABLE_STATISTICS", "1")  # no probe of the network at start-up
+    os.environ.setdefault("UNSLOTH_AUTO_INSTALL", "0")  # no llama.cpp installed unasked
+    os.environ.setdefault("UNSLOTH_DATASET_NUM_PROC", "0")  # no forks beside a training thread
+    os.environ.setdefault("UNSLOTH_COMPILE_LOCATION", str(PROJECT_DIR / "unsloth_compiled_cache"))
+    import torch
+
+    if not torch.cuda.is_available():
+        os.environ.setdefault("UNSLOTH_FORCE_CPU", "1")  # a driver without a usable card makes the import raise
+    import unsloth
+
+    return unsloth
+
+
+class ModelReport(BaseModel, frozen=True):
+    """What was loaded. `seconds` it took; `memory_gib` that its weights take."""
+
+    name: str
+    parameters: int
+    linear_layers: int
+    linear_layers_4bit: int
+    tied_embeddings: bool
+    has_chat_template: bool
+    dtype: str
+    device: str
+    max_seq_length: int
+    memory_gib: float
+    seconds: float
+
+
+@dataclass
+class LoadedModel:
+    """A model in memory, its tokenizer, and how it came there.
+
+    `is_pristine` until an adapter has touched it: only then may a run start on it without loading it anew.
+    """
+
+    model: Any
+    tokenizer: Any
+    config: ModelConfig
+    report: ModelReport
+    has_adapter: bool = False
+    supports_pair: bool | None = None  # whether PEFT's two-row pass works here; None until it was tried
+
+    @property
+    def is_pristine(self) -> bool:
+        return not self.has_adapter
+
+    @property
+    def eos_token_ids(self) -> list[int]:
+        """The tokens that end an answer."""
+        ids = self.model.generation_config.eos_token_id
+        ids = ids if isinstance(ids, list) else [ids]
+        return sorted({i for i in (*ids, self.tokenizer.eos_token_id) if i is not None})
+
+
+def load(
+    config: ModelConfig,
+    token: str | None = None,
+    adapter_dir: Path | None = None,
+    report: Report = lambda text, share: None,
+    use_gradient_checkpointing: str | bool = "unsloth",
+) -> LoadedModel:
+    """The base model, with the adapter in `adapter_dir` on it when given. Raises ModelError with one sentence."""
+    report("Starting Unsloth", None)
+    unsloth = import_unsloth()
+    import torch
+
+    began = time.monotonic()
+    place = locate(config, token, report)
+    if adapter_dir is not None:
+        _point_at_base(adapter_dir, place)
+    report("Loading the weights", None)
+    try:
+        model, tokenizer = unsloth.FastLanguageModel.from_pretrained(
+            model_name=str(adapter_dir) if adapter_dir is not None else place,
+            max_seq_length=config.max_seq_length,
+            dtype=None if config.dtype == "auto" else getattr(torch, config.dtype),
+            load_in_4bit=config.load_in_4bit,
+            token=token or None,
+            revision=config.revision if adapter_dir is None else None,
+            use_exact_model_name=True,
+            use_gradient_checkpointing=use_gradient_checkpointing,
+        )
+    except (OSError, ValueError, RuntimeError, KeyError, ImportError, TypeError, NotImplementedError) as error:
+        if isinstance(error, torch.OutOfMemoryError):
+            free_memory()
+            raise ModelError(
+                f"{config.model_name} does not fit into the card's memory; take 4-bit weights or a smaller model."
+            ) from None
+        first = (str(error).strip().splitlines() or [type(error).__name__])[0].rstrip(".")
+        raise ModelError(f"{config.model_name} could not be loaded: {first:.300}.") from error
+    return LoadedModel(
+        model, tokenizer, config, _describe(model, tokenizer, config, time.monotonic() - began), adapter_dir is not None
+    )
+
+
+def _point_at_base(adapter_dir: Path, place: str) -> None:
+    """Makes the adapter name the base where it lies now: its run may have been made in another folder."""
+    path = adapter_dir / "adapter_config.json"
+    try:
+        saved = json.loads(path.read_text(encoding="utf-8"))
+        if saved["base_model_name_or_path"] != place:
+            saved["base_model_name_or_path"] = place
+            path.write_text(json.dumps(saved, indent=2), encoding="utf-8")
+    except (OSError, ValueError, KeyError, TypeError) as error:
+        raise ModelError(f"The adapter in {adapter_dir} cannot be read: {error}.") from None
+
+
+def _describe(model, tokenizer, config: ModelConfig, seconds: float) -> ModelReport:
+    import torch
+
+    def is_of_base(name: str) -> bool:
+        return "lora_" not in name and "modules_to_save" not in name
+
+    linear = [
+        module for name, module in model.named_modules() if isinstance(module, torch.nn.Linear) and is_of_base(name)
+    ]
+    in_4bit = [module for module in linear if type(module).__name__ == "Linear4bit"]
+    # A 4-bit weight stores two values in a byte, so its own count is half of what it stands for.
+    packed = sum(module.weight.numel() for module in in_4bit)
+    unpacked = sum(module.in_features * module.out_features for module in in_4bit)
+    return ModelReport(
+        name=config.model_name,
+        parameters=sum(weight.numel() for name, weight in model.named_parameters() if is_of_base(name)) - packed + unpacked,
+        linear_layers=len(linear),
+        linear_layers_4bit=len(in_4bit),
+        tied_embeddings=bool(model.config.tie_word_embeddings),
+        has_chat_template=bool(tokenizer.chat_template),
+        dtype=str(model.get_input_embeddings().weight.dtype).removeprefix("torch."),
+        device=str(model.device),
+        max_seq_length=int(getattr(model, "max_seq_length", config.max_seq_length)),
+        memory_gib=model.get_memory_footprint() / GIB,
+        seconds=seconds,
+    )
+
+
+def attach_adapter(loaded: LoadedModel, config: AdapterConfig, use_gradient_checkpointing: str | bool, seed: int) -> None:
+    """Puts a fresh adapter on a pristine model. Raises ModelError when the model has no such layers."""
+    try:
+        loaded.model = import_unsloth().FastLanguageModel.get_peft_model(
+            loaded.model,
+            r=config.r,
+            target_modules=list(config.target_modules),
+            lora_alpha=config.lora_alpha,
+            lora_dropout=config.lora_dropout,
+            bias="none",
+            use_rslora=config.use_rslora,
+            modules_to_save=list(config.modules_to_save) or None,
+            # Tied weights stay one tensor; without this, training both makes copies that drift apart.
+            ensure_weight_tying=bool(config.modules_to_save) and loaded.report.tied_embeddings,
+            use_gradient_checkpointing=use_gradient_checkpointing,
+            random_state=seed,
+        )
+    except ValueError as error:
+        raise ModelError(f"The adapter does not fit this model: {str(error).splitlines()[0]:.300}.") from error
+    loaded.has_adapter = True
+
+
+@contextmanager
+def for_inference(loaded: LoadedModel):
+    """The model ready to generate: no dropout, with a KV cache, padding on the left; as before afterwards."""
+    language_model = import_unsloth().FastLanguageModel
+    language_model.for_inference(loaded.model)
+    homes = _gather_original_embeddings(loaded.model)
+    try:
+        yield loaded.model
+    finally:
+        for weight, device in homes:
+            weight.data = weight.data.to(device)
+        language_model.for_training(loaded.model)
+
+
+@contextmanager
+def base_view(loaded: LoadedModel):
+    """The model without its adapter. Never during training: PEFT freezes the adapter meanwhile."""
+    if not loaded.has_adapter:
+        yield loaded.model
+        return
+    with loaded.model.disable_adapter():
+        yield loaded.model
+
+
+def _gather_original_embeddings(model) -> list[tuple]:
+    """Brings the untrained embeddings to the device of the trained ones, and tells where each was.
+
+    Unsloth's offloading checkpointing leaves the originals of trained embeddings in the computer's memory, where
+    the base pass cannot use them.
+    """
+    homes = []
+    for module in model.modules():
+        if type(module).__name__ == "ModulesToSaveWrapper":
+            weight, device = module.original_module.weight, module.weight.device
+            if weight.device != device:
+                homes.append((weight, weight.device))
+                weight.data = weight.data.to(device)
+    return homes
+
+
+def free_memory() -> None:
+    """Gives memory that nothing refers to any more back to the device."""
+    import torch
+
+    gc.collect()
+    if torch.cuda.is_available():
+        torch.cuda.empty_cache()
+        torch.cuda.reset_peak_memory_stats()

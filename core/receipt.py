@@ -1,0 +1,109 @@
+"""What really trains, read back from model, trainer and optimizer, and every setting that a library changed.
+
+Knows nothing of threads or gradio.
+"""
+
+from core.config import RunConfig
+from core.dataset import PreparedData
+from core.events import Change, LearningGroup, Receipt
+from core.model import LoadedModel
+
+_REASONS = {
+    "optim": "this optimizer needs a GPU",
+    "bf16": "this processor has no fast bfloat16",
+    "fp16": "float16 is slow on a processor",
+}
+
+
+def make_receipt(loaded: LoadedModel, config: RunConfig, data: PreparedData, trainer, asked: dict, optimizer) -> Receipt:
+    """`asked` holds the arguments the trainer was built with; `optimizer` is the one it is about to use."""
+    weights = {id(weight): name for name, weight in loaded.model.named_parameters()}
+    trainable = sum(weight.numel() for weight in loaded.model.parameters() if weight.requires_grad)
+    groups = [_group(group, weights) for group in optimizer.param_groups if group["params"]]
+    # Accelerate wraps the optimizer; the person wants to know what is inside.
+    inner = getattr(optimizer, "optimizer", optimizer)
+    return Receipt(
+        trainable_parameters=trainable,
+        total_parameters=loaded.report.parameters + trainable,
+        groups=tuple(groups),
+        precision=_precision(loaded, trainer),
+        optimizer=type(inner).__name__,
+        max_steps=trainer.state.max_steps,
+        train_rows=len(data.train),
+        validation_rows=len(data.validation),
+        trained_tokens_share=data.trained_tokens_share,
+        notes=tuple(_notes(loaded, config, data, trainer)),
+        changes=tuple(_changes(loaded, config, trainer, asked)),
+    )
+
+
+def _group(group: dict, weights: dict[int, str]) -> LearningGroup:
+    names = [weights.get(id(weight), "") for weight in group["params"]]
+    embeddings = all(".modules_to_save." in name for name in names)
+    return LearningGroup(
+        name="embeddings" if embeddings else "adapter",
+        learning_rate=group.get("initial_lr", group["lr"]),
+        weight_decay=group["weight_decay"],
+        parameters=sum(weight.numel() for weight in group["params"]),
+    )
+
+
+def _precision(loaded: LoadedModel, trainer) -> str:
+    trained = {str(w.dtype).removeprefix("torch.") for w in loaded.model.parameters() if w.requires_grad}
+    autocast = "bfloat16" if trainer.args.bf16 else "float16" if trainer.args.fp16 else "float32"
+    weights = f"{loaded.report.linear_layers_4bit} of {loaded.report.linear_layers} layers in 4-bit"
+    return f"{weights}, computed in {autocast}, trained weights in {' and '.join(sorted(trained))}"
+
+
+def _notes(loaded: LoadedModel, config: RunConfig, data: PreparedData, trainer) -> list[str]:
+    notes = []
+    if config.adapter.modules_to_save and loaded.report.tied_embeddings:
+        notes.append("embed_tokens and lm_head are tied: they train as one.")
+    if config.training.use_gradient_checkpointing == "unsloth" and loaded.model.device.type == "cpu":
+        notes.append("Gradient checkpointing recomputes without offloading, because there is no GPU to offload from.")
+    checked = 0 if trainer.eval_dataset is None else len(trainer.eval_dataset)
+    if checked < len(data.validation):
+        notes.append(f"Checked in between on the first {checked} of {len(data.validation)} validation rows.")
+    return notes
+
+
+def _changes(loaded: LoadedModel, config: RunConfig, trainer, asked: dict) -> list[Change]:
+    runs = {key: getattr(trainer.args, key) for key in asked}
+    found = [
+        Change(setting=key, asked=_word(asked[key]), runs=_word(runs[key]), reason=_REASONS.get(key, ""))
+        for key in asked
+        if _word(asked[key]) != _word(runs[key])
+    ]
+    adapter = loaded.model.peft_config["default"]
+    has_of = {key: getattr(adapter, key) for key in ("r", "lora_alpha", "use_rslora", "lora_dropout", "target_modules")}
+    has_of["modules_to_save"] = _trained_in_full(loaded)
+    for key, has in has_of.items():
+        wanted = getattr(config.adapter, key)
+        if _word(wanted) != _word(has):
+            reason = "the adapter that this run goes on from" if config.adapter.continue_from else ""
+            found.append(Change(setting=key, asked=_word(wanted), runs=_word(has), reason=reason))
+    if config.model.load_in_4bit and not loaded.report.linear_layers_4bit:
+        found.append(Change(setting="load_in_4bit", asked="yes", runs="no", reason="its layers are too narrow for 4-bit"))
+    if config.model.max_seq_length != loaded.report.max_seq_length:
+        longest = loaded.report.max_seq_length
+        found.append(Change(setting="max_seq_length", asked=str(config.model.max_seq_length), runs=str(longest)))
+    return found
+
+
+def _trained_in_full(loaded: LoadedModel) -> set[str]:
+    """Names of the modules that have a trained copy, read from the model itself."""
+    return {
+        name.rpartition(".")[2]
+        for name, module in loaded.model.named_modules()
+        if type(module).__name__ == "ModulesToSaveWrapper"
+    }
+
+
+def _word(value) -> str:
+    """A value as a person would write it, the same for equal settings."""
+    value = getattr(value, "value", value)
+    if isinstance(value, bool):
+        return "yes" if value else "no"
+    if value is None or isinstance(value, list | set | tuple):
+        return ", ".join(sorted(value or [])) or "none"
+    return f"{value:g}" if isinstance(value, float) else str(value)

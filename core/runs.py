@@ -1,0 +1,161 @@
+"""Runs on disk: a folder each, that a person can read, copy and delete. Knows nothing of torch or gradio.
+
+    runs/<id>/config.yaml    the RunConfig it was started with
+    runs/<id>/run.json       its name, and the process that wrote it
+    runs/<id>/events.jsonl   everything it told of itself, a line each, in order
+    runs/<id>/adapter/       what training made
+    runs/<id>/summary.json   the figures at the end
+    runs/<id>/log.txt        the stack trace of a failure
+"""
+
+import json
+import re
+import threading
+from dataclasses import dataclass, field
+from datetime import datetime
+from pathlib import Path
+
+import psutil
+
+from core.config import ConfigError, RunConfig
+from core.events import Event, Snapshot, StatusChanged, fold_all, from_line, to_line
+
+
+class RunError(ValueError):
+    """A run that is not there or cannot be read; the message is one sentence."""
+
+
+@dataclass
+class Run:
+    """One run's folder. Appending is safe from several threads of the process that owns the run."""
+
+    folder: Path
+    name: str
+    _lock: threading.Lock = field(default_factory=threading.Lock, repr=False)
+
+    @property
+    def id(self) -> str:
+        return self.folder.name
+
+    @property
+    def adapter_dir(self) -> Path:
+        return self.folder / "adapter"
+
+    @property
+    def has_adapter(self) -> bool:
+        return (self.adapter_dir / "adapter_config.json").is_file()
+
+    def append(self, event: Event) -> None:
+        """Writes the event so that another process sees it at once. Raises OSError when the disk is full."""
+        with self._lock, open(self.folder / "events.jsonl", "a", encoding="utf-8") as file:
+            file.write(to_line(event) + "\n")
+
+    def config(self) -> RunConfig:
+        """Raises RunError when the saved settings are missing or damaged."""
+        try:
+            return RunConfig.from_yaml((self.folder / "config.yaml").read_text(encoding="utf-8"))
+        except (OSError, UnicodeDecodeError, ConfigError) as error:
+            raise RunError(f"The settings of run {self.id} cannot be read: {error}") from None
+
+    def snapshot(self) -> Snapshot:
+        """The run as its events tell it. Lines that are no events, such as one cut off by a crash, are passed over."""
+        try:
+            lines = (self.folder / "events.jsonl").read_text(encoding="utf-8", errors="replace").splitlines()
+        except OSError:
+            lines = []
+        events = [event for event in map(from_line, lines) if event is not None]
+        return fold_all(Snapshot(run_id=self.id, name=self.name), events)
+
+    def write_summary(self, values: dict) -> None:
+        (self.folder / "summary.json").write_text(json.dumps(values, indent=2) + "\n", encoding="utf-8")
+
+
+def create_run(runs_dir: Path, name: str, config: RunConfig) -> Run:
+    """A new folder with the settings in it. Raises RunError when it cannot be made."""
+    slug = re.sub(r"[^a-z0-9]+", "-", name.lower()).strip("-")[:40] or "run"
+    stamp = datetime.now().strftime("%Y%m%d-%H%M%S")
+    try:
+        runs_dir.mkdir(parents=True, exist_ok=True)
+        for number in range(1, 1000):
+            folder = runs_dir / (f"{stamp}-{slug}" if number == 1 else f"{stamp}-{slug}-{number}")
+            try:
+                folder.mkdir()
+                break
+            except FileExistsError:
+                continue
+        (folder / "config.yaml").write_text(config.to_yaml(), encoding="utf-8")
+        owner = psutil.Process()
+        about = {"name": name, "pid": owner.pid, "pid_started": owner.create_time()}
+        (folder / "run.json").write_text(json.dumps(about) + "\n", encoding="utf-8")
+    except OSError as error:
+        raise RunError(f"No run can be kept in {runs_dir}: {error.strerror or error}.") from None
+    return Run(folder, name)
+
+
+def list_runs(runs_dir: Path) -> list[Run]:
+    """All runs, the newest first. Folders that are no runs are passed over."""
+    if not runs_dir.is_dir():
+        return []
+    folders = [folder for folder in runs_dir.iterdir() if (folder / "run.json").is_file()]
+    return [open_run(folder) for folder in sorted(folders, key=lambda folder: folder.name, reverse=True)]
+
+
+def open_run(folder: Path) -> Run:
+    return Run(folder, str(_about(folder).get("name") or folder.name))
+
+
+def find_run(runs_dir: Path, id_or_dir: str) -> Run:
+    """The run of that id, or in that folder. Raises RunError."""
+    for folder in (runs_dir / id_or_dir, Path(id_or_dir)):
+        if (folder / "run.json").is_file():
+            return open_run(folder.resolve())
+    raise RunError(f"There is no run {id_or_dir!r} in {runs_dir}; give a run's id or its folder.")
+
+
+def find_adapter(runs_dir: Path, wanted: str) -> Path:
+    """The adapter folder to go on from: of that run, that folder, or the newest completed run of that name.
+
+    Raises RunError.
+    """
+    if (Path(wanted) / "adapter_config.json").is_file():
+        return Path(wanted).resolve()
+    named = [run for run in list_runs(runs_dir) if run.name == wanted and run.has_adapter]
+    run = next((run for run in named if run.snapshot().status == "completed"), None)
+    if run is None:
+        try:
+            run = find_run(runs_dir, wanted)
+        except RunError:
+            raise RunError(
+                f"This run goes on from {wanted!r}, and there is no completed run of that name: train it first."
+            ) from None
+    if not run.has_adapter:
+        raise RunError(f"Run {run.id} kept no adapter to go on from.")
+    return run.adapter_dir
+
+
+def mark_interrupted(runs_dir: Path) -> list[Run]:
+    """Runs whose program died become `interrupted`; returns those."""
+    found = []
+    for run in list_runs(runs_dir):
+        if not run.snapshot().is_over and not _owner_lives(run.folder):
+            run.append(StatusChanged(status="interrupted", message="The program ended before the run did."))
+            found.append(run)
+    return found
+
+
+def _about(folder: Path) -> dict:
+    try:
+        about = json.loads((folder / "run.json").read_text(encoding="utf-8"))
+    except (OSError, ValueError):
+        return {}
+    return about if isinstance(about, dict) else {}
+
+
+def _owner_lives(folder: Path) -> bool:
+    # The process's start is compared too, because the system gives old numbers to new processes.
+    about = _about(folder)
+    try:
+        process = psutil.Process(int(about.get("pid", 0)))
+        return abs(process.create_time() - float(about.get("pid_started", 0))) < 2
+    except (psutil.Error, ValueError, TypeError):
+        return False

@@ -1,0 +1,327 @@
+"""The one place that owns the loaded model: load, train, compare and save never overlap. Knows nothing of gradio.
+
+A `Workbench` holds the lock, the training thread and the newest snapshot. What it tells is immutable, so any number
+of pages may look on.
+"""
+
+import threading
+import traceback
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+from core.compare import Answer, Sampling, max_logit_difference, stream
+from core.config import ModelConfig, RunConfig
+from core.dataset import DataError, PreparedData, prepare
+from core.events import Event, Finished, MemorySampled, Snapshot, StatusChanged, fold
+from core.hardware import Machine, MemoryMonitor, MemoryStats, detect_machine, sample_memory
+from core.heldout import measure_heldout
+from core.hub import ModelError
+from core.model import LoadedModel, ModelReport, attach_adapter, free_memory, import_unsloth, load
+from core.runs import Run, RunError, create_run, find_adapter, find_run, list_runs, mark_interrupted
+from core.templates import TemplateError, prompt_text
+from core.train import TrainingError, train
+
+SENTENCES = (ModelError, DataError, RunError, TrainingError, TemplateError)  # what is said to the person as it stands
+
+
+class Busy(RuntimeError):
+    """Something else is going on; the message is one sentence that says what."""
+
+
+@dataclass(frozen=True)
+class ModelState:
+    """The loaded model as the page shows it. `doing` is what is going on with it, `share` how far (0 to 1)."""
+
+    report: ModelReport | None = None
+    adapter: str = ""  # the id of the run whose adapter is on it
+    doing: str = ""
+    share: float | None = None
+    error: str = ""
+
+
+class Workbench:
+    """Load, start, stop, compare. `runs_dir` is where runs are kept."""
+
+    def __init__(self, runs_dir: Path):
+        self.runs_dir = runs_dir
+        self.machine: Machine = detect_machine()
+        self.model_state = ModelState()
+        self.is_warm = False
+        self.warm_error = ""
+        self._lock = threading.Lock()
+        self._state_lock = threading.RLock()
+        self._doing = ""
+        self._stop = threading.Event()
+        self._stop_answers = threading.Event()
+        self._loaded: LoadedModel | None = None
+        self._prompt_template = "chat"
+        self._thread: threading.Thread | None = None
+        self._run: Run | None = None
+        mark_interrupted(runs_dir)
+        newest = next(iter(list_runs(runs_dir)), None)
+        self._snapshot = newest.snapshot() if newest else None
+
+    # What is going on
+
+    @property
+    def snapshot(self) -> Snapshot | None:
+        """The run that is going on, or the last one; None when there never was one."""
+        return self._snapshot
+
+    @property
+    def is_training(self) -> bool:
+        return self._snapshot is not None and not self._snapshot.is_over
+
+    @property
+    def busy_with(self) -> str:
+        """What holds the model, in words ("training", "loading a model", …); empty when it is free."""
+        return self._doing
+
+    @property
+    def compare_ready(self) -> bool:
+        return self._loaded is not None and not self._doing
+
+    def memory(self) -> MemoryStats:
+        return sample_memory()
+
+    def warm_up(self) -> None:
+        """Imports the libraries in the background, so that the page is there at once."""
+        threading.Thread(target=self._warm_up, name="warm-up", daemon=True).start()
+
+    def _warm_up(self) -> None:
+        try:
+            import_unsloth()
+            self.machine = detect_machine()
+            self.is_warm = True
+        except Exception as error:
+            self.warm_error = f"Unsloth could not be started: {_first_line(error)}."
+            traceback.print_exc()
+
+    def _take(self, doing: str) -> None:
+        with self._state_lock:
+            if self._doing or not self._lock.acquire(blocking=False):
+                raise Busy(f"This must wait: {self._doing or 'something else'} is going on.")
+            self._doing = doing
+
+    def _release(self) -> None:
+        with self._state_lock:
+            self._doing = ""
+            self._lock.release()
+
+    # Loading
+
+    def load_model(self, config: ModelConfig, token: str | None = None) -> ModelReport:
+        """Loads the base model in place of the one that is there. Raises Busy or ModelError."""
+        self._take("loading a model")
+        try:
+            self._load(config, token)
+            return self.model_state.report
+        finally:
+            self._release()
+
+    def load_run(self, run_id: str, token: str | None = None) -> ModelReport:
+        """Loads a run's base with its adapter, for comparing. Raises Busy, RunError or ModelError."""
+        run = find_run(self.runs_dir, run_id)
+        if not run.has_adapter:
+            raise RunError(f"Run {run.id} has no adapter: it ended before anything was trained.")
+        config = run.config()
+        self._take("loading a model")
+        try:
+            self._load(config.model, token, run.adapter_dir)
+            self._adopt(run, config)
+            return self.model_state.report
+        finally:
+            self._release()
+
+    def _load(self, config: ModelConfig, token: str | None, adapter_dir: Path | None = None, **kwargs) -> LoadedModel:
+        self._loaded = None
+        self.model_state = ModelState(doing="Loading")
+        free_memory()
+
+        def report(text: str, share: float | None) -> None:
+            self.model_state = ModelState(doing=text, share=share)
+
+        try:
+            self._loaded = load(config, token, adapter_dir, report, **kwargs)
+        except ModelError as error:
+            self.model_state = ModelState(error=str(error))
+            raise
+        except BaseException:
+            self.model_state = ModelState(error="The model could not be loaded; the program's log says more.")
+            raise
+        self.model_state = ModelState(report=self._loaded.report)
+        self._prompt_template = "chat"
+        return self._loaded
+
+    def _adopt(self, run: Run, config: RunConfig) -> None:
+        self._prompt_template = config.data.prompt_template
+        self.model_state = ModelState(report=self._loaded.report, adapter=run.id)
+
+    # Data
+
+    def preview(self, config: RunConfig, rows: int, token: str | None = None) -> PreparedData:
+        """The first rows as the loaded model will see them. Raises Busy, ModelError or DataError."""
+        self._take("preparing a preview")
+        try:
+            loaded = self._loaded
+            if loaded is None:
+                raise ModelError("Load the model first: its tokenizer decides what it sees.")
+            return prepare(
+                config.data, loaded.tokenizer, config.model.max_seq_length, config.training.completion_only_loss, token, rows
+            )
+        finally:
+            self._release()
+
+    # Training
+
+    def start(self, config: RunConfig, name: str, token: str | None = None) -> Run:
+        """Starts a run in the background. Raises Busy or RunError; later faults end the run as failed."""
+        self._take("training")
+        try:
+            run = create_run(self.runs_dir, name, config)
+            self._stop.clear()
+            self._run, self._snapshot = run, Snapshot(run_id=run.id, name=name)
+            self._emit(run, StatusChanged(status="preparing", message="Getting ready"))
+        except BaseException:
+            self._release()
+            raise
+        self._thread = threading.Thread(target=self._work, args=(run, config, token), name="training", daemon=True)
+        self._thread.start()
+        return run
+
+    def stop(self) -> bool:
+        """Asks the run to stop after its micro-batch; False when none is going on."""
+        with self._state_lock:
+            if not self.is_training or self._doing != "training":
+                return False
+            self._stop.set()
+            self._emit(self._run, StatusChanged(status="stopping", message="Stopping after this micro-batch"))
+            return True
+
+    def wait(self, timeout: float | None = None) -> Snapshot | None:
+        """Until the run is over, for `timeout` seconds at most. Returns the snapshot."""
+        if self._thread is not None:
+            self._thread.join(timeout)
+        return self._snapshot
+
+    def _emit(self, run: Run, event: Event) -> None:
+        with self._state_lock:
+            try:
+                run.append(event)
+            finally:  # a full disk must not leave the page believing that the run goes on
+                self._snapshot = fold(self._snapshot, event)
+
+    def _work(self, run: Run, config: RunConfig, token: str | None) -> None:
+        def emit(event: Event) -> None:
+            self._emit(run, event)
+
+        def sampled(stats: MemoryStats) -> None:
+            emit(MemorySampled(**stats.model_dump(), used_by_us_gib=stats.used_by_us_gib))
+
+        try:
+            status, message = self._train(run, config, token, emit, sampled)
+        except SENTENCES as error:
+            status, message = "failed", str(error)
+            self._keep_trace(run)
+        except Exception as error:
+            status, message = "failed", f"Training failed: {_first_line(error)}; the run's log.txt says more."
+            self._keep_trace(run)
+        if status == "failed":
+            self._loaded = None
+            self.model_state = ModelState()
+            free_memory()
+        try:
+            emit(StatusChanged(status=status, message=message))
+        finally:
+            self._release()
+
+    def _train(self, run, config: RunConfig, token, emit: Callable[[Event], None], sampled) -> tuple[str, str]:
+        """Returns the status that the run ends with, and a sentence."""
+        loaded = self._ready_model(run, config, token)
+        report = loaded.report
+        emit(StatusChanged(status="preparing", message="Reading the rows"))
+        training = config.training
+        data = prepare(config.data, loaded.tokenizer, report.max_seq_length, training.completion_only_loss, token)
+        if not loaded.has_adapter:
+            attach_adapter(loaded, config.adapter, training.use_gradient_checkpointing, training.seed)
+        self.model_state = ModelState(report=report, adapter=run.id)
+        before = sample_memory().used_by_us_gib
+        emit(StatusChanged(status="training", message=""))
+        with MemoryMonitor(sampled) as monitor:
+            result = train(loaded, config, data, run.adapter_dir, emit, self._stop.is_set)
+        self._adopt(run, config)
+        heldout = None
+        if not result.was_stopped and data.validation:
+            emit(StatusChanged(status="training", message="Base and tuned answer the validation rows"))
+            heldout = measure_heldout(loaded, data.validation, self._stop.is_set)
+        if heldout:
+            emit(heldout)
+        finished = Finished(
+            steps=result.steps,
+            train_loss=result.train_loss,
+            eval_loss=result.eval_loss,
+            runtime_s=result.seconds,
+            tokens_per_s=result.tokens / result.seconds if result.seconds else 0.0,
+            peak_memory_gib=monitor.peak_gib,
+            peak_memory_for_training_gib=max(monitor.peak_gib - before, 0.0),
+            total_memory_gib=self.machine.total_gib,
+            adapter_dir=str(run.adapter_dir) if run.has_adapter else None,
+        )
+        emit(finished)
+        run.write_summary(finished.model_dump() | {"heldout": heldout.model_dump() if heldout else None})
+        if not result.was_stopped:
+            return "completed", "Finished."
+        kept = "what was trained is kept as an adapter" if run.has_adapter else "no step was finished, so nothing is kept"
+        return "stopped", f"Stopped after {result.steps} steps; {kept}."
+
+    def _ready_model(self, run: Run, config: RunConfig, token: str | None) -> LoadedModel:
+        """The loaded model if it is the right one and untouched, else loaded anew: no run stands on another's rest."""
+        adapter_dir = None
+        if config.adapter.continue_from:
+            adapter_dir = find_adapter(self.runs_dir, config.adapter.continue_from)
+        loaded = self._loaded
+        if adapter_dir is None and loaded is not None and loaded.is_pristine and loaded.config == config.model:
+            return loaded
+        self._emit(run, StatusChanged(status="preparing", message="Loading the model"))
+        checkpointing = config.training.use_gradient_checkpointing
+        return self._load(config.model, token, adapter_dir, use_gradient_checkpointing=checkpointing)
+
+    def _keep_trace(self, run: Run) -> None:
+        text = traceback.format_exc()
+        (run.folder / "log.txt").write_text(text, encoding="utf-8")
+
+    # Comparing
+
+    def compare(self, prompt: str, system: str, sampling: Sampling) -> Iterator[tuple[Answer, Answer | None, float | None]]:
+        """Yields (base, tuned, None) while they grow and at last (base, tuned, largest logit difference).
+
+        Raises Busy, ModelError or TemplateError. Closing the iterator stops the answers.
+        """
+        if not prompt.strip():
+            raise ModelError("Write a prompt first.")
+        self._take("answering")
+        try:
+            loaded = self._loaded
+            if loaded is None:
+                raise ModelError("There is no model to ask: load one on the Model tab, or finish a run.")
+            messages = [{"role": "system", "content": system}] if system.strip() else []
+            text = prompt_text([*messages, {"role": "user", "content": prompt}], self._prompt_template, loaded.tokenizer)
+            length = len(loaded.tokenizer(text, add_special_tokens=False, verbose=False)["input_ids"])
+            if length >= loaded.report.max_seq_length:
+                raise ModelError(f"The prompt has {length} tokens and the model's length is {loaded.report.max_seq_length}; shorten it.")
+            self._stop_answers.clear()
+            base = tuned = Answer()
+            for base, tuned in stream(loaded, text, sampling, self._stop_answers.is_set):
+                yield base, tuned, None
+            if tuned is not None:
+                yield base, tuned, max_logit_difference(loaded, text)
+        finally:
+            self._release()
+
+    def stop_answers(self) -> None:
+        self._stop_answers.set()
+
+
+def _first_line(error: BaseException) -> str:
+    return (str(error).strip().splitlines() or [type(error).__name__])[0].rstrip(".")[:300]

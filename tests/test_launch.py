@@ -1,0 +1,450 @@
+"""`launch.py` as a person runs it: real environments and a real pip, fed with wheels made here.
+
+Each test works in a folder with a copy of `launch.py`, a stub `app.py` and requirement files
+of its own. Nothing is downloaded: pip may see only a folder of empty wheels, or a local server.
+"""
+
+import base64
+import hashlib
+import http.server
+import os
+import shutil
+import signal
+import socket
+import subprocess
+import sys
+import threading
+import time
+import zipfile
+from contextlib import contextmanager
+from pathlib import Path
+
+import pytest
+
+import launch
+
+SOURCE = Path(launch.__file__)
+APP = """
+import sys
+import torch, unsloth
+print("app", sys.argv[1:], torch.VERSION, unsloth.VERSION)
+sys.exit(7)
+"""
+posix_only = pytest.mark.skipif(os.name == "nt", reason="signals and permissions as POSIX has them")
+
+
+def make_wheel(folder: Path, name: str, version: str, requires: str = "") -> Path:
+    """The smallest wheel: a module that knows its version, and one optional dependency."""
+    info = f"{name}-{version}.dist-info"
+    metadata = f"Metadata-Version: 2.1\nName: {name}\nVersion: {version}\n"
+    files = {
+        f"{name}.py": f"VERSION = {version!r}\n",
+        f"{info}/METADATA": metadata + (f"Requires-Dist: {requires}\n" if requires else ""),
+        f"{info}/WHEEL": "Wheel-Version: 1.0\nGenerator: test\nRoot-Is-Purelib: true\nTag: py3-none-any\n",
+    }
+    record = ""
+    for path, text in files.items():
+        digest = base64.urlsafe_b64encode(hashlib.sha256(text.encode()).digest()).rstrip(b"=").decode()
+        record += f"{path},sha256={digest},{len(text)}\n"
+    files[f"{info}/RECORD"] = record + f"{info}/RECORD,,\n"
+    wheel = folder / f"{name}-{version}-py3-none-any.whl"
+    with zipfile.ZipFile(wheel, "w") as archive:
+        for path, text in files.items():
+            archive.writestr(path, text)
+    return wheel
+
+
+@pytest.fixture(scope="module")
+def wheels(tmp_path_factory) -> Path:
+    folder = tmp_path_factory.mktemp("wheels")
+    make_wheel(folder, "torch", "2.13.0")
+    make_wheel(folder, "torch", "2.13.0+cpu", requires="needle")
+    make_wheel(folder, "needle", "1.0")
+    make_wheel(folder, "unsloth", "1.0", requires="nowhere-to-be-found>=9")
+    make_wheel(folder, "unsloth", "1.1", requires="nowhere-to-be-found>=9")
+    make_wheel(folder, "pytest", "9.9")
+    return folder
+
+
+class Home:
+    """A folder as a person has it after cloning, and what they can do there."""
+
+    def __init__(self, folder: Path, wheels: Path):
+        folder.mkdir(parents=True, exist_ok=True)
+        self.folder, self.venv = folder, folder / ".venv"
+        shutil.copy(SOURCE, folder)
+        (folder / "app.py").write_text(APP)
+        self.require("torch==2.13.0", "unsloth==1.0  # the tested one")
+        (folder / "requirements.txt").write_text("torch>=2.11\nunsloth==1.1\n")
+        (folder / "requirements-test.txt").write_text("pytest\n")
+        # pip's settings on this machine must not matter, nor a GPU that it may have.
+        self.env = {name: value for name, value in os.environ.items() if not name.upper().startswith("PIP_")}
+        self.env |= {"PIP_CONFIG_FILE": os.devnull, "PIP_NO_INDEX": "1", "PIP_FIND_LINKS": str(wheels),
+                     "PIP_RETRIES": "0"}
+        self.path_first(None)
+
+    def require(self, *lines: str) -> None:
+        (self.folder / "requirements-cpu.txt").write_text("# a comment\n\n" + "\n".join(lines) + "\n")
+
+    def path_first(self, folder: Path | None) -> None:
+        self.env["PATH"] = os.pathsep.join(["/usr/bin-without-a-driver"] if folder is None else [str(folder)])
+
+    def command(self, *arguments: str) -> list[str]:
+        return [sys.executable, str(self.folder / "launch.py"), *arguments]
+
+    def run(self, *arguments: str) -> subprocess.CompletedProcess:
+        return subprocess.run(self.command(*arguments), env=self.env, capture_output=True, text=True, timeout=60)
+
+    def kill_when(self, condition, *arguments: str) -> None:
+        """Start it, and kill it with all its children as soon as `condition()` holds."""
+        process = subprocess.Popen(self.command(*arguments), env=self.env, start_new_session=True,
+                                   stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+        try:
+            wait_until(lambda: condition() or process.poll() is not None)
+            assert process.poll() is None, "it ended before it could be killed"
+        finally:
+            os.killpg(process.pid, signal.SIGKILL)
+            process.wait()
+
+    @property
+    def python(self) -> Path:
+        return self.venv / launch.PYTHON.relative_to(launch.VENV)
+
+    @property
+    def record(self) -> Path:
+        return self.venv / launch.RECORD.name
+
+    @property
+    def log(self) -> str:
+        return (self.venv / launch.LOG.name).read_text()
+
+
+def wait_until(condition, timeout: float = 30) -> None:
+    deadline = time.monotonic() + timeout
+    while not condition():
+        assert time.monotonic() < deadline, "waited too long"
+        time.sleep(0.002)
+
+
+def assert_refused(answer: subprocess.CompletedProcess, *words: str) -> None:
+    """Exit code 1 and, after the progress lines, one sentence that holds these words."""
+    assert answer.returncode == 1
+    assert "Traceback" not in answer.stderr
+    sentence = answer.stderr.splitlines()[-1]
+    for word in words:
+        assert word in sentence
+    assert sentence.endswith((".", ").")) and "start again" in sentence
+
+
+@pytest.fixture
+def home(tmp_path, wheels) -> Home:
+    return Home(tmp_path / "a home with spaces", wheels)
+
+
+@pytest.fixture(scope="module")
+def finished(tmp_path_factory, wheels) -> Path:
+    """A home after its first start; tests that spoil it take a copy."""
+    home = Home(tmp_path_factory.mktemp("finished") / "home", wheels)
+    answer = home.run("--port", "1 2")
+    assert (answer.returncode, answer.stdout) == (7, "app ['--port', '1 2'] 2.13.0+cpu 1.0\n")
+    return home.folder
+
+
+@pytest.fixture
+def installed(finished, tmp_path, wheels) -> Home:
+    shutil.copytree(finished, tmp_path / "home", symlinks=True)
+    return Home(tmp_path / "home", wheels)
+
+
+def test_the_second_start_does_not_touch_pip(installed):
+    before = installed.record.stat().st_mtime_ns, installed.log
+    shutil.rmtree(next(installed.venv.glob("[Ll]ib/**/site-packages/pip")))
+    answer = installed.run("again")
+    assert (answer.returncode, answer.stdout) == (7, "app ['again'] 2.13.0+cpu 1.0\n")
+    assert answer.stderr == ""
+    assert (installed.record.stat().st_mtime_ns, installed.log) == before
+
+
+def test_setup_does_not_start_the_app(installed):
+    answer = installed.run("setup")
+    assert (answer.returncode, answer.stdout, answer.stderr) == (0, "", "Everything is installed already.\n")
+
+
+def test_the_record_says_what_is_installed(installed):
+    digest = hashlib.sha256((installed.folder / "requirements-cpu.txt").read_bytes()).hexdigest()
+    python = f"{sys.version_info[0]}.{sys.version_info[1]}"
+    assert installed.record.read_text().splitlines() == [
+        f"python {python}", f"requirements-cpu.txt {digest}", "set cpu"]
+
+
+def test_torch_brings_its_dependencies_and_unsloth_does_not(installed):
+    listed = subprocess.run([installed.python, "-m", "pip", "list", "--format=freeze"], capture_output=True,
+                            text=True, env=installed.env, check=True).stdout
+    assert "needle==1.0" in listed and "unsloth==1.0" in listed and "nowhere" not in listed
+
+
+def test_a_changed_requirement_file_is_installed_on_top(installed):
+    kept = installed.venv / "kept"
+    kept.touch()
+    installed.require("torch==2.13.0", "unsloth==1.1")
+    answer = installed.run()
+    assert (answer.returncode, answer.stdout) == (7, "app [] 2.13.0+cpu 1.1\n")
+    assert "Bringing .venv up to date" in answer.stderr and kept.exists()
+    assert installed.run().stderr == ""
+
+
+def test_test_mode_adds_the_test_tools_and_runs_them(installed):
+    site = next(installed.venv.glob("[Ll]ib/**/site-packages"))
+    (site / "sitecustomize.py").write_text("")  # nothing of it may reach the tools
+    answer = installed.run("test", "-k", "some")
+    assert answer.returncode == 0, answer.stderr
+    assert "Bringing .venv up to date" in answer.stderr and (site / "pytest.py").is_file()
+    assert "requirements-test.txt" in installed.record.read_text()
+    assert installed.run("test").stderr == "" and installed.run().stderr == ""
+
+
+@pytest.mark.parametrize("spoil", ["record", "python", "python version", "pip and requirements"])
+def test_an_environment_that_is_not_whole_is_made_anew(installed, spoil):
+    if spoil == "record":
+        installed.record.unlink()
+    elif spoil == "python":
+        installed.python.unlink()
+    elif spoil == "python version":
+        text = installed.record.read_text()
+        installed.record.write_text(text.replace("python 3.", "python 2."))
+    else:
+        shutil.rmtree(next(installed.venv.glob("[Ll]ib/**/site-packages/pip")))
+        installed.require("torch==2.13.0", "unsloth==1.1")
+    leftover = installed.venv / "leftover"
+    leftover.touch()
+    answer = installed.run()
+    assert answer.returncode == 7 and "Removing the .venv" in answer.stderr
+    assert not leftover.exists()
+    assert installed.run().stderr == ""
+
+
+@posix_only
+@pytest.mark.parametrize("seen", ["pyvenv.cfg", "lib/*/site-packages/pip"])
+def test_killed_while_the_environment_is_made(home, seen):
+    home.kill_when(lambda: any(home.venv.glob(seen)))
+    assert not home.record.exists()
+    assert home.run().returncode == 7
+    assert home.record.exists()
+
+
+@contextmanager
+def slow_index(wheels: Path):
+    """A package index that starts to send a wheel and never ends. Yields its address and the moment."""
+    sending, ending = threading.Event(), threading.Event()
+
+    class Handler(http.server.BaseHTTPRequestHandler):
+        def do_GET(self):
+            self.send_response(200)
+            if self.path.endswith(".whl"):
+                content = (wheels / Path(self.path).name).read_bytes()
+                self.send_header("Content-Length", str(len(content)))
+                self.end_headers()
+                self.wfile.write(content[:40])
+                self.wfile.flush()
+                sending.set()
+                ending.wait(60)
+                return
+            name = self.path.strip("/").split("/")[-1]
+            links = "".join(f'<a href="/{path.name}">{path.name}</a>' for path in wheels.glob(f"{name}-*.whl"))
+            self.send_header("Content-Type", "text/html")
+            self.end_headers()
+            self.wfile.write(f"<!DOCTYPE html><html><body>{links}</body></html>".encode())
+
+        def log_message(self, *_):
+            pass
+
+    server = http.server.ThreadingHTTPServer(("127.0.0.1", 0), Handler)
+    thread = threading.Thread(target=server.serve_forever)
+    thread.start()
+    try:
+        yield f"http://127.0.0.1:{server.server_port}/simple", sending
+    finally:
+        ending.set()
+        server.shutdown()
+        server.server_close()
+        thread.join(10)
+
+
+@posix_only
+def test_killed_while_pip_downloads_and_a_second_start_meanwhile(home, wheels):
+    offline = dict(home.env)
+    home.require("unsloth==1.0")
+    with slow_index(wheels) as (address, sending):
+        del home.env["PIP_NO_INDEX"], home.env["PIP_FIND_LINKS"]
+        home.env["PIP_INDEX_URL"] = address
+        second = []
+
+        def downloading() -> bool:
+            if not sending.is_set():
+                return False
+            second.append(home.run())
+            return True
+
+        home.kill_when(downloading)
+    assert_refused(second[0], "being set up in this folder already")
+    assert home.python.exists() and not home.record.exists()
+    home.env = offline
+    home.require("torch==2.13.0", "unsloth==1.0")
+    answer = home.run()
+    assert answer.returncode == 7 and "Removing the .venv" in answer.stderr
+
+
+@posix_only
+@pytest.mark.parametrize(("sent", "code"), [(signal.SIGINT, 130), (signal.SIGTERM, 143)])
+def test_stopped_while_pip_downloads(home, wheels, sent, code):
+    home.require("unsloth==1.0")
+    with slow_index(wheels) as (address, sending):
+        del home.env["PIP_NO_INDEX"], home.env["PIP_FIND_LINKS"]
+        home.env["PIP_INDEX_URL"] = address
+        process = subprocess.Popen(home.command(), env=home.env, stderr=subprocess.PIPE, text=True)
+        assert sending.wait(30)
+        process.send_signal(sent)
+        stderr = process.communicate(timeout=30)[1]
+    assert process.returncode == code and "Traceback" not in stderr
+    with pytest.raises(FileNotFoundError):
+        home.record.stat()
+
+
+@posix_only
+def test_ctrl_c_reaches_the_app(installed):
+    (installed.folder / "app.py").write_text(
+        "import time\ntry:\n    print('up', flush=True)\n    time.sleep(60)\n"
+        "except KeyboardInterrupt:\n    raise SystemExit(5)\n")
+    process = subprocess.Popen(installed.command(), env=installed.env, stdout=subprocess.PIPE, text=True)
+    assert process.stdout.readline() == "up\n"
+    process.send_signal(signal.SIGINT)
+    process.communicate(timeout=30)
+    assert process.returncode == 5
+
+
+def test_no_network(home):
+    with socket.socket() as closed:  # bound, not listening: every connection is refused
+        closed.bind(("127.0.0.1", 0))
+        del home.env["PIP_NO_INDEX"], home.env["PIP_FIND_LINKS"]
+        for name in ("HTTP_PROXY", "HTTPS_PROXY", "http_proxy", "https_proxy"):
+            home.env[name] = "http://127.0.0.1:{}".format(closed.getsockname()[1])
+        for name in ("NO_PROXY", "no_proxy"):
+            home.env.pop(name, None)
+        assert_refused(home.run(), "The package index did not answer", "network", launch.LOG.name)
+    assert not home.record.exists()
+
+
+def test_a_package_that_is_not_there_is_not_a_network_problem(home):
+    home.require("torch==2.13.0", "there-is-no-such-thing==1.0")
+    assert_refused(home.run(), "pip could not install a package", "there-is-no-such-thing==1.0", launch.LOG.name)
+    assert not home.record.exists()
+
+
+@posix_only
+def test_the_driver_decides_on_the_set(home, tmp_path):
+    driver = tmp_path / "bin" / "nvidia-smi"
+    driver.parent.mkdir()
+    driver.write_text("#!/bin/sh\n[ \"$1\" = -L ] && echo 'GPU 0: NVIDIA GeForce RTX 3060 (UUID: GPU-1)'\n")
+    driver.chmod(0o755)
+    home.path_first(driver.parent)
+    answer = home.run()
+    assert (answer.returncode, answer.stdout) == (7, "app [] 2.13.0+cpu 1.1\n"), answer.stderr
+    assert "NVIDIA GPU found" in answer.stderr and "PyTorch..." not in answer.stderr
+    driver.write_text("#!/bin/sh\necho 'NVIDIA-SMI has failed because it could not talk to the driver.'; exit 9\n")
+    assert home.run().stderr == ""  # a start does not ask the driver again; set-up does
+    answer = home.run("setup")
+    assert answer.returncode == 0 and "Removing the .venv" in answer.stderr and "No NVIDIA GPU" in answer.stderr
+
+
+@pytest.fixture
+def small_disk(tmp_path):
+    """A real disk of 4 MB, which root may have on Linux."""
+    folder = tmp_path / "disk"
+    folder.mkdir()
+    if sys.platform != "linux" or os.geteuid() != 0:
+        pytest.skip("only root on Linux can mount a small disk")
+    mounted = subprocess.run(["mount", "-t", "tmpfs", "-o", "size=4m", "tmpfs", folder], capture_output=True)
+    if mounted.returncode:
+        pytest.skip(f"no small disk to be had: {mounted.stderr.decode().strip()}")
+    yield folder
+    subprocess.run(["umount", folder], check=True)
+
+
+def test_too_little_disk(small_disk, wheels):
+    home = Home(small_disk, wheels)
+    assert_refused(home.run(), "needs about 3 GB free", "has 0.0 GB")
+    assert not home.venv.exists()
+
+
+def test_a_disk_that_fills_up(small_disk, wheels):
+    home = Home(small_disk, wheels)
+    text = (small_disk / "launch.py").read_text()
+    (small_disk / "launch.py").write_text(text.replace('DISK_GB = {"cpu": 3,', 'DISK_GB = {"cpu": 0,'))
+    answer = home.run()
+    assert_refused(answer)
+    assert not home.record.exists()
+
+
+def test_a_folder_that_cannot_be_written(small_disk, wheels):
+    home = Home(small_disk, wheels)
+    subprocess.run(["mount", "-o", "remount,ro,size=8g", small_disk], check=True)
+    assert_refused(home.run(), "Read-only file system", "where you may write")
+
+
+def test_the_disk_is_measured(tmp_path):
+    launch.check_disk(tmp_path, 0)
+    with pytest.raises(SystemExit, match=r"needs about 1e\+06 GB free and this disk has \d+\.\d GB"):
+        launch.check_disk(tmp_path, 1_000_000)
+
+
+@pytest.mark.parametrize("version", [(2, 7), (3, 8), (3, 10), (3, 14), (4, 0)])
+def test_the_wrong_python_is_refused(version):
+    with pytest.raises(SystemExit, match=r"needs Python 3\.11, 3\.12 or 3\.13 and this is {}\.{}".format(*version)):
+        launch.check_python(version)
+
+
+@pytest.mark.parametrize("version", [(3, 11), (3, 12), (3, 13)])
+def test_the_right_python_is_not(version):
+    launch.check_python(version)
+
+
+def test_an_old_python_gets_the_sentence():
+    for name in ("python3.8", "python3.9", "python3.10"):
+        command = shutil.which(name)
+        if command and subprocess.run([command, "-c", ""], capture_output=True).returncode == 0:
+            answer = subprocess.run([command, str(SOURCE)], capture_output=True, text=True)
+            assert answer.returncode == 1 and answer.stderr.startswith("HearthTune needs Python")
+            assert len(answer.stderr.splitlines()) == 1
+            return
+    pytest.skip("no older Python on this machine")
+
+
+def test_a_python_without_ensurepip_is_told_what_to_install(monkeypatch):
+    monkeypatch.setitem(sys.modules, "ensurepip", None)
+    with pytest.raises(SystemExit, match="sudo apt install python3-venv"):
+        launch.make_venv()
+
+
+@pytest.mark.parametrize(("output", "words"), [
+    ("WARNING: Retrying (Retry(total=0)) after connection broken by 'NewConnectionError'\n"
+     "ERROR: No matching distribution found for gradio", "did not answer"),
+    ("WARNING: Retrying (Retry(total=0)) after connection broken by 'NewConnectionError'\n"
+     "ERROR: Could not find a version that satisfies the requirement gradio==99 (from versions: 5.0, 6.0)\n"
+     "ERROR: No matching distribution found for gradio==99", "found for gradio==99"),
+    ("ERROR: Could not install packages due to an OSError: [Errno 28] No space left on device", "disk is full"),
+    ("pip: nothing of note", "it gave no reason"),
+])
+def test_what_pip_says_in_one_sentence(output, words):
+    sentence = launch.explain(output)
+    assert words in sentence and "\n" not in sentence
+
+
+@pytest.mark.parametrize("name", launch.FILES.values())
+def test_the_requirement_files_are_what_launch_can_read(name):
+    from packaging.requirements import Requirement
+
+    lines = (line.partition("#")[0].strip() for line in (SOURCE.parent / name).read_text("utf-8").splitlines())
+    names = [Requirement(line).name for line in lines if line]
+    assert len(names) == len(set(names))
+    if name != launch.FILES["test"]:
+        assert launch.WITHOUT_DEPENDENCIES | {"torch"} <= set(names)
