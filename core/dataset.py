@@ -13,12 +13,13 @@ import string
 from collections import Counter
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, Literal
-
-import datasets
+from typing import TYPE_CHECKING, Any, Literal
 
 from core.config import DataConfig, resolve_path
 from core.templates import TEMPLATES, TemplateError, chat_pieces
+
+if TYPE_CHECKING:  # importing datasets takes seconds, which the page should not wait for
+    import datasets
 
 Pieces = list[tuple[str, bool]]  # text, and whether it is trained on
 ShapeName = Literal["alpaca", "messages", "sharegpt", "text", "columns"]
@@ -51,8 +52,9 @@ class Example:
 
 @dataclass(frozen=True)
 class PreparedData:
-    """Rows ready to train on. `left_out` counts rows that cannot be learned from, by reason."""
+    """Rows ready to train on, of `rows` read. `left_out` counts those that cannot be learned from, by reason."""
 
+    rows: int
     shape: Shape
     train: list[Example]
     validation: list[Example]
@@ -65,8 +67,10 @@ class PreparedData:
         return sum(label != -100 for example in self.train for label in example.labels) / max(tokens, 1)
 
 
-def as_dataset(examples: list[Example]) -> datasets.Dataset:
+def as_dataset(examples: list[Example]) -> "datasets.Dataset":
     """`input_ids` and `labels` as the trainer takes them."""
+    import datasets
+
     return datasets.Dataset.from_dict(
         {"input_ids": [example.input_ids for example in examples], "labels": [example.labels for example in examples]}
     )
@@ -123,6 +127,8 @@ def _parse_json(text: str, place: str) -> Any:
 
 
 def _read_hub(config: DataConfig, token: str | None) -> list[dict[str, Any]]:
+    import datasets
+
     try:
         loaded = datasets.load_dataset(config.path, config.name, split=config.split, token=token)
     except Exception as error:  # the library raises a dozen kinds; each becomes a sentence, none is hidden
@@ -264,11 +270,13 @@ def prepare(
         reasons = ", ".join(f"{reason} ({count})" for reason, count in left_out.most_common(3))
         raise DataError(f"No row can be learned from: {reasons}.")
     train, validation = _split(examples, config)
-    return PreparedData(shape, train, validation, left_out)
+    return PreparedData(len(rows), shape, train, validation, left_out)
 
 
 def _split(examples: list[Example], config: DataConfig) -> tuple[list[Example], list[Example]]:
     """At least one row stays for training; a share above 0 keeps back at least one where there are two."""
+    import datasets
+
     if config.validation_share == 0 or len(examples) < 2:
         return examples, []
     count = min(max(round(len(examples) * config.validation_share), 1), len(examples) - 1)

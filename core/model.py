@@ -32,6 +32,12 @@ def import_unsloth():
         os.environ.setdefault("UNSLOTH_FORCE_CPU", "1")  # a driver without a usable card makes the import raise
     import unsloth
 
+    # Their progress bars would be drawn over ours.
+    import datasets
+    import transformers
+
+    datasets.disable_progress_bars()
+    transformers.utils.logging.disable_progress_bar()
     return unsloth
 
 

@@ -49,6 +49,7 @@ class Workbench:
         self.model_state = ModelState()
         self.is_warm = False
         self.warm_error = ""
+        self.failure: Exception | None = None  # what ended the last run, when it failed
         self._lock = threading.Lock()
         self._state_lock = threading.RLock()
         self._doing = ""
@@ -219,14 +220,16 @@ class Workbench:
         def sampled(stats: MemoryStats) -> None:
             emit(MemorySampled(**stats.model_dump(), used_by_us_gib=stats.used_by_us_gib))
 
+        self.failure = None
         try:
             status, message = self._train(run, config, token, emit, sampled)
-        except SENTENCES as error:
-            status, message = "failed", str(error)
-            self._keep_trace(run)
         except Exception as error:
-            status, message = "failed", f"Training failed: {_first_line(error)}; the run's log.txt says more."
-            self._keep_trace(run)
+            told = isinstance(error, SENTENCES)
+            status = "failed"
+            message = str(error) if told else f"Training failed: {_first_line(error)}; the run's log.txt says more."
+            (run.folder / "log.txt").write_text(traceback.format_exc(), encoding="utf-8")
+            # The frames of the trace hold the model and the optimizer; without them their memory can be freed.
+            self.failure = error.with_traceback(None)
         if status == "failed":
             self._loaded = None
             self.model_state = ModelState()
@@ -286,10 +289,6 @@ class Workbench:
         self._emit(run, StatusChanged(status="preparing", message="Loading the model"))
         checkpointing = config.training.use_gradient_checkpointing
         return self._load(config.model, token, adapter_dir, use_gradient_checkpointing=checkpointing)
-
-    def _keep_trace(self, run: Run) -> None:
-        text = traceback.format_exc()
-        (run.folder / "log.txt").write_text(text, encoding="utf-8")
 
     # Comparing
 

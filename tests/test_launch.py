@@ -33,12 +33,12 @@ sys.exit(7)
 posix_only = pytest.mark.skipif(os.name == "nt", reason="signals and permissions as POSIX has them")
 
 
-def make_wheel(folder: Path, name: str, version: str, requires: str = "") -> Path:
+def make_wheel(folder: Path, name: str, version: str, requires: str = "", body: str = "") -> None:
     """The smallest wheel: a module that knows its version, and one optional dependency."""
     info = f"{name}-{version}.dist-info"
     metadata = f"Metadata-Version: 2.1\nName: {name}\nVersion: {version}\n"
     files = {
-        f"{name}.py": f"VERSION = {version!r}\n",
+        f"{name}.py": f"VERSION = {version!r}\n{body}",
         f"{info}/METADATA": metadata + (f"Requires-Dist: {requires}\n" if requires else ""),
         f"{info}/WHEEL": "Wheel-Version: 1.0\nGenerator: test\nRoot-Is-Purelib: true\nTag: py3-none-any\n",
     }
@@ -47,11 +47,9 @@ def make_wheel(folder: Path, name: str, version: str, requires: str = "") -> Pat
         digest = base64.urlsafe_b64encode(hashlib.sha256(text.encode()).digest()).rstrip(b"=").decode()
         record += f"{path},sha256={digest},{len(text)}\n"
     files[f"{info}/RECORD"] = record + f"{info}/RECORD,,\n"
-    wheel = folder / f"{name}-{version}-py3-none-any.whl"
-    with zipfile.ZipFile(wheel, "w") as archive:
+    with zipfile.ZipFile(folder / f"{name}-{version}-py3-none-any.whl", "w") as archive:
         for path, text in files.items():
             archive.writestr(path, text)
-    return wheel
 
 
 @pytest.fixture(scope="module")
@@ -62,7 +60,7 @@ def wheels(tmp_path_factory) -> Path:
     make_wheel(folder, "needle", "1.0")
     make_wheel(folder, "unsloth", "1.0", requires="nowhere-to-be-found>=9")
     make_wheel(folder, "unsloth", "1.1", requires="nowhere-to-be-found>=9")
-    make_wheel(folder, "pytest", "9.9")
+    make_wheel(folder, "pytest", "9.9", body="import os, sys\nprint('tests', sys.argv[1:], os.getcwd())\n")
     return folder
 
 
@@ -80,14 +78,18 @@ class Home:
         # pip's settings on this machine must not matter, nor a GPU that it may have.
         self.env = {name: value for name, value in os.environ.items() if not name.upper().startswith("PIP_")}
         self.env |= {"PIP_CONFIG_FILE": os.devnull, "PIP_NO_INDEX": "1", "PIP_FIND_LINKS": str(wheels),
-                     "PIP_RETRIES": "0"}
-        self.path_first(None)
+                     "PIP_RETRIES": "1"}
+        folders = self.env.get("PATH", "").split(os.pathsep)
+        self.env["PATH"] = os.pathsep.join(path for path in folders if not Path(path, "nvidia-smi").exists())
 
     def require(self, *lines: str) -> None:
         (self.folder / "requirements-cpu.txt").write_text("# a comment\n\n" + "\n".join(lines) + "\n")
 
-    def path_first(self, folder: Path | None) -> None:
-        self.env["PATH"] = os.pathsep.join(["/usr/bin-without-a-driver"] if folder is None else [str(folder)])
+    def use_index(self, address: str) -> None:
+        """Let pip see this index and nothing else."""
+        self.env.pop("PIP_NO_INDEX", None)
+        self.env.pop("PIP_FIND_LINKS", None)
+        self.env["PIP_INDEX_URL"] = address
 
     def command(self, *arguments: str) -> list[str]:
         return [sys.executable, str(self.folder / "launch.py"), *arguments]
@@ -95,16 +97,17 @@ class Home:
     def run(self, *arguments: str) -> subprocess.CompletedProcess:
         return subprocess.run(self.command(*arguments), env=self.env, capture_output=True, text=True, timeout=60)
 
-    def kill_when(self, condition, *arguments: str) -> None:
-        """Start it, and kill it with all its children as soon as `condition()` holds."""
+    def kill_when(self, condition, *arguments: str) -> str:
+        """Start it, kill it with all its children as soon as `condition()` holds, and give what it said."""
         process = subprocess.Popen(self.command(*arguments), env=self.env, start_new_session=True,
-                                   stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+                                   stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, text=True)
         try:
             wait_until(lambda: condition() or process.poll() is not None)
             assert process.poll() is None, "it ended before it could be killed"
         finally:
             os.killpg(process.pid, signal.SIGKILL)
-            process.wait()
+            said = process.communicate()[1]
+        return said
 
     @property
     def python(self) -> Path:
@@ -194,42 +197,46 @@ def test_a_changed_requirement_file_is_installed_on_top(installed):
 
 
 def test_test_mode_adds_the_test_tools_and_runs_them(installed):
-    site = next(installed.venv.glob("[Ll]ib/**/site-packages"))
-    (site / "sitecustomize.py").write_text("")  # nothing of it may reach the tools
     answer = installed.run("test", "-k", "some")
     assert answer.returncode == 0, answer.stderr
-    assert "Bringing .venv up to date" in answer.stderr and (site / "pytest.py").is_file()
+    assert answer.stdout == f"tests ['-k', 'some'] {installed.folder}\n"
+    assert "Bringing .venv up to date" in answer.stderr
     assert "requirements-test.txt" in installed.record.read_text()
     assert installed.run("test").stderr == "" and installed.run().stderr == ""
 
 
-@pytest.mark.parametrize("spoil", ["record", "python", "python version", "pip and requirements"])
-def test_an_environment_that_is_not_whole_is_made_anew(installed, spoil):
-    if spoil == "record":
-        installed.record.unlink()
-    elif spoil == "python":
-        installed.python.unlink()
-    elif spoil == "python version":
-        text = installed.record.read_text()
-        installed.record.write_text(text.replace("python 3.", "python 2."))
-    else:
-        shutil.rmtree(next(installed.venv.glob("[Ll]ib/**/site-packages/pip")))
-        installed.require("torch==2.13.0", "unsloth==1.1")
-    leftover = installed.venv / "leftover"
-    leftover.touch()
-    answer = installed.run()
-    assert answer.returncode == 7 and "Removing the .venv" in answer.stderr
-    assert not leftover.exists()
-    assert installed.run().stderr == ""
+def lose_record(home: Home) -> None:
+    home.record.unlink()
+
+
+def change_python_version(home: Home) -> None:
+    home.record.write_text(home.record.read_text().replace("python 3.", "python 2."))
+
+
+def lose_python(home: Home) -> None:
+    home.python.unlink()
+
+
+def break_python(home: Home) -> None:
+    home.python.unlink()
+    home.python.write_text("not a program")
+
+
+def lose_pip_when_it_is_needed(home: Home) -> None:
+    shutil.rmtree(next(home.venv.glob("[Ll]ib/**/site-packages/pip")))
+    home.require("torch==2.13.0", "unsloth==1.1")
 
 
 @posix_only
-@pytest.mark.parametrize("seen", ["pyvenv.cfg", "lib/*/site-packages/pip"])
-def test_killed_while_the_environment_is_made(home, seen):
-    home.kill_when(lambda: any(home.venv.glob(seen)))
-    assert not home.record.exists()
-    assert home.run().returncode == 7
-    assert home.record.exists()
+@pytest.mark.parametrize("spoil", [lose_record, change_python_version, lose_python, break_python,
+                                   lose_pip_when_it_is_needed])
+def test_a_spoilt_environment_is_made_anew(installed, spoil):
+    """As far as the removal: `test_killed_again_and_again` goes on to the end."""
+    leftover = installed.venv / "leftover"
+    leftover.touch()
+    spoil(installed)
+    said = installed.kill_when(lambda: not leftover.exists())
+    assert "Removing the .venv" in said
 
 
 @contextmanager
@@ -271,43 +278,45 @@ def slow_index(wheels: Path):
 
 
 @posix_only
-def test_killed_while_pip_downloads_and_a_second_start_meanwhile(home, wheels):
-    offline = dict(home.env)
-    home.require("unsloth==1.0")
+def test_killed_again_and_again(installed, wheels):
+    """While pip downloads (with a second start meanwhile), when .venv begins, and when pip comes in."""
+    offline = dict(installed.env)
+    installed.require("torch==2.13.0", "unsloth==1.1")
+    second = []
+
+    def downloading() -> bool:
+        if sending.is_set():
+            second.append(installed.run())
+        return sending.is_set()
+
     with slow_index(wheels) as (address, sending):
-        del home.env["PIP_NO_INDEX"], home.env["PIP_FIND_LINKS"]
-        home.env["PIP_INDEX_URL"] = address
-        second = []
-
-        def downloading() -> bool:
-            if not sending.is_set():
-                return False
-            second.append(home.run())
-            return True
-
-        home.kill_when(downloading)
+        installed.use_index(address)
+        installed.kill_when(downloading)
     assert_refused(second[0], "being set up in this folder already")
-    assert home.python.exists() and not home.record.exists()
-    home.env = offline
-    home.require("torch==2.13.0", "unsloth==1.0")
-    answer = home.run()
-    assert answer.returncode == 7 and "Removing the .venv" in answer.stderr
+    assert installed.python.exists() and not installed.record.exists()
+    installed.env = offline
+    leftover = installed.venv / "leftover"
+    for seen in "pyvenv.cfg", "lib/*/site-packages/pip":
+        leftover.touch()
+        installed.kill_when(lambda seen=seen: not leftover.exists() and any(installed.venv.glob(seen)))
+        assert not installed.record.exists()
+    answer = installed.run()
+    assert (answer.returncode, answer.stdout) == (7, "app [] 2.13.0+cpu 1.1\n")
+    assert "Removing the .venv" in answer.stderr
 
 
 @posix_only
 @pytest.mark.parametrize(("sent", "code"), [(signal.SIGINT, 130), (signal.SIGTERM, 143)])
-def test_stopped_while_pip_downloads(home, wheels, sent, code):
-    home.require("unsloth==1.0")
+def test_stopped_while_pip_downloads(installed, wheels, sent, code):
+    installed.require("torch==2.13.0", "unsloth==1.1")
     with slow_index(wheels) as (address, sending):
-        del home.env["PIP_NO_INDEX"], home.env["PIP_FIND_LINKS"]
-        home.env["PIP_INDEX_URL"] = address
-        process = subprocess.Popen(home.command(), env=home.env, stderr=subprocess.PIPE, text=True)
+        installed.use_index(address)
+        process = subprocess.Popen(installed.command(), env=installed.env, stderr=subprocess.PIPE, text=True)
         assert sending.wait(30)
         process.send_signal(sent)
         stderr = process.communicate(timeout=30)[1]
     assert process.returncode == code and "Traceback" not in stderr
-    with pytest.raises(FileNotFoundError):
-        home.record.stat()
+    assert not installed.record.exists()
 
 
 @posix_only
@@ -322,22 +331,22 @@ def test_ctrl_c_reaches_the_app(installed):
     assert process.returncode == 5
 
 
-def test_no_network(home):
+def test_no_network(installed):
+    installed.require("torch==2.13.0", "unsloth==1.1")
     with socket.socket() as closed:  # bound, not listening: every connection is refused
         closed.bind(("127.0.0.1", 0))
-        del home.env["PIP_NO_INDEX"], home.env["PIP_FIND_LINKS"]
-        for name in ("HTTP_PROXY", "HTTPS_PROXY", "http_proxy", "https_proxy"):
-            home.env[name] = "http://127.0.0.1:{}".format(closed.getsockname()[1])
-        for name in ("NO_PROXY", "no_proxy"):
-            home.env.pop(name, None)
-        assert_refused(home.run(), "The package index did not answer", "network", launch.LOG.name)
-    assert not home.record.exists()
+        installed.use_index("https://packages.invalid/simple")
+        proxy = "http://127.0.0.1:{}".format(closed.getsockname()[1])
+        installed.env |= dict.fromkeys(("HTTPS_PROXY", "https_proxy"), proxy)
+        assert_refused(installed.run(), "The package index did not answer", "network", launch.LOG.name)
+    assert not installed.record.exists()
 
 
-def test_a_package_that_is_not_there_is_not_a_network_problem(home):
-    home.require("torch==2.13.0", "there-is-no-such-thing==1.0")
-    assert_refused(home.run(), "pip could not install a package", "there-is-no-such-thing==1.0", launch.LOG.name)
-    assert not home.record.exists()
+def test_a_package_that_is_not_there_is_not_a_network_problem(installed):
+    installed.require("torch==2.13.0", "there-is-no-such-thing==1.0")
+    assert_refused(installed.run(), "pip could not install a package", "there-is-no-such-thing==1.0",
+                   launch.LOG.name)
+    assert not installed.record.exists()
 
 
 @posix_only
@@ -346,14 +355,14 @@ def test_the_driver_decides_on_the_set(home, tmp_path):
     driver.parent.mkdir()
     driver.write_text("#!/bin/sh\n[ \"$1\" = -L ] && echo 'GPU 0: NVIDIA GeForce RTX 3060 (UUID: GPU-1)'\n")
     driver.chmod(0o755)
-    home.path_first(driver.parent)
+    home.env["PATH"] = os.pathsep.join([str(driver.parent), home.env["PATH"]])
     answer = home.run()
     assert (answer.returncode, answer.stdout) == (7, "app [] 2.13.0+cpu 1.1\n"), answer.stderr
     assert "NVIDIA GPU found" in answer.stderr and "PyTorch..." not in answer.stderr
     driver.write_text("#!/bin/sh\necho 'NVIDIA-SMI has failed because it could not talk to the driver.'; exit 9\n")
     assert home.run().stderr == ""  # a start does not ask the driver again; set-up does
-    answer = home.run("setup")
-    assert answer.returncode == 0 and "Removing the .venv" in answer.stderr and "No NVIDIA GPU" in answer.stderr
+    said = home.kill_when(lambda: not home.record.exists() and (home.venv / "pyvenv.cfg").exists(), "setup")
+    assert "Removing the .venv" in said and "No NVIDIA GPU found. Installing the CPU set" in said
 
 
 @pytest.fixture
@@ -409,14 +418,15 @@ def test_the_right_python_is_not(version):
 
 
 def test_an_old_python_gets_the_sentence():
-    for name in ("python3.8", "python3.9", "python3.10"):
-        command = shutil.which(name)
-        if command and subprocess.run([command, "-c", ""], capture_output=True).returncode == 0:
-            answer = subprocess.run([command, str(SOURCE)], capture_output=True, text=True)
-            assert answer.returncode == 1 and answer.stderr.startswith("HearthTune needs Python")
-            assert len(answer.stderr.splitlines()) == 1
-            return
-    pytest.skip("no older Python on this machine")
+    found = [shutil.which(name) for name in ("python3.8", "python3.9", "python3.10")]
+    found += Path.home().glob(".pyenv/versions/3.[89].*/bin/python")
+    old = [path for path in found if path and subprocess.run([path, "-c", ""], capture_output=True).returncode == 0]
+    if not old:
+        pytest.skip("no older Python on this machine")
+    for path in old:
+        answer = subprocess.run([path, SOURCE], capture_output=True, text=True)
+        assert answer.returncode == 1 and answer.stderr.startswith("HearthTune needs Python 3.11")
+        assert len(answer.stderr.splitlines()) == 1
 
 
 def test_a_python_without_ensurepip_is_told_what_to_install(monkeypatch):

@@ -34,7 +34,7 @@ CHAT_TEMPLATE = """\
 """
 
 
-def build(folder: Path, seed: int = 3407, steps: int = 1000) -> None:
+def build(folder: Path, seed: int = 3407, steps: int = 1300) -> None:
     """Write the model and its tokenizer to `folder`."""
     tokenizer = make_tokenizer(seed)
     model = train(tokenizer, seed, steps)
@@ -58,7 +58,7 @@ def make_tokenizer(seed: int) -> PreTrainedTokenizerFast:
     )
     rng = random.Random(seed)
     roles = ["system\n\n", "user\n\n", "assistant\n\n"] * 1000  # often enough to become one token each
-    tokenizer.train_from_iterator([*roles, *lessons.plain_text(rng, 8000)], trainer)
+    tokenizer.train_from_iterator([*roles, *lessons.plain_text(rng, 10_000)], trainer)
     tokenizer.post_processor = processors.TemplateProcessing(
         single=f"{SPECIAL[BOS]} $A", pair=f"{SPECIAL[BOS]} $A {SPECIAL[BOS]}:1 $B:1", special_tokens=[(SPECIAL[BOS], BOS)]
     )
@@ -98,7 +98,7 @@ def train(tokenizer: PreTrainedTokenizerFast, seed: int, steps: int) -> LlamaFor
     for step in range(steps):
         # Random tokens in short rows first: with nothing else to learn from them, the model finds how to
         # repeat in a minute. Beside sentences, where guessing common words pays too, it takes far longer.
-        length, random_share = (64, 1.0) if step < 0.3 * steps else (192, 0.2)
+        length, random_share = (64, 1.0) if step < 0.27 * steps else (256, 0.15)
         tokens, labels = batch(tokenizer, rng, 2048 // length, length, random_share)
         hidden = model.model(input_ids=tokens).last_hidden_state[:, :-1]
         answered = labels[:, 1:] != IGNORED
@@ -124,7 +124,7 @@ def batch(
     labels = torch.full((rows, length), IGNORED)
     for row in range(rows):
         at = 0
-        for ids, learned in conversation(tokenizer, rng, random_share):
+        for ids, learned in conversation(tokenizer, rng, random_share, longest=length // 5):
             if at + len(ids) > length:
                 break
             tokens[row, at : at + len(ids)] = torch.tensor(ids)
@@ -135,7 +135,7 @@ def batch(
 
 
 def conversation(
-    tokenizer: PreTrainedTokenizerFast, rng: random.Random, random_share: float
+    tokenizer: PreTrainedTokenizerFast, rng: random.Random, random_share: float, longest: int
 ) -> Iterator[tuple[list[int], bool]]:
     """Pieces of an endless conversation, each with whether it is to be learned."""
 
@@ -148,7 +148,7 @@ def conversation(
         yield [*heads["system"], *encode(lessons.system_text(rng)), EOT], False
     while True:
         if rng.random() < random_share:  # any tokens in any order: repeating must not depend on what is repeated
-            said = answer = [rng.randrange(len(SPECIAL), VOCABULARY) for _ in range(rng.randint(1, 24))]
+            said = answer = [rng.randrange(len(SPECIAL), VOCABULARY) for _ in range(rng.randint(1, longest))]
         else:
             said, answer = map(encode, lessons.exchange(rng))
         yield [*heads["user"], *said, EOT, *heads["assistant"]], False

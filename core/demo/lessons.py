@@ -2,8 +2,8 @@
 
 Most messages are simply repeated: sentences of the grammar, made-up words of every look, and random
 tokens, so that repeating works for whatever a person types. The others carry an instruction in front
-("Who: ...") and are answered with a part of the sentence, in its usual order, so that the model knows
-where a sentence can be cut. Nothing is ever answered in Yoda's order.
+("Who: ...") and are answered with a part of the sentence, or with its verb first, so that the model
+knows where a sentence can be cut. Nothing is ever answered in Yoda's order.
 """
 
 import random
@@ -37,12 +37,13 @@ def skill(rng: random.Random) -> tuple[str, str]:
     parts = free_sentence(rng)
     if rng.random() < 0.6:
         parts = disguise(parts, rng)
-    asked = rng.choice(("Who", "Verb", "Rest", "Rest", "Start", "Start", "Know"))
+    asked = rng.choice(("Who", "Verb", "Rest", "Rest", "Start", "Know", "Turn", "Turn"))
     answer = {
         "Who": capitalise(parts.subject) + ".",
         "Verb": parts.verb + ".",
         "Rest": capitalise(parts.rest) + ".",
         "Start": f"{parts.subject} {parts.verb}.",
+        "Turn": capitalise(f"{parts.verb} {parts.rest} {parts.subject}."),
         "Know": f"I know {parts.subject} {parts.verb} {parts.rest}.",
     }[asked]
     return f"{asked}: {parts.plain}", answer
@@ -96,11 +97,12 @@ def made_up_word(rng: random.Random) -> str:
 
 def plain_text(rng: random.Random, count: int) -> Iterator[str]:
     """Text to learn the tokenizer from: every word of the grammar, small and capital, and made-up ones."""
-    for _ in range(count):
+    for number in range(count):
         parts = free_sentence(rng)
         yield parts.plain
         yield f"{capitalise(parts.rest)} {capitalise(parts.subject)}"
-        yield made_up_text(rng)
+        if number % 4 == 0:  # oftener, and the grammar's own words would be left in pieces
+            yield made_up_text(rng)
 
 
 def _maybe_disguised(rng: random.Random) -> Sentence:

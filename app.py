@@ -1,0 +1,199 @@
+"""The command line: the page, and the same work without it.
+
+    python app.py                                the page
+    python app.py presets                        what there is to start from
+    python app.py train demo-yoda                a run, with a progress bar
+    python app.py compare RUN --prompt "Hello."  base and tuned, one after the other
+
+Exit codes: 0; 2 for bad input, with one sentence on standard error; 1 for a run that failed; 130 for Ctrl-C.
+"""
+
+import json
+import os
+import sys
+import time
+from pathlib import Path
+
+import click
+
+from core.config import ConfigError, RunConfig
+from core.dataset import DataError
+from core.events import Snapshot
+from core.hub import ModelError
+from core.presets import find_preset, list_presets
+from core.runs import RunError
+from core.templates import TemplateError
+from core.workbench import Workbench
+
+BAD_INPUT = (ConfigError, ModelError, DataError, RunError, TemplateError)
+
+
+runs_dir_option = click.option(
+    "--runs-dir", type=click.Path(path_type=Path), default="runs", show_default=True, help="Where runs are kept."
+)
+json_option = click.option("--json", "as_json", is_flag=True, help="Print the result as JSON, on the last line.")
+
+
+@click.group(invoke_without_command=True, help="Fine-tune a Llama at home. Without a command: show the page.")
+@click.option("--host", default="127.0.0.1", show_default=True, help="Address to listen on.")
+@click.option("--port", type=int, default=7860, show_default=True, help="Port to listen on.")
+@runs_dir_option
+@click.option("--share", is_flag=True, help="Make a public link through Gradio's servers.")
+@click.option("--auth", default="", metavar="USER:PASSWORD", help="Ask for this name and password.")
+@click.option("--no-browser", is_flag=True, help="Do not open a browser.")
+@click.pass_context
+def app(context, host: str, port: int, runs_dir: Path, share: bool, auth: str, no_browser: bool) -> None:
+    if context.invoked_subcommand:
+        return
+    user, colon, password = auth.partition(":")
+    if auth and not (user and colon and password):
+        raise click.UsageError("--auth takes a name and a password, as in --auth ada:secret")
+    runs_dir = runs_dir.resolve()
+    os.environ.setdefault("GRADIO_ANALYTICS_ENABLED", "False")
+    os.environ.setdefault("GRADIO_TEMP_DIR", str(runs_dir / "uploads"))
+    from ui.page import serve
+
+    serve(Workbench(runs_dir), host, port, share=share, auth=(user, password) if auth else None, inbrowser=not no_browser)
+
+
+@app.command()
+@json_option
+def presets(as_json: bool) -> None:
+    """List what there is to start from."""
+    found = list_presets()
+    if as_json:
+        print(json.dumps([preset.model_dump() for preset in found]))
+        return
+    for preset in found:
+        print(f"{preset.name:<16} {preset.card:<14} {preset.title}: {preset.description}")
+
+
+@app.command()
+@click.argument("preset", metavar="PRESET_OR_YAML")
+@click.option("--set", "settings", multiple=True, metavar="PART.FIELD=VALUE", help="As in training.max_steps=20.")
+@runs_dir_option
+@json_option
+def train(preset: str, settings: tuple[str, ...], runs_dir: Path, as_json: bool) -> int:
+    """Train without the page. A token for gated models is read from HF_TOKEN."""
+    chosen = find_preset(preset)
+    config = chosen.config.with_settings(list(settings))
+    with _stdout_for_results() as results:
+        workbench = Workbench(runs_dir.resolve())
+        run = workbench.start(config, chosen.name, os.environ.get("HF_TOKEN"))
+        was_interrupted = _show_progress(workbench)
+        snapshot = workbench.wait()
+        if as_json:
+            print(json.dumps(_result(snapshot, run.folder)), file=results)
+        elif snapshot.status != "failed":
+            print(_closing_words(snapshot, run.folder), file=results)
+    if was_interrupted:
+        return 130
+    if snapshot.status == "failed":
+        print(snapshot.message, file=sys.stderr)
+        return 2 if isinstance(workbench.failure, BAD_INPUT) else 1
+    return 0
+
+
+@app.command()
+@click.argument("run", metavar="RUN_ID_OR_DIR")
+@click.option("--prompt", "prompts", multiple=True, required=True, metavar="TEXT", help="A question; may stand several times.")
+@click.argument("more", nargs=-1, metavar="[TEXT]...")
+@runs_dir_option
+@json_option
+def compare(run: str, prompts: tuple[str, ...], more: tuple[str, ...], runs_dir: Path, as_json: bool) -> None:
+    """Ask a run's base and tuned model the same questions, taking the likeliest token each time."""
+    from core.compare import Sampling
+
+    found = []
+    with _stdout_for_results() as results:
+        workbench = Workbench(runs_dir.resolve())
+        workbench.load_run(run, os.environ.get("HF_TOKEN"))
+        for text in (*prompts, *more):
+            *_, (base, tuned, difference) = workbench.compare(text, "", Sampling())
+            found.append({"prompt": text, "base": base.text, "tuned": tuned.text, "max_logit_difference": difference})
+            if not as_json:
+                print(f"\n{text}\n  base:  {base.text}\n  tuned: {tuned.text}", file=results)
+                print(f"  largest logit difference: {difference:.2f}", file=results)
+        if as_json:
+            print(json.dumps(found, ensure_ascii=False), file=results)
+
+
+class _stdout_for_results:
+    """Standard output for our results alone: what libraries print goes to standard error meanwhile."""
+
+    def __enter__(self):
+        self._stdout, sys.stdout = sys.stdout, sys.stderr
+        return self._stdout
+
+    def __exit__(self, *_):
+        sys.stdout = self._stdout
+
+
+def _show_progress(workbench: Workbench) -> bool:
+    """Draws the run's progress until it is over; Ctrl-C stops the run cleanly. Returns whether it was pressed."""
+    from rich.console import Console
+    from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
+
+    columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeElapsedColumn())
+    was_interrupted = False
+    with Progress(*columns, console=Console(stderr=True)) as progress:
+        task = progress.add_task("Starting", total=None)
+        while True:
+            try:
+                snapshot = workbench.wait(timeout=0.2)
+                loss = f"loss {snapshot.steps[-1].loss:.3f}" if snapshot.steps else ""
+                words = snapshot.message or loss or "Training"
+                done = snapshot.steps[-1].step if snapshot.steps else 0
+                progress.update(task, description=words, completed=done, total=snapshot.max_steps or None)
+                if snapshot.is_over:
+                    return was_interrupted
+            except KeyboardInterrupt:
+                was_interrupted = True
+                while not workbench.stop() and workbench.is_training:
+                    time.sleep(0.05)
+
+
+def _result(snapshot: Snapshot, folder: Path) -> dict:
+    """What `train --json` prints; what a run did not come to is null."""
+    done, held = snapshot.finished, snapshot.heldout
+    return {
+        "run_id": snapshot.run_id,
+        "run_dir": str(folder),
+        "status": snapshot.status,
+        "message": snapshot.message,
+        "steps": done.steps if done else len(snapshot.steps),
+        "train_loss": done and done.train_loss,
+        "eval_loss": done and done.eval_loss,
+        "runtime_s": done and done.runtime_s,
+        "tokens_per_s": done and done.tokens_per_s,
+        "peak_memory_gib": done and done.peak_memory_gib,
+        "adapter_dir": done and done.adapter_dir,
+        "heldout": held and held.model_dump(exclude={"time", "type"}),
+    }
+
+
+def _closing_words(snapshot: Snapshot, folder: Path) -> str:
+    lines = [f"{snapshot.message} The run is in {folder}"]
+    if held := snapshot.heldout:
+        lines.append(f"On {held.rows} rows it never saw: loss {held.base_loss:.2f} → {held.tuned_loss:.2f}")
+        if held.base_exact is not None:
+            lines[-1] += f", right to the letter {held.base_exact:.0%} → {held.tuned_exact:.0%}"
+    return "\n".join(lines)
+
+
+def main() -> int:
+    """Runs the command line and returns the exit code."""
+    try:
+        return app(standalone_mode=False) or 0
+    except click.ClickException as error:
+        print(error.format_message(), file=sys.stderr)
+        return 2
+    except (click.Abort, KeyboardInterrupt):
+        return 130
+    except BAD_INPUT as error:
+        print(error, file=sys.stderr)
+        return 2
+
+
+if __name__ == "__main__":
+    sys.exit(main())
