@@ -12,6 +12,7 @@ import json
 import string
 from collections import Counter
 from dataclasses import dataclass, field
+from itertools import groupby
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
@@ -59,6 +60,11 @@ class PreparedData:
     train: list[Example]
     validation: list[Example]
     left_out: Counter = field(default_factory=Counter)
+
+    @property
+    def in_order(self) -> list[Example]:
+        """All rows that are used, in the order of the file."""
+        return sorted([*self.train, *self.validation], key=lambda example: example.row)
 
     @property
     def trained_tokens_share(self) -> float:
@@ -271,6 +277,12 @@ def prepare(
         raise DataError(f"No row can be learned from: {reasons}.")
     train, validation = _split(examples, config)
     return PreparedData(len(rows), shape, train, validation, left_out)
+
+
+def as_seen(example: Example, tokenizer) -> Pieces:
+    """The row as the trainer gets it, read back from its tokens and labels: text, and whether it is trained on."""
+    runs = groupby(zip(example.input_ids, example.labels, strict=True), key=lambda pair: pair[1] != -100)
+    return [(tokenizer.decode([token for token, _ in run]), trained) for trained, run in runs]
 
 
 def _split(examples: list[Example], config: DataConfig) -> tuple[list[Example], list[Example]]:

@@ -12,7 +12,7 @@ from pathlib import Path
 
 from core.compare import Answer, Sampling, max_logit_difference, stream
 from core.config import ModelConfig, RunConfig
-from core.dataset import DataError, PreparedData, prepare
+from core.dataset import DataError, Pieces, PreparedData, as_seen, prepare
 from core.events import Event, Finished, MemorySampled, Snapshot, StatusChanged, fold
 from core.hardware import Machine, MemoryMonitor, MemoryStats, detect_machine, sample_memory
 from core.heldout import measure_heldout
@@ -161,16 +161,19 @@ class Workbench:
 
     # Data
 
-    def preview(self, config: RunConfig, rows: int, token: str | None = None) -> PreparedData:
-        """The first rows as the loaded model will see them. Raises Busy, ModelError or DataError."""
+    def preview(self, config: RunConfig, rows: int, shown: int, token: str | None = None) -> tuple[PreparedData, list[Pieces]]:
+        """The first `rows` prepared, and the first `shown` of those as the loaded model will see them.
+
+        Raises Busy, ModelError or DataError.
+        """
         self._take("preparing a preview")
         try:
             loaded = self._loaded
             if loaded is None:
-                raise ModelError("Load the model first: its tokenizer decides what it sees.")
-            return prepare(
-                config.data, loaded.tokenizer, config.model.max_seq_length, config.training.completion_only_loss, token, rows
-            )
+                raise ModelError("Load the model first, on the Model tab: its tokenizer decides what it sees.")
+            tokenizer, learn_all = loaded.tokenizer, not config.training.completion_only_loss
+            data = prepare(config.data, tokenizer, config.model.max_seq_length, not learn_all, token, rows)
+            return data, [as_seen(example, tokenizer) for example in data.in_order[:shown]]
         finally:
             self._release()
 

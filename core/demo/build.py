@@ -92,13 +92,16 @@ def train(tokenizer: PreTrainedTokenizerFast, seed: int, steps: int) -> LlamaFor
     outer = [p for name, p in model.named_parameters() if p.ndim != 2 or "embed" in name]
     optimizers = [torch.optim.Muon(inner, lr=0.03, weight_decay=0.0),
                   torch.optim.AdamW(outer, lr=3e-3, weight_decay=0.0, betas=(0.9, 0.98))]
-    schedulers = [torch.optim.lr_scheduler.LambdaLR(optimizer, lambda step: min(1, (step + 1) / 20, 2 * (steps - step) / steps))
+    schedulers = [torch.optim.lr_scheduler.LambdaLR(optimizer, lambda step: min(1, (step + 1) / 20, 1.25 * (1 - step / steps)))
                   for optimizer in optimizers]
     started = time.monotonic()
     for step in range(steps):
         # Random tokens in short rows first: with nothing else to learn from them, the model finds how to
-        # repeat in a minute. Beside sentences, where guessing common words pays too, it takes far longer.
-        length, random_share = (64, 1.0) if step < 0.27 * steps else (256, 0.15)
+        # repeat in a minute. Beside sentences, where guessing common words pays too, it takes far longer,
+        # and it unlearns it again where they come all at once.
+        done = step / steps
+        length = 64 if done < 0.25 else 128 if done < 0.55 else 192
+        random_share = min(1.0, max(0.15, 1.0 - (done - 0.18) / 0.35))
         tokens, labels = batch(tokenizer, rng, 2048 // length, length, random_share)
         hidden = model.model(input_ids=tokens).last_hidden_state[:, :-1]
         answered = labels[:, 1:] != IGNORED

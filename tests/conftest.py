@@ -1,0 +1,250 @@
+"""What the tests share: the real model and rows beside the project, waiting, and one small training run.
+
+Unsloth is only imported by tests that ask for it, through the `unsloth` fixture, and then before anything it patches.
+"""
+
+import copy
+import gc
+import json
+import os
+import time
+import weakref
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+os.environ.pop("HF_HUB_OFFLINE", None)
+os.environ |= {
+    "GRADIO_ANALYTICS_ENABLED": "False",
+    "HF_HUB_DISABLE_TELEMETRY": "1",
+    "UNSLOTH_DISABLE_STATISTICS": "1",
+    "OMP_NUM_THREADS": "1",  # on matrices of 64 by 64 several threads mostly wait for each other
+}
+
+PROJECT = Path(__file__).resolve().parent.parent
+SHARED = PROJECT.parent / "shared"
+PROMPT = "Once upon a time"
+
+
+@pytest.fixture(scope="session")
+def stories() -> Path:
+    """A trained Llama of 260,032 parameters that nobody here made."""
+    return _beside_the_project("models/stories260K")
+
+
+@pytest.fixture(scope="session")
+def chat_templates() -> Path:
+    return _beside_the_project("models/chat_templates")
+
+
+@pytest.fixture(scope="session")
+def shared_data() -> Path:
+    return _beside_the_project("data")
+
+
+def _beside_the_project(name: str) -> Path:
+    if not (SHARED / name).exists():
+        pytest.skip(f"../shared/{name} is not there")
+    return SHARED / name
+
+
+@pytest.fixture
+def runs_dir(tmp_path) -> Path:
+    return tmp_path / "runs"
+
+
+@pytest.fixture
+def wait_until():
+    def wait(condition: Callable[[], Any], what: str, timeout: float = 60) -> None:
+        deadline = time.monotonic() + timeout
+        while not condition():
+            assert time.monotonic() < deadline, f"waited {timeout:g} s in vain for {what}"
+            time.sleep(0.005)
+
+    return wait
+
+
+@pytest.fixture(scope="session")
+def unsloth():
+    from core.model import import_unsloth
+
+    return import_unsloth()
+
+
+@pytest.fixture(scope="session")
+def _stories_tokenizer(unsloth, stories):
+    from transformers import AutoTokenizer
+
+    return AutoTokenizer.from_pretrained(stories)
+
+
+@pytest.fixture
+def tokenizer(_stories_tokenizer):
+    """The stories' own tokenizer, a copy for each test."""
+    return copy.deepcopy(_stories_tokenizer)
+
+
+@pytest.fixture
+def chat_tokenizer(tokenizer, chat_templates):
+    """The stories' tokenizer with the marks and the chat template of Llama 3.1."""
+    tokenizer.add_tokens(
+        ["<|begin_of_text|>", "<|start_header_id|>", "<|end_header_id|>", "<|eot_id|>"], special_tokens=True
+    )
+    tokenizer.bos_token, tokenizer.eos_token = "<|begin_of_text|>", "<|eot_id|>"
+    template = chat_templates / "meta-llama-Llama-3.1-8B-Instruct.jinja"
+    tokenizer.chat_template = template.read_text(encoding="utf-8")
+    return tokenizer
+
+
+def write_rows(path: Path, count: int = 12) -> Path:
+    """Short Alpaca rows that all have the same answer, so that few steps teach it."""
+    words = "red blue green pink grey black white brown gold teal lime rose".split()
+    rows = [{"system": "Hi", "instruction": f"Say {word}.", "output": "the cat"} for word in words[:count]]
+    path.write_text(json.dumps(rows), encoding="utf-8")
+    return path
+
+
+def small_config(model: Path, rows: Path, *settings: str):
+    """A RunConfig of few and small steps, with `part.field=value` settings on top."""
+    from core.config import RunConfig
+
+    return RunConfig.build(
+        {
+            "model": {"model_name": str(model), "max_seq_length": 128},
+            "data": {"path": str(rows), "prompt_template": "alpaca", "validation_share": 0.2},
+            "adapter": {"r": 8},
+            "training": {
+                "max_steps": 2,
+                "learning_rate": 0.01,
+                "embedding_learning_rate": 0.001,
+                "gradient_accumulation_steps": 2,
+                "warmup_steps": 0,
+                "use_gradient_checkpointing": False,
+            },
+        }
+    ).with_settings(list(settings))
+
+
+@pytest.fixture(scope="session")
+def rows(tmp_path_factory) -> Path:
+    return write_rows(tmp_path_factory.mktemp("rows") / "rows.json")
+
+
+def load_for(config, with_adapter: bool = True):
+    """The model of a RunConfig, with a fresh adapter on it."""
+    from core.model import attach_adapter, load
+
+    loaded = load(config.model, use_gradient_checkpointing=False)
+    if with_adapter:
+        attach_adapter(loaded, config.adapter, False, config.training.seed)
+    return loaded
+
+
+def prepare_for(config, loaded):
+    from core.dataset import prepare
+
+    return prepare(config.data, loaded.tokenizer, config.model.max_seq_length, config.training.completion_only_loss)
+
+
+def train_for(config, adapter_dir: Path, should_stop=lambda: False, loaded=None):
+    """Trains; returns the loaded model, the events and the result."""
+    from core.train import train
+
+    loaded = loaded or load_for(config)
+    events = []
+    result = train(loaded, config, prepare_for(config, loaded), adapter_dir, events.append, should_stop)
+    return loaded, events, result
+
+
+def next_logits(loaded, base: bool = False, prompt: str = PROMPT):
+    """Logits of the token after the prompt, by the base or by the model as it stands."""
+    from core.compare import next_token_logits
+    from core.model import base_view, for_inference
+
+    with for_inference(loaded):
+        inputs = dict(loaded.tokenizer([prompt], add_special_tokens=False, return_tensors="pt"))
+        inputs.pop("token_type_ids", None)
+        if base:
+            with base_view(loaded):
+                return next_token_logits(loaded, inputs)
+        return next_token_logits(loaded, inputs)
+
+
+def greedy_text(loaded, prompt: str, max_new_tokens: int, base: bool = False) -> str:
+    """The plain greedy answer by transformers' own generate."""
+    from contextlib import nullcontext
+
+    from core.model import base_view, for_inference
+
+    with for_inference(loaded), base_view(loaded) if base else nullcontext():
+        ids = loaded.tokenizer([prompt], add_special_tokens=False, return_tensors="pt")["input_ids"]
+        out = loaded.model.generate(
+            input_ids=ids,
+            attention_mask=ids.new_ones(ids.shape),
+            do_sample=False,
+            max_new_tokens=max_new_tokens,
+            eos_token_id=loaded.eos_token_ids,
+            pad_token_id=loaded.tokenizer.pad_token_id,
+        )
+    return loaded.tokenizer.decode(out[0, ids.shape[1] :], skip_special_tokens=True)
+
+
+@dataclass
+class Trained:
+    """A finished run on the stories in 4-bit. `logits` holds what base and tuned said along the way."""
+
+    loaded: Any
+    config: Any
+    data: Any
+    events: list
+    result: Any
+    adapter_dir: Path
+    logits: dict[str, Any] = field(default_factory=dict)
+    optimizer_groups: list[tuple[float, set[str]]] = field(default_factory=list)
+    optimizer_is_gone: bool = False
+
+    def events_of(self, kind: str) -> list:
+        return [event for event in self.events if event.type == kind]
+
+
+@pytest.fixture(scope="session")
+def trained(unsloth, stories, rows, tmp_path_factory) -> Trained:
+    """Shared by many tests: look at it, do not train it further."""
+    import core.train
+
+    config = small_config(stories, rows, "training.max_steps=12", "training.eval_steps=6")
+    run = Trained(None, config, None, [], None, tmp_path_factory.mktemp("trained") / "adapter")
+    run.loaded = load_for(config, with_adapter=False)
+    run.logits["fresh base"] = next_logits(run.loaded)
+    core.model.attach_adapter(run.loaded, config.adapter, False, config.training.seed)
+    run.logits["attached base"] = next_logits(run.loaded, base=True)
+    run.logits["attached tuned"] = next_logits(run.loaded)
+    optimizers = []
+
+    def looking(loaded, config, data, trainer, asked, optimizer):
+        names = {id(weight): name for name, weight in loaded.model.named_parameters()}
+        for group in optimizer.param_groups:
+            run.optimizer_groups.append((group["initial_lr"], {names[id(weight)] for weight in group["params"]}))
+        optimizers.append(weakref.ref(optimizer.optimizer))
+        return core.receipt.make_receipt(loaded, config, data, trainer, asked, optimizer)
+
+    run.data = prepare_for(config, run.loaded)
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(core.train, "make_receipt", looking)
+        _, run.events, run.result = train_for(config, run.adapter_dir, loaded=run.loaded)
+    gc.collect()
+    run.optimizer_is_gone = optimizers[0]() is None
+    run.logits["trained base"] = next_logits(run.loaded, base=True)
+    run.logits["trained tuned"] = next_logits(run.loaded)
+    return run
+
+
+@pytest.fixture(scope="session")
+def reloaded(trained):
+    """The same run, read back from disk."""
+    from core.model import load
+
+    return load(trained.config.model, None, trained.adapter_dir, use_gradient_checkpointing=False)

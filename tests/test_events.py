@@ -1,0 +1,119 @@
+"""Events: one line each, there and back, and their sum as an immutable snapshot."""
+
+import pytest
+from pydantic import ValidationError
+
+from core.events import (
+    FINAL,
+    Change,
+    Evaluated,
+    Finished,
+    HeldOut,
+    LearningGroup,
+    MemorySampled,
+    Receipt,
+    Snapshot,
+    StatusChanged,
+    StepDone,
+    fold,
+    fold_all,
+    from_line,
+    to_line,
+)
+
+GROUP = LearningGroup(name="embeddings", learning_rate=5e-5, weight_decay=0.01, parameters=32768)
+CHANGE = Change(setting="optim", asked="adamw_8bit", runs="adamw_torch_fused", reason="no GPU")
+RECEIPT = Receipt(
+    time=2.0, trainable_parameters=79008, total_parameters=339040, groups=(GROUP,), precision="4-bit",
+    optimizer="AdamW", max_steps=10, train_rows=9, validation_rows=1, trained_tokens_share=0.25,
+    notes=("tied",), changes=(CHANGE,),
+)  # fmt: skip
+HELDOUT = HeldOut(time=8.0, rows=1, base_loss=3.0, tuned_loss=0.1, base_exact=0.0, tuned_exact=1.0)
+FINISHED = Finished(
+    time=9.0, steps=2, train_loss=1.5, eval_loss=None, runtime_s=4.0, tokens_per_s=50.0, peak_memory_gib=1.0,
+    peak_memory_for_training_gib=0.5, total_memory_gib=8.0, adapter_dir=None,
+)  # fmt: skip
+
+
+def step(number: int, elapsed: float, **values) -> StepDone:
+    known = {"time": 3.0, "max_steps": 10, "epoch": 0.5, "loss": 2.0, "learning_rate": 1e-4, "tokens": 100 * number}
+    return StepDone(step=number, elapsed=elapsed, **known | values)
+
+
+EVENTS = [
+    StatusChanged(time=1.0, status="preparing", message="Getting ready — “yes”\nand so on"),
+    RECEIPT,
+    StatusChanged(time=2.5, status="training"),
+    step(1, 4.0),
+    MemorySampled(time=3.5, used_by_us_gib=1.0, in_use_gib=2.0, total_gib=8.0, available_gib=6.0, power=30.5),
+    step(2, 5.0, grad_norm=0.75),
+    Evaluated(time=6.0, step=2, eval_loss=1.25),
+    HELDOUT,
+    FINISHED,
+    StatusChanged(time=10.0, status="completed", message="Finished."),
+]
+
+
+@pytest.mark.parametrize("event", EVENTS, ids=lambda event: event.type)
+def test_an_event_is_one_line_and_comes_back_equal(event):
+    line = to_line(event)
+    assert "\n" not in line
+    assert from_line(line) == event
+
+
+@pytest.mark.parametrize("number", [float("nan"), float("inf")])
+@pytest.mark.parametrize(
+    "make",
+    [lambda n: step(1, 1.0, grad_norm=n), lambda n: Evaluated(step=1, eval_loss=n),
+     lambda n: HeldOut(rows=1, base_loss=1.0, tuned_loss=n)],
+    ids=["step", "evaluated", "heldout"],
+)  # fmt: skip
+def test_an_event_with_a_number_that_is_none_is_not_lost(make, number):
+    event = make(number)
+    back = from_line(to_line(event))
+    assert type(back) is type(event)
+
+
+def test_the_fold_adds_everything_up():
+    snapshot = fold_all(Snapshot(run_id="r", name="n"), EVENTS)
+    assert snapshot == Snapshot(
+        run_id="r", name="n", status="completed", message="Finished.", started=1.0, ended=10.0, receipt=RECEIPT,
+        steps=(EVENTS[3], EVENTS[5]), evaluations=(EVENTS[6],), memory=(EVENTS[4],), heldout=HELDOUT, finished=FINISHED,
+    )  # fmt: skip
+
+
+def test_the_fold_leaves_what_it_was_given_alone():
+    before = fold_all(Snapshot(run_id="r"), EVENTS[:4])
+    copy = before.model_copy(deep=True)
+    for event in EVENTS:
+        assert fold(before, event) is not before
+    assert before == copy
+    with pytest.raises(ValidationError):
+        before.status = "failed"
+
+
+@pytest.mark.parametrize("status", ["preparing", "training", "stopping", *sorted(FINAL)])
+def test_only_the_last_four_statuses_end_a_run(status):
+    snapshot = fold(Snapshot(), StatusChanged(time=5.0, status=status))
+    assert snapshot.is_over == (status in {"completed", "stopped", "failed", "interrupted"})
+    assert snapshot.ended == (5.0 if snapshot.is_over else None)
+
+
+def test_the_rest_of_the_time_counts_from_the_second_step_on():
+    training = StatusChanged(status="training")
+    assert fold_all(Snapshot(), [training, step(1, 100.0)]).seconds_left is None
+    running = fold_all(Snapshot(), [training, step(1, 100.0), step(2, 102.0), step(3, 104.0)])
+    assert running.seconds_left == 14.0  # 7 steps at 2 s, the slow first one left out
+    assert running.tokens_per_s == 300 / 104
+    assert fold(running, StatusChanged(status="stopping")).seconds_left is None
+
+
+def test_the_number_of_steps_is_known_from_the_receipt_on():
+    assert Snapshot().max_steps == 0
+    assert fold(Snapshot(), RECEIPT).max_steps == 10
+    assert Snapshot(steps=(step(1, 1.0, max_steps=12),)).max_steps == 12
+
+
+@pytest.mark.parametrize("line", ["", "{", "null", "[]", '{"type": "step"}', '{"type": "other"}', to_line(RECEIPT)[:-9]])
+def test_a_line_that_is_no_event_is_passed_over(line):
+    assert from_line(line) is None

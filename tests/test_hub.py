@@ -1,0 +1,213 @@
+"""Models by name, from a hub on this machine to the real client, and folders as people have them.
+
+The client reads HF_ENDPOINT when it is imported, so each test asks in a process of its own, with a cache of its own.
+"""
+
+import json
+import os
+import socket
+import subprocess
+import sys
+from dataclasses import dataclass
+from pathlib import Path
+
+import pytest
+from conftest import PROJECT
+from hub_server import Hub, commit_of
+
+from core.config import ModelConfig
+from core.hub import ModelError, locate
+
+NAME = "somebody/tiny-stories"
+LOCATE = """
+import json, sys
+from core.config import ModelConfig
+from core.hub import ModelError, locate
+told = []
+try:
+    place = locate(ModelConfig(**json.loads(sys.argv[1])), sys.argv[2] or None, lambda *report: told.append(report))
+    print(json.dumps({"place": place, "told": told}))
+except ModelError as error:
+    print(json.dumps({"error": str(error), "told": told}))
+"""
+LOAD = """
+import json, sys
+from core.config import ModelConfig
+from core.model import load
+loaded = load(ModelConfig(**json.loads(sys.argv[1])), sys.argv[2] or None, use_gradient_checkpointing=False)
+print(loaded.report.model_dump_json())
+"""
+
+
+@dataclass
+class Client:
+    """A person's machine: a cache of its own, and this hub."""
+
+    home: Path
+    address: str
+
+    def start(self, script: str, token: str = "", **config) -> subprocess.Popen:
+        env = {name: value for name, value in os.environ.items() if not name.startswith("HF_")}
+        env |= {"HF_ENDPOINT": self.address, "HF_HOME": str(self.home), "HF_HUB_DISABLE_TELEMETRY": "1",
+                "HF_HUB_DOWNLOAD_TIMEOUT": "2", "NO_PROXY": "127.0.0.1"}  # fmt: skip
+        config = {"model_name": NAME, "max_seq_length": 128} | config
+        command = [sys.executable, "-c", script, json.dumps(config), token]
+        return subprocess.Popen(command, cwd=PROJECT, env=env, text=True, stdout=subprocess.PIPE, stderr=subprocess.PIPE)
+
+    def ask(self, script: str = LOCATE, token: str = "", **config) -> dict:
+        out, err = self.start(script, token, **config).communicate(timeout=120)
+        assert out, err
+        return json.loads(out.splitlines()[-1])
+
+    def folder(self, name: str = NAME) -> Path:
+        return self.home / "hub" / f"models--{name.replace('/', '--')}" / "snapshots" / commit_of(name)
+
+
+def assert_all_there(client: Client, stories: Path) -> None:
+    for file in stories.iterdir():
+        assert (client.folder() / file.name).read_bytes() == file.read_bytes(), file.name
+
+
+def test_a_model_by_name_is_loaded_in_4_bit(tmp_path, stories):
+    with Hub({NAME: stories}) as hub:
+        report = Client(tmp_path, hub.address).ask(LOAD)
+    assert (report["name"], report["parameters"]) == (NAME, 260032)
+    assert (report["linear_layers"], report["linear_layers_4bit"], report["tied_embeddings"]) == (36, 35, True)
+    assert hub.downloads("model.safetensors") == [None]
+
+
+def test_only_safe_files_are_fetched_and_the_second_time_none(tmp_path, stories):
+    repository = tmp_path / "repository"
+    (repository / "original").mkdir(parents=True)
+    for file in stories.iterdir():
+        (repository / file.name).symlink_to(file)
+    for name in ("pytorch_model.bin", "evil.py", "original/consolidated.safetensors"):
+        (repository / name).write_text("never to be fetched")
+    with Hub({NAME: repository}) as hub:
+        client = Client(tmp_path / "home", hub.address)
+        assert client.ask()["place"] == NAME
+        assert_all_there(client, stories)
+        assert not any("original" in r.path or r.path.endswith((".bin", ".py")) for r in hub.requests)
+        fetched = [r for r in hub.requests if r.method == "GET" and "/resolve/" in r.path]
+        assert client.ask() == {"place": NAME, "told": []}
+        assert [r for r in hub.requests if r.method == "GET" and "/resolve/" in r.path] == fetched
+
+
+def test_the_share_of_a_slow_download_grows_to_one(tmp_path, stories):
+    with Hub({NAME: stories}, chunk=4096) as hub:
+        told = Client(tmp_path, hub.address).ask()["told"]
+    shares = [share for _, share in told]
+    assert shares and shares[-1] == 1.0 and all(0 <= share <= 1 for share in shares)
+    assert told[-1][0] == f"Fetching {NAME}: 1 of 1 MB"
+
+
+def test_no_such_model(tmp_path, stories):
+    with Hub({NAME: stories}) as hub:
+        answer = Client(tmp_path, hub.address).ask(model_name="nobody/nothing")
+    assert answer["error"] == (
+        "Hugging Face has no model nobody/nothing, or it is private; check the name, or give a token under More."
+    )
+
+
+def test_no_such_revision(tmp_path, stories):
+    with Hub({NAME: stories}) as hub:
+        answer = Client(tmp_path, hub.address).ask(revision="v9")
+    assert answer["error"] == f"{NAME} has no revision 'v9'; leave it empty for the newest."
+
+
+def test_a_gated_model_opens_with_the_right_token_only(tmp_path, stories):
+    sentence = f"{NAME} is gated: ask for access on its Hugging Face page, then give a token of that account under More."
+    with Hub({NAME: stories}, gated=frozenset({NAME}), token="hf_right_secret") as hub:
+        client = Client(tmp_path, hub.address)
+        assert client.ask()["error"] == sentence
+        assert client.ask(token="hf_wrong")["error"] == sentence
+        assert client.ask(token="hf_right_secret")["place"] == NAME
+        assert_all_there(client, stories)
+    kept = b"".join(file.read_bytes() for file in tmp_path.rglob("*") if file.is_file())
+    assert b"hf_right_secret" not in kept and b"hf_wrong" not in kept
+
+
+def test_a_download_that_breaks_off_goes_on_from_there(tmp_path, stories):
+    with Hub({NAME: stories}, cut_after=300_000) as hub:
+        client = Client(tmp_path, hub.address)
+        assert client.ask()["place"] == NAME
+        assert hub.downloads("model.safetensors") == [None, "bytes=300000-"]
+        assert_all_there(client, stories)
+
+
+def test_a_download_that_stands_still_goes_on_from_there(tmp_path, stories):
+    with Hub({NAME: stories}, hold_after=300_000) as hub:
+        client = Client(tmp_path, hub.address)
+        assert client.ask()["place"] == NAME
+        assert hub.downloads("model.safetensors") == [None, "bytes=300000-"]
+        assert_all_there(client, stories)
+
+
+def test_after_the_program_was_killed_the_finished_files_are_not_fetched_again(tmp_path, stories, wait_until):
+    with Hub({NAME: stories}, hold_after=300_000) as hub:
+        client = Client(tmp_path, hub.address)
+        with client.start(LOCATE) as first:
+            wait_until(lambda: hub.holding.is_set() and (client.folder() / "config.json").exists(), "half of the weights")
+            first.kill()
+        assert client.ask()["place"] == NAME
+        assert_all_there(client, stories)
+        assert len(hub.downloads("config.json")) == 1 and len(hub.downloads("model.safetensors")) == 2
+
+
+def test_no_hub_at_all(tmp_path, stories):
+    with socket.socket() as closed:  # bound, not listening: every connection is refused
+        closed.bind(("127.0.0.1", 0))
+        client = Client(tmp_path, f"http://127.0.0.1:{closed.getsockname()[1]}")
+        assert client.ask()["error"].startswith(f"{NAME} could not be fetched: no answer from Hugging Face")
+
+
+def test_a_model_that_was_fetched_needs_no_hub(tmp_path, stories):
+    with Hub({NAME: stories}) as hub:
+        client = Client(tmp_path, hub.address)
+        client.ask()
+    assert client.ask() == {"place": NAME, "told": []}
+
+
+def test_a_4bit_repository_gives_its_16bit_sister_when_asked_for_16_bit(tmp_path, stories):
+    with Hub({NAME: stories}) as hub:
+        for ending in ("-bnb-4bit", "-unsloth-bnb-4bit"):
+            answer = Client(tmp_path, hub.address).ask(model_name=NAME + ending, load_in_4bit=False)
+            assert answer["place"] == NAME
+
+
+@pytest.mark.parametrize(
+    ("files", "sentence"),
+    [
+        ({}, "holds no model: config.json is missing; choose another model or folder."),
+        ({"adapter_config.json": "{}"}, "holds an adapter, not a model; load its base and go on from it instead."),
+        ({"config.json": "{"}, "is damaged: its config.json cannot be read; fetch the model again."),
+        ({"config.json": "[]"}, "is damaged: its config.json names no model_type; fetch the model again."),
+        ({"config.json": '{"model_type": "llama"}', "pytorch_model.bin": "pickle"},
+         "has no weights as safetensors, the only kind this program reads; choose another."),
+    ],
+    ids=["empty", "adapter", "damaged", "list", "pickle"],
+)  # fmt: skip
+def test_a_folder_that_is_no_model(tmp_path, files, sentence):
+    for name, text in files.items():
+        (tmp_path / name).write_text(text)
+    with pytest.raises(ModelError) as caught:
+        locate(ModelConfig(model_name=str(tmp_path)))
+    assert str(caught.value) == f"{tmp_path} {sentence}"
+
+
+def test_files_and_names_that_are_none(tmp_path):
+    file = tmp_path / "model.gguf"
+    file.write_text("")
+    for name, sentence in {
+        str(file): f"{file} is a file; give the folder that holds config.json and the weights.",
+        "./nowhere": "There is no folder ./nowhere; check the path, or give a name like owner/model.",
+        "a/b/c": "There is no folder a/b/c; check the path, or give a name like owner/model.",
+        "no such name": "'no such name' is neither a folder nor a name like owner/model.",
+    }.items():
+        with pytest.raises(ModelError) as caught:
+            locate(ModelConfig(model_name=name))
+        assert str(caught.value) == sentence
+
+
+def test_a_folder_is_taken_as_it_stands(stories):
+    assert locate(ModelConfig(model_name=str(stories))) == str(stories.resolve())

@@ -1,0 +1,104 @@
+"""Who may import what: the right-hand column of the design, read from the source itself."""
+
+import ast
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+from conftest import PROJECT
+
+LIBRARIES = {"torch", "unsloth", "unsloth_zoo", "transformers", "trl", "peft", "bitsandbytes"}
+
+
+def imports(source: str) -> set[str]:
+    """Dotted names of all modules imported anywhere in the source, inside functions too."""
+    found = set()
+    for node in ast.walk(ast.parse(source)):
+        if isinstance(node, ast.Import):
+            found |= {alias.name for alias in node.names}
+        elif isinstance(node, ast.ImportFrom):
+            found |= {node.module, *(f"{node.module}.{alias.name}" for alias in node.names)}
+    return found
+
+
+def imports_of(path: Path) -> set[str]:
+    return imports(path.read_text(encoding="utf-8"))
+
+
+def touching(found: set[str], names: set[str]) -> set[str]:
+    """Those of `found` that are one of the names or below it."""
+    return {module for module in found if any(module == name or module.startswith(f"{name}.") for name in names)}
+
+
+def sources(pattern: str) -> list[str]:
+    return sorted(str(path.relative_to(PROJECT)) for path in PROJECT.glob(pattern))
+
+
+def test_the_reader_of_imports_sees_every_kind():
+    source = "import a.b as c\nfrom d.e import f\ndef g():\n    try:\n        import h\n    except E: from i import j\n"
+    assert imports(source) == {"a.b", "d.e", "d.e.f", "h", "i", "i.j"}
+    assert touching({"torch.nn", "torchvision", "torch"}, {"torch"}) == {"torch.nn", "torch"}
+
+
+def test_the_modules_are_where_they_are_looked_for():
+    names = "compare config dataset events hardware hub model presets receipt runs templates train workbench"
+    assert {f"core/{name}.py" for name in names.split()} <= set(sources("core/*.py"))
+
+
+@pytest.mark.parametrize("path", sources("core/**/*.py"))
+def test_core_knows_nothing_of_gradio_and_the_page(path):
+    assert not touching(imports_of(PROJECT / path), {"gradio", "gradio_client", "ui", "app", "launch"})
+
+
+@pytest.mark.parametrize("path", sources("core/**/*.py"))
+def test_only_model_and_train_import_unsloth(path):
+    found = touching(imports_of(PROJECT / path), {"unsloth", "unsloth_zoo"})
+    assert not found or path in ("core/model.py", "core/train.py")
+
+
+@pytest.mark.parametrize("path", sources("ui/**/*.py"))
+def test_the_page_knows_nothing_of_torch(path):
+    assert not touching(imports_of(PROJECT / path), LIBRARIES)
+
+
+MUST_NOT_KNOW = {
+    "core/config.py": {*LIBRARIES, "core", "threading"},
+    "core/presets.py": {*LIBRARIES, "threading"},
+    "core/events.py": {*LIBRARIES, "core", "threading"},
+    "core/runs.py": LIBRARIES,
+    "core/hub.py": {*LIBRARIES, "threading"},
+    "core/hardware.py": {"core", "unsloth", "transformers"},
+    "core/dataset.py": {*LIBRARIES, "core.model", "core.train", "core.compare", "threading"},
+    "core/templates.py": {*LIBRARIES, "core"},
+    "core/model.py": {"threading", "core.train", "core.workbench", "core.runs"},
+    "core/train.py": {"threading", "core.workbench", "core.runs"},
+    "core/receipt.py": {"threading", "core.workbench", "core.runs"},
+    "core/heldout.py": {"threading", "core.workbench", "core.runs"},
+    "ui/form.py": {"threading", "core.train", "core.workbench"},
+    "ui/charts.py": {"threading", "gradio"},
+}
+
+
+@pytest.mark.parametrize("path", MUST_NOT_KNOW)
+def test_what_a_module_must_not_know(path):
+    if not (PROJECT / path).exists() and path.startswith("ui/"):
+        pytest.skip(f"{path} is not there")
+    assert not touching(imports_of(PROJECT / path), MUST_NOT_KNOW[path])
+
+
+def test_the_launcher_needs_only_the_standard_library():
+    found = {name.split(".")[0] for name in imports_of(PROJECT / "launch.py")}
+    assert found <= sys.stdlib_module_names
+
+
+def test_presets_hold_no_code():
+    assert sources("presets/**/*.py") == []
+
+
+def test_the_light_modules_do_not_bring_torch_in_by_the_back_door():
+    modules = "config presets events runs hub hardware templates sampling dataset model train heldout compare workbench"
+    lines = "; ".join(f"import core.{name}" for name in modules.split())
+    check = f"import sys; {lines}; print(sorted(set(sys.modules).intersection({sorted({*LIBRARIES, 'gradio'})!r})))"
+    answer = subprocess.run([sys.executable, "-c", check], cwd=PROJECT, capture_output=True, text=True, check=True)
+    assert answer.stdout == "[]\n"

@@ -1,0 +1,111 @@
+"""Every preset against the real functions that its values go to."""
+
+import dataclasses
+import inspect
+
+import pytest
+from conftest import PROJECT
+
+from core.config import AdapterConfig, ConfigError, DataConfig, ModelConfig, TrainingConfig
+from core.dataset import template_columns
+from core.presets import DEMO, PRESETS_DIR, Preset, default_preset, find_preset, list_presets, read_preset
+from core.templates import TEMPLATES
+
+# Of these, HearthTune itself makes what the libraries take.
+OF_OUR_OWN = {"use_gradient_checkpointing", "completion_only_loss", "continue_from"}
+FILES = sorted(PRESETS_DIR.glob("*.yaml"))
+
+
+@pytest.fixture(params=FILES, ids=lambda path: path.stem)
+def preset(request) -> Preset:
+    return read_preset(request.param)
+
+
+def test_there_are_presets_for_both_kinds_of_machine():
+    names = [preset.name for preset in list_presets()]
+    assert names[0] == DEMO and names[1:] == sorted(names[1:])
+    assert default_preset(has_gpu=False) in names and default_preset(has_gpu=True) in names
+    assert set(names) == {path.stem for path in FILES}
+
+
+def test_a_preset_says_what_it_is(preset):
+    assert preset.title and preset.description.endswith(".") and preset.card
+    assert find_preset(preset.name) == preset
+
+
+def test_field_names_are_the_arguments_of_the_libraries(unsloth):
+    import datasets
+
+    language_model = unsloth.FastLanguageModel
+    assert set(ModelConfig.model_fields) <= set(inspect.signature(language_model.from_pretrained).parameters)
+    adapter = set(AdapterConfig.model_fields) - OF_OUR_OWN
+    assert adapter <= set(inspect.signature(language_model.get_peft_model).parameters)
+    assert "use_gradient_checkpointing" in inspect.signature(language_model.get_peft_model).parameters
+    known = {field.name for field in dataclasses.fields(unsloth.UnslothTrainingArguments)} | {"embedding_learning_rate"}
+    assert set(TrainingConfig.model_fields) - OF_OUR_OWN <= known
+    assert {"path", "name", "split"} <= set(inspect.signature(datasets.load_dataset).parameters)
+    assert {"path", "name", "split"} <= set(DataConfig.model_fields)
+
+
+def test_its_values_are_taken_by_the_training_arguments(unsloth, preset, tmp_path):
+    asked = preset.config.training.model_dump(exclude=OF_OUR_OWN)
+    # CPU memory has no 8-bit optimizer: Unsloth says so and takes another; all else must be as asked.
+    args = unsloth.UnslothTrainingArguments(**asked, output_dir=str(tmp_path), report_to="none", bf16=False, fp16=False)
+    for name in set(asked) - {"optim"}:
+        runs = getattr(args, name)
+        assert getattr(runs, "value", runs) == asked[name], name
+
+
+def test_its_values_fit_the_other_calls(unsloth, preset):
+    import datasets
+
+    config = preset.config
+    inspect.signature(unsloth.FastLanguageModel.from_pretrained).bind(**config.model.model_dump())
+    adapter = config.adapter.model_dump(exclude=OF_OUR_OWN)
+    inspect.signature(unsloth.FastLanguageModel.get_peft_model).bind("model", **adapter)
+    data = config.data
+    inspect.signature(datasets.load_dataset).bind(data.path, data.name, split=data.split, token=None)
+    assert data.prompt_template in ("chat", *TEMPLATES) or template_columns(data.prompt_template)
+
+
+def test_a_second_stage_goes_on_from_a_preset_of_the_same_shape(preset):
+    first = preset.config.adapter.continue_from
+    if first is None:
+        return
+    before = find_preset(first).config
+    assert before.model.model_name == preset.config.model.model_name
+    for name in ("r", "lora_alpha", "use_rslora", "target_modules", "modules_to_save"):
+        assert getattr(before.adapter, name) == getattr(preset.config.adapter, name)
+
+
+def test_what_a_preset_names_by_path_is_there(preset):
+    for path in (preset.config.model.model_name, preset.config.data.path):
+        if path.startswith("presets/"):
+            assert (PROJECT / path).exists(), path
+
+
+@pytest.mark.parametrize(
+    ("text", "sentence"),
+    [
+        ("training: {max_step: 1}", "bad.yaml: training.max_step is not a setting; did you mean training.max_steps?"),
+        ("- a", "bad.yaml: it holds no settings."),
+        ("a: [", "bad.yaml: This is not valid YAML in line 1: expected the node content, but found '<stream end>'."),
+    ],
+)
+def test_a_bad_preset_is_refused_in_a_sentence_that_names_it(tmp_path, text, sentence):
+    path = tmp_path / "bad.yaml"
+    path.write_text(text)
+    with pytest.raises(ConfigError) as caught:
+        find_preset(str(path))
+    assert str(caught.value) == sentence
+
+
+def test_a_preset_of_ones_own_and_one_that_is_not_there(tmp_path):
+    path = tmp_path / "mine.yaml"
+    path.write_text("training: {max_steps: 3}")
+    mine = find_preset(str(path))
+    assert (mine.name, mine.title, mine.description, mine.config.training.max_steps) == ("mine", "mine", "", 3)
+    with pytest.raises(ConfigError, match="^There is no preset 'nothing'; there are demo-yoda, "):
+        find_preset("nothing")
+    with pytest.raises(ConfigError, match="^gone.yaml cannot be read: "):
+        find_preset(str(tmp_path / "gone.yaml"))

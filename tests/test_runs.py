@@ -1,0 +1,163 @@
+"""Runs on disk, with a real process that dies."""
+
+import json
+import os
+import re
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+from conftest import PROJECT
+
+from core.config import RunConfig
+from core.events import Evaluated, StatusChanged, to_line
+from core.runs import RunError, create_run, find_adapter, find_run, list_runs, mark_interrupted, open_run
+
+CONFIG = RunConfig().with_settings(["training.max_steps=7", "data.path=rows.json"])
+OWNER = """
+import sys
+from pathlib import Path
+from core.config import RunConfig
+from core.events import StatusChanged
+from core.runs import create_run
+
+run = create_run(Path(sys.argv[1]), "left alone", RunConfig())
+run.append(StatusChanged(status="training"))
+print(run.id, flush=True)
+sys.stdin.read()
+"""
+
+
+def finish(run, status: str = "completed", adapter: bool = True):
+    if adapter:
+        run.adapter_dir.mkdir()
+        (run.adapter_dir / "adapter_config.json").write_text("{}")
+    run.append(StatusChanged(status=status))
+    return run
+
+
+def test_a_run_is_a_folder_that_tells_all(runs_dir):
+    run = create_run(runs_dir, "My first: Yoda!", CONFIG)
+    assert re.fullmatch(r"\d{8}-\d{6}-my-first-yoda", run.id)
+    assert run.config() == CONFIG and not run.has_adapter
+    events = [StatusChanged(status="training", message="“so”"), Evaluated(step=1, eval_loss=0.5)]
+    for event in events:
+        run.append(event)
+    assert (run.folder / "events.jsonl").read_text(encoding="utf-8") == "".join(to_line(e) + "\n" for e in events)
+    found = find_run(runs_dir, run.id)
+    assert (found.folder, found.name) == (run.folder, "My first: Yoda!")
+    snapshot = found.snapshot()
+    assert (snapshot.run_id, snapshot.name, snapshot.status) == (run.id, "My first: Yoda!", "training")
+    assert snapshot.evaluations == (events[1],)
+    assert find_run(runs_dir, str(run.folder)).id == run.id
+
+
+def test_runs_of_one_second_and_name_do_not_share_a_folder(runs_dir):
+    runs = [create_run(runs_dir, "same", CONFIG) for _ in range(5)]
+    assert len({run.id for run in runs}) == 5
+
+
+@pytest.mark.parametrize(("name", "slug"), [("../../etc", "etc"), ("한국어", "run"), ("", "run"), ("x" * 99, "x" * 40)])
+def test_any_name_makes_a_folder_inside(runs_dir, name, slug):
+    run = create_run(runs_dir, name, CONFIG)
+    assert run.folder.parent == runs_dir and run.id.endswith(f"-{slug}")
+    assert open_run(run.folder).name == (name or run.id)
+
+
+def test_the_newest_run_is_listed_first_and_other_folders_not_at_all(runs_dir):
+    assert list_runs(runs_dir) == []
+    create_run(runs_dir, "one", CONFIG).folder.rename(runs_dir / "20250101-000000-one")
+    create_run(runs_dir, "two", CONFIG).folder.rename(runs_dir / "20260101-000000-two")
+    (runs_dir / "20270101-000000-no-run").mkdir()
+    (runs_dir / "note.txt").write_text("")
+    assert [run.name for run in list_runs(runs_dir)] == ["two", "one"]
+
+
+def test_a_line_cut_off_by_a_crash_is_passed_over(runs_dir):
+    run = create_run(runs_dir, "cut", CONFIG)
+    run.append(StatusChanged(status="training"))
+    with open(run.folder / "events.jsonl", "a", encoding="utf-8") as file:
+        file.write(to_line(Evaluated(step=1, eval_loss=0.5))[:30])
+    assert run.snapshot().status == "training" and run.snapshot().evaluations == ()
+
+
+def test_what_comes_after_a_cut_off_line_is_read(runs_dir):
+    run = create_run(runs_dir, "cut", CONFIG)
+    with open(run.folder / "events.jsonl", "a", encoding="utf-8") as file:
+        file.write(to_line(Evaluated(step=1, eval_loss=0.5))[:30])
+    run.append(StatusChanged(status="interrupted"))
+    assert run.snapshot().status == "interrupted"
+
+
+def test_damaged_runs_are_refused_in_a_sentence_or_read_as_far_as_they_go(runs_dir):
+    run = create_run(runs_dir, "hurt", CONFIG)
+    (run.folder / "run.json").write_text("{")
+    (run.folder / "events.jsonl").write_bytes(b"\xff\xfe\n")
+    assert [found.name for found in list_runs(runs_dir)] == [run.id]
+    assert run.snapshot().status == "preparing"
+    (run.folder / "config.yaml").write_text("training: {learning_rat: 1}")
+    with pytest.raises(RunError, match=f"^The settings of run {run.id} cannot be read: .*did you mean"):
+        run.config()
+    with pytest.raises(RunError, match="^There is no run 'nobody' in .*; give a run's id or its folder.$"):
+        find_run(runs_dir, "nobody")
+
+
+def test_a_place_where_no_run_can_be_kept(tmp_path):
+    (tmp_path / "file").write_text("")
+    with pytest.raises(RunError, match="^No run can be kept in .*file/runs: "):
+        create_run(tmp_path / "file" / "runs", "x", CONFIG)
+
+
+def test_going_on_from_a_run(runs_dir):
+    first = finish(create_run(runs_dir, "korean-cpt", CONFIG))
+    first.folder.rename(runs_dir / "20250101-000000-a")
+    second = finish(create_run(runs_dir, "korean-cpt", CONFIG))
+    second.folder.rename(runs_dir / "20250102-000000-b")
+    stopped = finish(create_run(runs_dir, "korean-cpt", CONFIG), "stopped")
+    bare = finish(create_run(runs_dir, "bare", CONFIG), adapter=False)
+    newest = runs_dir / "20250102-000000-b" / "adapter"
+    assert find_adapter(runs_dir, "korean-cpt") == newest  # the newest that was completed, not the stopped one
+    assert find_adapter(runs_dir, "20250101-000000-a") == runs_dir / "20250101-000000-a" / "adapter"
+    assert find_adapter(runs_dir, stopped.id) == stopped.adapter_dir
+    assert find_adapter(runs_dir, str(newest)) == newest
+    assert find_adapter(runs_dir, str(newest.parent)) == newest
+    with pytest.raises(RunError, match=f"^Run {bare.id} kept no adapter to go on from.$"):
+        find_adapter(runs_dir, bare.id)
+    with pytest.raises(RunError, match="goes on from 'nobody', and there is no completed run of that name: train it"):
+        find_adapter(runs_dir, "nobody")
+
+
+def test_a_run_whose_program_was_killed_is_interrupted(runs_dir):
+    owner = subprocess.Popen(
+        [sys.executable, "-c", OWNER, str(runs_dir)], cwd=PROJECT, text=True, stdin=subprocess.PIPE, stdout=subprocess.PIPE
+    )
+    with owner:
+        run_id = owner.stdout.readline().strip()
+        run = find_run(runs_dir, run_id)
+        mine = create_run(runs_dir, "mine", CONFIG)
+        over = finish(create_run(runs_dir, "over", CONFIG))
+        assert mark_interrupted(runs_dir) == []  # all of their owners live
+        assert run.snapshot().status == "training"
+        owner.kill()
+    assert [found.id for found in mark_interrupted(runs_dir)] == [run_id]
+    snapshot = run.snapshot()
+    assert (snapshot.status, snapshot.message) == ("interrupted", "The program ended before the run did.")
+    assert mark_interrupted(runs_dir) == []
+    assert (mine.snapshot().status, over.snapshot().status) == ("preparing", "completed")
+
+
+@pytest.mark.parametrize("about", ["{", "[]", '{"pid": "x"}', '{"name": "no owner"}'])
+def test_a_run_without_a_known_owner_is_interrupted(runs_dir, about):
+    run = create_run(runs_dir, "lost", CONFIG)
+    (run.folder / "run.json").write_text(about)
+    assert [found.id for found in mark_interrupted(runs_dir)] == [run.id]
+
+
+def test_another_process_with_the_old_number_is_not_the_owner(runs_dir):
+    run = create_run(runs_dir, "old number", CONFIG)
+    path = Path(run.folder / "run.json")
+    about = json.loads(path.read_text())
+    assert about["pid"] == os.getpid()
+    path.write_text(json.dumps(about | {"pid_started": about["pid_started"] - 100}))
+    assert [found.id for found in mark_interrupted(runs_dir)] == [run.id]

@@ -1,0 +1,1 @@
+"""The page: layout and short handlers over `core`. Knows nothing of torch or unsloth."""

@@ -1,0 +1,114 @@
+"""A component for each setting, made from the setting's own description. Knows nothing of trainers or threads.
+
+A field is named once, in `core.config`. Values travel as {dotted name: value}, never by position.
+"""
+
+from types import UnionType
+from typing import Any, Literal, get_args, get_origin
+
+import gradio as gr
+
+from core.config import RunConfig, fields
+
+# Unsloth's 4-bit Llamas from 1B to 8B, and the demo; any other name can be typed.
+MODELS = [
+    "presets/demo-llama",
+    "unsloth/Llama-3.2-1B-Instruct-bnb-4bit",
+    "unsloth/Llama-3.2-1B-bnb-4bit",
+    "unsloth/tinyllama-bnb-4bit",
+    "unsloth/Llama-3.2-3B-Instruct-bnb-4bit",
+    "unsloth/Llama-3.2-3B-bnb-4bit",
+    "unsloth/Meta-Llama-3.1-8B-Instruct-bnb-4bit",
+    "unsloth/Meta-Llama-3.1-8B-bnb-4bit",
+    "unsloth/llama-3-8b-Instruct-bnb-4bit",
+    "unsloth/llama-3-8b-bnb-4bit",
+]
+
+_CHOICES = {  # words for choices whose names would not say what they are
+    "model.load_in_4bit": [("4-bit", True), ("16-bit", False)],
+    "training.use_gradient_checkpointing": [("unsloth", "unsloth"), ("usual", "true"), ("off", "false")],
+}
+_BACK = {"true": True, "false": False}
+
+
+class Form:
+    """The settings' components by dotted name, filled from `config`; each is made where the layout asks for it."""
+
+    def __init__(self, config: RunConfig):
+        self._values = flatten(config)
+        self.components: dict[str, gr.components.Component] = {}
+
+    def add(self, *names: str) -> None:
+        """Makes the components of these settings here."""
+        for name in names:
+            self.components[name] = _component(name, fields()[name], _shown(name, self._values[name]))
+
+    def read(self, values: dict) -> RunConfig:
+        """The settings from what gradio hands over, {component: value}. Raises ConfigError."""
+        nested: dict[str, dict[str, Any]] = {part: {} for part in RunConfig.model_fields}
+        for name, component in self.components.items():
+            part, _, field = name.partition(".")
+            nested[part][field] = _meant(name, values[component])
+        return RunConfig.build(nested)
+
+    def fill(self, config: RunConfig) -> dict:
+        """Updates that show another config."""
+        values = flatten(config)
+        return {component: gr.update(value=_shown(name, values[name])) for name, component in self.components.items()}
+
+
+def flatten(config: RunConfig) -> dict[str, Any]:
+    return {f"{part}.{name}": value for part, values in config.model_dump().items() for name, value in values.items()}
+
+
+def _shown(name: str, value: Any) -> Any:
+    if name == "training.use_gradient_checkpointing" and isinstance(value, bool):
+        return str(value).lower()
+    return "" if value is None and not _is_number(fields()[name].annotation) else value
+
+
+def _meant(name: str, value: Any) -> Any:
+    annotation = fields()[name].annotation
+    if name == "training.use_gradient_checkpointing":
+        return _BACK.get(value, value)
+    if isinstance(annotation, UnionType) and isinstance(value, str):
+        return value.strip() or None
+    return value.strip() if isinstance(value, str) and name != "data.prompt_template" else value
+
+
+def _is_number(annotation: Any) -> bool:
+    return annotation in (int, float)
+
+
+def help_text(info: Any) -> str:
+    """One line of help with the bounds: "Size of the adapter. 1 to 512"."""
+    low = high = None
+    for bound in info.metadata:
+        low = next((getattr(bound, key) for key in ("ge", "gt") if getattr(bound, key, None) is not None), low)
+        high = next((getattr(bound, key) for key in ("le", "lt") if getattr(bound, key, None) is not None), high)
+    if low is None or high is None or high > 1e9:
+        return info.description
+    opens = "above " if any(getattr(bound, "gt", None) is not None for bound in info.metadata) else ""
+    return f"{info.description} ({opens}{low:g} to {high:,.10g})"
+
+
+def _component(name: str, info: Any, value: Any) -> gr.components.Component:
+    label, help_line, annotation = info.title, help_text(info), info.annotation
+    common = {"label": label, "info": help_line, "value": value, "elem_id": name.replace(".", "-")}
+    if name == "model.model_name":
+        return gr.Dropdown(MODELS, allow_custom_value=True, **common)
+    if name == "data.prompt_template":
+        return gr.Dropdown(["chat", "alpaca", "alpaca_korean"], allow_custom_value=True, **common)
+    if name == "model.load_in_4bit":
+        return gr.Radio(_CHOICES[name], **common)
+    if name in _CHOICES:
+        return gr.Dropdown(_CHOICES[name], **common)
+    if annotation is bool:
+        return gr.Checkbox(**common)
+    if get_origin(annotation) is Literal:
+        return gr.Dropdown(list(get_args(annotation)), **common)
+    if get_origin(annotation) is list:
+        return gr.CheckboxGroup(list(get_args(get_args(annotation)[0])), **common)
+    if _is_number(annotation):
+        return gr.Number(precision=0 if annotation is int else None, step=1 if annotation is int else None, **common)
+    return gr.Textbox(**common)

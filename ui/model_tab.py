@@ -1,0 +1,92 @@
+"""The Model tab: what to start from, which model, and what was loaded. Knows nothing of torch."""
+
+from html import escape
+
+import gradio as gr
+
+from core.config import ConfigError
+from core.hub import ModelError
+from core.model import ModelReport
+from core.presets import Preset
+from core.workbench import Busy, Workbench
+from ui.form import Form
+from ui.words import big, gib, notice
+
+
+class ModelTab:
+    """Layout and handlers; `live` tells what its parts show now."""
+
+    def __init__(self, workbench: Workbench, form: Form, presets: dict[str, Preset], chosen: str):
+        self._workbench, self._form, self._presets = workbench, form, presets
+        choices = [(f"{p.title} · {p.card}", name) for name, p in presets.items()]
+        self.preset = gr.Dropdown(
+            choices, value=chosen, label="Start from", info="Fills in all tabs; change what you like.", elem_id="preset"
+        )
+        self.about = gr.HTML(notice(presets[chosen].description))
+        form.add("model.model_name")
+        with gr.Row():
+            form.add("model.load_in_4bit", "model.max_seq_length")
+        with gr.Accordion("More: token, revision, precision", open=False):
+            self.token = gr.Textbox(
+                label="Hugging Face token",
+                info="For gated or private models; kept in memory only, never written down.",
+                type="password",
+                elem_id="token",
+            )
+            with gr.Row():
+                form.add("model.revision", "model.dtype")
+        self.load = gr.Button("Load model", variant="primary", elem_id="load")
+        self.state = gr.HTML(elem_id="model-state")
+        self.trouble = gr.HTML(elem_id="model-trouble")
+
+    def connect(self) -> None:
+        """Wires the handlers, once the form has all its fields."""
+        fields = set(self._form.components.values())
+        self.preset.change(
+            self._take_preset, [self.preset], [self.about, *fields], api_visibility="private", show_progress="hidden"
+        )
+        self.load.click(
+            self._load, fields | {self.token}, [self.trouble], api_visibility="private", show_progress="hidden"
+        )
+
+    def live(self) -> dict:
+        state, workbench = self._workbench.model_state, self._workbench
+        if state.doing:
+            text = notice(f"{state.doing}…" + (f" {state.share:.0%}" if state.share is not None else ""))
+        elif state.report:
+            text = report_text(state.report)
+        elif not workbench.is_warm and not workbench.warm_error:
+            text = notice("Unsloth is warming up, which takes about ten seconds; you can load right away all the same.")
+        else:
+            text = notice("Nothing is loaded yet. Starting a run loads the model by itself.")
+        busy = workbench.busy_with
+        return {
+            self.state: {"value": text},
+            self.load: {"interactive": not busy, "value": f"Load model (waits: {busy})" if busy else "Load model"},
+        }
+
+    def _take_preset(self, name: str) -> dict:
+        preset = self._presets[name]
+        return {self.about: notice(preset.description)} | self._form.fill(preset.config)
+
+    def _load(self, values: dict) -> str:
+        try:
+            self._workbench.load_model(self._form.read(values).model, values[self.token])
+        except (ConfigError, ModelError, Busy) as error:
+            return notice(str(error), "error")
+        return ""
+
+
+def report_text(report: ModelReport) -> str:
+    """What was loaded, in the words of someone who has not seen a model from inside."""
+    rows = [
+        ("Weights", f"{big(report.parameters)} ({report.parameters:,})"),
+        ("In 4-bit", f"{report.linear_layers_4bit} of {report.linear_layers} linear layers"),
+        ("The rest", report.dtype),
+        ("Embeddings", "tied: input and output are one matrix" if report.tied_embeddings else "input and output apart"),
+        ("Chat template", "its own" if report.has_chat_template else "none; use the alpaca prompt for questions"),
+        ("Longest row", f"{report.max_seq_length:,} tokens"),
+        ("Memory", f"{gib(report.memory_gib)} of weights, on {report.device}"),
+    ]
+    table = "".join(f"<dt>{escape(key)}</dt><dd>{escape(value)}</dd>" for key, value in rows)
+    return notice(f"Loaded {report.name} in {report.seconds:.1f} s.", "good") + f'<dl class="facts">{table}</dl>'

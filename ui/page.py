@@ -1,0 +1,107 @@
+"""The whole page from its tabs; the timer that keeps it live; reattaching to a run when it loads.
+
+A page holds nothing of its own: it draws what the Workbench tells, once a second, and sends only what changed. So a
+reload or a second tab shows the same run.
+"""
+
+from pathlib import Path
+
+import gradio as gr
+
+from core.presets import default_preset, list_presets
+from core.runs import find_run
+from core.workbench import Workbench
+from ui.api import add_api
+from ui.compare_tab import CompareTab
+from ui.data_tab import DataTab
+from ui.form import Form
+from ui.model_tab import ModelTab
+from ui.sidebar import Sidebar
+from ui.train_tab import TrainTab
+
+POLL_SECONDS = 1.0
+STYLE = Path(__file__).with_name("style.css")
+FONT = ["system-ui", "-apple-system", "Segoe UI", "Roboto", "Noto Sans", "sans-serif"]
+
+
+def theme() -> gr.themes.Base:
+    return gr.themes.Default(
+        primary_hue="teal",
+        neutral_hue="slate",
+        spacing_size="sm",
+        radius_size="sm",
+        text_size="sm",
+        font=FONT,
+        font_mono=["ui-monospace", "Cascadia Mono", "Menlo", "monospace"],
+    ).set(
+        # Darker than the theme's, so that white text on it can be read.
+        button_primary_background_fill="*primary_700",
+        button_primary_background_fill_hover="*primary_800",
+        button_primary_background_fill_dark="*primary_700",
+        button_primary_text_color="white",
+    )
+
+
+def build_page(workbench: Workbench) -> gr.Blocks:
+    presets = {preset.name: preset for preset in list_presets()}
+    chosen = default_preset(workbench.machine.is_gpu)
+    form = Form(presets[chosen].config)
+    with gr.Blocks(title="HearthTune", fill_width=True, analytics_enabled=False) as page:
+        seen = gr.State({})
+        with gr.Row(elem_id="frame"):
+            side = Sidebar(workbench)
+            with gr.Column(elem_id="work"), gr.Tabs(elem_id="tabs"):
+                with gr.Tab("Model", id="model"):
+                    model = ModelTab(workbench, form, presets, chosen)
+                with gr.Tab("Data", id="data"):
+                    data = DataTab(workbench, form, model.token)
+                with gr.Tab("Train", id="train"):
+                    train = TrainTab(workbench, form, model.preset, model.token)
+                with gr.Tab("Compare", id="compare"):
+                    compare = CompareTab(workbench, model.token)
+        for tab in (model, data, train, compare):
+            tab.connect()
+        live = [side, model, train, compare]
+        parts = [component for tab in live for component in tab.live()]
+
+        def tick(before: dict) -> dict:
+            """Updates for what changed since this page last looked, by the component's number."""
+            now = {component: update for tab in live for component, update in tab.live().items() if update}
+            changed = {c: gr.update(**update) for c, update in now.items() if before.get(c._id) != update}
+            return changed | {seen: before | {component._id: update for component, update in now.items()}}
+
+        def reattach() -> dict:
+            """A page that opens on a run in progress shows that run's settings."""
+            if not workbench.is_training:
+                return {}
+            return form.fill(find_run(workbench.runs_dir, workbench.snapshot.run_id).config())
+
+        quiet = {"api_visibility": "private", "show_progress": "hidden", "queue": False}
+        page.load(tick, [seen], [seen, *parts], **quiet)
+        page.load(reattach, None, list(form.components.values()), **quiet)
+        gr.Timer(POLL_SECONDS).tick(tick, [seen], [seen, *parts], concurrency_limit=None, **quiet)
+        add_api(workbench, chosen)
+    return page
+
+
+def serve(workbench: Workbench, host: str, port: int, share: bool, auth: tuple[str, str] | None, inbrowser: bool) -> None:
+    """Shows the page until the program is ended; a run that is going on then is stopped and kept."""
+    page = build_page(workbench)
+    page.launch(
+        server_name=host,
+        server_port=port,
+        share=share,
+        auth=auth,
+        inbrowser=inbrowser,
+        theme=theme(),
+        css_paths=STYLE,
+        footer_links=[],
+        prevent_thread_lock=True,
+    )
+    # Only now: importing Unsloth takes ten seconds of the processor, and the page comes first.
+    workbench.warm_up()
+    try:
+        page.block_thread()
+    finally:
+        if workbench.stop():
+            workbench.wait()

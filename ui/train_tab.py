@@ -1,0 +1,164 @@
+"""The Train tab: settings, Start, what really trains, and the run as it goes. Knows nothing of torch."""
+
+from html import escape
+
+import gradio as gr
+
+from core.config import ConfigError
+from core.events import Finished, HeldOut, Receipt, Snapshot
+from core.runs import RunError
+from core.workbench import Busy, Workbench
+from ui.charts import charts
+from ui.form import Form
+from ui.words import bar, count, duration, gib, notice, percent, rate
+
+
+class TrainTab:
+    """Layout and handlers; `live` tells what its parts show now."""
+
+    def __init__(self, workbench: Workbench, form: Form, preset: gr.Dropdown, token: gr.Textbox):
+        self._workbench, self._form, self._preset, self._token = workbench, form, preset, token
+        with gr.Row():
+            with gr.Column(min_width=200):
+                form.add("adapter.r", "adapter.lora_alpha")
+                self.twice = gr.Button("alpha = 2 × rank", size="sm", elem_id="twice")
+            with gr.Column(min_width=200):
+                form.add("training.learning_rate", "training.embedding_learning_rate")
+            with gr.Column(min_width=200):
+                form.add("training.per_device_train_batch_size", "training.gradient_accumulation_steps")
+            with gr.Column(min_width=200):
+                form.add("training.max_steps", "training.num_train_epochs")
+        with gr.Row():
+            form.add("adapter.use_rslora", "adapter.modules_to_save", "training.completion_only_loss")
+        with gr.Accordion("More: layers, dropout, schedule, optimizer, seed, checkpointing", open=False):
+            form.add("adapter.target_modules")
+            with gr.Row():
+                form.add("adapter.lora_dropout", "training.warmup_steps", "training.lr_scheduler_type")
+            with gr.Row():
+                form.add("training.optim", "training.weight_decay", "training.seed")
+            with gr.Row():
+                form.add("training.use_gradient_checkpointing", "training.eval_steps", "adapter.continue_from")
+        self.start = gr.Button("Start training", variant="primary", elem_id="start")
+        self.trouble = gr.HTML(elem_id="train-trouble")
+        self.state = gr.HTML(elem_id="train-state")
+        self.end = gr.HTML(elem_id="train-end")
+        self.charts = gr.HTML(elem_id="charts")
+        self.receipt = gr.HTML(elem_id="receipt")
+
+    def connect(self) -> None:
+        """Wires the handlers, once the form has all its fields."""
+        hidden = {"api_visibility": "private", "show_progress": "hidden"}
+        rank, alpha = self._form.components["adapter.r"], self._form.components["adapter.lora_alpha"]
+        self.twice.click(lambda r: 2 * (r or 0), [rank], [alpha], **hidden)
+        inputs = set(self._form.components.values()) | {self._token, self._preset}
+        self.start.click(self._start, inputs, [self.trouble], **hidden)
+
+    def live(self) -> dict:
+        workbench, snapshot = self._workbench, self._workbench.snapshot
+        busy = workbench.busy_with
+        return {
+            self.start: {"interactive": not busy, "value": f"Start training (waits: {busy})" if busy else "Start training"},
+            self.state: {"value": state_text(snapshot)},
+            self.receipt: {"value": receipt_text(snapshot.receipt) if snapshot and snapshot.receipt else ""},
+            self.charts: {"value": charts(snapshot) if snapshot and (snapshot.steps or snapshot.memory) else ""},
+            self.end: {"value": end_text(snapshot)},
+        }
+
+    def _start(self, values: dict) -> str:
+        try:
+            self._workbench.start(self._form.read(values), values[self._preset], values[self._token])
+        except (ConfigError, RunError, Busy) as error:
+            return notice(str(error), "error")
+        return ""
+
+
+def state_text(snapshot: Snapshot | None) -> str:
+    """Where the run stands, with its progress."""
+    if snapshot is None:
+        return notice("No run yet. Start one, and its progress, charts and memory stand here.")
+    kinds = {"completed": "good", "failed": "error", "stopped": "warning", "interrupted": "warning"}
+    if snapshot.is_over:
+        hint = " Ask base and tuned the same question on the Compare tab." if snapshot.status == "completed" else ""
+        return notice(f"{snapshot.name}: {snapshot.message}{hint}", kinds[snapshot.status])
+    last = snapshot.steps[-1] if snapshot.steps else None
+    if last is None:
+        return notice(f"{snapshot.message or 'The first step is under way'}…")
+    facts = [
+        f"step {last.step:,} of {last.max_steps:,}",
+        f"epoch {last.epoch:.2f}",
+        f"{duration(last.elapsed)} gone",
+        f"{duration(snapshot.seconds_left)} left" if snapshot.seconds_left is not None else "",
+        f"{snapshot.tokens_per_s:,.0f} tokens/s" if snapshot.tokens_per_s else "",
+    ]
+    words = f"{snapshot.message}… " if snapshot.message else ""
+    return (
+        bar(last.step / last.max_steps, "steps done")
+        + f'<p class="figures progress">{escape(words)}{" · ".join(filter(None, facts))}</p>'
+    )
+
+
+def receipt_text(receipt: Receipt) -> str:
+    """What really trains, read back before the first step."""
+    share = receipt.trainable_parameters / receipt.total_parameters
+    groups = "".join(
+        f"<tr><td>{escape(g.name)}</td><td>{g.parameters:,}</td><td>{rate(g.learning_rate)}</td>"
+        f"<td>{g.weight_decay:g}</td></tr>"
+        for g in receipt.groups
+    )
+    changes = "".join(
+        f"<li><b>{escape(c.setting)}</b>: asked {escape(c.asked)}, runs {escape(c.runs)}"
+        f"{f' ({escape(c.reason)})' if c.reason else ''}</li>"
+        for c in receipt.changes
+    )
+    notes = "".join(f"<li>{escape(note)}</li>" for note in receipt.notes)
+    return (
+        '<section class="card"><h3>What really trains</h3>'
+        f'<p class="figures">{receipt.trainable_parameters:,} of {receipt.total_parameters:,} weights ({percent(share)}), on '
+        f"{count(receipt.train_rows, 'row')}; {count(receipt.validation_rows, 'row')} to check with. "
+        f"{percent(receipt.trained_tokens_share)} of the tokens are trained on.</p>"
+        f'<table><thead><tr><th>group</th><th>weights</th><th>learning rate</th><th>decay</th></tr></thead>'
+        f"<tbody>{groups}</tbody></table>"
+        f"<p>{escape(receipt.precision)}. Optimizer: {escape(receipt.optimizer)}.</p>"
+        f"{f'<ul>{notes}</ul>' if notes else ''}"
+        f"<p>{'Changed by the libraries:' if changes else 'No setting was changed by the libraries.'}</p>"
+        f"{f'<ul>{changes}</ul>' if changes else ''}</section>"
+    )
+
+
+def end_text(snapshot: Snapshot | None) -> str:
+    """The figures at the end, and base against tuned on rows that neither saw."""
+    if snapshot is None:
+        return ""
+    held = heldout_text(snapshot.heldout) if snapshot.heldout else ""
+    return held + (finished_text(snapshot.finished) if snapshot.finished else "")
+
+
+def finished_text(done: Finished) -> str:
+    total = done.total_memory_gib
+    training = done.peak_memory_for_training_gib
+    rows = [
+        ("Time", f"{done.runtime_s:.1f} s ({done.runtime_s / 60:.2f} min) for {count(done.steps, 'step')}"),
+        ("Speed", f"{done.tokens_per_s:,.0f} tokens/s"),
+        ("Peak memory", f"{gib(done.peak_memory_gib)} ({percent(done.peak_memory_gib / total)} of {gib(total)})"),
+        ("Of that for training", f"{gib(training)} ({percent(training / total)})"),
+        ("Mean training loss", "–" if done.train_loss is None else f"{done.train_loss:.4f}"),
+        ("Validation loss", "–" if done.eval_loss is None else f"{done.eval_loss:.4f}"),
+        ("Adapter", done.adapter_dir or "none kept"),
+    ]
+    table = "".join(f"<dt>{escape(key)}</dt><dd>{escape(value)}</dd>" for key, value in rows)
+    return f'<section class="card"><h3>At the end</h3><dl class="facts">{table}</dl></section>'
+
+
+def heldout_text(held: HeldOut) -> str:
+    rows = [("loss on answers", f"{held.base_loss:.3f}", f"{held.tuned_loss:.3f}")]
+    if held.base_exact is not None:
+        rows += [
+            ("right to the letter", percent(held.base_exact), percent(held.tuned_exact)),
+            ("ends by itself", percent(held.base_ends), percent(held.tuned_ends)),
+        ]
+    table = "".join(f"<tr><th>{name}</th><td>{base}</td><td>{tuned}</td></tr>" for name, base, tuned in rows)
+    return (
+        f'<section class="card"><h3>On {count(held.rows, "row")} that it was not trained on</h3>'
+        '<table class="versus"><thead><tr><th></th><th class="base">base</th><th class="tuned">tuned</th></tr></thead>'
+        f"<tbody>{table}</tbody></table></section>"
+    )

@@ -1,0 +1,58 @@
+"""Figures and sentences as the page writes them. Knows nothing of gradio."""
+
+from html import escape
+
+
+
+def gib(value: float | None) -> str:
+    """Memory in GiB, with as many digits as are worth reading."""
+    if value is None:
+        return "unknown"
+    return f"{value:.1f} GiB" if value >= 10 else f"{value:.2f} GiB" if value >= 0.095 else f"{value * 1024:.0f} MiB"
+
+
+def duration(seconds: float) -> str:
+    """0:07, 12:30 or 1:02:03."""
+    minutes, seconds = divmod(round(seconds), 60)
+    hours, minutes = divmod(minutes, 60)
+    return f"{hours}:{minutes:02}:{seconds:02}" if hours else f"{minutes}:{seconds:02}"
+
+
+def count(number: int, thing: str, things: str = "") -> str:
+    """1 row, 2,000 rows."""
+    return f"{number:,} {thing if number == 1 else things or thing + 's'}"
+
+
+def big(number: int) -> str:
+    """1.24 B, 260 K: for numbers of weights."""
+    for size, letter in ((1e9, "B"), (1e6, "M"), (1e3, "K")):
+        if number >= size:
+            return f"{number / size:.3g} {letter}"
+    return str(number)
+
+
+def rate(value: float) -> str:
+    """A learning rate as people write it: 2e-4."""
+    digits, _, power = f"{value:.2e}".partition("e")
+    return f"{float(digits):g}e{int(power)}" if value else "0"
+
+
+def percent(share: float | None) -> str:
+    """A share between 0 and 1 as a percentage."""
+    if share is None:
+        return "–"
+    return f"{share:.0%}" if share in (0, 1) or share >= 0.1 else f"{share:.1%}"
+
+
+def notice(text: str, kind: str = "info") -> str:
+    """A sentence where the person is looking. `kind` is info, good, warning or error; empty text shows nothing."""
+    return f'<p class="notice {kind}" role="status">{escape(text)}</p>' if text else ""
+
+
+def bar(share: float, label: str) -> str:
+    """A progress or memory bar; `share` is between 0 and 1."""
+    width = min(max(share, 0), 1) * 100
+    return (
+        f'<div class="bar" role="progressbar" aria-label="{escape(label)}" aria-valuemin="0" aria-valuemax="100" '
+        f'aria-valuenow="{width:.0f}"><span style="width:{width:.1f}%"></span></div>'
+    )
