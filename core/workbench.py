@@ -22,6 +22,7 @@ from core.runs import Run, RunError, create_run, find_adapter, find_run, list_ru
 from core.templates import TemplateError, prompt_text
 from core.train import TrainingError, train
 
+TRAINING, LOADING, ANSWERING = "a run is going on", "a model is being loaded", "an answer is being written"
 SENTENCES = (ModelError, DataError, RunError, TrainingError, TemplateError)  # what is said to the person as it stands
 
 
@@ -50,9 +51,8 @@ class Workbench:
         self.is_warm = False
         self.warm_error = ""
         self.failure: Exception | None = None  # what ended the last run, when it failed
-        self._lock = threading.Lock()
-        self._state_lock = threading.RLock()
-        self._doing = ""
+        self._lock = threading.RLock()  # guards what is told; never held while the model works
+        self._doing = ""  # who has the model, in words; one at a time
         self._stop = threading.Event()
         self._stop_answers = threading.Event()
         self._loaded: LoadedModel | None = None
@@ -76,7 +76,7 @@ class Workbench:
 
     @property
     def busy_with(self) -> str:
-        """What holds the model, in words ("training", "loading a model", …); empty when it is free."""
+        """What has the model, as half a sentence (`TRAINING`, `LOADING`, …); empty when it is free."""
         return self._doing
 
     @property
@@ -100,21 +100,20 @@ class Workbench:
             traceback.print_exc()
 
     def _take(self, doing: str) -> None:
-        with self._state_lock:
-            if self._doing or not self._lock.acquire(blocking=False):
-                raise Busy(f"This must wait: {self._doing or 'something else'} is going on.")
+        with self._lock:
+            if self._doing:
+                raise Busy(f"This must wait: {self._doing}.")
             self._doing = doing
 
     def _release(self) -> None:
-        with self._state_lock:
+        with self._lock:
             self._doing = ""
-            self._lock.release()
 
     # Loading
 
     def load_model(self, config: ModelConfig, token: str | None = None) -> ModelReport:
         """Loads the base model in place of the one that is there. Raises Busy or ModelError."""
-        self._take("loading a model")
+        self._take(LOADING)
         try:
             self._load(config, token)
             return self.model_state.report
@@ -127,7 +126,7 @@ class Workbench:
         if not run.has_adapter:
             raise RunError(f"Run {run.id} has no adapter: it ended before anything was trained.")
         config = run.config()
-        self._take("loading a model")
+        self._take(LOADING)
         try:
             self._load(config.model, token, run.adapter_dir)
             self._adopt(run, config)
@@ -166,7 +165,7 @@ class Workbench:
 
         Raises Busy, ModelError or DataError.
         """
-        self._take("preparing a preview")
+        self._take("a preview is being made")
         try:
             loaded = self._loaded
             if loaded is None:
@@ -181,7 +180,7 @@ class Workbench:
 
     def start(self, config: RunConfig, name: str, token: str | None = None) -> Run:
         """Starts a run in the background. Raises Busy or RunError; later faults end the run as failed."""
-        self._take("training")
+        self._take(TRAINING)
         try:
             run = create_run(self.runs_dir, name, config)
             self._stop.clear()
@@ -196,8 +195,8 @@ class Workbench:
 
     def stop(self) -> bool:
         """Asks the run to stop after its micro-batch; False when none is going on."""
-        with self._state_lock:
-            if not self.is_training or self._doing != "training":
+        with self._lock:
+            if not self.is_training or self._doing != TRAINING:
                 return False
             self._stop.set()
             self._emit(self._run, StatusChanged(status="stopping", message="Stopping after this micro-batch"))
@@ -210,7 +209,7 @@ class Workbench:
         return self._snapshot
 
     def _emit(self, run: Run, event: Event) -> None:
-        with self._state_lock:
+        with self._lock:
             try:
                 run.append(event)
             finally:  # a full disk must not leave the page believing that the run goes on
@@ -279,7 +278,8 @@ class Workbench:
         if not result.was_stopped:
             return "completed", "Finished."
         kept = "what was trained is kept as an adapter" if run.has_adapter else "no step was finished, so nothing is kept"
-        return "stopped", f"Stopped after {result.steps} steps; {kept}."
+        steps = "1 step" if result.steps == 1 else f"{result.steps} steps"
+        return "stopped", f"Stopped after {steps}; {kept}."
 
     def _ready_model(self, run: Run, config: RunConfig, token: str | None) -> LoadedModel:
         """The loaded model if it is the right one and untouched, else loaded anew: no run stands on another's rest."""
@@ -302,7 +302,7 @@ class Workbench:
         """
         if not prompt.strip():
             raise ModelError("Write a prompt first.")
-        self._take("answering")
+        self._take(ANSWERING)
         try:
             loaded = self._loaded
             if loaded is None:

@@ -107,6 +107,15 @@ def write_rows(path: Path, count: int = 12) -> Path:
     return path
 
 
+def data_file(path: Path, *rows: dict, text: str | None = None):
+    """A DataConfig of a JSONL file with these rows, or with this text, nothing of it kept back."""
+    from core.config import DataConfig
+
+    lines = text if text is not None else "".join(json.dumps(row, ensure_ascii=False) + "\n" for row in rows)
+    path.write_text(lines, encoding="utf-8")
+    return DataConfig(path=str(path), validation_share=0.0)
+
+
 def small_config(model: Path, rows: Path, *settings: str):
     """A RunConfig of few and small steps, with `part.field=value` settings on top."""
     from core.config import RunConfig

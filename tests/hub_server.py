@@ -55,7 +55,8 @@ class Hub:
 
     def downloads(self, file: str) -> list[str | None]:
         """The Range of each download of that file, in order."""
-        return [r.range for r in self.requests if r.method == "GET" and "/resolve/" in r.path and r.path.endswith(file)]
+        asked = [r for r in self.requests if r.method == "GET" and "/resolve/" in r.path]
+        return [r.range for r in asked if r.path.endswith(f"/{file}")]
 
 
 def commit_of(name: str) -> str:

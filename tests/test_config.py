@@ -66,7 +66,7 @@ def test_an_empty_section_means_as_usual():
     [
         ({"trainin": {}}, "trainin is not a setting; did you mean training?"),
         ({"training": {"learning_rat": 1}}, "training.learning_rat is not a setting; did you mean training.learning_rate?"),
-        ({"training": {"zzzz": 1}}, "training.zzzz is not a setting."),
+        ({"qqqqqq": {}}, "qqqqqq is not a setting."),
         ({"training": {"learning_rate": "fast"}},
          "training.learning_rate cannot be 'fast': input should be a valid number, unable to parse string as a number."),
         ({"training": {"learning_rate": float("nan")}},

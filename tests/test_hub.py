@@ -5,6 +5,7 @@ The client reads HF_ENDPOINT when it is imported, so each test asks in a process
 
 import json
 import os
+import random
 import socket
 import subprocess
 import sys
@@ -127,30 +128,34 @@ def test_a_gated_model_opens_with_the_right_token_only(tmp_path, stories):
     assert b"hf_right_secret" not in kept and b"hf_wrong" not in kept
 
 
-def test_a_download_that_breaks_off_goes_on_from_there(tmp_path, stories):
-    with Hub({NAME: stories}, cut_after=300_000) as hub:
-        client = Client(tmp_path, hub.address)
-        assert client.ask()["place"] == NAME
-        assert hub.downloads("model.safetensors") == [None, "bytes=300000-"]
-        assert_all_there(client, stories)
+@pytest.fixture
+def larger(tmp_path) -> Path:
+    """A repository whose weights are more than one piece (10 MiB) of the client's downloads; nobody loads it."""
+    folder = tmp_path / "larger"
+    folder.mkdir()
+    (folder / "config.json").write_text('{"model_type": "llama"}')
+    (folder / "model.safetensors").write_bytes(random.Random(3407).randbytes(24 << 20))
+    return folder
 
 
-def test_a_download_that_stands_still_goes_on_from_there(tmp_path, stories):
-    with Hub({NAME: stories}, hold_after=300_000) as hub:
-        client = Client(tmp_path, hub.address)
-        assert client.ask()["place"] == NAME
-        assert hub.downloads("model.safetensors") == [None, "bytes=300000-"]
-        assert_all_there(client, stories)
+@pytest.mark.parametrize("misbehaviour", ["cut_after", "hold_after"])
+def test_a_download_that_breaks_off_or_stands_still_goes_on_from_there(tmp_path, larger, misbehaviour):
+    with Hub({NAME: larger}, **{misbehaviour: 22 << 20}) as hub:
+        client = Client(tmp_path / "home", hub.address)
+        answer = client.ask()
+        assert answer["place"] == NAME and answer["told"][-1][1] == 1.0
+        assert hub.downloads("model.safetensors") == [None, f"bytes={20 << 20}-"]
+        assert_all_there(client, larger)
 
 
-def test_after_the_program_was_killed_the_finished_files_are_not_fetched_again(tmp_path, stories, wait_until):
-    with Hub({NAME: stories}, hold_after=300_000) as hub:
-        client = Client(tmp_path, hub.address)
+def test_after_the_program_was_killed_the_finished_files_are_not_fetched_again(tmp_path, larger, wait_until):
+    with Hub({NAME: larger}, hold_after=22 << 20) as hub:
+        client = Client(tmp_path / "home", hub.address)
         with client.start(LOCATE) as first:
             wait_until(lambda: hub.holding.is_set() and (client.folder() / "config.json").exists(), "half of the weights")
             first.kill()
         assert client.ask()["place"] == NAME
-        assert_all_there(client, stories)
+        assert_all_there(client, larger)
         assert len(hub.downloads("config.json")) == 1 and len(hub.downloads("model.safetensors")) == 2
 
 

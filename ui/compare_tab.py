@@ -11,9 +11,9 @@ from core.compare import Answer, Sampling
 from core.hub import ModelError
 from core.runs import RunError, list_runs
 from core.templates import TemplateError
-from core.workbench import Busy, Workbench
+from core.workbench import ANSWERING, LOADING, TRAINING, Busy, Workbench
 from ui.train_tab import heldout_text
-from ui.words import count, notice
+from ui.words import count, notice, run_label
 
 REDRAW_SECONDS = 0.06  # oftener than an eye follows would only cost the model time
 ENDS = {"": "writing…", "itself": "ended by itself", "limit": "cut off at the limit", "stopped": "stopped"}
@@ -25,7 +25,7 @@ class CompareTab:
 
     def __init__(self, workbench: Workbench, token: gr.Textbox):
         self._workbench, self._token = workbench, token
-        with gr.Row(equal_height=True):
+        with gr.Row(elem_id="pick"):
             self.runs = gr.Dropdown([], label="Tuned", info="A run whose adapter is compared.", scale=3, elem_id="runs")
             self.load = gr.Button("Load it", scale=0, min_width=110, elem_id="load-run")
         self.prompt = gr.Textbox(
@@ -45,10 +45,10 @@ class CompareTab:
         with gr.Row():
             self.ask = gr.Button("Ask both", variant="primary", elem_id="ask")
             self.stop = gr.Button("Stop the answers", elem_id="stop-answers", visible=False)
-        self.trouble = gr.HTML(elem_id="compare-trouble")
-        self.panes = gr.HTML(panes_text(None, None), elem_id="panes")
-        self.proof = gr.HTML(elem_id="proof")
-        self.heldout = gr.HTML(elem_id="compare-heldout")
+        self.trouble = gr.HTML(padding=False, elem_id="compare-trouble")
+        self.panes = gr.HTML(panes_text(None, None), elem_id="panes", padding=False)
+        self.proof = gr.HTML(padding=False, elem_id="proof")
+        self.heldout = gr.HTML(padding=False, elem_id="compare-heldout")
 
     def connect(self) -> None:
         sampling = [self.temperature, self.top_p, self.max_new_tokens, self.seed]
@@ -67,9 +67,9 @@ class CompareTab:
     def live(self) -> dict:
         workbench, snapshot = self._workbench, self._workbench.snapshot
         state, busy = workbench.model_state, workbench.busy_with
-        if busy == "training":
+        if busy == TRAINING:
             words = "Training is going on: asking must wait until it has ended or was stopped."
-        elif busy == "loading a model":
+        elif busy == LOADING:
             words = "The model is being loaded."
         elif state.report is None:
             words = "There is no model to ask: finish a run, or choose one above and load it."
@@ -78,12 +78,12 @@ class CompareTab:
         else:
             words = ""
         held = snapshot.heldout if snapshot and snapshot.run_id == state.adapter else None
-        runs = [(f"{run.name} · {run.id}", run.id) for run in list_runs(workbench.runs_dir) if run.has_adapter]
+        runs = [(run_label(run.id), run.id) for run in list_runs(workbench.runs_dir) if run.has_adapter]
         chosen = state.adapter or (runs[0][1] if runs else None)
         return {
             self.ask: {"interactive": workbench.compare_ready, "value": "Ask both" if state.adapter else "Ask"},
-            self.stop: {"visible": busy == "answering"},
-            self.trouble: {"value": notice(words)} if busy != "answering" else {},
+            self.stop: {"visible": busy == ANSWERING},
+            self.trouble: {"value": notice(words)} if busy != ANSWERING else {},
             self.heldout: {"value": heldout_text(held) if held else ""},
             self.runs: {"choices": runs, "value": chosen if chosen in [run for _, run in runs] else None},
             self.load: {"interactive": bool(runs) and not busy},

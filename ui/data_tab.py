@@ -33,8 +33,8 @@ class DataTab:
         with gr.Accordion("More: Hugging Face configuration and split, seed of the split", open=False), gr.Row():
             form.add("data.name", "data.split", "data.seed")
         self.show = gr.Button("Show what the model sees", elem_id="preview")
-        self.trouble = gr.HTML(elem_id="data-trouble")
-        self.view = gr.HTML(notice("Rows in Alpaca shape (instruction, input, output) or as chat messages; press the button."))
+        self.trouble = gr.HTML(padding=False, elem_id="data-trouble")
+        self.view = gr.HTML(notice("Rows in Alpaca shape (instruction, input, output) or as chat messages; press the button."), padding=False)
 
     def connect(self) -> None:
         """Wires the handlers, once the form has all its fields."""

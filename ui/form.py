@@ -94,7 +94,7 @@ def help_text(info: Any) -> str:
 
 def _component(name: str, info: Any, value: Any) -> gr.components.Component:
     label, help_line, annotation = info.title, help_text(info), info.annotation
-    common = {"label": label, "info": help_line, "value": value, "elem_id": name.replace(".", "-")}
+    common = {"label": label, "info": help_line, "value": value, "elem_id": name.replace(".", "-"), "min_width": 190}
     if name == "model.model_name":
         return gr.Dropdown(MODELS, allow_custom_value=True, **common)
     if name == "data.prompt_template":

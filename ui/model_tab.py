@@ -22,7 +22,7 @@ class ModelTab:
         self.preset = gr.Dropdown(
             choices, value=chosen, label="Start from", info="Fills in all tabs; change what you like.", elem_id="preset"
         )
-        self.about = gr.HTML(notice(presets[chosen].description))
+        self.about = gr.HTML(notice(presets[chosen].description), padding=False)
         form.add("model.model_name")
         with gr.Row():
             form.add("model.load_in_4bit", "model.max_seq_length")
@@ -36,8 +36,8 @@ class ModelTab:
             with gr.Row():
                 form.add("model.revision", "model.dtype")
         self.load = gr.Button("Load model", variant="primary", elem_id="load")
-        self.state = gr.HTML(elem_id="model-state")
-        self.trouble = gr.HTML(elem_id="model-trouble")
+        self.state = gr.HTML(padding=False, elem_id="model-state")
+        self.trouble = gr.HTML(padding=False, elem_id="model-trouble")
 
     def connect(self) -> None:
         """Wires the handlers, once the form has all its fields."""
@@ -62,7 +62,7 @@ class ModelTab:
         busy = workbench.busy_with
         return {
             self.state: {"value": text},
-            self.load: {"interactive": not busy, "value": f"Load model (waits: {busy})" if busy else "Load model"},
+            self.load: {"interactive": not busy, "value": f"Load model ({busy})" if busy else "Load model"},
         }
 
     def _take_preset(self, name: str) -> dict:

@@ -73,7 +73,7 @@ def build_page(workbench: Workbench) -> gr.Blocks:
         def reattach() -> dict:
             """A page that opens on a run in progress shows that run's settings."""
             if not workbench.is_training:
-                return {}
+                return dict.fromkeys(form.components.values(), gr.skip())
             return form.fill(find_run(workbench.runs_dir, workbench.snapshot.run_id).config())
 
         quiet = {"api_visibility": "private", "show_progress": "hidden", "queue": False}

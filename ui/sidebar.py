@@ -10,7 +10,7 @@ import gradio as gr
 from core.events import Snapshot
 from core.hardware import Machine, MemoryStats
 from core.workbench import ModelState, Workbench
-from ui.words import bar, big, duration, gib
+from ui.words import bar, big, duration, gib, run_label
 
 STATUS_WORDS = {
     "preparing": "getting ready",
@@ -29,10 +29,10 @@ class Sidebar:
     def __init__(self, workbench: Workbench):
         self._workbench = workbench
         with gr.Column(scale=0, min_width=250, elem_id="side"):
-            gr.HTML('<h1 id="brand">HearthTune</h1>', elem_id="brand-box")
-            self.machine = gr.HTML(machine_text(workbench.machine, workbench.memory()), elem_id="side-machine")
-            self.model = gr.HTML(elem_id="side-model")
-            self.run = gr.HTML(elem_id="side-run")
+            gr.HTML('<h1 id="brand">HearthTune</h1>', elem_id="brand-box", padding=False)
+            self.machine = gr.HTML(machine_text(workbench.machine, workbench.memory()), elem_id="side-machine", padding=False)
+            self.model = gr.HTML(padding=False, elem_id="side-model")
+            self.run = gr.HTML(padding=False, elem_id="side-run")
             self.stop = gr.Button("Stop", variant="stop", size="sm", visible=False, elem_id="stop")
         self.stop.click(self._workbench.stop, api_visibility="private", show_progress="hidden")
 
@@ -82,7 +82,7 @@ def model_text(state: ModelState, workbench: Workbench) -> str:
     bits = "4-bit" if report.linear_layers_4bit else "16-bit" if "16" in report.dtype else "32-bit"
     words = f"{bits} · {big(report.parameters)}{' · tied' if report.tied_embeddings else ''}"
     name = report.name.rstrip("/").rpartition("/")[2]
-    adapter = f"<p>with the adapter of {escape(state.adapter)}</p>" if state.adapter else ""
+    adapter = f"<p>adapter: {escape(run_label(state.adapter))}</p>" if state.adapter else ""
     return _block("Model", f"<p><b>{escape(name)}</b></p><p>{escape(words)}</p>{adapter}")
 
 

@@ -39,11 +39,11 @@ class TrainTab:
             with gr.Row():
                 form.add("training.use_gradient_checkpointing", "training.eval_steps", "adapter.continue_from")
         self.start = gr.Button("Start training", variant="primary", elem_id="start")
-        self.trouble = gr.HTML(elem_id="train-trouble")
-        self.state = gr.HTML(elem_id="train-state")
-        self.end = gr.HTML(elem_id="train-end")
-        self.charts = gr.HTML(elem_id="charts")
-        self.receipt = gr.HTML(elem_id="receipt")
+        self.trouble = gr.HTML(padding=False, elem_id="train-trouble")
+        self.state = gr.HTML(padding=False, elem_id="train-state")
+        self.end = gr.HTML(padding=False, elem_id="train-end")
+        self.charts = gr.HTML(padding=False, elem_id="charts")
+        self.receipt = gr.HTML(padding=False, elem_id="receipt")
 
     def connect(self) -> None:
         """Wires the handlers, once the form has all its fields."""
@@ -57,7 +57,7 @@ class TrainTab:
         workbench, snapshot = self._workbench, self._workbench.snapshot
         busy = workbench.busy_with
         return {
-            self.start: {"interactive": not busy, "value": f"Start training (waits: {busy})" if busy else "Start training"},
+            self.start: {"interactive": not busy, "value": f"Start training ({busy})" if busy else "Start training"},
             self.state: {"value": state_text(snapshot)},
             self.receipt: {"value": receipt_text(snapshot.receipt) if snapshot and snapshot.receipt else ""},
             self.charts: {"value": charts(snapshot) if snapshot and (snapshot.steps or snapshot.memory) else ""},

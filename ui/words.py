@@ -1,5 +1,6 @@
 """Figures and sentences as the page writes them. Knows nothing of gradio."""
 
+from datetime import datetime
 from html import escape
 
 
@@ -8,7 +9,7 @@ def gib(value: float | None) -> str:
     """Memory in GiB, with as many digits as are worth reading."""
     if value is None:
         return "unknown"
-    return f"{value:.1f} GiB" if value >= 10 else f"{value:.2f} GiB" if value >= 0.095 else f"{value * 1024:.0f} MiB"
+    return f"{value:.1f} GiB" if value >= 10 else f"{value:.2f} GiB" if value >= 0.095 else f"{value * 1024:.{0 if value > 0.004 else 2}f} MiB"
 
 
 def duration(seconds: float) -> str:
@@ -21,6 +22,15 @@ def duration(seconds: float) -> str:
 def count(number: int, thing: str, things: str = "") -> str:
     """1 row, 2,000 rows."""
     return f"{number:,} {thing if number == 1 else things or thing + 's'}"
+
+
+def run_label(run_id: str) -> str:
+    """A run's id as people say it: demo-yoda, 21 Nov 23:53."""
+    try:
+        when, name = datetime.strptime(run_id[:15], "%Y%m%d-%H%M%S"), run_id[16:]
+    except ValueError:
+        return run_id
+    return f"{name}, {when.day} {when:%b %H:%M}"
 
 
 def big(number: int) -> str:

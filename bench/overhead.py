@@ -1,0 +1,72 @@
+"""Steps a second and peak memory of our run beside a bare Unsloth script with the same settings in the same run.
+
+    python -m bench.overhead [ROUNDS]
+
+The bar: at least 0.98 of its steps a second, at most 1.05 times its peak memory. The model has about 25M random
+weights, so that a step takes long enough to measure and a round ends within a minute.
+"""
+
+import json
+import os
+import statistics
+import subprocess
+import sys
+import tempfile
+from pathlib import Path
+
+from bench.common import PROJECT, make_llama, median_ratio, report
+from core.config import RunConfig
+
+SETTINGS = {
+    "data": {"path": str(PROJECT / "presets" / "data" / "yoda.jsonl"), "validation_share": 0.0},
+    "training": {"max_steps": 40, "optim": "adamw_torch", "eval_steps": 0, "use_gradient_checkpointing": False},
+}
+OURS = """
+import json, resource, sys
+sys.argv = ["app.py", "train", sys.argv[1], "--runs-dir", sys.argv[2], "--json"]
+import app
+code = app.main()
+print(json.dumps({"peak_gib": resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024**2}))
+sys.exit(code)
+"""
+
+
+def last_lines(command: list[str]) -> list[dict]:
+    """The JSON lines that a command prints."""
+    done = subprocess.run(
+        command, cwd=PROJECT, env=os.environ | {"PYTHONPATH": str(PROJECT)}, capture_output=True, text=True
+    )
+    if done.returncode:
+        raise SystemExit(f"{command[1:3]} failed:\n{done.stderr[-2000:]}")
+    return [json.loads(line) for line in done.stdout.splitlines() if line.startswith('{"')]
+
+
+def main(rounds: int = 5) -> None:
+    speeds, peaks = ([], []), ([], [])
+    with tempfile.TemporaryDirectory() as folder:
+        model = make_llama(Path(folder) / "llama", hidden_size=512, layers=8)
+        config = RunConfig.build({"model": {"model_name": str(model), "max_seq_length": 128}, **SETTINGS})
+        settings = Path(folder) / "settings.yaml"
+        settings.write_text(config.to_yaml())
+        for _ in range(rounds):
+            bare = last_lines([sys.executable, "-m", "bench.bare", str(settings)])[-1]
+            run, memory = last_lines([sys.executable, "-c", OURS, str(settings), folder])[-2:]
+            for kept, ours, theirs in (
+                (speeds, run["steps"] / run["runtime_s"], bare["steps_per_s"]),
+                (peaks, memory["peak_gib"], bare["peak_gib"]),
+            ):
+                kept[0].append(ours)
+                kept[1].append(theirs)
+    report(
+        "overhead",
+        ours_steps_per_s=statistics.median(speeds[0]),
+        bare_steps_per_s=statistics.median(speeds[1]),
+        speed_ratio=median_ratio(*speeds),
+        ours_peak_gib=statistics.median(peaks[0]),
+        bare_peak_gib=statistics.median(peaks[1]),
+        memory_ratio=median_ratio(*peaks),
+    )
+
+
+if __name__ == "__main__":
+    main(*map(int, sys.argv[1:]))

@@ -1,0 +1,132 @@
+"""Two answers in one pass: the same as apart, to the letter, and a pass that can be stopped."""
+
+import copy
+import dataclasses
+import threading
+
+import pytest
+from conftest import PROMPT, greedy_text, load_for
+
+from core.compare import Sampling, max_logit_difference, stream, supports_pair
+
+
+def asked(row) -> str:
+    return row.pieces[0][0]
+
+
+def last(loaded, prompt: str, should_stop=lambda: False, **sampling):
+    *_, pair = stream(loaded, prompt, Sampling(**{"max_new_tokens": 12} | sampling), should_stop)
+    return pair
+
+
+def texts(pair) -> tuple[str, str]:
+    return pair[0].text, pair[1].text
+
+
+def generating() -> list[threading.Thread]:
+    return [thread for thread in threading.enumerate() if thread.name == "generate"]
+
+
+@pytest.fixture(scope="module")
+def untouched(trained):
+    """The stories with a fresh adapter, that nobody trained."""
+    return load_for(trained.config)
+
+
+def test_both_answers_are_those_of_the_models_apart(trained):
+    assert supports_pair(trained.loaded)
+    for prompt in (PROMPT, asked(trained.data.train[0]), "A"):
+        base, tuned = last(trained.loaded, prompt, max_new_tokens=24)
+        assert base.text == greedy_text(trained.loaded, prompt, 24, base=True)
+        assert tuned.text == greedy_text(trained.loaded, prompt, 24)
+        assert base.text != tuned.text
+
+
+def test_without_the_pass_for_two_the_answers_are_the_same(trained):
+    apart = dataclasses.replace(trained.loaded, supports_pair=False)
+    for sampling in ({}, {"temperature": 1.0, "top_p": 0.9}):
+        assert texts(last(apart, PROMPT, **sampling)) == texts(last(trained.loaded, PROMPT, **sampling))
+
+
+def test_a_base_without_an_adapter_answers_alone(trained):
+    bare = load_for(trained.config, with_adapter=False)
+    base, tuned = last(bare, PROMPT, max_new_tokens=24)
+    assert tuned is None and base.text == greedy_text(bare, PROMPT, 24)
+    assert base.text == last(trained.loaded, PROMPT, max_new_tokens=24)[0].text
+
+
+def test_answers_grow_token_by_token(trained):
+    pairs = list(stream(trained.loaded, PROMPT, Sampling(max_new_tokens=8), lambda: False))
+    for row in (0, 1):
+        counts = [pair[row].tokens for pair in pairs]
+        assert counts[:-1] == sorted(counts[:-1]) and counts[0] == 1
+        assert all(b.text.startswith(a.text) for a, b in zip((p[row] for p in pairs), (p[row] for p in pairs[1:]), strict=False))
+    assert pairs[-1][0].tokens == 8
+    assert all(pair[0].ended == "" for pair in pairs[:7])
+
+
+def test_a_sampled_answer_is_drawn_again_by_its_seed(trained):
+    first = texts(last(trained.loaded, PROMPT, temperature=1.2, seed=1))
+    assert texts(last(trained.loaded, PROMPT, temperature=1.2, seed=1)) == first
+    assert texts(last(trained.loaded, PROMPT, temperature=1.2, seed=2))[0] != first[0]
+    assert texts(last(trained.loaded, PROMPT))[0] != first[0]
+
+
+def test_an_untrained_adapter_gives_the_base_also_when_sampling(untouched):
+    assert max_logit_difference(untouched, PROMPT) == 0.0
+    for sampling in ({}, {"temperature": 1.0, "seed": 5}, {"temperature": 1.5, "top_p": 0.8}):
+        base, tuned = last(untouched, PROMPT, **sampling)
+        assert base.text == tuned.text != ""
+
+
+def test_a_trained_adapter_is_not_the_base(trained, reloaded):
+    difference = max_logit_difference(trained.loaded, PROMPT)
+    base, tuned = trained.logits["trained base"], trained.logits["trained tuned"]
+    assert difference == float((base - tuned).abs().max()) > 0
+    assert max_logit_difference(reloaded, PROMPT) == difference
+    assert texts(last(reloaded, PROMPT)) == texts(last(trained.loaded, PROMPT))
+
+
+def test_how_an_answer_ends(trained):
+    base, tuned = last(trained.loaded, asked(trained.data.train[0]), max_new_tokens=16)
+    assert (tuned.text, tuned.ended) == ("the cat", "itself")
+    assert (base.ended, base.tokens) == ("limit", 16)
+    assert tuned.tokens < 16 and tuned.seconds <= base.seconds
+
+
+@pytest.mark.parametrize("pair", [True, False])
+def test_stopping_ends_both_answers(trained, pair):
+    loaded = dataclasses.replace(trained.loaded, supports_pair=pair)
+    seen = []
+
+    def after_three_tokens() -> bool:
+        return len(seen) >= 3
+
+    for answers in stream(loaded, PROMPT, Sampling(max_new_tokens=4000), after_three_tokens):
+        seen.append(answers)
+    base, tuned = seen[-1]
+    assert (base.ended, tuned.ended) == ("stopped", "stopped") and 3 <= base.tokens < 4000
+
+
+def test_closing_the_answers_stops_the_model(trained):
+    answers = stream(trained.loaded, PROMPT, Sampling(max_new_tokens=4000), lambda: False)
+    next(answers)
+    assert len(generating()) == 1
+    answers.close()
+    assert generating() == []
+    assert trained.loaded.model.training  # as it was before the answer
+
+
+def test_an_error_while_generating_is_raised_here(trained):
+    assert supports_pair(trained.loaded)
+    strange = copy.deepcopy(trained.loaded.tokenizer)
+    strange.add_tokens(["<beyond>"], special_tokens=True)  # a token that the model has no embedding for
+    with pytest.raises(IndexError):
+        last(dataclasses.replace(trained.loaded, tokenizer=strange), "<beyond>")
+    assert generating() == []
+    assert last(trained.loaded, PROMPT)[0].text == greedy_text(trained.loaded, PROMPT, 12, base=True)
+
+
+def test_a_small_share_of_the_likeliest_is_the_greedy_answer(trained):
+    greedy = texts(last(trained.loaded, PROMPT))
+    assert texts(last(trained.loaded, PROMPT, temperature=5.0, top_p=1e-6, seed=9)) == greedy
