@@ -35,8 +35,12 @@ json_option = click.option("--json", "as_json", is_flag=True, help="Print the re
 
 
 @click.group(invoke_without_command=True, help="Fine-tune a Llama at home. Without a command: show the page.")
-@click.option("--host", default="127.0.0.1", show_default=True, help="Address to listen on.")
-@click.option("--port", type=int, default=7860, show_default=True, help="Port to listen on.")
+@click.option(  # a Space says through these variables where it wants to find the page
+    "--host", default="127.0.0.1", envvar="GRADIO_SERVER_NAME", show_default=True, help="Address to listen on."
+)
+@click.option(
+    "--port", type=int, default=7860, envvar="GRADIO_SERVER_PORT", show_default=True, help="Port to listen on."
+)
 @runs_dir_option
 @click.option("--share", is_flag=True, help="Make a public link through Gradio's servers.")
 @click.option("--auth", default="", metavar="USER:PASSWORD", help="Ask for this name and password.")

@@ -251,4 +251,6 @@ def _sentence(error: ValidationError) -> str:
         near = difflib.get_close_matches(place, known, n=1)
         return f"{place} is not a setting" + (f"; did you mean {near[0]}?" if near else ".")
     message = first["msg"].removeprefix("Value error, ")
+    if place in fields():
+        place = f"{fields()[place].title} ({place})"
     return f"{place} cannot be {first['input']!r:.80}: {message[:1].lower()}{message[1:]}."

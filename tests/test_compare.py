@@ -5,9 +5,10 @@ import dataclasses
 import threading
 
 import pytest
-from conftest import PROMPT, greedy_text, load_for
 
 from core.compare import Sampling, max_logit_difference, stream, supports_pair
+from core.model import for_inference
+from tests.conftest import PROMPT, greedy_text, load_for
 
 
 def asked(row) -> str:
@@ -34,12 +35,19 @@ def untouched(trained):
 
 
 def test_both_answers_are_those_of_the_models_apart(trained):
-    assert supports_pair(trained.loaded)
+    with for_inference(trained.loaded):
+        assert supports_pair(trained.loaded)
     for prompt in (PROMPT, asked(trained.data.train[0]), "A"):
         base, tuned = last(trained.loaded, prompt, max_new_tokens=24)
         assert base.text == greedy_text(trained.loaded, prompt, 24, base=True)
         assert tuned.text == greedy_text(trained.loaded, prompt, 24)
         assert base.text != tuned.text
+
+
+def test_asking_at_another_time_does_not_switch_the_pass_for_two_off(trained):
+    """The model is in training mode between answers, where PEFT takes no rows with different adapters."""
+    asked_between = dataclasses.replace(trained.loaded, supports_pair=None)
+    assert supports_pair(asked_between)
 
 
 def test_without_the_pass_for_two_the_answers_are_the_same(trained):
@@ -118,7 +126,7 @@ def test_closing_the_answers_stops_the_model(trained):
 
 
 def test_an_error_while_generating_is_raised_here(trained):
-    assert supports_pair(trained.loaded)
+    last(trained.loaded, PROMPT)  # so that it is known that the pass for two works
     strange = copy.deepcopy(trained.loaded.tokenizer)
     strange.add_tokens(["<beyond>"], special_tokens=True)  # a token that the model has no embedding for
     with pytest.raises(IndexError):

@@ -68,19 +68,19 @@ def test_an_empty_section_means_as_usual():
         ({"training": {"learning_rat": 1}}, "training.learning_rat is not a setting; did you mean training.learning_rate?"),
         ({"qqqqqq": {}}, "qqqqqq is not a setting."),
         ({"training": {"learning_rate": "fast"}},
-         "training.learning_rate cannot be 'fast': input should be a valid number, unable to parse string as a number."),
+         "Learning rate (training.learning_rate) cannot be 'fast': input should be a valid number, unable to parse string as a number."),
         ({"training": {"learning_rate": float("nan")}},
-         "training.learning_rate cannot be nan: input should be a finite number."),
-        ({"training": {"learning_rate": 0}}, "training.learning_rate cannot be 0: input should be greater than 0."),
+         "Learning rate (training.learning_rate) cannot be nan: input should be a finite number."),
+        ({"training": {"learning_rate": 0}}, "Learning rate (training.learning_rate) cannot be 0: input should be greater than 0."),
         ({"training": {"max_steps": 0}},
-         "training.max_steps cannot be 0: 0 steps train nothing; give at least 1, or -1 to go by epochs."),
-        ({"adapter": {"r": 0}}, "adapter.r cannot be 0: input should be greater than or equal to 1."),
+         "Steps (training.max_steps) cannot be 0: 0 steps train nothing; give at least 1, or -1 to go by epochs."),
+        ({"adapter": {"r": 0}}, "Rank (adapter.r) cannot be 0: input should be greater than or equal to 1."),
         ({"adapter": {"target_modules": []}},
-         "adapter.target_modules cannot be []: list should have at least 1 item after validation, not 0."),
+         "Adapted layers (adapter.target_modules) cannot be []: list should have at least 1 item after validation, not 0."),
         ({"model": {"model_name": ""}},
-         "model.model_name cannot be '': string should have at least 1 character."),
+         "Model (model.model_name) cannot be '': string should have at least 1 character."),
         ({"data": {"validation_share": 0.6}},
-         "data.validation_share cannot be 0.6: input should be less than or equal to 0.5."),
+         "Validation share (data.validation_share) cannot be 0.6: input should be less than or equal to 0.5."),
         ([1], "Settings are four sections (model, data, adapter, training), not [1]."),
         (None, "Settings are four sections (model, data, adapter, training), not None."),
     ],
@@ -97,7 +97,7 @@ def test_what_cannot_be_is_refused_in_one_sentence(values, sentence):
 )  # fmt: skip
 def test_values_out_of_bounds(part, field, value):
     sentence = refusal({part: {field: value}})
-    assert sentence.startswith(f"{part}.{field} cannot be ") and "\n" not in sentence
+    assert f"({part}.{field}) cannot be " in sentence and "\n" not in sentence
 
 
 def test_a_very_long_value_is_not_quoted_whole():

@@ -4,10 +4,10 @@ import json
 from collections import Counter
 
 import pytest
-from conftest import data_file as write
 
 from core.config import DataConfig
 from core.dataset import DataError, as_dataset, prepare, read_rows, recognise, template_columns
+from tests.conftest import data_file as write
 
 
 def refusal(config: DataConfig) -> str:

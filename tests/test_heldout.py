@@ -3,11 +3,11 @@
 import dataclasses
 
 import pytest
-from conftest import data_file, greedy_text
 
 from core.dataset import prepare
 from core.heldout import ROWS, measure_heldout
 from core.model import base_view, for_inference
+from tests.conftest import data_file, greedy_text
 
 
 def plain_loss(loaded, example, base: bool) -> float:
@@ -22,7 +22,7 @@ def plain_loss(loaded, example, base: bool) -> float:
         else:
             logits = loaded.model(input_ids=ids, use_cache=False).logits
     likely = logits[0].float().log_softmax(-1)
-    losses = [-likely[at - 1, label] for at, label in enumerate(example.labels) if label != -100]
+    losses = [-likely[at - 1, label] for at, label in enumerate(example.labels) if at and label != -100]
     return float(sum(losses) / len(losses))
 
 
@@ -56,7 +56,7 @@ def test_right_answers_and_ends_are_counted(trained):
 
 
 def test_an_untrained_adapter_measures_as_the_base(trained):
-    from conftest import load_for
+    from tests.conftest import load_for
 
     measured = measure_heldout(load_for(trained.config), trained.data.validation, lambda: False)
     assert measured.base_loss == measured.tuned_loss

@@ -13,8 +13,6 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import pytest
-from conftest import PROJECT
-from hub_server import Hub, commit_of
 
 from core.config import ModelConfig
 from core.hub import ModelError, locate
@@ -35,6 +33,8 @@ LOAD = """
 import json, sys
 from core.config import ModelConfig
 from core.model import load
+from tests.conftest import PROJECT
+from tests.hub_server import Hub, commit_of
 loaded = load(ModelConfig(**json.loads(sys.argv[1])), sys.argv[2] or None, use_gradient_checkpointing=False)
 print(loaded.report.model_dump_json())
 """

@@ -6,7 +6,8 @@ import sys
 from pathlib import Path
 
 import pytest
-from conftest import PROJECT
+
+from tests.conftest import PROJECT
 
 LIBRARIES = {"torch", "unsloth", "unsloth_zoo", "transformers", "trl", "peft", "bitsandbytes"}
 

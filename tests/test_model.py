@@ -3,10 +3,10 @@
 import json
 
 import pytest
-from conftest import load_for, next_logits, small_config
 
 from core.config import AdapterConfig, ModelConfig
 from core.model import ModelError, attach_adapter, load
+from tests.conftest import load_for, next_logits, small_config
 
 
 @pytest.fixture(scope="module")
@@ -110,13 +110,37 @@ def refusal(folder, adapter_dir=None) -> str:
     return str(caught.value)
 
 
-def test_what_cannot_be_loaded_is_refused_in_one_sentence(unsloth, stories, tmp_path):
+def test_a_folder_without_a_model_is_refused(unsloth, tmp_path):
     assert "holds no model: config.json is missing" in refusal(tmp_path)
+
+
+@pytest.mark.parametrize(
+    "fault", [{"model_type": "no-such-kind"}, {"hidden_size": 63}, {"hidden_size": "x"}, {"torch_dtype": "int3"}], ids=str
+)
+def test_settings_of_a_model_that_cannot_be_are_refused_in_one_sentence(unsloth, stories, tmp_path, fault):
+    for file in stories.iterdir():
+        (tmp_path / file.name).write_bytes(file.read_bytes())
     config = json.loads((stories / "config.json").read_text())
-    (tmp_path / "model.safetensors").write_bytes((stories / "model.safetensors").read_bytes()[:100_000])
-    for spoilt in (config | {"model_type": "no-such-kind"}, config | {"hidden_size": 63}, config):
-        (tmp_path / "config.json").write_text(json.dumps(spoilt))
-        assert refusal(tmp_path).startswith(f"{tmp_path} could not be loaded: ")
+    (tmp_path / "config.json").write_text(json.dumps(config | fault))
+    assert refusal(tmp_path).startswith(f"{tmp_path} could not be loaded: ")
+
+
+@pytest.mark.parametrize("size", [0, 5, 100_000], ids=lambda size: f"{size} bytes")
+def test_weights_that_are_cut_off_are_refused_in_one_sentence(unsloth, stories, tmp_path, size):
+    for file in stories.iterdir():
+        (tmp_path / file.name).write_bytes(file.read_bytes())
+    (tmp_path / "model.safetensors").write_bytes((stories / "model.safetensors").read_bytes()[:size])
+    assert refusal(tmp_path).startswith(f"{tmp_path} could not be loaded: ")
+
+
+@pytest.mark.parametrize("text", [None, "{", "{}"], ids=["gone", "damaged", "empty"])
+def test_a_tokenizer_that_cannot_be_read_is_refused_in_one_sentence(unsloth, stories, tmp_path, text):
+    for file in stories.iterdir():
+        (tmp_path / file.name).write_bytes(file.read_bytes())
+    (tmp_path / "tokenizer.json").unlink()
+    if text is not None:
+        (tmp_path / "tokenizer.json").write_text(text)
+    assert refusal(tmp_path).startswith(f"{tmp_path} could not be loaded: ")
 
 
 def test_damaged_adapters_are_refused_in_one_sentence(unsloth, stories, tmp_path):

@@ -4,12 +4,12 @@ import dataclasses
 import inspect
 
 import pytest
-from conftest import PROJECT
 
 from core.config import AdapterConfig, ConfigError, DataConfig, ModelConfig, TrainingConfig
 from core.dataset import template_columns
 from core.presets import DEMO, PRESETS_DIR, Preset, default_preset, find_preset, list_presets, read_preset
 from core.templates import TEMPLATES
+from tests.conftest import PROJECT
 
 # Of these, HearthTune itself makes what the libraries take.
 OF_OUR_OWN = {"use_gradient_checkpointing", "completion_only_loss", "continue_from"}

@@ -8,7 +8,6 @@ import sys
 from pathlib import Path
 
 import pytest
-from conftest import PROJECT
 
 from core.config import RunConfig
 from core.events import Evaluated, StatusChanged, to_line
@@ -21,6 +20,7 @@ from pathlib import Path
 from core.config import RunConfig
 from core.events import StatusChanged
 from core.runs import create_run
+from tests.conftest import PROJECT
 
 run = create_run(Path(sys.argv[1]), "left alone", RunConfig())
 run.append(StatusChanged(status="training"))

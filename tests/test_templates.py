@@ -3,11 +3,11 @@
 from collections import Counter
 
 import pytest
-from conftest import data_file as write
 
 from core.config import DataConfig
 from core.dataset import prepare, read_rows, recognise, render, tokenise
 from core.templates import TEMPLATES, TemplateError, prompt_text
+from tests.conftest import data_file as write
 
 ALPACA = TEMPLATES["alpaca"]
 HEAD = (
@@ -69,16 +69,16 @@ def test_every_answer_with_its_end_mark_is_trained_on_and_nothing_else(tmp_path,
     config = write(tmp_path / "a.jsonl", {"messages": messages})
     (example,) = prepare(config, chat_tokenizer, 512, True).train
     begin, end, eot = chat_tokenizer.convert_tokens_to_ids(["<|start_header_id|>", "<|end_header_id|>", "<|eot_id|>"])
-    newline = chat_tokenizer.convert_tokens_to_ids("<0x0A>")
+    blank = chat_tokenizer.convert_tokens_to_ids(["▁", "<0x0A>", "<0x0A>"])  # this tokenizer's two line ends
     role, expected, at = None, [], 0
     ids = example.input_ids
     while at < len(ids):
         if ids[at] == begin:
             close = ids.index(end, at)
             role = chat_tokenizer.decode(ids[at + 1 : close]).strip()
-            assert ids[close + 1 : close + 3] == [newline, newline]
-            expected += [-100] * (close + 3 - at)
-            at = close + 3
+            assert ids[close + 1 : close + 4] == blank
+            expected += [-100] * (close + 4 - at)
+            at = close + 4
             continue
         expected.append(ids[at] if role == "assistant" else -100)
         role = None if ids[at] == eot else role

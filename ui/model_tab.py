@@ -59,6 +59,8 @@ class ModelTab:
             text = notice("Unsloth is warming up, which takes about ten seconds; you can load right away all the same.")
         else:
             text = notice("Nothing is loaded yet. Starting a run loads the model by itself.")
+        if not state.report and not state.doing and not workbench.machine.is_gpu:
+            text += notice("You are on the CPU: the demo takes about a minute; real Llamas will be slow.", "warning")
         busy = workbench.busy_with
         return {
             self.state: {"value": text},

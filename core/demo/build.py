@@ -100,9 +100,10 @@ def train(tokenizer: PreTrainedTokenizerFast, seed: int, steps: int) -> LlamaFor
         # repeat in a minute. Beside sentences, where guessing common words pays too, it takes far longer,
         # and it unlearns it again where they come all at once.
         done = step / steps
-        length = 64 if done < 0.25 else 128 if done < 0.55 else 192
+        length = 192
+        longest = 12 if done < 0.15 else 24 if done < 0.3 else 40
         random_share = min(1.0, max(0.15, 1.0 - (done - 0.18) / 0.35))
-        tokens, labels = batch(tokenizer, rng, 2048 // length, length, random_share)
+        tokens, labels = batch(tokenizer, rng, 2048 // length, length, random_share, longest)
         hidden = model.model(input_ids=tokens).last_hidden_state[:, :-1]
         answered = labels[:, 1:] != IGNORED
         logits, wanted = model.lm_head(hidden[answered]), labels[:, 1:][answered]
@@ -120,14 +121,14 @@ def train(tokenizer: PreTrainedTokenizerFast, seed: int, steps: int) -> LlamaFor
 
 
 def batch(
-    tokenizer: PreTrainedTokenizerFast, rng: random.Random, rows: int, length: int, random_share: float
+    tokenizer: PreTrainedTokenizerFast, rng: random.Random, rows: int, length: int, random_share: float, longest: int
 ) -> tuple[torch.Tensor, torch.Tensor]:
     """Token ids and labels, both (rows, length): a conversation a row, as many turns as fit."""
     tokens = torch.full((rows, length), PAD)
     labels = torch.full((rows, length), IGNORED)
     for row in range(rows):
         at = 0
-        for ids, learned in conversation(tokenizer, rng, random_share, longest=length // 5):
+        for ids, learned in conversation(tokenizer, rng, random_share, longest):
             if at + len(ids) > length:
                 break
             tokens[row, at : at + len(ids)] = torch.tensor(ids)

@@ -1,0 +1,191 @@
+"""The whole way as a newcomer goes it, in one browser: load, look at the rows, train, reload, stop, train, compare."""
+
+import re
+
+import pytest
+from playwright.sync_api import expect
+
+from core.runs import list_runs
+from tests.app_process import running_app
+from tests.browser.conftest import PHONE, photograph, tab
+
+SENTENCE = "The old man reads a book."
+STEP = re.compile(r"step (\d+) of (\d+)")
+
+
+@pytest.fixture(scope="module")
+def app(tmp_path_factory):
+    with running_app(tmp_path_factory.mktemp("walk")) as app:
+        yield app
+
+
+def fill(page, name: str, value) -> None:
+    page.locator(f"#{name} input").fill(str(value))
+    page.locator(f"#{name} input").press("Tab")
+
+
+def set_steps(page, steps: int) -> None:
+    tab(page, "Train")
+    fill(page, "training-max_steps", steps)
+
+
+def step_of(page) -> int:
+    found = STEP.search(page.locator("#side-run").inner_text())
+    return int(found[1]) if found else 0
+
+
+def wait_for_step(page, least: int) -> None:
+    page.wait_for_function(
+        "least => +(document.querySelector('#side-run').innerText.match(/step (\\d+) of/) || [0, 0])[1] >= least",
+        arg=least,
+        timeout=120_000,
+    )
+
+
+def test_1_load(app, open_page):
+    page = open_page(app.url)
+    photograph(page, "01-first")
+    page.click("#load")
+    expect(page.locator("#model-state .good")).to_contain_text("Loaded presets/demo-llama", timeout=120_000)
+    facts = page.locator("#model-state dl").inner_text()
+    assert re.search(r"In 4-bit\s+(\d+) of (\d+) linear layers", facts)
+    assert "tied" in facts and "its own" in facts
+    photograph(page, "02-loaded")
+
+
+def test_2_a_model_that_is_not_there(app, open_page):
+    page = open_page(app.url)
+    page.locator("#model-model_name input").fill("./nowhere")
+    page.locator("#model-model_name input").press("Enter")
+    page.click("#load")
+    expect(page.locator("#model-trouble .error")).to_contain_text("There is no folder ./nowhere", timeout=60_000)
+    photograph(page, "03-load-failed")
+    expect(page.locator("#model-state")).to_contain_text("Nothing is loaded", timeout=10_000)
+
+
+def test_3_rows_as_the_model_sees_them(app, open_page):
+    page = open_page(app.url)
+    page.click("#load")
+    expect(page.locator("#model-state .good")).to_be_visible(timeout=120_000)
+    tab(page, "Data")
+    page.click("#preview")
+    row = page.locator("figure.rendered pre").first
+    expect(row).to_contain_text("<|start_header_id|>user<|end_header_id|>", timeout=60_000)
+    trained = row.locator("mark.trained").inner_text()
+    assert trained.endswith("<|eot_id|>") and "<|start_header_id|>" not in trained
+    photograph(page, "04-data")
+
+
+def test_4_uploading_rows(app, open_page, tmp_path):
+    page = open_page(app.url)
+    rows = tmp_path / "mine.jsonl"
+    rows.write_text('{"instruction": "Say 가", "output": "가"}\n{"instruction": "Say b", "output": "b"}\n', encoding="utf-8")
+    tab(page, "Data")
+    page.locator("#upload input[type=file]").set_input_files(rows)
+    expect(page.locator("#data-path textarea, #data-path input")).to_have_value(re.compile("mine.jsonl$"), timeout=30_000)
+    page.click("#preview")
+    expect(page.locator("figure.rendered").first).to_contain_text("Say 가", timeout=60_000)
+    bad = tmp_path / "bad.jsonl"
+    bad.write_text('{"instruction": "a", "output": "b"}\n{"instruction": \n', encoding="utf-8")
+    page.get_by_label("Remove this file").or_(page.get_by_label("Clear")).first.click()
+    page.locator("#upload input[type=file]").set_input_files(bad)
+    expect(page.locator("#data-path textarea, #data-path input")).to_have_value(re.compile("bad.jsonl$"), timeout=30_000)
+    page.click("#preview")
+    expect(page.locator("#data-trouble .error")).to_contain_text("Line 2 of bad.jsonl is not valid JSON", timeout=60_000)
+    photograph(page, "05-data-bad")
+
+
+def test_5_a_setting_out_of_bounds(app, open_page):
+    page = open_page(app.url)
+    tab(page, "Train")
+    fill(page, "adapter-r", 9000)
+    page.click("#start")
+    expect(page.locator("#train-trouble .error")).to_contain_text("Rank (adapter.r) cannot be 9000", timeout=30_000)
+    assert list_runs(app.runs_dir) == []
+    page.click("#twice")
+    expect(page.locator("#adapter-lora_alpha input")).to_have_value("18000", timeout=10_000)
+
+
+def test_6_train_reload_second_tab_stop(app, open_page):
+    page = open_page(app.url)
+    set_steps(page, 5000)
+    page.click("#start")
+    wait_for_step(page, 3)
+    expect(page.locator("#charts polyline").first).to_be_visible()
+    expect(page.locator("#receipt")).to_contain_text("embeddings")
+    expect(page.locator("#start")).to_be_disabled()
+    photograph(page, "06-training")
+    before = step_of(page)
+
+    page.reload()
+    wait_for_step(page, before)
+    tab(page, "Train")
+    expect(page.locator("#training-max_steps input")).to_have_value("5000", timeout=10_000)
+    points = page.locator("#charts polyline.train").get_attribute("points").split()
+    assert len(points) >= before, "the history from before the reload is still drawn"
+
+    second = open_page(app.url, PHONE)
+    wait_for_step(second, before)
+    tab(second, "Train")
+    photograph(second, "07-training-phone")
+    tab(second, "Compare")
+    expect(second.locator("#compare-trouble")).to_contain_text("Training is going on", timeout=10_000)
+    expect(second.locator("#ask")).to_be_disabled()
+    photograph(second, "08-compare-waits-phone")
+    assert second.evaluate("document.documentElement.scrollWidth") <= PHONE["width"]
+
+    second.click("#stop")
+    expect(page.locator("#train-state .warning")).to_contain_text("what was trained is kept", timeout=60_000)
+    photograph(page, "09-stopped")
+    (run,) = list_runs(app.runs_dir)
+    assert run.snapshot().status == "stopped" and run.has_adapter
+    assert STEP.search(page.locator("#side-run").inner_text())
+
+
+def test_7_a_whole_run_and_both_answer(app, open_page):
+    page = open_page(app.url)
+    set_steps(page, 6)
+    page.click("#start")
+    expect(page.locator("#train-state .good")).to_contain_text("Finished", timeout=180_000)
+    expect(page.locator("#train-end")).to_contain_text("On 64 rows that it was not trained on")
+    expect(page.locator("#train-end")).to_contain_text(re.compile(r"Time\s*[\d.]+ s \([\d.]+ min\) for 6 steps"))
+    photograph(page, "10-finished")
+
+    tab(page, "Compare")
+    expect(page.locator("#ask")).to_be_enabled(timeout=10_000)
+    page.locator("#prompt textarea").fill(SENTENCE)
+    page.click("#ask")
+    expect(page.locator("#proof .notice")).to_contain_text("They differ", timeout=60_000)
+    assert page.locator(".pane.base .answer").inner_text() == SENTENCE
+    expect(page.locator(".pane.base footer")).to_contain_text("ended by itself")
+    photograph(page, "11-compared")
+
+
+@pytest.mark.parametrize("theme", ["light", "dark"])
+@pytest.mark.parametrize("name", ["Model", "Data", "Train", "Compare"])
+def test_8_no_tab_is_wider_than_a_phone(app, open_page, name, theme):
+    page = open_page(f"{app.url}/?__theme={theme}", PHONE)
+    tab(page, name)
+    expect(page.get_by_role("tab", name=name, exact=True)).to_have_attribute("aria-selected", "true")
+    assert page.evaluate("document.documentElement.scrollWidth") <= PHONE["width"]
+    photograph(page, f"20-phone-{theme}-{name.lower()}")
+
+
+def test_9_a_pair_can_be_stopped(app, open_page):
+    page = open_page(app.url)
+    tab(page, "Compare")
+    page.get_by_role("button", name=re.compile("Settings")).click()
+    fill(page, "max-tokens", 8192)
+    page.locator("#temperature input[type=number]").fill("2")
+    page.locator("#temperature input[type=number]").press("Tab")
+    page.locator("#prompt textarea").fill("a b c d e f g h i j k l m n o p q r s t u v w x y z " * 2)
+    page.click("#ask")
+    expect(page.locator("#panes footer").first).to_contain_text("tok", timeout=60_000)
+    if page.locator("#stop-answers").is_visible():
+        page.click("#stop-answers")
+    expect(page.locator("#proof .notice")).to_be_visible(timeout=60_000)
+    photograph(page, "12-answers-stopped")
+
+
+def test_nothing_went_wrong_unseen(app):
+    assert app.warnings_of_ours() == []

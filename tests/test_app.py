@@ -1,0 +1,118 @@
+"""The command line as a person or a script meets it: real commands, their output and their exit codes."""
+
+import json
+import shutil
+import signal
+import subprocess
+import sys
+
+import pytest
+
+from core.runs import open_run
+from tests.app_process import ENVIRONMENT, PROJECT, run_app
+
+RESULT = {
+    "run_id", "run_dir", "status", "message", "steps", "train_loss", "eval_loss", "runtime_s", "tokens_per_s",
+    "peak_memory_gib", "adapter_dir", "heldout",
+}  # fmt: skip
+HELDOUT = {"rows", "base_loss", "tuned_loss", "base_exact", "tuned_exact", "base_ends", "tuned_ends"}
+
+
+def test_presets_are_listed_as_json():
+    done = run_app("presets", "--json")
+    assert done.returncode == 0
+    names = [preset["name"] for preset in json.loads(done.stdout)]
+    assert names[0] == "demo-yoda"
+    assert set(names) == {path.stem for path in (PROJECT / "presets").glob("*.yaml")}
+
+
+@pytest.fixture(scope="module")
+def trained(tmp_path_factory):
+    """A short run of the demo from the command line: what it printed, as JSON."""
+    runs_dir = tmp_path_factory.mktemp("cli") / "runs"
+    done = run_app("train", "demo-yoda", "--set", "training.max_steps=3", "--runs-dir", str(runs_dir), "--json")
+    assert done.returncode == 0, done.stderr
+    assert len(done.stdout.splitlines()) == 1, "libraries print to standard error"
+    return json.loads(done.stdout)
+
+
+def test_train_prints_one_line_of_json(trained):
+    assert set(trained) == RESULT
+    assert set(trained["heldout"]) == HELDOUT
+    assert (trained["status"], trained["steps"], trained["heldout"]["rows"]) == ("completed", 3, 64)
+    assert trained["heldout"]["base_exact"] < 0.05
+
+
+def test_what_is_printed_is_what_the_run_folder_holds(trained):
+    snapshot = open_run(PROJECT / trained["run_dir"]).snapshot()
+    assert snapshot.finished.train_loss == trained["train_loss"]
+    assert snapshot.evaluations[-1].eval_loss == trained["eval_loss"]
+    assert snapshot.heldout.tuned_loss == trained["heldout"]["tuned_loss"]
+    assert [step.step for step in snapshot.steps] == [1, 2, 3]
+
+
+def test_compare_answers_every_prompt(trained):
+    prompts = ["The old man reads a book.", "Anna sings in the garden."]
+    done = run_app("compare", trained["run_dir"], "--prompt", prompts[0], "--prompt", prompts[1], "--json")
+    assert done.returncode == 0, done.stderr
+    answers = json.loads(done.stdout)
+    assert [answer["prompt"] for answer in answers] == prompts
+    assert [answer["base"] for answer in answers] == prompts, "the base repeats a sentence"
+    assert all(answer["max_logit_difference"] > 0 for answer in answers)
+
+
+@pytest.mark.parametrize(
+    ("arguments", "says"),
+    [
+        (["train", "no-such-preset"], "There is no preset 'no-such-preset'"),
+        (["train"], "Missing argument"),
+        (["train", "demo-yoda", "--set", "training.max_stps=3"], "did you mean training.max_steps?"),
+        (["train", "demo-yoda", "--set", "adapter.r=0"], "greater than or equal to 1"),
+        (["train", "demo-yoda", "--set", "data.path=nowhere.jsonl"], "There is no file nowhere.jsonl"),
+        (["train", "demo-yoda", "--set", "model.model_name=./nowhere"], "There is no folder ./nowhere"),
+        (["compare", "no-such-run", "--prompt", "Hello"], "There is no run 'no-such-run'"),
+        (["--auth", "ada"], "--auth takes a name and a password"),
+        (["fly"], "No such command 'fly'"),
+    ],
+)
+def test_bad_input_is_one_sentence_and_code_2(arguments, says, tmp_path):
+    if arguments[0] in ("train", "compare"):
+        arguments = [*arguments, "--runs-dir", str(tmp_path)]
+    done = run_app(*arguments)
+    assert done.returncode == 2
+    assert says in done.stderr
+    assert "Traceback" not in done.stderr
+    assert done.stdout == ""
+
+
+def test_a_run_that_fails_is_code_1(tmp_path):
+    """A model whose weights are no numbers: the loss is none either."""
+    from safetensors.torch import load_file, save_file
+
+    model = tmp_path / "model"
+    shutil.copytree(PROJECT / "presets" / "demo-llama", model)
+    weights = load_file(model / "model.safetensors")
+    save_file({name: weight * float("nan") for name, weight in weights.items()}, model / "model.safetensors", {"format": "pt"})
+    done = run_app("train", "demo-yoda", "--set", f"model.model_name={model}", "--runs-dir", str(tmp_path / "runs"))
+    assert done.returncode == 1
+    assert done.stderr.splitlines()[-1].startswith("The loss is no number any more at step 1")
+    assert "Traceback" not in done.stderr
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="Ctrl-C cannot be sent to one process there")
+def test_ctrl_c_stops_the_run_and_keeps_its_adapter(tmp_path, wait_until):
+    command = [sys.executable, "app.py", "train", "demo-yoda", "--set", "training.max_steps=5000", "--runs-dir", str(tmp_path)]
+    process = subprocess.Popen(command, cwd=PROJECT, env=ENVIRONMENT, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
+
+    def steps() -> int:
+        return sum(len(open_run(path.parent).snapshot().steps) for path in tmp_path.glob("*/events.jsonl"))
+
+    wait_until(lambda: steps() >= 2, "two steps", timeout=120)
+    process.send_signal(signal.SIGINT)
+    _, errors = process.communicate(timeout=120)
+    assert process.returncode == 130
+    assert "Traceback" not in errors
+    (folder,) = tmp_path.iterdir()
+    run = open_run(folder)
+    assert run.snapshot().status == "stopped"
+    assert run.has_adapter

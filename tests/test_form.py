@@ -1,0 +1,63 @@
+"""The form is made from the settings: every one has a place, its help shows its bounds, and nothing changes on the way."""
+
+import gradio as gr
+import pytest
+
+from core.config import ConfigError, RunConfig, fields
+from core.presets import list_presets
+from core.workbench import Workbench
+from ui.form import Form, help_text
+from ui.page import build_page
+
+
+def all_fields(config: RunConfig) -> Form:
+    with gr.Blocks():
+        form = Form(config)
+        form.add(*fields())
+    return form
+
+
+def shown(form: Form) -> dict:
+    return {component: component.value for component in form.components.values()}
+
+
+@pytest.mark.parametrize("preset", list_presets(), ids=lambda preset: preset.name)
+def test_a_preset_survives_the_form(preset):
+    form = all_fields(preset.config)
+    assert form.read(shown(form)) == preset.config
+
+
+@pytest.mark.parametrize("preset", list_presets(), ids=lambda preset: preset.name)
+def test_choosing_a_preset_fills_every_field(preset):
+    form = all_fields(RunConfig())
+    filled = {component: update["value"] for component, update in form.fill(preset.config).items()}
+    assert form.read(filled) == preset.config
+
+
+def test_the_page_has_each_setting_once(tmp_path):
+    page = build_page(Workbench(tmp_path))
+    ids = [block.elem_id for block in page.blocks.values()]
+    assert {name: ids.count(name.replace(".", "-")) for name in fields()} == dict.fromkeys(fields(), 1)
+
+
+def test_help_has_the_bounds():
+    assert help_text(fields()["adapter.r"]).endswith("(1 to 512)")
+    assert help_text(fields()["training.learning_rate"]).endswith("(above 0 to 1)")
+
+
+def test_every_setting_has_a_title_and_a_line_of_help():
+    assert [name for name, info in fields().items() if not info.title or not info.description] == []
+    assert [name for name, info in fields().items() if "\n" in info.description or len(info.description) > 110] == []
+
+
+@pytest.mark.parametrize(("name", "value"), [("adapter.r", 0), ("adapter.r", None), ("training.learning_rate", 7), ("data.path", "")])
+def test_a_value_out_of_bounds_is_refused_by_name(name, value):
+    form = all_fields(RunConfig())
+    with pytest.raises(ConfigError, match=name):
+        form.read(shown(form) | {form.components[name]: value})
+
+
+def test_what_is_emptied_means_none():
+    form = all_fields(RunConfig())
+    config = form.read(shown(form) | {form.components["model.revision"]: "  "})
+    assert config.model.revision is None

@@ -1,0 +1,233 @@
+"""Training for real: what runs is what was asked for, it learns, it stops at once, and nothing is left over."""
+
+import json
+import os
+import subprocess
+import sys
+
+import pytest
+
+from core.train import TrainingError, train
+
+IN_16_BIT = "model.load_in_4bit=no"
+WITHOUT_BFLOAT16 = """
+import json, sys
+from pathlib import Path
+from core.compare import Sampling, stream
+from core.config import RunConfig
+from core.dataset import prepare
+from core.model import attach_adapter, load
+from core.train import train
+from tests.conftest import PROJECT, load_for, next_logits, prepare_for, small_config, train_for
+
+config = RunConfig.from_yaml(sys.stdin.read())
+loaded = load(config.model, use_gradient_checkpointing=False)
+attach_adapter(loaded, config.adapter, False, config.training.seed)
+data = prepare(config.data, loaded.tokenizer, 128, True)
+result = train(loaded, config, data, Path(sys.argv[1]), lambda event: None, lambda: False)
+*_, (base, tuned) = stream(loaded, "Once upon a time", Sampling(max_new_tokens=5), lambda: False)
+print(json.dumps({"steps": result.steps, "layers": loaded.report.linear_layers_4bit, "dtype": loaded.report.dtype,
+                  "base": base.tokens, "tuned": tuned.tokens, "pair": loaded.supports_pair}))
+"""
+
+
+def adapter_of(adapter_dir):
+    from safetensors.torch import load_file
+
+    return load_file(adapter_dir / "adapter_model.safetensors")
+
+
+def count_forwards(loaded) -> list:
+    """A list that grows by one with every micro-batch that is trained on."""
+    passes = []
+    loaded.model.register_forward_pre_hook(lambda module, inputs: passes.append(None) if module.training else None)
+    return passes
+
+
+def test_the_steps_and_what_they_say(trained):
+    steps, result = trained.events_of("step"), trained.result
+    assert [step.step for step in steps] == list(range(1, 13)) and result.steps == 12 and not result.was_stopped
+    assert {step.max_steps for step in steps} == {12}
+    assert result.train_loss == sum(step.loss for step in steps) / 12
+    # 10 rows, 2 at a time, 2 micro-batches a step: 3 steps an epoch, the last of them with one micro-batch.
+    assert [round(step.epoch, 6) for step in steps[:4]] == [0.4, 0.8, 1.0, 1.4]
+    tokens = sum(len(example.input_ids) for example in trained.data.train)
+    assert (steps[2].tokens, steps[11].tokens, result.tokens) == (tokens, 4 * tokens, 4 * tokens)
+    assert all(a.elapsed < b.elapsed <= result.seconds for a, b in zip(steps, steps[1:], strict=False))
+    assert [round(step.learning_rate, 9) for step in steps[:3]] == [0.01, round(0.11 / 12, 9), round(0.1 / 12, 9)]
+
+
+def test_the_receipt_comes_first_and_tells_what_runs(trained):
+    receipt = trained.events[0]
+    assert receipt.type == "receipt" and len(trained.events_of("receipt")) == 1
+    lora = sum(w.numel() for n, w in trained.loaded.model.named_parameters() if "lora_" in n)
+    assert receipt.trainable_parameters == lora + 512 * 64  # tied: one matrix for both
+    assert (receipt.train_rows, receipt.validation_rows, receipt.max_steps) == (10, 2, 12)
+    assert receipt.trained_tokens_share == trained.data.trained_tokens_share
+    assert receipt.precision.startswith("35 of 36 layers in 4-bit, ") and "trained weights in float32" in receipt.precision
+    assert receipt.optimizer == "AdamW"
+    assert [(c.setting, c.asked, c.runs, c.reason) for c in receipt.changes] == [
+        ("optim", "adamw_8bit", "adamw_torch_fused", "this optimizer needs a GPU")
+    ]
+    assert receipt.notes == ("embed_tokens and lm_head are tied: they train as one.",)
+
+
+def test_embeddings_have_their_own_learning_rate(trained):
+    groups = {rate: names for rate, names in trained.optimizer_groups if names}
+    assert set(groups) == {0.01, 0.001}
+    assert all("modules_to_save.default" in name for name in groups[0.001]) and groups[0.001]
+    assert all(".lora_" in name for name in groups[0.01]) and len(groups[0.01]) == 70
+    told = {group.name: group for group in trained.events[0].groups}
+    assert (told["embeddings"].learning_rate, told["adapter"].learning_rate) == (0.001, 0.01)
+    assert (told["embeddings"].weight_decay, told["embeddings"].parameters) == (0.01, 32768)
+    assert sum(group.parameters for group in told.values()) == trained.events[0].trainable_parameters
+
+
+def test_it_learns(trained):
+    losses = [step.loss for step in trained.events_of("step")]
+    assert losses[-1] < losses[0] / 5
+    first, last = trained.events_of("evaluated")
+    assert (first.step, last.step) == (6, 12) and last.eval_loss < first.eval_loss < losses[0]
+    assert trained.result.eval_loss == last.eval_loss
+
+
+def test_the_first_loss_is_that_of_the_base(trained):
+    from core.heldout import measure_heldout
+
+    first = trained.events_of("step")[0]
+    base = measure_heldout(trained.loaded, trained.data.train, lambda: False).base_loss
+    assert first.loss == pytest.approx(base, rel=0.1)  # 4 rows of 10 stand in the first step
+
+
+def test_everything_that_should_train_moved_and_nothing_else(trained):
+    saved = adapter_of(trained.adapter_dir)
+    assert all(weight.abs().max() > 0 for name, weight in saved.items() if "lora_B" in name)
+    loaded = load_for(trained.config, with_adapter=False)
+    fresh = loaded.model.get_input_embeddings().weight
+    assert not saved["base_model.model.model.embed_tokens.weight"].equal(fresh)
+    frozen = dict(loaded.model.named_parameters())
+    now = dict(trained.loaded.model.named_parameters())
+    for name, weight in now.items():
+        if "lora_" not in name and "modules_to_save" not in name:
+            plain = name.removeprefix("base_model.model.").replace(".base_layer", "").replace(".original_module", "")
+            assert weight.equal(frozen[plain]), name
+
+
+def test_nothing_of_the_training_is_left(trained):
+    assert trained.optimizer_is_gone
+    assert all(weight.grad is None for weight in trained.loaded.model.parameters())
+    assert "autocast" not in repr(trained.loaded.model.forward)
+    assert sorted(file.name for file in trained.adapter_dir.parent.iterdir()) == ["adapter"]
+
+
+def test_the_same_seed_gives_the_same_adapter_bit_for_bit(unsloth, stories, rows, tmp_path):
+    config = small_config(stories, rows)
+    saved = []
+    for name in ("first", "second", "other"):
+        if name == "other":
+            config = config.with_settings(["training.seed=1"])
+        train_for(config, tmp_path / name / "adapter")
+        saved.append(adapter_of(tmp_path / name / "adapter"))
+    first, second, other = saved
+    assert set(first) == set(second) and all(first[name].equal(second[name]) for name in first)
+    assert not all(first[name].equal(other[name]) for name in first)
+
+
+@pytest.mark.parametrize(("wish", "steps"), [(1, 0), (2, 1), (3, 1), (4, 2)])
+def test_it_stops_within_the_micro_batch_in_which_it_is_asked(unsloth, stories, rows, tmp_path, wish, steps):
+    """Two micro-batches make a step; the wish comes during the given one, and no further one is trained on."""
+    config = small_config(stories, rows, IN_16_BIT, "training.max_steps=50")
+    loaded = load_for(config)
+    passes = count_forwards(loaded)
+    _, events, result = train_for(config, tmp_path / "adapter", lambda: len(passes) >= wish, loaded)
+    assert len(passes) == wish
+    assert (result.steps, result.was_stopped) == (steps, True)
+    assert [event.step for event in events if event.type == "step"] == list(range(1, steps + 1))
+    assert (tmp_path / "adapter" / "adapter_config.json").is_file() == (steps > 0)
+    if steps:
+        assert all(weight.isfinite().all() for weight in adapter_of(tmp_path / "adapter").values())
+
+
+def test_it_stops_while_it_evaluates(unsloth, stories, rows, tmp_path):
+    config = small_config(stories, rows, IN_16_BIT, "training.max_steps=50", "training.eval_steps=1")
+    loaded, evaluated = load_for(config), []
+    loaded.model.register_forward_pre_hook(lambda module, inputs: None if module.training else evaluated.append(None))
+    _, events, result = train_for(config, tmp_path / "adapter", lambda: bool(evaluated), loaded)
+    assert len(evaluated) == 1 and (result.steps, result.was_stopped, result.eval_loss) == (1, True, None)
+    assert (tmp_path / "adapter" / "adapter_model.safetensors").is_file()
+
+
+@pytest.mark.parametrize("poison", [float("nan"), float("inf")])
+def test_a_loss_that_is_no_number_ends_the_run_and_the_next_one_works(unsloth, stories, rows, tmp_path, poison):
+    config = small_config(stories, rows, IN_16_BIT)
+    loaded = load_for(config)
+    next(w for n, w in loaded.model.named_parameters() if "lora_A" in n).data.fill_(poison)
+    with pytest.raises(TrainingError) as caught:
+        train_for(config, tmp_path / "adapter", loaded=loaded)
+    assert str(caught.value) == (
+        "The loss is no number any more at step 1: lower the learning rates or lengthen the warm-up."
+    )
+    assert not (tmp_path / "adapter").exists()
+    _, _, result = train_for(config, tmp_path / "next" / "adapter")
+    assert result.steps == 2 and 0 < result.train_loss < 20
+
+
+def test_epochs_and_no_validation(unsloth, stories, rows, tmp_path):
+    config = small_config(
+        stories, rows, IN_16_BIT, "training.max_steps=-1", "training.num_train_epochs=2", "data.validation_share=0",
+        "adapter.modules_to_save=[]",
+    )  # fmt: skip
+    _, events, result = train_for(config, tmp_path / "adapter")
+    assert (result.steps, result.eval_loss) == (6, None)  # 12 rows, 4 a step, twice
+    receipt = events[0]
+    assert [group.name for group in receipt.groups] == ["adapter"] and receipt.notes == ()
+    assert not any("embed" in name or "lm_head" in name for name in adapter_of(tmp_path / "adapter"))
+
+
+def test_going_on_from_an_adapter_trains_that_one(trained, tmp_path):
+    from core.model import load
+
+    config = trained.config.with_settings([f"adapter.continue_from={trained.adapter_dir}", "adapter.r=4", "training.max_steps=2"])
+    loaded = load(config.model, None, trained.adapter_dir, use_gradient_checkpointing=False)
+    _, events, result = train_for(config, tmp_path / "adapter", loaded=loaded)
+    first = trained.events_of("step")[0].loss
+    assert next(event for event in events if event.type == "step").loss < first / 5
+    change = next(change for change in events[0].changes if change.setting == "r")
+    assert (change.asked, change.runs, change.reason) == ("4", "8", "the adapter that this run goes on from")
+    assert {group.name: group.learning_rate for group in events[0].groups} == {"adapter": 0.01, "embeddings": 0.001}
+    assert next_logits(loaded, base=True).equal(trained.logits["fresh base"])
+
+
+def test_a_model_too_narrow_for_4_bit_says_so(unsloth, stories, rows, tmp_path):
+    from transformers import AutoTokenizer, LlamaConfig, LlamaForCausalLM
+
+    narrow = LlamaConfig(vocab_size=512, hidden_size=32, intermediate_size=48, num_hidden_layers=1, num_attention_heads=2)
+    LlamaForCausalLM(narrow).save_pretrained(tmp_path / "narrow")
+    AutoTokenizer.from_pretrained(stories).save_pretrained(tmp_path / "narrow")
+    loaded, events, _ = train_for(small_config(tmp_path / "narrow", rows), tmp_path / "adapter")
+    assert loaded.report.linear_layers_4bit == 0
+    change = next(change for change in events[0].changes if change.setting == "load_in_4bit")
+    assert (change.asked, change.runs, change.reason) == ("yes", "no", "its layers are too narrow for 4-bit")
+
+
+def test_4_bit_with_trained_embeddings_works_without_bfloat16(stories, rows, tmp_path):
+    config = small_config(stories, rows)
+    answer = subprocess.run(
+        [sys.executable, "-c", WITHOUT_BFLOAT16, str(tmp_path / "adapter")], cwd=PROJECT, input=config.to_yaml(),
+        env=os.environ | {"UNSLOTH_CPU_BF16": "0"}, capture_output=True, text=True,
+    )  # fmt: skip
+    assert answer.returncode == 0, answer.stderr[-2000:]
+    said = json.loads(answer.stdout.splitlines()[-1])
+    assert said == {"steps": 2, "layers": 35, "dtype": "float32", "base": 5, "tuned": 5, "pair": True}
+
+
+def test_a_full_disk_or_other_fault_while_telling_is_not_swallowed(unsloth, stories, rows, tmp_path):
+    config = small_config(stories, rows, IN_16_BIT)
+    loaded = load_for(config)
+
+    def emit(event) -> None:
+        raise OSError(28, "No space left on device")
+
+    with pytest.raises(OSError, match="No space left"):
+        train(loaded, config, prepare_for(config, loaded), tmp_path / "adapter", emit, lambda: False)
+    assert all(weight.grad is None for weight in loaded.model.parameters())

@@ -1,0 +1,228 @@
+"""The one owner of the model: one thing at a time, and a run that ends well whatever happens."""
+
+import dataclasses
+from contextlib import closing
+
+import pytest
+
+from core.compare import Sampling
+from core.config import ModelConfig
+from core.hub import ModelError
+from core.runs import RunError, find_run, list_runs
+from core.workbench import ANSWERING, TRAINING, Busy, Workbench
+from tests.conftest import PROMPT, small_config
+
+SHORT = Sampling(max_new_tokens=6)
+
+
+@pytest.fixture(scope="module")
+def config(stories, rows):
+    return small_config(stories, rows, "training.max_steps=6", "training.eval_steps=3")
+
+
+@pytest.fixture(scope="module")
+def bench(unsloth, config, tmp_path_factory) -> Workbench:
+    """A workbench after a run that failed and one that was completed."""
+    bench = Workbench(tmp_path_factory.mktemp("bench") / "runs")
+    assert bench.snapshot is None and not bench.is_training and not bench.compare_ready
+    failed = bench.start(config.with_settings(["data.path=./gone.json"]), "failing")
+    bench.wait(120)
+    assert (bench.snapshot.run_id, bench.snapshot.status) == (failed.id, "failed")
+    run = bench.start(config, "first")
+    bench.wait(120)
+    assert (bench.snapshot.run_id, bench.snapshot.status) == (run.id, "completed"), bench.snapshot.message
+    return bench
+
+
+def run_named(bench: Workbench, name: str):
+    return next(run for run in list_runs(bench.runs_dir) if run.name == name)
+
+
+def answers(bench: Workbench, sampling: Sampling = SHORT) -> tuple[str, str, float]:
+    *_, (base, tuned, difference) = bench.compare(PROMPT, "", sampling)
+    return base.text, tuned.text, difference
+
+
+@pytest.fixture
+def long_run(bench, config, wait_until):
+    """A run that goes on until it is stopped."""
+    run = bench.start(config.with_settings(["training.max_steps=100000", "model.load_in_4bit=no"]), "long")
+    yield run
+    bench.stop()
+    bench.wait(120)
+    assert not bench.is_training
+
+
+def test_a_failed_run_says_why_in_one_sentence_and_leaves_the_workbench_free(bench):
+    run = run_named(bench, "failing")
+    snapshot = run.snapshot()
+    assert snapshot.message == "There is no file ./gone.json; check the path, or drop the file on the Data tab."
+    assert snapshot.status == "failed" and snapshot.ended is not None and not run.has_adapter
+    assert "Traceback" in (run.folder / "log.txt").read_text()
+    assert bench.busy_with == ""
+
+
+def test_what_the_page_is_told_is_what_the_folder_holds(bench):
+    run = run_named(bench, "first")
+    snapshot = run.snapshot()
+    assert snapshot == bench.snapshot
+    assert [step.step for step in snapshot.steps] == [1, 2, 3, 4, 5, 6]
+    assert snapshot.receipt.max_steps == 6 and snapshot.heldout.rows == 2 and snapshot.memory
+    finished = snapshot.finished
+    assert (finished.steps, finished.adapter_dir) == (6, str(run.adapter_dir))
+    assert finished.train_loss == pytest.approx(sum(step.loss for step in snapshot.steps) / 6)
+    assert finished.tokens_per_s == pytest.approx(snapshot.steps[-1].tokens / finished.runtime_s)
+    assert 0 <= finished.peak_memory_for_training_gib < finished.peak_memory_gib < finished.total_memory_gib
+    assert {file.name for file in run.folder.iterdir()} == {
+        "config.yaml", "run.json", "events.jsonl", "adapter", "summary.json"
+    }  # fmt: skip
+
+
+def test_a_second_workbench_shows_the_same_run_and_answers_alike(bench, config):
+    run = run_named(bench, "first")
+    second = Workbench(bench.runs_dir)
+    assert second.snapshot == bench.snapshot
+    second.load_run(run.id)
+    assert (second.model_state.adapter, second.compare_ready) == (run.id, True)
+    bench.load_run(run.id)
+    for sampling in (SHORT, Sampling(max_new_tokens=6, temperature=1.0)):
+        assert answers(second, sampling) == answers(bench, sampling)
+
+
+def test_a_run_starts_afresh_however_the_model_was_used(bench, config):
+    """Neither an adapter that is on the loaded model nor answers change what a run with the same seed makes."""
+    first = run_named(bench, "first")
+    bench.load_run(first.id)
+    answers(bench)
+    again = bench.start(config, "again")
+    bench.wait(120)
+    assert [s.loss for s in again.snapshot().steps] == [s.loss for s in first.snapshot().steps]
+    bench.load_model(config.model)
+    list(bench.compare(PROMPT, "", SHORT))
+    pristine = bench.start(config, "on the loaded one")
+    bench.wait(120)
+    assert [s.loss for s in pristine.snapshot().steps] == [s.loss for s in first.snapshot().steps]
+
+
+def test_comparing_base_and_tuned(bench):
+    bench.load_run(run_named(bench, "first").id)
+    seen = list(bench.compare(PROMPT, "", SHORT))
+    base, tuned, difference = seen[-1]
+    assert difference > 0 and (base.tokens, tuned is None) == (6, False)
+    assert all(step[2] is None for step in seen[:-1])
+    assert bench.compare_ready
+
+
+def test_closing_the_answers_frees_the_model(bench):
+    bench.load_run(run_named(bench, "first").id)
+    runs = len(list_runs(bench.runs_dir))
+    with closing(bench.compare(PROMPT, "", Sampling(max_new_tokens=4000))) as going:
+        next(going)
+        assert bench.busy_with == ANSWERING and not bench.compare_ready
+        with pytest.raises(Busy, match="^This must wait: an answer is being written.$"):
+            next(bench.compare(PROMPT, "", SHORT))
+        with pytest.raises(Busy, match="^This must wait: an answer is being written.$"):
+            bench.start(run_named(bench, "first").config(), "too early")
+    assert len(list_runs(bench.runs_dir)) == runs
+    assert bench.busy_with == ""
+    assert len(answers(bench)) == 3
+
+
+def test_stopping_the_answers(bench):
+    bench.load_run(run_named(bench, "first").id)
+    for count, (base, tuned, _) in enumerate(bench.compare(PROMPT, "", Sampling(max_new_tokens=4000))):
+        if count == 2:
+            bench.stop_answers()
+    assert base.ended == "stopped" and tuned.ended in ("stopped", "itself") and bench.busy_with == ""
+
+
+def test_prompts_that_cannot_be_answered(bench):
+    bench.load_run(run_named(bench, "first").id)
+    with pytest.raises(ModelError, match="^Write a prompt first.$"):
+        next(bench.compare("  ", "", SHORT))
+    with pytest.raises(ModelError, match=r"^The prompt has \d+ tokens and the model's length is 128; shorten it.$"):
+        next(bench.compare("word " * 200, "", SHORT))
+    assert bench.busy_with == "" and len(answers(bench)) == 3
+
+
+def test_while_it_trains_everything_else_waits_and_leaves_it_alone(bench, config, long_run, wait_until):
+    runs = len(list_runs(bench.runs_dir))
+    others = [
+        lambda: bench.start(config, "second"), lambda: bench.load_model(config.model),
+        lambda: bench.load_run(run_named(bench, "first").id), lambda: bench.preview(config, 3, 2),
+        lambda: next(bench.compare(PROMPT, "", SHORT)),
+    ]  # fmt: skip
+    for steps in (0, 2):
+        wait_until(lambda steps=steps: len(bench.snapshot.steps) >= steps, f"{steps} steps")
+        for other in others:
+            with pytest.raises(Busy, match="^This must wait: a run is going on.$"):
+                other()
+    assert len(list_runs(bench.runs_dir)) == runs and bench.snapshot.run_id == long_run.id
+    assert bench.busy_with == TRAINING and bench.is_training and not bench.compare_ready
+    assert bench.stop()
+    snapshot = bench.wait(120)
+    kept = len(snapshot.steps)
+    assert (snapshot.status, snapshot.message) == ("stopped", f"Stopped after {kept} steps; what was trained is kept as an adapter.")
+    assert long_run.has_adapter and long_run.snapshot() == snapshot and kept >= 2
+    assert snapshot.finished.steps == kept and snapshot.heldout is None
+    assert not bench.stop()  # there is nothing to stop any more
+    assert bench.model_state.adapter == long_run.id and answers(bench)[2] > 0
+
+
+def test_a_run_stopped_before_it_trains_keeps_nothing(bench, long_run):
+    assert bench.stop()
+    snapshot = bench.wait(120)
+    assert snapshot.status == "stopped"
+    if not snapshot.steps:  # it was stopped while it loaded, as it nearly always is
+        assert snapshot.message == "Stopped after 0 steps; no step was finished, so nothing is kept."
+        assert not long_run.has_adapter
+        with pytest.raises(RunError, match="has no adapter: it ended before anything was trained"):
+            bench.load_run(long_run.id)
+    assert long_run.snapshot() == snapshot
+
+
+def test_a_model_that_cannot_be_loaded(bench, config):
+    with pytest.raises(ModelError, match="^There is no folder ./nowhere"):
+        bench.load_model(ModelConfig(model_name="./nowhere"))
+    assert bench.model_state.error.startswith("There is no folder ./nowhere") and bench.busy_with == ""
+    with pytest.raises(ModelError, match="^There is no model to ask: load one on the Model tab, or finish a run.$"):
+        next(bench.compare(PROMPT, "", SHORT))
+    with pytest.raises(ModelError, match="^Load the model first, on the Model tab: its tokenizer decides what it sees.$"):
+        bench.preview(config, 3, 2)
+    run = bench.start(config.with_settings(["model.model_name=./nowhere"]), "no model")
+    assert bench.wait(120).status == "failed" and run.snapshot().message.startswith("There is no folder ./nowhere")
+    report = bench.load_model(config.model)
+    assert report.linear_layers_4bit == 35 and bench.model_state.error == ""
+
+
+def test_a_preview_shows_what_the_run_will_see(bench, config):
+    bench.load_model(config.model)
+    data, seen = bench.preview(config, 3, 2)
+    assert [example.row for example in data.in_order] == [1, 2, 3] and data.rows == 12
+    assert seen == [
+        [(f"<s>Hi\n\n### Instruction:\nSay {word}.\n\n### Response:\n", False), ("the cat</s>", True)]
+        for word in ("red", "blue")
+    ]
+    assert bench.busy_with == ""
+
+
+def test_going_on_from_a_run_by_its_name(bench, config):
+    first = run_named(bench, "first")
+    run = bench.start(config.with_settings(["adapter.continue_from=first", "training.max_steps=2"]), "second stage")
+    snapshot = bench.wait(120)
+    assert snapshot.status == "completed", snapshot.message
+    assert snapshot.steps[0].loss < first.snapshot().steps[0].loss / 2
+    assert find_run(bench.runs_dir, run.id).config().adapter.continue_from == "first"
+    missing = bench.start(config.with_settings(["adapter.continue_from=nobody"]), "lost")
+    assert bench.wait(120).message.startswith("This run goes on from 'nobody', and there is no completed run")
+    assert missing.snapshot().status == "failed" and bench.busy_with == ""
+
+
+def test_the_token_is_written_nowhere(bench, config):
+    bench.start(config.with_settings(["training.max_steps=1"]), "secret", token="hf_secret_of_mine")
+    assert bench.wait(120).status == "completed"
+    for file in bench.runs_dir.rglob("*"):
+        assert not file.is_file() or b"hf_secret_of_mine" not in file.read_bytes(), file
+    assert "hf_secret_of_mine" not in repr(dataclasses.asdict(bench.model_state))
+
+
