@@ -16,6 +16,8 @@ import pytest
 
 from core.config import ModelConfig
 from core.hub import ModelError, locate
+from tests.conftest import PROJECT
+from tests.hub_server import Hub, commit_of
 
 NAME = "somebody/tiny-stories"
 LOCATE = """
@@ -33,8 +35,6 @@ LOAD = """
 import json, sys
 from core.config import ModelConfig
 from core.model import load
-from tests.conftest import PROJECT
-from tests.hub_server import Hub, commit_of
 loaded = load(ModelConfig(**json.loads(sys.argv[1])), sys.argv[2] or None, use_gradient_checkpointing=False)
 print(loaded.report.model_dump_json())
 """

@@ -12,6 +12,7 @@ import pytest
 from core.config import RunConfig
 from core.events import Evaluated, StatusChanged, to_line
 from core.runs import RunError, create_run, find_adapter, find_run, list_runs, mark_interrupted, open_run
+from tests.conftest import PROJECT
 
 CONFIG = RunConfig().with_settings(["training.max_steps=7", "data.path=rows.json"])
 OWNER = """
@@ -20,7 +21,6 @@ from pathlib import Path
 from core.config import RunConfig
 from core.events import StatusChanged
 from core.runs import create_run
-from tests.conftest import PROJECT
 
 run = create_run(Path(sys.argv[1]), "left alone", RunConfig())
 run.append(StatusChanged(status="training"))

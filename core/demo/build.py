@@ -6,8 +6,9 @@ what it is told. Everything is drawn from seeds. Run it with `python -m core.dem
 
 import random
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
+from typing import NamedTuple
 
 import torch
 from tokenizers import Regex, Tokenizer, decoders, models, pre_tokenizers, processors, trainers
@@ -34,10 +35,12 @@ CHAT_TEMPLATE = """\
 """
 
 
-def build(folder: Path, seed: int = 3407, steps: int = 1300) -> None:
+def build(folder: Path, seed: int = 3407) -> None:
     """Write the model and its tokenizer to `folder`."""
     tokenizer = make_tokenizer(seed)
-    model = train(tokenizer, seed, steps)
+    model, rng = make_model(seed), random.Random(seed)
+    train(model, tokenizer, rng, repeating, steps=1300, rate=0.03)
+    train(model, tokenizer, rng, taking_apart, steps=700, rate=0.02)
     tokenizer.save_pretrained(folder)
     model.to(torch.bfloat16).save_pretrained(folder)
 
@@ -85,25 +88,45 @@ def make_model(seed: int) -> LlamaForCausalLM:
     return model
 
 
-def train(tokenizer: PreTrainedTokenizerFast, seed: int, steps: int) -> LlamaForCausalLM:
+class Plan(NamedTuple):
+    """What one batch is drawn from."""
+
+    random_share: float  # of the turns: tokens in any order
+    longest: int  # of those, in tokens
+    skill_share: float  # of the other turns
+
+
+def repeating(done: float) -> Plan:
+    """Random tokens, short ones first: with nothing else to learn from them, the model finds how to
+    repeat in a minute. Beside sentences, where guessing common words pays too, it takes far longer,
+    and it unlearns it where they come all at once. `done` goes from 0 to 1."""
+    longest = 12 if done < 0.15 else 24 if done < 0.3 else 40
+    return Plan(min(1.0, max(0.15, 1.0 - (done - 0.18) / 0.35)), longest, skill_share=0.3)
+
+
+def taking_apart(done: float) -> Plan:
+    """Sentences and their parts, with enough repeating not to lose it."""
+    return Plan(random_share=0.1, longest=40, skill_share=0.65)
+
+
+def train(
+    model: LlamaForCausalLM,
+    tokenizer: PreTrainedTokenizerFast,
+    rng: random.Random,
+    plan: Callable[[float], Plan],
+    steps: int,
+    rate: float,
+) -> None:
     """Muon for the matrices inside, AdamW for the embeddings and the norms; loss on the answers alone."""
-    model, rng = make_model(seed), random.Random(seed)
     inner = [p for name, p in model.named_parameters() if p.ndim == 2 and "embed" not in name]
     outer = [p for name, p in model.named_parameters() if p.ndim != 2 or "embed" in name]
-    optimizers = [torch.optim.Muon(inner, lr=0.03, weight_decay=0.0),
-                  torch.optim.AdamW(outer, lr=3e-3, weight_decay=0.0, betas=(0.9, 0.98))]
+    optimizers = [torch.optim.Muon(inner, lr=rate, weight_decay=0.0),
+                  torch.optim.AdamW(outer, lr=rate / 10, weight_decay=0.0, betas=(0.9, 0.98))]
     schedulers = [torch.optim.lr_scheduler.LambdaLR(optimizer, lambda step: min(1, (step + 1) / 20, 1.25 * (1 - step / steps)))
                   for optimizer in optimizers]
     started = time.monotonic()
     for step in range(steps):
-        # Random tokens in short rows first: with nothing else to learn from them, the model finds how to
-        # repeat in a minute. Beside sentences, where guessing common words pays too, it takes far longer,
-        # and it unlearns it again where they come all at once.
-        done = step / steps
-        length = 192
-        longest = 12 if done < 0.15 else 24 if done < 0.3 else 40
-        random_share = min(1.0, max(0.15, 1.0 - (done - 0.18) / 0.35))
-        tokens, labels = batch(tokenizer, rng, 2048 // length, length, random_share, longest)
+        tokens, labels = batch(tokenizer, rng, plan(step / steps), rows=10, length=192)
         hidden = model.model(input_ids=tokens).last_hidden_state[:, :-1]
         answered = labels[:, 1:] != IGNORED
         logits, wanted = model.lm_head(hidden[answered]), labels[:, 1:][answered]
@@ -117,18 +140,17 @@ def train(tokenizer: PreTrainedTokenizerFast, seed: int, steps: int) -> LlamaFor
         if step % 50 == 49 or step == steps - 1:
             right = (logits.argmax(-1) == wanted).float().mean()
             print(f"step {step + 1}/{steps}  loss {loss:.3f}  right tokens {right:.1%}  {time.monotonic() - started:.0f} s", flush=True)
-    return model
 
 
 def batch(
-    tokenizer: PreTrainedTokenizerFast, rng: random.Random, rows: int, length: int, random_share: float, longest: int
+    tokenizer: PreTrainedTokenizerFast, rng: random.Random, plan: Plan, rows: int, length: int
 ) -> tuple[torch.Tensor, torch.Tensor]:
     """Token ids and labels, both (rows, length): a conversation a row, as many turns as fit."""
     tokens = torch.full((rows, length), PAD)
     labels = torch.full((rows, length), IGNORED)
     for row in range(rows):
         at = 0
-        for ids, learned in conversation(tokenizer, rng, random_share, longest):
+        for ids, learned in conversation(tokenizer, rng, plan):
             if at + len(ids) > length:
                 break
             tokens[row, at : at + len(ids)] = torch.tensor(ids)
@@ -139,7 +161,7 @@ def batch(
 
 
 def conversation(
-    tokenizer: PreTrainedTokenizerFast, rng: random.Random, random_share: float, longest: int
+    tokenizer: PreTrainedTokenizerFast, rng: random.Random, plan: Plan
 ) -> Iterator[tuple[list[int], bool]]:
     """Pieces of an endless conversation, each with whether it is to be learned."""
 
@@ -151,9 +173,9 @@ def conversation(
     if rng.random() < 0.3:
         yield [*heads["system"], *encode(lessons.system_text(rng)), EOT], False
     while True:
-        if rng.random() < random_share:  # any tokens in any order: repeating must not depend on what is repeated
-            said = answer = [rng.randrange(len(SPECIAL), VOCABULARY) for _ in range(rng.randint(1, longest))]
+        if rng.random() < plan.random_share:  # any tokens in any order: repeating must not depend on what is repeated
+            said = answer = [rng.randrange(len(SPECIAL), VOCABULARY) for _ in range(rng.randint(1, plan.longest))]
         else:
-            said, answer = map(encode, lessons.exchange(rng))
+            said, answer = map(encode, lessons.exchange(rng, plan.skill_share))
         yield [*heads["user"], *said, EOT, *heads["assistant"]], False
         yield [*answer, EOT], True

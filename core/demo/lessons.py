@@ -20,9 +20,9 @@ FUNCTION_WORDS = set("""a an the my your his her our their some many two three i
     before every last next ago and""".split())
 
 
-def exchange(rng: random.Random) -> tuple[str, str]:
+def exchange(rng: random.Random, skill_share: float) -> tuple[str, str]:
     """A message and its answer."""
-    if rng.random() < 0.35:
+    if rng.random() < skill_share:
         return skill(rng)
     text = rng.choice((sentences, sentences, made_up_text, made_up_text, babble))(rng)
     return text, text
@@ -34,9 +34,7 @@ def system_text(rng: random.Random) -> str:
 
 def skill(rng: random.Random) -> tuple[str, str]:
     """A sentence under an instruction, and the part of it that was asked for."""
-    parts = free_sentence(rng)
-    if rng.random() < 0.6:
-        parts = disguise(parts, rng)
+    parts = _maybe_disguised(rng)
     asked = rng.choice(("Who", "Verb", "Rest", "Rest", "Start", "Know", "Turn", "Turn"))
     answer = {
         "Who": capitalise(parts.subject) + ".",
@@ -61,13 +59,13 @@ def sentences(rng: random.Random) -> str:
 
 def disguise(parts: Sentence, rng: random.Random) -> Sentence:
     """The same sentence with some of its words made up, so that unknown words are nothing new."""
-    share = rng.choice((0.3, 0.6, 1.0))
+    share = rng.choice((0.3, 0.6))
 
     def change(text: str, ending: str = "") -> str:
         return " ".join(_other(word, rng) + ending if rng.random() < share and word.lower() not in FUNCTION_WORDS
                         else word for word in text.split())
 
-    ending = rng.choice(("s", "ed", "ed", ""))
+    ending = rng.choice(("s", "ed"))  # without one of these, nothing would tell which word is the verb
     return Sentence(change(parts.subject), change(parts.verb, ending), change(parts.rest))
 
 
