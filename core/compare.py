@@ -9,6 +9,7 @@ import queue
 import threading
 import time
 from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Literal
 
@@ -92,7 +93,8 @@ def _try_pair(loaded: LoadedModel) -> bool:
     inputs = _encode(loaded, ["The same words, for both."])
     both = {key: value.repeat(2, 1) for key, value in inputs.items()}
     try:
-        pair = next_token_logits(loaded, both, adapter_names=PAIR)
+        with _hooks_restored(loaded.model):
+            pair = next_token_logits(loaded, both, adapter_names=PAIR)
     except (RuntimeError, ValueError, TypeError, NotImplementedError):
         return False  # kernels that do not know adapter_names; the answers are then made one after the other
     with base_view(loaded):
@@ -100,6 +102,20 @@ def _try_pair(loaded: LoadedModel) -> bool:
     apart = torch.cat([base, next_token_logits(loaded, inputs)])
     # Not bit-equal: a batch of two may sum in another order. Wrong rows differ by far more than rounding.
     return bool((pair - apart).abs().max() <= 0.02 * apart.abs().max())
+
+
+@contextmanager
+def _hooks_restored(model):
+    """PEFT leaves its hooks for `adapter_names` on the layers when a pass fails; every later pass would fail too."""
+    before = [(module, set(module._forward_pre_hooks)) for module in model.modules()]
+    try:
+        yield
+    except BaseException:
+        for module, known in before:
+            for key in set(module._forward_pre_hooks) - known:
+                del module._forward_pre_hooks[key]
+                module._forward_pre_hooks_with_kwargs.pop(key, None)
+        raise
 
 
 def _encode(loaded: LoadedModel, prompts: list[str]) -> dict:
@@ -119,7 +135,7 @@ def _generate(
 
     def run() -> None:
         try:
-            with torch.inference_mode():
+            with torch.inference_mode(), _hooks_restored(loaded.model):
                 loaded.model.generate(
                     **inputs,
                     **kwargs,

@@ -6,6 +6,7 @@ Knows nothing of gradio or torch.
 """
 
 import difflib
+import os
 from pathlib import Path
 from typing import Any, Literal
 
@@ -234,11 +235,11 @@ def fields() -> dict[str, Any]:
 
 def resolve_path(path: str) -> Path | None:
     """The file or folder that a path names, looked up here and beside the program, or None where there is none."""
-    for candidate in (Path(path).expanduser(), PROJECT_DIR / path):
+    for candidate in (Path(os.path.expanduser(path)), PROJECT_DIR / path):
         try:
             if candidate.exists():
                 return candidate.resolve()
-        except (OSError, ValueError, RuntimeError):  # too long, a null byte, no such user: not a path of this machine
+        except (OSError, ValueError):  # too long, a null byte: not a path of this machine
             continue
     return None
 
@@ -248,7 +249,7 @@ def _sentence(error: ValidationError) -> str:
     place = ".".join(str(part) for part in first["loc"] if not isinstance(part, int))
     if first["type"] == "extra_forbidden":
         known = list(fields()) if "." in place else list(RunConfig.model_fields)
-        near = difflib.get_close_matches(place, known, n=1)
+        near = difflib.get_close_matches(place, known, n=1, cutoff=0.75)
         return f"{place} is not a setting" + (f"; did you mean {near[0]}?" if near else ".")
     message = first["msg"].removeprefix("Value error, ")
     if place in fields():

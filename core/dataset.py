@@ -107,7 +107,7 @@ def _read_file(path: Path) -> list[dict[str, Any]]:
         raise DataError(f"{path.name} is empty; choose a file with rows in it.")
     if path.suffix.lower() == ".jsonl":
         lines = [(number, line) for number, line in enumerate(text.split("\n"), 1) if line.strip()]
-        rows = [_parse_json(line, f"line {number} of {path.name}") for number, line in lines]
+        rows = [_parse_json(line, f"Line {number} of {path.name}") for number, line in lines]
         places = [f"line {number}" for number, _ in lines]
     else:
         rows = _parse_json(text, path.name)
@@ -124,12 +124,9 @@ def _parse_json(text: str, place: str) -> Any:
     try:
         return json.loads(text)
     except json.JSONDecodeError as error:
-        raise DataError(
-            f"{place[:1].upper()}{place[1:]} is not valid JSON: {error.msg}, at line {error.lineno}, "
-            f"column {error.colno}."
-        ) from None
+        raise DataError(f"{place} is not valid JSON: {error.msg}, at line {error.lineno}, column {error.colno}.") from None
     except (RecursionError, ValueError) as error:  # nested too deeply, or a number of too many digits
-        raise DataError(f"{place[:1].upper()}{place[1:]} is no JSON this program can read: {error}.") from None
+        raise DataError(f"{place} is no JSON this program can read: {error}.") from None
 
 
 def _read_hub(config: DataConfig, token: str | None) -> list[dict[str, Any]]:
@@ -173,9 +170,12 @@ def recognise(rows: list[dict[str, Any]], prompt_template: str = "chat") -> Shap
 def template_columns(template: str) -> list[str]:
     """The columns that a text with {column} fields names. Raises DataError for unbalanced braces."""
     try:
-        return list(dict.fromkeys(name for _, name, _, _ in string.Formatter().parse(template) if name))
+        parsed = [(name, spec, kind) for _, name, spec, kind in string.Formatter().parse(template) if name is not None]
     except ValueError as error:
         raise DataError(f"The prompt's braces do not match: {error}.") from None
+    if any(not name or spec or kind or set(name) & set(".[]") for name, spec, kind in parsed):
+        raise DataError("In the prompt, braces hold the name of a column and nothing else, as in {title}.")
+    return list(dict.fromkeys(name for name, _, _ in parsed))
 
 
 def render(row: dict[str, Any], shape: Shape, config: DataConfig, tokenizer) -> Pieces:
@@ -224,8 +224,13 @@ def _sharegpt_messages(row: dict[str, Any]) -> list[dict[str, Any]]:
 
 
 def tokenise(row: int, pieces: Pieces, tokenizer, max_seq_length: int, completion_only_loss: bool) -> Example:
-    """The pieces as one sequence of tokens. A token is trained on when it begins in a piece that is."""
+    """The pieces as one sequence of tokens. A token is trained on when it begins in a piece that is.
+
+    Raises TemplateError for text that no file can hold.
+    """
     text = "".join(piece for piece, _ in pieces)
+    if not text.isascii() and any("\ud800" <= character <= "\udfff" for character in text):
+        raise TemplateError("half a character (a lone surrogate)")
     ends, position = [], 0
     for piece, trained in pieces:
         position += len(piece)
@@ -264,10 +269,10 @@ def prepare(
     for number, row in enumerate(rows[:limit], 1):
         try:
             pieces = render(row, shape, config, tokenizer)
+            example = tokenise(number, pieces, tokenizer, max_seq_length, completion_only_loss)
         except TemplateError as error:
             left_out[str(error)] += 1
             continue
-        example = tokenise(number, pieces, tokenizer, max_seq_length, completion_only_loss)
         if all(label == -100 for label in example.labels):
             left_out[f"the answer begins after {max_seq_length} tokens"] += 1
             continue

@@ -4,6 +4,7 @@ The training thread emits events; they are written to the run's folder before an
 to an immutable `Snapshot`. So a page that is reloaded, or opened by another program, shows the same run.
 """
 
+import json
 import time
 from functools import reduce
 from typing import Annotated, Literal
@@ -120,14 +121,14 @@ class Finished(_Event):
 
     type: Literal["finished"] = "finished"
     steps: int
-    train_loss: float | None
-    eval_loss: float | None
+    train_loss: float | None = None
+    eval_loss: float | None = None
     runtime_s: float
     tokens_per_s: float
     peak_memory_gib: float
     peak_memory_for_training_gib: float
     total_memory_gib: float
-    adapter_dir: str | None
+    adapter_dir: str | None = None
 
 
 Event = StatusChanged | Receipt | StepDone | Evaluated | MemorySampled | HeldOut | Finished
@@ -206,7 +207,8 @@ def fold_all(snapshot: Snapshot, events: list[Event]) -> Snapshot:
 
 def to_line(event: Event) -> str:
     """One line of JSON, without the line break."""
-    return _ADAPTER.dump_json(event, exclude_none=True).decode()
+    # Not by pydantic, which writes NaN as null: a loss that is no number must be read back as one.
+    return json.dumps(event.model_dump(mode="json", exclude_none=True), ensure_ascii=False)
 
 
 def from_line(line: str) -> Event | None:

@@ -1,6 +1,6 @@
 """From a model's name to files on this machine: a folder as it stands, or a download from the hub with progress.
 
-Knows nothing of torch, threads or gradio. A download that was cut off goes on where it stopped.
+Knows nothing of torch, threads or gradio. A connection that breaks is taken up where it stopped, and whole files are kept.
 """
 
 import json
@@ -75,7 +75,8 @@ def _download(name: str, revision: str | None, token: str | None, report: Report
         bars: dict[int, "Bar"] = {}
 
         def __init__(self, *args, **kwargs):
-            self.counts_bytes = kwargs.get("unit") == "B"
+            # The client draws each file twice, as bytes that arrive and as bytes of the file that are there.
+            self.counts_bytes = kwargs.get("unit") == "B" and kwargs.get("desc", "").startswith("Reconstructing")
             super().__init__(*args, **kwargs | {"disable": True})
             # A disabled bar keeps no totals of its own.
             self.total, self.n = kwargs.get("total"), kwargs.get("initial", 0)
@@ -108,5 +109,5 @@ def _download(name: str, revision: str | None, token: str | None, report: Report
     except (LocalEntryNotFoundError, OfflineModeIsEnabled, EntryNotFoundError, httpx.HTTPError, HfHubHTTPError, OSError):
         raise ModelError(
             f"{name} could not be fetched: no answer from Hugging Face, or the connection broke; check the network "
-            "and load again, and it goes on where it stopped."
+            "and load again; files that are complete are not fetched again."
         ) from None

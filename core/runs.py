@@ -9,6 +9,7 @@
 """
 
 import json
+import os
 import re
 import threading
 from dataclasses import dataclass, field
@@ -47,8 +48,10 @@ class Run:
 
     def append(self, event: Event) -> None:
         """Writes the event so that another process sees it at once. Raises OSError when the disk is full."""
-        with self._lock, open(self.folder / "events.jsonl", "a", encoding="utf-8") as file:
-            file.write(to_line(event) + "\n")
+        with self._lock, open(self.folder / "events.jsonl", "ab+") as file:
+            if file.tell() and (file.seek(-1, os.SEEK_END), file.read(1))[1] != b"\n":
+                file.write(b"\n")  # a line that a crash cut off must not swallow this one
+            file.write(to_line(event).encode() + b"\n")
 
     def config(self) -> RunConfig:
         """Raises RunError when the saved settings are missing or damaged."""

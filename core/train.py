@@ -12,7 +12,7 @@ from pathlib import Path
 from core.config import RunConfig
 from core.dataset import PreparedData, as_dataset
 from core.events import Evaluated, Event, StepDone
-from core.model import LoadedModel, import_unsloth
+from core.model import LoadedModel, free_memory, import_unsloth
 from core.receipt import make_receipt
 
 EVAL_ROWS = 256  # of the validation rows, checked in between: more would cost more than the training they check
@@ -80,6 +80,7 @@ def train(
             loaded.model.zero_grad(set_to_none=True)
             # Accelerate wraps forward in autocast, and would leave it so for the answers that follow.
             trainer.accelerator.unwrap_model(loaded.model, keep_fp32_wrapper=False)
+    free_memory()
     if callback.losses:
         save_adapter(loaded, adapter_dir)
     return TrainResult(
@@ -147,6 +148,7 @@ def _build_trainer(loaded: LoadedModel, config: RunConfig, data: PreparedData, o
             # The model has its checkpointing from get_peft_model; TRL must not switch it on again by its default.
             gradient_checkpointing=bool(settings.use_gradient_checkpointing),
             logging_steps=1,
+            logging_nan_inf_filter=False,  # it would show a loss that is no number as 0
             include_num_input_tokens_seen="non_padding",
             report_to="none",
             disable_tqdm=True,

@@ -10,11 +10,14 @@ import os
 import time
 import weakref
 from collections.abc import Callable
+from contextlib import nullcontext
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
 import pytest
+
+from core.config import DataConfig, RunConfig
 
 os.environ.pop("HF_HUB_OFFLINE", None)
 os.environ |= {
@@ -109,8 +112,6 @@ def write_rows(path: Path, count: int = 12) -> Path:
 
 def data_file(path: Path, *rows: dict, text: str | None = None):
     """A DataConfig of a JSONL file with these rows, or with this text, nothing of it kept back."""
-    from core.config import DataConfig
-
     lines = text if text is not None else "".join(json.dumps(row, ensure_ascii=False) + "\n" for row in rows)
     path.write_text(lines, encoding="utf-8")
     return DataConfig(path=str(path), validation_share=0.0)
@@ -118,23 +119,13 @@ def data_file(path: Path, *rows: dict, text: str | None = None):
 
 def small_config(model: Path, rows: Path, *settings: str):
     """A RunConfig of few and small steps, with `part.field=value` settings on top."""
-    from core.config import RunConfig
-
-    return RunConfig.build(
-        {
-            "model": {"model_name": str(model), "max_seq_length": 128},
-            "data": {"path": str(rows), "prompt_template": "alpaca", "validation_share": 0.2},
-            "adapter": {"r": 8},
-            "training": {
-                "max_steps": 2,
-                "learning_rate": 0.01,
-                "embedding_learning_rate": 0.001,
-                "gradient_accumulation_steps": 2,
-                "warmup_steps": 0,
-                "use_gradient_checkpointing": False,
-            },
-        }
-    ).with_settings(list(settings))
+    small = [
+        f"model.model_name={model}", "model.max_seq_length=128", f"data.path={rows}", "data.prompt_template=alpaca",
+        "data.validation_share=0.2", "adapter.r=8", "training.max_steps=2", "training.learning_rate=0.01",
+        "training.embedding_learning_rate=0.001", "training.gradient_accumulation_steps=2", "training.warmup_steps=0",
+        "training.use_gradient_checkpointing=no",
+    ]  # fmt: skip
+    return RunConfig().with_settings([*small, *settings])
 
 
 @pytest.fixture(scope="session")
@@ -155,7 +146,7 @@ def load_for(config, with_adapter: bool = True):
 def prepare_for(config, loaded):
     from core.dataset import prepare
 
-    return prepare(config.data, loaded.tokenizer, config.model.max_seq_length, config.training.completion_only_loss)
+    return prepare(config.data, loaded.tokenizer, 128, config.training.completion_only_loss)
 
 
 def train_for(config, adapter_dir: Path, should_stop=lambda: False, loaded=None):
@@ -174,8 +165,8 @@ def next_logits(loaded, base: bool = False, prompt: str = PROMPT):
     from core.model import base_view, for_inference
 
     with for_inference(loaded):
-        inputs = dict(loaded.tokenizer([prompt], add_special_tokens=False, return_tensors="pt"))
-        inputs.pop("token_type_ids", None)
+        encoded = loaded.tokenizer([prompt], add_special_tokens=False, return_tensors="pt")
+        inputs = {key: encoded[key] for key in ("input_ids", "attention_mask")}
         if base:
             with base_view(loaded):
                 return next_token_logits(loaded, inputs)
@@ -184,8 +175,6 @@ def next_logits(loaded, base: bool = False, prompt: str = PROMPT):
 
 def greedy_text(loaded, prompt: str, max_new_tokens: int, base: bool = False) -> str:
     """The plain greedy answer by transformers' own generate."""
-    from contextlib import nullcontext
-
     from core.model import base_view, for_inference
 
     with for_inference(loaded), base_view(loaded) if base else nullcontext():
@@ -222,6 +211,8 @@ class Trained:
 @pytest.fixture(scope="session")
 def trained(unsloth, stories, rows, tmp_path_factory) -> Trained:
     """Shared by many tests: look at it, do not train it further."""
+    import core.model
+    import core.receipt
     import core.train
 
     config = small_config(stories, rows, "training.max_steps=12", "training.eval_steps=6")

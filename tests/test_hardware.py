@@ -8,11 +8,11 @@ import psutil
 import pytest
 
 from core.hardware import GIB, MemoryMonitor, MemoryStats, detect_machine, sample_memory
+from tests.conftest import PROJECT
 
 WITHOUT_TORCH = """
 import sys
 from core.hardware import detect_machine, sample_memory
-from tests.conftest import PROJECT
 print(detect_machine().model_dump_json(), sample_memory().total_gib, "torch" in sys.modules, sep="\\n")
 """
 

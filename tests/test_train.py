@@ -144,6 +144,7 @@ def test_it_stops_within_the_micro_batch_in_which_it_is_asked(unsloth, stories, 
     assert (result.steps, result.was_stopped) == (steps, True)
     assert [event.step for event in events if event.type == "step"] == list(range(1, steps + 1))
     assert (tmp_path / "adapter" / "adapter_config.json").is_file() == (steps > 0)
+    assert all(weight.grad is None for weight in loaded.model.parameters())
     if steps:
         assert all(weight.isfinite().all() for weight in adapter_of(tmp_path / "adapter").values())
 
