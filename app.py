@@ -16,7 +16,7 @@ from pathlib import Path
 
 import click
 
-from core.config import ConfigError, RunConfig
+from core.config import ConfigError
 from core.dataset import DataError
 from core.events import Snapshot
 from core.hub import ModelError
@@ -39,11 +39,13 @@ json_option = click.option("--json", "as_json", is_flag=True, help="Print the re
     "--host", default="127.0.0.1", envvar="GRADIO_SERVER_NAME", show_default=True, help="Address to listen on."
 )
 @click.option(
-    "--port", type=int, default=7860, envvar="GRADIO_SERVER_PORT", show_default=True, help="Port to listen on."
+    "--port", type=click.IntRange(1, 65535), default=7860, envvar="GRADIO_SERVER_PORT", show_default=True, help="Port to listen on."
 )
 @runs_dir_option
 @click.option("--share", is_flag=True, help="Make a public link through Gradio's servers.")
-@click.option("--auth", default="", metavar="USER:PASSWORD", help="Ask for this name and password.")
+@click.option(
+    "--auth", default="", envvar="HEARTHTUNE_AUTH", metavar="USER:PASSWORD", help="Ask for this name and password."
+)
 @click.option("--no-browser", is_flag=True, help="Do not open a browser.")
 @click.pass_context
 def app(context, host: str, port: int, runs_dir: Path, share: bool, auth: str, no_browser: bool) -> None:
@@ -57,7 +59,13 @@ def app(context, host: str, port: int, runs_dir: Path, share: bool, auth: str, n
     os.environ.setdefault("GRADIO_TEMP_DIR", str(runs_dir / "uploads"))
     from ui.page import serve
 
-    serve(Workbench(runs_dir), host, port, share=share, auth=(user, password) if auth else None, inbrowser=not no_browser)
+    login = (user, password) if auth else None
+    try:
+        serve(Workbench(runs_dir), host, port, share=share, auth=login, inbrowser=not no_browser)
+    except OSError as error:
+        raise click.ClickException(
+            f"The page cannot listen on {host}:{port} ({str(error).splitlines()[0]}); try another --port or --host."
+        ) from None
 
 
 @app.command()

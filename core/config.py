@@ -71,7 +71,7 @@ class DataConfig(Part):
         "chat",
         title="Prompt",
         min_length=1,
-        description="chat: the model's own template; alpaca or alpaca_korean; or a text with {column} fields.",
+        description="Type chat (the model's own template), alpaca, alpaca_korean, or a text with {column} fields.",
     )
     validation_share: float = Field(
         0.1, ge=0.0, le=0.5, title="Validation share", description="Rows kept back from training, to check with."
@@ -99,12 +99,12 @@ class AdapterConfig(Part):
     )
     modules_to_save: list[Literal["embed_tokens", "lm_head"]] = Field(
         ["embed_tokens", "lm_head"],
-        title="Trained in full",
+        title="Fully trained layers",
         description="Embeddings and output head: for new words, languages and styles; they cost much memory.",
     )
     continue_from: str | None = Field(
         None,
-        title="Go on from",
+        title="Continue from",
         description="A run (its id, folder, or the preset it came from) whose adapter is trained further.",
     )
 
@@ -121,7 +121,7 @@ class TrainingConfig(Part):
         2e-4, gt=0, le=1.0, title="Learning rate", description="Of the adapter: too high forgets, too low learns nothing."
     )
     embedding_learning_rate: float = Field(
-        5e-5, gt=0, le=1.0, title="Embedding learning rate", description="Of what is trained in full: 2 to 10 times lower."
+        5e-5, gt=0, le=1.0, title="Embedding learning rate", description="Of the fully trained layers: 2 to 10 times lower."
     )
     per_device_train_batch_size: int = Field(
         2, ge=1, le=1024, title="Batch size", description="Rows that go through the model at once; memory grows with it."

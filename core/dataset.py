@@ -17,6 +17,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
 from core.config import DataConfig, resolve_path
+from core.stopping import ShouldStop, leave_if
 from core.templates import TEMPLATES, TemplateError, chat_pieces
 
 if TYPE_CHECKING:  # importing datasets takes seconds, which the page should not wait for
@@ -258,15 +259,17 @@ def prepare(
     completion_only_loss: bool,
     token: str | None = None,
     limit: int | None = None,
+    should_stop: ShouldStop = lambda: False,
 ) -> PreparedData:
     """Rows read, rendered, tokenised, cut at `max_seq_length` and split; only the first `limit` rows when given.
 
-    Row numbers count from 1. Raises DataError when nothing is left to train on.
+    Row numbers count from 1. Raises DataError when nothing is left to train on, and Stopped.
     """
     rows = read_rows(config, token)
     shape = recognise(rows, config.prompt_template)
     examples, left_out = [], Counter()
     for number, row in enumerate(rows[:limit], 1):
+        leave_if(should_stop)
         try:
             pieces = render(row, shape, config, tokenizer)
             example = tokenise(number, pieces, tokenizer, max_seq_length, completion_only_loss)

@@ -6,7 +6,6 @@ to an immutable `Snapshot`. So a page that is reloaded, or opened by another pro
 
 import json
 import time
-from functools import reduce
 from typing import Annotated, Literal
 
 from pydantic import BaseModel, Field, TypeAdapter, ValidationError
@@ -79,7 +78,7 @@ class StepDone(_Event):
 
 
 class Evaluated(_Event):
-    """Mean loss per trained token over the validation rows."""
+    """The trainer's `eval_loss` on the validation rows: the mean over its batches of their loss per trained token."""
 
     type: Literal["evaluated"] = "evaluated"
     step: int
@@ -177,6 +176,8 @@ class Snapshot(BaseModel, frozen=True):
 def fold(snapshot: Snapshot, event: Event) -> Snapshot:
     """The snapshot after one more event."""
     match event:
+        case StatusChanged() if snapshot.status == "stopping" and event.status not in FINAL:
+            return snapshot  # a wish to stop is not taken back
         case StatusChanged():
             started = snapshot.started if snapshot.started is not None else event.time
             return snapshot.model_copy(
@@ -202,7 +203,15 @@ def fold(snapshot: Snapshot, event: Event) -> Snapshot:
 
 
 def fold_all(snapshot: Snapshot, events: list[Event]) -> Snapshot:
-    return reduce(fold, events, snapshot)
+    """The same as folding one after the other, without copying the growing histories each time."""
+    histories = {StepDone: "steps", Evaluated: "evaluations", MemorySampled: "memory"}
+    kept: dict[str, list[Event]] = {name: list(getattr(snapshot, name)) for name in histories.values()}
+    for event in events:
+        if type(event) in histories:
+            kept[histories[type(event)]].append(event)
+        else:
+            snapshot = fold(snapshot, event)
+    return snapshot.model_copy(update={name: tuple(history) for name, history in kept.items()})
 
 
 def to_line(event: Event) -> str:

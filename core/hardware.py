@@ -31,13 +31,14 @@ class MemoryStats(BaseModel, frozen=True):
 
     On a GPU: `allocated`, `reserved`, `peak_reserved` of this program by torch; `in_use` on the whole device;
     `utilization` in percent, `temperature` in °C, `power` in W. On a CPU: `process` is this program's resident
-    memory, `in_use` that of all programs, `available` what is left for new ones.
+    memory and `peak_process` its largest so far, `in_use` that of all programs, `available` what is left for new ones.
     """
 
     total_gib: float
     in_use_gib: float
     available_gib: float
     process_gib: float
+    peak_process_gib: float
     allocated_gib: float | None = None
     reserved_gib: float | None = None
     peak_reserved_gib: float | None = None
@@ -71,7 +72,12 @@ def _loaded_torch():
 def _device():
     """The NVML handle of the card that is trained on; None on a CPU, also when torch cannot use the card there is."""
     torch = _loaded_torch()
-    return None if torch is not None and not torch.cuda.is_available() else _nvml_device()
+    if torch is None or _nvml_device() is None:
+        return _nvml_device()
+    if not torch.cuda.is_available():
+        return None
+    # NVML counts cards in another order than torch, and knows nothing of CUDA_VISIBLE_DEVICES.
+    return pynvml.nvmlDeviceGetHandleByUUID(f"GPU-{torch.cuda.get_device_properties(0).uuid}")
 
 
 def detect_machine() -> Machine:
@@ -87,7 +93,8 @@ def detect_machine() -> Machine:
 
 def sample_memory() -> MemoryStats:
     """Memory now. Costs about a millisecond."""
-    process = psutil.Process().memory_info().rss / GIB
+    own = psutil.Process().memory_info()
+    process, peak = own.rss / GIB, _peak_resident(own) / GIB
     device = _device()
     if device is None:
         memory = psutil.virtual_memory()
@@ -96,6 +103,7 @@ def sample_memory() -> MemoryStats:
             in_use_gib=(memory.total - memory.available) / GIB,
             available_gib=memory.available / GIB,
             process_gib=process,
+            peak_process_gib=peak,
         )
     memory = pynvml.nvmlDeviceGetMemoryInfo(device)
     extra: dict[str, float] = {}
@@ -116,8 +124,19 @@ def sample_memory() -> MemoryStats:
         in_use_gib=memory.used / GIB,
         available_gib=memory.free / GIB,
         process_gib=process,
+        peak_process_gib=peak,
         **extra,
     )
+
+
+def _peak_resident(own) -> int:
+    """The largest resident memory of this program so far, in bytes."""
+    if sys.platform == "win32":
+        return own.peak_wset
+    import resource
+
+    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+    return peak if sys.platform == "darwin" else peak * 1024
 
 
 class MemoryMonitor:

@@ -11,6 +11,7 @@ from core.model import LoadedModel, base_view, for_inference
 
 ROWS = 64
 BATCH = 8
+MAX_LOGITS = 64 * 1024**2  # values at once: with Llama 3's vocabulary, 500 tokens
 MAX_NEW_TOKENS = 256
 
 
@@ -61,6 +62,11 @@ def _measure(loaded, examples: list[Example], has_answers: bool, should_stop) ->
 def _loss(loaded: LoadedModel, batch: list[Example]) -> tuple[float, int]:
     """Summed negative log likelihood of the trained tokens (nats), and their number."""
     import torch
+
+    longest = max(len(example.input_ids) for example in batch)
+    if len(batch) > 1 and len(batch) * longest * loaded.model.config.vocab_size > MAX_LOGITS:
+        halves = [_loss(loaded, batch[: len(batch) // 2]), _loss(loaded, batch[len(batch) // 2 :])]
+        return sum(loss for loss, _ in halves), sum(count for _, count in halves)
 
     device = loaded.model.device
     length = max(len(example.input_ids) for example in batch)

@@ -3,6 +3,7 @@
 Knows nothing of torch, threads or gradio. A connection that breaks is taken up where it stopped, and whole files are kept.
 """
 
+import errno
 import json
 from collections.abc import Callable
 from pathlib import Path
@@ -35,19 +36,23 @@ class ModelError(ValueError):
     """A model that cannot be had or loaded; the message is one sentence with the way out."""
 
 
-def locate(config: ModelConfig, token: str | None = None, report: Report = lambda text, share: None) -> str:
-    """The folder of a local model, or the hub name whose files are now in the cache. Raises ModelError."""
+def locate(config: ModelConfig, token: str | None = None, report: Report = lambda text, share: None) -> Path:
+    """The folder of a local model, or the folder in the cache where the hub's files now are. Raises ModelError."""
     path = resolve_path(config.model_name)
     if path is not None:
-        return str(_checked_folder(path, config.model_name))
+        return _checked_folder(path, config.model_name)
     if config.model_name.startswith((".", "/", "~")) or config.model_name.count("/") > 1:
         raise ModelError(f"There is no folder {config.model_name}; check the path, or give a name like owner/model.")
-    name = config.model_name
-    if not config.load_in_4bit:
-        # A repository of 4-bit weights has no 16-bit ones; Unsloth keeps those under the name without the ending.
-        name = next((name.removesuffix(end) for end in PREQUANTISED if name.endswith(end)), name)
-    _checked_folder(Path(_download(name, config.revision, token, report)), name)
-    return name
+    name = exact_name(config)
+    revision = config.revision if name == config.model_name else None  # a revision of the other repository
+    return _checked_folder(Path(_download(name, revision, token, report)), name)
+
+
+def exact_name(config: ModelConfig) -> str:
+    """The repository that is really loaded: one of 4-bit weights has no 16-bit ones, and Unsloth keeps those under
+    the name without the ending."""
+    ending = next((end for end in PREQUANTISED if config.model_name.endswith(end)), "")
+    return config.model_name if config.load_in_4bit else config.model_name.removesuffix(ending)
 
 
 def _checked_folder(folder: Path, name: str) -> Path:
@@ -106,8 +111,17 @@ def _download(name: str, revision: str | None, token: str | None, report: Report
         ) from None
     except HFValidationError:
         raise ModelError(f"{name!r:.80} is neither a folder nor a name like owner/model.") from None
-    except (LocalEntryNotFoundError, OfflineModeIsEnabled, EntryNotFoundError, httpx.HTTPError, HfHubHTTPError, OSError):
-        raise ModelError(
-            f"{name} could not be fetched: no answer from Hugging Face, or the connection broke; check the network "
-            "and load again; files that are complete are not fetched again."
-        ) from None
+    except (LocalEntryNotFoundError, OfflineModeIsEnabled, EntryNotFoundError, httpx.HTTPError, HfHubHTTPError):
+        raise ModelError(_BROKEN.format(name=name)) from None
+    except OSError as error:
+        if error.errno in (errno.ENOSPC, errno.EDQUOT, errno.EACCES, errno.EROFS):
+            raise ModelError(f"{name} could not be kept on this disk: {error.strerror}; make room and load again.") from None
+        raise ModelError(_BROKEN.format(name=name)) from None
+    except RuntimeError as error:  # the client's own downloader, hf_xet, has no kind of its own
+        raise ModelError(f"{name} could not be fetched: {str(error).splitlines()[0]:.200}; load again.") from error
+
+
+_BROKEN = (
+    "{name} could not be fetched: no answer from Hugging Face, or the connection broke; check the network and load "
+    "again; files that are complete are not fetched again."
+)

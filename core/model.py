@@ -7,15 +7,16 @@ import gc
 import json
 import os
 import time
-from contextlib import contextmanager
+from contextlib import contextmanager, nullcontext
 from dataclasses import dataclass
 from pathlib import Path
+from tempfile import TemporaryDirectory
 from typing import Any
 
 from pydantic import BaseModel
 
 from core.config import PROJECT_DIR, AdapterConfig, ModelConfig
-from core.hub import ModelError, Report, locate
+from core.hub import ModelError, Report, exact_name, locate
 
 GIB = 1024**3
 
@@ -99,21 +100,20 @@ def load(
     import torch
 
     began = time.monotonic()
-    place = locate(config, token, report)
-    if adapter_dir is not None:
-        _point_at_base(adapter_dir, place)
+    folder = locate(config, token, report)
     report("Loading the weights", None)
     try:
-        model, tokenizer = unsloth.FastLanguageModel.from_pretrained(
-            model_name=str(adapter_dir) if adapter_dir is not None else place,
-            max_seq_length=config.max_seq_length,
-            dtype=None if config.dtype == "auto" else getattr(torch, config.dtype),
-            load_in_4bit=config.load_in_4bit,
-            token=token or None,
-            revision=config.revision if adapter_dir is None else None,
-            use_exact_model_name=True,
-            use_gradient_checkpointing=use_gradient_checkpointing,
-        )
+        with _adapter_on(adapter_dir, folder, config) if adapter_dir else nullcontext(folder) as place:
+            model, tokenizer = unsloth.FastLanguageModel.from_pretrained(
+                model_name=str(place),
+                max_seq_length=config.max_seq_length,
+                dtype=None if config.dtype == "auto" else getattr(torch, config.dtype),
+                load_in_4bit=config.load_in_4bit,
+                use_exact_model_name=True,
+                use_gradient_checkpointing=use_gradient_checkpointing,
+            )
+    except ModelError:
+        raise
     except Exception as error:  # five libraries raise what they like; each becomes a sentence, none is hidden
         if isinstance(error, torch.OutOfMemoryError):
             free_memory()
@@ -127,16 +127,26 @@ def load(
     )
 
 
-def _point_at_base(adapter_dir: Path, place: str) -> None:
-    """Makes the adapter name the base where it lies now: its run may have been made in another folder."""
-    path = adapter_dir / "adapter_config.json"
+@contextmanager
+def _adapter_on(adapter_dir: Path, base: Path, config: ModelConfig):
+    """A folder with the adapter's files whose settings name the base where it lies on this machine.
+
+    The adapter's own folder is left as it is. Raises ModelError when it is damaged or belongs to another model.
+    """
     try:
-        saved = json.loads(path.read_text(encoding="utf-8"))
-        if saved["base_model_name_or_path"] != place:
-            saved["base_model_name_or_path"] = place
-            path.write_text(json.dumps(saved, indent=2), encoding="utf-8")
+        saved = json.loads((adapter_dir / "adapter_config.json").read_text(encoding="utf-8"))
+        made_for = saved["base_model_name_or_path"]
     except (OSError, ValueError, KeyError, TypeError) as error:
         raise ModelError(f"The adapter in {adapter_dir} cannot be read: {error}.") from None
+    if made_for not in (config.model_name, exact_name(config)):
+        raise ModelError(f"The adapter in {adapter_dir} was made for {made_for}; choose that model to use it.")
+    with TemporaryDirectory(prefix=".load-", dir=adapter_dir.parent) as folder:
+        for file in adapter_dir.iterdir():
+            if file.is_file() and file.name != "adapter_config.json":
+                os.link(file, Path(folder) / file.name)  # no copy: trained embeddings take gigabytes
+        settings = json.dumps(saved | {"base_model_name_or_path": str(base), "revision": None})
+        (Path(folder) / "adapter_config.json").write_text(settings, encoding="utf-8")
+        yield folder
 
 
 def _describe(model, tokenizer, config: ModelConfig, seconds: float) -> ModelReport:
@@ -152,14 +162,16 @@ def _describe(model, tokenizer, config: ModelConfig, seconds: float) -> ModelRep
     # A 4-bit weight stores two values in a byte, so its own count is half of what it stands for.
     packed = sum(module.weight.numel() for module in in_4bit)
     unpacked = sum(module.in_features * module.out_features for module in in_4bit)
+    embeddings = model.get_input_embeddings()
+    embeddings = getattr(embeddings, "original_module", embeddings)  # a trained copy may have another precision
     return ModelReport(
-        name=config.model_name,
+        name=exact_name(config),
         parameters=sum(weight.numel() for name, weight in model.named_parameters() if is_of_base(name)) - packed + unpacked,
         linear_layers=len(linear),
         linear_layers_4bit=len(in_4bit),
         tied_embeddings=bool(model.config.tie_word_embeddings),
         has_chat_template=bool(tokenizer.chat_template),
-        dtype=str(model.get_input_embeddings().weight.dtype).removeprefix("torch."),
+        dtype=str(embeddings.weight.dtype).removeprefix("torch."),
         device=str(model.device),
         max_seq_length=int(getattr(model, "max_seq_length", config.max_seq_length)),
         memory_gib=model.get_memory_footprint() / GIB,
@@ -169,23 +181,32 @@ def _describe(model, tokenizer, config: ModelConfig, seconds: float) -> ModelRep
 
 def attach_adapter(loaded: LoadedModel, config: AdapterConfig, use_gradient_checkpointing: str | bool, seed: int) -> None:
     """Puts a fresh adapter on a pristine model. Raises ModelError when the model has no such layers."""
+    model = loaded.model
+    # Unsloth's offloading writes the embeddings to a file below this name: for a path, into the model's own folder.
+    place, model.config._name_or_path = model.config._name_or_path, "embeddings"
     try:
-        loaded.model = import_unsloth().FastLanguageModel.get_peft_model(
-            loaded.model,
-            r=config.r,
-            target_modules=list(config.target_modules),
-            lora_alpha=config.lora_alpha,
-            lora_dropout=config.lora_dropout,
-            bias="none",
-            use_rslora=config.use_rslora,
-            modules_to_save=list(config.modules_to_save) or None,
-            # Tied weights stay one tensor; without this, training both makes copies that drift apart.
-            ensure_weight_tying=bool(config.modules_to_save) and loaded.report.tied_embeddings,
-            use_gradient_checkpointing=use_gradient_checkpointing,
-            random_state=seed,
-        )
+        with TemporaryDirectory(prefix="hearthtune-") as folder:
+            loaded.model = import_unsloth().FastLanguageModel.get_peft_model(
+                model,
+                r=config.r,
+                target_modules=list(config.target_modules),
+                lora_alpha=config.lora_alpha,
+                lora_dropout=config.lora_dropout,
+                bias="none",
+                use_rslora=config.use_rslora,
+                modules_to_save=list(config.modules_to_save) or None,
+                # Tied weights stay one tensor; without this, training both makes copies that drift apart.
+                ensure_weight_tying=bool(config.modules_to_save) and loaded.report.tied_embeddings,
+                use_gradient_checkpointing=use_gradient_checkpointing,
+                random_state=seed,
+                temporary_location=folder,
+            )
     except ValueError as error:
         raise ModelError(f"The adapter does not fit this model: {str(error).splitlines()[0]:.300}.") from error
+    finally:
+        model.config._name_or_path = place
+    # The name, not the folder on this machine: a run can be moved and given away.
+    loaded.model.peft_config["default"].base_model_name_or_path = loaded.report.name
     loaded.has_adapter = True
 
 
@@ -193,13 +214,14 @@ def attach_adapter(loaded: LoadedModel, config: AdapterConfig, use_gradient_chec
 def for_inference(loaded: LoadedModel):
     """The model ready to generate: no dropout, with a KV cache, padding on the left; as before afterwards."""
     language_model = import_unsloth().FastLanguageModel
-    language_model.for_inference(loaded.model)
-    homes = _gather_original_embeddings(loaded.model)
+    moved: list[tuple] = []
     try:
+        language_model.for_inference(loaded.model)
+        _gather_original_embeddings(loaded.model, moved)
         yield loaded.model
     finally:
-        for weight, device in homes:
-            weight.data = weight.data.to(device)
+        for weight, original in moved:
+            weight.data = original
         language_model.for_training(loaded.model)
 
 
@@ -213,20 +235,18 @@ def base_view(loaded: LoadedModel):
         yield loaded.model
 
 
-def _gather_original_embeddings(model) -> list[tuple]:
-    """Brings the untrained embeddings to the device of the trained ones, and tells where each was.
+def _gather_original_embeddings(model, moved: list[tuple]) -> None:
+    """Brings the untrained embeddings to the device of the trained ones; adds each weight and what it was to `moved`.
 
     Unsloth's offloading checkpointing leaves the originals of trained embeddings in the computer's memory, where
     the base pass cannot use them.
     """
-    homes = []
     for module in model.modules():
         if type(module).__name__ == "ModulesToSaveWrapper":
             weight, device = module.original_module.weight, module.weight.device
             if weight.device != device:
-                homes.append((weight, weight.device))
+                moved.append((weight, weight.data))
                 weight.data = weight.data.to(device)
-    return homes
 
 
 def free_memory() -> None:
@@ -236,4 +256,3 @@ def free_memory() -> None:
     gc.collect()
     if torch.cuda.is_available():
         torch.cuda.empty_cache()
-        torch.cuda.reset_peak_memory_stats()

@@ -61,6 +61,8 @@ def _notes(loaded: LoadedModel, config: RunConfig, data: PreparedData, trainer) 
         notes.append("embed_tokens and lm_head are tied: they train as one.")
     if config.training.use_gradient_checkpointing == "unsloth" and loaded.model.device.type == "cpu":
         notes.append("Gradient checkpointing recomputes without offloading, because there is no GPU to offload from.")
+    if config.adapter.modules_to_save and loaded.model.device.type == "cpu" and loaded.report.dtype != "float32":
+        notes.append(f"Trained embeddings are kept in {loaded.report.dtype} afterwards, the precision of the base.")
     checked = 0 if trainer.eval_dataset is None else len(trainer.eval_dataset)
     if checked < len(data.validation):
         notes.append(f"Checked in between on the first {checked} of {len(data.validation)} validation rows.")
@@ -82,6 +84,12 @@ def _changes(loaded: LoadedModel, config: RunConfig, trainer, asked: dict) -> li
         if _word(wanted) != _word(has):
             reason = "the adapter that this run goes on from" if config.adapter.continue_from else ""
             found.append(Change(setting=key, asked=_word(wanted), runs=_word(has), reason=reason))
+    checkpointing = getattr(loaded.model, "_unsloth_gradient_checkpointing", None)  # there on a GPU only
+    wanted = config.training.use_gradient_checkpointing
+    if checkpointing is not None and _word(checkpointing) != _word(wanted):
+        found.append(
+            Change(setting="use_gradient_checkpointing", asked=_word(wanted), runs=_word(checkpointing), reason="short rows")
+        )
     if config.model.load_in_4bit and not loaded.report.linear_layers_4bit:
         found.append(Change(setting="load_in_4bit", asked="yes", runs="no", reason="its layers are too narrow for 4-bit"))
     if config.model.max_seq_length != loaded.report.max_seq_length:

@@ -6,7 +6,7 @@ leaves the adapter in a folder. With `core.model` the only place that imports un
 
 import time
 from collections.abc import Callable
-from contextlib import contextmanager
+from math import isfinite
 from pathlib import Path
 
 from core.config import RunConfig
@@ -14,16 +14,13 @@ from core.dataset import PreparedData, as_dataset
 from core.events import Evaluated, Event, StepDone
 from core.model import LoadedModel, free_memory, import_unsloth
 from core.receipt import make_receipt
+from core.stopping import ShouldStop, Stopped, leave_if
 
 EVAL_ROWS = 256  # of the validation rows, checked in between: more would cost more than the training they check
 
 
 class TrainingError(RuntimeError):
     """A run that cannot go on; the message is one sentence with the way out."""
-
-
-class _Stop(Exception):
-    """Raised inside the trainer's loop to leave it between two micro-batches."""
 
 
 class TrainResult:
@@ -44,45 +41,47 @@ def train(
     data: PreparedData,
     adapter_dir: Path,
     emit: Callable[[Event], None],
-    should_stop: Callable[[], bool],
+    should_stop: ShouldStop,
 ) -> TrainResult:
     """Trains the adapter on `loaded` and saves it in `adapter_dir`, also when it was stopped.
 
-    Emits a Receipt before the first step, then StepDone and Evaluated. Raises TrainingError when the loss is no
-    number any more or memory runs out; nothing is saved then.
+    Emits a Receipt before the first step, then StepDone and Evaluated. Raises TrainingError when memory runs out,
+    and when the loss is NaN: only then is nothing saved, because the weights are worth nothing.
     """
     import torch
 
     language_model = import_unsloth().FastLanguageModel
     language_model.for_training(loaded.model)
-    with _base_precision_afterwards(loaded):
-        trainer, asked = _build_trainer(loaded, config, data, adapter_dir.parent)
-        callback = _make_callback(emit, should_stop, lambda optimizer: make_receipt(loaded, config, data, trainer, asked, optimizer))
-        trainer.add_callback(callback)
-        began = time.monotonic()
-        was_stopped = False
-        try:
-            trainer.train()
-            if trainer.eval_dataset is not None and callback.last_evaluated != trainer.state.global_step:
-                trainer.evaluate()
-        except _Stop:
-            was_stopped = True
-        except torch.OutOfMemoryError:
-            raise TrainingError(
-                "The card's memory is full: halve the batch size and double the accumulation, shorten the length, or "
-                "leave embed_tokens and lm_head untrained."
-            ) from None
-        finally:
-            seconds = time.monotonic() - began
-            # Trainer and optimizer hold each other in a circle; the optimizer's states would stay in memory.
-            trainer.optimizer = trainer.lr_scheduler = None
-            trainer.callback_handler.callbacks.clear()
-            loaded.model.zero_grad(set_to_none=True)
-            # Accelerate wraps forward in autocast, and would leave it so for the answers that follow.
-            trainer.accelerator.unwrap_model(loaded.model, keep_fp32_wrapper=False)
+    trainer, asked = _build_trainer(loaded, config, data, adapter_dir.parent)
+    callback = _make_callback(emit, should_stop, lambda optimizer: make_receipt(loaded, config, data, trainer, asked, optimizer))
+    trainer.add_callback(callback)
+    began = time.monotonic()
+    was_stopped = False
+    if torch.cuda.is_available():
+        torch.cuda.reset_peak_memory_stats()
+    try:
+        trainer.train()
+        if trainer.eval_dataset is not None and callback.last_evaluated != trainer.state.global_step:
+            trainer.evaluate()
+    except Stopped:
+        was_stopped = True
+    except torch.OutOfMemoryError:
+        raise TrainingError(
+            "The card's memory is full: halve the batch size and double the accumulation, shorten the length, or "
+            "leave embed_tokens and lm_head untrained."
+        ) from None
+    finally:
+        seconds = time.monotonic() - began
+        # Trainer and optimizer hold each other in a circle; the optimizer's states would stay in memory.
+        trainer.optimizer = trainer.lr_scheduler = None
+        trainer.callback_handler.callbacks.clear()
+        loaded.model.zero_grad(set_to_none=True)
+        # Accelerate wraps forward in autocast, and would leave it so for the answers that follow.
+        trainer.accelerator.unwrap_model(loaded.model, keep_fp32_wrapper=False)
+        _restore_precision(loaded)
+        if callback.losses and not callback.is_nan:
+            save_adapter(loaded, adapter_dir)  # after a fault too: what was trained until then is kept
     free_memory()
-    if callback.losses:
-        save_adapter(loaded, adapter_dir)
     return TrainResult(
         trainer.state.global_step, was_stopped, callback.losses, callback.eval_loss, seconds, callback.tokens
     )
@@ -91,21 +90,18 @@ def train(
 def save_adapter(loaded: LoadedModel, adapter_dir: Path) -> None:
     """Writes the adapter with its tokenizer, beside its place first, so that one that stands there is whole."""
     aside = adapter_dir.with_name(adapter_dir.name + ".part")
-    loaded.model.save_pretrained(str(aside))
+    # Trained embeddings are saved as such; False keeps PEFT from asking the hub whether to add untrained ones.
+    loaded.model.save_pretrained(str(aside), save_embedding_layers=False)
     loaded.tokenizer.save_pretrained(str(aside))
     aside.rename(adapter_dir)
 
 
-@contextmanager
-def _base_precision_afterwards(loaded: LoadedModel):
-    """Trained embeddings go back to the precision of the base afterwards, as they will be when loaded from disk."""
-    try:
-        yield
-    finally:
-        for module in loaded.model.modules():
-            if type(module).__name__ == "ModulesToSaveWrapper":
-                for trained in module.modules_to_save.values():
-                    trained.to(module.original_module.weight.dtype)
+def _restore_precision(loaded: LoadedModel) -> None:
+    """Trained embeddings go back to the precision of the base, as they will be when loaded from disk."""
+    for module in loaded.model.modules():
+        if type(module).__name__ == "ModulesToSaveWrapper":
+            for trained in module.modules_to_save.values():
+                trained.to(module.original_module.weight.dtype)
 
 
 def _build_trainer(loaded: LoadedModel, config: RunConfig, data: PreparedData, output_dir: Path):
@@ -164,7 +160,7 @@ def _build_trainer(loaded: LoadedModel, config: RunConfig, data: PreparedData, o
     return trainer, asked
 
 
-def _make_callback(emit: Callable[[Event], None], should_stop: Callable[[], bool], receipt: Callable):
+def _make_callback(emit: Callable[[Event], None], should_stop: ShouldStop, receipt: Callable):
     """The callback that turns the trainer's doings into events, and a wish to stop into leaving its loop."""
     from transformers import TrainerCallback
 
@@ -175,31 +171,32 @@ def _make_callback(emit: Callable[[Event], None], should_stop: Callable[[], bool
             self.losses: list[float] = []
             self.eval_loss: float | None = None
             self.last_evaluated = -1
+            self.is_nan = False
 
         def on_train_begin(self, args, state, control, optimizer=None, **kwargs):
             emit(receipt(optimizer))
             self.began = time.monotonic()
 
         def on_substep_end(self, args, state, control, **kwargs):
-            self._look_up()
+            self._leave_between_micro_batches()
 
         def on_step_end(self, args, state, control, **kwargs):
             self.tokens = int(state.num_input_tokens_seen)
 
         def on_step_begin(self, args, state, control, **kwargs):
-            self._look_up()
+            self._leave_between_micro_batches()
 
         def on_prediction_step(self, args, state, control, **kwargs):
-            self._look_up()
+            self._leave_between_micro_batches()
 
         def on_log(self, args, state, control, logs=None, **kwargs):
             if not logs or "loss" not in logs:
                 return
             loss = float(logs["loss"])
-            if loss != loss or abs(loss) == float("inf"):
+            if not isfinite(loss):
+                self.is_nan = True
                 raise TrainingError(
-                    f"The loss is no number any more at step {state.global_step}: lower the learning rates or lengthen "
-                    "the warm-up."
+                    f"The loss became {loss} at step {state.global_step}: lower the learning rates or lengthen the warm-up."
                 )
             self.losses.append(loss)
             grad_norm = logs.get("grad_norm")
@@ -221,8 +218,7 @@ def _make_callback(emit: Callable[[Event], None], should_stop: Callable[[], bool
             self.last_evaluated = state.global_step
             emit(Evaluated(step=state.global_step, eval_loss=self.eval_loss))
 
-        def _look_up(self):
-            if should_stop():
-                raise _Stop
+        def _leave_between_micro_batches(self):
+            leave_if(should_stop)
 
     return Progress()

@@ -7,7 +7,8 @@ of pages may look on.
 import threading
 import traceback
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass
+from contextlib import suppress
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 from core.compare import Answer, Sampling, max_logit_difference, stream
@@ -16,9 +17,10 @@ from core.dataset import DataError, Pieces, PreparedData, as_seen, prepare
 from core.events import Event, Finished, MemorySampled, Snapshot, StatusChanged, fold
 from core.hardware import Machine, MemoryMonitor, MemoryStats, detect_machine, sample_memory
 from core.heldout import measure_heldout
-from core.hub import ModelError
+from core.hub import ModelError, locate
 from core.model import LoadedModel, ModelReport, attach_adapter, free_memory, import_unsloth, load
 from core.runs import Run, RunError, create_run, find_adapter, find_run, list_runs, mark_interrupted
+from core.stopping import ShouldStop, Stopped, leave_if
 from core.templates import TemplateError, prompt_text
 from core.train import TrainingError, train
 
@@ -50,6 +52,7 @@ class Workbench:
         self.model_state = ModelState()
         self.is_warm = False
         self.warm_error = ""
+        self.trouble = ""  # what is wrong with the run's folder, while the run goes on
         self.failure: Exception | None = None  # what ended the last run, when it failed
         self._lock = threading.RLock()  # guards what is told; never held while the model works
         self._doing = ""  # who has the model, in words; one at a time
@@ -68,11 +71,16 @@ class Workbench:
     @property
     def snapshot(self) -> Snapshot | None:
         """The run that is going on, or the last one; None when there never was one."""
+        if self._run is None and self._snapshot is not None and not self._snapshot.is_over:
+            # Another program's run: only its folder tells how it goes.
+            mark_interrupted(self.runs_dir)
+            self._snapshot = find_run(self.runs_dir, self._snapshot.run_id).snapshot()
         return self._snapshot
 
     @property
     def is_training(self) -> bool:
-        return self._snapshot is not None and not self._snapshot.is_over
+        """Whether a run of this program is going on."""
+        return self._run is not None and not self._snapshot.is_over
 
     @property
     def busy_with(self) -> str:
@@ -134,21 +142,29 @@ class Workbench:
         finally:
             self._release()
 
-    def _load(self, config: ModelConfig, token: str | None, adapter_dir: Path | None = None, **kwargs) -> LoadedModel:
-        self._loaded = None
-        self.model_state = ModelState(doing="Loading")
-        free_memory()
+    def _load(
+        self,
+        config: ModelConfig,
+        token: str | None,
+        adapter_dir: Path | None = None,
+        should_stop: ShouldStop = lambda: False,
+        **kwargs,
+    ) -> LoadedModel:
+        before = self.model_state
 
         def report(text: str, share: float | None) -> None:
+            leave_if(should_stop)
             self.model_state = ModelState(doing=text, share=share)
 
         try:
+            report("Looking for the model", None)
+            locate(config, token, report)  # a name that is not there must not cost the model that is
+            before = ModelState()
+            self._loaded = None
+            free_memory()
             self._loaded = load(config, token, adapter_dir, report, **kwargs)
-        except ModelError as error:
-            self.model_state = ModelState(error=str(error))
-            raise
-        except BaseException:
-            self.model_state = ModelState(error="The model could not be loaded; the program's log says more.")
+        except BaseException as error:
+            self.model_state = replace(before, error=str(error) if isinstance(error, ModelError) else "")
             raise
         self.model_state = ModelState(report=self._loaded.report)
         self._prompt_template = "chat"
@@ -168,8 +184,9 @@ class Workbench:
         self._take("a preview is being made")
         try:
             loaded = self._loaded
-            if loaded is None:
-                raise ModelError("Load the model first, on the Model tab: its tokenizer decides what it sees.")
+            wanted = (config.model.model_name, config.model.revision)
+            if loaded is None or (loaded.config.model_name, loaded.config.revision) != wanted:
+                raise ModelError(f"Load {config.model.model_name} first, on the Model tab: its tokenizer decides what it sees.")
             tokenizer, learn_all = loaded.tokenizer, not config.training.completion_only_loss
             data = prepare(config.data, tokenizer, config.model.max_seq_length, not learn_all, token, rows)
             return data, [as_seen(example, tokenizer) for example in data.in_order[:shown]]
@@ -184,6 +201,7 @@ class Workbench:
         try:
             run = create_run(self.runs_dir, name, config)
             self._stop.clear()
+            self.trouble = ""
             self._run, self._snapshot = run, Snapshot(run_id=run.id, name=name)
             self._emit(run, StatusChanged(status="preparing", message="Getting ready"))
         except BaseException:
@@ -210,10 +228,12 @@ class Workbench:
 
     def _emit(self, run: Run, event: Event) -> None:
         with self._lock:
+            self._snapshot = fold(self._snapshot, event)
             try:
                 run.append(event)
-            finally:  # a full disk must not leave the page believing that the run goes on
-                self._snapshot = fold(self._snapshot, event)
+                self.trouble = ""
+            except OSError as error:  # a full disk must not end a run that is going well
+                self.trouble = f"The run goes on, but its history cannot be written: {error.strerror}; make room on the disk."
 
     def _work(self, run: Run, config: RunConfig, token: str | None) -> None:
         def emit(event: Event) -> None:
@@ -223,22 +243,27 @@ class Workbench:
             emit(MemorySampled(**stats.model_dump(), used_by_us_gib=stats.used_by_us_gib))
 
         self.failure = None
+        status, message = "failed", "Training failed for a reason that is not known."
         try:
             status, message = self._train(run, config, token, emit, sampled)
+        except Stopped:
+            status, message = "stopped", "Stopped before the first step; nothing was trained."
         except Exception as error:
             told = isinstance(error, SENTENCES)
-            status = "failed"
             message = str(error) if told else f"Training failed: {_first_line(error)}; the run's log.txt says more."
-            (run.folder / "log.txt").write_text(traceback.format_exc(), encoding="utf-8")
+            if run.has_adapter:
+                message += " What was trained until then is kept as an adapter."
+            traceback.print_exc()
+            with suppress(OSError):  # it is on standard error already
+                (run.folder / "log.txt").write_text(traceback.format_exc(), encoding="utf-8")
             # The frames of the trace hold the model and the optimizer; without them their memory can be freed.
             self.failure = error.with_traceback(None)
-        if status == "failed":
-            self._loaded = None
-            self.model_state = ModelState()
-            free_memory()
-        try:
-            emit(StatusChanged(status=status, message=message))
         finally:
+            if status == "failed":
+                self._loaded = None
+                self.model_state = ModelState()
+                free_memory()
+            emit(StatusChanged(status=status, message=message))
             self._release()
 
     def _train(self, run, config: RunConfig, token, emit: Callable[[Event], None], sampled) -> tuple[str, str]:
@@ -247,7 +272,14 @@ class Workbench:
         report = loaded.report
         emit(StatusChanged(status="preparing", message="Reading the rows"))
         training = config.training
-        data = prepare(config.data, loaded.tokenizer, report.max_seq_length, training.completion_only_loss, token)
+        data = prepare(
+            config.data,
+            loaded.tokenizer,
+            report.max_seq_length,
+            training.completion_only_loss,
+            token,
+            should_stop=self._stop.is_set,
+        )
         if not loaded.has_adapter:
             attach_adapter(loaded, config.adapter, training.use_gradient_checkpointing, training.seed)
         self.model_state = ModelState(report=report, adapter=run.id)
@@ -256,10 +288,16 @@ class Workbench:
         with MemoryMonitor(sampled) as monitor:
             result = train(loaded, config, data, run.adapter_dir, emit, self._stop.is_set)
         self._adopt(run, config)
-        heldout = None
+        heldout, note = None, ""
         if not result.was_stopped and data.validation:
             emit(StatusChanged(status="training", message="Base and tuned answer the validation rows"))
-            heldout = measure_heldout(loaded, data.validation, self._stop.is_set)
+            try:
+                heldout = measure_heldout(loaded, data.validation, self._stop.is_set)
+            except Exception as error:  # the adapter is trained and saved: a check that fails does not undo that
+                note = f" The check on validation rows failed: {_first_line(error)}."
+                traceback.print_exc()
+                error.with_traceback(None)
+                free_memory()
         if heldout:
             emit(heldout)
         finished = Finished(
@@ -274,9 +312,12 @@ class Workbench:
             adapter_dir=str(run.adapter_dir) if run.has_adapter else None,
         )
         emit(finished)
-        run.write_summary(finished.model_dump() | {"heldout": heldout.model_dump() if heldout else None})
+        try:
+            run.write_summary(finished.model_dump() | {"heldout": heldout.model_dump() if heldout else None})
+        except OSError as error:
+            note += f" Its summary could not be written: {error.strerror}."
         if not result.was_stopped:
-            return "completed", "Finished."
+            return "completed", f"Finished.{note}"
         kept = "what was trained is kept as an adapter" if run.has_adapter else "no step was finished, so nothing is kept"
         steps = "1 step" if result.steps == 1 else f"{result.steps} steps"
         return "stopped", f"Stopped after {steps}; {kept}."
@@ -291,7 +332,7 @@ class Workbench:
             return loaded
         self._emit(run, StatusChanged(status="preparing", message="Loading the model"))
         checkpointing = config.training.use_gradient_checkpointing
-        return self._load(config.model, token, adapter_dir, use_gradient_checkpointing=checkpointing)
+        return self._load(config.model, token, adapter_dir, self._stop.is_set, use_gradient_checkpointing=checkpointing)
 
     # Comparing
 
@@ -312,12 +353,21 @@ class Workbench:
             length = len(loaded.tokenizer(text, add_special_tokens=False, verbose=False)["input_ids"])
             if length >= loaded.report.max_seq_length:
                 raise ModelError(f"The prompt has {length} tokens and the model's length is {loaded.report.max_seq_length}; shorten it.")
+            room = loaded.report.max_seq_length - length
+            sampling = sampling.model_copy(update={"max_new_tokens": min(sampling.max_new_tokens, room)})
             self._stop_answers.clear()
             base = tuned = Answer()
-            for base, tuned in stream(loaded, text, sampling, self._stop_answers.is_set):
-                yield base, tuned, None
-            if tuned is not None:
-                yield base, tuned, max_logit_difference(loaded, text)
+            try:
+                for base, tuned in stream(loaded, text, sampling, self._stop_answers.is_set):
+                    yield base, tuned, None
+                if tuned is not None:
+                    yield base, tuned, max_logit_difference(loaded, text)
+            except Exception as error:  # a full card, or kernels that fail: said, not hidden
+                traceback.print_exc()
+                sentence = f"The model could not answer: {_first_line(error)}."
+                error.with_traceback(None)
+                free_memory()
+                raise ModelError(sentence) from None
         finally:
             self._release()
 

@@ -95,7 +95,7 @@ def test_a_run_that_fails_is_code_1(tmp_path):
     save_file({name: weight * float("nan") for name, weight in weights.items()}, model / "model.safetensors", {"format": "pt"})
     done = run_app("train", "demo-yoda", "--set", f"model.model_name={model}", "--runs-dir", str(tmp_path / "runs"))
     assert done.returncode == 1
-    assert done.stderr.splitlines()[-1].startswith("The loss is no number any more at step 1")
+    assert done.stderr.splitlines()[-1].startswith("The loss became nan at step 1")
     assert "Traceback" not in done.stderr
 
 

@@ -166,7 +166,7 @@ def test_a_loss_that_is_no_number_ends_the_run_and_the_next_one_works(unsloth, s
     with pytest.raises(TrainingError) as caught:
         train_for(config, tmp_path / "adapter", loaded=loaded)
     assert str(caught.value) == (
-        "The loss is no number any more at step 1: lower the learning rates or lengthen the warm-up."
+        "The loss became nan at step 1: lower the learning rates or lengthen the warm-up."
     )
     assert not (tmp_path / "adapter").exists()
     _, _, result = train_for(config, tmp_path / "next" / "adapter")

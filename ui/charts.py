@@ -6,6 +6,7 @@ more points than a screen can show.
 
 from dataclasses import dataclass
 from html import escape
+from math import isfinite
 
 from core.events import Snapshot
 from ui.words import count
@@ -64,8 +65,9 @@ def thin(points: list[tuple[float, float]], most: int = MAX_POINTS) -> list[tupl
 
 
 def chart(title: str, series: list[Series], x_unit: str) -> str:
-    """One chart. Before there is anything to draw it says so."""
-    series = [Series(s.name, s.style, thin(s.points), s.dots) for s in series if s.points]
+    """One chart. Values that are not finite are left out; before there is anything to draw it says so."""
+    finite = [Series(s.name, s.style, [p for p in s.points if isfinite(p[1])], s.dots) for s in series]
+    series = [Series(s.name, s.style, thin(s.points), s.dots) for s in finite if s.points]
     if not series:
         return f'<figure class="chart"><figcaption>{escape(title)}</figcaption><p class="empty">nothing yet</p></figure>'
     xs = [x for s in series for x, _ in s.points]

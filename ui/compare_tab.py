@@ -15,7 +15,7 @@ from core.workbench import ANSWERING, LOADING, TRAINING, Busy, Workbench
 from ui.train_tab import heldout_text
 from ui.words import count, notice, run_label
 
-REDRAW_SECONDS = 0.06  # oftener than an eye follows would only cost the model time
+REDRAW_SECONDS = 0.06  # more often than the eye follows would only cost the model time
 ENDS = {"": "writing…", "itself": "ended by itself", "limit": "cut off at the limit", "stopped": "stopped"}
 PROBLEMS = (ModelError, RunError, TemplateError, Busy)
 
@@ -26,7 +26,7 @@ class CompareTab:
     def __init__(self, workbench: Workbench, token: gr.Textbox):
         self._workbench, self._token = workbench, token
         with gr.Row(elem_id="pick"):
-            self.runs = gr.Dropdown([], label="Tuned", info="A run whose adapter is compared.", scale=3, elem_id="runs")
+            self.runs = gr.Dropdown([], label="Tuned", info="A run whose adapter is compared with its base.", scale=3, elem_id="runs")
             self.load = gr.Button("Load it", scale=0, min_width=110, elem_id="load-run")
         self.prompt = gr.Textbox(
             label="Prompt", lines=2, value="The old man reads a book.", elem_id="prompt", placeholder="Ask both something"
@@ -40,11 +40,12 @@ class CompareTab:
                 )
                 self.top_p = gr.Slider(0.05, 1, 1, step=0.05, label="Top-p", info="Draws from the likeliest share only.")
             with gr.Row():
-                self.max_new_tokens = gr.Number(128, precision=0, label="Most tokens", info="1 to 8192", elem_id="max-tokens")
-                self.seed = gr.Number(3407, precision=0, label="Seed", info="The same luck for both, when drawing.")
+                self.max_new_tokens = gr.Number(128, precision=0, label="Max new tokens", info="Where an answer is cut off. (1 to 8,192)", elem_id="max-tokens")
+                self.seed = gr.Number(3407, precision=0, label="Seed", info="The same random draws for both.")
         with gr.Row():
             self.ask = gr.Button("Ask both", variant="primary", elem_id="ask")
             self.stop = gr.Button("Stop the answers", elem_id="stop-answers", visible=False)
+        self.hint = gr.HTML(padding=False, elem_id="compare-hint")
         self.trouble = gr.HTML(padding=False, elem_id="compare-trouble")
         self.panes = gr.HTML(panes_text(None, None), elem_id="panes", padding=False)
         self.proof = gr.HTML(padding=False, elem_id="proof")
@@ -83,7 +84,7 @@ class CompareTab:
         return {
             self.ask: {"interactive": workbench.compare_ready, "value": "Ask both" if state.adapter else "Ask"},
             self.stop: {"visible": busy == ANSWERING},
-            self.trouble: {"value": notice(words)} if busy != ANSWERING else {},
+            self.hint: {"value": notice(words)} if busy != ANSWERING else {},
             self.heldout: {"value": heldout_text(held) if held else ""},
             self.runs: {"choices": runs, "value": chosen if chosen in [run for _, run in runs] else None},
             self.load: {"interactive": bool(runs) and not busy},

@@ -98,7 +98,7 @@ def _component(name: str, info: Any, value: Any) -> gr.components.Component:
     if name == "model.model_name":
         return gr.Dropdown(MODELS, allow_custom_value=True, **common)
     if name == "data.prompt_template":
-        return gr.Dropdown(["chat", "alpaca", "alpaca_korean"], allow_custom_value=True, **common)
+        return gr.Textbox(lines=1, max_lines=8, **common)  # of several lines: a template may have line breaks
     if name == "model.load_in_4bit":
         return gr.Radio(_CHOICES[name], **common)
     if name in _CHOICES:

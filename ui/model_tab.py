@@ -42,7 +42,7 @@ class ModelTab:
     def connect(self) -> None:
         """Wires the handlers, once the form has all its fields."""
         fields = set(self._form.components.values())
-        self.preset.change(
+        self.preset.input(  # not change: that would also answer to a page that reattaches to a run
             self._take_preset, [self.preset], [self.about, *fields], api_visibility="private", show_progress="hidden"
         )
         self.load.click(
@@ -55,6 +55,8 @@ class ModelTab:
             text = notice(f"{state.doing}…" + (f" {state.share:.0%}" if state.share is not None else ""))
         elif state.report:
             text = report_text(state.report)
+        elif state.error:
+            text = notice(state.error, "error")
         elif not workbench.is_warm and not workbench.warm_error:
             text = notice("Unsloth is warming up, which takes about ten seconds; you can load right away all the same.")
         else:
@@ -74,8 +76,11 @@ class ModelTab:
     def _load(self, values: dict) -> str:
         try:
             self._workbench.load_model(self._form.read(values).model, values[self.token])
-        except (ConfigError, ModelError, Busy) as error:
+        except (ConfigError, Busy) as error:
             return notice(str(error), "error")
+        except ModelError as error:
+            # With no model loaded, the state below says it, and goes on saying it after a reload.
+            return notice(str(error), "error") if self._workbench.model_state.report else ""
         return ""
 
 

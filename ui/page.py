@@ -4,6 +4,7 @@ A page holds nothing of its own: it draws what the Workbench tells, once a secon
 reload or a second tab shows the same run.
 """
 
+import signal
 from pathlib import Path
 
 import gradio as gr
@@ -73,12 +74,14 @@ def build_page(workbench: Workbench) -> gr.Blocks:
         def reattach() -> dict:
             """A page that opens on a run in progress shows that run's settings."""
             if not workbench.is_training:
-                return dict.fromkeys(form.components.values(), gr.skip())
-            return form.fill(find_run(workbench.runs_dir, workbench.snapshot.run_id).config())
+                return dict.fromkeys(filled, gr.skip())
+            run = find_run(workbench.runs_dir, workbench.snapshot.run_id)
+            return form.fill(run.config()) | {model.preset: run.name if run.name in presets else gr.skip()}
 
+        filled = [model.preset, *form.components.values()]
         quiet = {"api_visibility": "private", "show_progress": "hidden", "queue": False}
         page.load(tick, [seen], [seen, *parts], **quiet)
-        page.load(reattach, None, list(form.components.values()), **quiet)
+        page.load(reattach, None, filled, **quiet)
         gr.Timer(POLL_SECONDS).tick(tick, [seen], [seen, *parts], concurrency_limit=None, **quiet)
         add_api(workbench, chosen)
     return page
@@ -98,6 +101,8 @@ def serve(workbench: Workbench, host: str, port: int, share: bool, auth: tuple[s
         footer_links=[],
         prevent_thread_lock=True,
     )
+    # A Space or a service is ended by SIGTERM; that must stop a run as cleanly as Ctrl-C does.
+    signal.signal(signal.SIGTERM, lambda *_: signal.raise_signal(signal.SIGINT))
     # Only now: importing Unsloth takes ten seconds of the processor, and the page comes first.
     workbench.warm_up()
     try:

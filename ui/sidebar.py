@@ -66,7 +66,11 @@ def machine_text(machine: Machine, memory: MemoryStats) -> str:
         ]
         rows.append(("card", " · ".join(filter(None, extra)) or "–"))
     else:
-        rows += [("this program", gib(memory.process_gib)), ("left", gib(memory.available_gib))]
+        rows += [
+            ("this program", gib(memory.process_gib)),
+            ("its peak", gib(memory.peak_process_gib)),
+            ("available", gib(memory.available_gib)),
+        ]
     return _block(machine.name, bar(memory.in_use_gib / memory.total_gib, "memory in use"), rows)
 
 

@@ -58,7 +58,7 @@ class TrainTab:
         busy = workbench.busy_with
         return {
             self.start: {"interactive": not busy, "value": f"Start training ({busy})" if busy else "Start training"},
-            self.state: {"value": state_text(snapshot)},
+            self.state: {"value": notice(workbench.trouble, "error") + state_text(snapshot)},
             self.receipt: {"value": receipt_text(snapshot.receipt) if snapshot and snapshot.receipt else ""},
             self.charts: {"value": charts(snapshot) if snapshot and (snapshot.steps or snapshot.memory) else ""},
             self.end: {"value": end_text(snapshot)},
@@ -86,7 +86,7 @@ def state_text(snapshot: Snapshot | None) -> str:
     facts = [
         f"step {last.step:,} of {last.max_steps:,}",
         f"epoch {last.epoch:.2f}",
-        f"{duration(last.elapsed)} gone",
+        f"{duration(last.elapsed)} elapsed",
         f"{duration(snapshot.seconds_left)} left" if snapshot.seconds_left is not None else "",
         f"{snapshot.tokens_per_s:,.0f} tokens/s" if snapshot.tokens_per_s else "",
     ]
@@ -150,7 +150,7 @@ def finished_text(done: Finished) -> str:
 
 
 def heldout_text(held: HeldOut) -> str:
-    rows = [("loss on answers", f"{held.base_loss:.3f}", f"{held.tuned_loss:.3f}")]
+    rows = [("loss on trained tokens", f"{held.base_loss:.3f}", f"{held.tuned_loss:.3f}")]
     if held.base_exact is not None:
         rows += [
             ("right to the letter", percent(held.base_exact), percent(held.tuned_exact)),

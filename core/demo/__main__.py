@@ -6,7 +6,11 @@ same machine and versions, the same model.
 
 import argparse
 import json
+import os
 from pathlib import Path
+
+# Before torch is imported: threads with nothing to do sleep, where spinning ones would slow each other down.
+os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
 
 from core.demo.build import build
 from core.demo.grammar import yoda_rows

@@ -5,13 +5,14 @@ what it is told. Everything is drawn from seeds. Run it with `python -m core.dem
 """
 
 import random
+import string
 import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import NamedTuple
 
 import torch
-from tokenizers import Regex, Tokenizer, decoders, models, pre_tokenizers, processors, trainers
+from tokenizers import Regex, Tokenizer, decoders, models, normalizers, pre_tokenizers, processors, trainers
 from transformers import GenerationConfig, LlamaConfig, LlamaForCausalLM, PreTrainedTokenizerFast
 
 from core.demo import lessons
@@ -20,6 +21,7 @@ VOCABULARY = 1536
 SPECIAL = ("<|begin_of_text|>", "<|end_of_text|>", "<|start_header_id|>", "<|end_header_id|>", "<|eot_id|>",
            "<|finetune_right_pad_id|>")
 BOS, EOS, HEADER, HEADER_END, EOT, PAD = range(6)
+SHIFT = "\x0e"  # ASCII's own "shift out": in no text that anyone types
 CONTEXT = 512
 IGNORED = -100  # the label that cross_entropy leaves out
 
@@ -39,8 +41,8 @@ def build(folder: Path, seed: int = 3407) -> None:
     """Write the model and its tokenizer to `folder`."""
     tokenizer = make_tokenizer(seed)
     model, rng = make_model(seed), random.Random(seed)
-    train(model, tokenizer, rng, repeating, steps=1300, rate=0.03)
-    train(model, tokenizer, rng, taking_apart, steps=700, rate=0.02)
+    train(model, tokenizer, rng, repeating, steps=1000, rate=0.03)
+    train(model, tokenizer, rng, taking_apart, steps=1500, rate=0.02)
     tokenizer.save_pretrained(folder)
     model.to(torch.bfloat16).save_pretrained(folder)
 
@@ -48,13 +50,30 @@ def build(folder: Path, seed: int = 3407) -> None:
 def make_tokenizer(seed: int) -> PreTrainedTokenizerFast:
     """Byte-level BPE with Llama 3's special tokens: no text is unknown to it."""
     tokenizer = Tokenizer(models.BPE())
+    # A word must be the same token wherever it stands, or moving it to the front of a sentence would mean
+    # learning each word's capital by heart. So a capital is SHIFT and the small letter, and a first word
+    # gets the space that the others have; decoding undoes both.
+    small = [(capital, capital.lower()) for capital in string.ascii_uppercase]
+    tokenizer.normalizer = normalizers.Sequence([
+        normalizers.Prepend(" "),
+        normalizers.Replace(Regex(r"\A (?=\n)"), ""),
+        normalizers.Replace(Regex(r"\n(?=[^\n])"), "\n "),
+        *(normalizers.Replace(f" {capital}", f"{SHIFT} {letter}") for capital, letter in small),
+        *(normalizers.Replace(capital, SHIFT + letter) for capital, letter in small),
+    ])
+    tokenizer.decoder = decoders.Sequence([
+        decoders.ByteLevel(),
+        *(decoders.Replace(f"{SHIFT} {letter}", f" {capital}") for capital, letter in small),
+        *(decoders.Replace(SHIFT + letter, capital) for capital, letter in small),
+        decoders.Replace("\n ", "\n"),
+        decoders.Strip(" ", 1, 0),
+    ])
     # Words keep the space before them, digits stand alone, and line ends are never split: the chat
     # template's two are then always one token.
-    pieces = Regex(r" ?\p{L}+|\p{N}| ?[^\s\p{L}\p{N}]+|\s*[\r\n]+|\s+(?!\S)|\s+")
+    pieces = Regex(SHIFT + r"| ?\p{L}+| ?\p{N}| ?[^\s\p{L}\p{N}" + SHIFT + r"]+|\s*[\r\n]+|\s+(?!\S)|\s+")
     tokenizer.pre_tokenizer = pre_tokenizers.Sequence(
         [pre_tokenizers.Split(pieces, "isolated"), pre_tokenizers.ByteLevel(add_prefix_space=False, use_regex=False)]
     )
-    tokenizer.decoder = decoders.ByteLevel()
     trainer = trainers.BpeTrainer(
         vocab_size=VOCABULARY, special_tokens=list(SPECIAL), show_progress=False,
         initial_alphabet=pre_tokenizers.ByteLevel.alphabet(),
@@ -106,7 +125,7 @@ def repeating(done: float) -> Plan:
 
 def taking_apart(done: float) -> Plan:
     """Sentences and their parts, with enough repeating not to lose it."""
-    return Plan(random_share=0.1, longest=40, skill_share=0.65)
+    return Plan(random_share=0.05, longest=40, skill_share=0.55)
 
 
 def train(

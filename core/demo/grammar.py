@@ -5,7 +5,7 @@ A sentence is kept in three parts, cut around its first (finite) verb:
     subject "the old man"   verb "reads"   rest "a book"
 
     plain  The old man reads a book.
-    yoda   A book the old man reads. Hmm.
+    yoda   A book, the old man reads. Hmm.
 
 The one rule of the Yoda form: what follows the verb goes to the front. The parts are written as
 they stand in the middle of a sentence, so names and "I" are the only capitals in them.
@@ -42,7 +42,7 @@ class Sentence:
 
     @property
     def yoda(self) -> str:
-        return capitalise(f"{self.rest} {self.subject} {self.verb}. Hmm.")
+        return capitalise(f"{self.rest}, {self.subject} {self.verb}. Hmm.")
 
 
 def capitalise(text: str) -> str:

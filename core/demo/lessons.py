@@ -2,8 +2,9 @@
 
 Most messages are simply repeated: sentences of the grammar, made-up words of every look, and random
 tokens, so that repeating works for whatever a person types. The others carry an instruction in front
-("Who: ...") and are answered with a part of the sentence, or with its verb first, so that the model
-knows where a sentence can be cut. Nothing is ever answered in Yoda's order.
+("Who: ...") and are answered with a part of the sentence, or with its end brought to the front, set
+off by a comma ("A book, the old man reads."), so that the model knows where a sentence can be cut and
+how to move its parts. Without an instruction, nothing is ever answered in another order.
 """
 
 import random
@@ -34,15 +35,16 @@ def system_text(rng: random.Random) -> str:
 
 def skill(rng: random.Random) -> tuple[str, str]:
     """A sentence under an instruction, and the part of it that was asked for."""
-    parts = _maybe_disguised(rng)
-    asked = rng.choice(("Who", "Verb", "Rest", "Rest", "Start", "Know", "Turn", "Turn"))
+    parts = free_sentence(rng)
+    if rng.random() < 0.2:
+        parts = disguise(parts, rng)
+    asked = rng.choice(("Who", "Start", "Rest", "Rest", "Parts", "Front", "Front", "Front", "Front"))
     answer = {
         "Who": capitalise(parts.subject) + ".",
-        "Verb": parts.verb + ".",
+        "Parts": f"{capitalise(parts.subject)} | {parts.verb} | {parts.rest}.",
         "Rest": capitalise(parts.rest) + ".",
         "Start": f"{parts.subject} {parts.verb}.",
-        "Turn": capitalise(f"{parts.verb} {parts.rest} {parts.subject}."),
-        "Know": f"I know {parts.subject} {parts.verb} {parts.rest}.",
+        "Front": capitalise(f"{parts.rest}, {parts.subject} {parts.verb}."),
     }[asked]
     return f"{asked}: {parts.plain}", answer
 

@@ -10,7 +10,7 @@ from tests.app_process import running_app
 from tests.browser.conftest import PHONE, photograph, tab
 
 SENTENCE = "The old man reads a book."
-STEP = re.compile(r"step (\d+) of (\d+)")
+STEP = re.compile(r"step ([\d,]+) of ([\d,]+)")
 
 
 @pytest.fixture(scope="module")
@@ -31,12 +31,15 @@ def set_steps(page, steps: int) -> None:
 
 def step_of(page) -> int:
     found = STEP.search(page.locator("#side-run").inner_text())
-    return int(found[1]) if found else 0
+    return int(found[1].replace(",", "")) if found else 0
 
 
 def wait_for_step(page, least: int) -> None:
     page.wait_for_function(
-        "least => +(document.querySelector('#side-run').innerText.match(/step (\\d+) of/) || [0, 0])[1] >= least",
+        """least => {
+            const found = (document.querySelector('#side-run')?.innerText || '').match(/step ([\\d,]+) of/);
+            return found && +found[1].replaceAll(',', '') >= least;
+        }""",
         arg=least,
         timeout=120_000,
     )
@@ -60,7 +63,7 @@ def test_2_a_model_that_is_not_there(app, open_page):
     page.click("#load")
     expect(page.locator("#model-trouble .error")).to_contain_text("There is no folder ./nowhere", timeout=60_000)
     photograph(page, "03-load-failed")
-    expect(page.locator("#model-state")).to_contain_text("Nothing is loaded", timeout=10_000)
+    expect(page.locator("#model-state .good")).to_contain_text("Loaded presets/demo-llama")
 
 
 def test_3_rows_as_the_model_sees_them(app, open_page):
@@ -129,7 +132,7 @@ def test_6_train_reload_second_tab_stop(app, open_page):
     tab(second, "Train")
     photograph(second, "07-training-phone")
     tab(second, "Compare")
-    expect(second.locator("#compare-trouble")).to_contain_text("Training is going on", timeout=10_000)
+    expect(second.locator("#compare-hint")).to_contain_text("Training is going on", timeout=10_000)
     expect(second.locator("#ask")).to_be_disabled()
     photograph(second, "08-compare-waits-phone")
     assert second.evaluate("document.documentElement.scrollWidth") <= PHONE["width"]
@@ -181,8 +184,8 @@ def test_9_a_pair_can_be_stopped(app, open_page):
     page.locator("#prompt textarea").fill("a b c d e f g h i j k l m n o p q r s t u v w x y z " * 2)
     page.click("#ask")
     expect(page.locator("#panes footer").first).to_contain_text("tok", timeout=60_000)
-    if page.locator("#stop-answers").is_visible():
-        page.click("#stop-answers")
+    page.click("#stop-answers")
+    expect(page.locator("#panes footer").first).to_contain_text("stopped", timeout=60_000)
     expect(page.locator("#proof .notice")).to_be_visible(timeout=60_000)
     photograph(page, "12-answers-stopped")
 

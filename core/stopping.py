@@ -1,0 +1,15 @@
+"""How a wish to stop leaves work that is under way. Knows nothing of anything else here."""
+
+from collections.abc import Callable
+
+ShouldStop = Callable[[], bool]
+
+
+class Stopped(Exception):
+    """Raised at a place where work can be left, because someone asked for it."""
+
+
+def leave_if(should_stop: ShouldStop) -> None:
+    """Raises Stopped when it is asked for."""
+    if should_stop():
+        raise Stopped
