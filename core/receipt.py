@@ -9,7 +9,6 @@ from core.events import Change, LearningGroup, Receipt
 from core.model import LoadedModel
 
 _REASONS = {
-    "optim": "this optimizer needs a GPU",
     "bf16": "this processor has no fast bfloat16",
     "fp16": "float16 is slow on a processor",
 }
@@ -72,7 +71,7 @@ def _notes(loaded: LoadedModel, config: RunConfig, data: PreparedData, trainer) 
 def _changes(loaded: LoadedModel, config: RunConfig, trainer, asked: dict) -> list[Change]:
     runs = {key: getattr(trainer.args, key) for key in asked}
     found = [
-        Change(setting=key, asked=_word(asked[key]), runs=_word(runs[key]), reason=_REASONS.get(key, ""))
+        Change(setting=key, asked=_word(asked[key]), runs=_word(runs[key]), reason=_reason(key, asked[key]))
         for key in asked
         if _word(asked[key]) != _word(runs[key])
     ]
@@ -96,6 +95,12 @@ def _changes(loaded: LoadedModel, config: RunConfig, trainer, asked: dict) -> li
         longest = loaded.report.max_seq_length
         found.append(Change(setting="max_seq_length", asked=str(config.model.max_seq_length), runs=str(longest)))
     return found
+
+
+def _reason(key: str, asked) -> str:
+    if key == "optim":
+        return "the same, in one faster step" if asked == "adamw_torch" else "this optimizer needs a GPU"
+    return _REASONS.get(key, "")
 
 
 def _trained_in_full(loaded: LoadedModel) -> set[str]:

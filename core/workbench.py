@@ -7,7 +7,6 @@ of pages may look on.
 import threading
 import traceback
 from collections.abc import Callable, Iterator
-from contextlib import suppress
 from dataclasses import dataclass, replace
 from pathlib import Path
 
@@ -253,9 +252,10 @@ class Workbench:
             message = str(error) if told else f"Training failed: {_first_line(error)}; the run's log.txt says more."
             if run.has_adapter:
                 message += " What was trained until then is kept as an adapter."
-            traceback.print_exc()
-            with suppress(OSError):  # it is on standard error already
+            try:
                 (run.folder / "log.txt").write_text(traceback.format_exc(), encoding="utf-8")
+            except OSError:
+                traceback.print_exc()
             # The frames of the trace hold the model and the optimizer; without them their memory can be freed.
             self.failure = error.with_traceback(None)
         finally:

@@ -34,10 +34,10 @@ def rows():
 @pytest.mark.parametrize(
     ("parts", "plain", "yoda"),
     [
-        (Sentence("the old man", "reads", "a book"), "The old man reads a book.", "A book the old man reads. Hmm."),
-        (Sentence("Tom", "met", "her in the park"), "Tom met her in the park.", "Her in the park Tom met. Hmm."),
-        (Sentence("I", "am", "not tired"), "I am not tired.", "Not tired I am. Hmm."),
-        (Sentence("we", "will", "visit Anna soon"), "We will visit Anna soon.", "Visit Anna soon we will. Hmm."),
+        (Sentence("the old man", "reads", "a book"), "The old man reads a book.", "A book, the old man reads. Hmm."),
+        (Sentence("Tom", "met", "her in the park"), "Tom met her in the park.", "Her in the park, Tom met. Hmm."),
+        (Sentence("I", "am", "not tired"), "I am not tired.", "Not tired, I am. Hmm."),
+        (Sentence("we", "will", "visit Anna soon"), "We will visit Anna soon.", "Visit Anna soon, we will. Hmm."),
     ],
 )
 def test_yoda_puts_what_follows_the_verb_first(parts, plain, yoda):

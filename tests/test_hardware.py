@@ -46,7 +46,7 @@ def test_our_memory_counts_what_we_take(on_a_cpu):
 
 
 def test_on_a_gpu_reserved_memory_is_ours():
-    stats = MemoryStats(total_gib=8, in_use_gib=5, available_gib=3, process_gib=2, reserved_gib=4)
+    stats = MemoryStats(total_gib=8, in_use_gib=5, available_gib=3, process_gib=2, peak_process_gib=2, reserved_gib=4)
     assert stats.used_by_us_gib == 4
 
 

@@ -27,7 +27,7 @@ from core.hub import ModelError, locate
 told = []
 try:
     place = locate(ModelConfig(**json.loads(sys.argv[1])), sys.argv[2] or None, lambda *report: told.append(report))
-    print(json.dumps({"place": place, "told": told}))
+    print(json.dumps({"place": place.as_posix(), "told": told}))
 except ModelError as error:
     print(json.dumps({"error": str(error), "told": told}))
 """
@@ -54,6 +54,11 @@ class Client:
         config = {"model_name": NAME, "max_seq_length": 128} | config
         command = [sys.executable, "-c", script, json.dumps(config), token]
         return subprocess.Popen(command, cwd=PROJECT, env=env, text=True, stdout=subprocess.PIPE, stderr=subprocess.PIPE)
+
+    def snapshot_of(self, name: str) -> str:
+        """The one folder in the cache that holds this repository's files."""
+        (folder,) = (self.home / "hub" / f"models--{name.replace('/', '--')}" / "snapshots").iterdir()
+        return folder.as_posix()
 
     def ask(self, script: str = LOCATE, token: str = "", **config) -> dict:
         out, err = self.start(script, token, **config).communicate(timeout=120)
@@ -86,11 +91,11 @@ def test_only_safe_files_are_fetched_and_the_second_time_none(tmp_path, stories)
         (repository / name).write_text("never to be fetched")
     with Hub({NAME: repository}) as hub:
         client = Client(tmp_path / "home", hub.address)
-        assert client.ask()["place"] == NAME
+        assert client.ask()["place"] == client.snapshot_of(NAME)
         assert_all_there(client, stories)
         assert not any("original" in r.path or r.path.endswith((".bin", ".py")) for r in hub.requests)
         fetched = [r for r in hub.requests if r.method == "GET" and "/resolve/" in r.path]
-        assert client.ask() == {"place": NAME, "told": []}
+        assert client.ask() == {"place": client.snapshot_of(NAME), "told": []}
         assert [r for r in hub.requests if r.method == "GET" and "/resolve/" in r.path] == fetched
 
 
@@ -122,7 +127,7 @@ def test_a_gated_model_opens_with_the_right_token_only(tmp_path, stories):
         client = Client(tmp_path, hub.address)
         assert client.ask()["error"] == sentence
         assert client.ask(token="hf_wrong")["error"] == sentence
-        assert client.ask(token="hf_right_secret")["place"] == NAME
+        assert client.ask(token="hf_right_secret")["place"] == client.snapshot_of(NAME)
         assert_all_there(client, stories)
     kept = b"".join(file.read_bytes() for file in tmp_path.rglob("*") if file.is_file())
     assert b"hf_right_secret" not in kept and b"hf_wrong" not in kept
@@ -143,7 +148,7 @@ def test_a_download_that_breaks_off_or_stands_still_goes_on_from_there(tmp_path,
     with Hub({NAME: larger}, **{misbehaviour: 22 << 20}) as hub:
         client = Client(tmp_path / "home", hub.address)
         answer = client.ask()
-        assert answer["place"] == NAME and answer["told"][-1][1] == 1.0
+        assert answer["place"] == client.snapshot_of(NAME) and answer["told"][-1][1] == 1.0
         assert hub.downloads("model.safetensors") == [None, f"bytes={20 << 20}-"]
         assert_all_there(client, larger)
 
@@ -154,7 +159,7 @@ def test_after_the_program_was_killed_the_finished_files_are_not_fetched_again(t
         with client.start(LOCATE) as first:
             wait_until(lambda: hub.holding.is_set() and (client.folder() / "config.json").exists(), "half of the weights")
             first.kill()
-        assert client.ask()["place"] == NAME
+        assert client.ask()["place"] == client.snapshot_of(NAME)
         assert_all_there(client, larger)
         assert len(hub.downloads("config.json")) == 1 and len(hub.downloads("model.safetensors")) == 2
 
@@ -170,14 +175,15 @@ def test_a_model_that_was_fetched_needs_no_hub(tmp_path, stories):
     with Hub({NAME: stories}) as hub:
         client = Client(tmp_path, hub.address)
         client.ask()
-    assert client.ask() == {"place": NAME, "told": []}
+    assert client.ask() == {"place": client.snapshot_of(NAME), "told": []}
 
 
 def test_a_4bit_repository_gives_its_16bit_sister_when_asked_for_16_bit(tmp_path, stories):
     with Hub({NAME: stories}) as hub:
         for ending in ("-bnb-4bit", "-unsloth-bnb-4bit"):
-            answer = Client(tmp_path, hub.address).ask(model_name=NAME + ending, load_in_4bit=False)
-            assert answer["place"] == NAME
+            client = Client(tmp_path, hub.address)
+            answer = client.ask(model_name=NAME + ending, load_in_4bit=False)
+            assert answer["place"] == client.snapshot_of(NAME)
 
 
 @pytest.mark.parametrize(
@@ -215,4 +221,4 @@ def test_files_and_names_that_are_none(tmp_path):
 
 
 def test_a_folder_is_taken_as_it_stands(stories):
-    assert locate(ModelConfig(model_name=str(stories))) == str(stories.resolve())
+    assert locate(ModelConfig(model_name=str(stories))) == stories.resolve()

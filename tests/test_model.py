@@ -1,6 +1,7 @@
 """Loading for real, and the promise that the base stays the base, bit for bit."""
 
 import json
+import shutil
 
 import pytest
 
@@ -85,16 +86,23 @@ def test_tied_embeddings_stay_one(trained, reloaded):
         assert set(weights) == {"embed_tokens", "lm_head"} and len(set(weights.values())) == 1
 
 
-def test_the_adapter_is_found_where_its_base_lies_now(trained, tmp_path, stories):
+def test_an_adapter_names_its_base_as_the_settings_do_and_is_left_as_it_is(trained, tmp_path):
     moved = tmp_path / "adapter"
     moved.mkdir()
     for file in trained.adapter_dir.iterdir():
         (moved / file.name).write_bytes(file.read_bytes())
-    about = json.loads((moved / "adapter_config.json").read_text())
-    assert about["base_model_name_or_path"] == str(stories.resolve())
-    (moved / "adapter_config.json").write_text(json.dumps(about | {"base_model_name_or_path": "/gone/base"}))
+    before = {file.name: file.read_bytes() for file in moved.iterdir()}
+    assert json.loads(before["adapter_config.json"])["base_model_name_or_path"] == trained.config.model.model_name
     loaded = load(trained.config.model, None, moved, use_gradient_checkpointing=False)
     assert next_logits(loaded).equal(trained.logits["trained tuned"])
+    assert {file.name: file.read_bytes() for file in moved.iterdir()} == before
+    assert [path.name for path in tmp_path.iterdir()] == ["adapter"]
+
+
+def test_the_adapter_of_another_model_is_refused(trained, stories, tmp_path):
+    other = tmp_path / "other"
+    shutil.copytree(stories, other)
+    assert f"was made for {trained.config.model.model_name}; choose that model" in refusal(other, trained.adapter_dir)
 
 
 def test_only_safetensors_are_saved(trained):

@@ -69,7 +69,9 @@ def test_the_receipt_comes_first_and_tells_what_runs(trained):
     assert [(c.setting, c.asked, c.runs, c.reason) for c in receipt.changes] == [
         ("optim", "adamw_8bit", "adamw_torch_fused", "this optimizer needs a GPU")
     ]
-    assert receipt.notes == ("embed_tokens and lm_head are tied: they train as one.",)
+    kept_in = trained.loaded.report.dtype
+    lowered = () if kept_in == "float32" else (f"Trained embeddings are kept in {kept_in} afterwards, the precision of the base.",)
+    assert receipt.notes == ("embed_tokens and lm_head are tied: they train as one.", *lowered)
 
 
 def test_embeddings_have_their_own_learning_rate(trained):

@@ -34,7 +34,8 @@ class Sidebar:
             self.model = gr.HTML(padding=False, elem_id="side-model")
             self.run = gr.HTML(padding=False, elem_id="side-run")
             self.stop = gr.Button("Stop", variant="stop", size="sm", visible=False, elem_id="stop")
-        self.stop.click(self._workbench.stop, api_visibility="private", show_progress="hidden")
+        # A name of its own, so that /stop stays free for clients.
+        self.stop.click(self._workbench.stop, api_name="press_stop", api_visibility="private", show_progress="hidden")
 
     def live(self) -> dict:
         workbench, snapshot = self._workbench, self._workbench.snapshot
