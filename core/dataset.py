@@ -12,7 +12,6 @@ import json
 import string
 from collections import Counter
 from dataclasses import dataclass, field
-from itertools import groupby
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
@@ -288,9 +287,13 @@ def prepare(
 
 
 def as_seen(example: Example, tokenizer) -> Pieces:
-    """The row as the trainer gets it, read back from its tokens and labels: text, and whether it is trained on."""
-    runs = groupby(zip(example.input_ids, example.labels, strict=True), key=lambda pair: pair[1] != -100)
-    return [(tokenizer.decode([token for token, _ in run]), trained) for trained, run in runs]
+    """The row as the trainer gets it, from its labels: the text of its tokens, and whether it is trained on."""
+    offsets = tokenizer(example.text, add_special_tokens=False, return_offsets_mapping=True)["offset_mapping"]
+    trained = [label != -100 for label in example.labels]
+    starts = [i for i in range(len(trained)) if i == 0 or trained[i] != trained[i - 1]]
+    # Slices of the text itself: decoding tokens one run at a time would add or lose spaces with some tokenizers.
+    cuts = [offsets[i][0] for i in starts] + [offsets[len(trained) - 1][1]]
+    return [(example.text[cuts[n] : cuts[n + 1]], trained[i]) for n, i in enumerate(starts)]
 
 
 def _split(examples: list[Example], config: DataConfig) -> tuple[list[Example], list[Example]]:

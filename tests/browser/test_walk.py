@@ -3,6 +3,7 @@
 import re
 
 import pytest
+from gradio_client import Client
 from playwright.sync_api import expect
 
 from core.runs import list_runs
@@ -67,9 +68,8 @@ def test_2_a_model_that_is_not_there(app, open_page):
 
 
 def test_3_rows_as_the_model_sees_them(app, open_page):
+    Client(app.url, verbose=False).predict(api_name="/load_model")
     page = open_page(app.url)
-    page.click("#load")
-    expect(page.locator("#model-state .good")).to_be_visible(timeout=120_000)
     tab(page, "Data")
     page.click("#preview")
     row = page.locator("figure.rendered pre").first
@@ -80,6 +80,7 @@ def test_3_rows_as_the_model_sees_them(app, open_page):
 
 
 def test_4_uploading_rows(app, open_page, tmp_path):
+    Client(app.url, verbose=False).predict(api_name="/load_model")
     page = open_page(app.url)
     rows = tmp_path / "mine.jsonl"
     rows.write_text('{"instruction": "Say 가", "output": "가"}\n{"instruction": "Say b", "output": "b"}\n', encoding="utf-8")
@@ -179,11 +180,8 @@ def test_9_a_pair_can_be_stopped(app, open_page):
     tab(page, "Compare")
     page.get_by_role("button", name=re.compile("Settings")).click()
     fill(page, "max-tokens", 8192)
-    page.locator("#temperature input[type=number]").fill("2")
-    page.locator("#temperature input[type=number]").press("Tab")
-    page.locator("#prompt textarea").fill("a b c d e f g h i j k l m n o p q r s t u v w x y z " * 2)
+    page.locator("#prompt textarea").fill("a b c d e f g h i j k l m n o p q r s t u v w x y z " * 6)  # all to be repeated
     page.click("#ask")
-    expect(page.locator("#panes footer").first).to_contain_text("tok", timeout=60_000)
     page.click("#stop-answers")
     expect(page.locator("#panes footer").first).to_contain_text("stopped", timeout=60_000)
     expect(page.locator("#proof .notice")).to_be_visible(timeout=60_000)
