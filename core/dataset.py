@@ -124,7 +124,8 @@ def _parse_json(text: str, place: str) -> Any:
     try:
         return json.loads(text)
     except json.JSONDecodeError as error:
-        raise DataError(f"{place} is not valid JSON: {error.msg}, at line {error.lineno}, column {error.colno}.") from None
+        line = "" if place.startswith("Line") else f"line {error.lineno}, "
+        raise DataError(f"{place} is not valid JSON: {error.msg}, at {line}column {error.colno}.") from None
     except (RecursionError, ValueError) as error:  # nested too deeply, or a number of too many digits
         raise DataError(f"{place} is no JSON this program can read: {error}.") from None
 

@@ -51,7 +51,7 @@ def test_every_json_file_is_read_or_refused_in_one_sentence(shared_data):
     ("name", "text", "sentence"),
     [
         ("a.jsonl", '{"text": "x"}\n{broken\n',
-         "Line 2 of a.jsonl is not valid JSON: Expecting property name enclosed in double quotes, at line 1, column 2."),
+         "Line 2 of a.jsonl is not valid JSON: Expecting property name enclosed in double quotes, at column 2."),
         ("a.jsonl", '{"text": "x"}\n\n\n[1]\n', "Line 4 of a.jsonl is not a row with named fields, {…}."),
         ("a.json", '[{"text": "x"}, 3]', "Row 2 of a.json is not a row with named fields, {…}."),
         ("a.json", '[{"text": "x"}\n"y"]', "a.json is not valid JSON: Expecting ',' delimiter, at line 2, column 1."),

@@ -36,8 +36,8 @@ class ModelTab:
             with gr.Row():
                 form.add("model.revision", "model.dtype")
         self.load = gr.Button("Load model", variant="primary", elem_id="load")
-        self.state = gr.HTML(padding=False, elem_id="model-state")
         self.trouble = gr.HTML(padding=False, elem_id="model-trouble")
+        self.state = gr.HTML(padding=False, elem_id="model-state")
 
     def connect(self) -> None:
         """Wires the handlers, once the form has all its fields."""
