@@ -34,11 +34,10 @@ def import_unsloth():
 
     if not torch.cuda.is_available():
         os.environ.setdefault("UNSLOTH_FORCE_CPU", "1")  # a driver without a usable card makes the import raise
-    import unsloth
-
     # Their progress bars would be drawn over ours.
     import datasets
     import transformers
+    import unsloth
 
     datasets.disable_progress_bars()
     transformers.utils.logging.disable_progress_bar()

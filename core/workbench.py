@@ -6,22 +6,22 @@ of pages may look on.
 
 import threading
 import traceback
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from dataclasses import dataclass, replace
 from pathlib import Path
 
 from core.compare import Answer, Sampling, max_logit_difference, stream
 from core.config import ModelConfig, RunConfig
 from core.dataset import DataError, Pieces, PreparedData, as_seen, prepare
-from core.events import Event, Finished, MemorySampled, Snapshot, StatusChanged, fold
-from core.hardware import Machine, MemoryMonitor, MemoryStats, detect_machine, sample_memory
-from core.heldout import measure_heldout
+from core.events import Event, Snapshot, StatusChanged, fold
+from core.hardware import Machine, MemoryStats, detect_machine, sample_memory
 from core.hub import ModelError, locate
-from core.model import LoadedModel, ModelReport, attach_adapter, free_memory, import_unsloth, load
+from core.job import Emit, first_line, perform
+from core.model import LoadedModel, ModelReport, free_memory, import_unsloth, load
 from core.runs import Run, RunError, create_run, find_adapter, find_run, list_runs, mark_interrupted
 from core.stopping import ShouldStop, Stopped, leave_if
 from core.templates import TemplateError, prompt_text
-from core.train import TrainingError, train
+from core.train import TrainingError
 
 TRAINING, LOADING, ANSWERING = "a run is going on", "a model is being loaded", "an answer is being written"
 SENTENCES = (ModelError, DataError, RunError, TrainingError, TemplateError)  # what is said to the person as it stands
@@ -103,7 +103,7 @@ class Workbench:
             self.machine = detect_machine()
             self.is_warm = True
         except Exception as error:
-            self.warm_error = f"Unsloth could not be started: {_first_line(error)}."
+            self.warm_error = f"Unsloth could not be started: {first_line(error)}."
             traceback.print_exc()
 
     def _take(self, doing: str) -> None:
@@ -136,7 +136,8 @@ class Workbench:
         self._take(LOADING)
         try:
             self._load(config.model, token, run.adapter_dir)
-            self._adopt(run, config)
+            self._prompt_template = config.data.prompt_template
+            self.model_state = ModelState(report=self._loaded.report, adapter=run.id)
             return self.model_state.report
         finally:
             self._release()
@@ -168,10 +169,6 @@ class Workbench:
         self.model_state = ModelState(report=self._loaded.report)
         self._prompt_template = "chat"
         return self._loaded
-
-    def _adopt(self, run: Run, config: RunConfig) -> None:
-        self._prompt_template = config.data.prompt_template
-        self.model_state = ModelState(report=self._loaded.report, adapter=run.id)
 
     # Data
 
@@ -238,18 +235,15 @@ class Workbench:
         def emit(event: Event) -> None:
             self._emit(run, event)
 
-        def sampled(stats: MemoryStats) -> None:
-            emit(MemorySampled(**stats.model_dump(), used_by_us_gib=stats.used_by_us_gib))
-
         self.failure = None
         status, message = "failed", "Training failed for a reason that is not known."
         try:
-            status, message = self._train(run, config, token, emit, sampled)
+            status, message = self._train(run, config, token, emit)
         except Stopped:
             status, message = "stopped", "Stopped before the first step; nothing was trained."
         except Exception as error:
             told = isinstance(error, SENTENCES)
-            message = str(error) if told else f"Training failed: {_first_line(error)}; the run's log.txt says more."
+            message = str(error) if told else f"Training failed: {first_line(error)}; the run's log.txt says more."
             if run.has_adapter:
                 message += " What was trained until then is kept as an adapter."
             try:
@@ -266,61 +260,13 @@ class Workbench:
             emit(StatusChanged(status=status, message=message))
             self._release()
 
-    def _train(self, run, config: RunConfig, token, emit: Callable[[Event], None], sampled) -> tuple[str, str]:
+    def _train(self, run: Run, config: RunConfig, token: str | None, emit: Emit) -> tuple[str, str]:
         """Returns the status that the run ends with, and a sentence."""
         loaded = self._ready_model(run, config, token)
-        report = loaded.report
-        emit(StatusChanged(status="preparing", message="Reading the rows"))
-        training = config.training
-        data = prepare(
-            config.data,
-            loaded.tokenizer,
-            report.max_seq_length,
-            training.completion_only_loss,
-            token,
-            should_stop=self._stop.is_set,
-        )
-        if not loaded.has_adapter:
-            attach_adapter(loaded, config.adapter, training.use_gradient_checkpointing, training.seed)
-        self.model_state = ModelState(report=report, adapter=run.id)
-        before = sample_memory().used_by_us_gib
-        emit(StatusChanged(status="training", message=""))
-        with MemoryMonitor(sampled) as monitor:
-            result = train(loaded, config, data, run.adapter_dir, emit, self._stop.is_set)
-        self._adopt(run, config)
-        heldout, note = None, ""
-        if not result.was_stopped and data.validation:
-            emit(StatusChanged(status="training", message="Base and tuned answer the validation rows"))
-            try:
-                heldout = measure_heldout(loaded, data.validation, self._stop.is_set)
-            except Exception as error:  # the adapter is trained and saved: a check that fails does not undo that
-                note = f" The check on validation rows failed: {_first_line(error)}."
-                traceback.print_exc()
-                error.with_traceback(None)
-                free_memory()
-        if heldout:
-            emit(heldout)
-        finished = Finished(
-            steps=result.steps,
-            train_loss=result.train_loss,
-            eval_loss=result.eval_loss,
-            runtime_s=result.seconds,
-            tokens_per_s=result.tokens / result.seconds if result.seconds else 0.0,
-            peak_memory_gib=monitor.peak_gib,
-            peak_memory_for_training_gib=max(monitor.peak_gib - before, 0.0),
-            total_memory_gib=self.machine.total_gib,
-            adapter_dir=str(run.adapter_dir) if run.has_adapter else None,
-        )
-        emit(finished)
-        try:
-            run.write_summary(finished.model_dump() | {"heldout": heldout.model_dump() if heldout else None})
-        except OSError as error:
-            note += f" Its summary could not be written: {error.strerror}."
-        if not result.was_stopped:
-            return "completed", f"Finished.{note}"
-        kept = "what was trained is kept as an adapter" if run.has_adapter else "no step was finished, so nothing is kept"
-        steps = "1 step" if result.steps == 1 else f"{result.steps} steps"
-        return "stopped", f"Stopped after {steps}; {kept}."
+        self.model_state = ModelState(report=loaded.report, adapter=run.id)
+        ended = perform(run, config, loaded, token, emit, self._stop.is_set)
+        self._prompt_template = config.data.prompt_template
+        return ended
 
     def _ready_model(self, run: Run, config: RunConfig, token: str | None) -> LoadedModel:
         """The loaded model if it is the right one and untouched, else loaded anew: no run stands on another's rest."""
@@ -364,7 +310,7 @@ class Workbench:
                     yield base, tuned, max_logit_difference(loaded, text)
             except Exception as error:  # a full card, or kernels that fail: said, not hidden
                 traceback.print_exc()
-                sentence = f"The model could not answer: {_first_line(error)}."
+                sentence = f"The model could not answer: {first_line(error)}."
                 error.with_traceback(None)
                 free_memory()
                 raise ModelError(sentence) from None
@@ -373,7 +319,3 @@ class Workbench:
 
     def stop_answers(self) -> None:
         self._stop_answers.set()
-
-
-def _first_line(error: BaseException) -> str:
-    return (str(error).strip().splitlines() or [type(error).__name__])[0].rstrip(".")[:300]

@@ -336,7 +336,7 @@ def test_no_network(installed):
     with socket.socket() as closed:  # bound, not listening: every connection is refused
         closed.bind(("127.0.0.1", 0))
         installed.use_index("https://packages.invalid/simple")
-        proxy = "http://127.0.0.1:{}".format(closed.getsockname()[1])
+        proxy = f"http://127.0.0.1:{closed.getsockname()[1]}"
         installed.env |= dict.fromkeys(("HTTPS_PROXY", "https_proxy"), proxy)
         assert_refused(installed.run(), "The package index did not answer", "network", launch.LOG.name)
     assert not installed.record.exists()

@@ -199,8 +199,8 @@ def test_a_preview_shows_what_the_run_will_see(bench, config):
     bench.load_model(config.model)
     data, seen = bench.preview(config, 3, 2)
     assert [example.row for example in data.in_order] == [1, 2, 3] and data.rows == 12
-    assert seen == [  # as this tokenizer reads its tokens back, with a blank after <s>
-        [(f"<s> Hi\n\n### Instruction:\nSay {word}.\n\n### Response:\n", False), ("the cat</s>", True)]
+    assert seen == [
+        [(f"<s>Hi\n\n### Instruction:\nSay {word}.\n\n### Response:\n", False), ("the cat</s>", True)]
         for word in ("red", "blue")
     ]
     assert bench.busy_with == ""

@@ -4,7 +4,6 @@ from datetime import datetime
 from html import escape
 
 
-
 def gib(value: float | None) -> str:
     """Memory in GiB, with as many digits as are worth reading."""
     if value is None:
