@@ -11,7 +11,6 @@ import time
 from pathlib import Path
 
 os.environ.update(UNSLOTH_DISABLE_STATISTICS="1", UNSLOTH_AUTO_INSTALL="0", UNSLOTH_DATASET_NUM_PROC="0")
-os.environ["OMP_WAIT_POLICY"] = "PASSIVE"  # as in our run, so that a busy machine slows both alike
 
 import unsloth  # isort: skip  first, because it patches the others
 import datasets
