@@ -19,7 +19,7 @@ from core.config import RunConfig
 
 SETTINGS = {
     "data": {"path": str(PROJECT / "presets" / "data" / "yoda.jsonl"), "validation_share": 0.0},
-    "training": {"max_steps": 40, "optim": "adamw_torch", "eval_steps": 0, "use_gradient_checkpointing": False},
+    "training": {"max_steps": 20, "optim": "adamw_torch", "eval_steps": 0, "use_gradient_checkpointing": False},
 }
 OURS = """
 import json, resource, sys
