@@ -59,7 +59,7 @@ class DataConfig(Part):
         "presets/data/yoda.jsonl",
         title="Rows from",
         min_length=1,
-        description="A JSON or JSONL file, or the Hugging Face name of a data set.",
+        description="Files or folders of this machine, one a line, or the Hugging Face name of a data set.",
     )
     name: str | None = Field(
         None, title="Configuration", description="Which configuration of a Hugging Face data set; empty for its default."
@@ -67,16 +67,57 @@ class DataConfig(Part):
     split: str = Field(
         "train", title="Split", min_length=1, description="Of a Hugging Face data set, for example train[:1%]."
     )
+    revision: str | None = Field(
+        None, title="Revision", description="Branch, tag or commit of a Hugging Face data set; empty for the newest."
+    )
+    header: Literal["auto", "yes", "no"] = Field(
+        "auto", title="First row names the columns", description="Of CSV and TSV files; auto judges by the first rows."
+    )
+    text_rows: Literal["auto", "line", "paragraph", "file"] = Field(
+        "auto",
+        title="A row of a text file is",
+        description="A line, a paragraph (up to a blank line), or the whole file, cut where the length is full.",
+    )
+    instruction_column: str | None = Field(
+        None, title="Instruction", description="The column that asks; empty: found by its name."
+    )
+    input_column: str | None = Field(None, title="Input", description="A column that stands below the instruction.")
+    answer_column: str | None = Field(None, title="Answer", description="The column that is learned.")
+    system_column: str | None = Field(None, title="System", description="A column with the system prompt of each row.")
+    text_column: str | None = Field(
+        None, title="Text", description="A column that is learned whole, in place of question and answer."
+    )
     prompt_template: str = Field(
         "chat",
         title="Prompt",
         min_length=1,
-        description="Type chat (the model's own template), alpaca, alpaca_korean, or a text with {column} fields.",
+        description="chat (the model's own template), alpaca, alpaca_korean, or a text with {column} fields, typed here.",
+    )
+    response_starts_after: str | None = Field(
+        None,
+        title="Response starts after",
+        description="Words in each answer, such as Price is $: only what follows them is trained on.",
+    )
+    drop_duplicates: bool = Field(
+        False, title="Leave out duplicates", description="Rows whose text is the same as that of an earlier row."
+    )
+    allow_left_out: bool = Field(
+        False, title="Train without the rows left out", description="Needed when more than 10% of the rows are left out."
     )
     validation_share: float = Field(
         0.1, ge=0.0, le=0.5, title="Validation share", description="Rows kept back from training, to check with."
     )
+    validation_path: str | None = Field(
+        None, title="Validation rows from", description="Files of their own to check with, in place of a share."
+    )
     seed: int = Field(3407, ge=0, le=2**32 - 1, title="Split seed", description="Decides which rows are kept back.")
+
+    @field_validator("path", "validation_path", mode="before")
+    @classmethod
+    def _one_a_line(cls, value: Any) -> Any:
+        # In YAML and on the command line a list is the natural way to name several files.
+        is_list = isinstance(value, list) and all(isinstance(part, str) for part in value)
+        return "\n".join(value) if is_list else value
 
 
 class AdapterConfig(Part):
@@ -155,6 +196,9 @@ class TrainingConfig(Part):
     )
     completion_only_loss: bool = Field(
         True, title="Learn from answers only", description="The model is not trained to repeat the questions."
+    )
+    packing: bool = Field(
+        False, title="Packing", description="Fills each sequence with several rows: faster with short rows; GPU only."
     )
     eval_steps: int = Field(
         20, ge=0, le=1_000_000, title="Check every (steps)", description="Validation loss in between; 0: only at the end."

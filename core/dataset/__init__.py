@@ -16,6 +16,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
 from core.config import DataConfig, resolve_path
+from core.dataset.rows import DataError
 from core.stopping import ShouldStop, leave_if
 from core.templates import TEMPLATES, TemplateError, chat_pieces
 
@@ -25,10 +26,6 @@ if TYPE_CHECKING:  # importing datasets takes seconds, which the page should not
 Pieces = list[tuple[str, bool]]  # text, and whether it is trained on
 ShapeName = Literal["alpaca", "messages", "sharegpt", "text", "columns"]
 UPLOAD_SUFFIXES = (".json", ".jsonl")
-
-
-class DataError(ValueError):
-    """Rows that cannot be used; the message is one sentence with the way out."""
 
 
 @dataclass(frozen=True)
