@@ -8,7 +8,7 @@ Knows nothing of gradio or torch.
 import difflib
 import os
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any, Literal, get_args
 
 import yaml
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator, model_validator
@@ -254,8 +254,21 @@ class RunConfig(Part):
                 raise ConfigError(f"{setting!r} is no setting; write part.field=value, as in training.max_steps=20.")
             if part not in values:
                 raise ConfigError(f"{part!r} is no part of the settings; there are {', '.join(values)}.")
-            values[part][field] = parse_yaml(text)
+            values[part][field] = _setting_value(f"{part}.{field}", text)
         return RunConfig.build(values)
+
+
+def _setting_value(name: str, text: str) -> Any:
+    """The value that a setting's text stands for. Raises ConfigError."""
+    takes_text = name in fields() and str in (fields()[name].annotation, *get_args(fields()[name].annotation))
+    try:
+        value = parse_yaml(text)
+    except ConfigError:
+        if takes_text:
+            return text
+        raise
+    # {title} is a prompt with a column, not a mapping of YAML, and 007 is a name of a branch.
+    return value if value is None or isinstance(value, str | list) or not takes_text else text
 
 
 def parse_yaml(text: str) -> Any:

@@ -5,7 +5,7 @@ Knows nothing of threads or gradio.
 
 from collections.abc import Callable
 
-from core.dataset import Example
+from core.dataset import UNTRAINED, Example, Examples
 from core.events import HeldOut
 from core.model import LoadedModel, base_view, for_inference
 
@@ -15,15 +15,17 @@ MAX_LOGITS = 64 * 1024**2  # values at once: with Llama 3's vocabulary, 500 toke
 MAX_NEW_TOKENS = 256
 
 
-def measure_heldout(loaded: LoadedModel, examples: list[Example], should_stop: Callable[[], bool]) -> HeldOut | None:
+def measure_heldout(
+    loaded: LoadedModel, examples: Examples | list[Example], should_stop: Callable[[], bool]
+) -> HeldOut | None:
     """Both models on the first 64 examples; None when there are none or it was stopped.
 
-    A row's question is all up to its last trained piece, and that piece is the answer.
+    A row's question is all up to its last run of trained tokens, and that run is the answer.
     """
     examples = [example for example in examples[:ROWS] if not example.is_cut]
     if not examples:
         return None
-    has_answers = all(not example.pieces[0][1] for example in examples)
+    has_answers = all(example.labels[0] == UNTRAINED for example in examples)
     with for_inference(loaded):
         with base_view(loaded):
             base = _measure(loaded, examples, has_answers, should_stop)
@@ -91,9 +93,9 @@ def _answers(loaded: LoadedModel, batch: list[Example], should_stop) -> tuple[in
     from core.sampling import end_criteria
 
     questions, answers = zip(*(_split(example) for example in batch), strict=True)
-    encoded = loaded.tokenizer(list(questions), add_special_tokens=False, padding=True, return_tensors="pt")
+    encoded = loaded.tokenizer.pad({"input_ids": list(questions)}, return_tensors="pt")
     expected = [_plain(loaded, answer) for answer in answers]
-    longest = max(len(loaded.tokenizer(answer, add_special_tokens=False)["input_ids"]) for answer in answers)
+    longest = max(map(len, answers))
     with torch.inference_mode():
         out = loaded.model.generate(
             input_ids=encoded["input_ids"].to(loaded.model.device),
@@ -107,18 +109,21 @@ def _answers(loaded: LoadedModel, batch: list[Example], should_stop) -> tuple[in
     generated = out[:, encoded["input_ids"].shape[1] :].tolist()
     stop_ids = set(loaded.eos_token_ids)
     ended = [any(token in stop_ids for token in row) for row in generated]
-    texts = [loaded.tokenizer.decode(_until(row, stop_ids), skip_special_tokens=True).strip() for row in generated]
+    texts = [_plain(loaded, _until(row, stop_ids)) for row in generated]
     return sum(map(str.__eq__, texts, expected)), sum(ended)
 
 
-def _split(example: Example) -> tuple[str, str]:
-    last = max(index for index, (_, trained) in enumerate(example.pieces) if trained)
-    return "".join(text for text, _ in example.pieces[:last]), example.pieces[last][0]
+def _split(example: Example) -> tuple[list[int], list[int]]:
+    """The tokens of the question, and those of the answer."""
+    ends = max(place for place, label in enumerate(example.labels) if label != UNTRAINED) + 1
+    begins = ends
+    while begins and example.labels[begins - 1] != UNTRAINED:
+        begins -= 1
+    return example.input_ids[:begins], example.input_ids[begins:ends]
 
 
-def _plain(loaded: LoadedModel, text: str) -> str:
-    """The text without special tokens."""
-    ids = loaded.tokenizer(text, add_special_tokens=False)["input_ids"]
+def _plain(loaded: LoadedModel, ids: list[int]) -> str:
+    """Their text without special tokens."""
     return loaded.tokenizer.decode(ids, skip_special_tokens=True).strip()
 
 

@@ -1,10 +1,10 @@
-"""One run from its rows to its summary, once a model is loaded. Knows nothing of threads, locks or gradio."""
+"""One run to its summary, once a model is loaded and the rows are prepared. Knows nothing of threads, locks or gradio."""
 
 import traceback
 from collections.abc import Callable
 
 from core.config import RunConfig
-from core.dataset import prepare
+from core.dataset import PreparedData
 from core.events import Event, Finished, HeldOut, MemorySampled, StatusChanged
 from core.hardware import MemoryMonitor, MemoryStats, sample_memory
 from core.heldout import measure_heldout
@@ -17,16 +17,13 @@ Emit = Callable[[Event], None]
 
 
 def perform(
-    run: Run, config: RunConfig, loaded: LoadedModel, token: str | None, emit: Emit, should_stop: ShouldStop
+    run: Run, config: RunConfig, loaded: LoadedModel, data: PreparedData, emit: Emit, should_stop: ShouldStop
 ) -> tuple[str, str]:
-    """Prepares the rows, trains, lets base and tuned answer rows that neither saw, and writes the summary.
+    """Trains on the rows, lets base and tuned answer rows that neither saw, and writes the summary.
 
-    Returns the status that the run ends with, and a sentence. Raises DataError, ModelError, TrainingError and Stopped.
+    Returns the status that the run ends with, and a sentence. Raises ModelError, TrainingError and Stopped.
     """
     training = config.training
-    emit(StatusChanged(status="preparing", message="Reading the rows"))
-    length, only_completions = loaded.report.max_seq_length, training.completion_only_loss
-    data = prepare(config.data, loaded.tokenizer, length, only_completions, token, should_stop=should_stop)
     if not loaded.has_adapter:
         attach_adapter(loaded, config.adapter, training.use_gradient_checkpointing, training.seed)
 

@@ -9,6 +9,7 @@ from core.events import Change, LearningGroup, Receipt
 from core.model import LoadedModel
 
 _REASONS = {
+    "packing": "rows in one sequence are kept apart by attention kernels that only a GPU has",
     "bf16": "this processor has no fast bfloat16",
     "fp16": "float16 is slow on a processor",
 }

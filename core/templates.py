@@ -1,58 +1,14 @@
-"""How a conversation becomes the text the model sees, in pieces that are trained on or only read.
+"""The prompts a conversation can be put in: the model's own chat template, or a plain one such as Alpaca's.
 
-Knows nothing of files, models or gradio. Two ways: the model's own chat template, or a plain prompt such as
-Alpaca's for base models that have none.
+Knows nothing of files, models or gradio. A plain prompt is for base models, which have no chat template.
 """
 
 from dataclasses import dataclass
 
-from jinja2 import TemplateError as JinjaError
+from core.chat_template import apply, chat_pieces
+from core.messages import Message, Pieces, TemplateError, Tools, check_messages, is_learned, written_out
 
-Message = dict[str, str]
-ROLES = ("system", "user", "assistant", "tool")
-
-
-class TemplateError(ValueError):
-    """A row that cannot be rendered; the message is a few words that complete "left out:"."""
-
-
-def check_messages(messages) -> list[Message]:
-    """Messages as role and text, the last of them by the assistant. Raises TemplateError."""
-    if not isinstance(messages, list) or not messages:
-        raise TemplateError("no messages")
-    checked = []
-    for message in messages:
-        if not isinstance(message, dict) or message.get("role") not in ROLES:
-            raise TemplateError("a message without a known role")
-        if not isinstance(message.get("content"), str):
-            raise TemplateError("a message whose content is not text")
-        checked.append({"role": message["role"], "content": message["content"]})
-    while checked and checked[-1]["role"] != "assistant":
-        checked.pop()  # a question at the end has nothing to learn after it
-    if not any(message["role"] == "assistant" and message["content"].strip() for message in checked):
-        raise TemplateError("no answer")
-    return checked
-
-
-def chat_pieces(messages, tokenizer) -> list[tuple[str, bool]]:
-    """By the model's own chat template: each answer with its end mark is trained on, all else is only read.
-
-    Raises TemplateError, also when the model has no template or its template refuses the messages.
-    """
-    messages = check_messages(messages)
-    if not tokenizer.chat_template:
-        raise TemplateError("this model has no chat template, so choose the alpaca prompt")
-    pieces, done = [], ""
-    for index, message in enumerate(messages):
-        if message["role"] != "assistant":
-            continue
-        asked = _apply(tokenizer, messages[:index], add_generation_prompt=True)
-        answered = _apply(tokenizer, messages[: index + 1], add_generation_prompt=False)
-        if not asked.startswith(done) or not answered.startswith(asked):
-            raise TemplateError("the model's chat template rewrites earlier turns")
-        pieces += [(asked[len(done) :], False), (answered[len(asked) :], True)]
-        done = answered
-    return pieces
+__all__ = ["TEMPLATES", "Message", "PlainTemplate", "TemplateError", "chat_pieces", "check_messages", "prompt_text"]
 
 
 def prompt_text(messages: list[Message], prompt_template: str, tokenizer) -> str:
@@ -64,20 +20,13 @@ def prompt_text(messages: list[Message], prompt_template: str, tokenizer) -> str
     if prompt_template in TEMPLATES:
         return TEMPLATES[prompt_template].prompt(messages, tokenizer)
     if prompt_template == "chat" and tokenizer.chat_template:
-        return _apply(tokenizer, messages, add_generation_prompt=True)
+        return apply(tokenizer, messages, add_generation_prompt=True)
     return (tokenizer.bos_token or "") + messages[-1]["content"]
-
-
-def _apply(tokenizer, messages: list[Message], add_generation_prompt: bool) -> str:
-    try:
-        return tokenizer.apply_chat_template(messages, tokenize=False, add_generation_prompt=add_generation_prompt)
-    except (JinjaError, ValueError, TypeError) as error:
-        raise TemplateError(f"the model's chat template says: {error}") from None
 
 
 @dataclass(frozen=True)
 class PlainTemplate:
-    """A prompt with headings, for one question and one answer. `intro` stands first."""
+    """A prompt with headings above each question and each answer. `intro` stands first, or the system prompt."""
 
     intro: str
     question: str
@@ -85,28 +34,36 @@ class PlainTemplate:
 
     def prompt(self, messages: list[Message], tokenizer) -> str:
         """The text up to where the answer begins; earlier turns stand above it in the same form."""
-        text = tokenizer.bos_token or ""
-        intro = next((m["content"] for m in messages if m["role"] == "system"), self.intro)
-        text += intro + "\n\n"
-        for message in messages:
-            if message["role"] == "user":
-                text += f"### {self.question}:\n{message['content'].strip()}\n\n### {self.answer}:\n"
-            elif message["role"] == "assistant":
-                text += message["content"].strip() + (tokenizer.eos_token or "") + "\n\n"
-        return text
+        return "".join(text for text, _ in self._turns(messages, tokenizer)) + self._heading(self.answer)
 
-    def pieces(self, messages, tokenizer) -> list[tuple[str, bool]]:
+    def pieces(self, messages, tokenizer, tools: Tools | None = None) -> Pieces:
         """Each answer with the end mark is trained on. Raises TemplateError."""
-        messages = check_messages(messages)
-        pieces, done = [], ""
-        for index, message in enumerate(messages):
-            if message["role"] != "assistant":
-                continue
-            asked = self.prompt(messages[:index], tokenizer)
-            answer = message["content"].strip() + (tokenizer.eos_token or "")
-            pieces += [(asked[len(done) :], False), (answer, True)]
-            done = asked + answer
+        pieces, read = [], ""
+        for text, is_answer in self._turns(written_out(check_messages(messages), tools, "user"), tokenizer):
+            if is_answer:
+                pieces += [(read, False), (text, True)]
+                read = ""
+            else:
+                read += text
         return pieces
+
+    def _turns(self, messages: list[Message], tokenizer) -> Pieces:
+        """The text in order, and whether it is an answer to be learned."""
+        end = tokenizer.eos_token or ""
+        has_system = bool(messages) and messages[0]["role"] == "system"
+        intro = messages[0]["content"] if has_system else self.intro
+        turns = [((tokenizer.bos_token or "") + intro + "\n\n", False)]
+        for message in messages[has_system:]:
+            content = message["content"].strip()
+            if message["role"] == "assistant":
+                turns += [(self._heading(self.answer), False), (content + end, is_learned(message)), ("\n\n", False)]
+            else:
+                heading = "" if message["role"] == "system" else self._heading(self.question)
+                turns.append((f"{heading}{content}\n\n", False))
+        return turns
+
+    def _heading(self, words: str) -> str:
+        return f"### {words}:\n"
 
 
 # The prompts that published Alpaca-style models were trained with, word for word, because a tuned model only

@@ -10,7 +10,7 @@ from math import isfinite
 from pathlib import Path
 
 from core.config import RunConfig
-from core.dataset import PreparedData, as_dataset
+from core.dataset import PreparedData
 from core.events import Evaluated, Event, StepDone
 from core.model import LoadedModel, free_memory, import_unsloth
 from core.receipt import make_receipt
@@ -112,6 +112,7 @@ def _build_trainer(loaded: LoadedModel, config: RunConfig, data: PreparedData, o
     unsloth = import_unsloth()
     settings = config.training
     on_gpu = loaded.model.device.type == "cuda"
+    packs = settings.packing and on_gpu
     asked = {
         "max_length": loaded.report.max_seq_length,
         "per_device_train_batch_size": settings.per_device_train_batch_size,
@@ -125,15 +126,17 @@ def _build_trainer(loaded: LoadedModel, config: RunConfig, data: PreparedData, o
         "optim": settings.optim,
         "weight_decay": settings.weight_decay,
         "seed": settings.seed,
+        "packing": settings.packing,
         "bf16": loaded.report.dtype == "bfloat16",
         "fp16": loaded.report.dtype == "float16",
     }
     trainer = unsloth.UnslothTrainer(
         model=loaded.model,
         processing_class=loaded.tokenizer,
-        train_dataset=as_dataset(data.train),
-        eval_dataset=as_dataset(data.validation[:EVAL_ROWS]) if data.validation else None,
-        data_collator=DataCollatorForSeq2Seq(loaded.tokenizer),
+        train_dataset=data.train.as_dataset(),
+        eval_dataset=data.validation.as_dataset(EVAL_ROWS) if data.validation else None,
+        # A collator of one's own switches packing off; rows of one sequence each need one that pads the labels.
+        data_collator=None if packs else DataCollatorForSeq2Seq(loaded.tokenizer),
         args=unsloth.UnslothTrainingArguments(
             **asked,
             output_dir=str(output_dir),
@@ -149,6 +152,9 @@ def _build_trainer(loaded: LoadedModel, config: RunConfig, data: PreparedData, o
             report_to="none",
             disable_tqdm=True,
             dataset_num_proc=None,
+            # The rows are tokens and labels already, cut to length; TRL would go through them twice more.
+            dataset_kwargs={"skip_prepare_dataset": not packs},
+            eval_packing=False,
         ),
     )
     trainer.remove_callback(PrinterCallback)

@@ -7,23 +7,30 @@ of pages may look on.
 import threading
 import traceback
 from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from pathlib import Path
 
 from core.compare import Answer, Sampling, max_logit_difference, stream
 from core.config import ModelConfig, RunConfig
-from core.dataset import DataError, Pieces, PreparedData, as_seen, prepare
+from core.dataset import DataError, PreparedData, RowView
 from core.events import Event, Snapshot, StatusChanged, fold
 from core.hardware import Machine, MemoryStats, detect_machine, sample_memory
 from core.hub import ModelError, locate
 from core.job import Emit, first_line, perform
 from core.model import LoadedModel, ModelReport, free_memory, import_unsloth, load
+from core.preparation import Look, Preparation, Preparing
 from core.runs import Run, RunError, create_run, find_adapter, find_run, list_runs, mark_interrupted
 from core.stopping import ShouldStop, Stopped, leave_if
 from core.templates import TemplateError, prompt_text
 from core.train import TrainingError
 
-TRAINING, LOADING, ANSWERING = "a run is going on", "a model is being loaded", "an answer is being written"
+TRAINING, LOADING, ANSWERING, READING = (
+    "a run is going on",
+    "a model is being loaded",
+    "an answer is being written",
+    "the rows are being read",
+)
 SENTENCES = (ModelError, DataError, RunError, TrainingError, TemplateError)  # what is said to the person as it stands
 
 
@@ -58,6 +65,8 @@ class Workbench:
         self._stop = threading.Event()
         self._stop_answers = threading.Event()
         self._loaded: LoadedModel | None = None
+        self._stop_reading = threading.Event()
+        self._preparation = Preparation(runs_dir / "prepared")
         self._prompt_template = "chat"
         self._thread: threading.Thread | None = None
         self._run: Run | None = None
@@ -172,20 +181,55 @@ class Workbench:
 
     # Data
 
-    def preview(self, config: RunConfig, rows: int, shown: int, token: str | None = None) -> tuple[PreparedData, list[Pieces]]:
-        """The first `rows` prepared, and the first `shown` of those as the loaded model will see them.
+    @property
+    def preparing(self) -> Preparing:
+        """How far the reading of all rows is, or what it came to."""
+        return self._preparation.state
 
-        Raises Busy, ModelError or DataError.
+    def look(self, config: RunConfig, token: str | None = None) -> Look:
+        """The first rows, and as the loaded model sees them when it is the one that the settings name.
+
+        Raises Busy or DataError.
         """
-        self._take("a preview is being made")
+        self._take(READING)
         try:
-            loaded = self._loaded
-            wanted = (config.model.model_name, config.model.revision)
-            if loaded is None or (loaded.config.model_name, loaded.config.revision) != wanted:
+            loaded = self._loaded if self._is_loaded(config.model) else None
+            return self._preparation.look(config, loaded, token)
+        finally:
+            self._release()
+
+    def check_rows(self, config: RunConfig, token: str | None = None) -> None:
+        """Prepares all rows and keeps them for the run to come; `preparing` tells how it goes and how it ended.
+
+        Raises Busy, ModelError, DataError or Stopped.
+        """
+        with self._reading_with(config) as loaded:
+            self._stop_reading.clear()
+            self._preparation.prepare(config, loaded, token, self._stop_reading.is_set)
+
+    def stop_reading(self) -> None:
+        self._stop_reading.set()
+
+    def row(self, config: RunConfig, number: int, token: str | None = None) -> RowView:
+        """One row as the trainer gets it. Raises Busy, ModelError or DataError."""
+        with self._reading_with(config) as loaded:
+            return self._preparation.row(config, loaded, number, token)
+
+    def has_checked(self, config: RunConfig) -> bool:
+        """Whether all rows were read with just these settings."""
+        return self._preparation.is_current(config, self._loaded)
+
+    def _is_loaded(self, config: ModelConfig) -> bool:
+        loaded = self._loaded
+        return loaded is not None and (loaded.config.model_name, loaded.config.revision) == (config.model_name, config.revision)
+
+    @contextmanager
+    def _reading_with(self, config: RunConfig) -> Iterator[LoadedModel]:
+        self._take(READING)
+        try:
+            if not self._is_loaded(config.model):
                 raise ModelError(f"Load {config.model.model_name} first, on the Model tab: its tokenizer decides what it sees.")
-            tokenizer, learn_all = loaded.tokenizer, not config.training.completion_only_loss
-            data = prepare(config.data, tokenizer, config.model.max_seq_length, not learn_all, token, rows)
-            return data, [as_seen(example, tokenizer) for example in data.in_order[:shown]]
+            yield self._loaded
         finally:
             self._release()
 
@@ -253,7 +297,7 @@ class Workbench:
             # The frames of the trace hold the model and the optimizer; without them their memory can be freed.
             self.failure = error.with_traceback(None)
         finally:
-            if status == "failed":
+            if status == "failed" and not isinstance(self.failure, DataError):  # rows at fault do the model no harm
                 self._loaded = None
                 self.model_state = ModelState()
                 free_memory()
@@ -262,11 +306,31 @@ class Workbench:
 
     def _train(self, run: Run, config: RunConfig, token: str | None, emit: Emit) -> tuple[str, str]:
         """Returns the status that the run ends with, and a sentence."""
+        # Before gigabytes are fetched for rows that nobody can read.
+        if trouble := self._preparation.look(config, None, token).trouble:
+            raise DataError(trouble)
         loaded = self._ready_model(run, config, token)
+        data = self._rows_for(run, config, loaded, token)
         self.model_state = ModelState(report=loaded.report, adapter=run.id)
-        ended = perform(run, config, loaded, token, emit, self._stop.is_set)
+        ended = perform(run, config, loaded, data, emit, self._stop.is_set)
         self._prompt_template = config.data.prompt_template
         return ended
+
+    def _rows_for(self, run: Run, config: RunConfig, loaded: LoadedModel, token: str | None) -> PreparedData:
+        """The rows, read now or when they were checked. Raises DataError when a person must be asked first."""
+        self._emit(run, StatusChanged(status="preparing", message="Reading the rows"))
+        told = 0
+
+        def report(share: float | None, rows: int) -> None:
+            nonlocal told
+            if share is not None and int(share * 20) > told:
+                told = int(share * 20)
+                message = f"Reading the rows, {rows:,} so far ({share:.0%})"
+                self._emit(run, StatusChanged(status="preparing", message=message))
+
+        data = self._preparation.prepare(config, loaded, token, self._stop.is_set, report)
+        data.ask_consent(config.data)
+        return data
 
     def _ready_model(self, run: Run, config: RunConfig, token: str | None) -> LoadedModel:
         """The loaded model if it is the right one and untouched, else loaded anew: no run stands on another's rest."""

@@ -44,7 +44,10 @@ def running_app(folder: Path, *arguments: str) -> Iterator[App]:
     runs_dir, log = folder / "runs", folder / "app.log"
     command = [sys.executable, "app.py", "--no-browser", "--port", str(port), "--runs-dir", str(runs_dir), *arguments]
     with log.open("wb") as output:
-        process = subprocess.Popen(command, cwd=PROJECT, env=ENVIRONMENT, stdout=output, stderr=subprocess.STDOUT)
+        # As a script in the background starts it: made to ignore SIGINT, so that only SIGTERM can end it.
+        process = subprocess.Popen(
+            command, cwd=PROJECT, env=ENVIRONMENT, stdout=output, stderr=subprocess.STDOUT, preexec_fn=_ignore_sigint
+        )
     app = App(f"http://127.0.0.1:{port}", runs_dir, log, process)
     try:
         deadline = time.monotonic() + 120
@@ -60,6 +63,11 @@ def running_app(folder: Path, *arguments: str) -> Iterator[App]:
         except subprocess.TimeoutExpired:
             process.kill()
             process.wait()
+            raise
+
+
+def _ignore_sigint() -> None:
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
 
 
 def _answers(url: str) -> bool:

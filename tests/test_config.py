@@ -27,7 +27,7 @@ def test_every_setting_has_a_title_a_description_and_a_default():
     for name, info in fields().items():
         assert info.title and info.description and info.description.endswith("."), name
         assert not info.is_required(), name
-    assert list(fields())[0] == "model.model_name" and len(fields()) == 32
+    assert list(fields())[0] == "model.model_name" and len(fields()) == 45
 
 
 def test_two_configs_share_nothing():
@@ -158,3 +158,17 @@ def test_paths_are_found_here_and_beside_the_program(tmp_path, monkeypatch):
 @pytest.mark.parametrize("path", ["a\0b", "x" * 5000, "~no-such-user-here/x"])
 def test_what_is_no_path_at_all_is_not_found(path):
     assert resolve_path(path) is None
+
+
+@pytest.mark.parametrize(
+    ("text", "value"),
+    [("{Q}", "{Q}"), ("{Q} says: {A}", "{Q} says: {A}"), ("a: b", "a: b"), ("chat", "chat"), ('"chat"', "chat"), ("1.50", "1.50")],
+)
+def test_a_text_setting_is_taken_as_it_stands(text, value):
+    assert RunConfig().with_settings([f"data.prompt_template={text}"]).data.prompt_template == value
+
+
+def test_several_files_are_a_list_or_lines():
+    for text in ("[a.csv, b.csv]", "a.csv\nb.csv", '["a.csv", "b.csv"]'):
+        assert RunConfig().with_settings([f"data.path={text}"]).data.path.split() == ["a.csv", "b.csv"], text
+    assert RunConfig().with_settings(["data.answer_column=null"]).data.answer_column is None

@@ -4,7 +4,7 @@ import dataclasses
 
 import pytest
 
-from core.dataset import prepare
+from core.dataset import UNTRAINED, prepare
 from core.heldout import ROWS, measure_heldout
 from core.model import base_view, for_inference
 from tests.conftest import data_file, greedy_text
@@ -36,7 +36,7 @@ def test_the_losses_of_a_row(trained):
 
 
 def test_many_rows_in_batches(trained):
-    examples = (trained.data.train + trained.data.validation)[:11]  # one batch of 8, and one of 3
+    examples = [*trained.data.train, *trained.data.validation][:11]  # one batch of 8, and one of 3
     measured = measure_heldout(trained.loaded, examples, lambda: False)
     assert measured.rows == 11
     for base, loss in ((True, measured.base_loss), (False, measured.tuned_loss)):
@@ -49,7 +49,9 @@ def test_many_rows_in_batches(trained):
 def test_right_answers_and_ends_are_counted(trained):
     examples = trained.data.train
     measured = measure_heldout(trained.loaded, examples, lambda: False)
-    answers = [greedy_text(trained.loaded, example.pieces[0][0], 32) for example in examples]
+    decode = trained.loaded.tokenizer.decode
+    questions = [decode(e.input_ids[: e.labels.count(UNTRAINED)]) for e in examples]
+    answers = [greedy_text(trained.loaded, question, 32) for question in questions]
     assert measured.tuned_exact == sum(answer.strip() == "the cat" for answer in answers) / len(examples) > 0
     assert measured.tuned_ends == 1.0
     assert (measured.base_exact, measured.base_ends) == (0.0, 0.0)
@@ -69,7 +71,8 @@ def test_the_last_answer_of_a_chat_is_asked_for(trained, tmp_path):
     config.prompt_template = "alpaca"
     (example,) = prepare(config, trained.loaded.tokenizer, 512, True).train
     measured = measure_heldout(trained.loaded, [example], lambda: False)
-    question = example.text.removesuffix("the cat</s>")
+    begins = max(place for place, label in enumerate(example.labels) if label == UNTRAINED) + 1
+    question = trained.loaded.tokenizer.decode(example.input_ids[:begins])
     answer = greedy_text(trained.loaded, question, 32).strip()
     assert question.endswith("### Response:\n") and question.count("### Response:") == 2
     assert measured.tuned_exact == float(answer == "the cat")
@@ -84,7 +87,7 @@ def test_plain_text_has_losses_and_nothing_to_answer(trained, tmp_path):
 
 def test_cut_rows_are_left_out_and_no_more_than_64_are_asked(trained):
     row = trained.data.validation[0]
-    cut = dataclasses.replace(row, is_cut=True)
+    cut = dataclasses.replace(row, cut_ids=[5])
     assert measure_heldout(trained.loaded, [cut], lambda: False) is None
     assert measure_heldout(trained.loaded, [], lambda: False) is None
     assert measure_heldout(trained.loaded, [cut, row], lambda: False).rows == 1
@@ -99,5 +102,5 @@ def test_a_wish_to_stop_gives_no_figures(trained, looks):
         calls.append(None)
         return len(calls) > looks
 
-    assert measure_heldout(trained.loaded, trained.data.train * 3, should_stop) is None
+    assert measure_heldout(trained.loaded, list(trained.data.train) * 3, should_stop) is None
     assert trained.loaded.model.training

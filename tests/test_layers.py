@@ -43,8 +43,9 @@ def test_the_reader_of_imports_sees_every_kind():
 
 
 def test_the_modules_are_where_they_are_looked_for():
-    names = "compare config dataset events hardware hub model presets receipt runs templates train workbench"
+    names = "compare config events hardware hub messages model preparation presets receipt runs templates train workbench"
     assert {f"core/{name}.py" for name in names.split()} <= set(sources("core/*.py"))
+    assert {f"core/dataset/{name}.py" for name in "prepared readers render survey view".split()} <= set(sources("core/dataset/*.py"))
 
 
 @pytest.mark.parametrize("path", sources("core/**/*.py"))
@@ -70,8 +71,11 @@ MUST_NOT_KNOW = {
     "core/runs.py": LIBRARIES,
     "core/hub.py": {*LIBRARIES, "threading"},
     "core/hardware.py": {"core", "unsloth", "transformers"},
-    "core/dataset.py": {*LIBRARIES, "core.model", "core.train", "core.compare", "threading"},
-    "core/templates.py": {*LIBRARIES, "core"},
+    **{path: {*LIBRARIES, "core.model", "core.train", "core.compare", "threading"} for path in sources("core/dataset/*.py")},
+    "core/messages.py": {*LIBRARIES, "core"},
+    "core/chat_template.py": {*LIBRARIES, "core.config", "core.dataset", "core.model"},
+    "core/templates.py": {*LIBRARIES, "core.config", "core.dataset", "core.model"},
+    "core/preparation.py": {*LIBRARIES, "threading", "core.train", "core.workbench", "core.runs"},
     "core/model.py": {"threading", "core.train", "core.workbench", "core.runs"},
     "core/train.py": {"threading", "core.workbench", "core.runs"},
     "core/receipt.py": {"threading", "core.workbench", "core.runs"},

@@ -1,16 +1,21 @@
 """The one owner of the model: one thing at a time, and a run that ends well whatever happens."""
 
 import dataclasses
+import shutil
+import threading
 from contextlib import closing
+from pathlib import Path
 
 import pytest
 
 from core.compare import Sampling
 from core.config import ModelConfig
+from core.dataset import DataError
 from core.hub import ModelError
 from core.runs import RunError, find_run, list_runs
-from core.workbench import ANSWERING, TRAINING, Busy, Workbench
-from tests.conftest import PROMPT, small_config
+from core.stopping import Stopped
+from core.workbench import ANSWERING, READING, TRAINING, Busy, Workbench
+from tests.conftest import PROMPT, data_file, small_config
 
 SHORT = Sampling(max_new_tokens=6)
 
@@ -149,7 +154,8 @@ def test_while_it_trains_everything_else_waits_and_leaves_it_alone(bench, config
     runs = len(list_runs(bench.runs_dir))
     others = [
         lambda: bench.start(config, "second"), lambda: bench.load_model(config.model),
-        lambda: bench.load_run(run_named(bench, "first").id), lambda: bench.preview(config, 3, 2),
+        lambda: bench.load_run(run_named(bench, "first").id), lambda: bench.look(config), lambda: bench.row(config, 1),
+        lambda: bench.check_rows(config),
         lambda: next(bench.compare(PROMPT, "", SHORT)),
     ]  # fmt: skip
     for steps in (0, 2):
@@ -181,29 +187,104 @@ def test_a_run_stopped_before_it_trains_keeps_nothing(bench, long_run):
     assert long_run.snapshot() == snapshot
 
 
-def test_a_model_that_cannot_be_loaded(bench, config):
+def test_a_model_that_cannot_be_loaded(unsloth, config, runs_dir):
+    bench = Workbench(runs_dir)
     with pytest.raises(ModelError, match="^There is no folder ./nowhere"):
         bench.load_model(ModelConfig(model_name="./nowhere"))
     assert bench.model_state.error.startswith("There is no folder ./nowhere") and bench.busy_with == ""
     with pytest.raises(ModelError, match="^There is no model to ask: load one on the Model tab, or finish a run.$"):
         next(bench.compare(PROMPT, "", SHORT))
     with pytest.raises(ModelError, match="^Load .*stories260K first, on the Model tab: its tokenizer decides what it sees.$"):
-        bench.preview(config, 3, 2)
+        bench.row(config, 1)
+    assert bench.look(config).data is None  # the rows as they stand can be seen all the same
     run = bench.start(config.with_settings(["model.model_name=./nowhere"]), "no model")
     assert bench.wait(120).status == "failed" and run.snapshot().message.startswith("There is no folder ./nowhere")
     report = bench.load_model(config.model)
     assert report.linear_layers_4bit == 35 and bench.model_state.error == ""
 
 
-def test_a_preview_shows_what_the_run_will_see(bench, config):
+def test_rows_are_seen_as_the_run_will_see_them(bench, config):
     bench.load_model(config.model)
-    data, seen = bench.preview(config, 3, 2)
-    assert [example.row for example in data.in_order] == [1, 2, 3] and data.rows == 12
-    assert seen == [
-        [(f"<s>Hi\n\n### Instruction:\nSay {word}.\n\n### Response:\n", False), ("the cat</s>", True)]
-        for word in ("red", "blue")
-    ]
+    look = bench.look(config)
+    assert (look.shape.name, look.trouble, look.columns) == ("alpaca", "", ("system", "instruction", "output"))
+    assert look.rows[0] == {"system": "Hi", "instruction": "Say red.", "output": "the cat"} and len(look.rows) == 5
+    for number, word in ((1, "red"), (2, "blue")):
+        row = bench.row(config, number)
+        read = "".join(token.text for token in row.tokens if not token.is_trained)
+        assert read.replace("<s> ", "<s>") == f"<s>Hi\n\n### Instruction:\nSay {word}.\n\n### Response:\n"
+        assert "".join(token.text for token in row.tokens if token.is_trained) == "the cat</s>"
+    with pytest.raises(DataError, match=r"^There is no row 13 among the 12 rows\.$"):
+        bench.row(config, 13)
     assert bench.busy_with == ""
+
+
+def test_rows_that_were_checked_are_not_read_again(bench, config, monkeypatch, tmp_path):
+    config = config.with_settings([f"data.path={shutil.copy(config.data.path, tmp_path)}"])
+    bench.load_model(config.model)
+    assert not bench.has_checked(config)
+    bench.check_rows(config)
+    found = bench.preparing.survey
+    assert bench.has_checked(config) and (found.rows, found.train_rows, found.validation_rows) == (12, 10, 2)
+    reads = []
+    monkeypatch.setattr("core.preparation.prepare", lambda *args, **kwargs: reads.append(args))
+    bench.start(config.with_settings(["training.max_steps=1", "training.per_device_train_batch_size=3"]), "checked")
+    snapshot = bench.wait(120)
+    assert snapshot.status == "completed" and reads == []
+    assert snapshot.receipt.train_rows == found.train_rows
+    assert not bench.has_checked(config.with_settings(["data.seed=1"]))
+    assert not bench.has_checked(config.with_settings(["training.completion_only_loss=no"]))
+    rows = Path(config.data.path)
+    rows.write_text(rows.read_text() + " ")
+    assert not bench.has_checked(config)  # the file is another one now
+
+
+def test_one_epoch_is_as_many_steps_as_the_survey_says(bench, config):
+    config = config.with_settings(["training.max_steps=-1", "training.num_train_epochs=1", "data.validation_share=0.1"])
+    bench.load_model(config.model)
+    bench.check_rows(config)
+    bench.start(config, "one epoch")
+    assert len(bench.wait(120).steps) == bench.preparing.survey.epoch_steps == 3  # 11 rows by 2 times 2
+
+
+def test_rows_at_fault_leave_the_model_as_it_is(bench, config, tmp_path):
+    bench.load_model(config.model)
+    report = bench.model_state
+    def with_rows(name: str, *rows: dict):
+        settings = [f"data.path={data_file(tmp_path / name, *rows).path}", "data.validation_share=0"]
+        return config.with_settings(settings)
+
+    bench.start(with_rows("few.jsonl", {"instruction": "a", "output": "b"}, {"instruction": "a", "output": ""}), "half empty")
+    snapshot = bench.wait(120)
+    assert snapshot.status == "failed" and snapshot.message.startswith("1 of 2 rows (50%) would be left out: no answer (1)")
+    assert bench.model_state == report and bench.look(config).data is not None
+    bench.start(with_rows("guess.jsonl", {"one": "short", "two": "rather longer"}), "a guess")
+    assert bench.wait(120).message.startswith("It is not sure how to read the rows")
+    bench.start(config.with_settings([f"data.path={tmp_path}/none.csv", "model.model_name=owner/never-loaded"]), "no file")
+    assert bench.wait(120).message.startswith(f"There is no file {tmp_path}/none.csv")  # before the model is looked for
+
+
+def test_reading_can_be_stopped(bench, config, tmp_path, wait_until):
+    many = data_file(tmp_path / "many.jsonl", *({"text": f"row {n} " * 20} for n in range(60_000)))
+    config = config.model_copy(update={"data": many})
+    bench.load_model(config.model)
+    kept = set((bench.runs_dir / "prepared").iterdir())
+    failures = []
+
+    def check():
+        try:
+            bench.check_rows(config)
+        except Exception as error:
+            failures.append(error)
+
+    thread = threading.Thread(target=check)
+    thread.start()
+    wait_until(lambda: bench.preparing.rows >= 2000, "the first rows")
+    assert bench.preparing.doing and 0 < bench.preparing.share < 1 and bench.busy_with == READING
+    bench.stop_reading()
+    thread.join(30)
+    assert [type(error) for error in failures] == [Stopped]
+    assert not bench.preparing.doing and bench.preparing.survey is None and not bench.has_checked(config)
+    assert bench.busy_with == "" and set((bench.runs_dir / "prepared").iterdir()) <= kept
 
 
 def test_going_on_from_a_run_by_its_name(bench, config):

@@ -1,87 +1,183 @@
-"""The Data tab: which rows, and the first of them exactly as the model will see them. Knows nothing of torch."""
-
-from html import escape
+"""The Data tab: which rows, what they mean, and each exactly as the model will see it. Knows nothing of torch."""
 
 import gradio as gr
 
 from core.config import ConfigError
-from core.dataset import UPLOAD_SUFFIXES, DataError, Example, Pieces, PreparedData
+from core.dataset import DataError
+from core.dataset.left_out import CONSENT_SHARE
 from core.hub import ModelError
-from core.templates import TemplateError
-from core.workbench import Busy, Workbench
-from ui.form import Form
-from ui.words import count, notice, percent
+from core.stopping import Stopped
+from core.templates import TEMPLATES, TemplateError
+from core.workbench import READING, Busy, Workbench
+from ui.form import COLUMN_BY_NAME, Form
+from ui.rows_view import LEGEND, look_text, preparing_text, row_text
+from ui.words import notice
 
-SHOWN_ROWS = 3
-READ_ROWS = 200  # enough to judge by, few enough to answer at once
+COLUMNS = ["instruction_column", "input_column", "answer_column", "system_column", "text_column"]
+PROMPTS = [("the model's chat template", "chat"), ("Alpaca", "alpaca"), ("Alpaca in Korean", "alpaca_korean"), ("own text", "own")]
+PROBLEMS = (ConfigError, ModelError, DataError, TemplateError, Busy)
+NO_MODEL = "Load the model on the Model tab, and each row stands here token by token: its tokenizer decides what it sees."
+
+OTHER_ROWS = "The figures below are of other rows or settings; check all rows again to have those of these."
 
 
 class DataTab:
-    """Layout and handlers."""
+    """Layout and handlers; `live` tells what its parts show now."""
 
-    def __init__(self, workbench: Workbench, form: Form, token: gr.Textbox):
-        self._workbench, self._form, self._token = workbench, form, token
+    def __init__(self, workbench: Workbench, form: Form, token: gr.Textbox, tab: gr.Tab):
+        self._workbench, self._form, self._token, self._tab = workbench, form, token, tab
         with gr.Row():
             with gr.Column(scale=3):
                 form.add("data.path")
                 with gr.Row():
-                    form.add("data.prompt_template", "data.validation_share")
+                    form.add("data.validation_share", "data.validation_path")
             with gr.Column(scale=2):
-                self.upload = gr.File(
-                    label="or drop a JSON or JSONL file here", file_types=list(UPLOAD_SUFFIXES), height=150, elem_id="upload"
-                )
-        with gr.Accordion("More: Hugging Face configuration and split, seed of the split", open=False), gr.Row():
-            form.add("data.name", "data.split", "data.seed")
-        self.show = gr.Button("Show what the model sees", elem_id="preview")
+                self.upload = gr.File(label="or drop files here", file_count="multiple", height=150, elem_id="upload")
+        with gr.Accordion("More: Hugging Face, header row, text files, duplicates, seed", open=False):
+            with gr.Row():
+                form.add("data.name", "data.split", "data.revision")
+            with gr.Row():
+                form.add("data.header", "data.text_rows", "data.drop_duplicates", "data.seed")
         self.trouble = gr.HTML(padding=False, elem_id="data-trouble")
-        self.view = gr.HTML(notice("Rows in Alpaca shape (instruction, input, output) or as chat messages; press the button."), padding=False)
+        self.about = gr.HTML(padding=False, elem_id="data-about")
+        self.use_guess = gr.Button("Use the guess", size="sm", visible=False, elem_id="use-guess")
+        with gr.Accordion("Columns and prompt", open=False, elem_id="mapping"):
+            with gr.Row():
+                form.add(*(f"data.{name}" for name in COLUMNS))
+            with gr.Row():
+                self.kind = gr.Radio(
+                    PROMPTS, value="chat", label="Prompt", info="How a question and its answer become one text.", elem_id="prompt-kind"
+                )
+                form.add("data.response_starts_after")
+            form.add("data.prompt_template")
+        with gr.Row(elem_id="row-bar"):
+            gr.HTML("<h3>What the model sees</h3>", padding=False)
+            self.back = gr.Button("◂", size="sm", min_width=44, scale=0, elem_id="row-back")
+            self.number = gr.Number(1, precision=0, minimum=1, label="Row", show_label=False, container=False, min_width=90, scale=0, elem_id="row-number")
+            self.forth = gr.Button("▸", size="sm", min_width=44, scale=0, elem_id="row-forth")
+        self.view = gr.HTML(notice(NO_MODEL), padding=False, elem_id="row-view")
+        gr.HTML(LEGEND, padding=False)
+        with gr.Row():
+            self.check = gr.Button("Check all rows", elem_id="check-rows")
+            self.stop = gr.Button("Stop reading", visible=False, elem_id="stop-reading")
+        self.check_trouble = gr.HTML(padding=False, elem_id="check-trouble")
+        self.whole = gr.HTML(padding=False, elem_id="survey")
+        self.download = gr.DownloadButton("Download the rows left out", size="sm", visible=False, elem_id="left-out-file")
+        form.add("data.allow_left_out")
+        form.components["data.allow_left_out"].visible = False
 
     def connect(self) -> None:
         """Wires the handlers, once the form has all its fields."""
-        path = self._form.components["data.path"]
+        part = {name: self._form.components[f"data.{name}"] for name in _NAMES}
+        settings = set(self._form.components.values()) | {self._token, self.number}
         hidden = {"api_visibility": "private", "show_progress": "hidden"}
-        self.upload.upload(lambda file: file, [self.upload], [path], **hidden)
-        self.show.click(
-            self._preview,
-            set(self._form.components.values()) | {self._token},
-            [self.trouble, self.view],
-            api_visibility="private",
-            show_progress="minimal",
+        # One after the other: two looks at once would each find the rows busy.
+        looking = hidden | {"concurrency_id": "rows", "concurrency_limit": 1, "trigger_mode": "always_last"}
+        columns = [part[name] for name in COLUMNS]
+        shown = [self.trouble, self.about, self.use_guess, self.view, self.check_trouble, *columns]
+
+        self.upload.upload(_paths, [self.upload], [part["path"], part["allow_left_out"], self.number], **hidden).then(
+            self._look, settings, shown, **looking
+        )
+        part["path"].input(lambda: False, None, [part["allow_left_out"]], **hidden)
+        typed = [part[name] for name in ("path", "name", "split", "revision", "response_starts_after", "prompt_template")]
+        chosen = [part[name] for name in ("header", "text_rows", *COLUMNS)]
+        events = [box.submit for box in typed] + [box.blur for box in typed] + [box.input for box in chosen]
+        gr.on([*events, self._tab.select], self._look, settings, shown, **looking)
+        self.use_guess.click(self._take_guess, settings, columns, **hidden).then(
+            self._look, settings, shown, **looking
         )
 
-    def _preview(self, values: dict) -> dict:
+        self.kind.input(_template_of, [self.kind, part["prompt_template"]], [part["prompt_template"]], **hidden).then(
+            self._look, settings, shown, **looking
+        )
+        part["prompt_template"].change(_kind_of, [part["prompt_template"]], [self.kind, part["prompt_template"]], **hidden)
+
+        gr.on([self.number.submit, self.number.blur], self._row, settings, [self.view], **looking)
+        for button, step in ((self.back, -1), (self.forth, 1)):
+            button.click(lambda n, step=step: max((n or 1) + step, 1), [self.number], [self.number], **hidden).then(
+                self._row, settings, [self.view], **looking
+            )
+        self.check.click(self._check, settings, [self.check_trouble], **hidden).then(self._row, settings, [self.view], **looking)
+        self.stop.click(self._workbench.stop_reading, **hidden)
+
+    def live(self) -> dict:
+        workbench, state, busy = self._workbench, self._workbench.preparing, self._workbench.busy_with
+        report = workbench.model_state.report
+        left = [left for left in (state.left_out, state.validation_left_out) if left and left.total]
+        needs_consent = any(left.share > CONSENT_SHARE for left in left)
+        return {
+            self.check: {
+                "interactive": report is not None and not busy,
+                "value": f"Check all rows ({busy})" if busy else "Check all rows" if report else "Check all rows (load the model first)",
+            },
+            self.stop: {"visible": state.doing and busy == READING},
+            self.whole: {"value": preparing_text(state)},
+            self.download: {"visible": bool(left), "value": str(left[0].path) if left else None},
+            self._form.components["data.allow_left_out"]: {"visible": needs_consent},
+        }
+
+    def _look(self, values: dict) -> dict:
         try:
-            data, seen = self._workbench.preview(self._form.read(values), READ_ROWS, SHOWN_ROWS, values[self._token])
-        except (ConfigError, ModelError, DataError, TemplateError, Busy) as error:
-            return {self.trouble: notice(str(error), "error"), self.view: ""}
-        return {self.trouble: "", self.view: preview_text(data, seen)}
+            config = self._form.read(values)
+            look = self._workbench.look(config, values[self._token])
+        except PROBLEMS as error:
+            return {self.trouble: notice(str(error), "error"), self.about: "", self.use_guess: gr.update(visible=False), self.view: ""}
+        choices = [COLUMN_BY_NAME, *((column, column) for column in look.columns)]
+        columns = {self._form.components[f"data.{name}"]: gr.update(choices=choices) for name in COLUMNS}
+        view = self._row(values) if look.data else "" if look.trouble else notice(NO_MODEL)
+        guessed = look.shape is not None and not look.shape.is_sure
+        is_other = self._workbench.preparing.survey and not self._workbench.has_checked(config)
+        return columns | {
+            self.trouble: "",
+            self.about: look_text(look),
+            self.use_guess: gr.update(visible=guessed),
+            self.view: view,
+            self.check_trouble: notice(OTHER_ROWS, "warning") if is_other else "",
+        }
+
+    def _take_guess(self, values: dict) -> dict:
+        """Puts the guessed columns where a person would choose them."""
+        shape = self._workbench.look(self._form.read(values), values[self._token]).shape
+        return {self._form.components[f"data.{name}"]: shape.columns.get(name.removesuffix("_column"), "") for name in COLUMNS}
+
+    def _row(self, values: dict) -> str:
+        try:
+            config = self._form.read(values)
+            row = self._workbench.row(config, int(values[self.number] or 1), values[self._token])
+            return row_text(row, config.model.max_seq_length)
+        except PROBLEMS as error:
+            return notice(str(error), "warning")
+
+    def _check(self, values: dict) -> str:
+        try:
+            self._workbench.check_rows(self._form.read(values), values[self._token])
+        except Stopped:
+            return notice("Stopped; the rows were not read to their end.", "warning")
+        except DataError:
+            return ""  # told below, where it stays after a reload
+        except PROBLEMS as error:
+            return notice(str(error), "error")
+        return ""
 
 
-def preview_text(data: PreparedData, seen: list[Pieces]) -> str:
-    """What was recognised, what is left out, and the first rows."""
-    examples = data.in_order
-    parts = [
-        notice(f"{count(data.rows, 'row')}. Read as {data.shape.name}: {data.shape.reason}.", "good"),
-        f'<p class="figures">Of the first {count(min(READ_ROWS, data.rows), "row")}: '
-        f"{len(data.train):,} to train, {len(data.validation):,} to check with; "
-        f"{percent(data.trained_tokens_share)} of the tokens are trained on; "
-        f"longest row {max(len(example.input_ids) for example in examples):,} tokens.</p>",
-    ]
-    cut = sum(example.is_cut for example in examples)
-    if cut:
-        parts.append(notice(f"{count(cut, 'row')} longer than the model's length: the end is cut off.", "warning"))
-    for reason, number in data.left_out.most_common():
-        parts.append(notice(f"{count(number, 'row')} left out: {reason}.", "warning"))
-    parts.append('<p class="legend"><mark class="trained">trained on</mark> <span class="read">read only</span></p>')
-    return "".join([*parts, *map(row_text, examples, seen)])
+_NAMES = [
+    "path", "name", "split", "revision", "header", "text_rows", "response_starts_after", "prompt_template", "allow_left_out",
+    *COLUMNS,
+]  # fmt: skip
 
 
-def row_text(example: Example, pieces: Pieces) -> str:
-    """One row's text, special tokens and all, with what is trained on marked."""
-    marked = "".join(
-        f'<mark class="trained">{escape(text)}</mark>' if trained else f'<span class="read">{escape(text)}</span>'
-        for text, trained in pieces
-    )
-    cut = " · cut off at the end" if example.is_cut else ""
-    caption = f"row {example.row} · {count(len(example.input_ids), 'token')}{cut}"
-    return f'<figure class="rendered"><figcaption>{caption}</figcaption><pre>{marked}</pre></figure>'
+def _paths(files: list[str] | None):
+    """What was dropped, as the path setting takes it; the first row, and no consent given yet."""
+    return "\n".join(files or []), False, 1
+
+
+def _template_of(kind: str, template: str) -> str:
+    if kind != "own":
+        return kind
+    return template if "{" in template else "{text}"
+
+
+def _kind_of(template: str) -> tuple:
+    kind = template if template == "chat" or template in TEMPLATES else "own"
+    return kind, gr.update(visible=kind == "own")

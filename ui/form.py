@@ -26,8 +26,11 @@ MODELS = [
 
 _CHOICES = {  # words for choices whose names would not say what they are
     "model.load_in_4bit": [("4-bit", True), ("16-bit", False)],
+    "data.header": [("judge by the first rows", "auto"), ("yes", "yes"), ("no", "no")],
+    "data.text_rows": [("judge by the text", "auto"), ("a line", "line"), ("a paragraph", "paragraph"), ("the whole file", "file")],
     "training.use_gradient_checkpointing": [("unsloth", "unsloth"), ("usual", "true"), ("off", "false")],
 }
+COLUMN_BY_NAME = ("found by its name", "")
 _BACK = {"true": True, "false": False}
 
 
@@ -99,6 +102,10 @@ def _component(name: str, info: Any, value: Any) -> gr.components.Component:
         return gr.Dropdown(MODELS, allow_custom_value=True, **common)
     if name == "data.prompt_template":
         return gr.Textbox(lines=1, max_lines=8, **common)  # of several lines: a template may have line breaks
+    if name.startswith("data.") and name.endswith("path"):
+        return gr.Textbox(lines=1, max_lines=4, **common)  # of several lines: one path each
+    if name.endswith("_column"):
+        return gr.Dropdown([COLUMN_BY_NAME], allow_custom_value=True, **common)  # the rows bring the choices
     if name == "model.load_in_4bit":
         return gr.Radio(_CHOICES[name], **common)
     if name in _CHOICES:

@@ -54,15 +54,15 @@ def build_page(workbench: Workbench) -> gr.Blocks:
             with gr.Column(elem_id="work"), gr.Tabs(elem_id="tabs"):
                 with gr.Tab("Model", id="model"):
                     model = ModelTab(workbench, form, presets, chosen)
-                with gr.Tab("Data", id="data"):
-                    data = DataTab(workbench, form, model.token)
+                with gr.Tab("Data", id="data") as data_tab:
+                    data = DataTab(workbench, form, model.token, data_tab)
                 with gr.Tab("Train", id="train"):
                     train = TrainTab(workbench, form, model.preset, model.token)
                 with gr.Tab("Compare", id="compare"):
                     compare = CompareTab(workbench, model.token)
         for tab in (model, data, train, compare):
             tab.connect()
-        live = [side, model, train, compare]
+        live = [side, model, data, train, compare]
         parts = [component for tab in live for component in tab.live()]
 
         def tick(before: dict) -> dict:
@@ -98,11 +98,13 @@ def serve(workbench: Workbench, host: str, port: int, share: bool, auth: tuple[s
         inbrowser=inbrowser,
         theme=theme(),
         css_paths=STYLE,
+        allowed_paths=[str(workbench.runs_dir / "prepared")],  # the list of rows left out, to download
         footer_links=[],
         prevent_thread_lock=True,
     )
     # A Space or a service is ended by SIGTERM; that must stop a run as cleanly as Ctrl-C does.
-    signal.signal(signal.SIGTERM, lambda *_: signal.raise_signal(signal.SIGINT))
+    # Not by way of SIGINT: a program that a script starts in the background is made to ignore that.
+    signal.signal(signal.SIGTERM, signal.default_int_handler)
     # Only now: importing Unsloth takes ten seconds of the processor, and the page comes first.
     workbench.warm_up()
     try:

@@ -37,7 +37,7 @@ class TrainTab:
             with gr.Row():
                 form.add("training.optim", "training.weight_decay", "training.seed")
             with gr.Row():
-                form.add("training.use_gradient_checkpointing", "training.eval_steps", "adapter.continue_from")
+                form.add("training.use_gradient_checkpointing", "training.packing", "training.eval_steps", "adapter.continue_from")
         self.start = gr.Button("Start training", variant="primary", elem_id="start")
         self.trouble = gr.HTML(padding=False, elem_id="train-trouble")
         self.state = gr.HTML(padding=False, elem_id="train-state")

@@ -1,0 +1,225 @@
+"""In which encoding a file is written, judged by its bytes, and the file as UTF-8 whatever it is in.
+
+Everything above reads UTF-8 and nothing else: other encodings are turned into it here, block by block, so that a
+file of any size passes through little memory. Bytes that cannot be decoded become MARK, one character that no text
+can hold, so the rows they stand in can be told and left out, and no other row is harmed. Knows nothing of files,
+rows and their kinds.
+"""
+
+import codecs
+import io
+import re
+from collections.abc import Callable, Iterable, Iterator
+from typing import NamedTuple
+
+MARK = "\udcff"  # half a surrogate pair: UTF-8 has no bytes for it, so it can only come from here
+MARK_HANDLER = "hearthtune.mark"
+BLOCK = 1 << 16
+SAMPLE_BYTES = 1 << 16  # of what is not ASCII; enough to tell by
+_LATIN_HANDLER = "hearthtune.latin"
+_BOMS = (
+    (codecs.BOM_UTF8, "utf-8", "UTF-8 with a byte order mark"),
+    (codecs.BOM_UTF32_LE, "utf-32-le", "UTF-32"),  # before UTF-16, whose mark it begins with
+    (codecs.BOM_UTF32_BE, "utf-32-be", "UTF-32"),
+    (codecs.BOM_UTF16_LE, "utf-16-le", "UTF-16"),
+    (codecs.BOM_UTF16_BE, "utf-16-be", "UTF-16"),
+)
+_CP949_UNIT = re.compile(rb"[\x81-\xfe][\x41-\xfe]|[\x80-\xff]")
+
+
+class Encoding(NamedTuple):
+    """`codec` is Python's name, `words` what a person is told, `bom` how many bytes to skip at the beginning.
+
+    Not `is_sure`: the bytes looked at were plain ASCII, or too few of another kind to tell.
+    """
+
+    codec: str
+    words: str
+    bom: int = 0
+    is_sure: bool = True
+
+    @property
+    def is_plain(self) -> bool:
+        return self.words == "UTF-8"
+
+
+UTF8 = Encoding("utf-8", "UTF-8")
+
+
+def judge(head: bytes, is_whole: bool) -> Encoding:
+    """The encoding of a file that begins with `head`, or is all of it.
+
+    UTF-16 without its mark is known by its null bytes, which stand at every other place.
+    """
+    for mark, codec, words in _BOMS:
+        if head.startswith(mark):
+            return Encoding(codec, words, len(mark))
+    if codec := _utf16(head):
+        return Encoding(codec, "UTF-16")
+    if not is_whole:  # the last line may be cut within a character
+        head = head[: max(head.rfind(b"\n"), head.rfind(b" ")) + 1]
+    if head.isascii():
+        return UTF8._replace(is_sure=is_whole)
+    return judge_sample(_sample([head]), is_whole)
+
+
+def judge_sample(sample: bytes, is_whole: bool = True) -> Encoding:
+    """UTF-8, CP949 or Latin-1, for bytes that are not all ASCII.
+
+    What is mostly valid UTF-8 stays UTF-8 with broken bytes in it. CP949 is what decodes as such and is mostly
+    common Hangul: accented Latin letters stand alone between ASCII letters, and so rarely make a Hangul syllable.
+    """
+    text = sample.decode("utf-8", MARK_HANDLER)
+    broken = text.count(MARK)
+    if not broken:
+        return UTF8
+    whole = len(text) - broken - len(text.encode("ascii", "ignore"))
+    is_sure = is_whole or broken + whole > 1000
+    if whole >= broken:
+        return UTF8._replace(is_sure=is_sure)
+    if _is_hangul(sample):
+        return Encoding("cp949", "CP949 (Korean)", is_sure=is_sure)
+    return Encoding("cp1252", "Latin-1", is_sure=is_sure)
+
+
+def judge_all(blocks: Iterable[bytes]) -> Encoding:
+    """The encoding of a whole file whose beginning did not tell, by its first lines that are not ASCII."""
+    sample = _sample(blocks)
+    return judge_sample(sample) if sample else UTF8
+
+
+def _sample(blocks: Iterable[bytes]) -> bytes:
+    sample = bytearray()
+    for line in _lines_not_ascii(blocks):
+        sample += line
+        if len(sample) >= SAMPLE_BYTES:
+            break
+    return bytes(sample[: 2 * SAMPLE_BYTES])
+
+
+def _lines_not_ascii(blocks: Iterable[bytes]) -> Iterator[bytes]:
+    rest = b""
+    for block in blocks:
+        if not rest and block.isascii():
+            continue
+        *lines, rest = (rest + block).split(b"\n")
+        yield from (line + b"\n" for line in lines if not line.isascii())
+        if len(rest) >= SAMPLE_BYTES or rest.isascii():  # an ASCII rest has nothing to tell
+            if rest and not rest.isascii():
+                yield rest
+            rest = b""
+    if rest:
+        yield rest
+
+
+def _utf16(head: bytes) -> str | None:
+    """utf-16-le or utf-16-be for text of it without a mark, else None."""
+    even, odd = head[0::2].count(0), head[1::2].count(0)
+    common, rare = max(even, odd), min(even, odd)
+    if not common or 3 * rare >= common:  # a few letters of other scripts end in a null byte
+        return None
+    share = common / max(len(head) // 2, 1)
+    codec = "utf-16-be" if even > odd else "utf-16-le"
+    if share >= 0.5 and common > 1:
+        return codec
+    if share < 0.02:  # other scripts than Latin have null bytes in their spaces and line ends only
+        return None
+    try:
+        head.decode("utf-8")
+    except UnicodeDecodeError as error:
+        if error.start > len(head) - 4:
+            return None
+    else:
+        return None
+    try:
+        head[: len(head) // 2 * 2 - 2].decode(codec)
+    except UnicodeDecodeError:
+        return None
+    return codec
+
+
+def _is_hangul(sample: bytes) -> bool:
+    """Whether this is text in CP949. Symbols and half-width letters of its rows A1 to AC tell nothing."""
+    hangul = other = broken = 0
+    for unit in _CP949_UNIT.findall(sample):
+        if len(unit) == 1:
+            broken += 1
+        elif unit[1] >= 0xA1 and 0xB0 <= unit[0] <= 0xC8:
+            hangul += 1
+        elif not (unit[1] >= 0xA1 and 0xA1 <= unit[0] <= 0xAC):
+            other += 1
+    if broken * 100 > hangul or hangul < 3 * other or not hangul:
+        return False
+    try:
+        sample.decode("cp949")
+    except UnicodeDecodeError:
+        return hangul >= 100  # a broken byte in a long text
+    return True
+
+
+class Utf8Stream(io.RawIOBase):
+    """A stream of bytes in some encoding, as UTF-8 without a byte order mark.
+
+    UTF-8 itself passes through untouched, broken bytes included. Where the encoding is not sure, ASCII passes through
+    until the first byte that is not, and then `decide` says what it is: all encodings in question agree on ASCII.
+    """
+
+    def __init__(self, source: io.BufferedIOBase, encoding: Encoding, decide: Callable[[], Encoding]):
+        self._source, self._encoding, self._decide = source, encoding, decide
+        self._decoder, self._pending = None, memoryview(b"")
+        source.read(encoding.bom)
+        if encoding.is_sure:
+            self._settle(encoding)
+
+    def readable(self) -> bool:
+        return True
+
+    def readinto(self, buffer) -> int:
+        view = memoryview(buffer).cast("B")
+        if self._decoder is None:
+            count = self._source.readinto(view)
+            if self._encoding.is_sure or (block := bytes(view[:count])).isascii():
+                return count
+            self._settle(self._decide())
+            if self._decoder is None:
+                return count
+            self._decode(block)
+        while not self._pending:
+            if self._decoder is None or not self._decode(self._source.read(BLOCK)):
+                return 0
+        count = min(len(view), len(self._pending))
+        view[:count], self._pending = self._pending[:count], self._pending[count:]
+        return count
+
+    def close(self) -> None:
+        self._source.close()
+        super().close()
+
+    def _settle(self, encoding: Encoding) -> None:
+        self._encoding = encoding._replace(is_sure=True)
+        if encoding.codec != "utf-8":
+            handler = _LATIN_HANDLER if encoding.codec == "cp1252" else MARK_HANDLER
+            self._decoder = codecs.getincrementaldecoder(encoding.codec)(handler)
+
+    def _decode(self, block: bytes) -> bool:
+        """False at the end of the file, with nothing left to give."""
+        text = self._decoder.decode(block, final=not block)
+        self._pending = memoryview(text.encode("utf-8", "surrogatepass"))
+        return bool(block or text)
+
+
+def _mark(error: UnicodeError) -> tuple[str, int]:
+    if not isinstance(error, UnicodeDecodeError):
+        raise error
+    return MARK, error.end
+
+
+def _latin(error: UnicodeError) -> tuple[str, int]:
+    # Windows-1252, which is what is called Latin-1, leaves five bytes undefined; Latin-1 proper has them all.
+    if not isinstance(error, UnicodeDecodeError):
+        raise error
+    return error.object[error.start : error.end].decode("latin-1"), error.end
+
+
+codecs.register_error(MARK_HANDLER, _mark)
+codecs.register_error(_LATIN_HANDLER, _latin)

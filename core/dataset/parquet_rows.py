@@ -1,0 +1,77 @@
+"""Rows of Parquet files, batch by batch. Knows nothing of what the columns mean."""
+
+import shutil
+import tempfile
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import TYPE_CHECKING, Any
+
+from core.dataset.csv_judging import names_of
+from core.dataset.rows import DataError, Row
+from core.dataset.source import Source
+
+if TYPE_CHECKING:  # importing pyarrow takes a while, which the page should not wait for
+    import pyarrow.parquet
+
+BATCH = 1000
+
+
+def check_parquet(source: Source) -> None:
+    """Raises DataError where the file is not Parquet, or its end is missing."""
+    with source.open_bytes() as stream, _opened(source, stream):
+        pass
+
+
+def read_parquet(source: Source, number: int) -> Iterator[Row]:
+    """A row with a value that cannot be read, such as text that is not UTF-8, has a fault."""
+    in_file = 0
+    with source.open_bytes() as stream, _opened(source, stream) as file:
+        total = max(file.metadata.num_rows, 1)
+        names = names_of(file.schema_arrow.names)
+        for batch in _batches(file, source):
+            for values, fault in _rows(batch.rename_columns(names)):
+                in_file += 1
+                yield Row(number + in_file, f"row {in_file} of {source.name}", values, fault)
+            source.at = int(source.size * in_file / total)
+
+
+@contextmanager
+def _opened(source: Source, stream) -> "Iterator[pyarrow.parquet.ParquetFile]":
+    import pyarrow.parquet
+
+    with tempfile.TemporaryFile() as unpacked:
+        if source.packing:  # its table of contents stands at the end
+            shutil.copyfileobj(stream, unpacked)
+            unpacked.seek(0)
+        try:
+            file = pyarrow.parquet.ParquetFile(unpacked if source.packing else source.path, pre_buffer=False)
+        except (pyarrow.ArrowException, OSError) as error:
+            raise _refusal(source, error) from None
+        with file:
+            yield file
+
+
+def _batches(file: "pyarrow.parquet.ParquetFile", source: Source) -> "Iterator[pyarrow.RecordBatch]":
+    import pyarrow
+
+    try:
+        yield from file.iter_batches(BATCH, use_threads=False)
+    except (pyarrow.ArrowException, OSError) as error:
+        raise _refusal(source, error) from None
+
+
+def _refusal(source: Source, error: Exception) -> DataError:
+    first = (str(error).strip().splitlines() or [type(error).__name__])[0].rstrip(".")
+    return DataError(f"{source.name} is damaged, cut off or no Parquet file ({first:.120}); download or save it again.")
+
+
+def _rows(batch: "pyarrow.RecordBatch") -> Iterator[tuple[dict[str, Any], str]]:
+    try:
+        yield from ((values, "") for values in batch.to_pylist())
+    except (ValueError, OverflowError):  # one value spoils the batch: found row by row
+        for at in range(batch.num_rows):
+            try:
+                yield batch.slice(at, 1).to_pylist()[0], ""
+            except (ValueError, OverflowError) as error:
+                kind = "text that is not UTF-8" if isinstance(error, UnicodeDecodeError) else "a value out of range"
+                yield {}, kind

@@ -1,0 +1,146 @@
+"""Files as rows, whatever their kind, several as one. Knows nothing of what the rows mean, of models or of gradio.
+
+rows = open_files("rows.csv")       looks at the beginning of each file
+for row in rows: ...                reads them, one row in memory at a time; again from the start each time
+"""
+
+from collections.abc import Callable, Iterator
+from functools import partial
+from pathlib import Path
+from typing import NamedTuple
+
+from core.dataset import files, kinds
+from core.dataset.csv_judging import judge_layout
+from core.dataset.csv_rows import read_csv
+from core.dataset.json_rows import read_json, read_json_lines
+from core.dataset.kinds import Kind
+from core.dataset.parquet_rows import check_parquet, read_parquet
+from core.dataset.rows import DataError, Row
+from core.dataset.source import Source
+from core.dataset.text_rows import IN_WORDS, judge_text_rows, read_text
+
+Read = Callable[[Source, int], Iterator[Row]]  # the rows of a file, after this many others
+
+
+class FileAbout(NamedTuple):
+    """What a file is. `notes` are what was assumed of it, in words; `encoding` is empty for Parquet."""
+
+    path: Path
+    kind: Kind
+    notes: tuple[str, ...]
+    encoding: str = "UTF-8"
+
+
+class FileRows:
+    """The rows of some files, one file after the other; each iteration begins anew.
+
+    What was assumed may become clearer while the rows are read: an encoding that only shows far into a file.
+    """
+
+    def __init__(self, opened: "list[_Opened]", wants_splitting: bool):
+        self._opened, self.wants_splitting = opened, wants_splitting
+        self._progress = _Progress(sum(each.source.size for each in opened))
+
+    @property
+    def files(self) -> tuple[FileAbout, ...]:
+        return tuple(each.about for each in self._opened)
+
+    @property
+    def notes(self) -> tuple[str, ...]:
+        """What was assumed of all files; with several, each note says of which."""
+        several = len(self._opened) > 1
+        return tuple(
+            f"{each.source.name}: {note}" if several else note for each in self._opened for note in each.about.notes
+        )
+
+    @property
+    def encoding(self) -> str:
+        """Of all files: "UTF-8", or several with commas between them; empty for Parquet."""
+        return ", ".join(dict.fromkeys(each.about.encoding for each in self._opened if each.about.encoding))
+
+    @property
+    def share(self) -> float:
+        """How far the last-begun iteration is, from 0 to 1, by bytes."""
+        return self._progress.share
+
+    def __iter__(self) -> Iterator[Row]:
+        self._progress = _Progress(self._progress.total)
+        return self._rows(self._progress)
+
+    def _rows(self, progress: "_Progress") -> Iterator[Row]:
+        number = 0
+        for each in self._opened:
+            source = each.source
+            progress.reading = source
+            for row in each.read(source, number):
+                number = row.number
+                yield row
+            progress.done += source.size
+            progress.reading = None
+
+
+class _Progress:
+    """How many bytes one iteration has read, of a total."""
+
+    def __init__(self, total: int):
+        self.total, self.done, self.reading = total, 0, None
+
+    @property
+    def share(self) -> float:
+        reading = self.reading
+        return min((self.done + (reading.at if reading else 0)) / max(self.total, 1), 1.0)
+
+
+class _Opened(NamedTuple):
+    source: Source
+    kind: Kind
+    read: Read
+    notes: tuple[str, ...]
+
+    @property
+    def about(self) -> FileAbout:
+        encoding = "" if self.kind == "parquet" else self.source.encoding.words
+        read_as = (f"read as {encoding}",) if encoding not in ("", "UTF-8") else ()
+        return FileAbout(self.source.path, self.kind, (*read_as, *self.source.notes, *self.notes), encoding)
+
+
+def open_files(path: str, header: str = "auto", text_rows: str = "auto") -> FileRows:
+    """The rows of `path`: files or folders, one a line. Reads the beginning of each file only.
+
+    `header` (auto, yes, no) says whether the first row of a CSV file names the columns, `text_rows` (auto, line,
+    paragraph, file) what a row of a text file is. Raises DataError for what is no file of rows; so does the iteration,
+    for what only shows there.
+    """
+    opened = [_open(source, header, text_rows) for source in files.find(path)]
+    return FileRows(opened, text_rows == "file" and any(each.kind == "txt" for each in opened))
+
+
+def _open(source: Source, header: str, text_rows: str) -> _Opened:
+    named = kinds.kind_by_name(source.path.name)
+    start = source.look()
+    if start.startswith(b"PAR1") or named == "parquet":
+        check_parquet(source)
+        return _Opened(source, "parquet", read_parquet, _unlike_its_name(named, "parquet"))
+    head = source.judge_encoding(start)
+    kinds.refuse_text(head, source.is_whole, named, source.name)
+    kind = kinds.kind_by_text(head, named, text_rows != "auto")
+    if kind is None:
+        raise DataError(f"{source.name} is no {kinds.READABLE} file by its name; give it the ending of its kind.")
+    read, notes = _reader(source, kind, head, header, text_rows)
+    return _Opened(source, kind, read, (*_unlike_its_name(named, kind), *notes))
+
+
+def _reader(source: Source, kind: Kind, head: str, header: str, text_rows: str) -> tuple[Read, tuple[str, ...]]:
+    if kind == "json":
+        return read_json, ()
+    if kind == "jsonl":
+        return read_json_lines, ()
+    if kind == "txt":
+        cut = judge_text_rows(head) if text_rows == "auto" else text_rows
+        return partial(read_text, cut=cut), (IN_WORDS[cut],) if text_rows == "auto" else ()
+    layout = judge_layout(head, source.is_whole, kind, header)
+    return partial(read_csv, layout=layout), layout.notes
+
+
+def _unlike_its_name(named: Kind | None, kind: Kind) -> tuple[str, ...]:
+    return () if named == kind else (f"read as {kinds.NAMES[kind]}, by what is in it",)

@@ -1,0 +1,129 @@
+"""What the model sees of a row, in pieces that are trained on or only read.
+
+    pieces = render(row.values, shape, config, tokenizer)
+
+Joined, the pieces are the whole text, special tokens included. Knows nothing of files, tokens or models.
+"""
+
+from typing import Any
+
+from core.config import DataConfig
+from core.dataset.choice import template_columns
+from core.dataset.fields import MISSING, as_text, as_turns, lookup
+from core.dataset.shapes import Shape
+from core.dataset.turns import messages_of, tools_of
+from core.messages import Message, Pieces, TemplateError
+from core.templates import TEMPLATES, chat_pieces
+
+
+def render(values: dict[str, Any], shape: Shape, config: DataConfig, tokenizer) -> Pieces:
+    """The text of a row, and which pieces of it are trained on. Raises TemplateError when there is none to learn from.
+
+    An answer is one piece with its end mark, or two where only what follows certain words is trained on.
+    """
+    if shape.name in ("text", "columns"):
+        text = _plain_text(values, shape) if shape.name == "text" else _filled(values, config.prompt_template)
+        pieces = [((tokenizer.bos_token or "") + text + (tokenizer.eos_token or ""), True)]
+    else:
+        messages, tools = _messages(values, shape), None
+        if "tools" in shape.columns:
+            tools = tools_of(lookup(values, shape.columns["tools"]))
+        if config.prompt_template == "chat":
+            pieces = chat_pieces(messages, tokenizer, tools)
+        else:
+            pieces = TEMPLATES[config.prompt_template].pieces(messages, tokenizer, tools)
+    return _after_words(pieces, config.response_starts_after) if config.response_starts_after else pieces
+
+
+def _plain_text(values: dict[str, Any], shape: Shape) -> str:
+    text = _field(values, shape.columns["text"])
+    if not text.strip():
+        raise TemplateError("no text")
+    title = _optional(values, shape, "title")
+    return f"{title}\n\n{text}" if title else text
+
+
+def _filled(values: dict[str, Any], template: str) -> str:
+    """The template with the row's fields in it; one that is missing or empty reads as nothing. Raises TemplateError."""
+    texts = {column: as_text(values.get(column)) for column in template_columns(template)}
+    if not any(text.strip() for text in texts.values()):
+        raise TemplateError("no text")
+    return template.format_map(texts)
+
+
+def _messages(values: dict[str, Any], shape: Shape) -> list[Message]:
+    if "messages" not in shape.columns:
+        return _question_and_answer(values, shape)
+    messages = messages_of(_given(values, shape.columns["messages"]))
+    if "prompt" in shape.columns:
+        messages = _with_prompt(_given(values, shape.columns["prompt"]), messages)
+    if system := _optional(values, shape, "system"):
+        if messages[0]["role"] != "system":
+            messages = [{"role": "system", "content": system}, *messages]
+        elif messages[0]["content"].strip() != system:
+            messages = [{"role": "system", "content": f"{system}\n\n{messages[0]['content']}"}, *messages[1:]]
+    return messages
+
+
+def _with_prompt(prompt: Any, messages: list[Message]) -> list[Message]:
+    """The prompt above its answer, unless the answer repeats the whole conversation."""
+    if any(message["role"] == "user" for message in messages):
+        return messages
+    if as_turns(prompt) is not None:
+        return [*messages_of(prompt), *messages]
+    if not as_text(prompt).strip():
+        raise TemplateError("no instruction")
+    return [{"role": "user", "content": as_text(prompt)}, *messages]
+
+
+def _question_and_answer(values: dict[str, Any], shape: Shape) -> list[Message]:
+    asked = [_optional(values, shape, role) for role in ("instruction", "input")]
+    system = _optional(values, shape, "system")
+    if not any(asked):
+        _given(values, shape.columns["instruction" if "instruction" in shape.columns else "input"])
+        raise TemplateError("no instruction")
+    answer = _field(values, shape.columns["answer"])
+    if not answer.strip():
+        raise TemplateError("no answer")
+    return [
+        *([{"role": "system", "content": system}] if system else []),
+        {"role": "user", "content": "\n\n".join(part for part in asked if part)},
+        {"role": "assistant", "content": answer},
+    ]
+
+
+def _given(values: dict[str, Any], column: str) -> Any:
+    value = lookup(values, column)
+    if value is MISSING:
+        raise TemplateError(f"the field {column} is missing")
+    return value
+
+
+def _field(values: dict[str, Any], column: str) -> str:
+    return as_text(_given(values, column))
+
+
+def _optional(values: dict[str, Any], shape: Shape, role: str) -> str:
+    return as_text(lookup(values, shape.columns[role])).strip() if role in shape.columns else ""
+
+
+def _after_words(pieces: Pieces, words: str) -> Pieces:
+    """Of each answer only what follows these words, where they stand last, is trained on. Raises TemplateError."""
+    made: Pieces = []
+    for text, is_trained in pieces:
+        head, found, tail = text.rpartition(words) if is_trained else (text, "", "")
+        made += [(head + found, False), (tail, True)] if found else [(text, False)]
+    if not any(is_trained and text for text, is_trained in made):
+        raise TemplateError(f'the words "{words}" are not in the answer')
+    return [piece for piece in _joined(made) if piece[0]]
+
+
+def _joined(pieces: Pieces) -> Pieces:
+    """Neighbours that are both read are one piece."""
+    joined: Pieces = []
+    for text, is_trained in pieces:
+        if joined and not is_trained and not joined[-1][1]:
+            joined[-1] = (joined[-1][0] + text, False)
+        else:
+            joined.append((text, is_trained))
+    return joined

@@ -1,0 +1,117 @@
+"""Examples on disk: written batch by batch, read back by memory-mapping, so that a million rows need no memory.
+
+Knows nothing of files that people bring, models or gradio.
+"""
+
+import hashlib
+from collections.abc import Iterator, Sequence
+from itertools import chain
+from pathlib import Path
+from typing import TYPE_CHECKING, overload
+
+from core.dataset.tokens import Example
+
+if TYPE_CHECKING:  # importing these takes seconds, which the page should not wait for
+    import datasets
+    import numpy as np
+
+# One record an example: its row, its tokens before and after the cut, how many are trained on, whether the last
+# trained token is an end mark, whether its text holds an unfilled placeholder, and the hash of its text.
+FIGURES = [("row", "i8"), ("length", "i4"), ("kept", "i4"), ("trained", "i4"), ("ends", "?"), ("unfilled", "?"), ("hash", "u8")]
+
+
+class Examples(Sequence):
+    """Examples of a store, in the order of `at`. Indexing reads from disk; `figures` are in memory."""
+
+    def __init__(self, dataset: "datasets.Dataset", figures: "np.ndarray", at: "np.ndarray"):
+        self._dataset, self._all_figures, self.at = dataset, figures, at
+
+    def __len__(self) -> int:
+        return len(self.at)
+
+    @overload
+    def __getitem__(self, index: int) -> Example: ...
+    @overload
+    def __getitem__(self, index: slice) -> list[Example]: ...
+    def __getitem__(self, index):
+        if isinstance(index, slice):
+            return [Example(**self._dataset[int(at)]) for at in self.at[index]]
+        return Example(**self._dataset[int(self.at[index])])
+
+    def __iter__(self) -> Iterator[Example]:
+        return (self[index] for index in range(len(self)))
+
+    @property
+    def figures(self) -> "np.ndarray":
+        """A record of FIGURES for each example."""
+        return self._all_figures[self.at]
+
+    def pick(self, places: "np.ndarray") -> "Examples":
+        """Those at these places, in this order."""
+        return Examples(self._dataset, self._all_figures, self.at[places])
+
+    def as_dataset(self, limit: int | None = None) -> "datasets.Dataset":
+        """`input_ids` and `labels` as the trainer takes them, of the first `limit` examples."""
+        return self._dataset.select_columns(["input_ids", "labels"]).select(self.at[:limit], keep_in_memory=True)
+
+
+class StoreWriter:
+    """Writes examples to `path`; `finish` opens them."""
+
+    def __init__(self, path: Path, end_ids: frozenset[int]):
+        import pyarrow as pa
+
+        self._path, self._end_ids = path, end_ids
+        ids = pa.list_(pa.int32())
+        self._schema = pa.schema([("row", pa.int64()), ("input_ids", ids), ("labels", ids), ("cut_ids", ids)])
+        self._file = pa.OSFile(str(path), "wb")
+        self._stream = pa.ipc.new_stream(self._file, self._schema)
+        self._figures: list[np.ndarray] = []
+
+    def add(self, examples: list[Example], texts: list[str], unfilled: list[bool]) -> None:
+        """`texts` and `unfilled` are those of each example's row."""
+        import numpy as np
+        import pyarrow as pa
+
+        columns = [pa.array([example.row for example in examples], pa.int64())]
+        columns += [_lists([getattr(example, name) for example in examples]) for name in self._schema.names[1:]]
+        self._stream.write_batch(pa.record_batch(columns, schema=self._schema))
+        records = [
+            (e.row, len(e.input_ids) + len(e.cut_ids), len(e.input_ids), e.trained, self._ends(e), u, text_hash(text))
+            for e, text, u in zip(examples, texts, unfilled, strict=True)
+        ]
+        self._figures.append(np.array(records, dtype=FIGURES))
+
+    def _ends(self, example: Example) -> bool:
+        # Behind the end mark some templates put a line break that is trained on too.
+        trained = [label for label in example.labels[-64:] if label != -100]
+        return any(label in self._end_ids for label in trained[-3:])
+
+    def close(self) -> None:
+        self._stream.close()
+        self._file.close()
+
+    def finish(self) -> Examples:
+        """All examples, in the order in which they came, once it is closed."""
+        import datasets
+        import numpy as np
+
+        figures = np.concatenate(self._figures) if self._figures else np.empty(0, dtype=FIGURES)
+        dataset = datasets.Dataset.from_file(str(self._path)) if len(figures) else None
+        return Examples(dataset, figures, np.arange(len(figures)))
+
+
+def text_hash(text: str) -> int:
+    """64 bits of the text, to find equal rows by."""
+    return int.from_bytes(hashlib.blake2b(text.encode("utf-8", "surrogatepass"), digest_size=8).digest(), "little")
+
+
+def _lists(values: list[list[int]]):
+    """A column of lists, by way of numpy: ten times as fast as handing pyarrow lists of Python's."""
+    import numpy as np
+    import pyarrow as pa
+
+    offsets = np.zeros(len(values) + 1, dtype=np.int32)
+    np.cumsum([len(value) for value in values], out=offsets[1:])
+    flat = np.fromiter(chain.from_iterable(values), dtype=np.int32, count=int(offsets[-1]))
+    return pa.ListArray.from_arrays(pa.array(offsets), pa.array(flat))

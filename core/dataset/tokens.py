@@ -1,0 +1,98 @@
+"""From pieces of text to the tokens and labels that are trained on. Knows nothing of files, models or gradio."""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import NamedTuple
+
+Pieces = list[tuple[str, bool]]  # text, and whether it is trained on
+UNTRAINED = -100  # torch's cross entropy leaves labels of this value out
+
+
+class Rendered(NamedTuple):
+    """A row's number and the text that the model sees of it, in pieces."""
+
+    row: int
+    pieces: Pieces
+
+    @property
+    def text(self) -> str:
+        return "".join(piece for piece, _ in self.pieces)
+
+
+@dataclass(frozen=True)
+class Example:
+    """A row as tokens: `input_ids` and `labels` of equal length, labels -100 where nothing is learned.
+
+    `cut_ids` are the tokens beyond the length, which the model never sees.
+    """
+
+    row: int
+    input_ids: list[int]
+    labels: list[int]
+    cut_ids: list[int]
+
+    @property
+    def is_cut(self) -> bool:
+        return bool(self.cut_ids)
+
+    @property
+    def trained(self) -> int:
+        """How many tokens are trained on."""
+        return len(self.labels) - self.labels.count(UNTRAINED)
+
+
+def tokenise(
+    batch: list[Rendered], tokenizer, max_seq_length: int, completion_only_loss: bool, splits: bool = False
+) -> list[list[Example]]:
+    """Each row's examples: one, cut at `max_seq_length`, or with `splits` as many as its tokens fill.
+
+    A token is trained on when it begins in a piece that is.
+    """
+    texts = [rendered.text for rendered in batch]
+    encoded = tokenizer(
+        texts, add_special_tokens=False, return_attention_mask=False, return_token_type_ids=False, verbose=False
+    )
+    found = []
+    for index, rendered in enumerate(batch):
+        ids = encoded["input_ids"][index]
+        labels = ids if not completion_only_loss else _labels(rendered.pieces, ids, _Finder(encoded, index))
+        size = max_seq_length if splits else len(ids) or 1
+        parts = [(ids[at : at + size], labels[at : at + size]) for at in range(0, len(ids), size)]
+        found.append(
+            [
+                Example(rendered.row, part[:max_seq_length], marks[:max_seq_length], part[max_seq_length:])
+                for part, marks in parts
+            ]
+        )
+    return found
+
+
+def _labels(pieces: Pieces, ids: list[int], first_token: Callable[[int, int], int]) -> list[int]:
+    labels = [UNTRAINED] * len(ids)
+    begins, total = 0, sum(len(text) for text, _ in pieces)
+    for text, trained in pieces:
+        ends = begins + len(text)
+        if trained and text:
+            first = first_token(begins, total)
+            last = len(ids) if ends == total else first_token(ends, total)
+            labels[first:last] = ids[first:last]
+        begins = ends
+    return labels
+
+
+class _Finder:
+    """The first token of a text that begins at a character or after it; the number of tokens when none does."""
+
+    def __init__(self, encoded, index: int):
+        self._encoded, self._index = encoded, index
+        self._count = len(encoded["input_ids"][index])
+
+    def __call__(self, character: int, total: int) -> int:
+        for place in range(character, total):
+            token = self._encoded.char_to_token(self._index, place)
+            if token is None:  # a character that the tokenizer drops
+                continue
+            while token < self._count and self._encoded.token_to_chars(self._index, token).start < character:
+                token += 1  # it began before, and several tokens may share one character
+            return token
+        return self._count

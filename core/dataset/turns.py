@@ -1,0 +1,127 @@
+"""Conversations in the many forms they come in, as messages of role and content, with their tools.
+
+Knows nothing of chat templates, columns or files. Raises TemplateError with a few words for a row that it cannot read.
+"""
+
+from typing import Any
+
+from core.dataset.fields import CONTENT_KEYS, MISSING, as_json, as_text, as_turns, parsed, speaker_key
+from core.templates import Message, TemplateError
+
+# Who speaks, under the names that data sets give them; case, spaces and hyphens do not count.
+ROLE_NAMES = {
+    name: role
+    for role, names in {
+        "system": "system developer system_prompt system_message",
+        "user": "user human prompter person customer client questioner instruction question usuario 사용자 用户",
+        "assistant": "assistant gpt chatgpt gpt4 gpt_4 gpt_3.5_turbo bot chatbot model ai llm bing bard claude gemini llama "
+        "answer response agent asistente 어시스턴트 助手",
+        "call": "function_call tool_call tool_calls",
+        "tool": "tool function ipython observation function_response function_result function_output "
+        "tool_response tool_result tool_results tool_output",
+    }.items()
+    for name in names.split()
+}  # fmt: skip
+WEIGHT_KEYS = ("weight", "loss_weight", "train", "trainable")  # 0 or false: this turn is not to be learned
+
+
+def messages_of(value: Any) -> list[Message]:
+    """The messages of a conversation, each with role and content, and tool_calls where there are some.
+
+    An assistant's message that the row says not to learn has `weight` 0. Raises TemplateError.
+    """
+    turns = as_turns(value)
+    if turns is None:
+        raise TemplateError("no messages")
+    return [_message(turn) for turn in turns]
+
+
+def tools_of(value: Any) -> list[dict[str, Any]] | None:
+    """The functions that the row offers, each as {"type": "function", "function": {…}}; None where there are none.
+
+    Raises TemplateError.
+    """
+    if value is MISSING or not as_text(value).strip():
+        return None
+    tools = parsed(value)
+    tools = [tools] if isinstance(tools, dict) else tools
+    if not isinstance(tools, list):
+        raise TemplateError("tools that are no list of functions")
+    return [_tool(parsed(tool)) for tool in tools] or None
+
+
+def _tool(tool: Any) -> dict[str, Any]:
+    function = tool.get("function", tool) if isinstance(tool, dict) else None
+    if not isinstance(function, dict) or not isinstance(function.get("name"), str):
+        raise TemplateError("tools that are no list of functions")
+    # Some chat templates take it for granted that a function has these two.
+    filled = {"description": "", "parameters": {"type": "object", "properties": {}}}
+    given = {
+        key: parsed(value) if key == "parameters" else value for key, value in function.items() if value is not None
+    }
+    return {"type": "function", "function": {"name": given["name"], **filled, **given}}
+
+
+def _message(turn: Any) -> Message:
+    key = speaker_key(turn) if isinstance(turn, dict) else None
+    name = turn[key] if key else None
+    role = ROLE_NAMES.get(name.strip().lower().replace("-", "_").replace(" ", "_")) if isinstance(name, str) else None
+    if role is None:
+        raise TemplateError("a message without a known role")
+    content = _content(next((turn[key] for key in CONTENT_KEYS if turn.get(key) is not None), None))
+    if role == "call":
+        calls = _calls(content)
+        message = {"role": "assistant", "content": "" if calls else content}
+    else:
+        calls = _calls(turn.get("tool_calls")) or _calls(turn.get("function_call"))
+        message = {"role": role, "content": content}
+        if content is None and not calls and role != "assistant":
+            raise TemplateError("a message whose content is not text")
+        message["content"] = content or ""
+    if calls:
+        message["tool_calls"] = calls
+    if message["role"] == "assistant" and any(turn.get(key) in (0, False) for key in WEIGHT_KEYS if key in turn):
+        message["weight"] = 0
+    return message
+
+
+def _content(content: Any) -> str | None:
+    """The text of a message, its parts joined. Raises TemplateError."""
+    if not isinstance(content, list) or not all(isinstance(part, str | dict) for part in content):
+        if isinstance(content, list):
+            raise TemplateError("a message whose content is not text")
+        return None if content is None else as_text(content)
+    if not any(isinstance(part, dict) and ("type" in part or "text" in part) for part in content):
+        return as_json(content)  # what a tool found, as a list
+    return "".join(part if isinstance(part, str) else _part(part) for part in content)
+
+
+def _part(part: dict[str, Any]) -> str:
+    text = next((part[key] for key in ("text", "value", "content") if isinstance(part.get(key), str)), None)
+    kind = part.get("type") or "text"
+    if kind not in ("text", "input_text", "output_text"):
+        name = str(kind).removesuffix("_url").removeprefix("input_")
+        raise TemplateError(f"a message with {'an' if name[:1] in 'aeiou' else 'a'} {name}")
+    if text is None:
+        raise TemplateError("a message whose content is not text")
+    return text
+
+
+def _calls(value: Any) -> list[dict[str, Any]]:
+    """Calls of functions as {"type": "function", "function": {"name", "arguments"}}, or [] where there are none."""
+    calls = parsed(value)
+    calls = [calls] if isinstance(calls, dict) else calls
+    if not calls or not isinstance(calls, list):
+        return []
+    made = []
+    for call in map(parsed, calls):
+        function = (call.get("function") or call) if isinstance(call, dict) else None
+        if not isinstance(function, dict) or not isinstance(function.get("name"), str) or not function["name"].strip():
+            raise TemplateError("a tool call without a name")
+        arguments = next((function[key] for key in ("arguments", "parameters", "args") if key in function), {})
+        arguments = parsed(arguments)  # templates write them out as JSON, which must not happen twice
+        identity = {"id": call["id"]} if isinstance(call.get("id"), str) else {}
+        made.append(
+            {**identity, "type": "function", "function": {"name": function["name"], "arguments": arguments or {}}}
+        )
+    return made

@@ -1,0 +1,188 @@
+"""A whole set: rows left out, cut and split, validation files, stopping, and what is written on disk."""
+
+import csv
+import json
+import math
+from collections import Counter
+
+import pytest
+
+from core.config import DataConfig
+from core.dataset import DataError, prepare
+from core.dataset.left_out import LISTED
+from core.stopping import Stopped
+from tests.conftest import data_file as write
+
+GOOD = {"instruction": "a", "output": "b"}
+
+
+def copy(config: DataConfig, **values) -> DataConfig:
+    return config.model_copy(update=values)
+
+
+def rows_of(examples) -> list[int]:
+    return [example.row for example in examples]
+
+
+def test_rows_that_cannot_be_learned_from_are_counted_listed_and_written_down(tmp_path, chat_tokenizer):
+    config = write(tmp_path / "a.jsonl", GOOD, GOOD | {"output": " "}, GOOD | {"output": None}, GOOD | {"instruction": ""},
+                   GOOD | {"instruction": "long " * 600})  # fmt: skip
+    with (tmp_path / "a.jsonl").open("a") as file:
+        file.write('{"instruction": oops}\n')
+    data = prepare(config, chat_tokenizer, 256, True)
+    assert rows_of(data.train) == [1]
+    fault = "not valid JSON: Expecting value, at column 17"
+    expected = Counter({"no answer": 2, "no instruction": 1, "the answer begins after 256 tokens": 1, "not valid JSON": 1})
+    assert data.left_out.counts == expected
+    assert (data.rows, data.left_out.total, data.left_out.share) == (6, 5, 5 / 6)
+    listed = [(left.number, left.place, left.reason) for left in data.left_out.first]
+    assert listed == [
+        (2, "line 2 of a.jsonl", "no answer"), (3, "line 3 of a.jsonl", "no answer"), (4, "line 4 of a.jsonl", "no instruction"),
+        (6, "line 6 of a.jsonl", fault), (5, "line 5 of a.jsonl", "the answer begins after 256 tokens"),
+    ]  # fmt: skip
+    with data.left_out.path.open(newline="", encoding="utf-8") as file:
+        written = list(csv.DictReader(file))
+    assert [(int(row["row"]), row["place"], row["reason"]) for row in written] == listed
+    assert json.loads(written[0]["content"]) == GOOD | {"output": " "}
+
+
+def test_only_the_first_are_kept_in_memory_and_all_are_in_the_file(tmp_path, tokenizer):
+    config = write(tmp_path / "a.jsonl", {"text": "good"}, *({"text": ""} for _ in range(LISTED + 50)))
+    data = prepare(config, tokenizer, 64, True)
+    assert (len(data.left_out.first), data.left_out.total) == (LISTED, LISTED + 50)
+    assert len(data.left_out.path.read_text().splitlines()) == 1 + LISTED + 50
+
+
+def test_more_than_a_tenth_left_out_asks_for_consent(tmp_path, tokenizer):
+    config = write(tmp_path / "a.jsonl", *({"text": "x"} for _ in range(9)), {"text": ""})
+    prepare(config, tokenizer, 64, True).ask_consent(config)  # a tenth just passes
+    config = write(tmp_path / "b.jsonl", *({"text": "x"} for _ in range(8)), {"text": ""}, {"text": ""})
+    data = prepare(config, tokenizer, 64, True)
+    with pytest.raises(DataError, match=r"^2 of 10 rows \(20%\) would be left out: no text \(2\); mend them, or allow"):
+        data.ask_consent(config)
+    data.ask_consent(copy(config, allow_left_out=True))
+
+
+def test_a_validation_file_is_asked_about_too(tmp_path, tokenizer):
+    config = write(tmp_path / "a.jsonl", {"text": "x"})
+    write(tmp_path / "b.jsonl", {"text": "y"}, {"text": " "})
+    data = prepare(copy(config, validation_path=str(tmp_path / "b.jsonl")), tokenizer, 64, True)
+    assert (rows_of(data.train), rows_of(data.validation)) == ([1], [1])
+    assert data.own_validation.left_out.counts == Counter({"no text": 1})
+    assert tokenizer.decode(data.validation[0].input_ids, skip_special_tokens=True).strip() == "y"
+    with pytest.raises(DataError, match=r"^1 of 2 rows \(50%\) would be left out"):
+        data.ask_consent(config)
+
+
+def test_a_guess_must_be_confirmed_before_training(tmp_path, chat_tokenizer):
+    config = write(tmp_path / "a.jsonl", *({"alpha": f"short {n}", "omega": f"a longer text {n}"} for n in range(4)))
+    data = prepare(config, chat_tokenizer, 512, True)
+    with pytest.raises(DataError, match="^It is not sure how to read the rows"):
+        data.ask_consent(config)
+    config = copy(config, instruction_column="alpha", answer_column="omega")
+    prepare(config, chat_tokenizer, 512, True).ask_consent(config)
+
+
+def test_no_row_left_is_refused_with_the_reasons(tmp_path, tokenizer):
+    config = write(tmp_path / "a.jsonl", {"instruction": "a", "output": ""}, {"instruction": "", "output": "b"})
+    with pytest.raises(DataError, match=r"^No row can be learned from: no answer \(1\), no instruction \(1\)\.$"):
+        prepare(config, tokenizer, 128, True)
+    config = write(tmp_path / "b.jsonl", GOOD)
+    with pytest.raises(DataError, match="no chat template"):
+        prepare(config, tokenizer, 128, True)
+
+
+def test_duplicates_are_left_out_when_asked(tmp_path, tokenizer):
+    config = write(tmp_path / "a.jsonl", *({"text": text} for text in ("one", "two", "one", "one ", "two")))
+    assert rows_of(prepare(config, tokenizer, 64, True).train) == [1, 2, 3, 4, 5]
+    data = prepare(copy(config, drop_duplicates=True), tokenizer, 64, True)
+    assert rows_of(data.train) == [1, 2, 4]
+    assert data.left_out.counts == Counter({"the same text as an earlier row": 2})
+
+
+def test_a_long_row_is_cut_and_says_so(tmp_path, tokenizer):
+    config = write(tmp_path / "a.jsonl", {"text": "word " * 100}, {"text": "short"})
+    long, short = prepare(config, tokenizer, 32, True).train
+    assert len(long.input_ids) == len(long.labels) == 32 and long.cut_ids
+    assert short.cut_ids == [] and short.input_ids[-1] == tokenizer.eos_token_id
+
+
+def test_a_whole_file_is_cut_into_pieces_that_fill_the_length(tmp_path, tokenizer):
+    path = tmp_path / "story.txt"
+    path.write_text("Once upon a time there was a cat.\n" * 40)
+    config = DataConfig(path=str(path), text_rows="file", validation_share=0.0)
+    data = prepare(config, tokenizer, 32, True)
+    whole = tokenizer("<s>" + path.read_text() + "</s>", add_special_tokens=False)["input_ids"]
+    assert len(data.train) == math.ceil(len(whole) / 32) > 10
+    assert [token for example in data.train for token in example.input_ids] == whole
+    assert (data.rows, data.left_out.total) == (1, 0)
+
+
+def test_the_split_keeps_back_a_share_by_its_seed(tmp_path, tokenizer):
+    config = write(tmp_path / "a.jsonl", *({"text": f"row {n}"} for n in range(20)))
+    for share, count in [(0.0, 0), (0.01, 1), (0.25, 5), (0.5, 10)]:
+        data = prepare(copy(config, validation_share=share), tokenizer, 64, True)
+        assert (len(data.train), len(data.validation)) == (20 - count, count)
+        assert sorted([*rows_of(data.train), *rows_of(data.validation)]) == list(range(1, 21))
+    first, again, other = (
+        rows_of(prepare(copy(config, validation_share=0.5, seed=s), tokenizer, 64, True).train) for s in (1, 1, 2)
+    )
+    assert first == again != other
+
+
+def test_a_single_row_is_trained_on_and_a_preview_reads_the_first_rows(tmp_path, tokenizer):
+    config = copy(write(tmp_path / "a.jsonl", *({"text": f"row {n}"} for n in range(5))), validation_share=0.5)
+    assert rows_of(prepare(config, tokenizer, 64, True, limit=1).train) == [1]
+    assert sorted(rows_of(prepare(config, tokenizer, 64, True, limit=2).train)) in ([1], [2])
+
+
+def test_half_a_character_is_left_out(tmp_path, tokenizer):
+    config = write(tmp_path / "a.jsonl", text='{"text": "good"}\n{"text": "half \\ud800 of it"}\n')
+    data = prepare(config, tokenizer, 64, True)
+    assert rows_of(data.train) == [1] and data.left_out.total == 1
+    assert data.left_out.path.read_text(encoding="utf-8").count("\n") == 2
+
+
+def test_the_trainer_is_given_the_same_tokens(tmp_path, tokenizer):
+    data = prepare(copy(write(tmp_path / "a.jsonl", *({"text": f"row {n}"} for n in range(9))), validation_share=0.3), tokenizer, 64, True)
+    for part in (data.train, data.validation):
+        assert part.as_dataset().to_list() == [{"input_ids": e.input_ids, "labels": e.labels} for e in part]
+    assert data.train.as_dataset(2).to_list() == data.train.as_dataset().to_list()[:2]
+
+
+def test_every_row_is_found_under_its_number(tmp_path, tokenizer):
+    config = copy(write(tmp_path / "a.jsonl", *({"text": f"row {n}" if n != 3 else ""} for n in range(1, 8))), validation_share=0.4)
+    data = prepare(config, tokenizer, 64, True)
+    for row in (1, 2, 4, 5, 6, 7):
+        examples, place = data.find(row)
+        assert tokenizer.decode(examples[place].input_ids, skip_special_tokens=True).strip() == f"row {row}"
+    assert data.find(3) is None and data.find(8) is None
+
+
+def test_progress_and_stop(tmp_path, tokenizer):
+    path = tmp_path / "a.jsonl"
+    config = write(path, *({"text": f"row {n}"} for n in range(3500)))
+    told = []
+    prepare(config, tokenizer, 64, True, report=lambda share, rows: told.append((share, rows)))
+    assert [rows for _, rows in told] == [1000, 2000, 3000, 3500]
+    shares = [share for share, _ in told]
+    assert shares == sorted(shares) and shares[-1] == 1.0 and 0 < shares[0] <= 1
+    seen = []
+    with pytest.raises(Stopped):
+        prepare(config, tokenizer, 64, True, should_stop=lambda: len(seen) == 2, report=lambda *told: seen.append(told),
+                parent=tmp_path / "kept")  # fmt: skip
+    assert len(seen) == 2 and list((tmp_path / "kept").iterdir()) == []
+
+
+def test_its_files_go_when_it_goes(tmp_path, tokenizer):
+    data = prepare(write(tmp_path / "a.jsonl", {"text": "x"}), tokenizer, 64, True, parent=tmp_path / "kept")
+    (folder,) = (tmp_path / "kept").iterdir()
+    assert (folder / "rows.arrow").exists()
+    del data
+    assert list((tmp_path / "kept").iterdir()) == []
+
+
+def test_a_full_disk_is_said_in_a_sentence(tmp_path, tokenizer):
+    (tmp_path / "taken").write_text("a file where the folder should be")
+    with pytest.raises(DataError, match=r"^The prepared rows cannot be kept on disk: .*; make room there\.$"):
+        prepare(write(tmp_path / "a.jsonl", {"text": "x"}), tokenizer, 64, True, parent=tmp_path / "taken")

@@ -1,0 +1,501 @@
+"""What the model sees of a row: exact pieces in the published formats, and what is left out with a reason."""
+
+import json
+from collections import Counter
+
+import pytest
+
+from core.config import DataConfig
+from core.dataset.render import render
+from core.dataset.shapes import recognise
+from core.templates import TEMPLATES, TemplateError, prompt_text
+from tests.conftest import PROJECT
+
+ALPACA = TEMPLATES["alpaca"]
+INTRO = "<s>Below is an instruction that describes a task. Write a response that appropriately completes the request."
+INTRO_KOREAN = "<s>다음은 작업을 설명하는 명령입니다. 요청을 적절하게 완료하는 응답을 작성하세요."
+HEAD = (
+    "<|begin_of_text|><|start_header_id|>system<|end_header_id|>\n\n"
+    "Cutting Knowledge Date: December 2023\nToday Date: 26 Jul 2024\n\n"
+)
+TURN = "<|start_header_id|>{}<|end_header_id|>\n\n"
+ASK = TURN.format("assistant")
+NUMBERS = {"type": "object", "properties": {"a": {"type": "integer"}}}
+ADD = {"name": "add", "description": "Adds.", "parameters": NUMBERS}
+CALL = {"type": "function", "function": {"name": "add", "arguments": {"a": 1}}}
+
+# Two more families of templates, as many published Llamas have them: strict turns without a generation prompt, where
+# the system prompt moves into the first question; and named turns with a line end after the end mark.
+STRICT = """{% set talk = messages %}{% set opening = '' %}
+{%- if talk[0].role == 'system' %}{% set opening = '<<SYS>>\n' ~ talk[0].content ~ '\n<</SYS>>\n\n' %}
+{%- set talk = talk[1:] %}{% endif %}
+{%- for turn in talk %}
+{%- if turn.role != ('assistant' if loop.index0 % 2 else 'user') %}{{ raise_exception('Turns must alternate') }}{% endif %}
+{%- if turn.role == 'user' %}{{ bos_token ~ '[INST] ' ~ (opening if loop.first else '') ~ turn.content.strip() ~ ' [/INST]' }}
+{%- else %}{{ ' ' ~ turn.content.strip() ~ ' ' ~ eos_token }}{% endif %}{% endfor %}"""
+NAMED = (
+    "{% for turn in messages %}{{ '<|im_start|>' ~ turn.role ~ '\n' ~ turn.content ~ '<|im_end|>\n' }}{% endfor %}"
+    "{% if add_generation_prompt %}{{ '<|im_start|>assistant\n' }}{% endif %}"
+)
+THINKING = (
+    "{% for turn in messages %}{{ '<' ~ turn.role ~ '>' ~ (turn.content if loop.last else turn.content.split('</think>')[-1])"
+    " ~ '<end>' }}{% endfor %}{% if add_generation_prompt %}{{ '<assistant>' }}{% endif %}"
+)
+
+
+def pieces_of(row: dict, tokenizer, **settings):
+    config = DataConfig(**settings)
+    return render(row, recognise([row], config), config, tokenizer)
+
+
+def chat(*turns, tokenizer, **more):
+    """Pieces of messages given as (role, content), or as whole messages."""
+    messages = [turn if isinstance(turn, dict) else {"role": turn[0], "content": turn[1]} for turn in turns]
+    return pieces_of({"messages": messages, **more}, tokenizer)
+
+
+def trained(pieces) -> list[str]:
+    return [text for text, is_trained in pieces if is_trained]
+
+
+def whole(pieces) -> str:
+    return "".join(text for text, _ in pieces)
+
+
+def reason(render_it, *arguments, **settings) -> str:
+    with pytest.raises(TemplateError) as caught:
+        render_it(*arguments, **settings)
+    return str(caught.value)
+
+
+@pytest.fixture
+def with_template(chat_tokenizer):
+    def change(template: str, eos_token: str = "</s>"):
+        chat_tokenizer.chat_template, chat_tokenizer.bos_token, chat_tokenizer.eos_token = template, "<s>", eos_token
+        return chat_tokenizer
+
+    return change
+
+
+@pytest.fixture(params=["hermes", "llama31", "llama32", "llama33", "demo", "strict", "named"])
+def any_tokenizer(request, chat_tokenizer, chat_templates):
+    files = {
+        "hermes": chat_templates / "NousResearch-Hermes-2-Pro-Llama-3-8B-tool_use.jinja",
+        "llama31": chat_templates / "meta-llama-Llama-3.1-8B-Instruct.jinja",
+        "llama32": chat_templates / "meta-llama-Llama-3.2-3B-Instruct.jinja",
+        "llama33": chat_templates / "meta-llama-Llama-3.3-70B-Instruct.jinja",
+        "demo": PROJECT / "presets/demo-llama/chat_template.jinja",
+    }
+    texts = {"strict": STRICT, "named": NAMED}
+    chat_tokenizer.chat_template = texts.get(request.param) or files[request.param].read_text(encoding="utf-8")
+    return chat_tokenizer
+
+
+# Questions and answers
+
+
+def test_alpaca_rows_in_the_chat_template(chat_tokenizer):
+    row = {"instruction": " Add. ", "input": "1 2", "output": "3", "system": "Be brief."}
+    assert pieces_of(row, chat_tokenizer) == [
+        (HEAD + "Be brief.<|eot_id|>" + TURN.format("user") + "Add.\n\n1 2<|eot_id|>" + ASK, False), ("3<|eot_id|>", True),
+    ]  # fmt: skip
+    assert pieces_of({"instruction": "Hi", "output": 7}, chat_tokenizer) == [
+        (HEAD + "<|eot_id|>" + TURN.format("user") + "Hi<|eot_id|>" + ASK, False), ("7<|eot_id|>", True),
+    ]  # fmt: skip
+
+
+def test_the_alpaca_prompts_word_for_word(tokenizer):
+    row = {"Q": "Say red.", "A": "red"}
+    assert pieces_of(row, tokenizer, prompt_template="alpaca") == [
+        (INTRO + "\n\n### Instruction:\nSay red.\n\n### Response:\n", False),
+        ("red</s>", True),
+    ]  # fmt: skip
+    assert pieces_of(row, tokenizer, prompt_template="alpaca_korean") == [
+        (INTRO_KOREAN + "\n\n### 지침:\nSay red.\n\n### 응답:\n", False),
+        ("red</s>", True),
+    ]  # fmt: skip
+
+
+def test_a_conversation_in_the_alpaca_prompt(tokenizer):
+    turns = [("system", "Hi."), ("user", "a "), ("assistant", "b"), ("system", "Now."), ("user", "c"), ("user", "d"),
+             ("assistant", ""), ("assistant", "e"), ("user", "f")]  # fmt: skip
+    messages = [{"role": role, "content": content} for role, content in turns]
+    assert ALPACA.pieces(messages, tokenizer) == [
+        ("<s>Hi.\n\n### Instruction:\na\n\n### Response:\n", False),
+        ("b</s>", True),
+        ("\n\nNow.\n\n### Instruction:\nc\n\n### Instruction:\nd\n\n### Response:\n</s>\n\n### Response:\n", False),
+        ("e</s>", True),
+    ]
+    assert ALPACA.prompt(messages[:2], tokenizer) == ALPACA.pieces(messages, tokenizer)[0][0]
+
+
+def test_other_columns_are_taken_by_their_role(tokenizer):
+    row = {"translation": {"en": "dog", "ko": "개"}, "who": "You translate."}
+    settings = {"instruction_column": "translation.en", "answer_column": "translation.ko", "system_column": "who"}
+    assert pieces_of(row, tokenizer, prompt_template="alpaca", **settings) == [
+        ("<s>You translate.\n\n### Instruction:\ndog\n\n### Response:\n", False), ("개</s>", True),
+    ]  # fmt: skip
+
+
+@pytest.mark.parametrize(
+    ("answer", "text"), [(7, "7"), (7.0, "7.0"), (False, "False"), ({"a": ["é"]}, '{"a": ["é"]}'), (0, "0")]
+)
+def test_answers_that_are_no_text_are_written_out(tokenizer, answer, text):
+    config = DataConfig(instruction_column="q", answer_column="a", prompt_template="alpaca")
+    shape = recognise([{"q": "x", "a": answer}], config)
+    assert trained(render({"q": "x", "a": answer}, shape, config, tokenizer)) == [text + "</s>"]
+
+
+@pytest.mark.parametrize(
+    ("row", "words"),
+    [
+        ({"instruction": "a", "output": ""}, "no answer"), ({"instruction": "a", "output": " \n"}, "no answer"),
+        ({"instruction": "a", "output": None}, "no answer"), ({"instruction": "a", "output": float("nan")}, "no answer"),
+        ({"instruction": "", "output": "b"}, "no instruction"), ({"instruction": None, "input": " ", "output": "b"}, "no instruction"),
+        ({"instruction": "a"}, "the field output is missing"), ({"output": "b"}, "the field instruction is missing"),
+        ({}, "the field instruction is missing"),
+    ],
+)  # fmt: skip
+def test_rows_with_nothing_to_learn(tokenizer, row, words):
+    config = DataConfig(prompt_template="alpaca")
+    shape = recognise([{"instruction": "a", "input": "", "output": "b"}], config)
+    assert reason(render, row, shape, config, tokenizer) == words
+
+
+def test_an_input_alone_is_a_question(tokenizer):
+    row = {"instruction": "", "input": "1 + 1", "output": "2"}
+    text = whole(pieces_of(row, tokenizer, prompt_template="alpaca"))
+    assert text.endswith("\n\n### Instruction:\n1 + 1\n\n### Response:\n2</s>")
+
+
+# Plain text
+
+
+def test_plain_text_is_learned_whole(tokenizer):
+    assert pieces_of({"text": " a\nb "}, tokenizer) == [("<s> a\nb </s>", True)]
+    assert pieces_of({"title": " T ", "text": "a"}, tokenizer) == [("<s>T\n\na</s>", True)]
+    assert pieces_of({"title": "", "text": "a"}, tokenizer) == [("<s>a</s>", True)]
+    shape, config = recognise([{"title": "T", "text": "a"}], DataConfig()), DataConfig()
+    assert reason(render, {"title": "T", "text": " "}, shape, config, tokenizer) == "no text"
+    assert reason(render, {"title": "T"}, shape, config, tokenizer) == "the field text is missing"
+
+
+def test_a_prompt_of_columns(tokenizer):
+    config = DataConfig(prompt_template="{{{Q}}} {n} {Q}")
+    rows = [{"Q": "{who}", "n": 3}, {"Q": None, "n": 0}, {"n": 1}, {"Q": float("nan")}]
+    shape = recognise(rows, config)
+    assert [render(row, shape, config, tokenizer) for row in rows[:3]] == [
+        [("<s>{{who}} 3 {who}</s>", True)], [("<s>{} 0 </s>", True)], [("<s>{} 1 </s>", True)],
+    ]  # fmt: skip
+    assert reason(render, rows[3], shape, config, tokenizer) == "no text"
+
+
+# Response starts after
+
+
+def test_only_what_follows_the_words_is_trained_on(shared_data, chat_tokenizer):
+    lines = (shared_data / "messages/price_is_200.jsonl").read_text(encoding="utf-8").splitlines()
+    rows = [json.loads(line) for line in lines]
+    config = DataConfig(response_starts_after="Price is $")
+    shape = recognise(rows, config)
+    for row in rows:
+        pieces = render(row, shape, config, chat_tokenizer)
+        answer = row["messages"][-1]["content"]
+        assert [is_trained for _, is_trained in pieces] == [False, True]
+        assert pieces[0][0].endswith(ASK + "Price is $")
+        assert pieces[1][0] == answer.removeprefix("Price is $") + "<|eot_id|>"
+        assert whole(pieces) == whole(render(row, shape, DataConfig(), chat_tokenizer))
+
+
+def test_the_last_of_the_words_counts_and_answers_without_them_are_only_read(tokenizer):
+    settings = {"response_starts_after": "=> ", "prompt_template": "alpaca"}
+    row = {"instruction": "q => ", "output": "a => b => c"}
+    assert trained(pieces_of(row, tokenizer, **settings)) == ["c</s>"]
+    words = 'the words "=> " are not in the answer'
+    assert reason(pieces_of, {"instruction": "q => ", "output": "a"}, tokenizer, **settings) == words
+    turns = [("user", "q"), ("assistant", "a"), ("user", "r"), ("assistant", "=> b")]
+    row = {"messages": [{"role": role, "content": content} for role, content in turns]}
+    assert [is_trained for _, is_trained in pieces_of(row, tokenizer, **settings)] == [False, True]
+    assert trained(pieces_of(row, tokenizer, **settings)) == ["b</s>"]
+    pieces = pieces_of({"text": "cost => 3"}, tokenizer, response_starts_after="=> ")
+    assert pieces == [("<s>cost => ", False), ("3</s>", True)]
+
+
+# Conversations
+
+
+def test_every_answer_with_its_end_mark_is_trained_on_and_nothing_else(chat_tokenizer):
+    pieces = chat(("system", "Be kind."), ("user", "One?"), ("assistant", "Yes."), ("user", "Two\n\nlines?"), ("assistant", ""),
+                  ("user", "Well?"), ("assistant", "Two!"), ("assistant", "Or three."), ("user", "Never answered"),
+                  tokenizer=chat_tokenizer)  # fmt: skip
+    user = TURN.format("user")
+    assert pieces == [
+        (HEAD + "Be kind.<|eot_id|>" + user + "One?<|eot_id|>" + ASK, False),
+        ("Yes.<|eot_id|>", True),
+        (user + "Two\n\nlines?<|eot_id|>" + ASK + "<|eot_id|>" + user + "Well?<|eot_id|>" + ASK, False),
+        ("Two!<|eot_id|>", True),
+        (ASK, False),
+        ("Or three.<|eot_id|>", True),
+    ]
+
+
+def test_a_greeting_that_nobody_asked_for_is_only_read(chat_tokenizer):
+    turns = [("assistant", "Hello"), ("user", "a"), ("assistant", "b")]
+    pieces = chat(*turns, tokenizer=chat_tokenizer)
+    assert trained(pieces) == ["b<|eot_id|>"] and "Hello<|eot_id|>" in pieces[0][0]
+    row = {"messages": [{"role": role, "content": content} for role, content in turns]}
+    assert trained(pieces_of(row, chat_tokenizer, prompt_template="alpaca")) == ["b<|eot_id|>"]
+    assert reason(chat, turns[0], tokenizer=chat_tokenizer) == "an answer without a question"
+    assert trained(chat(("system", "Greet."), turns[0], tokenizer=chat_tokenizer)) == ["Hello<|eot_id|>"]
+
+
+def test_answers_of_no_weight_are_only_read(chat_tokenizer):
+    turns = [("user", "a"), {"role": "assistant", "content": "b", "weight": 0}, ("user", "c"), ("assistant", "d")]
+    assert trained(chat(*turns, tokenizer=chat_tokenizer)) == ["d<|eot_id|>"]
+    assert reason(chat, *turns[:2], tokenizer=chat_tokenizer) == "no answer"
+
+
+def test_a_system_column_stands_above_the_turns(chat_tokenizer):
+    turns = [("user", "a"), ("assistant", "b")]
+    assert (HEAD + "Be kind.<|eot_id|>") in chat(*turns, tokenizer=chat_tokenizer, system="Be kind.")[0][0]
+    both = chat(("system", "Be brief."), *turns, tokenizer=chat_tokenizer, system="Be kind.")
+    assert (HEAD + "Be kind.\n\nBe brief.<|eot_id|>") in both[0][0]
+    same = chat(("system", "Be kind."), *turns, tokenizer=chat_tokenizer, system="Be kind.")
+    assert (HEAD + "Be kind.<|eot_id|>") in same[0][0]
+
+
+def test_a_prompt_and_an_answer_that_both_are_messages(chat_tokenizer):
+    ask, answer = {"role": "user", "content": "a"}, {"role": "assistant", "content": "b"}
+    expected = chat(("user", "a"), ("assistant", "b"), tokenizer=chat_tokenizer)
+    for row in (
+        {"prompt": [ask], "completion": [answer]}, {"prompt": "a", "completion": [answer]},
+        {"prompt": "a", "chosen": [ask, answer], "rejected": [ask, ask]}, {"prompt": [ask], "chosen": [ask, answer]},
+        {"chat": str([ask, answer])}, {"conversations": {"from": ["human", "gpt"], "value": ["a", "b"]}},
+    ):  # fmt: skip
+        assert pieces_of(row, chat_tokenizer) == expected
+    shape, config = recognise([{"prompt": "a", "completion": [answer]}], DataConfig()), DataConfig()
+    assert reason(render, {"prompt": "", "completion": [answer]}, shape, config, chat_tokenizer) == "no instruction"
+    assert reason(render, {"completion": [answer]}, shape, config, chat_tokenizer) == "the field prompt is missing"
+
+
+@pytest.mark.parametrize(
+    ("messages", "words"),
+    [
+        ([], "no messages"), (None, "no messages"), ([{"role": "user", "content": "a"}], "no answer"),
+        ([{"role": "user", "content": "a"}, {"role": "assistant", "content": " "}], "no answer"),
+        ([{"role": None, "content": "a"}], "a message without a known role"),
+        ([{"role": "user", "content": [[["a"]]]}], "a message whose content is not text"),
+        ([{"role": "user", "content": [{"type": "image"}]}, {"role": "assistant", "content": "b"}], "a message with an image"),
+    ],
+)  # fmt: skip
+def test_conversations_that_are_left_out(chat_tokenizer, messages, words):
+    shape = recognise([{"messages": [{"role": "user", "content": "a"}]}], DataConfig())
+    assert reason(render, {"messages": messages}, shape, DataConfig(), chat_tokenizer) == words
+    assert reason(render, {}, shape, DataConfig(), chat_tokenizer) == "the field messages is missing"
+
+
+def test_text_that_looks_like_a_template_or_a_mark_comes_out_as_it_is(any_tokenizer):
+    odd = "{{ 7*7 }}{% raw %}{# x #}<|eot_id|> {0} \\n \u2028 \x00 개"
+    pieces = chat(("user", odd), ("assistant", odd + "!"), tokenizer=any_tokenizer)
+    assert [is_trained for _, is_trained in pieces[:2]] == [False, True]
+    assert odd in pieces[0][0] and odd + "!" in pieces[1][0]
+
+
+# Every template: nothing is lost, and a question is asked as it was trained
+
+
+def test_each_template_learns_all_answers_of_the_real_tool_rows(any_tokenizer, shared_data):
+    rows = json.loads((shared_data / "sharegpt/glaive_toolcall_en_demo.json").read_text(encoding="utf-8"))
+    shape = recognise(rows, DataConfig())
+    for row in rows:
+        turns = row["conversations"]
+        answers = [turn for turn in turns if turn["from"] in ("gpt", "function_call")]
+        pieces = render(row, shape, DataConfig(), any_tokenizer)
+        assert len(trained(pieces)) == len(answers)
+        for turn, piece in zip(answers, trained(pieces), strict=True):
+            said = turn["value"] if turn["from"] == "gpt" else f'"{json.loads(turn["value"])["name"]}"'
+            assert said.strip() in piece and piece == piece.rstrip()
+        read = "".join(text for text, is_trained in pieces if not is_trained)
+        last = max(index for index, turn in enumerate(turns) if turn in answers)
+        for turn in turns[:last]:
+            if turn["from"] in ("human", "observation"):
+                found = turn["value"].strip()
+                assert found in read or json.dumps(found, ensure_ascii=False)[1:-1] in read
+        assert all(f'"{tool["name"]}' in read for tool in json.loads(row["tools"]))
+
+
+def test_each_template_asks_as_it_was_trained(any_tokenizer):
+    turns = [("system", "Be kind."), ("user", "a"), ("assistant", "b"), ("user", "c"), ("assistant", "d")]
+    messages = [{"role": role, "content": content} for role, content in turns]
+    pieces = chat(*messages, tokenizer=any_tokenizer)
+    assert [is_trained for _, is_trained in pieces[:4]] == [False, True, False, True]
+    assert prompt_text(messages[:2], "chat", any_tokenizer) == pieces[0][0]
+    assert prompt_text(messages[:4], "chat", any_tokenizer) == whole(pieces[:3])
+
+
+def test_a_question_is_asked_as_it_was_trained(chat_tokenizer):
+    """The text that Compare asks with is, to the letter, the part before the answer in training."""
+    row = {"instruction": "Say red.", "output": "red", "system": "Be brief."}
+    asked = [{"role": "system", "content": "Be brief."}, {"role": "user", "content": "Say red."}]
+    for prompt in ("chat", "alpaca", "alpaca_korean"):
+        pieces = pieces_of(row, chat_tokenizer, prompt_template=prompt)
+        assert prompt_text(asked, prompt, chat_tokenizer) == pieces[0][0]
+    assert prompt_text(asked, "{title}", chat_tokenizer) == "<|begin_of_text|>Say red."
+    chat_tokenizer.chat_template = None
+    assert prompt_text(asked, "chat", chat_tokenizer) == "<|begin_of_text|>Say red."
+    assert reason(pieces_of, row, chat_tokenizer) == "this model has no chat template, so choose the alpaca prompt"
+
+
+def test_parts_of_text_and_unfilled_names_of_the_real_rows(any_tokenizer, shared_data):
+    lines = (shared_data / "sharegpt/v1_sft_demo.jsonl").read_text(encoding="utf-8").splitlines()
+    rows = [json.loads(line) for line in lines]
+    shape = recognise(rows, DataConfig())
+    for row in rows:
+        answers = [turn["content"][0]["value"] for turn in row["messages"] if turn["loss_weight"]]
+        pieces = trained(render(row, shape, DataConfig(), any_tokenizer))
+        for piece, answer in zip(pieces, answers, strict=True):
+            assert piece.strip().startswith(answer.strip())
+
+
+def test_the_strict_template(with_template):
+    tokenizer = with_template(STRICT)
+    turns = [("system", "Be kind."), ("user", "a"), ("assistant", "b"), ("user", "c"), ("assistant", "d")]
+    assert chat(*turns, tokenizer=tokenizer) == [
+        ("<s>[INST] <<SYS>>\nBe kind.\n<</SYS>>\n\na [/INST]", False), (" b </s>", True),
+        ("<s>[INST] c [/INST]", False), (" d </s>", True),
+    ]  # fmt: skip
+    says = "the model's chat template says: Turns must alternate"
+    assert reason(chat, *turns[1:3], ("assistant", "e"), tokenizer=tokenizer) == says
+    assert reason(chat, ("assistant", "z"), *turns[1:3], tokenizer=tokenizer) == says
+
+
+def test_a_line_end_after_the_end_mark_is_not_learned(with_template):
+    turns = [("user", "a"), ("assistant", "b"), ("user", "c"), ("assistant", "d\n")]
+    pieces = chat(*turns, tokenizer=with_template(NAMED))
+    assert pieces == [
+        ("<|im_start|>user\na<|im_end|>\n<|im_start|>assistant\n", False), ("b<|im_end|>", True),
+        ("\n<|im_start|>user\nc<|im_end|>\n<|im_start|>assistant\n", False), ("d\n<|im_end|>", True), ("\n", False),
+    ]  # fmt: skip
+    bare = with_template("{% for turn in messages %}{{ turn.content ~ '\n' }}{% endfor %}")  # the line end is the mark
+    assert chat(("user", "a"), ("assistant", "b"), tokenizer=bare) == [("a\n", False), ("b\n", True)]
+
+
+def test_where_a_template_rewrites_earlier_turns_the_last_answer_is_learned(with_template):
+    turns = [("user", "a"), ("assistant", "<think>x</think>b"), ("user", "c"), ("assistant", "<think>y</think>d")]
+    tokenizer = with_template(THINKING)
+    assert chat(*turns, tokenizer=tokenizer) == [
+        ("<user>a<end><assistant>b<end><user>c<end><assistant>", False), ("<think>y</think>d<end>", True),
+    ]  # fmt: skip
+    unlearned = [*turns[:3], {"role": "assistant", "content": "d", "weight": 0}]
+    assert reason(chat, *unlearned, tokenizer=tokenizer) == "the model's chat template rewrites earlier turns"
+
+
+@pytest.mark.parametrize(
+    ("template", "words"),
+    [
+        ("{{ messages | length }}{% for m in messages %}{{ m.content }}{% endfor %}", "rewrites earlier turns"),
+        ("{{ raise_exception('Only users may speak') }}", "says: Only users may speak"),
+        ("{% for m in messages if m.role != 'system' %}{{ m.content }}{% endfor %}", "leaves out the system prompt"),
+        ("{% for m in messages if m.role != 'user' %}{{ m.content }}{% endfor %}", "leaves out a question"),
+        ("{% for m in messages %}{{ m.content[:4] }}{% endfor %}", "leaves out a part of an answer"),
+        ("{% for m in messages %}{{ m.content }}{% endfor %}{{ '<think>' if add_generation_prompt }}", "rewrites earlier turns"),
+        ("{{ messages[0].content.nothing.at.all }}", "says: 'str object' has no attribute 'nothing'"),
+        ("{% if %}", "says: Expected an expression, got 'end of statement block'"),
+    ],
+)  # fmt: skip
+def test_a_template_that_would_teach_something_else_is_refused(with_template, template, words):
+    row = [("system", "Sys"), ("user", "Ask"), ("assistant", "Answer")]
+    assert reason(chat, *row, tokenizer=with_template(template)) == f"the model's chat template {words}"
+
+
+def test_ten_thousand_turns(any_tokenizer):
+    turns = [(("user", "assistant")[n % 2], f"turn {n}") for n in range(10_000)]
+    pieces = chat(*turns, tokenizer=any_tokenizer)
+    answers = [text for text, is_trained in pieces if is_trained]
+    assert len(answers) == 5_000 and all(f"turn {2 * n + 1}" in text for n, text in enumerate(answers))
+    messages = [{"role": role, "content": content} for role, content in turns]
+    last = max(index for index, (_, is_trained) in enumerate(pieces) if is_trained)
+    assert whole(pieces[:last]) == prompt_text(messages[:-1], "chat", any_tokenizer)
+
+
+def test_windows_give_what_single_turns_give(any_tokenizer, monkeypatch):
+    turns = [("system", "Be kind."), *((("user", "assistant")[n % 2], f"turn {n}") for n in range(48))]
+    few = chat(*turns, tokenizer=any_tokenizer)
+    monkeypatch.setattr("core.chat_template.MANY_MESSAGES", 10_000)
+    assert few == chat(*turns, tokenizer=any_tokenizer)
+    assert Counter(is_trained for _, is_trained in few)[True] == 24
+
+
+# Tools
+
+
+CALLED = [
+    {"role": "user", "content": "Add."}, {"role": "assistant", "content": None, "tool_calls": [CALL]},
+    {"role": "tool", "content": {"sum": 2}}, {"role": "assistant", "content": "2"},
+]  # fmt: skip
+
+
+def test_tools_in_a_template_that_knows_them(chat_tokenizer):
+    pieces = chat(*CALLED, tokenizer=chat_tokenizer, tools=[ADD])
+    assert '"name": "add",\n        "description": "Adds.",' in pieces[0][0]
+    assert pieces[1:] == [
+        ('{"name": "add", "parameters": {"a": 1}}<|eot_id|>', True),
+        (TURN.format("ipython") + '"{\\"sum\\": 2}"<|eot_id|>' + ASK, False),
+        ("2<|eot_id|>", True),
+    ]
+
+
+def test_tools_in_templates_that_know_none(with_template, tokenizer):
+    offer = "You can call these functions. To call one, answer with its name and arguments as JSON.\n\n"
+    offer += json.dumps(ADD)
+    call = '{"name": "add", "arguments": {"a": 1}}'
+    assert chat(*CALLED, tokenizer=with_template(NAMED), tools=[ADD]) == [
+        (f"<|im_start|>system\n{offer}<|im_end|>\n<|im_start|>user\nAdd.<|im_end|>\n<|im_start|>assistant\n", False),
+        (call + "<|im_end|>", True),
+        ('\n<|im_start|>tool\n{"sum": 2}<|im_end|>\n<|im_start|>assistant\n', False),
+        ("2<|im_end|>", True),
+        ("\n", False),
+    ]
+    twice = [*CALLED[:3], {"role": "function", "content": "3"}, CALLED[3]]
+    assert chat(("system", "Hi."), *twice, tokenizer=with_template(STRICT), tools=json.dumps([ADD])) == [
+        (f"<s>[INST] <<SYS>>\nHi.\n\n{offer}\n<</SYS>>\n\nAdd. [/INST]", False), (f" {call} </s>", True),
+        ('<s>[INST] {"sum": 2}\n\n3 [/INST]', False), (" 2 </s>", True),
+    ]  # fmt: skip
+    assert pieces_of({"messages": CALLED, "tools": [ADD]}, tokenizer, prompt_template="alpaca") == [
+        (f"<s>{offer}\n\n### Instruction:\nAdd.\n\n### Response:\n", False), (call + "</s>", True),
+        ('\n\n### Instruction:\n{"sum": 2}\n\n### Response:\n', False), ("2</s>", True),
+    ]  # fmt: skip
+
+
+def test_a_template_that_shows_no_tool_turns_hears_of_them_from_the_user(with_template):
+    known = "{% for m in messages %}{% if m.role in ('system', 'user', 'assistant') %}<{{ m.role }}>{{ m.content }}</s>{% endif %}"
+    tokenizer = with_template(known + "{% endfor %}{% if add_generation_prompt %}<assistant>{% endif %}")
+    assert chat(*CALLED, tokenizer=tokenizer)[2:] == [('<user>{"sum": 2}</s><assistant>', False), ("2</s>", True)]
+
+
+def test_words_beside_a_call_are_kept_or_the_row_is_left_out(chat_tokenizer, with_template):
+    call = [CALLED[0], {"role": "assistant", "content": "Let me add.", "tool_calls": [CALL]}]
+    words = "the model's chat template leaves out a part of an answer"
+    assert reason(chat, *call, tokenizer=chat_tokenizer) == words  # published Llama templates drop such words
+    both = [CALLED[0], {"role": "assistant", "content": None, "tool_calls": [CALL, CALL]}]
+    words = "the model's chat template says: This model only supports single tool-calls at once!"
+    assert reason(chat, *both, tokenizer=chat_tokenizer) == words
+    written = 'Let me add.\n{"name": "add", "arguments": {"a": 1}}<|im_end|>'
+    assert trained(chat(*call, tokenizer=with_template(NAMED))) == [written]
+
+
+def test_calls_and_tools_that_a_template_would_lose(with_template, chat_tokenizer):
+    greeting = [("assistant", "Hello"), *CALLED]
+    words = "tools in a conversation that does not begin with a question"
+    assert reason(chat, *greeting, tokenizer=chat_tokenizer, tools=[ADD]) == words
+    lossy = "{% for m in messages %}<{{ m.role }}>{{ m.content }}</s>{% endfor %}{# tool_calls #}"
+    lossy += "{% if add_generation_prompt %}<assistant>{% endif %}"
+    words = "the model's chat template leaves out a tool call"
+    assert reason(chat, *CALLED, tokenizer=with_template(lossy)) == words
+    words = "the model's chat template leaves out the tools"
+    turns = [("user", "a"), ("assistant", "b")]
+    assert reason(chat, *turns, tokenizer=with_template(lossy), tools=[ADD]) == words
+    assert trained(chat(*turns, tokenizer=with_template(lossy), tools="[]")) == ["b</s>"]
+    shape = recognise([{"messages": CALLED, "tools": [ADD]}], DataConfig())
+    row = {"messages": CALLED, "tools": "search"}
+    assert reason(render, row, shape, DataConfig(), chat_tokenizer) == "tools that are no list of functions"

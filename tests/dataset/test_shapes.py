@@ -1,0 +1,258 @@
+"""What columns are for: by their names, by what stands in them, and by what the person chose."""
+
+import csv
+import io
+import json
+
+import pytest
+
+from core.config import DataConfig
+from core.dataset.choice import template_columns
+from core.dataset.fields import as_turns, columns_of, kind_of
+from core.dataset.rows import DataError
+from core.dataset.shapes import recognise
+
+CHAT = [{"role": "user", "content": "hi"}, {"role": "assistant", "content": "yo"}]
+SHARED = [{"from": "human", "value": "hi"}, {"from": "gpt", "value": "yo"}]
+LONG = "a review with a good many words in it, far more of them than in its headline, and so on and on"
+
+
+def shape_of(*rows, **settings):
+    return recognise(list(rows), DataConfig(**settings))
+
+
+def refusal(*rows, **settings) -> str:
+    with pytest.raises(DataError) as caught:
+        shape_of(*rows, **settings)
+    return str(caught.value)
+
+
+def rows_of(path, limit=200):
+    if path.suffix == ".csv":
+        return list(csv.DictReader(io.StringIO(path.read_text(encoding="utf-8-sig"), newline="")))[:limit]
+    text = path.read_text(encoding="utf-8")
+    return (json.loads(text) if path.suffix == ".json" else [json.loads(line) for line in text.splitlines()])[:limit]
+
+
+@pytest.mark.parametrize(
+    ("file", "name", "columns", "reason"),
+    [
+        ("alpaca/alpaca_en_demo.json", "alpaca", {"instruction": "instruction", "input": "input", "answer": "output"},
+         '"instruction" asks, with "input" below it, "output" answers'),
+        ("alpaca/identity.json", "alpaca", {"instruction": "instruction", "input": "input", "answer": "output"},
+         '"instruction" asks, with "input" below it, "output" answers'),
+        ("sharegpt/glaive_toolcall_en_demo.json", "sharegpt", {"messages": "conversations", "tools": "tools"},
+         '"conversations" holds the turns of a chat, "tools" its tools'),
+        ("sharegpt/v1_sft_demo.jsonl", "messages", {"messages": "messages"}, '"messages" holds the turns of a chat'),
+        ("messages/price_is_200.jsonl", "messages", {"messages": "messages"}, '"messages" holds the turns of a chat'),
+        ("korean/ChatbotData.csv", "question", {"instruction": "Q", "answer": "A"}, '"Q" asks, "A" answers'),
+        ("summaries/fine_food_reviews_1k.csv", "question", {"instruction": "Text", "answer": "Summary"},
+         '"Text" asks, "Summary" answers'),
+        ("text/c4_demo.jsonl", "text", {"text": "text"}, 'only "text": all of it is learned, for continued pretraining'),
+        ("nasty/csvkit/testjson.json", "text", {"text": "text"},
+         '"text": all of it is learned, for continued pretraining'),
+    ],
+)  # fmt: skip
+def test_the_shapes_of_real_files(shared_data, file, name, columns, reason):
+    shape = recognise(rows_of(shared_data / file), DataConfig())
+    assert (shape.name, shape.columns, shape.reason, shape.is_sure) == (name, columns, reason, True)
+
+
+@pytest.mark.parametrize(
+    ("row", "name", "columns"),
+    [
+        ({"instruction": "a", "output": "b"}, "alpaca", "instruction=instruction answer=output"),
+        ({"system": "s", "instruction": "a", "input": "", "output": "b"}, "alpaca",
+         "instruction=instruction input=input answer=output system=system"),
+        ({"instruction": "a", "context": "c", "response": "b", "category": "qa"}, "alpaca",
+         "instruction=instruction input=context answer=response"),
+        ({"Instruction": "a", "Out put": "b"}, "alpaca", "instruction=Instruction answer=Out put"),
+        ({"instruction": "a", "output": None}, "alpaca", "instruction=instruction answer=output"),
+        ({"question": "a", "context": "c", "answer": "b"}, "question", "instruction=question input=context answer=answer"),
+        ({"id": 1, "PROMPT": "a", "Completion": "b"}, "question", "instruction=PROMPT answer=Completion"),
+        ({"prompt": "a", "chosen": "b", "rejected": "c"}, "question", "instruction=prompt answer=chosen"),
+        ({"chosen": "b", "response": "r", "prompt": "a"}, "question", "instruction=prompt answer=response"),
+        ({"query": "a", "response": "b", "original_question": "o"}, "question", "instruction=query answer=response"),
+        ({"user": "a", "assistant": "b"}, "question", "instruction=user answer=assistant"),
+        ({"human": "a", "bot": "b"}, "question", "instruction=human answer=bot"),
+        ({"Problem": "a", "Solution": "b", "answer": "4"}, "question", "instruction=Problem answer=Solution"),
+        ({"article": "a", "highlights": "b", "id": "x"}, "question", "instruction=article answer=highlights"),
+        ({"document": "a", "summary": "b"}, "question", "instruction=document answer=summary"),
+        ({"sentence": "a", "translation": "b"}, "question", "instruction=sentence answer=translation"),
+        ({"source": "a", "target": "b"}, "question", "instruction=source answer=target"),
+        ({"input": "a", "output": "b"}, "question", "instruction=input answer=output"),
+        ({"q": 1, "a": 2}, "question", "instruction=q answer=a"),
+        ({"질문": "왜?", "답변": "그냥."}, "question", "instruction=질문 answer=답변"),
+        ({"data": {"question": "a", "answer": "b"}}, "question", "instruction=data.question answer=data.answer"),
+        ({"messages": CHAT}, "messages", "messages=messages"),
+        ({"messages": []}, "messages", "messages=messages"),
+        ({"conversations": [], "text": "a"}, "sharegpt", "messages=conversations"),
+        ({"messages": "a", "instruction": "a", "output": "b"}, "alpaca", "instruction=instruction answer=output"),
+        ({"history": CHAT, "question": "a", "answer": "b"}, "question", "instruction=question answer=answer"),
+        ({"log": CHAT, "id": 3}, "messages", "messages=log"),
+        ({"prompt": "a", "messages": CHAT}, "messages", "messages=messages"),
+        ({"Chat": json.dumps(CHAT)}, "messages", "messages=Chat"),
+        ({"conversation": str(SHARED), "system": "s"}, "sharegpt", "messages=conversation system=system"),
+        ({"conversations": {"from": ["human", "gpt"], "value": ["a", "b"]}}, "sharegpt", "messages=conversations"),
+        ({"prompt": CHAT[:1], "completion": CHAT[1:]}, "messages", "prompt=prompt messages=completion"),
+        ({"prompt": "hi", "chosen": CHAT, "rejected": CHAT}, "messages", "prompt=prompt messages=chosen"),
+        ({"chosen": CHAT, "rejected": CHAT}, "messages", "messages=chosen"),
+        ({"text": "a"}, "text", "text=text"),
+        ({"title": "t", "text": "a"}, "text", "title=title text=text"),
+        ({"id": 1, "url": "http://a.b/c", "Body": "a"}, "text", "text=Body"),
+        ({"lyrics": "la la"}, "text", "text=lyrics"),
+        ({"song_id": "A1b", "lyrics": "la la"}, "text", "text=lyrics"),
+        ({"text": LONG, "register": "low"}, "text", "text=text"),
+    ],
+)  # fmt: skip
+def test_shapes_by_name_and_content(row, name, columns):
+    shape = shape_of(row)
+    assert (shape.name, " ".join(f"{role}={column}" for role, column in shape.columns.items())) == (name, columns)
+    assert shape.is_sure
+
+
+@pytest.mark.parametrize(
+    ("row", "columns", "reason"),
+    [
+        ({"front": "a word", "back": "another"}, {"instruction": "front", "answer": "back"},
+         'a guess from the order of the columns: "front" asks, "back" answers'),
+        ({"": "a word", "back": "another"}, {"instruction": "", "answer": "back"},
+         'a guess from the order of the columns: "" asks, "back" answers'),
+        ({"kind": "x", "much": LONG, "id": "a1", "more": LONG + LONG}, {"instruction": "much", "answer": "more"},
+         'a guess from the two longest columns, in their order: "much" asks, "more" answers'),
+        ({"translation": {"en": "a dog", "ko": "개"}}, {"instruction": "translation.en", "answer": "translation.ko"},
+         'a guess from the order of the columns: "translation.en" asks, "translation.ko" answers'),
+        ({"text": "good food", "label": 1}, {"instruction": "text", "answer": "label"},
+         'a guess from the names: "text" asks, "label" answers'),
+        ({"description": "a pump", "cost": "$ 12"}, {"instruction": "description", "answer": "cost"},
+         'a guess, as one column has words and one has not: "description" asks, "cost" answers'),
+        ({"question": "a", "answers": ["b", "c"]}, {"instruction": "question", "answer": "answers"},
+         'a guess, as the fields hold lists or objects: "question" asks, "answers" answers'),
+        ({"a": "Once upon", "b": 5, "c": 6}, {"text": "a"},
+         'a guess: only "a" has words in it, and all of it is learned'),
+        ({"chosen": "x y", "rejected": "z w"}, {"text": "chosen"},
+         'a guess: only "chosen" has words in it, and all of it is learned'),
+    ],
+)  # fmt: skip
+def test_a_guess_says_that_it_is_one(row, columns, reason):
+    shape = shape_of(row)
+    assert (shape.columns, shape.reason, shape.is_sure) == (columns, reason, False)
+
+
+def test_most_rows_decide_what_a_column_holds():
+    rows = [{"id": i, "body": None if i % 2 else "some words"} for i in range(9)]
+    assert shape_of(*rows).columns == {"text": "body"}
+    assert shape_of({}, {"Q": "a"}, {"A": "b", "Q": "c"}).columns == {"instruction": "Q", "answer": "A"}
+
+
+@pytest.mark.parametrize(
+    ("value", "kind"),
+    [
+        ("words", "text"), ("개", "text"), ("12", "value"), ("$12.50", "value"), ("1e5", "value"), (" \n", "empty"),
+        ("2024-01-02 10:11:12", "value"), ("3/4/99", "value"), ("10:30", "value"), ("10:30 lunch", "text"), (0, "value"),
+        (False, "value"), (float("nan"), "empty"), ("NaN", "value"), ("https://a.b/c", "value"), (None, "empty"),
+        ({}, "empty"), ([], "empty"), ([1], "object"), (CHAT, "turns"), (json.dumps(SHARED), "turns"), (str(CHAT), "turns"),
+        ("[1] words", "text"), ("[{'role': ", "text"), ("[" * 20_000, "value"), ('[{"role": "user"}]', "text"),
+    ],
+)  # fmt: skip
+def test_what_a_value_is(value, kind):
+    assert kind_of(value) == kind
+
+
+def test_turns_in_text_and_in_columns():
+    assert as_turns("  " + json.dumps(CHAT)) == CHAT
+    assert as_turns(str([{"role": "user", "content": None}])) == [{"role": "user", "content": None}]
+    assert as_turns({"role": ["user", "assistant"], "content": ["hi", "yo"]}) == CHAT
+    assert as_turns({"role": ["user"], "content": ["hi", "yo"]}) is None
+
+
+def test_nested_objects_are_columns_down_to_a_depth():
+    row = {"a": {"b": {"c": {"d": {"e": "deep"}}}}, "x": {}, "n": 3}
+    assert [(column.name, column.kind) for column in columns_of([row])] == [
+        ("a.b.c.d", "object"), ("x", "empty"), ("n", "value"),
+    ]  # fmt: skip
+
+
+# What the person chose
+
+
+def test_the_persons_choice_goes_first():
+    row = {"question": "a", "answer": "b", "notes": "c", "mood": "d", "deep": {"er": "e"}}
+    shape = shape_of(row, instruction_column="notes", answer_column="mood", system_column="deep.er")
+    assert (shape.name, shape.is_sure, shape.columns) == (
+        "question", True, {"instruction": "notes", "answer": "mood", "system": "deep.er"},
+    )  # fmt: skip
+    assert shape.reason == 'you chose: "notes" asks, "mood" answers, "deep.er" is the system prompt'
+    shape = shape_of(row, text_column="notes")
+    assert (shape.name, shape.columns) == ("text", {"text": "notes"})
+    assert shape.reason == 'you chose "notes", and all of it is learned'
+    shape = shape_of(row, input_column="notes", answer_column="mood")
+    assert shape.reason == 'you chose: "notes" asks, "mood" answers'
+
+
+def test_a_part_chosen_goes_with_what_is_recognised():
+    shape = shape_of({"Q": "a", "A": "b", "persona": "c", "more": "d"}, system_column="persona", input_column="more")
+    assert shape.columns == {"instruction": "Q", "answer": "A", "system": "persona", "input": "more"}
+    shape = shape_of({"messages": CHAT, "persona": "c"}, system_column="persona")
+    assert (shape.name, shape.columns) == ("messages", {"messages": "messages", "system": "persona"})
+
+
+@pytest.mark.parametrize(
+    ("row", "settings", "sentence"),
+    [
+        ({"question": "a", "answer": "b"}, {"instruction_column": "qestion", "answer_column": "answer"},
+         "The rows have no column 'qestion' (did you mean 'question'?); they have question, answer."),
+        ({"question": "a", "answer": "b"}, {"text_column": "zzz"},
+         "The rows have no column 'zzz'; they have question, answer."),
+        ({"q": "a", "r": "b"}, {"answer_column": "r"},
+         "'r' is chosen as the answer; choose the column that asks as well (Instruction)."),
+        ({"q": "a", "r": "b"}, {"instruction_column": "q"},
+         "'q' is chosen to ask; choose the column that answers as well (Answer)."),
+        ({"q": "a", "r": "b"}, {"instruction_column": "q", "answer_column": "q"},
+         "The column 'q' cannot both ask and answer; choose another for one of them."),
+        ({"q": "a", "r": "b"}, {"text_column": "q", "answer_column": "r", "system_column": "r"},
+         "The column 'q' is chosen to be learned whole, which leaves no place for 'r', 'r'; empty the one or the other."),
+        ({"text": "a", "persona": "b"}, {"system_column": "persona", "text_column": "text"},
+         ("The column 'text' is chosen to be learned whole, which leaves no place for 'persona'; "
+          "empty the one or the other.")),
+        ({"text": LONG, "persona": "b"}, {"system_column": "persona"},
+         ("By itself 'persona' cannot be used here, as \"text\": all of it is learned, for continued pretraining; "
+          "choose the columns that ask and answer too (Instruction, Answer), or none.")),
+        ({"step": 1, "loss": 2.5}, {},
+         ("The rows have step, loss, and it is not clear which asks and which answers; choose the columns under "
+          '"Columns", or with --set data.instruction_column=… and --set data.answer_column=….')),
+        ({}, {}, "The rows have no fields; choose a file whose rows have named columns with words in them."),
+        ({"Q": 1}, {"prompt_template": "{A} of {Q}"}, "The prompt names {A}, and the rows have Q."),
+        ({"Q": 1}, {"prompt_template": "{Q"}, "The prompt's braces do not match: expected '}' before end of string."),
+        ({"Q": 1}, {"prompt_template": "{{Q}}"},
+         "The prompt names no column, so all rows would be the same; name one, as in {title}."),
+        ({"Q": 1}, {"prompt_template": "lama"},
+         "There is no prompt 'lama'; take chat, alpaca, alpaca_korean, or a text with {column}."),
+    ],
+)  # fmt: skip
+def test_what_does_not_go_together_is_refused_in_one_sentence(row, settings, sentence):
+    assert refusal(row, **settings) == sentence
+
+
+def test_no_rows():
+    assert refusal() == "There are no rows."
+
+
+def test_many_columns_are_not_all_listed():
+    assert refusal({f"c{n}": n for n in range(30)}).startswith(
+        "The rows have c0, c1, c2, c3, c4, c5, c6, c7, c8, c9, c10, c11 and 18 more, and it"
+    )
+
+
+@pytest.mark.parametrize("prompt", ["{}", "{0}", "{Q:d}", "{Q!x}", "{Q.real}", "{Q[0]}", '{{"json": {Q.real}}}'])
+def test_braces_hold_the_name_of_a_column_and_nothing_else(prompt):
+    assert refusal({"Q": "words"}, prompt_template=prompt) in (
+        "In the prompt, braces hold the name of a column and nothing else, as in {title}.",
+        "The prompt names {0}, and the rows have Q.",
+    )
+
+
+def test_the_columns_of_a_prompt():
+    assert template_columns("{{{Q}}} {n} {Q}") == ["Q", "n"]
+    shape = shape_of({"Q": "a"}, {"n": 1}, prompt_template="{{{Q}}} {n} {Q}")
+    assert (shape.name, shape.reason, shape.is_sure) == ("columns", "the prompt takes Q, n from each row", True)

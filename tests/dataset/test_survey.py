@@ -1,0 +1,135 @@
+"""The figures of a whole set, against the same figures counted one by one, and every warning."""
+
+import json
+
+import pytest
+
+from core.config import DataConfig, TrainingConfig
+from core.dataset import UNTRAINED, prepare, survey
+from core.dataset.survey import languages, steps_per_epoch
+from tests.conftest import data_file as write
+
+TRAINING = TrainingConfig(per_device_train_batch_size=2, gradient_accumulation_steps=4)
+
+
+def surveyed(config: DataConfig, tokenizer, length: int = 64, only_completions: bool = True):
+    return survey(prepare(config, tokenizer, length, only_completions), TRAINING, "</s>")
+
+
+def test_the_figures_are_those_of_the_examples(shared_data, chat_tokenizer):
+    config = DataConfig(path=str(shared_data / "messages/price_is_200.jsonl"))
+    data = prepare(config, chat_tokenizer, 1200, True)
+    found = survey(data, TRAINING, "<|eot_id|>")
+    everything = [*data.train, *data.validation]
+    lengths = [len(e.input_ids) + len(e.cut_ids) for e in everything]
+    assert (found.rows, found.train_rows, found.validation_rows) == (200, len(data.train), len(data.validation))
+    assert found.used + data.left_out.total == 200
+    assert found.tokens == sum(len(e.input_ids) for e in everything)
+    assert found.trained_tokens == sum(label != UNTRAINED for e in everything for label in e.labels)
+    assert found.cut_rows == sum(bool(e.cut_ids) for e in everything)
+    assert found.lost_tokens == sum(len(e.cut_ids) for e in everything)
+    assert found.longest == max(lengths)
+    assert lengths[[e.row for e in everything].index(found.longest_row)] == found.longest
+    assert sum(found.counts) == len(everything)
+    for low, high, count in zip(found.edges[:-1], found.edges[1:], found.counts, strict=True):
+        assert count == sum(low <= length < high for length in lengths)
+    assert found.edges[-1] > found.longest
+
+
+def test_one_epoch_in_steps():
+    for rows, batch, accumulation, steps in [
+        (1, 2, 4, 1), (8, 2, 4, 1), (9, 2, 4, 2), (16, 2, 4, 2), (17, 2, 4, 3), (100, 3, 7, 5), (5, 1, 1, 5),
+    ]:  # fmt: skip
+        training = TrainingConfig(per_device_train_batch_size=batch, gradient_accumulation_steps=accumulation)
+        assert steps_per_epoch(rows, training) == steps
+
+
+def test_a_clean_set_has_no_warnings(tmp_path, tokenizer):
+    found = surveyed(write(tmp_path / "a.jsonl", *({"text": f"Row {n} is short."} for n in range(40))), tokenizer)
+    assert found.warnings == () and (found.repeated, found.shared, found.unfilled, found.without_end) == (0, 0, 0, 0)
+
+
+def test_rows_cut_at_the_end(tmp_path, tokenizer):
+    rows = [{"text": "word " * 60}] + [{"text": f"short {n}"} for n in range(18)]
+    found = surveyed(write(tmp_path / "a.jsonl", *rows), tokenizer, 32)
+    long = len(tokenizer("<s>" + "word " * 60 + "</s>", add_special_tokens=False)["input_ids"])
+    assert (found.cut_rows, found.lost_tokens, found.longest, found.longest_row) == (1, long - 32, long, 1)
+    assert found.warnings == (
+        f"1 of 19 rows (5%) are cut at the end and lose {long - 32} tokens: raise the length on the Model tab, or "
+        "shorten the rows.",
+    )
+    few = surveyed(write(tmp_path / "b.jsonl", *rows, {"text": "one more"}), tokenizer, 32)
+    assert few.cut_rows == 1 and few.warnings == ()  # just 5% of 20
+
+
+def test_no_end_mark(tmp_path, chat_tokenizer):
+    row = {"messages": [{"role": "user", "content": "a"}, {"role": "assistant", "content": "b"}]}
+    chat_tokenizer.chat_template = "{% for m in messages %}{{ m.role }}: {{ m.content }}\n{% endfor %}" \
+        "{% if add_generation_prompt %}assistant: {% endif %}"  # fmt: skip
+    found = surveyed(write(tmp_path / "a.jsonl", row), chat_tokenizer)
+    assert found.without_end == 1
+    assert found.warnings == (
+        "1 of 1 rows have no end mark (</s>) among what is trained on: from these the model learns to go on talking.",
+    )
+    chat_tokenizer.chat_template = chat_tokenizer.chat_template.replace("}}\n", "}}<|eot_id|>\n")
+    assert surveyed(write(tmp_path / "a.jsonl", row), chat_tokenizer).without_end == 0
+
+
+def test_placeholders_that_nobody_filled_in(shared_data, chat_tokenizer):
+    config = DataConfig(path=str(shared_data / "alpaca/identity.json"))
+    rows = json.loads((shared_data / "alpaca/identity.json").read_text(encoding="utf-8"))
+    text = [row for row in rows if "{{" in row["instruction"] + row["output"]]
+    found = surveyed(config, chat_tokenizer, 512)
+    assert found.unfilled == len(text)
+    assert any(w.startswith(f"{len(text)} rows hold an unfilled placeholder such as {{{{") for w in found.warnings)
+
+
+def test_validation_rows_that_also_stand_in_training(tmp_path, tokenizer):
+    config = write(tmp_path / "a.jsonl", {"text": "one"}, {"text": "two"}, {"text": "one"}, {"text": "three"})
+    write(tmp_path / "b.jsonl", {"text": "two"}, {"text": "four"}, {"text": "two"})
+    found = surveyed(config.model_copy(update={"validation_path": str(tmp_path / "b.jsonl")}), tokenizer)
+    assert (found.repeated, found.shared) == (1, 2)
+    assert found.warnings == (
+        "2 of 3 validation rows also stand in training: the check would be too kind; leave out duplicates.",
+    )
+
+
+def test_hardly_anything_trained_on(tmp_path, chat_tokenizer):
+    config = write(tmp_path / "a.jsonl", {"instruction": "very long " * 300, "output": "b"})
+    (warning,) = surveyed(config, chat_tokenizer, 2048).warnings
+    assert warning == "Less than 1% of the tokens are trained on: check which column is the answer."
+
+
+ENGLISH = "The quick brown fox jumps over the lazy dog near the old river bank."
+GERMAN = "Der schnelle braune Fuchs springt über den faulen Hund am alten Flussufer."
+KOREAN = "빠른 갈색 여우가 게으른 개를 뛰어넘어 오래된 강가로 갔습니다."
+
+
+@pytest.mark.parametrize(
+    ("texts", "codes"),
+    [
+        ([ENGLISH] * 20, ["en"]),
+        ([KOREAN] * 20, ["ko"]),
+        ([ENGLISH] * 15 + [KOREAN] * 5, ["en", "ko"]),
+        ([ENGLISH] * 15 + [GERMAN] * 5, ["en", "de"]),
+        ([ENGLISH] * 20 + [GERMAN] * 4, ["en"]),  # too few to speak of
+        (["7", "ok"] * 50, []),  # too short to tell
+    ],
+)
+def test_languages_of_texts(texts, codes):
+    assert [code for code, _ in languages(tuple(texts))] == codes
+
+
+def test_several_languages_at_once(tmp_path, tokenizer):
+    rows = [{"text": f"{ENGLISH} {n}"} for n in range(15)] + [{"text": f"{KOREAN} {n}"} for n in range(5)]
+    found = surveyed(write(tmp_path / "a.jsonl", *rows), tokenizer, 512)
+    assert found.languages == (("en", 0.75), ("ko", 0.25))
+    assert found.warnings == (
+        "The answers are in several languages (en 75%, ko 25%): the model may answer in any of them.",
+    )
+
+
+@pytest.mark.parametrize("name", ["alpaca/alpaca_en_demo.json", "text/c4_demo.jsonl", "korean/ChatbotData.csv"])
+def test_real_sets_of_one_language_are_not_said_to_have_several(shared_data, chat_tokenizer, name):
+    data = prepare(DataConfig(path=str(shared_data / name)), chat_tokenizer, 512, True, limit=300)
+    assert [code for code, _ in languages(data.samples)] == ["ko" if "korean" in name else "en"]

@@ -1,0 +1,130 @@
+"""Tokens and labels, worked out by readers that know nothing of pieces or offsets."""
+
+import json
+
+import pytest
+
+from core.config import DataConfig
+from core.dataset import UNTRAINED, prepare
+from core.dataset.tokens import Rendered, tokenise
+from core.templates import prompt_text
+from tests.conftest import data_file as write
+
+CHAT = [("system", "Be kind."), ("user", "One?"), ("assistant", "Yes, one."), ("user", "Two\n\nlines?"),
+        ("assistant", "Two!"), ("assistant", "Or three."), ("user", "Never answered")]  # fmt: skip
+
+
+def trained_text(example, tokenizer) -> str:
+    return tokenizer.decode([label for label in example.labels if label != UNTRAINED])
+
+
+def one(pieces, tokenizer, length: int = 64, only_completions: bool = True):
+    ((example,),) = tokenise([Rendered(1, pieces)], tokenizer, length, only_completions)
+    return example
+
+
+def test_exact_tokens_and_labels_of_the_alpaca_prompt(tmp_path, tokenizer):
+    config = write(tmp_path / "a.jsonl", {"system": "Hi", "instruction": "Say grey.", "output": "grey cat"})
+    config.prompt_template = "alpaca"
+    (example,) = prepare(config, tokenizer, 512, True).train
+    question = [1, 320, 417, 13, 13, 38, 38, 38, 359, 416, 356, 420, 425, 429, 413, 417, 289, 467, 13, 437, 283, 298, 276,
+                422, 426, 13, 13, 38, 38, 38, 410, 461, 406, 427, 289, 372, 467, 13]  # fmt: skip
+    answer = [428, 276, 422, 280, 294, 2]
+    assert example.input_ids == question + answer
+    assert example.labels == [UNTRAINED] * len(question) + answer
+
+
+def test_every_answer_with_its_end_mark_is_trained_on_and_nothing_else(tmp_path, chat_tokenizer):
+    """Token by token, by a reader of the token stream."""
+    messages = [{"role": role, "content": content} for role, content in CHAT]
+    config = write(tmp_path / "a.jsonl", {"messages": messages})
+    (example,) = prepare(config, chat_tokenizer, 512, True).train
+    begin, end, eot = chat_tokenizer.convert_tokens_to_ids(["<|start_header_id|>", "<|end_header_id|>", "<|eot_id|>"])
+    blank = chat_tokenizer.convert_tokens_to_ids(["▁", "<0x0A>", "<0x0A>"])  # this tokenizer's two line ends
+    role, expected, at = None, [], 0
+    ids = example.input_ids
+    while at < len(ids):
+        if ids[at] == begin:
+            close = ids.index(end, at)
+            role = chat_tokenizer.decode(ids[at + 1 : close]).strip()
+            assert ids[close + 1 : close + 4] == blank
+            expected += [UNTRAINED] * (close + 4 - at)
+            at = close + 4
+            continue
+        expected.append(ids[at] if role == "assistant" else UNTRAINED)
+        role = None if ids[at] == eot else role
+        at += 1
+    assert example.labels == expected
+    assert trained_text(example, chat_tokenizer) == "Yes, one.<|eot_id|>Two!<|eot_id|>Or three.<|eot_id|>"
+
+
+def test_all_of_it_is_learned_when_asked_for(tokenizer):
+    example = one([("Hi ", False), ("Ho", True)], tokenizer, only_completions=False)
+    assert example.labels == example.input_ids and example.trained == len(example.input_ids)
+
+
+def test_a_token_belongs_to_the_piece_it_begins_in(tokenizer):
+    # Joined, "a d" and "og ran" make the token " do": it begins in what is only read, so it is not trained on.
+    example = one([("a d", False), ("og ran", True)], tokenizer)
+    assert tokenizer.convert_ids_to_tokens(example.input_ids) == ["▁a", "▁do", "g", "▁r", "an"]
+    assert example.labels == [UNTRAINED, UNTRAINED, *example.input_ids[2:]]
+
+
+@pytest.mark.parametrize(
+    "pieces",
+    [
+        [("가나", False), ("다라 😀", True), ("é", False), ("끝", True)],  # tokens of single bytes, several to a character
+        [("", False), ("only", True), ("", True)],
+        [("a", True), ("b", False), ("c", True), ("d", False)],
+        [("  ", False), ("\n\n", True), ("x", False)],
+    ],
+)
+def test_labels_are_those_of_the_offsets(tokenizer, pieces):
+    """Against the plain way: each token by where the tokenizer says that it begins."""
+    text = "".join(piece for piece, _ in pieces)
+    encoded = tokenizer(text, add_special_tokens=False, return_offsets_mapping=True)
+    trained = [learned for piece, learned in pieces for _ in piece]
+    expected = [
+        token if trained[start] else UNTRAINED
+        for token, (start, _) in zip(encoded["input_ids"], encoded["offset_mapping"], strict=True)
+    ]
+    assert one(pieces, tokenizer).labels == expected
+
+
+def test_what_is_cut_is_kept_to_be_shown(tokenizer):
+    whole = one([("one two three ", False), ("four five six", True)], tokenizer)
+    cut = one([("one two three ", False), ("four five six", True)], tokenizer, length=5)
+    assert (cut.input_ids, cut.labels, cut.cut_ids) == (whole.input_ids[:5], whole.labels[:5], whole.input_ids[5:])
+
+
+def test_a_file_in_one_piece_is_split_and_loses_nothing(tokenizer):
+    pieces = [("one two three four five six seven eight", True)]
+    whole = one(pieces, tokenizer)
+    (parts,) = tokenise([Rendered(7, pieces)], tokenizer, 6, True, splits=True)
+    assert [len(part.input_ids) for part in parts[:-1]] == [6] * (len(parts) - 1) and len(parts) > 1
+    assert [token for part in parts for token in part.input_ids] == whole.input_ids
+    assert all(part.labels == part.input_ids and part.cut_ids == [] and part.row == 7 for part in parts)
+
+
+def test_the_real_price_rows_end_in_the_price(shared_data, chat_tokenizer):
+    path = shared_data / "messages/price_is_200.jsonl"
+    answers = [json.loads(line)["messages"][-1]["content"] for line in path.read_text(encoding="utf-8").splitlines()]
+    for marker in (None, "Price is $"):
+        data = prepare(DataConfig(path=str(path), response_starts_after=marker), chat_tokenizer, 4096, True)
+        assert (len(data.train), len(data.validation), data.left_out.total) == (180, 20, 0)
+        for example in [*data.train, *data.validation]:
+            learned = answers[example.row - 1].removeprefix(marker or "")
+            assert trained_text(example, chat_tokenizer) == learned + "<|eot_id|>"
+        tokens = sum(len(e.input_ids) for e in data.train)
+        assert data.trained_tokens_share == sum(e.trained for e in data.train) / tokens
+
+
+@pytest.mark.parametrize("prompt", ["chat", "alpaca", "alpaca_korean"])
+def test_a_question_is_asked_as_it_was_trained(tmp_path, chat_tokenizer, prompt):
+    """The text that Compare asks with has, to the token, what stands before the answer in training."""
+    asked = [{"role": "system", "content": "Be brief."}, {"role": "user", "content": "Say red."}]
+    config = write(tmp_path / "a.jsonl", {"instruction": "Say red.", "output": "red", "system": "Be brief."})
+    config.prompt_template = prompt
+    (example,) = prepare(config, chat_tokenizer, 512, True).train
+    question = chat_tokenizer(prompt_text(asked, prompt, chat_tokenizer), add_special_tokens=False)["input_ids"]
+    assert example.input_ids[: example.labels.count(UNTRAINED)] == question
