@@ -90,6 +90,14 @@ def tokenizer(_stories_tokenizer):
     return copy.deepcopy(_stories_tokenizer)
 
 
+@pytest.fixture(scope="session")
+def demo_tokenizer(unsloth):
+    """The demo's, whose normaliser puts in spaces and marks for capitals."""
+    from transformers import AutoTokenizer
+
+    return AutoTokenizer.from_pretrained(PROJECT / "presets/demo-llama")
+
+
 @pytest.fixture
 def chat_tokenizer(tokenizer, chat_templates):
     """The stories' tokenizer with the marks and the chat template of Llama 3.1."""

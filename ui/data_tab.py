@@ -41,7 +41,7 @@ class DataTab:
         self.trouble = gr.HTML(padding=False, elem_id="data-trouble")
         self.about = gr.HTML(padding=False, elem_id="data-about")
         self.use_guess = gr.Button("Use the guess", size="sm", visible=False, elem_id="use-guess")
-        with gr.Accordion("Columns and prompt", open=False, elem_id="mapping"):
+        with gr.Accordion("Columns and prompt", open=False, elem_id="mapping") as self.mapping:
             with gr.Row():
                 form.add(*(f"data.{name}" for name in COLUMNS))
             with gr.Row():
@@ -74,7 +74,7 @@ class DataTab:
         # One after the other: two looks at once would each find the rows busy.
         looking = hidden | {"concurrency_id": "rows", "concurrency_limit": 1, "trigger_mode": "always_last"}
         columns = [part[name] for name in COLUMNS]
-        shown = [self.trouble, self.about, self.use_guess, self.view, self.check_trouble, *columns]
+        shown = [self.trouble, self.about, self.use_guess, self.mapping, self.view, self.check_trouble, *columns]
 
         self.upload.upload(_paths, [self.upload], [part["path"], part["allow_left_out"], self.number], **hidden).then(
             self._look, settings, shown, **looking
@@ -132,6 +132,7 @@ class DataTab:
             self.trouble: "",
             self.about: look_text(look),
             self.use_guess: gr.update(visible=guessed),
+            self.mapping: gr.update(open=True) if guessed or look.trouble else gr.skip(),
             self.view: view,
             self.check_trouble: notice(OTHER_ROWS, "warning") if is_other else "",
         }

@@ -90,7 +90,7 @@ def _token(token: Token) -> str:
         if applies
     ]
     # A line break is shown as such, and still breaks the line.
-    text = escape(token.text).replace("\n", "⏎\n") or "·"
+    text = escape(token.text).replace("\n", "⏎\n")
     return f'<i class="{" ".join(kinds)}" title="{token.id}">{text}</i>'
 
 

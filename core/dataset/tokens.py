@@ -46,7 +46,7 @@ def tokenise(
 ) -> list[list[Example]]:
     """Each row's examples: one, cut at `max_seq_length`, or with `splits` as many as its tokens fill.
 
-    A token is trained on when it begins in a piece that is.
+    A token is trained on when most of it stands in a piece that is.
     """
     texts = [rendered.text for rendered in batch]
     encoded = tokenizer(
@@ -55,7 +55,7 @@ def tokenise(
     found = []
     for index, rendered in enumerate(batch):
         ids = encoded["input_ids"][index]
-        labels = ids if not completion_only_loss else _labels(rendered.pieces, ids, _Finder(encoded, index))
+        labels = ids if not completion_only_loss else _labels(rendered.pieces, ids, _Finder(encoded, index, texts[index]))
         size = max_seq_length if splits else len(ids) or 1
         parts = [(ids[at : at + size], labels[at : at + size]) for at in range(0, len(ids), size)]
         found.append(
@@ -81,10 +81,10 @@ def _labels(pieces: Pieces, ids: list[int], first_token: Callable[[int, int], in
 
 
 class _Finder:
-    """The first token of a text that begins at a character or after it; the number of tokens when none does."""
+    """The first token of the piece that begins at a character; the number of tokens when none does."""
 
-    def __init__(self, encoded, index: int):
-        self._encoded, self._index = encoded, index
+    def __init__(self, encoded, index: int, text: str):
+        self._encoded, self._index, self._text = encoded, index, text
         self._count = len(encoded["input_ids"][index])
 
     def __call__(self, character: int, total: int) -> int:
@@ -92,7 +92,22 @@ class _Finder:
             token = self._encoded.char_to_token(self._index, place)
             if token is None:  # a character that the tokenizer drops
                 continue
-            while token < self._count and self._encoded.token_to_chars(self._index, token).start < character:
-                token += 1  # it began before, and several tokens may share one character
+            while token < self._count and self._begins_before(token, character):
+                token += 1  # several tokens may share one character
+            while token > 1 and self._is_inserted(token - 1, character):
+                token -= 1
             return token
         return self._count
+
+    def _begins_before(self, token: int, character: int) -> bool:
+        span = self._encoded.token_to_chars(self._index, token)
+        return character - span.start > span.end - character
+
+    def _is_inserted(self, token: int, character: int) -> bool:
+        """Whether it stands for what a normaliser put in, which counts as the character before.
+
+        Then two tokens share that character, and where it is a single byte they could not do so otherwise.
+        """
+        span, before = (self._encoded.token_to_chars(self._index, at) for at in (token, token - 1))
+        is_of_it = (span.start, span.end) == (character - 1, character)
+        return is_of_it and span.start < before.end and self._text[character - 1].isascii()

@@ -71,32 +71,12 @@ def test_3_rows_as_the_model_sees_them(app, open_page):
     Client(app.url, verbose=False).predict(api_name="/load_model")
     page = open_page(app.url)
     tab(page, "Data")
-    page.click("#preview")
-    row = page.locator("figure.rendered pre").first
-    expect(row).to_contain_text("<|start_header_id|>user<|end_header_id|>", timeout=60_000)
-    trained = row.locator("mark.trained").inner_text()
+    row = page.locator("figure.rendered pre")
+    expect(row).to_contain_text("<|start_header_id|>", timeout=60_000)
+    trained = "".join(page.locator("figure.rendered i.t").all_inner_texts())
     assert trained.endswith("<|eot_id|>") and "<|start_header_id|>" not in trained
+    expect(page.locator("#row-view .notice.good")).to_contain_text("The end mark <|eot_id|> is trained on")
     photograph(page, "04-data")
-
-
-def test_4_uploading_rows(app, open_page, tmp_path):
-    Client(app.url, verbose=False).predict(api_name="/load_model")
-    page = open_page(app.url)
-    rows = tmp_path / "mine.jsonl"
-    rows.write_text('{"instruction": "Say 가", "output": "가"}\n{"instruction": "Say b", "output": "b"}\n', encoding="utf-8")
-    tab(page, "Data")
-    page.locator("#upload input[type=file]").set_input_files(rows)
-    expect(page.locator("#data-path textarea, #data-path input")).to_have_value(re.compile("mine.jsonl$"), timeout=30_000)
-    page.click("#preview")
-    expect(page.locator("figure.rendered").first).to_contain_text("Say 가", timeout=60_000)
-    bad = tmp_path / "bad.jsonl"
-    bad.write_text('{"instruction": "a", "output": "b"}\n{"instruction": \n', encoding="utf-8")
-    page.get_by_label("Remove this file").or_(page.get_by_label("Clear")).first.click()
-    page.locator("#upload input[type=file]").set_input_files(bad)
-    expect(page.locator("#data-path textarea, #data-path input")).to_have_value(re.compile("bad.jsonl$"), timeout=30_000)
-    page.click("#preview")
-    expect(page.locator("#data-trouble .error")).to_contain_text("Line 2 of bad.jsonl is not valid JSON", timeout=60_000)
-    photograph(page, "05-data-bad")
 
 
 def test_5_a_setting_out_of_bounds(app, open_page):

@@ -5,7 +5,8 @@ import json
 import pytest
 
 from core.config import DataConfig
-from core.dataset import UNTRAINED, prepare
+from core.dataset import UNTRAINED, open_rows, prepare, recognise
+from core.dataset.render import render
 from core.dataset.tokens import Rendered, tokenise
 from core.templates import prompt_text
 from tests.conftest import data_file as write
@@ -63,32 +64,56 @@ def test_all_of_it_is_learned_when_asked_for(tokenizer):
     assert example.labels == example.input_ids and example.trained == len(example.input_ids)
 
 
-def test_a_token_belongs_to_the_piece_it_begins_in(tokenizer):
-    # Joined, "a d" and "og ran" make the token " do": it begins in what is only read, so it is not trained on.
+def test_a_token_belongs_to_the_piece_that_most_of_it_stands_in(tokenizer):
+    # Joined, "a d" and "og ran" make the token " do": two of its three characters are only read.
     example = one([("a d", False), ("og ran", True)], tokenizer)
     assert tokenizer.convert_ids_to_tokens(example.input_ids) == ["▁a", "▁do", "g", "▁r", "an"]
     assert example.labels == [UNTRAINED, UNTRAINED, *example.input_ids[2:]]
+    # " dog" has more of it behind the cut: without it, the answer's first word would not be learned.
+    example = one([("a ", False), ("day", True)], tokenizer)
+    assert tokenizer.convert_ids_to_tokens(example.input_ids) == ["▁a", "▁day"]
+    assert example.labels == [UNTRAINED, example.input_ids[1]]
 
 
-@pytest.mark.parametrize(
-    "pieces",
-    [
-        [("가나", False), ("다라 😀", True), ("é", False), ("끝", True)],  # tokens of single bytes, several to a character
-        [("", False), ("only", True), ("", True)],
-        [("a", True), ("b", False), ("c", True), ("d", False)],
-        [("  ", False), ("\n\n", True), ("x", False)],
-    ],
-)
-def test_labels_are_those_of_the_offsets(tokenizer, pieces):
-    """Against the plain way: each token by where the tokenizer says that it begins."""
-    text = "".join(piece for piece, _ in pieces)
-    encoded = tokenizer(text, add_special_tokens=False, return_offsets_mapping=True)
-    trained = [learned for piece, learned in pieces for _ in piece]
-    expected = [
-        token if trained[start] else UNTRAINED
-        for token, (start, _) in zip(encoded["input_ids"], encoded["offset_mapping"], strict=True)
-    ]
-    assert one(pieces, tokenizer).labels == expected
+PIECES = [
+    [("가나", False), ("다라 😀", True), ("é", False), ("끝", True)],  # tokens of single bytes, several to a character
+    [("", False), ("only", True), ("", True)],
+    [("Say it.\n\n", False), ("Sea", True)],
+    [("Say it.\n\n", False), ("sea", True), ("\n\nAnd é\n", False), ("Été. 😀", True)],
+    [("  ", False), ("\n\n", True), ("x\n", False)],
+    [("### Response:\n", False), ("7 apples", True)],
+]
+
+
+@pytest.mark.parametrize("pieces", PIECES)
+@pytest.mark.parametrize("which", ["stories", "demo"])
+def test_the_answer_begins_where_the_question_ends_when_it_is_asked(tokenizer, demo_tokenizer, which, pieces):
+    """Against the plain way: the tokens of the text up to there, made on their own, as they are when a question is asked."""
+    chosen = {"stories": tokenizer, "demo": demo_tokenizer}[which]
+    expected, text, done = [], "", []
+    for piece, trained in pieces:
+        text += piece
+        ids = chosen(text, add_special_tokens=False)["input_ids"]
+        assert ids[: len(done)] == done, "these pieces were chosen so that no token straddles them"
+        expected += ids[len(done) :] if trained else [UNTRAINED] * (len(ids) - len(done))
+        done = ids
+    assert one(pieces, chosen).labels == expected
+
+
+@pytest.mark.parametrize("name", ["alpaca/alpaca_en_demo.json", "korean/ChatbotData.csv"])
+@pytest.mark.parametrize("which", ["chat", "demo"])
+def test_in_real_rows_too(shared_data, chat_tokenizer, demo_tokenizer, which, name):
+    chosen = {"chat": chat_tokenizer, "demo": demo_tokenizer}[which]
+    config = DataConfig(path=str(shared_data / name), validation_share=0.0)
+    rows = list(open_rows(config))[:200]
+    shape = recognise([row.values for row in rows], config)
+    data = prepare(config, chosen, 100_000, True, limit=200)
+    assert len(data.train) == len([row for row in rows if row.number <= 200]) == 200
+    for row, example in zip(rows, data.train, strict=True):
+        (asked, _), *_ = render(row.values, shape, config, chosen)
+        question = chosen(asked, add_special_tokens=False)["input_ids"]
+        assert example.labels[: len(question)] == [UNTRAINED] * len(question)
+        assert example.labels[len(question) :] == example.input_ids[len(question) :], row.place
 
 
 def test_what_is_cut_is_kept_to_be_shown(tokenizer):

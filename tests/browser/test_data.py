@@ -1,0 +1,251 @@
+"""The Data tab with the files that people bring: looked at, mapped, left out, checked whole, stopped, downloaded."""
+
+import csv
+import json
+import re
+
+import pytest
+from gradio_client import Client
+from playwright.sync_api import expect
+
+from tests.app_process import running_app
+from tests.browser.conftest import PHONE, photograph, tab
+
+
+@pytest.fixture(scope="module")
+def app(tmp_path_factory):
+    with running_app(tmp_path_factory.mktemp("data")) as app:
+        yield app
+
+
+@pytest.fixture(scope="module")
+def loaded(app):
+    Client(app.url, verbose=False).predict(api_name="/load_model")
+    return app
+
+
+@pytest.fixture
+def data_page(loaded, open_page):
+    page = open_page(loaded.url)
+    tab(page, "Data")
+    expect(page.locator("figure.rendered")).to_be_visible(timeout=60_000)
+    return page
+
+
+def choose(page, path) -> None:
+    page.locator("#data-path textarea").fill(str(path))
+    page.locator("#data-path textarea").blur()
+
+
+def written(path, *rows: dict):
+    path.write_text("".join(json.dumps(row, ensure_ascii=False) + "\n" for row in rows), encoding="utf-8")
+    return path
+
+
+def pick(page, name: str, value: str) -> None:
+    box = page.locator(f"#data-{name} input")
+    box.click()
+    page.get_by_role("option", name=value, exact=True).click()
+
+
+def check_all(page) -> None:
+    expect(page.locator("#check-rows")).to_be_enabled(timeout=30_000)
+    page.click("#check-rows")
+
+
+def tokens(page, kind: str) -> str:
+    """The row's text in tokens of that kind."""
+    return "".join(page.locator(f"figure.rendered i{kind}").all_inner_texts())
+
+
+def test_1_rows_are_seen_before_a_model_is_loaded(app, open_page):
+    page = open_page(app.url)
+    tab(page, "Data")
+    expect(page.locator("#data-about")).to_contain_text('Looks like Alpaca rows: "instruction" asks, "output" answers.', timeout=30_000)
+    expect(page.locator("#row-view")).to_contain_text("Load the model on the Model tab")
+    expect(page.locator("#check-rows")).to_be_disabled()
+    photograph(page, "30-data-no-model")
+
+
+def test_2_files_are_uploaded_together(data_page, tmp_path):
+    page = data_page
+    first = written(tmp_path / "one.jsonl", {"instruction": "Say 가", "output": "가"})
+    (tmp_path / "two.csv").write_text("instruction;output\nSay b;bee\nSay c;sea\n", encoding="utf-16")
+    page.locator("#upload input[type=file]").set_input_files([first, tmp_path / "two.csv"])
+    expect(page.locator("#data-path textarea")).to_have_value(re.compile(r"one\.jsonl\n.*two\.csv$"), timeout=30_000)
+    expect(page.locator("#data-about .notes")).to_contain_text("two.csv: read as UTF-16", timeout=30_000)
+    expect(page.locator("figure.rendered")).to_contain_text("Say 가", timeout=30_000)
+    page.click("#row-forth")
+    page.click("#row-forth")
+    expect(page.locator("figure.rendered figcaption")).to_contain_text("Row 3", timeout=30_000)
+    assert "sea<|eot_id|>" in tokens(page, ".t")
+    photograph(page, "31-data-two-files")
+
+
+@pytest.mark.parametrize(
+    ("name", "content", "sentence"),
+    [
+        ("bad.json", b'[{"instruction": "a"},\n{"instruction": }]', "bad.json is not valid JSON: Expecting value, at line 2"),
+        ("sheet.xlsx", b"PK\x03\x04" + bytes(40), "sheet.xlsx is an Excel file"),
+        ("empty.csv", b"", "empty.csv is empty"),
+        ("big.jsonl", b"version https://git-lfs.github.com/spec/v1\noid sha256:1\nsize 9\n", "big.jsonl is a pointer of git-lfs"),
+    ],
+)
+def test_3_what_cannot_be_read_is_refused_where_one_looks(data_page, tmp_path, name, content, sentence):
+    page = data_page
+    (tmp_path / name).write_bytes(content)
+    choose(page, tmp_path / name)
+    expect(page.locator("#data-trouble .error")).to_contain_text(sentence, timeout=30_000)
+    expect(page.locator("figure.rendered")).to_have_count(0)
+    photograph(page, f"32-data-refused-{name.partition('.')[0]}")
+    choose(page, "presets/data/yoda.jsonl")
+    expect(page.locator("figure.rendered")).to_be_visible(timeout=30_000)
+    expect(page.locator("#data-trouble .error")).to_have_count(0)
+
+
+def test_4_a_guess_is_confirmed_and_columns_are_chosen(data_page, tmp_path):
+    page = data_page
+    choose(page, written(tmp_path / "odd.jsonl", *({"alpha": f"ask {n}", "omega": f"an answer of {n}"} for n in range(5))))
+    expect(page.locator("#data-about .warning")).to_contain_text("Perhaps question and answer", timeout=30_000)
+    expect(page.locator("#data-answer_column")).to_be_visible()
+    photograph(page, "33-data-guess")
+    page.click("#use-guess")
+    expect(page.locator("#data-about .good")).to_contain_text('"alpha" asks, "omega" answers', timeout=30_000)
+    expect(page.locator("#use-guess")).to_be_hidden()
+    expect(page.locator("#data-answer_column input")).to_have_value("omega")
+    assert tokens(page, ".t").endswith("an answer of 0<|eot_id|>")
+    pick(page, "instruction_column", "omega")
+    pick(page, "answer_column", "alpha")
+    expect(page.locator("#data-about .good")).to_contain_text('"omega" asks, "alpha" answers', timeout=30_000)
+    expect(page.locator("figure.rendered i.t").last).to_be_visible()
+    assert tokens(page, ".t").endswith("ask 0<|eot_id|>")
+
+
+def test_5_prompts_and_what_the_response_starts_after(data_page, tmp_path):
+    page = data_page
+    choose(page, written(tmp_path / "price.jsonl", *({"item": f"a lamp {n}", "price": f"{n}9"} for n in range(1, 5))))
+    expect(page.locator("#mapping #prompt-kind")).to_be_visible(timeout=30_000)
+    page.get_by_label("own text").check()
+    box = page.locator("#data-prompt_template textarea")
+    expect(box).to_be_visible()
+    box.fill("How much is {item}?\n\nPrice is ${price}")
+    box.blur()
+    expect(page.locator("figure.rendered")).to_contain_text("How much is a lamp 1?", timeout=30_000)
+    assert "How much is a lamp 1?" in tokens(page, ".t")
+    marker = page.locator("#data-response_starts_after textarea, #data-response_starts_after input")
+    marker.fill("Price is $")
+    marker.blur()
+    expect(page.locator("figure.rendered figcaption")).not_to_contain_text(re.compile(r"tokens, \d\d of them"), timeout=30_000)
+    assert tokens(page, ".t") == "19<|eot_id|>"
+    photograph(page, "34-data-own-prompt")
+    box.fill("How much is {thing}?")
+    box.blur()
+    expect(page.locator("#data-about .error")).to_contain_text("{thing}", timeout=30_000)
+    photograph(page, "35-data-prompt-wrong")
+    page.get_by_label("Alpaca", exact=True).check()
+    expect(box).to_be_hidden()
+
+
+def test_6_rows_left_out_are_listed_downloaded_and_agreed_to(data_page, tmp_path):
+    page = data_page
+    rows = [{"instruction": f"ask {n}", "output": f"answer {n}" if n % 3 else ""} for n in range(30)]
+    path = written(tmp_path / "holes.jsonl", *rows)
+    with path.open("a") as file:
+        file.write('{"instruction": oops}\n')
+    choose(page, path)
+    check_all(page)
+    expect(page.locator("#survey")).to_contain_text("11 rows left out: no answer (10), not valid JSON (1).", timeout=60_000)
+    page.locator("#survey details summary").click()
+    expect(page.locator("#survey details td").first).to_have_text("1")
+    expect(page.locator("#survey details")).to_contain_text("line 31 of holes.jsonl")
+    with page.expect_download() as download:
+        page.click("#left-out-file")
+    with open(download.value.path(), newline="", encoding="utf-8") as file:
+        listed = [int(row["row"]) for row in csv.DictReader(file)]
+    assert listed == [n + 1 for n in range(30) if n % 3 == 0] + [31]
+    photograph(page, "36-data-left-out")
+    page.locator("#row-number input").fill("1")
+    page.locator("#row-number input").blur()
+    expect(page.locator("#row-view .warning")).to_contain_text("Row 1 is left out: no answer.", timeout=30_000)
+
+    tab(page, "Train")
+    page.locator("#training-max_steps input").fill("1")
+    page.locator("#training-max_steps input").blur()
+    page.click("#start")
+    expect(page.locator("#train-state .error")).to_contain_text("11 of 31 rows (35%) would be left out", timeout=60_000)
+    photograph(page, "37-train-asks-consent")
+    tab(page, "Data")
+    page.locator("#data-allow_left_out input").check()
+    tab(page, "Train")
+    expect(page.locator("#start")).to_be_enabled(timeout=10_000)
+    page.click("#start")
+    expect(page.locator("#train-state .good")).to_contain_text("Finished", timeout=120_000)
+
+
+def test_7_the_whole_set_in_figures(data_page):
+    page = data_page
+    check_all(page)
+    facts = page.locator("#survey .facts")
+    expect(facts).to_contain_text("720 read; 648 to train, 72 to check with", timeout=60_000)
+    expect(facts).to_contain_text("41 steps of 16 rows")
+    bars = page.locator("#survey rect.bars title").all_text_contents()
+    assert sum(int(re.search(r": ([\d,]+) rows?$", bar)[1].replace(",", "")) for bar in bars) == 720
+    photograph(page, "38-data-survey")
+    page.reload()
+    tab(page, "Data")
+    expect(page.locator("#survey .facts")).to_contain_text("720 read", timeout=30_000)
+    choose(page, "presets/data/nothing.csv")
+    expect(page.locator("#data-trouble .error")).to_contain_text("There is no file presets/data/nothing.csv", timeout=30_000)
+
+
+def test_8_warnings_and_the_cut(data_page, shared_data):
+    page = data_page
+    choose(page, shared_data / "alpaca/identity.json")
+    check_all(page)
+    expect(page.locator("#survey .warning").first).to_contain_text("unfilled placeholder such as {{name}}", timeout=60_000)
+    choose(page, shared_data / "text/wiki_demo.txt")
+    expect(page.locator("figure.rendered b.cut").first).to_contain_text("cut here, at the length of 512", timeout=60_000)
+    assert page.locator("figure.rendered i.t").count() == 512
+    assert page.locator("figure.rendered i.x.t").count() == 0 < page.locator("figure.rendered i.x").count()
+    expect(page.locator("#row-view .warning")).to_contain_text("The end mark <|eot_id|> is missing (it lies beyond the cut)")
+    expect(page.locator("#check-trouble .warning")).to_contain_text("The figures below are of other rows or settings")
+    check_all(page)
+    expect(page.locator("#survey .warning").first).to_contain_text("are cut at the end and lose", timeout=60_000)
+    photograph(page, "39-data-cut")
+
+
+def test_9_reading_is_shown_stopped_and_seen_by_a_second_page(data_page, loaded, open_page, tmp_path):
+    page = data_page
+    path = tmp_path / "many.jsonl"
+    with path.open("w") as file:
+        for n in range(150_000):
+            file.write(json.dumps({"instruction": f"Say number {n}.", "output": f"number {n} " * 10}) + "\n")
+    choose(page, path)
+    expect(page.locator("figure.rendered")).to_contain_text("number 0", timeout=30_000)
+    check_all(page)
+    expect(page.locator("#survey")).to_contain_text(re.compile(r"Reading the rows: [1-9][\d,]+ so far \(\d+%\)"), timeout=60_000)
+    photograph(page, "40-data-reading")
+    second = open_page(f"{loaded.url}/?__theme=dark", PHONE)
+    tab(second, "Data")
+    expect(second.locator("#survey")).to_contain_text("Reading the rows", timeout=30_000)
+    photograph(second, "41-data-reading-phone-dark")
+    assert second.evaluate("document.documentElement.scrollWidth") <= PHONE["width"]
+    second.click("#stop-reading")
+    expect(page.locator("#check-trouble .warning")).to_contain_text("Stopped; the rows were not read to their end.", timeout=30_000)
+    expect(page.locator("#stop-reading")).to_be_hidden(timeout=10_000)
+
+
+@pytest.mark.parametrize("theme", ["light", "dark"])
+def test_on_a_phone(loaded, open_page, theme, shared_data):
+    page = open_page(f"{loaded.url}/?__theme={theme}", PHONE)
+    tab(page, "Data")
+    choose(page, shared_data / "sharegpt/glaive_toolcall_en_demo.json")
+    expect(page.locator("#data-about")).to_contain_text("ShareGPT conversations", timeout=30_000)
+    check_all(page)
+    expect(page.locator("#survey .facts")).to_be_visible(timeout=60_000)
+    assert page.evaluate("document.documentElement.scrollWidth") <= PHONE["width"]
+    photograph(page, f"42-data-phone-{theme}")
+
+
+def test_nothing_went_wrong_unseen(app):
+    assert app.warnings_of_ours() == []
