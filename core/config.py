@@ -82,14 +82,14 @@ class DataConfig(Part):
         None, title="Instruction", description="The column that asks; empty: found by its name."
     )
     input_column: str | None = Field(None, title="Input", description="A column that stands below the instruction.")
-    answer_column: str | None = Field(None, title="Answer", description="The column that is learned.")
+    answer_column: str | None = Field(None, title="Answer", description="The column that is learned as the answer.")
     system_column: str | None = Field(None, title="System", description="A column with the system prompt of each row.")
     text_column: str | None = Field(
         None, title="Text", description="A column that is learned whole, in place of question and answer."
     )
     prompt_template: str = Field(
         "chat",
-        title="Prompt",
+        title="Prompt template",
         min_length=1,
         description="chat (the model's own template), alpaca, alpaca_korean, or a text with {column} fields, typed here.",
     )

@@ -3,24 +3,21 @@
 Keeps the last set that was prepared whole, so that training need not do it again. Knows nothing of locks or gradio.
 """
 
-import shutil
 from collections.abc import Callable
 from dataclasses import dataclass, field, replace
 from itertools import islice
 from pathlib import Path
 from typing import Any
 
-import psutil
-
 from core.config import RunConfig, resolve_path
 from core.dataset import (
     DataError, LeftOut, PreparedData, RowView, Shape, Survey, end_mark, open_rows, prepare, recognise, survey, view,
 )  # fmt: skip
-from core.dataset.prepared import PREFIX
+from core.dataset.one_pass import HEAD_ROWS
+from core.dataset.store import remove_left_behind
 from core.model import LoadedModel
 from core.stopping import ShouldStop, leave_if
 
-HEAD_ROWS = 200
 SHOWN_ROWS = 5
 Key = tuple
 
@@ -66,15 +63,12 @@ class Preparation:
     _head: tuple[Key, PreparedData] | None = None  # the first rows, as they were looked at last
 
     def __post_init__(self):
-        for left in self.folder.glob(f"{PREFIX}*"):  # of programs that were killed
-            owner = left.name.removeprefix(PREFIX).partition("-")[0]
-            if owner.isdigit() and not psutil.pid_exists(int(owner)):
-                shutil.rmtree(left, ignore_errors=True)
+        remove_left_behind(self.folder)
 
     def look(self, config: RunConfig, loaded: LoadedModel | None, token: str | None = None) -> Look:
         """The first rows; with `loaded`, as its model sees them. Raises DataError when no row can be read."""
         rows = open_rows(config.data, token)
-        head = [row for row in islice(rows, HEAD_ROWS)]
+        head = list(islice(rows, HEAD_ROWS))
         readable = [row.values for row in head if not row.fault]
         columns = tuple(dict.fromkeys(column for values in readable for column in values))
         found = Look(tuple(rows.notes), columns, tuple(readable[:SHOWN_ROWS]))

@@ -4,7 +4,7 @@ Knows nothing of threads or gradio.
 """
 
 from core.config import RunConfig
-from core.dataset import PreparedData
+from core.dataset import PreparedData, end_mark, survey
 from core.events import Change, LearningGroup, Receipt
 from core.model import LoadedModel
 
@@ -63,6 +63,9 @@ def _notes(loaded: LoadedModel, config: RunConfig, data: PreparedData, trainer) 
         notes.append("Gradient checkpointing recomputes without offloading, because there is no GPU to offload from.")
     if config.adapter.modules_to_save and loaded.model.device.type == "cpu" and loaded.report.dtype != "float32":
         notes.append(f"Trained embeddings are kept in {loaded.report.dtype} afterwards, the precision of the base.")
+    notes += survey(data, config.training, end_mark(loaded.tokenizer, loaded.eos_token_ids)).warnings
+    if data.left_out.total:
+        notes.append(f"{data.left_out.total:,} of {data.rows:,} rows are left out: {data.left_out.in_words()}.")
     checked = 0 if trainer.eval_dataset is None else len(trainer.eval_dataset)
     if checked < len(data.validation):
         notes.append(f"Checked in between on the first {checked} of {len(data.validation)} validation rows.")

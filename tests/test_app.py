@@ -112,7 +112,7 @@ def test_ctrl_c_stops_the_run_and_keeps_its_adapter(tmp_path, wait_until):
     _, errors = process.communicate(timeout=120)
     assert process.returncode == 130
     assert "Traceback" not in errors
-    (folder,) = tmp_path.iterdir()
+    (folder,) = (events.parent for events in tmp_path.glob("*/events.jsonl"))
     run = open_run(folder)
     assert run.snapshot().status == "stopped"
     assert run.has_adapter

@@ -50,6 +50,7 @@ class DataTab:
                 )
                 form.add("data.response_starts_after")
             form.add("data.prompt_template")
+            form.components["data.prompt_template"].visible = False  # until the prompt is a text of one's own
         with gr.Row(elem_id="row-bar"):
             gr.HTML("<h3>What the model sees</h3>", padding=False)
             self.back = gr.Button("◂", size="sm", min_width=44, scale=0, elem_id="row-back")

@@ -4,10 +4,16 @@ Knows nothing of files that people bring, models or gradio.
 """
 
 import hashlib
+import os
+import shutil
+import tempfile
+import weakref
 from collections.abc import Iterator, Sequence
 from itertools import chain
 from pathlib import Path
 from typing import TYPE_CHECKING, overload
+
+import psutil
 
 from core.dataset.tokens import Example
 
@@ -17,7 +23,30 @@ if TYPE_CHECKING:  # importing these takes seconds, which the page should not wa
 
 # One record an example: its row, its tokens before and after the cut, how many are trained on, whether the last
 # trained token is an end mark, whether its text holds an unfilled placeholder, and the hash of its text.
+PREFIX = "prepared-"
 FIGURES = [("row", "i8"), ("length", "i4"), ("kept", "i4"), ("trained", "i4"), ("ends", "?"), ("unfilled", "?"), ("hash", "u8")]
+
+
+class Folder:
+    """A folder below `parent` that is removed with everything in it when nothing refers to it any more.
+
+    Its name begins with the number of this process, so that what a killed program left can be told and removed.
+    """
+
+    def __init__(self, parent: Path | None):
+        if parent is not None:
+            parent.mkdir(parents=True, exist_ok=True)
+        self.path = Path(tempfile.mkdtemp(prefix=f"{PREFIX}{os.getpid()}-", dir=parent))
+        # Not TemporaryDirectory: that one warns when it is not closed by hand.
+        self.remove = weakref.finalize(self, shutil.rmtree, self.path, ignore_errors=True)
+
+
+def remove_left_behind(parent: Path) -> None:
+    """Removes the folders of programs that are no more."""
+    for folder in parent.glob(f"{PREFIX}*"):
+        owner = folder.name.removeprefix(PREFIX).partition("-")[0]
+        if owner.isdigit() and not psutil.pid_exists(int(owner)):
+            shutil.rmtree(folder, ignore_errors=True)
 
 
 class Examples(Sequence):

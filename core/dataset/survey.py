@@ -1,8 +1,6 @@
 """What a whole set of rows comes to, in figures and in plain warnings. Knows nothing of files, models or gradio."""
 
-from collections import Counter
 from dataclasses import dataclass
-from functools import cache
 from math import ceil
 
 from core.config import TrainingConfig
@@ -10,8 +8,6 @@ from core.dataset.prepared import PreparedData
 
 BINS = 24
 CUT_SHARE = 0.05  # above this share of rows cut, a warning
-LANGUAGE_SHARE, LANGUAGE_TEXTS = 0.1, 5  # a language counts from this share and number of sampled texts on
-SURE, LONG_ENOUGH = 0.9, 40  # probability, and bytes of UTF-8: shorter texts are told apart badly
 
 
 @dataclass(frozen=True)
@@ -77,7 +73,7 @@ def survey(data: PreparedData, training: TrainingConfig, end_name: str) -> Surve
         "unfilled": int(both["unfilled"].sum()),
         "repeated": len(train) - len(np.unique(train["hash"])),
         "shared": int(np.isin(validation["hash"], train["hash"]).sum()),
-        "languages": languages(data.samples),
+        "languages": data.languages,
         "epoch_steps": steps_per_epoch(len(train), training),
         "step_rows": training.per_device_train_batch_size * training.gradient_accumulation_steps,
     }
@@ -101,29 +97,6 @@ def _histogram(lengths) -> tuple[tuple[int, ...], tuple[int, ...]]:
     return tuple(map(int, edges)), tuple(map(int, counts))
 
 
-def languages(samples: tuple[str, ...]) -> tuple[tuple[str, float], ...]:
-    """The languages of texts, those first that most are in; texts that cannot be told for sure do not count."""
-    codes: Counter = Counter()
-    for text in samples:
-        if len(text.encode("utf-8", "replace")) >= LONG_ENOUGH:
-            code, probability = _identifier().classify(text)
-            codes[code] += probability >= SURE
-    codes = +codes
-    total = codes.total()
-    return tuple(
-        (code, count / total)
-        for code, count in codes.most_common()
-        if count >= LANGUAGE_TEXTS and count / total >= LANGUAGE_SHARE
-    )
-
-
-@cache
-def _identifier():
-    from py3langid.langid import MODEL_FILE, LanguageIdentifier
-
-    return LanguageIdentifier.from_model_file(MODEL_FILE, norm_probs=True)
-
-
 def _warnings(found: Survey, data: PreparedData, end_name: str):
     if found.cut_rows / max(found.used, 1) > CUT_SHARE:
         yield (
@@ -145,7 +118,7 @@ def _warnings(found: Survey, data: PreparedData, end_name: str):
     if found.shared:
         yield (
             f"{found.shared:,} of {found.validation_rows:,} validation rows also stand in training: the check would be "
-            "too kind; leave out duplicates."
+            'too kind; tick "Leave out duplicates" (data.drop_duplicates).'
         )
     if len(found.languages) > 1:
         told = ", ".join(f"{code} {share:.0%}" for code, share in found.languages)

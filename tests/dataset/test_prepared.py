@@ -3,6 +3,9 @@
 import csv
 import json
 import math
+import os
+import subprocess
+import sys
 from collections import Counter
 
 import pytest
@@ -10,6 +13,7 @@ import pytest
 from core.config import DataConfig
 from core.dataset import DataError, prepare
 from core.dataset.left_out import LISTED
+from core.dataset.store import remove_left_behind
 from core.stopping import Stopped
 from tests.conftest import data_file as write
 
@@ -180,6 +184,16 @@ def test_its_files_go_when_it_goes(tmp_path, tokenizer):
     assert (folder / "rows.arrow").exists()
     del data
     assert list((tmp_path / "kept").iterdir()) == []
+
+
+def test_what_a_killed_program_left_is_removed(tmp_path):
+    program = subprocess.run([sys.executable, "-c", "import os; print(os.getpid())"], capture_output=True, text=True, check=True)
+    mine, dead, other = (tmp_path / name for name in (f"prepared-{os.getpid()}-a", f"prepared-{program.stdout.strip()}-b", "mine"))
+    for folder in (mine, dead, other):
+        folder.mkdir()
+        (folder / "rows.arrow").write_text("x")
+    remove_left_behind(tmp_path)
+    assert sorted(tmp_path.iterdir()) == sorted([mine, other])
 
 
 def test_a_full_disk_is_said_in_a_sentence(tmp_path, tokenizer):

@@ -6,7 +6,8 @@ import pytest
 
 from core.config import DataConfig, TrainingConfig
 from core.dataset import UNTRAINED, prepare, survey
-from core.dataset.survey import languages, steps_per_epoch
+from core.dataset.languages import languages
+from core.dataset.survey import steps_per_epoch
 from tests.conftest import data_file as write
 
 TRAINING = TrainingConfig(per_device_train_batch_size=2, gradient_accumulation_steps=4)
@@ -90,7 +91,8 @@ def test_validation_rows_that_also_stand_in_training(tmp_path, tokenizer):
     found = surveyed(config.model_copy(update={"validation_path": str(tmp_path / "b.jsonl")}), tokenizer)
     assert (found.repeated, found.shared) == (1, 2)
     assert found.warnings == (
-        "2 of 3 validation rows also stand in training: the check would be too kind; leave out duplicates.",
+        "2 of 3 validation rows also stand in training: the check would be too kind; tick "
+        '"Leave out duplicates" (data.drop_duplicates).',
     )
 
 

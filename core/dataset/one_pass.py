@@ -1,0 +1,166 @@
+"""One pass over one source: rows are rendered, tokenised and written down a thousand at a time, or left out.
+
+Knows nothing of models, threads or gradio.
+"""
+
+import random
+import re
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass
+from itertools import islice
+from pathlib import Path
+
+from core.config import DataConfig
+from core.dataset.hub import HubRows
+from core.dataset.left_out import LeftOut, LeftOutWriter
+from core.dataset.readers import FileRows
+from core.dataset.render import render
+from core.dataset.rows import DataError, Row
+from core.dataset.shapes import Shape, recognise
+from core.dataset.store import Examples, StoreWriter, text_hash
+from core.dataset.tokens import Rendered, tokenise
+from core.stopping import ShouldStop, leave_if
+from core.templates import TemplateError
+
+Report = Callable[[float | None, int], None]  # how far (0 to 1, None when unknown) and how many rows
+HEAD_ROWS = 200  # the shape is judged by these
+BATCH_ROWS, BATCH_CHARACTERS = 1000, 1_000_000  # whichever is reached first
+LONGEST = 10_000_000  # characters: tokenising more at once takes gigabytes
+LANGUAGE_SAMPLES = 300
+PLACEHOLDER = re.compile(r"\{\{\s*[\w.]+\s*\}\}")
+
+
+@dataclass
+class Found:
+    """What one pass over one source came to: `rows` read, some of them `left_out`, the others `examples`."""
+
+    shape: Shape
+    notes: tuple[str, ...]
+    rows: int = 0
+    samples: list[str] | None = None
+    placeholder: str = ""
+    examples: Examples | None = None
+    left_out: LeftOut | None = None
+
+
+class Pass:
+    """Everything that stays the same from row to row."""
+
+    def __init__(
+        self,
+        config: DataConfig,
+        tokenizer,
+        max_seq_length: int,
+        completion_only_loss: bool,
+        end_ids: frozenset[int],
+        should_stop: ShouldStop,
+        report: Report,
+    ):
+        self.config, self.tokenizer, self.length = config, tokenizer, max_seq_length
+        self.completion_only_loss, self.end_ids = completion_only_loss, end_ids
+        self.should_stop, self.report = should_stop, report
+
+    def read(self, rows: FileRows | HubRows, folder: Path, name: str, limit: int | None) -> Found:
+        """One source, from its first row to its last. Raises DataError and Stopped."""
+        head = [row.values for row in islice(rows, HEAD_ROWS) if not row.fault]
+        found = Found(recognise(head, self.config), ())
+        found.samples, seen, luck = [], set(), random.Random(0)
+        store, left_out = StoreWriter(folder / f"{name}.arrow", self.end_ids), LeftOutWriter(folder / f"{name}-left-out.csv")
+        try:
+            for batch in _batches(rows if limit is None else _first(rows, limit)):
+                leave_if(self.should_stop)
+                found.rows += len(batch)
+                self._take(batch, found, store, left_out, seen, luck, rows.wants_splitting)
+                self.report(rows.share if limit is None else None, found.rows)
+        finally:
+            store.close()
+            left_out.close()
+        found.notes = tuple(rows.notes)
+        found.left_out, found.examples = left_out.finish(found.rows), store.finish()
+        if not len(found.examples):
+            raise DataError(f"No row can be learned from: {found.left_out.in_words()}.")
+        return found
+
+    def _take(self, batch: list[Row], found: Found, store, left_out, seen: set[int], luck, splits: bool) -> None:
+        rendered: list[tuple[Row, Rendered]] = []
+        for row in batch:
+            reason, pieces = row.fault, []
+            if not reason:
+                try:
+                    pieces = render(row.values, found.shape, self.config, self.tokenizer)
+                except TemplateError as error:
+                    reason = str(error)
+            ready = Rendered(row.number, pieces)
+            reason = reason or _unusable(ready.text)
+            if not reason and self.config.drop_duplicates:
+                key = text_hash(ready.text)
+                reason = "the same text as an earlier row" if key in seen else ""
+                seen.add(key)
+            if reason:
+                left_out.add(row, reason)
+            else:
+                rendered.append((row, ready))
+        if rendered:
+            self._tokenise(rendered, found, store, left_out, luck, splits and found.shape.name == "text")
+
+    def _tokenise(self, rendered: list[tuple[Row, Rendered]], found: Found, store, left_out, luck, splits: bool) -> None:
+        lists = tokenise([r for _, r in rendered], self.tokenizer, self.length, self.completion_only_loss, splits)
+        examples, texts, unfilled = [], [], []
+        for (row, ready), parts in zip(rendered, lists, strict=True):
+            useful = [part for part in parts if part.trained]
+            if not useful:
+                left_out.add(row, f"the answer begins after {self.length} tokens" if parts else "no text")
+                continue
+            placeholder = PLACEHOLDER.search(ready.text)
+            found.placeholder = found.placeholder or (placeholder.group() if placeholder else "")
+            examples += useful
+            texts += [ready.text] if len(useful) == 1 else [f"{n} {ready.text}" for n in range(len(useful))]
+            unfilled += [placeholder is not None] * len(useful)
+            _sample(found.samples, "".join(text for text, trained in ready.pieces if trained), row.number, luck)
+        if examples:
+            store.add(examples, texts, unfilled)
+
+
+def _first(rows: Iterable[Row], limit: int):
+    """At most so many rows, and no more of them than are tokenised at once: a preview must be there at once."""
+    characters = 0
+    for row in islice(rows, limit):
+        yield row
+        characters += _size(row)
+        if characters >= BATCH_CHARACTERS:
+            return
+
+
+def _size(row: Row) -> int:
+    return sum(len(value) for value in row.values.values() if isinstance(value, str))
+
+
+def _batches(rows: Iterable[Row]):
+    batch, size = [], 0
+    for row in rows:
+        batch.append(row)
+        size += _size(row)
+        if len(batch) == BATCH_ROWS or size >= BATCH_CHARACTERS:
+            yield batch
+            batch, size = [], 0
+    if batch:
+        yield batch
+
+
+def _unusable(text: str) -> str:
+    """Why no tokenizer can take the text; empty when it can."""
+    if len(text) > LONGEST:
+        return f"longer than {LONGEST:,} characters"
+    try:
+        text.encode("utf-8")
+    except UnicodeEncodeError:
+        return "half a character (a lone surrogate)"
+    return ""
+
+
+def _sample(samples: list[str], text: str, number: int, luck: random.Random) -> None:
+    """Keeps each text with equal chance, whatever comes later (Vitter's algorithm R, 1985)."""
+    if len(samples) < LANGUAGE_SAMPLES:
+        samples.append(text[:2000])
+    elif (place := luck.randrange(number)) < LANGUAGE_SAMPLES:
+        samples[place] = text[:2000]

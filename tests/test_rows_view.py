@@ -1,0 +1,77 @@
+"""Rows as HTML: nothing in them is taken for markup, and every token can be told for what it is."""
+
+import re
+from collections import Counter
+from dataclasses import replace
+
+from core.dataset import LeftOut, LeftOutRow, RowView, Survey, Token
+from core.preparation import Preparing
+from ui.charts import length_chart
+from ui.rows_view import left_out_text, preparing_text, row_text, survey_text, table_text
+
+EVIL = '<script>alert("1")</script><img src=x onerror=alert(2)>'
+FOUND = Survey(
+    rows=12, train_rows=8, validation_rows=2, tokens=900, trained_tokens=90, cut_rows=1, lost_tokens=1, longest=129,
+    longest_row=7, edges=(0, 50, 100, 150), counts=(6, 3, 1), without_end=0, unfilled=0, repeated=0, shared=0, languages=(),
+    epoch_steps=1, step_rows=8, warnings=(EVIL,),
+)  # fmt: skip
+TOKENS = (
+    Token(1, "<s>", False, True, False), Token(2, EVIL, False, False, False), Token(3, "", True, False, False),
+    Token(4, "가\n", True, False, False), Token(5, "</s>", True, True, False), Token(6, "gone", False, False, True),
+)  # fmt: skip
+ROW = RowView(7, TOKENS, length=6, kept=5, trained=3, end_name="</s>", end_is_trained=True, is_validation=False)
+
+
+def test_each_token_is_marked_for_what_it_is():
+    text = row_text(ROW, 5)
+    marked = re.findall(r'<i class="([^"]*)" title="(\d)">(.*?)</i>', text, re.DOTALL)
+    assert [(kinds, int(number)) for kinds, number, _ in marked] == [("s", 1), ("", 2), ("t p", 3), ("t", 4), ("t s", 5), ("x", 6)]
+    assert marked[3][2] == "가⏎\n" and marked[4][2] == "&lt;/s&gt;"
+    assert text.index("</i><b class") < text.index("cut here, at the length of 5: 1 token lost") < text.index("gone")
+    assert "Row 7 · 6 tokens, 3 of them trained on · to train on" in text
+    assert "The end mark &lt;/s&gt; is trained on: the model learns to stop." in text
+
+
+def test_a_missing_end_mark_says_why():
+    missing = replace(ROW, end_is_trained=False)
+    assert "is missing (it lies beyond the cut)" in row_text(missing, 5)
+    assert "is missing (it does not end the answer)" in row_text(replace(missing, length=5, tokens=TOKENS[:5]), 5)
+
+
+def test_a_very_long_row_says_how_much_is_not_shown():
+    assert "and 3,994 tokens more" in row_text(replace(ROW, length=4000), 5)
+
+
+def test_nothing_in_rows_is_taken_for_markup():
+    left = LeftOut(Counter({EVIL: 1}), (LeftOutRow(1, EVIL, EVIL, EVIL),), None, 1.0)
+    texts = [
+        row_text(ROW, 5), table_text((EVIL, "b"), ({EVIL: EVIL, "b": None},)), survey_text(FOUND, 128, "off"),
+        left_out_text(Preparing(left_out=left)), preparing_text(Preparing(path=EVIL, survey=FOUND, left_out=left)),
+        preparing_text(Preparing(error=EVIL)),
+    ]  # fmt: skip
+    for text in texts:
+        assert "<script" not in text and "<img" not in text
+    assert all("&lt;script&gt;" in text for text in texts)
+
+
+def test_a_long_cell_is_shortened_and_an_empty_one_says_so():
+    text = table_text(("a", "b"), ({"a": "x" * 500},))
+    assert "x" * 160 + "…</td>" in text and "x" * 161 not in text and '<span class="empty">empty</span>' in text
+
+
+def test_rows_left_out_beyond_those_listed_are_counted():
+    rows = tuple(LeftOutRow(n, f"line {n}", "no answer", "{}") for n in range(1, 201))
+    text = left_out_text(Preparing(left_out=LeftOut(Counter({"no answer": 450}), rows, None, 0.5)))
+    assert "450 rows left out: no answer (450)." in text and "and 430 more, all in the file to download." in text
+    assert text.count("<tr>") == 21
+
+
+def test_the_lengths_are_drawn_with_the_cut():
+    text = length_chart(FOUND, 128)
+    bars = [(float(height), title) for height, title in re.findall(r'height="([\d.]+)"><title>(.*?)</title>', text)]
+    assert [title for _, title in bars] == ["0 to 49 tokens: 6 rows", "50 to 99 tokens: 3 rows", "100 to 149 tokens: 1 row"]
+    assert bars[0][0] == 2 * bars[1][0] and abs(bars[0][0] - 6 * bars[2][0]) < 0.3
+    (cut,) = re.findall(r'class="limit" x1="([\d.]+)"', text)
+    left, right = 46, 332
+    assert abs(float(cut) - (left + (right - left) * 128 / 150)) < 0.06 and "cut at 128" in text
+    assert "limit" not in length_chart(FOUND, 2048).replace("key limit", "") and "none reaches the length of 2,048" in length_chart(FOUND, 2048)
