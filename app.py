@@ -195,6 +195,7 @@ def _closing_words(snapshot: Snapshot, folder: Path) -> str:
 
 def main() -> int:
     """Runs the command line and returns the exit code."""
+    os.environ.setdefault("HF_HUB_DISABLE_TELEMETRY", "1")  # nothing leaves this machine unasked
     try:
         return app(standalone_mode=False) or 0
     except click.ClickException as error:

@@ -1,15 +1,22 @@
 """A Hugging Face hub on this machine, for the real client: serves folders as repositories, and can misbehave.
 
-Start it with `with Hub({"owner/name": folder}) as hub` and give a process `HF_ENDPOINT=hub.address`.
+Start it with `with Hub({"owner/name": folder}) as hub` and give a process `HF_ENDPOINT=hub.address`. Data sets have
+branches: `Hub(datasets={"owner/name": {"main": folder, "old": other_folder}})`.
 """
 
 import hashlib
 import http.server
 import json
+import re
 import threading
 from dataclasses import dataclass, field
 from pathlib import Path
-from urllib.parse import unquote, urlsplit
+from urllib.parse import parse_qs, unquote, urlsplit
+
+REPOSITORY = re.compile(
+    r"/(?:api/)?(?:models/|(?P<is_set>datasets/))?(?P<name>.+?)"
+    r"(?:/(?P<asked>resolve|revision|tree|paths-info)/(?P<rest>.+))?"
+)
 
 
 @dataclass(frozen=True)
@@ -22,12 +29,22 @@ class Request:
 
 @dataclass
 class Hub:
-    """`gated` repositories open with `token`. `cut_after`: the first download of weights breaks off after so many
-    bytes. `hold_after`: it stands still there until the client has gone or the hub closes."""
+    """`repositories` are models, each a folder; `datasets` have a folder for each branch. The files of `gated` ones open
+    with `token`, `private` ones are not there without it, and `moved` ones answer under their new name. `unknown` is a
+    token of nobody. `commits` has the commit of a repository's branch where it is not `commit_of` both.
 
-    repositories: dict[str, Path]
+    `cut_after`: the first download of weights or Parquet breaks off after so many bytes. `hold_after`: it stands still there until
+    the client has gone or the hub closes.
+    """
+
+    repositories: dict[str, Path] = field(default_factory=dict)
+    datasets: dict[str, dict[str, Path]] = field(default_factory=dict)
     gated: frozenset[str] = frozenset()
+    private: frozenset[str] = frozenset()
+    moved: dict[str, str] = field(default_factory=dict)
+    commits: dict[tuple[str, str], str] = field(default_factory=dict)
     token: str = ""
+    unknown: str = ""
     cut_after: int | None = None
     hold_after: int | None = None
     chunk: int = 1 << 20
@@ -59,8 +76,8 @@ class Hub:
         return [r.range for r in asked if r.path.endswith(f"/{file}")]
 
 
-def commit_of(name: str) -> str:
-    return hashlib.sha1(name.encode()).hexdigest()
+def commit_of(name: str, branch: str = "main") -> str:
+    return hashlib.sha1((name if branch == "main" else f"{name}@{branch}").encode()).hexdigest()
 
 
 class _Handler(http.server.BaseHTTPRequestHandler):
@@ -70,45 +87,73 @@ class _Handler(http.server.BaseHTTPRequestHandler):
     def do_HEAD(self) -> None:
         self.do_GET()
 
-    def do_GET(self) -> None:
-        path = unquote(urlsplit(self.path).path)
-        token = (self.headers.get("Authorization") or "").removeprefix("Bearer ") or None
-        self.hub.requests.append(Request(self.command, path, self.headers.get("Range"), token))
-        parts = path.removeprefix("/api/models").strip("/").split("/")
-        name, rest = "/".join(parts[:2]), parts[2:]
-        folder = self.hub.repositories.get(name)
-        if folder is None:
-            return self._answer(404, code="RepoNotFound", message="Repository not found")
-        if name in self.hub.gated and token != self.hub.token:
-            return self._answer(403 if token else 401, code="GatedRepo", message="Access to this model is restricted")
-        if not path.startswith("/api/"):
-            return self._file(name, folder, rest[1], "/".join(rest[2:]))
-        revision = rest[1] if len(rest) > 1 else "main"
-        if revision not in ("main", commit_of(name)):
-            return self._answer(404, code="RevisionNotFound", message="Revision not found")
-        files = sorted(file for file in folder.rglob("*") if file.is_file())
-        if rest[:1] == ["tree"]:
-            return self._answer(200, [_entry(folder, file) for file in files])
-        siblings = [{"rfilename": file.relative_to(folder).as_posix()} for file in files]
-        self._answer(200, {"id": name, "sha": commit_of(name), "siblings": siblings, "tags": [], "private": False})
+    def do_POST(self) -> None:
+        self.do_GET()
 
-    def _answer(self, status: int, body=None, code: str = "", message: str = "") -> None:
+    def do_GET(self) -> None:
+        url = urlsplit(self.path)
+        token = (self.headers.get("Authorization") or "").removeprefix("Bearer ") or None
+        self.hub.requests.append(Request(self.command, unquote(url.path), self.headers.get("Range"), token))
+        sent = self.rfile.read(int(self.headers.get("Content-Length") or 0)).decode()
+        match = REPOSITORY.fullmatch(url.path)
+        name, asked = match["name"], match["asked"]
+        revision, _, place = (match["rest"] or "main").partition("/")  # a slash in a branch comes as %2F
+        revision, place = unquote(revision), unquote(place)
+        if token and token == self.hub.unknown:
+            return self._answer(401, message="Invalid credentials in Authorization header")
+        if name in self.hub.moved:
+            return self._moved(self.path.replace(name, self.hub.moved[name], 1))
+        branches = self.hub.datasets.get(name) if match["is_set"] else None
+        if not match["is_set"] and name in self.hub.repositories:
+            branches = {"main": self.hub.repositories[name]}
+        if branches is None or (name in self.hub.private and token != self.hub.token):
+            return self._answer(404 if token else 401, code="RepoNotFound", message="Repository not found")
+        commits = {branch: self.hub.commits.get((name, branch)) or commit_of(name, branch) for branch in branches}
+        branch = next((branch for branch in branches if revision in (branch, commits[branch])), None)
+        if branch is None:
+            return self._answer(404, code="RevisionNotFound", message="Revision not found")
+        folder, commit = branches[branch], commits[branch]
+        if asked == "resolve" and name in self.hub.gated and token != self.hub.token:
+            return self._answer(403 if token else 401, code="GatedRepo", message="Access is restricted")
+        if asked == "resolve":
+            return self._file(commit, folder, place)
+        if asked == "tree":
+            return self._tree(folder, place, "true" in parse_qs(url.query).get("recursive", [""])[0].lower())
+        if asked == "paths-info":
+            paths = parse_qs(sent).get("paths") or json.loads(sent or "{}").get("paths", [])
+            return self._answer(200, [_entry(folder, folder / path) for path in paths if (folder / path).exists()])
+        files = sorted(file for file in folder.rglob("*") if file.is_file())
+        siblings = [{"rfilename": file.relative_to(folder).as_posix()} for file in files]
+        self._answer(200, {"id": name, "sha": commit, "siblings": siblings, "tags": [], "private": False})
+
+    def _tree(self, folder: Path, place: str, is_recursive: bool) -> None:
+        if not (folder / place).is_dir():
+            return self._answer(404, code="EntryNotFound", message="Entry not found")
+        found = sorted((folder / place).rglob("*") if is_recursive else (folder / place).iterdir())
+        self._answer(200, [_entry(folder, path) for path in found])
+
+    def _moved(self, path: str) -> None:
+        self.send_response(307)
+        self.send_header("Location", path)
+        self.send_header("Content-Length", "0")
+        self.end_headers()
+
+    def _answer(self, status: int, body=None, code: str = "", message: str = "", commit: str = "") -> None:
         content = json.dumps(body if body is not None else {"error": message}).encode()
         self.send_response(status)
-        if code:
-            self.send_header("X-Error-Code", code)
-            self.send_header("X-Error-Message", message)
+        headers = {"X-Error-Code": code, "X-Error-Message": message, "X-Repo-Commit": commit}
+        for header, value in headers.items():
+            if value:
+                self.send_header(header, value)
         self.send_header("Content-Type", "application/json")
         self.send_header("Content-Length", str(len(content)))
         self.end_headers()
-        if self.command == "GET":
+        if self.command != "HEAD":
             self.wfile.write(content)
 
-    def _file(self, name: str, folder: Path, revision: str, file: str) -> None:
-        if revision not in ("main", commit_of(name)):
-            return self._answer(404, code="RevisionNotFound", message="Revision not found")
+    def _file(self, commit: str, folder: Path, file: str) -> None:
         if not (folder / file).is_file():
-            return self._answer(404, code="EntryNotFound", message="Entry not found")
+            return self._answer(404, code="EntryNotFound", message="Entry not found", commit=commit)
         content = (folder / file).read_bytes()
         start = int((self.headers.get("Range") or "bytes=0-").removeprefix("bytes=").partition("-")[0])
         self.send_response(206 if "Range" in self.headers else 200)
@@ -117,15 +162,15 @@ class _Handler(http.server.BaseHTTPRequestHandler):
         self.send_header("Accept-Ranges", "bytes")
         self.send_header("Content-Length", str(len(content) - start))
         self.send_header("ETag", f'"{hashlib.sha256(content).hexdigest()}"')
-        self.send_header("X-Repo-Commit", commit_of(name))
+        self.send_header("X-Repo-Commit", commit)
         self.end_headers()
         if self.command == "GET":
-            self._send(content[start:], file.endswith(".safetensors"))
+            self._send(content[start:], file.endswith((".safetensors", ".parquet")))
 
-    def _send(self, content: bytes, are_weights: bool) -> None:
+    def _send(self, content: bytes, is_large: bool) -> None:
         hub, sent = self.hub, 0
         limit = hub.cut_after if hub.cut_after is not None else hub.hold_after
-        stops = are_weights and limit is not None
+        stops = is_large and limit is not None
         try:
             while sent < len(content):
                 size = min(hub.chunk, limit - sent) if stops else hub.chunk
@@ -150,7 +195,10 @@ class _Handler(http.server.BaseHTTPRequestHandler):
         pass
 
 
-def _entry(folder: Path, file: Path) -> dict:
-    content = file.read_bytes()
+def _entry(folder: Path, path: Path) -> dict:
+    name = path.relative_to(folder).as_posix()
+    if path.is_dir():
+        return {"type": "directory", "path": name, "size": 0, "oid": hashlib.sha1(name.encode()).hexdigest()}
+    content = path.read_bytes()
     blob = hashlib.sha1(b"blob %d\0" % len(content) + content).hexdigest()
-    return {"type": "file", "path": file.relative_to(folder).as_posix(), "size": len(content), "oid": blob}
+    return {"type": "file", "path": name, "size": len(content), "oid": blob}

@@ -4,20 +4,18 @@ The library takes whatever lies in its cache when anything fails, another revisi
 commit is meant, and rows of any other commit are refused.
 """
 
-import errno
-import re
 from collections.abc import Iterator
-from typing import TYPE_CHECKING, NamedTuple
+from typing import TYPE_CHECKING
 
 from core.config import DataConfig
 from core.dataset.hub_cache import find_in_cache
+from core.dataset.hub_lookup import Found, checked_token, gated, look_up
 from core.dataset.rows import DataError, Row
 
 if TYPE_CHECKING:  # importing these takes a second, which the page should not wait for
     from datasets import Dataset, DatasetBuilder
 
 BATCH = 1000
-TIMEOUT = 20  # seconds for the first answer of the hub
 PARQUET_BRANCH = "refs/convert/parquet"  # where the hub keeps its own copy of the rows of most public sets
 BY_HAND = "download its files and choose their folder"
 
@@ -37,7 +35,7 @@ class HubRows:
         return self._at / self._total
 
     def __iter__(self) -> Iterator[Row]:
-        self._at = number = 0
+        number = 0
         names = self._dataset.column_names
         for batch in self._dataset.iter(BATCH):
             for values in zip(*(batch[name] for name in names), strict=True):
@@ -50,8 +48,9 @@ def open_hub(config: DataConfig, token: str | None) -> HubRows:
 
     Without a connection they come from the cache, if it holds the revision and the configuration that are asked for.
     """
-    token = _checked(token)
-    found = _look_up(config, token)
+    token = checked_token(token)
+    config = config.model_copy(update={"path": config.path.strip()})
+    found = look_up(config, token)
     if found is None:
         name, builder = config.path, find_in_cache(config)
         notes = ("taken from the cache of this machine, as Hugging Face cannot be reached",)
@@ -65,68 +64,7 @@ def open_hub(config: DataConfig, token: str | None) -> HubRows:
     return HubRows(_part(config, name, builder), name, notes)
 
 
-class _Found(NamedTuple):
-    """What the hub says of a data set: its full name, and the commit that the revision now means."""
-
-    name: str
-    commit: str
-    has_script: bool
-
-
-def _checked(token: str | None) -> str | None:
-    """Raises DataError for what cannot be a token: the client would quote it in its error, and so in the log."""
-    token = (token or "").strip()
-    if not re.fullmatch(r"[!-~]*", token):
-        raise DataError("The Hugging Face token holds characters that no token has; copy it again.")
-    return token or None
-
-
-def _look_up(config: DataConfig, token: str | None) -> _Found | None:
-    """None when the hub does not answer. Raises DataError."""
-    import httpx
-    from huggingface_hub import HfApi
-    from huggingface_hub.errors import (
-        GatedRepoError,
-        HfHubHTTPError,
-        HFValidationError,
-        RepositoryNotFoundError,
-        RevisionNotFoundError,
-    )
-
-    path = config.path.strip()
-    try:
-        info = HfApi(token=token).dataset_info(path, revision=config.revision or None, timeout=TIMEOUT)
-    except GatedRepoError:
-        raise _gated(path) from None
-    except RepositoryNotFoundError:
-        raise DataError(
-            f"Hugging Face has no data set {path}, or it is private; check the name, or give a token under More on the "
-            "Model tab."
-        ) from None
-    except RevisionNotFoundError:
-        raise DataError(f"{path} has no revision {config.revision!r}; leave it empty for the newest.") from None
-    except HFValidationError:
-        raise DataError(f"{path!r:.80} is neither a file nor a name like owner/name.") from None
-    except HfHubHTTPError as error:
-        if error.response.status_code == 401:
-            raise DataError(
-                "Hugging Face does not know the token; copy it again from its settings, or empty the field."
-            ) from None
-        return None
-    except (httpx.HTTPError, OSError):
-        return None
-    script = f"{info.id.rpartition('/')[2]}.py"
-    return _Found(info.id, info.sha, any(file.rfilename == script for file in info.siblings or ()))
-
-
-def _gated(name: str) -> DataError:
-    return DataError(
-        f"{name} is gated: ask for access on its Hugging Face page, then give a token of that account under More on "
-        "the Model tab."
-    )
-
-
-def _builder(config: DataConfig, found: _Found, token: str | None) -> "DatasetBuilder":
+def _builder(config: DataConfig, found: Found, token: str | None) -> "DatasetBuilder":
     """The library's reader of one configuration. Raises DataError."""
     import datasets
     from datasets.data_files import EmptyDatasetError
@@ -142,10 +80,12 @@ def _builder(config: DataConfig, found: _Found, token: str | None) -> "DatasetBu
     try:
         builder = datasets.load_dataset_builder(path, config.name or None, **arguments)
     except DatasetNotFoundError:  # it can be seen, its files cannot
-        raise _gated(found.name) from None
+        raise gated(found.name) from None
     except (DataFilesNotFoundError, EmptyDatasetError):
         raise DataError(f"{found.name} holds no files that rows can be read from; choose another data set.") from None
-    except FileNotFoundError:
+    except FileNotFoundError as error:
+        if error.errno is not None:  # on this machine
+            raise _refusal(found.name, error) from error
         raise DataError(f"The README of {found.name} names files that are not there; {BY_HAND}.") from None
     except ValueError as error:
         names = datasets.get_dataset_config_names(path, **arguments) if "onfig" in str(error) else []
@@ -154,9 +94,9 @@ def _builder(config: DataConfig, found: _Found, token: str | None) -> "DatasetBu
         if names and config.name not in names:
             lacks = f"has no configuration {config.name!r}" if config.name else "has several configurations"
             raise DataError(f"{found.name} {lacks}; choose one of {_listed(names)}.") from None
-        raise _unreadable(found.name, error) from error
+        raise _refusal(found.name, error) from error
     except Exception as error:  # the library raises a dozen kinds; each becomes a sentence, none is hidden
-        raise _unreadable(found.name, error) from error
+        raise _refusal(found.name, error) from error
     if builder.hash != found.commit:
         raise DataError(
             f"{found.name} cannot be loaded as it now stands on Hugging Face; this machine still has what it was, as "
@@ -175,23 +115,20 @@ def _check_split(config: DataConfig, name: str, builder: "DatasetBuilder") -> No
 
 def _prepare(name: str, builder: "DatasetBuilder") -> None:
     """Downloads the files and keeps them as a table, where that was not done before. Raises DataError."""
-    import httpx
     from datasets.exceptions import DatasetGenerationCastError, DatasetGenerationError, SplitsVerificationError
+    from datasets.table import CastError
 
     try:
         builder.download_and_prepare()
-    except DatasetGenerationCastError:
-        raise DataError(f"The files of {name} differ in their columns, so they are no one table; {BY_HAND}.") from None
     except SplitsVerificationError:
         raise DataError(f"{name} has other rows than its README promises; {BY_HAND}.") from None
     except DatasetGenerationError as error:
-        raise _unreadable(name, error.__cause__ or error) from error
+        cause = error.__cause__ or error
+        if isinstance(error, DatasetGenerationCastError) or isinstance(cause, CastError):
+            raise DataError(f"The files of {name} differ in their columns, so are no one table; {BY_HAND}.") from None
+        raise _refusal(name, cause) from error
     except Exception as error:  # as above
-        if isinstance(error, OSError) and (error.errno in (errno.ENOSPC, errno.EDQUOT) or "disk space" in str(error)):
-            raise DataError(f"There is no room on the disk for {name}; make room and try again.") from None
-        if isinstance(error, httpx.HTTPError | ConnectionError):
-            raise DataError(f"{name} could not be fetched: the connection broke; check the network and try again.") from None
-        raise _unreadable(name, error) from error
+        raise _refusal(name, error) from error
 
 
 def _part(config: DataConfig, name: str, builder: "DatasetBuilder") -> "Dataset":
@@ -202,7 +139,9 @@ def _part(config: DataConfig, name: str, builder: "DatasetBuilder") -> "Dataset"
         dataset = None
     if not dataset:
         splits = [f"{split} ({_rows(info.num_examples)})" for split, info in builder.info.splits.items()]
-        raise DataError(f"{name} has no rows in {config.split!r}; it has {_listed(splits)}, and a part is train[:10%].")
+        raise DataError(
+            f"{name} has no rows in {config.split!r}; it has {_listed(splits)}, and a part is written train[:10%]."
+        )
     return dataset
 
 
@@ -225,8 +164,15 @@ def _is_media(feature) -> bool:
     return hasattr(feature, "decode_example") and not isinstance(feature, Json)
 
 
-def _unreadable(name: str, error: BaseException) -> DataError:
+def _refusal(name: str, error: BaseException) -> DataError:
+    import httpx
+
     first = (str(error).strip().splitlines() or [type(error).__name__])[0].rstrip(".!")
+    if isinstance(error, httpx.HTTPError | ConnectionError):
+        return DataError(f"{name} could not be fetched: the connection broke; check the network and try again.")
+    if isinstance(error, OSError) and (error.errno is not None or first.startswith("Not enough disk space")):
+        reason = f"{error.strerror or first}; see that there is room and that the cache may be written"
+        return DataError(f"{name} could not be kept on this disk: {reason}.")
     return DataError(f"{name} cannot be read ({first:.200}); {BY_HAND}.")
 
 

@@ -19,7 +19,7 @@ def find_in_cache(config: DataConfig) -> "DatasetBuilder":
     from datasets.naming import camelcase_to_snakecase
     from datasets.packaged_modules.cache.cache import Cache
 
-    *owner, name = config.path.strip().split("/")
+    *owner, name = config.path.split("/")
     root = Path(datasets.config.HF_DATASETS_CACHE).expanduser() / "___".join([*owner, camelcase_to_snakecase(name)])
     commit = _commit(config)
     kept = {folder.parts[-3]: folder for folder in root.glob(f"*/*/{commit}") if folder.is_dir()} if commit else {}
@@ -30,7 +30,7 @@ def find_in_cache(config: DataConfig) -> "DatasetBuilder":
             "asked for; check the network and try again."
         )
     version = kept[wanted].parts[-2]
-    return Cache(repo_id=config.path.strip(), dataset_name=name, config_name=wanted, version=version, hash=commit)
+    return Cache(repo_id=config.path, dataset_name=name, config_name=wanted, version=version, hash=commit)
 
 
 def _commit(config: DataConfig) -> str | None:
@@ -41,7 +41,7 @@ def _commit(config: DataConfig) -> str | None:
     revision = config.revision or "main"
     if COMMIT.fullmatch(revision):
         return revision
-    ref = Path(HF_HUB_CACHE, repo_folder_name(repo_id=config.path.strip(), repo_type="dataset"), "refs", revision)
+    ref = Path(HF_HUB_CACHE, repo_folder_name(repo_id=config.path, repo_type="dataset"), "refs", revision)
     commit = ref.read_text(encoding="utf-8").strip() if ref.is_file() else ""
     return commit if COMMIT.fullmatch(commit) else None
 
@@ -51,7 +51,7 @@ def _default(config: DataConfig, commit: str | None) -> str | None:
     from datasets.utils.metadata import MetadataConfigs
     from huggingface_hub import DatasetCard, try_to_load_from_cache
 
-    readme = commit and try_to_load_from_cache(config.path.strip(), "README.md", revision=commit, repo_type="dataset")
+    readme = commit and try_to_load_from_cache(config.path, "README.md", revision=commit, repo_type="dataset")
     if not isinstance(readme, str):
         return None
     return MetadataConfigs.from_dataset_card_data(DatasetCard.load(readme).data).get_default_config_name()

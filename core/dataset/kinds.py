@@ -79,6 +79,11 @@ def kind_by_name(name: str) -> Kind | None:
     return KIND_OF_SUFFIX.get(_suffix(name))
 
 
+def is_file_by_name(name: str) -> bool:
+    """Whether the ending is one that files of rows have, or files that are taken for such."""
+    return _suffix(name) in KIND_OF_SUFFIX or _suffix(name) in _REFUSED_SUFFIXES or is_packed_by_name(name)
+
+
 def is_packed_by_name(name: str) -> bool:
     return name.lower().endswith(PACKED_SUFFIXES)
 

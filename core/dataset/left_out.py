@@ -76,6 +76,9 @@ def ask_consent(left_out: LeftOut, rows: int, is_allowed: bool) -> None:
 
 
 def _excerpt(row: Row) -> str:
-    text = json.dumps(row.values, ensure_ascii=False, default=str)[:EXCERPT] if row.values else ""
+    try:
+        text = json.dumps(row.values, ensure_ascii=False, default=str)[:EXCERPT] if row.values else ""
+    except RecursionError:  # nested too deeply to be written out
+        text = ", ".join(row.values)[:EXCERPT]
     # Half a character, as broken files hold them, cannot be written.
     return text.encode("utf-8", "replace").decode()

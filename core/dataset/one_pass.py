@@ -90,6 +90,8 @@ class Pass:
                     pieces = render(row.values, found.shape, self.config, self.tokenizer)
                 except TemplateError as error:
                     reason = str(error)
+                except RecursionError:
+                    reason = "nested too deeply"
             ready = Rendered(row.number, pieces)
             reason = reason or _unusable(ready.text)
             if not reason and self.config.drop_duplicates:
@@ -132,7 +134,17 @@ def _first(rows: Iterable[Row], limit: int):
 
 
 def _size(row: Row) -> int:
-    return sum(len(value) for value in row.values.values() if isinstance(value, str))
+    """Characters of all its texts, however deep they stand."""
+    total, values = 0, list(row.values.values())
+    while values:
+        value = values.pop()
+        if isinstance(value, str):
+            total += len(value)
+        elif isinstance(value, dict):
+            values += value.values()
+        elif isinstance(value, list):
+            values += value
+    return total
 
 
 def _batches(rows: Iterable[Row]):

@@ -18,6 +18,7 @@ from pathlib import Path
 
 from core.config import DataConfig, resolve_path
 from core.dataset.hub import HubRows, open_hub
+from core.dataset.kinds import is_file_by_name
 from core.dataset.languages import languages
 from core.dataset.left_out import LeftOut, ask_consent
 from core.dataset.one_pass import Found, Pass, Report
@@ -26,6 +27,8 @@ from core.dataset.rows import DataError
 from core.dataset.shapes import Shape
 from core.dataset.store import Examples, Folder
 from core.stopping import ShouldStop
+
+HUB_NAME = re.compile(r"\w[\w-]*|\w[\w.-]*/\w[\w.-]*", re.ASCII)  # owner/name, or a name of the hub's own
 
 
 @dataclass(frozen=True)
@@ -83,10 +86,11 @@ class PreparedData:
 
 def open_rows(config: DataConfig, token: str | None = None) -> FileRows | HubRows:
     """The rows that a config names, to be read one after the other. Raises DataError."""
-    first = config.path.strip().splitlines()[0] if config.path.strip() else ""
-    looks_like_hub = re.fullmatch(r"[\w.-]+(/[\w.-]+)?", first) and not Path(first).suffix
-    if looks_like_hub and "\n" not in config.path.strip() and resolve_path(first) is None:
-        return open_hub(config, token)
+    name = config.path.strip()
+    for prefix in ("https://huggingface.co/datasets/", "hf://datasets/"):
+        name = name.removeprefix(prefix).rstrip("/")
+    if HUB_NAME.fullmatch(name) and not is_file_by_name(name) and resolve_path(name) is None:
+        return open_hub(config.model_copy(update={"path": name}), token)
     return open_files(config.path, config.header, config.text_rows)
 
 

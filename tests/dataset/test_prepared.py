@@ -11,7 +11,7 @@ from collections import Counter
 import pytest
 
 from core.config import DataConfig
-from core.dataset import DataError, prepare
+from core.dataset import DataError, open_rows, prepare
 from core.dataset.left_out import LISTED
 from core.dataset.store import remove_left_behind
 from core.stopping import Stopped
@@ -48,6 +48,14 @@ def test_rows_that_cannot_be_learned_from_are_counted_listed_and_written_down(tm
         written = list(csv.DictReader(file))
     assert [(int(row["row"]), row["place"], row["reason"]) for row in written] == listed
     assert json.loads(written[0]["content"]) == GOOD | {"output": " "}
+
+
+def test_a_row_nested_as_deep_as_json_goes_breaks_nothing(tmp_path, tokenizer):
+    deep = "[" * 900 + "]" * 900
+    config = write(tmp_path / "a.jsonl", text='{"text": "good"}\n' * 20 + f'{{"text": {deep}}}\n' * 2)
+    data = prepare(config, tokenizer, 64, True)
+    assert rows_of(data.train)[:20] == list(range(1, 21)) and data.rows == 22
+    assert len(data.train) + data.left_out.total == 22
 
 
 def test_only_the_first_are_kept_in_memory_and_all_are_in_the_file(tmp_path, tokenizer):
@@ -184,6 +192,29 @@ def test_its_files_go_when_it_goes(tmp_path, tokenizer):
     assert (folder / "rows.arrow").exists()
     del data
     assert list((tmp_path / "kept").iterdir()) == []
+
+
+@pytest.mark.parametrize(
+    ("path", "name"),
+    [("squad", "squad"), ("own/name", "own/name"), (" own/name ", "own/name"), ("own/name.v2", "own/name.v2"),
+     ("own/Llama-3.1-data", "own/Llama-3.1-data"), ("https://huggingface.co/datasets/own/name/", "own/name"),
+     ("hf://datasets/own/name", "own/name")],
+)  # fmt: skip
+def test_names_that_are_looked_for_on_the_hub(monkeypatch, path, name):
+    asked = []
+    monkeypatch.setattr("core.dataset.prepared.open_hub", lambda config, token: asked.append((config.path, token)))
+    open_rows(DataConfig(path=path), "secret")
+    assert asked == [(name, "secret")]
+
+
+@pytest.mark.parametrize(
+    "path",
+    ["data.csv", "own/data.csv", "own/data.csv.gz", "own/sheet.xlsx", "./x", "../x", "own/.x", "~/x", "/x/y", "C:\\x", "a/b/c",
+     ".hidden", "own/name\nother/name"],
+)  # fmt: skip
+def test_names_of_files_are_never_looked_for_on_the_hub(path):
+    with pytest.raises(DataError, match="^There is no file "):
+        open_rows(DataConfig(path=path))
 
 
 def test_what_a_killed_program_left_is_removed(tmp_path):
