@@ -7,12 +7,15 @@ import threading
 import pytest
 
 from core.compare import Sampling, max_logit_difference, stream, supports_pair
+from core.dataset import UNTRAINED
 from core.model import for_inference
 from tests.conftest import PROMPT, greedy_text, load_for
 
 
-def asked(row) -> str:
-    return row.pieces[0][0]
+def question_of(trained) -> str:
+    """The text of the first training row up to its answer."""
+    example = trained.data.train[0]
+    return trained.loaded.tokenizer.decode(example.input_ids[: example.labels.count(UNTRAINED)])
 
 
 def last(loaded, prompt: str, should_stop=lambda: False, **sampling):
@@ -37,7 +40,7 @@ def untouched(trained):
 def test_both_answers_are_those_of_the_models_apart(trained):
     with for_inference(trained.loaded):
         assert supports_pair(trained.loaded)
-    for prompt in (PROMPT, asked(trained.data.train[0]), "A"):
+    for prompt in (PROMPT, question_of(trained), "A"):
         base, tuned = last(trained.loaded, prompt, max_new_tokens=24)
         assert base.text == greedy_text(trained.loaded, prompt, 24, base=True)
         assert tuned.text == greedy_text(trained.loaded, prompt, 24)
@@ -90,7 +93,7 @@ def test_a_trained_adapter_is_not_the_base(trained, reloaded):
 
 
 def test_how_an_answer_ends(trained):
-    base, tuned = last(trained.loaded, asked(trained.data.train[0]), max_new_tokens=16)
+    base, tuned = last(trained.loaded, question_of(trained), max_new_tokens=16)
     assert (tuned.text, tuned.ended) == ("the cat", "itself")
     assert (base.ended, base.tokens) == ("limit", 16)
     assert tuned.tokens < 16 and tuned.seconds <= base.seconds
