@@ -116,6 +116,8 @@ class DataConfig(Part):
     @classmethod
     def _one_a_line(cls, value: Any) -> Any:
         # In YAML and on the command line a list is the natural way to name several files.
+        if isinstance(value, str) and not value.strip():
+            raise ValueError("name files, a folder or a data set")
         is_list = isinstance(value, list) and all(isinstance(part, str) for part in value)
         return "\n".join(value) if is_list else value
 

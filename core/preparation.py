@@ -9,16 +9,19 @@ from itertools import islice
 from pathlib import Path
 from typing import Any
 
-from core.config import RunConfig, resolve_path
+from core.config import RunConfig
 from core.dataset import (
     DataError, LeftOut, PreparedData, RowView, Shape, Survey, end_mark, open_rows, prepare, recognise, survey, view,
 )  # fmt: skip
-from core.dataset.one_pass import HEAD_ROWS
+from core.dataset.files import find
+from core.dataset.left_out import NothingLeftError
+from core.dataset.one_pass import HEAD_ROWS, readable_head
 from core.dataset.store import remove_left_behind
 from core.model import LoadedModel
 from core.stopping import ShouldStop, leave_if
 
 SHOWN_ROWS = 5
+MAX_COLUMNS = 1000  # to choose from: nobody reads more
 Key = tuple
 
 
@@ -68,9 +71,8 @@ class Preparation:
     def look(self, config: RunConfig, loaded: LoadedModel | None, token: str | None = None) -> Look:
         """The first rows; with `loaded`, as its model sees them. Raises DataError when no row can be read."""
         rows = open_rows(config.data, token)
-        head = list(islice(rows, HEAD_ROWS))
-        readable = [row.values for row in head if not row.fault]
-        columns = tuple(dict.fromkeys(column for values in readable for column in values))
+        readable = readable_head(rows)
+        columns = tuple(islice(dict.fromkeys(column for values in readable for column in values), MAX_COLUMNS))
         found = Look(tuple(rows.notes), columns, tuple(readable[:SHOWN_ROWS]))
         try:
             found = replace(found, shape=recognise(readable, config.data))
@@ -116,7 +118,9 @@ class Preparation:
             )
         except BaseException as error:
             self._data = self._key = None
-            self.state = Preparing(config.data.path, error=str(error) if isinstance(error, DataError) else "")
+            left_out = replace(error.left_out, path=None) if isinstance(error, NothingLeftError) else None
+            said = str(error) if isinstance(error, DataError) else ""
+            self.state = Preparing(config.data.path, error=said, left_out=left_out)
             raise
         return self._data
 
@@ -129,15 +133,15 @@ class Preparation:
 
         Raises DataError when there is no such row, or when it is left out.
         """
-        is_whole = self.is_current(config, loaded)
-        data = self._data if is_whole else self._first_rows(config, loaded, token)
+        whole = self._data
+        data = whole if whole and self.is_current(config, loaded) else self._first_rows(config, loaded, token)
         place = data.find(number)
         if place is None:
-            left = next((left for left in data.left_out.first if left.number == number), None)
-            if left:
-                raise DataError(f"Row {number} is left out: {left.reason}.")
-            more = "." if is_whole else "; check all rows to see those beyond."
-            raise DataError(f"There is no row {number:,} among the {data.rows:,} rows{'' if is_whole else ' read so far'}{more}")
+            if left := data.left_out.find(number):
+                raise DataError(f"Row {number:,} is left out: {left.reason}.")
+            among = "There is only 1 row" if data.rows == 1 else f"There are {data.rows:,} rows"
+            more = " read so far; check all rows to see those beyond" if data is not whole and data.rows >= HEAD_ROWS else ""
+            raise DataError(f"There is no row {number:,}. {among}{more}.")
         examples, at = place
         return view(examples, at, loaded.tokenizer, loaded.eos_token_ids, examples is data.validation)
 
@@ -174,12 +178,15 @@ def _packing(config: RunConfig, loaded: LoadedModel) -> str:
 def _key(config: RunConfig, loaded: LoadedModel) -> Key:
     """What decides the prepared rows: the settings, the tokenizer, and the files as they stand on disk."""
     data = config.data.model_dump(exclude={"allow_left_out"})
-    stamps = [
-        (str(file), file.stat().st_size, file.stat().st_mtime_ns)
-        for name in (config.data.path, config.data.validation_path or "")
-        for line in name.splitlines()
-        if (place := resolve_path(line.strip()))
-        for file in ([place] if place.is_file() else sorted(place.rglob("*")))
-    ]
+    stamps = (*_stamps(config.data.path), *_stamps(config.data.validation_path or ""))
     model = (loaded.config.model_name, loaded.config.revision)
-    return (str(data), model, _length(config, loaded), config.training.completion_only_loss, tuple(stamps))
+    return (str(data), model, _length(config, loaded), config.training.completion_only_loss, stamps)
+
+
+def _stamps(path: str) -> list[tuple[str, int, int]]:
+    """The files that a path names, with their size and the time they were written; none for a data set of the hub."""
+    try:
+        found = [(str(source.path), source.path.stat()) for source in find(path)]
+    except (DataError, OSError):  # reading the rows says what is wrong
+        return []
+    return [(name, about.st_size, about.st_mtime_ns) for name, about in found]

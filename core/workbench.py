@@ -7,7 +7,6 @@ of pages may look on.
 import threading
 import traceback
 from collections.abc import Iterator
-from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from pathlib import Path
 
@@ -66,6 +65,7 @@ class Workbench:
         self._stop_answers = threading.Event()
         self._loaded: LoadedModel | None = None
         self._stop_reading = threading.Event()
+        self._looking = threading.Lock()
         self._preparation = Preparation(runs_dir / "prepared")
         self._prompt_template = "chat"
         self._thread: threading.Thread | None = None
@@ -189,31 +189,32 @@ class Workbench:
     def look(self, config: RunConfig, token: str | None = None) -> Look:
         """The first rows, and as the loaded model sees them when it is the one that the settings name.
 
-        Raises Busy or DataError.
+        Raises DataError.
         """
-        self._take(READING)
-        try:
+        # Looking changes nothing of the model: it may go on beside a run, one look after the other.
+        with self._looking:
             loaded = self._loaded if self._is_loaded(config.model) else None
             return self._preparation.look(config, loaded, token)
-        finally:
-            self._release()
 
     def check_rows(self, config: RunConfig, token: str | None = None) -> None:
         """Prepares all rows and keeps them for the run to come; `preparing` tells how it goes and how it ended.
 
         Raises Busy, ModelError, DataError or Stopped.
         """
-        with self._reading_with(config) as loaded:
+        self._take(READING)
+        try:
             self._stop_reading.clear()
-            self._preparation.prepare(config, loaded, token, self._stop_reading.is_set)
+            self._preparation.prepare(config, self._tokenizer_of(config), token, self._stop_reading.is_set)
+        finally:
+            self._release()
 
     def stop_reading(self) -> None:
         self._stop_reading.set()
 
     def row(self, config: RunConfig, number: int, token: str | None = None) -> RowView:
-        """One row as the trainer gets it. Raises Busy, ModelError or DataError."""
-        with self._reading_with(config) as loaded:
-            return self._preparation.row(config, loaded, number, token)
+        """One row as the trainer gets it. Raises ModelError or DataError."""
+        with self._looking:
+            return self._preparation.row(config, self._tokenizer_of(config), number, token)
 
     def has_checked(self, config: RunConfig) -> bool:
         """Whether all rows were read with just these settings."""
@@ -223,15 +224,12 @@ class Workbench:
         loaded = self._loaded
         return loaded is not None and (loaded.config.model_name, loaded.config.revision) == (config.model_name, config.revision)
 
-    @contextmanager
-    def _reading_with(self, config: RunConfig) -> Iterator[LoadedModel]:
-        self._take(READING)
-        try:
-            if not self._is_loaded(config.model):
-                raise ModelError(f"Load {config.model.model_name} first, on the Model tab: its tokenizer decides what it sees.")
-            yield self._loaded
-        finally:
-            self._release()
+    def _tokenizer_of(self, config: RunConfig) -> LoadedModel:
+        """The loaded model, for its tokenizer. Raises ModelError when it is another than the settings name."""
+        loaded = self._loaded
+        if loaded is None or not self._is_loaded(config.model):
+            raise ModelError(f"Load {config.model.model_name} first, on the Model tab: its tokenizer decides what it sees.")
+        return loaded
 
     # Training
 

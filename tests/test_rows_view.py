@@ -3,6 +3,7 @@
 import re
 from collections import Counter
 from dataclasses import replace
+from pathlib import Path
 
 from core.dataset import LeftOut, LeftOutRow, RowView, Survey, Token
 from core.preparation import Preparing
@@ -12,7 +13,7 @@ from ui.rows_view import left_out_text, preparing_text, row_text, survey_text, t
 EVIL = '<script>alert("1")</script><img src=x onerror=alert(2)>'
 FOUND = Survey(
     rows=12, train_rows=8, validation_rows=2, tokens=900, trained_tokens=90, cut_rows=1, lost_tokens=1, longest=129,
-    longest_row=7, edges=(0, 50, 100, 150), counts=(6, 3, 1), without_end=0, unfilled=0, repeated=0, shared=0, languages=(),
+    longest_row=7, longest_is_validation=False, pieces=False, edges=(0, 50, 100, 150), counts=(6, 3, 1), without_end=0, unfilled=0, repeated=0, shared=0, languages=(),
     epoch_steps=1, step_rows=8, warnings=(EVIL,),
 )  # fmt: skip
 TOKENS = (
@@ -43,7 +44,7 @@ def test_a_very_long_row_says_how_much_is_not_shown():
 
 
 def test_nothing_in_rows_is_taken_for_markup():
-    left = LeftOut(Counter({EVIL: 1}), (LeftOutRow(1, EVIL, EVIL, EVIL),), None, 1.0)
+    left = LeftOut(Counter({EVIL: 1}), {}, (LeftOutRow(1, EVIL, EVIL, EVIL),), None, 1.0)
     texts = [
         row_text(ROW, 5), table_text((EVIL, "b"), ({EVIL: EVIL, "b": None},)), survey_text(FOUND, 128, "off"),
         left_out_text(Preparing(left_out=left)), preparing_text(Preparing(path=EVIL, survey=FOUND, left_out=left)),
@@ -61,7 +62,7 @@ def test_a_long_cell_is_shortened_and_an_empty_one_says_so():
 
 def test_rows_left_out_beyond_those_listed_are_counted():
     rows = tuple(LeftOutRow(n, f"line {n}", "no answer", "{}") for n in range(1, 201))
-    text = left_out_text(Preparing(left_out=LeftOut(Counter({"no answer": 450}), rows, None, 0.5)))
+    text = left_out_text(Preparing(left_out=LeftOut(Counter({"no answer": 450}), {}, rows, Path("x.csv"), 0.5)))
     assert "450 rows left out: no answer (450)." in text and "and 430 more, all in the file to download." in text
     assert text.count("<tr>") == 21
 

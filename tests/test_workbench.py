@@ -154,8 +154,7 @@ def test_while_it_trains_everything_else_waits_and_leaves_it_alone(bench, config
     runs = len(list_runs(bench.runs_dir))
     others = [
         lambda: bench.start(config, "second"), lambda: bench.load_model(config.model),
-        lambda: bench.load_run(run_named(bench, "first").id), lambda: bench.look(config), lambda: bench.row(config, 1),
-        lambda: bench.check_rows(config),
+        lambda: bench.load_run(run_named(bench, "first").id), lambda: bench.check_rows(config),
         lambda: next(bench.compare(PROMPT, "", SHORT)),
     ]  # fmt: skip
     for steps in (0, 2):
@@ -163,6 +162,7 @@ def test_while_it_trains_everything_else_waits_and_leaves_it_alone(bench, config
         for other in others:
             with pytest.raises(Busy, match="^This must wait: a run is going on.$"):
                 other()
+    assert bench.look(config).rows[0]["output"] == "the cat"  # rows may be looked at all the same
     assert len(list_runs(bench.runs_dir)) == runs and bench.snapshot.run_id == long_run.id
     assert bench.busy_with == TRAINING and bench.is_training and not bench.compare_ready
     assert bench.stop()
@@ -213,7 +213,7 @@ def test_rows_are_seen_as_the_run_will_see_them(bench, config):
         read = "".join(token.text for token in row.tokens if not token.is_trained)
         assert read.replace("<s> ", "<s>") == f"<s>Hi\n\n### Instruction:\nSay {word}.\n\n### Response:\n"
         assert "".join(token.text for token in row.tokens if token.is_trained) == "the cat</s>"
-    with pytest.raises(DataError, match=r"^There is no row 13 among the 12 rows\.$"):
+    with pytest.raises(DataError, match=r"^There is no row 13\. There are 12 rows\.$"):
         bench.row(config, 13)
     assert bench.busy_with == ""
 

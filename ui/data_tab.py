@@ -2,8 +2,8 @@
 
 import gradio as gr
 
-from core.config import ConfigError
-from core.dataset import DataError
+from core.config import ConfigError, RunConfig
+from core.dataset import DataError, LeftOut
 from core.dataset.left_out import CONSENT_SHARE
 from core.hub import ModelError
 from core.stopping import Stopped
@@ -54,7 +54,7 @@ class DataTab:
         with gr.Row(elem_id="row-bar"):
             gr.HTML("<h3>What the model sees</h3>", padding=False)
             self.back = gr.Button("◂", size="sm", min_width=44, scale=0, elem_id="row-back")
-            self.number = gr.Number(1, precision=0, minimum=1, label="Row", show_label=False, container=False, min_width=90, scale=0, elem_id="row-number")
+            self.number = gr.Number(1, precision=0, label="Row", show_label=False, container=False, min_width=90, scale=0, elem_id="row-number")
             self.forth = gr.Button("▸", size="sm", min_width=44, scale=0, elem_id="row-forth")
         self.view = gr.HTML(notice(NO_MODEL), padding=False, elem_id="row-view")
         gr.HTML(LEGEND, padding=False)
@@ -63,7 +63,9 @@ class DataTab:
             self.stop = gr.Button("Stop reading", visible=False, elem_id="stop-reading")
         self.check_trouble = gr.HTML(padding=False, elem_id="check-trouble")
         self.whole = gr.HTML(padding=False, elem_id="survey")
-        self.download = gr.DownloadButton("Download the rows left out", size="sm", visible=False, elem_id="left-out-file")
+        with gr.Row():
+            self.download = gr.DownloadButton("Download the rows left out", size="sm", visible=False, elem_id="left-out-file")
+            self.download_theirs = gr.DownloadButton("Download the validation rows left out", size="sm", visible=False)
         form.add("data.allow_left_out")
         form.components["data.allow_left_out"].visible = False
 
@@ -75,14 +77,17 @@ class DataTab:
         # One after the other: two looks at once would each find the rows busy.
         looking = hidden | {"concurrency_id": "rows", "concurrency_limit": 1, "trigger_mode": "always_last"}
         columns = [part[name] for name in COLUMNS]
-        shown = [self.trouble, self.about, self.use_guess, self.mapping, self.view, self.check_trouble, *columns]
+        consent = part["allow_left_out"]
+        shown = [
+            self.trouble, self.about, self.use_guess, self.mapping, self.view, self.check_trouble, consent, *columns,
+        ]  # fmt: skip
 
-        self.upload.upload(_paths, [self.upload], [part["path"], part["allow_left_out"], self.number], **hidden).then(
-            self._look, settings, shown, **looking
-        )
-        part["path"].input(lambda: False, None, [part["allow_left_out"]], **hidden)
-        typed = [part[name] for name in ("path", "name", "split", "revision", "response_starts_after", "prompt_template")]
-        chosen = [part[name] for name in ("header", "text_rows", *COLUMNS)]
+        gr.on(
+            [self.upload.upload, self.upload.delete, self.upload.clear], _paths, [self.upload],
+            [part["path"], self.number, *columns], **hidden,
+        ).then(self._look, settings, shown, **looking)  # fmt: skip
+        typed = [part[name] for name in _NAMES if name not in (*_CHOSEN, *COLUMNS, "allow_left_out")]
+        chosen = [part[name] for name in (*_CHOSEN, *COLUMNS)]
         events = [box.submit for box in typed] + [box.blur for box in typed] + [box.input for box in chosen]
         gr.on([*events, self._tab.select], self._look, settings, shown, **looking)
         self.use_guess.click(self._take_guess, settings, columns, **hidden).then(
@@ -114,7 +119,8 @@ class DataTab:
             },
             self.stop: {"visible": state.doing and busy == READING},
             self.whole: {"value": preparing_text(state)},
-            self.download: {"visible": bool(left), "value": str(left[0].path) if left else None},
+            self.download: _download(state.left_out),
+            self.download_theirs: _download(state.validation_left_out),
             self._form.components["data.allow_left_out"]: {"visible": needs_consent},
         }
 
@@ -123,25 +129,38 @@ class DataTab:
             config = self._form.read(values)
             look = self._workbench.look(config, values[self._token])
         except PROBLEMS as error:
-            return {self.trouble: notice(str(error), "error"), self.about: "", self.use_guess: gr.update(visible=False), self.view: ""}
+            left = self.trouble, self.about, self.use_guess, self.view, self.check_trouble
+            shown = notice(str(error), "error"), "", gr.update(visible=False), "", self._is_other(None)
+            return dict(zip(left, shown, strict=True))
         choices = [COLUMN_BY_NAME, *((column, column) for column in look.columns)]
         columns = {self._form.components[f"data.{name}"]: gr.update(choices=choices) for name in COLUMNS}
         view = self._row(values) if look.data else "" if look.trouble else notice(NO_MODEL)
         guessed = look.shape is not None and not look.shape.is_sure
-        is_other = self._workbench.preparing.survey and not self._workbench.has_checked(config)
         return columns | {
             self.trouble: "",
             self.about: look_text(look),
             self.use_guess: gr.update(visible=guessed),
             self.mapping: gr.update(open=True) if guessed or look.trouble else gr.skip(),
             self.view: view,
-            self.check_trouble: notice(OTHER_ROWS, "warning") if is_other else "",
+            self.check_trouble: self._is_other(config),
+            # Who agreed to leave out rows agreed to those of that set, read in that way.
+            self._form.components["data.allow_left_out"]: gr.skip() if self._workbench.has_checked(config) else False,
         }
+
+    def _is_other(self, config: RunConfig | None) -> str:
+        """Whether the figures below are of other rows than the form names; then a sentence says so."""
+        is_other = config is None or not self._workbench.has_checked(config)
+        return notice(OTHER_ROWS, "warning") if self._workbench.preparing.survey and is_other else ""
 
     def _take_guess(self, values: dict) -> dict:
         """Puts the guessed columns where a person would choose them."""
-        shape = self._workbench.look(self._form.read(values), values[self._token]).shape
-        return {self._form.components[f"data.{name}"]: shape.columns.get(name.removesuffix("_column"), "") for name in COLUMNS}
+        columns = {name: self._form.components[f"data.{name}"] for name in COLUMNS}
+        try:
+            shape = self._workbench.look(self._form.read(values), values[self._token]).shape
+        except PROBLEMS:  # the look that follows says what it is
+            return dict.fromkeys(columns.values(), gr.skip())
+        guessed = shape.columns if shape else {}
+        return {component: guessed.get(name.removesuffix("_column"), "") for name, component in columns.items()}
 
     def _row(self, values: dict) -> str:
         try:
@@ -163,15 +182,22 @@ class DataTab:
         return ""
 
 
+_CHOSEN = ["header", "text_rows", "drop_duplicates"]
 _NAMES = [
-    "path", "name", "split", "revision", "header", "text_rows", "response_starts_after", "prompt_template", "allow_left_out",
-    *COLUMNS,
+    "path", "name", "split", "revision", "validation_path", "validation_share", "seed", "response_starts_after",
+    "prompt_template", "allow_left_out", *_CHOSEN, *COLUMNS,
 ]  # fmt: skip
 
 
-def _paths(files: list[str] | None):
-    """What was dropped, as the path setting takes it; the first row, and no consent given yet."""
-    return "\n".join(files or []), False, 1
+def _paths(files: list[str] | None) -> tuple:
+    """What was dropped, as the path setting takes it; the first row, and no columns chosen yet."""
+    return "\n".join(files or []), 1, *[""] * len(COLUMNS)
+
+
+def _download(left: LeftOut | None) -> dict:
+    """A button's look: there when there is something to download."""
+    path = left.path if left and left.total else None
+    return {"visible": path is not None, "value": path and str(path)}
 
 
 def _template_of(kind: str, template: str) -> str:

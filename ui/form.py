@@ -30,7 +30,7 @@ _CHOICES = {  # words for choices whose names would not say what they are
     "data.text_rows": [("judge by the text", "auto"), ("a line", "line"), ("a paragraph", "paragraph"), ("the whole file", "file")],
     "training.use_gradient_checkpointing": [("unsloth", "unsloth"), ("usual", "true"), ("off", "false")],
 }
-COLUMN_BY_NAME = ("found by its name", "")
+COLUMN_BY_NAME = ("", "")  # nothing chosen: found by its name
 _BACK = {"true": True, "false": False}
 
 

@@ -12,6 +12,7 @@ from ui.charts import length_chart
 from ui.words import bar, count, notice, percent
 
 SHOWN_CHARACTERS = 160
+SHOWN_COLUMNS = 30
 PACKING = {
     "on": "on: several rows fill a sequence",
     "off": "off: each row is a sequence, filled up to the longest of its batch",
@@ -47,8 +48,11 @@ def shape_words(shape: Shape) -> str:
 
 
 def table_text(columns: tuple[str, ...], rows: tuple[dict[str, Any], ...]) -> str:
+    more = len(columns) - SHOWN_COLUMNS
+    columns = columns[:SHOWN_COLUMNS]
     head = "".join(f"<th>{escape(column)}</th>" for column in columns)
-    body = "".join(f"<tr>{''.join(f'<td>{_cell(row.get(column))}</td>' for column in columns)}</tr>" for row in rows)
+    head += f"<th>and {more:,} more columns</th>" if more > 0 else ""
+    body = "".join(f"<tr>{''.join(f'<td dir=auto>{_cell(row.get(column))}</td>' for column in columns)}</tr>" for row in rows)
     return f'<div class="sheet"><table><thead><tr>{head}</tr></thead><tbody>{body}</tbody></table></div>' if rows else ""
 
 
@@ -106,10 +110,10 @@ def preparing_text(state: Preparing) -> str:
         words = f"Reading the rows: {state.rows:,} so far" + (f" ({state.share:.0%})" if state.share else "") + "…"
         return notice(words) + bar(state.share or 0.0, "rows read")
     if state.error:
-        return notice(state.error, "error")
+        return notice(state.error, "error") + left_out_text(state)
     if state.survey is None:
         return ""
-    of = f'<h3 class="of">All rows of {escape(", ".join(state.path.splitlines()))}</h3>'
+    of = f'<h3 class="of">All rows of {escape(_names(state.path))}</h3>'
     return of + survey_text(state.survey, state.max_seq_length, state.packing) + left_out_text(state)
 
 
@@ -117,9 +121,13 @@ def survey_text(found: Survey, max_seq_length: int, packing: str) -> str:
     """The whole set in figures, with warnings and the histogram of lengths."""
     cut = f"{count(found.cut_rows, 'row')}, losing {count(found.lost_tokens, 'token')}" if found.cut_rows else "none"
     facts = [
-        ("Rows", f"{found.rows:,} read; {found.train_rows:,} to train, {found.validation_rows:,} to check with"),
+        (
+            "Rows",
+            f"{found.rows:,} read{f', {found.used:,} pieces' if found.pieces else ''}; {found.train_rows:,} to train, "
+            f"{found.validation_rows:,} to check with",
+        ),
         ("Tokens", f"{found.tokens:,}; {found.trained_tokens:,} trained on ({percent(found.trained_share)})"),
-        ("Longest row", f"row {found.longest_row:,} with {count(found.longest, 'token')} of {max_seq_length:,}"),
+        ("Longest row", f"{'validation ' if found.longest_is_validation else ''}row {found.longest_row:,} with {count(found.longest, 'token')} of {max_seq_length:,}"),
         ("Cut off", cut),
         ("One epoch", f"{count(found.epoch_steps, 'step')} of {count(found.step_rows, 'row')}"),
         ("Repeated", f"{count(found.repeated, 'row')} in training; {found.shared:,} in both training and validation"),
@@ -141,7 +149,16 @@ def left_out_text(state: Preparing) -> str:
 
 def _listed(left: LeftOut) -> str:
     rows = tuple(
-        {"row": f"{r.number:,}", "where": r.place, "why": r.reason, "content": r.excerpt} for r in left.first[:LISTED_LEFT_OUT]
+        {"row": f"{r.number:,}", "why": r.reason, "where": r.place, "content": r.excerpt} for r in left.first[:LISTED_LEFT_OUT]
     )
-    more = f'<p class="figures">and {left.total - len(rows):,} more, all in the file to download.</p>' if left.total > len(rows) else ""
-    return f"<details><summary>See them</summary>{table_text(('row', 'where', 'why', 'content'), rows)}{more}</details>"
+    more = ""
+    if left.total > len(rows):
+        all_of_them = ", all in the file to download" if left.path else ""
+        more = f'<p class="figures">and {left.total - len(rows):,} more{all_of_them}.</p>'
+    return f"<details><summary>See them</summary>{table_text(('row', 'why', 'where', 'content'), rows)}{more}</details>"
+
+
+def _names(path: str) -> str:
+    """The names that a person knows, without the folders; three of them at most."""
+    names = [line.strip().rstrip("/").rpartition("/")[2] for line in path.splitlines() if line.strip()]
+    return ", ".join(names[:3]) + (f" and {count(len(names) - 3, 'more', 'more')}" if len(names) > 3 else "")

@@ -10,6 +10,7 @@ from core.dataset.rows import DataError, Row
 
 LISTED = 200  # kept in memory to show; the file has them all
 EXCERPT = 200  # characters
+NAMED = 4  # reasons, in a sentence
 CONSENT_SHARE = 0.1  # above this a person is asked
 
 
@@ -28,6 +29,7 @@ class LeftOut:
     """`counts` by reason, the `first` of them, and a CSV file of all; `share` is of all rows read (0 to 1)."""
 
     counts: Counter = field(default_factory=Counter)
+    details: dict[str, str] = field(default_factory=dict)  # of each reason that has some, those of its first row
     first: tuple[LeftOutRow, ...] = ()
     path: Path | None = None
     share: float = 0.0
@@ -37,8 +39,31 @@ class LeftOut:
         return self.counts.total()
 
     def in_words(self) -> str:
-        """no answer (3), no instruction (1)"""
-        return ", ".join(f"{reason} ({count:,})" for reason, count in self.counts.most_common(4))
+        """no answer (3), not valid JSON (1; first: Expecting value, at column 17)"""
+        told = [
+            f"{reason} ({count:,}{f'; first: {self.details[reason]}' if reason in self.details else ''})"
+            for reason, count in self.counts.most_common(NAMED)
+        ]
+        more = len(self.counts) - len(told)
+        return ", ".join([*told, *([f"and {more} other reasons"] if more > 0 else [])])
+
+    def find(self, number: int) -> LeftOutRow | None:
+        """The row of that number, when it is left out and the file is still there."""
+        listed = next((left for left in self.first if left.number == number), None)
+        if listed or self.path is None or len(self.first) == self.total:
+            return listed
+        with self.path.open(newline="", encoding="utf-8") as file:
+            found = next((row for row in csv.DictReader(file) if row["row"] == str(number)), None)
+        return found and LeftOutRow(number, found["place"], found["reason"], found["content"])
+
+
+class NothingLeftError(DataError):
+    """Every row is left out; `left_out` tells why."""
+
+    def __init__(self, left_out: LeftOut):
+        reasons = left_out.in_words()
+        super().__init__(f"No row can be learned from: {reasons}." if reasons else "There are no rows; choose a file that has some.")
+        self.left_out = left_out
 
 
 class LeftOutWriter:
@@ -50,11 +75,15 @@ class LeftOutWriter:
         self._table = csv.writer(self._file)
         self._table.writerow(["row", "place", "reason", "content"])
         self._counts: Counter = Counter()
+        self._details: dict[str, str] = {}
         self._first: list[LeftOutRow] = []
 
     def add(self, row: Row, reason: str) -> None:
         left = LeftOutRow(row.number, row.place, reason, _excerpt(row))
-        self._counts[reason.partition(": ")[0]] += 1  # behind the colon stand details, different from row to row
+        kind, _, detail = reason.partition(": ")  # behind the colon stand details, different from row to row
+        self._counts[kind] += 1
+        if detail:
+            self._details.setdefault(kind, detail)
         if len(self._first) < LISTED:
             self._first.append(left)
         self._table.writerow([left.number, left.place, left.reason, left.excerpt])
@@ -63,7 +92,8 @@ class LeftOutWriter:
         self._file.close()
 
     def finish(self, rows: int) -> LeftOut:
-        return LeftOut(self._counts, tuple(self._first), self._path, self._counts.total() / max(rows, 1))
+        share = self._counts.total() / max(rows, 1)
+        return LeftOut(self._counts, self._details, tuple(self._first), self._path, share)
 
 
 def ask_consent(left_out: LeftOut, rows: int, is_allowed: bool) -> None:

@@ -5,19 +5,21 @@ Knows nothing of models, threads or gradio.
 
 import random
 import re
+from collections import Counter
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from itertools import islice
 from pathlib import Path
+from typing import Any
 
 from core.config import DataConfig
 from core.dataset.hub import HubRows
-from core.dataset.left_out import LeftOut, LeftOutWriter
+from core.dataset.left_out import LeftOut, LeftOutWriter, NothingLeftError
 from core.dataset.readers import FileRows
 from core.dataset.render import render
 from core.dataset.rows import DataError, Row
 from core.dataset.shapes import Shape, recognise
-from core.dataset.store import Examples, StoreWriter, text_hash
+from core.dataset.store import Examples, StoreWriter, ids_hash, text_hash
 from core.dataset.tokens import Rendered, tokenise
 from core.stopping import ShouldStop, leave_if
 from core.templates import TemplateError
@@ -39,6 +41,7 @@ class Found:
     rows: int = 0
     samples: list[str] | None = None
     placeholder: str = ""
+    is_split: bool = False  # whether a row became several examples
     examples: Examples | None = None
     left_out: LeftOut | None = None
 
@@ -62,10 +65,9 @@ class Pass:
 
     def read(self, rows: FileRows | HubRows, folder: Path, name: str, limit: int | None) -> Found:
         """One source, from its first row to its last. Raises DataError and Stopped."""
-        head = [row.values for row in islice(rows, HEAD_ROWS) if not row.fault]
-        found = Found(recognise(head, self.config), ())
+        found = Found(recognise(readable_head(rows), self.config), ())
         found.samples, seen, luck = [], set(), random.Random(0)
-        store, left_out = StoreWriter(folder / f"{name}.arrow", self.end_ids), LeftOutWriter(folder / f"{name}-left-out.csv")
+        store, left_out = StoreWriter(folder / f"{name}.arrow"), LeftOutWriter(folder / f"{name}-left-out.csv")
         try:
             for batch in _batches(rows if limit is None else _first(rows, limit)):
                 leave_if(self.should_stop)
@@ -78,7 +80,7 @@ class Pass:
         found.notes = tuple(rows.notes)
         found.left_out, found.examples = left_out.finish(found.rows), store.finish()
         if not len(found.examples):
-            raise DataError(f"No row can be learned from: {found.left_out.in_words()}.")
+            raise NothingLeftError(found.left_out)
         return found
 
     def _take(self, batch: list[Row], found: Found, store, left_out, seen: set[int], luck, splits: bool) -> None:
@@ -107,20 +109,34 @@ class Pass:
 
     def _tokenise(self, rendered: list[tuple[Row, Rendered]], found: Found, store, left_out, luck, splits: bool) -> None:
         lists = tokenise([r for _, r in rendered], self.tokenizer, self.length, self.completion_only_loss, splits)
-        examples, texts, unfilled = [], [], []
+        examples, hashes, ends, unfilled = [], [], [], []
         for (row, ready), parts in zip(rendered, lists, strict=True):
             useful = [part for part in parts if part.trained]
             if not useful:
                 left_out.add(row, f"the answer begins after {self.length} tokens" if parts else "no text")
                 continue
-            placeholder = PLACEHOLDER.search(ready.text)
+            learned = "".join(text for text, trained in ready.pieces if trained or not self.completion_only_loss)
+            placeholder = PLACEHOLDER.search(learned)
             found.placeholder = found.placeholder or (placeholder.group() if placeholder else "")
             examples += useful
-            texts += [ready.text] if len(useful) == 1 else [f"{n} {ready.text}" for n in range(len(useful))]
+            hashes += [text_hash(ready.text)] if len(parts) == 1 else [ids_hash(part.input_ids) for part in useful]
+            # A file in several parts goes on in the next; only the last of them has to end.
+            ends += [part is not parts[-1] or part.end_id(self.end_ids) is not None for part in useful]
             unfilled += [placeholder is not None] * len(useful)
-            _sample(found.samples, "".join(text for text, trained in ready.pieces if trained), row.number, luck)
+            found.is_split = found.is_split or len(parts) > 1
+            _sample(found.samples, learned, row.number, luck)
         if examples:
-            store.add(examples, texts, unfilled)
+            store.add(examples, hashes, ends, unfilled)
+
+
+def readable_head(rows: Iterable[Row]) -> list[dict[str, Any]]:
+    """The values of the first rows, by which a set is judged. Raises DataError when none of them can be read."""
+    head = list(_first(rows, HEAD_ROWS))
+    readable = [row.values for row in head if not row.fault]
+    if head and not readable:
+        fault, count = Counter(row.fault for row in head).most_common(1)[0]
+        raise DataError(f"None of the first {len(head)} rows can be read; {count} times the reason is: {fault}.")
+    return readable
 
 
 def _first(rows: Iterable[Row], limit: int):

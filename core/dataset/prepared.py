@@ -47,6 +47,7 @@ class PreparedData:
     validation: Examples
     left_out: LeftOut
     own_validation: Found | None
+    is_split: bool
     samples: tuple[str, ...]
     placeholder: str
     folder: Folder
@@ -64,11 +65,12 @@ class PreparedData:
 
     def ask_consent(self, config: DataConfig) -> None:
         """Raises DataError where a person must say something first: the columns, or that rows may be left out."""
-        if not self.shape.is_sure:
-            raise DataError(
-                f"It is not sure how to read the rows ({self.shape.reason}): choose the columns on the Data tab "
-                "(data.instruction_column and data.answer_column, or data.text_column)."
-            )
+        for shape, rows in ((self.shape, "rows"), (self.own_validation and self.own_validation.shape, "validation rows")):
+            if shape and not shape.is_sure:
+                raise DataError(
+                    f"It is not sure how to read the {rows} ({shape.reason}): choose the columns on the Data tab "
+                    "(data.instruction_column and data.answer_column, or data.text_column)."
+                )
         ask_consent(self.left_out, self.rows, config.allow_left_out)
         if self.own_validation:
             ask_consent(self.own_validation.left_out, self.own_validation.rows, config.allow_left_out)
@@ -80,7 +82,7 @@ class PreparedData:
         for part in (self.train,) if self.own_validation else (self.train, self.validation):
             places = np.flatnonzero(part.figures["row"] == row)
             if len(places):
-                return part, int(places[0])
+                return part, int(places[part.at[places].argmin()])  # of several pieces the first
         return None
 
 
@@ -117,8 +119,7 @@ def prepare(
         folder = Folder(parent)
         main = work.read(open_rows(config, token), folder.path, "rows", limit)
         if config.validation_path:
-            rows = open_rows(config.model_copy(update={"path": config.validation_path}), token)
-            theirs = work.read(rows, folder.path, "validation", limit)
+            theirs = _read_validation(work, config, token, folder, limit)
     except BaseException as error:
         if folder is not None:
             folder.remove()
@@ -134,10 +135,19 @@ def prepare(
         validation=validation,
         left_out=main.left_out,
         own_validation=theirs,
+        is_split=main.is_split,
         samples=tuple(main.samples),
         placeholder=main.placeholder,
         folder=folder,
     )
+
+
+def _read_validation(work: Pass, config: DataConfig, token: str | None, folder: Folder, limit: int | None) -> Found:
+    try:
+        rows = open_rows(config.model_copy(update={"path": config.validation_path}), token)
+        return work.read(rows, folder.path, "validation", limit)
+    except DataError as error:
+        raise DataError(f"Of the validation rows: {error}") from error
 
 
 def _split(examples: Examples, config: DataConfig) -> tuple[Examples, Examples]:

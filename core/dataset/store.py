@@ -8,6 +8,7 @@ import os
 import shutil
 import tempfile
 import weakref
+from array import array
 from collections.abc import Iterator, Sequence
 from itertools import chain
 from pathlib import Path
@@ -87,18 +88,18 @@ class Examples(Sequence):
 class StoreWriter:
     """Writes examples to `path`; `finish` opens them."""
 
-    def __init__(self, path: Path, end_ids: frozenset[int]):
+    def __init__(self, path: Path):
         import pyarrow as pa
 
-        self._path, self._end_ids = path, end_ids
+        self._path = path
         ids = pa.list_(pa.int32())
         self._schema = pa.schema([("row", pa.int64()), ("input_ids", ids), ("labels", ids), ("cut_ids", ids)])
         self._file = pa.OSFile(str(path), "wb")
         self._stream = pa.ipc.new_stream(self._file, self._schema)
         self._figures: list[np.ndarray] = []
 
-    def add(self, examples: list[Example], texts: list[str], unfilled: list[bool]) -> None:
-        """`texts` and `unfilled` are those of each example's row."""
+    def add(self, examples: list[Example], hashes: list[int], ends: list[bool], unfilled: list[bool]) -> None:
+        """`hashes` are of each example's text; `ends` and `unfilled` as in FIGURES."""
         import numpy as np
         import pyarrow as pa
 
@@ -106,15 +107,10 @@ class StoreWriter:
         columns += [_lists([getattr(example, name) for example in examples]) for name in self._schema.names[1:]]
         self._stream.write_batch(pa.record_batch(columns, schema=self._schema))
         records = [
-            (e.row, len(e.input_ids) + len(e.cut_ids), len(e.input_ids), e.trained, self._ends(e), u, text_hash(text))
-            for e, text, u in zip(examples, texts, unfilled, strict=True)
+            (e.row, len(e.input_ids) + len(e.cut_ids), len(e.input_ids), e.trained, end, placeholder, key)
+            for e, key, end, placeholder in zip(examples, hashes, ends, unfilled, strict=True)
         ]
         self._figures.append(np.array(records, dtype=FIGURES))
-
-    def _ends(self, example: Example) -> bool:
-        # Behind the end mark some templates put a line break that is trained on too.
-        trained = [label for label in example.labels[-64:] if label != -100]
-        return any(label in self._end_ids for label in trained[-3:])
 
     def close(self) -> None:
         self._stream.close()
@@ -132,7 +128,16 @@ class StoreWriter:
 
 def text_hash(text: str) -> int:
     """64 bits of the text, to find equal rows by."""
-    return int.from_bytes(hashlib.blake2b(text.encode("utf-8", "surrogatepass"), digest_size=8).digest(), "little")
+    return _hash(text.encode("utf-8", "surrogatepass"))
+
+
+def ids_hash(ids: list[int]) -> int:
+    """The same of a part of a text, by its tokens."""
+    return _hash(array("i", ids).tobytes())
+
+
+def _hash(content: bytes) -> int:
+    return int.from_bytes(hashlib.blake2b(content, digest_size=8).digest(), "little")
 
 
 def _lists(values: list[list[int]]):

@@ -14,7 +14,8 @@ CUT_SHARE = 0.05  # above this share of rows cut, a warning
 class Survey:
     """Tokens of training and validation rows together, after the cut; `edges` has one more entry than `counts`.
 
-    `longest` is in tokens, before the cut; `longest_row` is its number in the file. `repeated` counts training rows
+    `longest` is in tokens, before the cut; `longest_row` is its number in the file, or in that of its own for validation.
+    `pieces`: rows are whole files, split where the length is full, and what is counted are the pieces. `repeated` counts training rows
     whose text an earlier one has, `shared` the validation rows that also stand in training. `languages` are codes of
     ISO 639-1 with their share of the sampled texts that could be told. `epoch_steps` are optimizer steps, of `step_rows` each.
     """
@@ -28,6 +29,8 @@ class Survey:
     lost_tokens: int
     longest: int
     longest_row: int
+    longest_is_validation: bool
+    pieces: bool
     edges: tuple[int, ...]
     counts: tuple[int, ...]
     without_end: int
@@ -67,6 +70,8 @@ def survey(data: PreparedData, training: TrainingConfig, end_name: str) -> Surve
         "lost_tokens": int((both["length"] - both["kept"]).sum()),
         "longest": int(both["length"][longest]),
         "longest_row": int(both["row"][longest]),
+        "longest_is_validation": data.own_validation is not None and longest >= len(train),
+        "pieces": data.is_split,
         "edges": edges,
         "counts": counts,
         "without_end": int((~both["ends"] & ~cut).sum()),
@@ -112,14 +117,23 @@ def _warnings(found: Survey, data: PreparedData, end_name: str):
         yield "Less than 1% of the tokens are trained on: check which column is the answer."
     if found.unfilled:
         yield (
-            f"{found.unfilled:,} rows hold an unfilled placeholder such as {data.placeholder}: the model would learn to "
-            "write just that; fill them in first."
+            f"{found.unfilled:,} rows hold an unfilled placeholder such as {data.placeholder} in what is learned: the model "
+            "would learn to write just that; fill them in first."
         )
     if found.shared:
         yield (
             f"{found.shared:,} of {found.validation_rows:,} validation rows also stand in training: the check would be "
-            'too kind; tick "Leave out duplicates" (data.drop_duplicates).'
+            f"too kind; {_way_out_of_sharing(data)}."
         )
     if len(found.languages) > 1:
         told = ", ".join(f"{code} {share:.0%}" for code, share in found.languages)
         yield f"The answers are in several languages ({told}): the model may answer in any of them."
+    theirs = data.own_validation
+    if theirs and theirs.shape.name != data.shape.name:
+        yield f"Validation rows are read in another way than training rows: {theirs.shape.reason}."
+
+
+def _way_out_of_sharing(data: PreparedData) -> str:
+    if data.own_validation:
+        return "take these rows out of one of the two files"
+    return 'tick "Leave out duplicates" (data.drop_duplicates)'

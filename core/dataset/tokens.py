@@ -35,6 +35,16 @@ class Example:
     def is_cut(self) -> bool:
         return bool(self.cut_ids)
 
+    def end_id(self, end_ids: frozenset[int]) -> int | None:
+        """The end mark that is trained on last; None when what is trained on does not end in one."""
+        last: list[int] = []
+        for label in reversed(self.labels):
+            if label != UNTRAINED:
+                last.append(label)
+            if len(last) == 3:  # behind the end mark some templates put a line break that is trained on too
+                break
+        return next((label for label in last if label in end_ids), None)
+
     @property
     def trained(self) -> int:
         """How many tokens are trained on."""

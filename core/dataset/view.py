@@ -44,8 +44,7 @@ class RowView:
 def view(examples: Examples, place: int, tokenizer, end_ids: Iterable[int], is_validation: bool) -> RowView:
     """The example at this place."""
     example = examples[place]
-    learned = [label for label in example.labels if label != UNTRAINED]
-    end = next((label for label in reversed(learned[-3:]) if label in frozenset(end_ids)), None)
+    end = example.end_id(frozenset(end_ids))
     return RowView(
         row=example.row,
         tokens=tuple(_tokens(example, tokenizer)),

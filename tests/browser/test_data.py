@@ -154,7 +154,7 @@ def test_6_rows_left_out_are_listed_downloaded_and_agreed_to(data_page, tmp_path
         file.write('{"instruction": oops}\n')
     choose(page, path)
     check_all(page)
-    expect(page.locator("#survey")).to_contain_text("11 rows left out: no answer (10), not valid JSON (1).", timeout=60_000)
+    expect(page.locator("#survey")).to_contain_text("11 rows left out: no answer (10), not valid JSON (1; first: Expecting value, at column 17).", timeout=60_000)
     page.locator("#survey details summary").click()
     expect(page.locator("#survey details td").first).to_have_text("1")
     expect(page.locator("#survey details")).to_contain_text("line 31 of holes.jsonl")

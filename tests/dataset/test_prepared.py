@@ -6,13 +6,14 @@ import math
 import os
 import subprocess
 import sys
+import tracemalloc
 from collections import Counter
 
 import pytest
 
 from core.config import DataConfig
 from core.dataset import DataError, open_rows, prepare
-from core.dataset.left_out import LISTED
+from core.dataset.left_out import LISTED, NothingLeftError
 from core.dataset.store import remove_left_behind
 from core.stopping import Stopped
 from tests.conftest import data_file as write
@@ -128,6 +129,78 @@ def test_a_whole_file_is_cut_into_pieces_that_fill_the_length(tmp_path, tokenize
     assert len(data.train) == math.ceil(len(whole) / 32) > 10
     assert [token for example in data.train for token in example.input_ids] == whole
     assert (data.rows, data.left_out.total) == (1, 0)
+
+
+def test_a_large_file_in_small_pieces_costs_no_more_than_its_size(tmp_path, tokenizer):
+    """Half a megabyte in some ten thousand pieces: copying the whole for each would take gigabytes."""
+    path = tmp_path / "story.txt"
+    path.write_text("Once upon a time there was a cat.\n" * 15_000)
+    tracemalloc.start()
+    data = prepare(DataConfig(path=str(path), text_rows="file", validation_share=0.0), tokenizer, 16, True)
+    _, peak = tracemalloc.get_traced_memory()
+    tracemalloc.stop()
+    assert len(data.train) > 10_000 and len(set(data.train.figures["hash"].tolist())) > 10
+    assert peak < 400 * 2**20
+    assert data.train.figures["ends"].all() and data.is_split
+    examples, place = data.find(1)
+    assert examples[place].input_ids[0] == tokenizer.bos_token_id  # its first piece
+
+
+def test_rows_that_cannot_be_read_at_all_say_why(tmp_path, tokenizer):
+    (tmp_path / "a.csv").write_text("question,answer\n" + "a,b,c\n" * 250 + "a,b\n" * 50)
+    with pytest.raises(DataError) as caught:
+        prepare(DataConfig(path=str(tmp_path / "a.csv"), header="yes"), tokenizer, 64, True)
+    reason = "3 fields where the header has 2"
+    assert str(caught.value) == f"None of the first 200 rows can be read; 200 times the reason is: {reason}."
+    for name, text in (("none.json", "[]"), ("head.csv", "text\n")):
+        (tmp_path / name).write_text(text)
+        with pytest.raises(DataError, match="[Nn]o rows"):
+            prepare(DataConfig(path=str(tmp_path / name)), tokenizer, 64, True)
+
+
+def test_any_row_left_out_can_be_asked_about(tmp_path, tokenizer):
+    config = write(tmp_path / "a.jsonl", *({"text": "x" if n % 2 else ""} for n in range(1, 1001)))
+    data = prepare(config, tokenizer, 64, True)
+    left_out = data.left_out
+    found = left_out.find(902)
+    assert (found.number, found.place, found.reason) == (902, "line 902 of a.jsonl", "no text")
+    assert left_out.find(901) is None and left_out.find(2).reason == "no text"
+
+
+def test_the_first_details_of_a_reason_are_told(tmp_path, tokenizer):
+    config = write(tmp_path / "a.jsonl", text='{"text": "x"}\n{"text": oops}\n{"text": "x"\n')
+    words = prepare(config, tokenizer, 64, True).left_out.in_words()
+    assert words == "not valid JSON (2; first: Expecting value, at column 10)"
+
+
+def test_all_left_out_keeps_the_list(tmp_path, tokenizer):
+    config = write(tmp_path / "a.jsonl", *({"text": ""} for _ in range(3)))
+    with pytest.raises(NothingLeftError) as caught:
+        prepare(config, tokenizer, 64, True)
+    assert [left.number for left in caught.value.left_out.first] == [1, 2, 3]
+
+
+def test_a_validation_file_at_fault_is_named_as_such(tmp_path, tokenizer):
+    config = write(tmp_path / "a.jsonl", {"text": "x"})
+    with pytest.raises(DataError, match="^Of the validation rows: There is no file /nowhere.csv"):
+        prepare(copy(config, validation_path="/nowhere.csv"), tokenizer, 64, True)
+
+
+def test_a_guess_about_the_validation_rows_is_asked_about(tmp_path, chat_tokenizer):
+    config = write(tmp_path / "a.jsonl", GOOD)
+    write(tmp_path / "b.jsonl", *({"alpha": f"short {n}", "omega": f"a longer text {n}"} for n in range(4)))
+    data = prepare(copy(config, validation_path=str(tmp_path / "b.jsonl")), chat_tokenizer, 512, True)
+    with pytest.raises(DataError, match="^It is not sure how to read the validation rows"):
+        data.ask_consent(config)
+
+
+def test_an_end_mark_long_before_the_end_is_found(tmp_path, chat_tokenizer):
+    messages = [
+        {"role": "user", "content": "a"}, {"role": "assistant", "content": "b"},
+        {"role": "user", "content": "long " * 100}, {"role": "assistant", "content": "c", "weight": 0},
+    ]  # fmt: skip
+    data = prepare(write(tmp_path / "a.jsonl", {"messages": messages}), chat_tokenizer, 2000, True)
+    assert data.train.figures["ends"].tolist() == [True]
 
 
 def test_the_split_keeps_back_a_share_by_its_seed(tmp_path, tokenizer):

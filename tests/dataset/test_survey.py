@@ -79,7 +79,7 @@ def test_no_end_mark(tmp_path, chat_tokenizer):
 def test_placeholders_that_nobody_filled_in(shared_data, chat_tokenizer):
     config = DataConfig(path=str(shared_data / "alpaca/identity.json"))
     rows = json.loads((shared_data / "alpaca/identity.json").read_text(encoding="utf-8"))
-    text = [row for row in rows if "{{" in row["instruction"] + row["output"]]
+    text = [row for row in rows if "{{" in row["output"]]
     found = surveyed(config, chat_tokenizer, 512)
     assert found.unfilled == len(text)
     assert any(w.startswith(f"{len(text)} rows hold an unfilled placeholder such as {{{{") for w in found.warnings)
@@ -91,8 +91,8 @@ def test_validation_rows_that_also_stand_in_training(tmp_path, tokenizer):
     found = surveyed(config.model_copy(update={"validation_path": str(tmp_path / "b.jsonl")}), tokenizer)
     assert (found.repeated, found.shared) == (1, 2)
     assert found.warnings == (
-        "2 of 3 validation rows also stand in training: the check would be too kind; tick "
-        '"Leave out duplicates" (data.drop_duplicates).',
+        "2 of 3 validation rows also stand in training: the check would be too kind; take these rows out of one of the "
+        "two files.",
     )
 
 
