@@ -3,6 +3,8 @@
 Names are compared by `plain`: without case, spaces, underscores and hyphens. Within a table the first match wins.
 """
 
+import re
+
 TURNS = (
     "messages conversations conversation chat chatmessages dialog dialogue dialogs turns thread convo "
     "completion chosen response output 대화"
@@ -38,11 +40,17 @@ ABOUT = (
     "license split meta metadata subset domain type hash length tokens tokencount wordcount filename path file"
 )
 REJECTED = "rejected"
+_CHOICES = re.compile(r"(choice|option)s?[a-z0-9]?")  # choices, options, option_a, choice1
 
 
 def plain(name: str) -> str:
     """The name as it is compared."""
     return "".join(name.lower().split()).replace("_", "").replace("-", "").lstrip("\ufeff")
+
+
+def is_choices(name: str) -> bool:
+    """Whether the column holds the possible answers to a question, or one of them."""
+    return _CHOICES.fullmatch(plain(name.rpartition(".")[2])) is not None
 
 
 def is_about(name: str) -> bool:

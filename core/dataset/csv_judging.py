@@ -7,9 +7,14 @@ import csv
 import io
 import re
 from collections.abc import Iterable, Iterator
+from itertools import takewhile
 from typing import NamedTuple
 
+from core.dataset.rows import DataError
+
 END = "\udcfe"  # a line after the last one; where it lands tells whether a quote was left open
+NO_SEPARATOR = "\udcfd"  # no text can hold it, so it cuts nothing
+MAX_COLUMNS = 10_000
 MAX_FIELD = 1 << 23  # characters; the csv module holds four bytes for each
 SAMPLE_ROWS = 100
 EVEN = 0.9  # share of the rows that have as many fields as the first
@@ -17,6 +22,7 @@ _WORDS = {",": "commas", ";": ";", "\t": "tabs", "|": "|"}
 _SEPARATOR_LINE = re.compile(r"\ufeff?\"?sep=([,;\t|])\"?[\r\n]*\Z", re.IGNORECASE)
 _NUMBER = re.compile(r"[-+]?[$€£¥₩]?\s?[-+]?(\d[\d.,' ]*|\.\d+)([eE][-+]?\d+)?\s?[%$€£¥₩원]?")
 _LONG_NAME = 100
+_QUOTED = re.compile(r'"(?:[^"]|"")*"')
 _SENTENCE_END = (".", "?", "!", "。", "？", "！")
 
 
@@ -42,17 +48,32 @@ def is_blank(fields: list[str]) -> bool:
     return not fields or (len(fields) == 1 and fields[0].isspace())
 
 
+def is_blank_line(line: str) -> bool:
+    """Whether the line is blank for certain, whatever separates the fields."""
+    return not line.strip(" \r\n")
+
+
+def check_width(width: int, shown_name: str) -> None:
+    """Raises DataError for more columns than rows of texts can have."""
+    if width > MAX_COLUMNS:
+        raise DataError(
+            f"{shown_name} has {width:,} columns, more than the {MAX_COLUMNS:,} that can be read; "
+            "check what separates its fields, or leave out the columns that are not needed."
+        )
+
+
 def names_of(first: list[str]) -> list[str]:
     """Names of columns from the first row, none empty and no two the same."""
-    names: list[str] = []
+    given, taken = set(first), {}  # names in the order of the columns, with the last number that each was given
     for number, name in enumerate(first, 1):
         name = name if name.strip() else f"column_{number}"
-        unique, count = name, 1
-        while unique in names or (unique != name and unique in first):
+        unique, count = name, taken.get(name, 1)
+        while unique in taken or (unique != name and unique in given):
             count += 1
             unique = f"{name}_{count}"
-        names.append(unique)
-    return names
+        taken[unique] = 1
+        taken[name] = count
+    return list(taken)
 
 
 def judge_layout(head: str, is_whole: bool, kind: str, header: str) -> Layout:
@@ -61,13 +82,19 @@ def judge_layout(head: str, is_whole: bool, kind: str, header: str) -> Layout:
     lines = list(io.StringIO(head, newline=""))
     if not is_whole and len(lines) > 1:
         lines.pop()  # cut somewhere
-    separator = _SEPARATOR_LINE.match(lines[0])
-    skipped = 1 if separator else 0
+    skipped = sum(1 for _ in takewhile(is_blank_line, lines))  # a million of them would keep the csv module busy
+    lines = lines[skipped:]
     usual = "\t" if kind == "tsv" else ","
-    options = {"delimiter": separator.group(1)} if separator else _options(lines, usual)
-    rows, _ = _sample(lines[skipped:], options)
+    if separator := _SEPARATOR_LINE.match(lines[0]) if lines else None:
+        skipped, lines, options = skipped + 1, lines[1:], {"delimiter": separator.group(1)}
+    else:
+        options = _options(lines, usual)
+    rows, _ = _sample(lines, options)
     notes = []
-    if options["delimiter"] != usual:
+    if options["delimiter"] == NO_SEPARATOR:
+        if any(len(row) > 1 for row in _sample(lines, {"delimiter": usual})[0]):
+            notes.append(f"read as one column of text, with the {_WORDS[usual]} in it")
+    elif options["delimiter"] != usual:
         notes.append(f"fields separated by {_WORDS[options['delimiter']]}")
     if options.get("quoting") == csv.QUOTE_NONE:
         notes.append("quotes read as part of the text")
@@ -121,11 +148,19 @@ def _options(lines: list[str], usual: str) -> dict:
     best = max(range(len(ways)), key=lambda n: (evenness[n], -n))
     if evenness[best] >= EVEN:
         return ways[best]
-    if _is_cut(samples[0][0]):
+    if _is_cut(samples[0][0]) or not samples[0][0]:
         return ways[0]
     # Nothing cuts evenly: what cuts the first row at all, or one column.
     cutting = [way for way, (rows, _) in zip(ways, samples, strict=True) if _is_cut(rows)]
-    return cutting[0] if cutting and max(evenness) > 0.5 else ways[0]
+    return cutting[0] if cutting and max(evenness) > 0.5 else _one_column(lines, samples[0][0])
+
+
+def _one_column(lines: list[str], rows: list[list[str]]) -> dict:
+    """A separator in a text of one column is text. So are quotes, where they stand around a part of a line only."""
+    is_over_lines = any("\n" in cell or "\r" in cell for row in rows for cell in row)
+    quoted = [line.strip() for line in lines[:SAMPLE_ROWS] if line.startswith('"')]
+    are_text = not is_over_lines and not all(map(_QUOTED.fullmatch, quoted))
+    return {"delimiter": NO_SEPARATOR} | ({"quoting": csv.QUOTE_NONE} if are_text else {})
 
 
 def _is_cut(rows: list[list[str]]) -> bool:

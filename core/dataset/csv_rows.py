@@ -7,6 +7,7 @@ from core.dataset.csv_judging import (
     END,
     MAX_FIELD,
     Layout,
+    check_width,
     is_blank,
     names_of,
     read_fields,
@@ -36,6 +37,7 @@ def read_csv(source: Source, number: int, layout: Layout) -> Iterator[Row]:
                 opened = line + sum(field.count("\n") or field.count("\r") for field in fields[:-1])
                 raise DataError(f"The quote opened at line {opened} of {name} is never closed; close it there.")
             if names is None:
+                check_width(len(fields), name)
                 first = [field.replace(MARK, "\ufffd") for field in fields]
                 names = names_of(first if layout.has_header else [""] * len(first))
                 width = len(names)

@@ -9,6 +9,7 @@ import math
 import re
 import warnings
 from dataclasses import dataclass
+from functools import lru_cache
 from typing import Any, Literal
 
 MISSING: Any = object()
@@ -89,6 +90,34 @@ def speaker_key(turn: dict[str, Any]) -> str | None:
     """The key under which a turn says who speaks, or None where it is no turn."""
     says = any(key in turn for key in (*CONTENT_KEYS, "tool_calls", "function_call"))
     return next((key for key in ROLE_KEYS if key in turn), None) if says else None
+
+
+def special_tokens_of(tokenizer) -> tuple[str, ...]:
+    """The words that the tokenizer takes for control tokens, the longest first. Ask once, not for each row."""
+    added = getattr(tokenizer, "added_tokens_decoder", {}).values()
+    words = {str(token) for token in added if token.special} | set(map(str, tokenizer.all_special_tokens))
+    return tuple(sorted((word for word in words if word), key=lambda word: (-len(word), word)))
+
+
+def special_token_in(value: Any, special_tokens: tuple[str, ...]) -> str:
+    """The first of these words that stands in one of the value's texts, however deep; empty where there is none."""
+    finds = _finder(special_tokens).search
+    waiting = [value]
+    while waiting:
+        value = waiting.pop()
+        if isinstance(value, str):
+            if found := finds(value):
+                return found.group()
+        elif isinstance(value, dict):
+            waiting += reversed(value.values())
+        elif isinstance(value, list | tuple):
+            waiting += reversed(value)
+    return ""
+
+
+@lru_cache(maxsize=16)
+def _finder(words: tuple[str, ...]) -> re.Pattern[str]:
+    return re.compile("|".join(map(re.escape, words)) or r"(?!)")
 
 
 def columns_of(rows: list[dict[str, Any]]) -> list[Column]:

@@ -1,7 +1,8 @@
 """Rows of JSON and of JSON lines. Knows nothing of what their fields mean.
 
     JSON lines   one object a line; a line that is broken is a row with a fault
-    JSON         a list, read element by element so that its size does not matter; or one object
+    JSON         a list, read element by element so that its size does not matter; or one object, which may hold the
+                 rows in a list or under their names
 
 A JSON file that is broken anywhere is refused: after the break nobody knows what belongs together.
 """
@@ -12,15 +13,18 @@ from collections.abc import Iterator
 from itertools import chain
 from typing import Any
 
+from core.dataset import kinds
 from core.dataset.encodings import MARK
+from core.dataset.json_objects import rows_of, under
 from core.dataset.json_values import DEEP, NotJson, TooLarge, Window, parse
 from core.dataset.rows import DataError, Row
 from core.dataset.source import Source, lines
 
 OTHERWISE = "save its rows as a list, or one a line as JSONL"
+EACH_LINE = "in a file of JSON lines each line must be one object"
 NOT_A_ROW = "not a row with named fields"
 HELD_BACK = 1000  # broken lines at the beginning before they are handed on
-MAX_OBJECT = 1 << 24  # characters of a file that is one object, which has to be held whole
+MAX_OBJECT = 1 << 26  # characters of a file that is one object, which has to be held whole
 _FIRST_VALUES = 100
 _ONE_LIST = re.compile(r'\{[ \t\n\r]*("(?:[^"\\]|\\.)*")[ \t\n\r]*:[ \t\n\r]*\[[ \t\n\r]*\{')
 
@@ -63,6 +67,38 @@ def _parse_line(line: str, source: Source) -> tuple[dict[str, Any], str]:
     return value, fault
 
 
+def goes_over_lines(head: str, source: Source) -> bool:
+    """Whether what is called JSON lines is one object over several lines, to be read as JSON; it begins with `head`.
+
+    Raises DataError where several objects go over lines.
+    """
+    begun = [line.rstrip() for line in head[:1_000_000].splitlines() if line.strip()][:_FIRST_VALUES]
+    if len(begun) < 2 or not _is_open(begun[0].lstrip("\ufeff")):
+        return False
+    with source.open_text() as stream:
+        try:
+            window = Window(stream)
+            window.peek()
+            window.value(MAX_OBJECT)
+            window.end()
+            return True
+        except NotJson:
+            if all(_parse_line(line, source)[1] for line in begun):
+                raise DataError(
+                    f"{source.name} has objects that go over several lines; {EACH_LINE}, so save it again as such."
+                ) from None
+            return False
+
+
+def _is_open(line: str) -> bool:
+    """Whether the line begins an object and ends within it."""
+    try:
+        parse(line)
+    except NotJson as error:
+        return line.startswith("{") and error.at >= len(line)
+    return False
+
+
 def read_json(source: Source, number: int) -> Iterator[Row]:
     """Raises DataError, naming line and column, where the text is no JSON."""
     place = f" of {source.name}"
@@ -75,7 +111,9 @@ def read_json(source: Source, number: int) -> Iterator[Row]:
             f"{source.name} is too large in one piece: {error.in_words(with_line=True)}; {OTHERWISE}."
         ) from None
     except NotJson as error:
-        raise DataError(f"{source.name} is not valid JSON: {error.in_words(with_line=True)}; mend it there.") from None
+        is_of_lines = kinds.kind_by_name(source.path.name) == "jsonl"
+        way_out = EACH_LINE if is_of_lines else "mend it there"
+        raise DataError(f"{source.name} is not valid JSON: {error.in_words(with_line=True)}; {way_out}.") from None
 
 
 def _values(window: Window, source: Source) -> Iterator[tuple[dict[str, Any], str]]:
@@ -89,17 +127,10 @@ def _values(window: Window, source: Source) -> Iterator[tuple[dict[str, Any], st
         # A small file is looked at whole, a large one can only be a list of rows under a name.
         start = window.at
         if window.is_whole or _is_small(source):
-            value, broken = _one_value(window, source)
-            window.end()
-            rows = next(iter(value.values()))
-            if len(value) == 1 and all(isinstance(row, dict) for row in rows):
-                _say(source, f'the rows are the list under "{parse(key.group(1))}"')
-                yield from ((row, broken) for row in rows)
-            else:
-                yield value, broken
+            yield from _whole(window, source)
             return
         window.at = start + key.group().rindex("[") + 1
-        _say(source, f'the rows are the list under "{parse(key.group(1))}"')
+        source.note(under(parse(key.group(1))))
         yield from _list(window, source)
         if window.peek() == ",":
             raise DataError(
@@ -108,23 +139,21 @@ def _values(window: Window, source: Source) -> Iterator[tuple[dict[str, Any], st
         window.take("}")
         window.end()
         return
-    value, broken = _one_value(window, source)
+    yield from _whole(window, source)
+
+
+def _whole(window: Window, source: Source) -> Iterator[tuple[dict[str, Any], str]]:
+    """The rows of a text that is held whole."""
+    value = window.value(MAX_OBJECT)
+    has_marks = MARK in window.text
     window.end()
-    yield (value if isinstance(value, dict) else {"value": value}), broken
+    for row in rows_of(value, source) if isinstance(value, dict) else [{"value": value}]:
+        mended = _without_marks(row) if has_marks else row
+        yield mended, source.bad_bytes if mended != row else ""
 
 
 def _is_small(source: Source) -> bool:
     return source.is_whole or (not source.packing and source.size <= MAX_OBJECT)
-
-
-def _say(source: Source, note: str) -> None:
-    if note not in source.notes:  # each reading finds the same
-        source.notes.append(note)
-
-
-def _one_value(window: Window, source: Source) -> tuple[Any, str]:
-    value = window.value(MAX_OBJECT)
-    return (_without_marks(value), source.bad_bytes) if MARK in window.text else (value, "")
 
 
 def _without_marks(value: Any) -> Any:

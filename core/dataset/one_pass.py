@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import Any
 
 from core.config import DataConfig
+from core.dataset.fields import special_token_in, special_tokens_of
 from core.dataset.hub import HubRows
 from core.dataset.left_out import LeftOut, LeftOutWriter, NothingLeftError
 from core.dataset.readers import FileRows
@@ -42,6 +43,8 @@ class Found:
     samples: list[str] | None = None
     placeholder: str = ""
     is_split: bool = False  # whether a row became several examples
+    special_rows: int = 0  # rows with a special token in a text of their own
+    special_token: str = ""  # the first of those tokens
     examples: Examples | None = None
     left_out: LeftOut | None = None
 
@@ -67,6 +70,7 @@ class Pass:
         """One source, from its first row to its last. Raises DataError and Stopped."""
         found = Found(recognise(readable_head(rows), self.config), ())
         found.samples, seen, luck = [], set(), random.Random(0)
+        self.special = special_tokens_of(self.tokenizer)
         store, left_out = StoreWriter(folder / f"{name}.arrow"), LeftOutWriter(folder / f"{name}-left-out.csv")
         try:
             for batch in _batches(rows if limit is None else _first(rows, limit)):
@@ -102,8 +106,11 @@ class Pass:
                 seen.add(key)
             if reason:
                 left_out.add(row, reason)
-            else:
-                rendered.append((row, ready))
+                continue
+            rendered.append((row, ready))
+            if token := special_token_in(row.values, self.special):
+                found.special_rows += 1
+                found.special_token = found.special_token or token
         if rendered:
             self._tokenise(rendered, found, store, left_out, luck, splits and found.shape.name == "text")
 

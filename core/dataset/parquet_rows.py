@@ -6,7 +6,8 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any
 
-from core.dataset.csv_judging import names_of
+from core.dataset.csv_judging import check_width, names_of
+from core.dataset.kinds import shown
 from core.dataset.rows import DataError, Row
 from core.dataset.source import Source
 
@@ -23,14 +24,17 @@ def check_parquet(source: Source) -> None:
 
 
 def read_parquet(source: Source, number: int) -> Iterator[Row]:
-    """A row with a value that cannot be read, such as text that is not UTF-8, has a fault."""
+    """Binary columns are read as UTF-8. A row with a value that cannot be read, or is no UTF-8, has a fault."""
     in_file = 0
     with source.open_bytes() as stream, _opened(source, stream) as file:
         total = max(file.metadata.num_rows, 1)
+        check_width(len(file.schema_arrow.names), source.name)
         names = names_of(file.schema_arrow.names)
+        binary = [name for name, type_ in zip(names, file.schema_arrow.types, strict=True) if "binary" in str(type_)]
         for batch in _batches(file, source):
             for values, fault in _rows(batch.rename_columns(names)):
                 in_file += 1
+                fault = _decode(values, binary) or fault
                 yield Row(number + in_file, f"row {in_file} of {source.name}", values, fault)
             source.at = int(source.size * in_file / total)
 
@@ -75,3 +79,16 @@ def _rows(batch: "pyarrow.RecordBatch") -> Iterator[tuple[dict[str, Any], str]]:
             except (ValueError, OverflowError) as error:
                 kind = "text that is not UTF-8" if isinstance(error, UnicodeDecodeError) else "a value out of range"
                 yield {}, kind
+
+
+def _decode(values: dict[str, Any], columns: list[str]) -> str:
+    """Turns the bytes of these columns into text; returns the fault of those that are none."""
+    fault = ""
+    for name in columns:
+        if isinstance(value := values.get(name), bytes):
+            try:
+                values[name] = value.decode()
+            except UnicodeDecodeError:
+                values[name] = value.decode(errors="replace")
+                fault = fault or f"bytes that are not text in the column {shown(name)}"
+    return fault

@@ -36,8 +36,8 @@ class PreparedData:
     """Examples to train on and to check with, of `rows` read; `notes` say what was assumed in reading.
 
     `own_validation` tells of a validation file of its own, where there is one. `samples` are texts that are learned,
-    drawn at random, to tell languages by. `placeholder` is the first unfilled one found. The files live as long as
-    this object.
+    drawn at random, to tell languages by. `placeholder` is the first unfilled one found. `special_rows` hold a special token,
+    such as `special_token`, in a text of their own. The files live as long as this object.
     """
 
     rows: int
@@ -50,6 +50,8 @@ class PreparedData:
     is_split: bool
     samples: tuple[str, ...]
     placeholder: str
+    special_rows: int
+    special_token: str
     folder: Folder
 
     @property
@@ -138,6 +140,8 @@ def prepare(
         is_split=main.is_split,
         samples=tuple(main.samples),
         placeholder=main.placeholder,
+        special_rows=main.special_rows,
+        special_token=main.special_token,
         folder=folder,
     )
 

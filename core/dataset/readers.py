@@ -12,7 +12,7 @@ from typing import NamedTuple
 from core.dataset import files, kinds
 from core.dataset.csv_judging import judge_layout
 from core.dataset.csv_rows import read_csv
-from core.dataset.json_rows import read_json, read_json_lines
+from core.dataset.json_rows import goes_over_lines, read_json, read_json_lines
 from core.dataset.kinds import Kind
 from core.dataset.parquet_rows import check_parquet, read_parquet
 from core.dataset.rows import DataError, Row
@@ -47,9 +47,10 @@ class FileRows:
 
     @property
     def notes(self) -> tuple[str, ...]:
-        """What was assumed of all files; with several, each note says of which."""
+        """What was assumed of folders, then of all files; with several, each note says of which file."""
         several = len(self._opened) > 1
-        return tuple(
+        of_folders = tuple(note for each in self._opened for note in each.source.folder_notes)
+        return of_folders + tuple(
             f"{each.source.name}: {note}" if several else note for each in self._opened for note in each.about.notes
         )
 
@@ -124,6 +125,8 @@ def _open(source: Source, header: str, text_rows: str) -> _Opened:
     head = source.judge_encoding(start)
     kinds.refuse_text(head, source.is_whole, named, source.name)
     kind = kinds.kind_by_text(head, named, text_rows != "auto")
+    if kind == "jsonl" and named == "jsonl" and goes_over_lines(head, source):
+        kind = "json"
     if kind is None:
         raise DataError(f"{source.name} is no {kinds.READABLE} file by its name; give it the ending of its kind.")
     read, notes = _reader(source, kind, head, header, text_rows)

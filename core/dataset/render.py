@@ -8,7 +8,8 @@ Joined, the pieces are the whole text, special tokens included. Knows nothing of
 from typing import Any
 
 from core.config import DataConfig
-from core.dataset.choice import template_columns
+from core.dataset.choice import template_parts
+from core.dataset.doubts import columns_by_later_roles
 from core.dataset.fields import MISSING, as_text, as_turns, lookup
 from core.dataset.shapes import Shape
 from core.dataset.turns import messages_of, tools_of
@@ -21,13 +22,16 @@ def render(values: dict[str, Any], shape: Shape, config: DataConfig, tokenizer) 
 
     An answer is one piece with its end mark, or two where only what follows certain words is trained on.
     """
+    columns = shape.columns
+    if shape.later and not values.keys() <= shape.known:
+        columns = {**columns, **columns_by_later_roles(tuple(values), shape.later, tuple(columns.values()))}
     if shape.name in ("text", "columns"):
-        text = _plain_text(values, shape) if shape.name == "text" else _filled(values, config.prompt_template)
+        text = _plain_text(values, columns) if shape.name == "text" else _filled(values, config.prompt_template)
         pieces = [((tokenizer.bos_token or "") + text + (tokenizer.eos_token or ""), True)]
     else:
-        messages, tools = _messages(values, shape), None
-        if "tools" in shape.columns:
-            tools = tools_of(lookup(values, shape.columns["tools"]))
+        messages, tools = _messages(values, columns), None
+        if "tools" in columns:
+            tools = tools_of(lookup(values, columns["tools"]))
         if config.prompt_template == "chat":
             pieces = chat_pieces(messages, tokenizer, tools)
         else:
@@ -35,29 +39,33 @@ def render(values: dict[str, Any], shape: Shape, config: DataConfig, tokenizer) 
     return _after_words(pieces, config.response_starts_after) if config.response_starts_after else pieces
 
 
-def _plain_text(values: dict[str, Any], shape: Shape) -> str:
-    text = _field(values, shape.columns["text"])
+def _plain_text(values: dict[str, Any], columns: dict[str, str]) -> str:
+    text = _field(values, columns["text"])
     if not text.strip():
         raise TemplateError("no text")
-    title = _optional(values, shape, "title")
+    title = _optional(values, columns, "title")
     return f"{title}\n\n{text}" if title else text
 
 
 def _filled(values: dict[str, Any], template: str) -> str:
     """The template with the row's fields in it; one that is missing or empty reads as nothing. Raises TemplateError."""
-    texts = {column: as_text(values.get(column)) for column in template_columns(template)}
-    if not any(text.strip() for text in texts.values()):
+    filled, is_empty = "", True
+    for words, column in template_parts(template):
+        text = "" if column is None else as_text(lookup(values, column))
+        filled += words + text
+        is_empty = is_empty and not text.strip()
+    if is_empty:
         raise TemplateError("no text")
-    return template.format_map(texts)
+    return filled
 
 
-def _messages(values: dict[str, Any], shape: Shape) -> list[Message]:
-    if "messages" not in shape.columns:
-        return _question_and_answer(values, shape)
-    messages = messages_of(_given(values, shape.columns["messages"]))
-    if "prompt" in shape.columns:
-        messages = _with_prompt(_given(values, shape.columns["prompt"]), messages)
-    if system := _optional(values, shape, "system"):
+def _messages(values: dict[str, Any], columns: dict[str, str]) -> list[Message]:
+    if "messages" not in columns:
+        return _question_and_answer(values, columns)
+    messages = messages_of(_given(values, columns["messages"]))
+    if "prompt" in columns:
+        messages = _with_prompt(_given(values, columns["prompt"]), messages)
+    if system := _optional(values, columns, "system"):
         if messages[0]["role"] != "system":
             messages = [{"role": "system", "content": system}, *messages]
         elif messages[0]["content"].strip() != system:
@@ -76,13 +84,13 @@ def _with_prompt(prompt: Any, messages: list[Message]) -> list[Message]:
     return [{"role": "user", "content": as_text(prompt)}, *messages]
 
 
-def _question_and_answer(values: dict[str, Any], shape: Shape) -> list[Message]:
-    asked = [_optional(values, shape, role) for role in ("instruction", "input")]
-    system = _optional(values, shape, "system")
+def _question_and_answer(values: dict[str, Any], columns: dict[str, str]) -> list[Message]:
+    asked = [_optional(values, columns, role) for role in ("instruction", "input")]
+    system = _optional(values, columns, "system")
     if not any(asked):
-        _given(values, shape.columns["instruction" if "instruction" in shape.columns else "input"])
+        _given(values, columns["instruction" if "instruction" in columns else "input"])
         raise TemplateError("no instruction")
-    answer = _field(values, shape.columns["answer"])
+    answer = _field(values, columns["answer"])
     if not answer.strip():
         raise TemplateError("no answer")
     return [
@@ -95,7 +103,7 @@ def _question_and_answer(values: dict[str, Any], shape: Shape) -> list[Message]:
 def _given(values: dict[str, Any], column: str) -> Any:
     value = lookup(values, column)
     if value is MISSING:
-        raise TemplateError(f"the field {column} is missing")
+        raise TemplateError(f"a field is missing: {column}")
     return value
 
 
@@ -103,8 +111,8 @@ def _field(values: dict[str, Any], column: str) -> str:
     return as_text(_given(values, column))
 
 
-def _optional(values: dict[str, Any], shape: Shape, role: str) -> str:
-    return as_text(lookup(values, shape.columns[role])).strip() if role in shape.columns else ""
+def _optional(values: dict[str, Any], columns: dict[str, str], role: str) -> str:
+    return as_text(lookup(values, columns[role])).strip() if role in columns else ""
 
 
 def _after_words(pieces: Pieces, words: str) -> Pieces:
@@ -114,7 +122,7 @@ def _after_words(pieces: Pieces, words: str) -> Pieces:
         head, found, tail = text.rpartition(words) if is_trained else (text, "", "")
         made += [(head + found, False), (tail, True)] if found else [(text, False)]
     if not any(is_trained and text for text, is_trained in made):
-        raise TemplateError(f'the words "{words}" are not in the answer')
+        raise TemplateError(f'the answer lacks the words that the response starts after: "{words}"')
     return [piece for piece in _joined(made) if piece[0]]
 
 

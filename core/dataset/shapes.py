@@ -5,13 +5,14 @@
 Knows nothing of files, tokens or chat templates. A guess says that it is one, and the person's own choice goes first.
 """
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any, Literal
 
 from core.config import DataConfig
 from core.dataset import column_names as names_of
-from core.dataset.choice import ROLES, chosen_columns, listed, names_in_words, template_columns
+from core.dataset.choice import ROLES, check_roles, check_template, chosen_columns, listed, names_in_words
 from core.dataset.column_names import is_about, plain
+from core.dataset.doubts import FEW, are_scattered, choices_among, keys_without, later_roles, unused_columns
 from core.dataset.fields import Column, as_turns, columns_of, lookup, speaker_key
 from core.dataset.rows import DataError
 from core.templates import TEMPLATES
@@ -25,13 +26,17 @@ class Shape:
     """How rows are read.
 
     `reason` says in words why, and `is_sure` is False where that is a guess which the person must confirm. `columns`
-    are the columns taken, by role: instruction, input, answer, system, text, messages, tools, title, prompt.
+    are the columns taken, by role: instruction, input, answer, system, text, messages, tools, title, prompt. `later`
+    are roles that none of the first rows fills: a row that has a column of such a name is read with it. A row that has
+    only `known` keys has none.
     """
 
     name: ShapeName
     reason: str
     is_sure: bool = True
     columns: dict[str, str] = field(default_factory=dict)
+    later: tuple[str, ...] = ()
+    known: frozenset[str] = field(default=frozenset(), repr=False, compare=False)
 
 
 def recognise(rows: list[dict[str, Any]], config: DataConfig) -> Shape:
@@ -40,12 +45,14 @@ def recognise(rows: list[dict[str, Any]], config: DataConfig) -> Shape:
         raise DataError("There are no rows.")
     columns = columns_of(rows)
     if "{" in config.prompt_template:
-        return _columns_of_the_prompt(config.prompt_template, columns, rows)
+        wanted = check_template(config.prompt_template, columns, rows)
+        return Shape("columns", f"the prompt takes {', '.join(wanted)} from each row")
     if config.prompt_template not in ("chat", *TEMPLATES):
         known = f"take chat, {', '.join(TEMPLATES)}, or a text with {{column}}"
         raise DataError(f"There is no prompt {config.prompt_template!r}; {known}.")
     chosen = chosen_columns(config, columns, rows)
-    shape = _as_chosen(chosen) or _chat(columns, rows) or _question(columns) or _text(columns) or _guess(columns)
+    named = _as_chosen(chosen) or _chat(columns, rows) or _question(columns) or _text(columns)
+    shape = named or _guess(columns)
     if shape is None:
         raise DataError(_no_way(columns))
     allowed = {"text": {"text"}, "messages": {"system"}, "sharegpt": {"system"}}.get(shape.name, set(ROLES))
@@ -54,17 +61,34 @@ def recognise(rows: list[dict[str, Any]], config: DataConfig) -> Shape:
             f"By itself {names_in_words(misplaced)} cannot be used here, as {shape.reason}; choose the columns that ask and "
             "answer too (Instruction, Answer), or none."
         )
-    return Shape(shape.name, shape.reason, shape.is_sure, {**shape.columns, **chosen})
+    taken = {**shape.columns, **chosen}
+    check_roles(taken, rows)
+    shape = replace(shape, columns=taken)
+    if {"text", "answer"} & set(chosen):
+        return shape
+    shape = _with_doubts(shape, columns, chosen)
+    later = later_roles(shape.name, columns, taken) if named else ()
+    return replace(shape, later=later, known=keys_without(later, rows, taken) if later else frozenset())
 
 
-def _columns_of_the_prompt(template: str, columns: list[Column], rows: list[dict[str, Any]]) -> Shape:
-    wanted = template_columns(template)
-    missing = [name for name in wanted if not any(name in row for row in rows)]
-    if missing:
-        raise DataError(f"The prompt names {{{missing[0]}}}, and the rows have {listed(columns)}.")
-    if not wanted:
-        raise DataError("The prompt names no column, so all rows would be the same; name one, as in {title}.")
-    return Shape("columns", f"the prompt takes {', '.join(wanted)} from each row")
+def _with_doubts(shape: Shape, columns: list[Column], chosen: dict[str, str]) -> Shape:
+    """The recognised shape, its reason with what is not used; no longer sure where that may be what is meant."""
+    asks = shape.name in ("alpaca", "question")
+    unused = unused_columns(columns, shape.columns.values())
+    reason, is_sure = shape.reason, shape.is_sure
+    if not is_sure:  # a guess says itself what it goes by, and has no use for what is rejected
+        unused = [column for column in unused if plain(column.name) != names_of.REJECTED]
+    by_itself = [column for role, column in shape.columns.items() if role not in chosen]
+    if is_sure and are_scattered(columns, by_itself):
+        reason, is_sure = f"a guess, as there are several objects with such columns: {reason}", False
+    if asks and (choices := choices_among(unused)):
+        several = len(choices) > 1
+        which = "" if len(choices) > FEW else f" {', '.join(choices)}"
+        reason += f", the column{'s' if several else ''}{which} {'are' if several else 'is'} not used"
+        is_sure = False
+    elif 0 < len(unused) <= FEW:
+        reason += f", not used: {', '.join(column.name for column in unused)}"
+    return replace(shape, reason=reason, is_sure=is_sure)
 
 
 def _as_chosen(chosen: dict[str, str]) -> Shape | None:
@@ -212,7 +236,7 @@ def _no_way(columns: list[Column]) -> str:
         return "The rows have no fields; choose a file whose rows have named columns with words in them."
     return (
         f"The rows have {listed(columns)}, and it is not clear which asks and which answers; choose the columns under "
-        '"Columns", or with --set data.instruction_column=… and --set data.answer_column=….'
+        '"Columns and prompt", or with --set data.instruction_column=… and --set data.answer_column=….'
     )
 
 

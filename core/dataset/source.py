@@ -31,13 +31,14 @@ MAX_LINE = 1 << 24  # characters; a longer line would fill the memory
 class Source:
     """A file to read from, once it was looked at.
 
-    `notes` are what was assumed, in words. `at` counts the bytes of the file taken by the last stream that was opened,
+    `notes` are what was assumed, in words; `folder_notes` what was of the folder that it is the first file of. `at` counts the bytes of the file taken by the last stream that was opened,
     of `size` in all. `is_whole` says whether its beginning, as looked at, was all of it.
     """
 
     def __init__(self, path: Path, name: str):
         self.path, self.name = path, name
         self.notes: list[str] = []
+        self.folder_notes: list[str] = []
         self.encoding = UTF8
         self.packing = ""
         self.at = 0
@@ -60,6 +61,11 @@ class Source:
         elif kinds.is_packed_by_name(self.path.name):
             self.notes.append("not packed, whatever its name says")
         return head
+
+    def note(self, note: str) -> None:
+        """Keeps a note once, as each reading finds the same."""
+        if note not in self.notes:
+            self.notes.append(note)
 
     def _check(self) -> int:
         try:

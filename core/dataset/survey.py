@@ -106,7 +106,7 @@ def _warnings(found: Survey, data: PreparedData, end_name: str):
     if found.cut_rows / max(found.used, 1) > CUT_SHARE:
         yield (
             f"{found.cut_rows:,} of {found.used:,} rows ({found.cut_rows / found.used:.0%}) are cut at the end and lose "
-            f"{found.lost_tokens:,} tokens: raise the length on the Model tab, or shorten the rows."
+            f"{found.lost_tokens:,} tokens: raise the length on the Model tab, or shorten the rows{_or_whole_files(data)}."
         )
     if found.without_end:
         yield (
@@ -119,6 +119,11 @@ def _warnings(found: Survey, data: PreparedData, end_name: str):
         yield (
             f"{found.unfilled:,} rows hold an unfilled placeholder such as {data.placeholder} in what is learned: the model "
             "would learn to write just that; fill them in first."
+        )
+    if data.special_rows:
+        yield (
+            f"{'1 row has' if data.special_rows == 1 else f'{data.special_rows:,} rows have'} the special token {data.special_token} or another in their own text: the model "
+            "takes it for a real one; take it out unless you mean that."
         )
     if found.shared:
         yield (
@@ -137,3 +142,7 @@ def _way_out_of_sharing(data: PreparedData) -> str:
     if data.own_validation:
         return "take these rows out of one of the two files"
     return 'tick "Leave out duplicates" (data.drop_duplicates)'
+
+
+def _or_whole_files(data: PreparedData) -> str:
+    return "; of a text file, the whole file as one row loses nothing (data.text_rows)" if data.shape.name == "text" else ""

@@ -22,6 +22,7 @@ ROLE_NAMES = {
     }.items()
     for name in names.split()
 }  # fmt: skip
+KNOWN_PARTS = ("image", "audio", "video", "file")  # that a message can have beside text
 WEIGHT_KEYS = ("weight", "loss_weight", "train", "trainable")  # 0 or false: this turn is not to be learned
 
 
@@ -101,6 +102,8 @@ def _part(part: dict[str, Any]) -> str:
     kind = part.get("type") or "text"
     if kind not in ("text", "input_text", "output_text"):
         name = str(kind).removesuffix("_url").removeprefix("input_")
+        if name not in KNOWN_PARTS:
+            raise TemplateError(f"a message with a part that is not text: {name}")
         raise TemplateError(f"a message with {'an' if name[:1] in 'aeiou' else 'a'} {name}")
     if text is None:
         raise TemplateError("a message whose content is not text")

@@ -139,7 +139,7 @@ def test_a_folder_is_read_by_name_with_what_is_below_it(tmp_path):
     ]
     left = f"left aside in the folder {tmp_path.name}: README.md, photo.png, none.jsonl (empty)"
     assert rows.files[0].notes[0] == left
-    assert rows.notes[0] == f"a/B.CSV: {left}"
+    assert rows.notes[:2] == ("3 files: a/B.CSV, a/c.csv, b.csv", f"a/B.CSV: {left}")
     assert rows.share == 1.0
 
 
@@ -162,6 +162,85 @@ def test_a_folder_with_a_file_that_is_not_what_it_says_is_refused(tmp_path):
     (tmp_path / "a.csv").write_bytes(ROWS)
     (tmp_path / "b.csv").write_bytes(zipped("xl/workbook.xml"))
     assert refusal(tmp_path).startswith("b.csv is an Excel file;")
+
+
+def test_a_folder_says_which_files_were_read_and_which_look_like_rows_to_check_with(tmp_path):
+    for name in ("a.jsonl", "contest.jsonl", "test.jsonl"):
+        (tmp_path / name).write_bytes(b'{"q": 1}\n')
+    rows = open_files(str(tmp_path))
+    assert rows.notes == (
+        "3 files: a.jsonl, contest.jsonl, test.jsonl",
+        "among them test.jsonl, which looks like rows to check with: give it as validation file instead",
+    )
+    for name in ("dev/1.jsonl", "valid-00000-of-00001.jsonl", "z.jsonl"):
+        (tmp_path / name).parent.mkdir(exist_ok=True)
+        (tmp_path / name).write_bytes(b'{"q": 1}\n')
+    assert open_files(str(tmp_path)).notes == (
+        "6 files: a.jsonl, contest.jsonl, dev/1.jsonl, test.jsonl, valid-00000-of-00001.jsonl and 1 more",
+        (
+            "among them dev/1.jsonl, test.jsonl, valid-00000-of-00001.jsonl, which look like rows to check with: "
+            "give one as validation file instead"
+        ),
+    )
+
+
+def test_a_folder_of_one_file_or_of_tests_alone_needs_no_words(tmp_path):
+    (tmp_path / "test1.jsonl").write_bytes(b'{"q": 1}\n')
+    assert open_files(str(tmp_path)).notes == ()
+    (tmp_path / "dev.jsonl").write_bytes(b'{"q": 1}\n')
+    (tmp_path / "test1.jsonl").rename(tmp_path / "test.jsonl")
+    assert open_files(str(tmp_path)).notes == ("2 files: dev.jsonl, test.jsonl",)
+
+
+def test_what_libraries_keep_beside_rows_and_blank_files_are_left_aside(tmp_path):
+    for name in ("dataset_info.json", "dataset_infos.json", "state.json", "a.jsonl.lock"):
+        (tmp_path / name).write_text('{"a": 1}')
+    kept = "a.jsonl.lock, dataset_info.json, dataset_infos.json, state.json"
+    assert refusal(tmp_path).startswith(f"The folder {tmp_path.name} holds only {kept}; choose one with ")
+    (tmp_path / "b.jsonl").write_text('{"q": 1}')
+    (tmp_path / "c.jsonl").write_bytes(b" \n" * 100_000)
+    (tmp_path / "d.csv").write_bytes("\n \n".encode("utf-16"))
+    rows = open_files(str(tmp_path))
+    assert [row.values for row in rows] == [{"q": 1}]
+    assert rows.notes == (f"left aside in the folder {tmp_path.name}: {kept}, c.jsonl (empty) and 1 more",)
+
+
+@pytest.mark.parametrize(
+    "form", ['"{}"', "'{}'", ' "{}" ', "file://{}", "file://localhost{}", '"file://{}"', "FILE://{}"]
+)
+def test_a_path_as_it_was_copied(tmp_path, form):
+    path = tmp_path / "my rows.csv"
+    path.write_bytes(ROWS)
+    assert values_of(form.format(str(path).replace(" ", "%20") if "://" in form.lower() else path)) == VALUES
+
+
+def test_quotes_that_are_part_of_a_name(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "'a.csv'").write_bytes(ROWS)
+    with pytest.raises(DataError, match="is no CSV"):  # its ending is .csv'
+        open_files("'a.csv'")
+    assert refusal('"nowhere.csv') == 'There is no file "nowhere.csv; check the path, or drop the file on the Data tab.'
+
+
+@pytest.mark.parametrize("pattern", ["*.jsonl", "data/*", '"/x/**/a.csv"'])
+def test_patterns_are_not_read(pattern):
+    assert refusal(pattern) == "Patterns such as *.jsonl are not read; name the folder instead."
+
+
+def test_files_of_the_same_name_are_told_apart_by_their_folders(tmp_path):
+    for name in ("x/same.csv", "y/same.csv", "x/deep/same.csv", "y/deep/same.csv", "y/other.csv"):
+        (tmp_path / name).parent.mkdir(exist_ok=True, parents=True)
+        (tmp_path / name).write_bytes(b"q,a\nhi,ho\n")
+    rows = open_files(f"{tmp_path}/x/same.csv\n{tmp_path}/y/same.csv\n{tmp_path}/y/other.csv")
+    assert [row.place for row in rows] == [
+        "row 1 of x/same.csv (line 2)", "row 1 of y/same.csv (line 2)", "row 1 of other.csv (line 2)",
+    ]  # fmt: skip
+    header = "the first row is taken for the names of the columns"
+    assert rows.notes == (f"x/same.csv: {header}", f"y/same.csv: {header}", f"other.csv: {header}")
+    rows = open_files(f"{tmp_path}/x\n{tmp_path}/y")
+    assert rows.notes[:2] == (
+        "2 files: x/deep/same.csv, x/same.csv", "3 files: y/deep/same.csv, other.csv, y/same.csv",
+    )  # fmt: skip
 
 
 def test_several_at_once(tmp_path):

@@ -4,11 +4,13 @@ import codecs
 import gzip
 import itertools
 import json
+import time
 import tracemalloc
 from datetime import date
 
 import pytest
 
+from core.dataset.csv_judging import names_of
 from core.dataset.readers import open_files
 from core.dataset.rows import DataError
 
@@ -299,6 +301,67 @@ def test_every_kind_in_every_encoding(opened, name, codec):
     assert values(opened(name, pack(text.encode(codec)))) == [row]
 
 
+ONE_COLUMN = "read as one column of text, with the commas in it"
+
+
+@pytest.mark.parametrize(("content", "notes", "expected"), [
+    ("text\nhello, world\nbye\na, b, c\n", (ONE_COLUMN, HEADER), ["hello, world", "bye", "a, b, c"]),
+    ("text\nhello, world\nbye, moon\n", (ONE_COLUMN, HEADER), ["hello, world", "bye, moon"]),
+    ('text\n"hello, ""world"""\nbye, moon\n', (ONE_COLUMN, HEADER), ['hello, "world"', "bye, moon"]),
+    ('text\n"Hello", she said\nbye\n', (ONE_COLUMN, "quotes read as part of the text", HEADER), ['"Hello", she said', "bye"]),
+    ('text\n"one, two"\n"three\nfour"\n', (HEADER,), ["one, two", "three\nfour"]),
+    ("text\n" + "no more\n" * 200 + "late, comma\n", (HEADER,), ["no more"] * 200 + ["late, comma"]),
+])  # fmt: skip
+def test_one_column_with_commas_in_its_text(opened, content, notes, expected):
+    rows = opened("a.csv", content)
+    assert rows.notes == notes
+    assert values(rows) == [{"text": text} for text in expected]
+    assert faults(rows) == []
+
+
+def test_one_column_with_tabs_in_its_text(opened):
+    rows = opened("a.tsv", "text\nhello\tworld\nbye\n")
+    assert rows.notes == ("read as one column of text, with the tabs in it", HEADER)
+    assert values(rows) == [{"text": "hello\tworld"}, {"text": "bye"}]
+
+
+@pytest.mark.parametrize("header", ["," * 60_000, "a," * 60_000])
+def test_too_many_columns_are_refused_at_once(opened, header):
+    begun = time.process_time()
+    message = refusal(opened("a.csv", f"{header}\n" * 9))
+    assert message == (
+        "a.csv has 60,001 columns, more than the 10,000 that can be read; check what separates its fields, "
+        "or leave out the columns that are not needed."
+    )
+    assert time.process_time() - begun < 5
+
+
+def test_ten_thousand_columns_are_read_with_names_of_their_own(opened):
+    rows = opened("a.csv", "a," * 9_999 + "a\n" + "1," * 9_999 + "1\n")
+    assert [list(row) for row in values(rows)] == [["a", *(f"a_{n}" for n in range(2, 10_001))]]
+
+
+def test_names_of_columns():
+    assert names_of(["a", "", "a", "a_2", "column_2", "a", " "]) == [
+        "a", "column_2", "a_3", "a_2", "column_2_2", "a_4", "column_7",
+    ]  # fmt: skip
+
+
+@pytest.mark.parametrize("first", ["q;a\n1;2\n", "sep=;\nq;a\n1;2\n"])
+def test_a_million_blank_lines_before_the_rows(opened, first):
+    begun = time.process_time()
+    rows = opened("a.csv", "\n" * 1_000_000 + first)
+    assert rows.notes == ("fields separated by ;", HEADER)
+    assert [(row.place, row.values) for row in rows] == [
+        (f"row 1 of a.csv (line {1_000_000 + first.count(chr(10))})", {"q": "1", "a": "2"})
+    ]
+    assert time.process_time() - begun < 5
+
+
+def test_more_blank_lines_than_are_looked_at_leave_the_usual_layout(opened):
+    assert values(opened("a.csv", "\n" * 1_500_000 + "q,a\n1,2\n")) == [{"q": "1", "a": "2"}]
+
+
 # JSON lines
 
 
@@ -383,7 +446,84 @@ def test_the_rows_of_the_other_real_files(shared_data):
         )
 
 
+@pytest.mark.parametrize("content", ['{\n  "a": 1,\n  "b": [\n    2\n  ]\n}\n', '{"a": 1,\n"b": [2]}'])
+def test_json_lines_that_are_one_object_over_several_lines(opened, content):
+    rows = opened("a.jsonl", content)
+    assert values(rows) == [{"a": 1, "b": [2]}]
+    assert rows.notes == ("read as JSON, by what is in it",)
+    assert rows.files[0].kind == "json"
+
+
+def test_objects_over_several_lines_are_refused(opened):
+    row = json.dumps({"a": 1, "b": 2}, indent=2) + "\n"
+    with pytest.raises(DataError) as error:
+        opened("a.jsonl", row * 1000)
+    assert str(error.value) == (
+        "a.jsonl has objects that go over several lines; in a file of JSON lines each line must be one object, "
+        "so save it again as such."
+    )
+    assert refusal(opened("b.jsonl", "[1]\n[2]\n")) == (
+        "b.jsonl is not valid JSON: Extra data, at line 2, column 1; "
+        "in a file of JSON lines each line must be one object."
+    )
+
+
+def test_one_open_line_among_whole_ones_has_a_fault(opened):
+    rows = opened("a.jsonl", '{"a": 1,\n{"a": 2}\n')
+    assert values(rows) == [{}, {"a": 2}]
+    assert len(faults(rows)) == 1
+
+
 # JSON
+
+
+@pytest.mark.parametrize(("content", "note", "expected"), [
+    ({"id0": {"q": 1, "a": 2}, "id1": {"q": 3, "a": 4}}, "the rows are the objects under their names",
+     [{"q": 1, "a": 2}, {"q": 3, "a": 4}]),
+    ({"0": {"q": 1, "a": 2}, "1": {"q": 3, "a": 4, "b": 5}, "2": {"q": 6}}, "the rows are the objects under their names",
+     [{"q": 1, "a": 2}, {"q": 3, "a": 4, "b": 5}, {"q": 6}]),
+    ({"q": {"0": 1, "1": 3, "2": 5}, "a": {"0": 2, "1": 4, "2": None}},
+     "the objects are taken for columns, with the rows under their numbers",
+     [{"q": 1, "a": 2}, {"q": 3, "a": 4}, {"q": 5, "a": None}]),
+    ({"text": {"0": "x", "1": "y"}}, "the objects are taken for columns, with the rows under their numbers",
+     [{"text": "x"}, {"text": "y"}]),
+    ({"version": "1", "data": [{"q": 1}, {"q": 2}], "of": []}, 'the rows are the list under "data"; left aside: version, of',
+     [{"q": 1}, {"q": 2}]),
+    ({**dict.fromkeys("abcdefg", 0), "data": [{"q": 1}, {"q": 2}]},
+     'the rows are the list under "data"; left aside: a, b, c, d, e and 2 more', [{"q": 1}, {"q": 2}]),
+])  # fmt: skip
+def test_an_object_that_holds_the_rows(opened, content, note, expected):
+    rows = opened("a.json", json.dumps(content))
+    assert values(rows) == expected
+    assert rows.notes == (note,)
+    assert values(rows) == expected
+    assert rows.notes == (note,)
+
+
+@pytest.mark.parametrize("content", [
+    {"id0": {"q": 1, "a": 2}},
+    {"model": {"name": "x", "size": 1}, "data": {"path": "y", "split": "z"}},
+    {"a": {}, "b": {}},
+    {"a": {"q": 1}, "b": 2},
+    {"id": 7, "messages": [{"role": "user", "content": "x"}, {"role": "assistant", "content": "y"}]},
+    {"conversations": [{"from": "human", "value": "x"}], "tools": [{"name": "y"}, {"name": "z"}]},
+])  # fmt: skip
+def test_an_object_that_is_a_row(opened, content):
+    rows = opened("a.json", json.dumps(content))
+    assert (values(rows), rows.notes) == ([content], ())
+
+
+def test_several_lists_of_rows_are_refused(opened):
+    content = json.dumps({"name": "x", "train": [{"q": 1}, {"q": 2}], "test": [{"q": 3}]})
+    assert refusal(opened("a.json", content)) == (
+        "a.json holds several lists of rows (train, test); save the one you want as a file of its own."
+    )
+
+
+def test_broken_bytes_in_an_object_of_rows_spoil_their_row_alone(opened):
+    rows = opened("a.json", '{"1": {"q": "é"}, "2": {"q": "ü'.encode() + b'\xff"}, "3": {"q": "x"}}')
+    assert values(rows) == [{"q": "é"}, {"q": "ü\ufffd"}, {"q": "x"}]
+    assert faults(rows) == [("row 2 of a.json", {"q": "ü\ufffd"}, "bytes that are not UTF-8")]
 
 
 @pytest.mark.parametrize(("content", "expected"), [
@@ -628,6 +768,21 @@ def test_text_that_is_no_utf_8_in_parquet_spoils_its_row_alone(tmp_path):
     rows = open_files(str(parquet(tmp_path / "a.parquet", {"t": texts})))
     assert values(rows) == [{"t": "a"}, {}, {"t": "c"}]
     assert faults(rows) == [("row 2 of a.parquet", {}, "text that is not UTF-8")]
+
+
+@pytest.mark.parametrize("kind", ["binary", "large_binary"])
+def test_bytes_in_parquet_are_read_as_utf_8(tmp_path, kind):
+    import pyarrow
+
+    texts = pyarrow.array(["é".encode(), b"a\xff", None], getattr(pyarrow, kind)())
+    rows = open_files(str(parquet(tmp_path / "a.parquet", {"t": texts, "n": [1, 2, 3]})))
+    assert values(rows) == [{"t": "é", "n": 1}, {"t": "a\ufffd", "n": 2}, {"t": None, "n": 3}]
+    assert faults(rows) == [("row 2 of a.parquet", {"t": "a\ufffd", "n": 2}, "bytes that are not text in the column t")]
+
+
+def test_a_parquet_of_too_many_columns_is_refused(tmp_path):
+    rows = open_files(str(parquet(tmp_path / "a.parquet", {f"c{n}": [n] for n in range(10_001)})))
+    assert refusal(rows).startswith("a.parquet has 10,001 columns, more than the 10,000 that can be read; ")
 
 
 # Size

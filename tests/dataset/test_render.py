@@ -6,6 +6,7 @@ from collections import Counter
 import pytest
 
 from core.config import DataConfig
+from core.dataset.fields import special_token_in, special_tokens_of
 from core.dataset.render import render
 from core.dataset.shapes import recognise
 from core.templates import TEMPLATES, TemplateError, prompt_text
@@ -152,8 +153,8 @@ def test_answers_that_are_no_text_are_written_out(tokenizer, answer, text):
         ({"instruction": "a", "output": ""}, "no answer"), ({"instruction": "a", "output": " \n"}, "no answer"),
         ({"instruction": "a", "output": None}, "no answer"), ({"instruction": "a", "output": float("nan")}, "no answer"),
         ({"instruction": "", "output": "b"}, "no instruction"), ({"instruction": None, "input": " ", "output": "b"}, "no instruction"),
-        ({"instruction": "a"}, "the field output is missing"), ({"output": "b"}, "the field instruction is missing"),
-        ({}, "the field instruction is missing"),
+        ({"instruction": "a"}, "a field is missing: output"), ({"output": "b"}, "a field is missing: instruction"),
+        ({}, "a field is missing: instruction"),
     ],
 )  # fmt: skip
 def test_rows_with_nothing_to_learn(tokenizer, row, words):
@@ -177,7 +178,7 @@ def test_plain_text_is_learned_whole(tokenizer):
     assert pieces_of({"title": "", "text": "a"}, tokenizer) == [("<s>a</s>", True)]
     shape, config = recognise([{"title": "T", "text": "a"}], DataConfig()), DataConfig()
     assert reason(render, {"title": "T", "text": " "}, shape, config, tokenizer) == "no text"
-    assert reason(render, {"title": "T"}, shape, config, tokenizer) == "the field text is missing"
+    assert reason(render, {"title": "T"}, shape, config, tokenizer) == "a field is missing: text"
 
 
 def test_a_prompt_of_columns(tokenizer):
@@ -188,6 +189,75 @@ def test_a_prompt_of_columns(tokenizer):
         [("<s>{{who}} 3 {who}</s>", True)], [("<s>{} 0 </s>", True)], [("<s>{} 1 </s>", True)],
     ]  # fmt: skip
     assert reason(render, rows[3], shape, config, tokenizer) == "no text"
+
+
+def test_a_prompt_takes_any_name_that_a_column_has(tokenizer):
+    row = {"0": "a", "1": "b", "deep": {"er": "c"}, "price: $": 7, "x[1]": "e"}
+    pieces = pieces_of(row, tokenizer, prompt_template="{0}-{1} {deep.er} {price: $} {x[1]} {{0}}")
+    assert pieces == [("<s>a-b c 7 e {0}</s>", True)]
+
+
+# Columns that only later rows have
+
+
+@pytest.mark.parametrize(
+    ("first", "row", "words"),
+    [
+        ({"instruction": "a", "output": "b"}, {"instruction": "a", "input": "c", "output": "b"}, "a\n\nc"),
+        ({"instruction": "a", "output": "b"}, {"instruction": "a", "output": "b", "context": "c"}, "a\n\nc"),
+        ({"instruction": "a", "output": "b"}, {"instruction": "a", "output": "b", "input": " "}, "a"),
+        ({"input": "a", "output": "b"}, {"Context": "c", "input": "a", "output": "b", "inputs": "d"}, "a\n\nd"),
+        ({"instruction": "a", "output": "b", "n": 1}, {"instruction": "a", "output": "b", "n": 1}, "a"),
+    ],
+)
+def test_an_input_that_only_later_rows_have_is_asked(tokenizer, first, row, words):
+    config = DataConfig(prompt_template="alpaca")
+    shape = recognise([first] * 200, config)
+    head = INTRO + "\n\n### Instruction:\n"
+    assert render(row, shape, config, tokenizer) == [(head + words + "\n\n### Response:\n", False), ("b</s>", True)]
+
+
+def test_a_system_prompt_and_a_title_that_only_later_rows_have(tokenizer):
+    config = DataConfig(prompt_template="alpaca")
+    row = {"question": "a", "answer": "b"}
+    pieces = render({**row, "system_prompt": "Be kind."}, recognise([row], config), config, tokenizer)
+    assert pieces[0][0] == "<s>Be kind.\n\n### Instruction:\na\n\n### Response:\n"
+    for first in ({"text": "a"}, {"text": "a", "title": ""}):
+        shape = recognise([first], DataConfig())
+        assert render({"title": "T", "text": "a"}, shape, DataConfig(), tokenizer) == [("<s>T\n\na</s>", True)]
+
+
+def test_a_system_prompt_and_tools_that_only_later_conversations_have(chat_tokenizer):
+    turns = {"messages": [{"role": "user", "content": "a"}, {"role": "assistant", "content": "b"}]}
+    shape, more = recognise([turns], DataConfig()), {"system": "Be kind.", "functions": [ADD]}
+    later = render({**turns, **more}, shape, DataConfig(), chat_tokenizer)
+    assert later == pieces_of({**turns, **more}, chat_tokenizer) and "Be kind." in later[0][0] and "Adds." in later[0][0]
+
+
+def test_where_the_person_chose_or_the_columns_are_guessed_no_other_column_is_taken(tokenizer):
+    for row, settings in (
+        ({"instruction": "a", "output": "b"}, {"instruction_column": "instruction", "answer_column": "output"}),
+        ({"front": "a", "back": "b"}, {}),
+        ({"instruction": "a", "output": "b", "input": [{"role": "user", "content": "x"}]}, {}),
+    ):
+        config = DataConfig(prompt_template="alpaca", **settings)
+        shape = recognise([row], config)
+        more = render({**row, "input": "c"}, shape, config, tokenizer)
+        assert more == render(row, shape, config, tokenizer)
+    shape = recognise([{"text": "a"}], DataConfig(text_column="text"))
+    assert render({"title": "T", "text": "a"}, shape, DataConfig(), tokenizer) == [("<s>a</s>", True)]
+
+
+# Control tokens in the data
+
+
+def test_control_tokens_in_a_value_are_found_however_deep(chat_tokenizer):
+    tokens = special_tokens_of(chat_tokenizer)
+    assert "<|eot_id|>" in tokens and "<s>" in tokens and "" not in tokens
+    deep = {"a": 7, "messages": [{"content": "hi"}, {"content": ["x", "y <|eot_id|> z"]}]}
+    found = [special_token_in(value, tokens) for value in ("a<s>b", "<eot_id>", deep, None, ["<|eot_id|>", "<s>"])]
+    assert found == ["<s>", "", "<|eot_id|>", "", "<|eot_id|>"]
+    assert special_token_in("any words", ()) == ""
 
 
 # Response starts after
@@ -211,7 +281,7 @@ def test_the_last_of_the_words_counts_and_answers_without_them_are_only_read(tok
     settings = {"response_starts_after": "=> ", "prompt_template": "alpaca"}
     row = {"instruction": "q => ", "output": "a => b => c"}
     assert trained(pieces_of(row, tokenizer, **settings)) == ["c</s>"]
-    words = 'the words "=> " are not in the answer'
+    words = 'the answer lacks the words that the response starts after: "=> "'
     assert reason(pieces_of, {"instruction": "q => ", "output": "a"}, tokenizer, **settings) == words
     turns = [("user", "q"), ("assistant", "a"), ("user", "r"), ("assistant", "=> b")]
     row = {"messages": [{"role": role, "content": content} for role, content in turns]}
@@ -275,7 +345,7 @@ def test_a_prompt_and_an_answer_that_both_are_messages(chat_tokenizer):
         assert pieces_of(row, chat_tokenizer) == expected
     shape, config = recognise([{"prompt": "a", "completion": [answer]}], DataConfig()), DataConfig()
     assert reason(render, {"prompt": "", "completion": [answer]}, shape, config, chat_tokenizer) == "no instruction"
-    assert reason(render, {"completion": [answer]}, shape, config, chat_tokenizer) == "the field prompt is missing"
+    assert reason(render, {"completion": [answer]}, shape, config, chat_tokenizer) == "a field is missing: prompt"
 
 
 @pytest.mark.parametrize(
@@ -291,7 +361,7 @@ def test_a_prompt_and_an_answer_that_both_are_messages(chat_tokenizer):
 def test_conversations_that_are_left_out(chat_tokenizer, messages, words):
     shape = recognise([{"messages": [{"role": "user", "content": "a"}]}], DataConfig())
     assert reason(render, {"messages": messages}, shape, DataConfig(), chat_tokenizer) == words
-    assert reason(render, {}, shape, DataConfig(), chat_tokenizer) == "the field messages is missing"
+    assert reason(render, {}, shape, DataConfig(), chat_tokenizer) == "a field is missing: messages"
 
 
 def test_text_that_looks_like_a_template_or_a_mark_comes_out_as_it_is(any_tokenizer):

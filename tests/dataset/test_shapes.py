@@ -47,7 +47,7 @@ def rows_of(path, limit=200):
         ("messages/price_is_200.jsonl", "messages", {"messages": "messages"}, '"messages" holds the turns of a chat'),
         ("korean/ChatbotData.csv", "question", {"instruction": "Q", "answer": "A"}, '"Q" asks, "A" answers'),
         ("summaries/fine_food_reviews_1k.csv", "question", {"instruction": "Text", "answer": "Summary"},
-         '"Text" asks, "Summary" answers'),
+         '"Text" asks, "Summary" answers, not used: ProfileName'),
         ("text/c4_demo.jsonl", "text", {"text": "text"}, 'only "text": all of it is learned, for continued pretraining'),
         ("nasty/csvkit/testjson.json", "text", {"text": "text"},
          '"text": all of it is learned, for continued pretraining'),
@@ -119,7 +119,7 @@ def test_shapes_by_name_and_content(row, name, columns):
         ({"": "a word", "back": "another"}, {"instruction": "", "answer": "back"},
          'a guess from the order of the columns: "" asks, "back" answers'),
         ({"kind": "x", "much": LONG, "id": "a1", "more": LONG + LONG}, {"instruction": "much", "answer": "more"},
-         'a guess from the two longest columns, in their order: "much" asks, "more" answers'),
+         'a guess from the two longest columns, in their order: "much" asks, "more" answers, not used: kind'),
         ({"translation": {"en": "a dog", "ko": "개"}}, {"instruction": "translation.en", "answer": "translation.ko"},
          'a guess from the order of the columns: "translation.en" asks, "translation.ko" answers'),
         ({"text": "good food", "label": 1}, {"instruction": "text", "answer": "label"},
@@ -137,6 +137,40 @@ def test_shapes_by_name_and_content(row, name, columns):
 def test_a_guess_says_that_it_is_one(row, columns, reason):
     shape = shape_of(row)
     assert (shape.columns, shape.reason, shape.is_sure) == (columns, reason, False)
+
+
+@pytest.mark.parametrize(
+    ("row", "reason", "is_sure"),
+    [
+        ({"question": "a", "choices": ["x", "y"], "answer": 1, "subject": "math"},
+         '"question" asks, "answer" answers, the column choices is not used', False),
+        ({"question": "a", "hints": ["x", "y"], "options": "x y", "answer": "x"},
+         '"question" asks, "answer" answers, the columns hints, options are not used', False),
+        ({"question": "a", "option_a": "x", "option_b": "y", "answer": "x"},
+         '"question" asks, "answer" answers, the columns option_a, option_b are not used', False),
+        ({"question": "a", "answer": "b", "label": "c", "doc_id": "d"}, '"question" asks, "answer" answers, not used: label', True),
+        ({"question": "a", "answer": "b", "v": "w", "w": "w", "x": "w", "y": "w", "z": "w"},
+         '"question" asks, "answer" answers', True),
+        ({"prompt": "a", "chosen": "b", "rejected": "c"}, '"prompt" asks, "chosen" answers, not used: rejected', True),
+        ({"messages": CHAT, "topic": "c"}, '"messages" holds the turns of a chat, not used: topic', True),
+        ({"text": LONG, "register": "low"},
+         '"text": all of it is learned, for continued pretraining, not used: register', True),
+        ({"id0": {"instruction": "a"}, "id1": {"output": "b"}},
+         'a guess, as there are several objects with such columns: "id0.instruction" asks, "id1.output" answers', False),
+        ({"id0": {"instruction": "a", "output": "b"}, "id1": {"instruction": "a", "output": "b"}},
+         ('a guess, as there are several objects with such columns: "id0.instruction" asks, "id0.output" answers, '
+          "not used: id1.instruction, id1.output"), False),
+        ({"data": {"question": "a", "answer": "b"}}, '"data.question" asks, "data.answer" answers', True),
+    ],
+)  # fmt: skip
+def test_the_reason_names_what_is_not_used(row, reason, is_sure):
+    shape = shape_of(row)
+    assert (shape.reason, shape.is_sure) == (reason, is_sure)
+
+
+def test_choices_that_the_person_takes_as_input_are_used():
+    shape = shape_of({"question": "a", "choices": ["x", "y"], "answer": 1}, input_column="choices")
+    assert (shape.columns["input"], shape.reason, shape.is_sure) == ("choices", '"question" asks, "answer" answers', True)
 
 
 def test_most_rows_decide_what_a_column_holds():
@@ -201,9 +235,12 @@ def test_a_part_chosen_goes_with_what_is_recognised():
     ("row", "settings", "sentence"),
     [
         ({"question": "a", "answer": "b"}, {"instruction_column": "qestion", "answer_column": "answer"},
-         "The rows have no column 'qestion' (did you mean 'question'?); they have question, answer."),
+         ("You chose the column 'qestion', which these rows do not have (did you mean 'question'?); "
+          "they have question, answer.")),
+        ({"a": {"c": "x"}}, {"text_column": "a.b"},
+         "You chose the column 'a.b', which these rows do not have (did you mean 'a.c'?); they have a.c."),
         ({"question": "a", "answer": "b"}, {"text_column": "zzz"},
-         "The rows have no column 'zzz'; they have question, answer."),
+         "You chose the column 'zzz', which these rows do not have; they have question, answer."),
         ({"q": "a", "r": "b"}, {"answer_column": "r"},
          "'r' is chosen as the answer; choose the column that asks as well (Instruction)."),
         ({"q": "a", "r": "b"}, {"instruction_column": "q"},
@@ -220,9 +257,25 @@ def test_a_part_chosen_goes_with_what_is_recognised():
           "choose the columns that ask and answer too (Instruction, Answer), or none.")),
         ({"step": 1, "loss": 2.5}, {},
          ("The rows have step, loss, and it is not clear which asks and which answers; choose the columns under "
-          '"Columns", or with --set data.instruction_column=… and --set data.answer_column=….')),
+          '"Columns and prompt", or with --set data.instruction_column=… and --set data.answer_column=….')),
         ({}, {}, "The rows have no fields; choose a file whose rows have named columns with words in them."),
         ({"Q": 1}, {"prompt_template": "{A} of {Q}"}, "The prompt names {A}, and the rows have Q."),
+        ({"instruction": "a", "output": "b"}, {"prompt_template": "{ instruction }"},
+         "The prompt names { instruction } (did you mean {instruction}?), and the rows have instruction, output."),
+        ({"instruction": "a", "output": "b"}, {"prompt_template": "{output} {Instruction}"},
+         "The prompt names {Instruction} (did you mean {instruction}?), and the rows have instruction, output."),
+        ({"instruction": "a", "output": "b"}, {"system_column": "output"},
+         "The column 'output' cannot both be the system prompt and answer; choose another for one of them."),
+        ({"instruction": "a", "output": "b"}, {"input_column": "output"},
+         "The column 'output' cannot both ask and answer; choose another for one of them."),
+        ({"d": {"question": "a", "answer": "b"}}, {"input_column": "d"},
+         "The column 'd' cannot both ask and answer; choose another for one of them."),
+        ({"messages": CHAT}, {"system_column": "messages"},
+         "The column 'messages' cannot both be the system prompt and answer; choose another for one of them."),
+        ({"instruction": "a", "output": "b"}, {"input_column": "instruction"},
+         "The column 'instruction' would be asked twice, as Instruction and as Input; choose another for one of them."),
+        ({"q": "a", "r": "b"}, {"instruction_column": "q", "answer_column": "r", "system_column": "r"},
+         "The column 'r' cannot both be the system prompt and answer; choose another for one of them."),
         ({"Q": 1}, {"prompt_template": "{Q"}, "The prompt's braces do not match: expected '}' before end of string."),
         ({"Q": 1}, {"prompt_template": "{{Q}}"},
          "The prompt names no column, so all rows would be the same; name one, as in {title}."),
@@ -244,12 +297,17 @@ def test_many_columns_are_not_all_listed():
     )
 
 
-@pytest.mark.parametrize("prompt", ["{}", "{0}", "{Q:d}", "{Q!x}", "{Q.real}", "{Q[0]}", '{{"json": {Q.real}}}'])
+@pytest.mark.parametrize("prompt", ["{}", "{ }", "{Q:d}", "{Q!x}", "{Q[0]}", '{"json": {Q}}'])
 def test_braces_hold_the_name_of_a_column_and_nothing_else(prompt):
-    assert refusal({"Q": "words"}, prompt_template=prompt) in (
-        "In the prompt, braces hold the name of a column and nothing else, as in {title}.",
-        "The prompt names {0}, and the rows have Q.",
+    assert refusal({"Q": "words"}, prompt_template=prompt) == (
+        "In the prompt, braces hold the name of a column and nothing else, as in {title}; write {{ and }} for braces that "
+        "are to stand in the text."
     )
+
+
+@pytest.mark.parametrize("name", ["0", "Q.real", "Q.0"])
+def test_a_name_that_no_column_has(name):
+    assert refusal({"Q": "words"}, prompt_template=f"{{{name}}}") == f"The prompt names {{{name}}}, and the rows have Q."
 
 
 def test_the_columns_of_a_prompt():

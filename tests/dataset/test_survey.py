@@ -57,7 +57,7 @@ def test_rows_cut_at_the_end(tmp_path, tokenizer):
     assert (found.cut_rows, found.lost_tokens, found.longest, found.longest_row) == (1, long - 32, long, 1)
     assert found.warnings == (
         f"1 of 19 rows (5%) are cut at the end and lose {long - 32} tokens: raise the length on the Model tab, or "
-        "shorten the rows.",
+        "shorten the rows; of a text file, the whole file as one row loses nothing (data.text_rows).",
     )
     few = surveyed(write(tmp_path / "b.jsonl", *rows, {"text": "one more"}), tokenizer, 32)
     assert few.cut_rows == 1 and few.warnings == ()  # just 5% of 20
@@ -93,6 +93,15 @@ def test_validation_rows_that_also_stand_in_training(tmp_path, tokenizer):
     assert found.warnings == (
         "2 of 3 validation rows also stand in training: the check would be too kind; take these rows out of one of the "
         "two files.",
+    )
+
+
+def test_special_tokens_in_the_rows_own_text(tmp_path, chat_tokenizer):
+    rows = [{"instruction": "Say <|eot_id|> now", "output": "b"}, {"instruction": "a", "output": "b"}]
+    found = surveyed(write(tmp_path / "a.jsonl", *rows), chat_tokenizer, 512)
+    assert found.warnings == (
+        "1 row has the special token <|eot_id|> or another in their own text: the model takes it for a real one; take it "
+        "out unless you mean that.",
     )
 
 

@@ -63,6 +63,7 @@ def test_the_forms_of_a_content(content, text):
         ([said("user", [{"type": "text", "text": "a"}, {"type": "image"}])], "a message with an image"),
         ([said("user", [{"type": "input_audio"}])], "a message with an audio"),
         ([said("user", [{"type": "video"}])], "a message with a video"),
+        ([said("user", [{"type": "widget: 7"}])], "a message with a part that is not text: widget: 7"),
         ([said("assistant", None, tool_calls=[{"function": {"arguments": "{}"}}])], "a tool call without a name"),
         ([said("function_call", '{"arguments": 1}')], "a tool call without a name"),
     ],

@@ -1,0 +1,65 @@
+"""What a recognised shape leaves open: columns that nobody uses, names in several objects, roles that come later.
+
+Knows nothing of what the person chose, of files or of templates.
+"""
+
+from collections.abc import Iterable
+from functools import lru_cache
+from typing import Any
+
+from core.dataset import column_names as names_of
+from core.dataset.column_names import is_about, is_choices, plain
+from core.dataset.fields import Column
+
+FEW = 4  # columns that a reason names
+OPTIONAL = {"input": names_of.INPUTS, "system": names_of.SYSTEMS, "tools": names_of.TOOLS, "title": names_of.TITLES}
+_LATER = {
+    "alpaca": ("input", "system"),
+    "question": ("input", "system"),
+    "messages": ("system", "tools"),
+    "sharegpt": ("system", "tools"),
+    "text": ("title",),
+}
+
+
+def unused_columns(columns: list[Column], taken: Iterable[str]) -> list[Column]:
+    """Columns with words, lists or turns in them that no role takes, save those that only say something of the row."""
+    taken = set(taken)
+    rest = [column for column in columns if column.kind in ("text", "object", "turns") and column.name not in taken]
+    return [column for column in rest if not any(map(is_about, column.name.split(".")))]
+
+
+def choices_among(columns: list[Column]) -> list[str]:
+    """Those that hold the possible answers to a question: lists, or columns of such a name."""
+    return [column.name for column in columns if column.kind == "object" or is_choices(column.name)]
+
+
+def are_scattered(columns: list[Column], taken: Iterable[str]) -> bool:
+    """Whether these columns stand in different objects, or another object has a column of the same name."""
+    taken = {name for name in taken if "." in name}
+    ends = {name.rpartition(".")[2] for name in taken}
+    others = [column.name for column in columns if "." in column.name and column.name.rpartition(".")[2] in ends]
+    return bool(taken) and len({name.rpartition(".")[0] for name in (*taken, *others)}) > 1
+
+
+def later_roles(shape_name: str, columns: list[Column], taken: dict[str, str]) -> tuple[str, ...]:
+    """Roles that no column has in the first rows, but that one may have in rows which come later."""
+    full = {plain(column.name.rpartition(".")[2]) for column in columns if column.kind != "empty"}
+    full -= {plain(name) for name in taken.values()}
+    open_roles = (role for role in _LATER.get(shape_name, ()) if role not in taken)
+    return tuple(role for role in open_roles if full.isdisjoint(OPTIONAL[role].split()))
+
+
+def keys_without(roles: tuple[str, ...], rows: list[dict[str, Any]], taken: dict[str, str]) -> frozenset[str]:
+    """The keys of these rows, save those that have one of these roles by their names."""
+    keys = tuple(dict.fromkeys(key for row in rows for key in row))
+    names = {name for role in roles for name in OPTIONAL[role].split()}
+    return frozenset(key for key in keys if key in taken.values() or plain(str(key)) not in names)
+
+
+@lru_cache(maxsize=4096)  # rows that have further keys mostly have the same ones
+def columns_by_later_roles(keys: tuple[str, ...], roles: tuple[str, ...], taken: tuple[str, ...]) -> dict[str, str]:
+    """Which of a row's keys have one of these roles by their names, leaving out the columns that are taken."""
+    names = {plain(str(key)): key for key in reversed(keys) if key not in taken}
+    found = {role: [names[name] for name in OPTIONAL[role].split() if name in names] for role in roles}
+    return {role: columns[0] for role, columns in found.items() if columns}
