@@ -80,6 +80,11 @@ def test_2_files_are_uploaded_together(data_page, tmp_path):
     expect(page.locator("figure.rendered figcaption")).to_contain_text("Row 3", timeout=30_000)
     assert "sea<|eot_id|>" in tokens(page, ".t")
     photograph(page, "31-data-two-files")
+    page.get_by_label("Remove this file").first.click()
+    expect(page.locator("#data-path textarea")).to_have_value(re.compile(r"^[^\n]*two\.csv$"), timeout=30_000)
+    page.locator("#upload").get_by_label("Clear").click()
+    expect(page.locator("#data-path textarea")).to_have_value("", timeout=30_000)
+    expect(page.locator("#data-trouble .error")).to_contain_text("name files, a folder or a data set", timeout=30_000)
 
 
 @pytest.mark.parametrize(
