@@ -204,7 +204,7 @@ class Workbench:
         self._take(READING)
         try:
             self._stop_reading.clear()
-            self._preparation.prepare(config, self._tokenizer_of(config), token, self._stop_reading.is_set)
+            self._preparation.prepare(config, self._loaded_for(config), token, self._stop_reading.is_set)
         finally:
             self._release()
 
@@ -214,7 +214,7 @@ class Workbench:
     def row(self, config: RunConfig, number: int, token: str | None = None) -> RowView:
         """One row as the trainer gets it. Raises ModelError or DataError."""
         with self._looking:
-            return self._preparation.row(config, self._tokenizer_of(config), number, token)
+            return self._preparation.row(config, self._loaded_for(config), number, token)
 
     def has_checked(self, config: RunConfig) -> bool:
         """Whether all rows were read with just these settings."""
@@ -224,7 +224,7 @@ class Workbench:
         loaded = self._loaded
         return loaded is not None and (loaded.config.model_name, loaded.config.revision) == (config.model_name, config.revision)
 
-    def _tokenizer_of(self, config: RunConfig) -> LoadedModel:
+    def _loaded_for(self, config: RunConfig) -> LoadedModel:
         """The loaded model, for its tokenizer. Raises ModelError when it is another than the settings name."""
         loaded = self._loaded
         if loaded is None or not self._is_loaded(config.model):

@@ -10,11 +10,11 @@ from core.dataset.rows import DataError, Row
 from core.dataset.shapes import Shape, recognise
 from core.dataset.store import Examples
 from core.dataset.survey import Survey, survey
-from core.dataset.tokens import UNTRAINED, Example, Pieces
+from core.dataset.tokens import UNTRAINED, Example
 from core.dataset.view import RowView, Token, end_mark, view
 
 __all__ = [
-    "UNTRAINED", "DataError", "Example", "Examples", "LeftOut", "LeftOutRow", "Pieces", "PreparedData", "Row", "RowView",
+    "UNTRAINED", "DataError", "Example", "Examples", "LeftOut", "LeftOutRow", "PreparedData", "Row", "RowView",
     "Shape", "Survey", "Token", "end_mark", "open_rows", "prepare", "recognise", "survey",
     "template_columns", "view",
 ]  # fmt: skip

@@ -38,10 +38,6 @@ class Encoding(NamedTuple):
     bom: int = 0
     is_sure: bool = True
 
-    @property
-    def is_plain(self) -> bool:
-        return self.words == "UTF-8"
-
 
 UTF8 = Encoding("utf-8", "UTF-8")
 

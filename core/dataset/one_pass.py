@@ -65,12 +65,12 @@ class Pass:
         self.config, self.tokenizer, self.length = config, tokenizer, max_seq_length
         self.completion_only_loss, self.end_ids = completion_only_loss, end_ids
         self.should_stop, self.report = should_stop, report
+        self.special_tokens = special_tokens_of(tokenizer)
 
     def read(self, rows: FileRows | HubRows, folder: Path, name: str, limit: int | None) -> Found:
         """One source, from its first row to its last. Raises DataError and Stopped."""
         found = Found(recognise(readable_head(rows), self.config), ())
         found.samples, seen, luck = [], set(), random.Random(0)
-        self.special = special_tokens_of(self.tokenizer)
         store, left_out = StoreWriter(folder / f"{name}.arrow"), LeftOutWriter(folder / f"{name}-left-out.csv")
         try:
             for batch in _batches(rows if limit is None else _first(rows, limit)):
@@ -108,7 +108,7 @@ class Pass:
                 left_out.add(row, reason)
                 continue
             rendered.append((row, ready))
-            if token := special_token_in(row.values, self.special):
+            if token := special_token_in(row.values, self.special_tokens):
                 found.special_rows += 1
                 found.special_token = found.special_token or token
         if rendered:

@@ -4,7 +4,8 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import NamedTuple
 
-Pieces = list[tuple[str, bool]]  # text, and whether it is trained on
+from core.messages import Pieces
+
 UNTRAINED = -100  # torch's cross entropy leaves labels of this value out
 
 
