@@ -46,7 +46,7 @@ class Preparing:
     doing: bool = False
     share: float | None = None
     rows: int = 0
-    shape: Shape | None = None
+    notes: tuple[str, ...] = ()  # what was assumed in reading them, known for sure only at their end
     survey: Survey | None = None
     max_seq_length: int = 0
     packing: str = "off"  # "on", or "unavailable" where it was asked for and this machine cannot
@@ -109,7 +109,7 @@ class Preparation:
             self.state = Preparing(
                 path=config.data.path,
                 rows=self._data.rows,
-                shape=self._data.shape,
+                notes=_all_notes(self._data),
                 survey=self._survey(config, loaded),
                 max_seq_length=_length(config, loaded),
                 packing=_packing(config, loaded),
@@ -161,6 +161,13 @@ class Preparation:
 
     def _survey(self, config: RunConfig, loaded: LoadedModel) -> Survey:
         return survey(self._data, config.training, end_mark(loaded.tokenizer, loaded.eos_token_ids))
+
+
+def _all_notes(data: PreparedData) -> tuple[str, ...]:
+    theirs = data.own_validation
+    if theirs is None:
+        return data.notes
+    return (*data.notes, f"validation rows: {theirs.shape.reason}", *(f"validation rows: {note}" for note in theirs.notes))
 
 
 def _length(config: RunConfig, loaded: LoadedModel) -> int:

@@ -48,7 +48,7 @@ def test_nothing_in_rows_is_taken_for_markup():
     texts = [
         row_text(ROW, 5), table_text((EVIL, "b"), ({EVIL: EVIL, "b": None},)), survey_text(FOUND, 128, "off"),
         left_out_text(Preparing(left_out=left)), preparing_text(Preparing(path=EVIL, survey=FOUND, left_out=left)),
-        preparing_text(Preparing(error=EVIL)),
+        preparing_text(Preparing(error=EVIL)), preparing_text(Preparing(survey=replace(FOUND, warnings=()), notes=(EVIL,))),
     ]  # fmt: skip
     for text in texts:
         assert "<script" not in text and "<img" not in text

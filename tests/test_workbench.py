@@ -263,6 +263,20 @@ def test_rows_at_fault_leave_the_model_as_it_is(bench, config, tmp_path):
     assert bench.wait(120).message.startswith(f"There is no file {tmp_path}/none.csv")  # before the model is looked for
 
 
+def test_what_was_assumed_is_said_with_the_figures(bench, config, tmp_path):
+    """An encoding that only shows behind the first megabyte, and how a validation file of its own is read."""
+    line = '{"instruction": "Say it.", "output": "the cat"}\n'
+    (tmp_path / "late.jsonl").write_bytes((line * 25_000).encode() + line.replace("cat", "café").encode("latin-1"))
+    (tmp_path / "checks.csv").write_text("question;answer\nSay it.;the cat\n")
+    config = config.with_settings([f"data.path={tmp_path / 'late.jsonl'}", f"data.validation_path={tmp_path / 'checks.csv'}"])
+    bench.load_model(config.model)
+    assert bench.look(config).notes == ()
+    bench.check_rows(config)
+    notes = bench.preparing.notes
+    assert notes[:2] == ("read as Latin-1", 'validation rows: "question" asks, "answer" answers')
+    assert "validation rows: fields separated by ;" in notes
+
+
 def test_reading_can_be_stopped(bench, config, tmp_path, wait_until):
     many = data_file(tmp_path / "many.jsonl", *({"text": f"row {n} " * 20} for n in range(60_000)))
     config = config.model_copy(update={"data": many})
@@ -278,7 +292,7 @@ def test_reading_can_be_stopped(bench, config, tmp_path, wait_until):
 
     thread = threading.Thread(target=check)
     thread.start()
-    wait_until(lambda: bench.preparing.rows >= 2000, "the first rows")
+    wait_until(lambda: bench.preparing.doing and bench.preparing.rows >= 2000, "the first rows")
     assert bench.preparing.doing and 0 < bench.preparing.share < 1 and bench.busy_with == READING
     bench.stop_reading()
     thread.join(30)

@@ -23,13 +23,17 @@ LISTED_LEFT_OUT = 20
 
 def look_text(look: Look) -> str:
     """What was assumed, what the rows look like, and the first of them."""
-    notes = "".join(f"<li>{escape(note)}</li>" for note in look.notes)
-    parts = [f'<ul class="notes">{notes}</ul>' if notes else ""]
+    parts = [_notes(look.notes)]
     if look.shape:
         parts.append(notice(shape_words(look.shape), "good" if look.shape.is_sure else "warning"))
     if look.trouble and not (look.shape and not look.shape.is_sure):
         parts.append(notice(look.trouble, "error"))
     return "".join(parts) + table_text(look.columns, look.rows)
+
+
+def _notes(notes: tuple[str, ...]) -> str:
+    items = "".join(f"<li>{escape(note)}</li>" for note in notes)
+    return f'<ul class="notes">{items}</ul>' if items else ""
 
 
 def shape_words(shape: Shape) -> str:
@@ -114,7 +118,7 @@ def preparing_text(state: Preparing) -> str:
     if state.survey is None:
         return ""
     of = f'<h3 class="of">All rows of {escape(_names(state.path))}</h3>'
-    return of + survey_text(state.survey, state.max_seq_length, state.packing) + left_out_text(state)
+    return of + _notes(state.notes) + survey_text(state.survey, state.max_seq_length, state.packing) + left_out_text(state)
 
 
 def survey_text(found: Survey, max_seq_length: int, packing: str) -> str:
