@@ -45,7 +45,9 @@ def written(path, *rows: dict):
 def pick(page, name: str, value: str) -> None:
     box = page.locator(f"#data-{name} input")
     box.click()
-    page.get_by_role("option", name=value, exact=True).click()
+    # Of its own list: that of the box before may still be closing.
+    page.locator(f"#{box.get_attribute('aria-controls')}").get_by_role("option", name=value, exact=True).click()
+    expect(box).to_have_value(value)
 
 
 def check_all(page) -> None:
