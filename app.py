@@ -173,7 +173,7 @@ def _result(snapshot: Snapshot, folder: Path) -> dict:
         "run_dir": str(folder),
         "status": snapshot.status,
         "message": snapshot.message,
-        "steps": done.steps if done else len(snapshot.steps),
+        "steps": done.steps if done else snapshot.step,
         "train_loss": done and done.train_loss,
         "eval_loss": done and done.eval_loss,
         "runtime_s": done and done.runtime_s,

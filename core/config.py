@@ -205,6 +205,44 @@ class TrainingConfig(Part):
     eval_steps: int = Field(
         20, ge=0, le=1_000_000, title="Check every (steps)", description="Validation loss in between; 0: only at the end."
     )
+    save_steps: int = Field(
+        100,
+        ge=0,
+        le=1_000_000,
+        title="Checkpoint every (steps)",
+        description="A run can be resumed from its last one; one is also saved at each best check. 0: none.",
+    )
+    save_total_limit: int = Field(
+        2, ge=1, le=1000, title="Checkpoints kept", description="The newest ones; the one with the best check stays besides."
+    )
+    early_stopping_patience: int = Field(
+        0,
+        ge=0,
+        le=10_000,
+        title="Early stopping after (checks)",
+        description="Ends the run when so many checks bring no lower validation loss, and goes back to the best. 0: never.",
+    )
+    stop_at_loss: float | None = Field(
+        None, gt=0, le=1000, title="Stop at loss", description="Ends the run at the first step whose loss is no higher."
+    )
+    sample_prompts: list[str] = Field(
+        [],
+        max_length=20,
+        title="Prompts to answer during training",
+        description="One a line: answered by the base once, and by the tuned model at each check.",
+    )
+    report_to: Literal["none", "tensorboard", "trackio", "wandb"] = Field(
+        "none",
+        title="Tracker",
+        description="Sends the figures to a tracker that is installed beside; wandb sends them off this machine.",
+    )
+
+    @field_validator("sample_prompts", mode="before")
+    @classmethod
+    def _without_empty_lines(cls, value: Any) -> Any:
+        lines = value.splitlines() if isinstance(value, str) else value
+        is_list = isinstance(lines, list) and all(isinstance(line, str) for line in lines)
+        return [line.strip() for line in lines if line.strip()] if is_list else lines
 
     @field_validator("max_steps")
     @classmethod

@@ -2,16 +2,23 @@
 
 The training thread emits events; they are written to the run's folder before anyone sees them; `fold` adds one
 to an immutable `Snapshot`. So a page that is reloaded, or opened by another program, shows the same run.
+
+A snapshot stays small however long the run: its histories are thinned, with what stands out kept (`core.thinning`).
+The folder keeps every event.
 """
 
 import json
 import time
+from math import isfinite
 from typing import Annotated, Literal
 
 from pydantic import BaseModel, Field, TypeAdapter, ValidationError
 
+from core.thinning import thin
+
 Status = Literal["preparing", "training", "stopping", "completed", "stopped", "failed", "interrupted"]
 FINAL: frozenset[str] = frozenset({"completed", "stopped", "failed", "interrupted"})
+MOST = 1200  # points that a history holds before it is thinned to half of that
 
 
 class _Event(BaseModel, frozen=True):
@@ -101,6 +108,31 @@ class MemorySampled(_Event):
     power: float | None = None
 
 
+class Sampled(_Event):
+    """What the model as it stood at `step` answered to the run's own prompts, as many answers as prompts."""
+
+    type: Literal["sampled"] = "sampled"
+    step: int
+    by: Literal["base", "tuned"]
+    prompts: tuple[str, ...]
+    answers: tuple[str, ...]
+
+
+class CheckpointSaved(_Event):
+    """A checkpoint of `step` stands whole on disk; `kept` are the steps of all that stand there now, in order."""
+
+    type: Literal["checkpoint"] = "checkpoint"
+    step: int
+    kept: tuple[int, ...]
+
+
+class Resumed(_Event):
+    """The run goes on after `step` (0: from its beginning): what it told of later steps is done anew."""
+
+    type: Literal["resumed"] = "resumed"
+    step: int
+
+
 class HeldOut(_Event):
     """Base and tuned on `rows` validation rows: loss per trained token; shares (0 to 1) that are right to the letter
     and that end by themselves. `exact` and `ends` are None when the rows are plain text with nothing to answer."""
@@ -130,12 +162,18 @@ class Finished(_Event):
     adapter_dir: str | None = None
 
 
-Event = StatusChanged | Receipt | StepDone | Evaluated | MemorySampled | HeldOut | Finished
+Event = (
+    StatusChanged | Receipt | StepDone | Evaluated | MemorySampled | Sampled | CheckpointSaved | Resumed | HeldOut | Finished
+)
 _ADAPTER: TypeAdapter[Event] = TypeAdapter(Annotated[Event, Field(discriminator="type")])
 
 
 class Snapshot(BaseModel, frozen=True):
-    """A run as it stands. `started` and `ended` are times in seconds since 1970."""
+    """A run as it stands. `started` and `ended` are times in seconds since 1970; `checkpoints` are steps.
+
+    `steps`, `evaluations` and `memory` are thinned once they are long; `samples` keeps the first, the last and some
+    between. `memory` is that since the run was last resumed.
+    """
 
     run_id: str = ""
     name: str = ""
@@ -147,12 +185,25 @@ class Snapshot(BaseModel, frozen=True):
     steps: tuple[StepDone, ...] = ()
     evaluations: tuple[Evaluated, ...] = ()
     memory: tuple[MemorySampled, ...] = ()
+    samples: tuple[Sampled, ...] = ()
+    checkpoints: tuple[int, ...] = ()
     heldout: HeldOut | None = None
     finished: Finished | None = None
 
     @property
     def is_over(self) -> bool:
         return self.status in FINAL
+
+    @property
+    def step(self) -> int:
+        """The last step that is done; 0 before the first."""
+        return self.steps[-1].step if self.steps else 0
+
+    @property
+    def best(self) -> Evaluated | None:
+        """The check with the lowest validation loss, the first of equal ones."""
+        finite = [evaluated for evaluated in self.evaluations if isfinite(evaluated.eval_loss)]
+        return min(finite, key=lambda evaluated: evaluated.eval_loss, default=None)
 
     @property
     def max_steps(self) -> int:
@@ -190,12 +241,16 @@ def fold(snapshot: Snapshot, event: Event) -> Snapshot:
             )
         case Receipt():
             return snapshot.model_copy(update={"receipt": event})
-        case StepDone():
-            return snapshot.model_copy(update={"steps": (*snapshot.steps, event)})
-        case Evaluated():
-            return snapshot.model_copy(update={"evaluations": (*snapshot.evaluations, event)})
-        case MemorySampled():
-            return snapshot.model_copy(update={"memory": (*snapshot.memory, event)})
+        case StepDone() | Evaluated() | MemorySampled() | Sampled():
+            name = _HISTORIES[type(event)][0]
+            return snapshot.model_copy(update={name: tuple(_with(getattr(snapshot, name), event))})
+        case CheckpointSaved():
+            return snapshot.model_copy(update={"checkpoints": event.kept})
+        case Resumed():
+            kept = {name: tuple(e for e in getattr(snapshot, name) if e.step <= event.step) for name in _BY_STEP}
+            kept |= {"checkpoints": tuple(step for step in snapshot.checkpoints if step <= event.step)}
+            gone = {"memory": (), "receipt": None, "heldout": None, "finished": None}
+            return snapshot.model_copy(update=kept | gone)
         case HeldOut():
             return snapshot.model_copy(update={"heldout": event})
         case Finished():
@@ -204,14 +259,42 @@ def fold(snapshot: Snapshot, event: Event) -> Snapshot:
 
 def fold_all(snapshot: Snapshot, events: list[Event]) -> Snapshot:
     """The same as folding one after the other, without copying the growing histories each time."""
-    histories = {StepDone: "steps", Evaluated: "evaluations", MemorySampled: "memory"}
-    kept: dict[str, list[Event]] = {name: list(getattr(snapshot, name)) for name in histories.values()}
+    histories: dict[str, list[Event]] = {}
     for event in events:
-        if type(event) in histories:
-            kept[histories[type(event)]].append(event)
+        if type(event) in _HISTORIES:
+            name = _HISTORIES[type(event)][0]
+            history = histories.get(name)
+            histories[name] = _with(list(getattr(snapshot, name)) if history is None else history, event)
         else:
+            if isinstance(event, Resumed):
+                snapshot, histories = _settled(snapshot, histories), {}
             snapshot = fold(snapshot, event)
-    return snapshot.model_copy(update={name: tuple(history) for name, history in kept.items()})
+    return _settled(snapshot, histories)
+
+
+def _settled(snapshot: Snapshot, histories: dict[str, list[Event]]) -> Snapshot:
+    return snapshot.model_copy(update={name: tuple(history) for name, history in histories.items()})
+
+
+# By event: the history it belongs to, how many of them it holds, and what must stand out when it is thinned.
+_HISTORIES: dict[type, tuple] = {
+    StepDone: ("steps", MOST, lambda e: e.step, lambda e: e.loss, lambda e: e.grad_norm),
+    Evaluated: ("evaluations", MOST, lambda e: e.step, lambda e: e.eval_loss),
+    MemorySampled: ("memory", MOST, lambda e: e.time, lambda e: e.used_by_us_gib),
+    # An answer has no height: the first of each stretch stays.
+    Sampled: ("samples", 40, lambda e: e.step, lambda e: 0.0),
+}
+_BY_STEP = ("steps", "evaluations", "samples")
+
+
+def _with(history: list[Event] | tuple[Event, ...], event: Event) -> list[Event] | tuple[Event, ...]:
+    """The history with one more event; a list grows in place until it must be thinned."""
+    if isinstance(history, list):
+        history.append(event)
+    else:
+        history = (*history, event)
+    _, most, x, *ys = _HISTORIES[type(event)]
+    return thin(history, most // 2, x, *ys) if len(history) > most else history
 
 
 def to_line(event: Event) -> str:

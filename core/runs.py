@@ -1,13 +1,15 @@
 """Runs on disk: a folder each, that a person can read, copy and delete. Knows nothing of torch or gradio.
 
     runs/<id>/config.yaml    the RunConfig it was started with
-    runs/<id>/run.json       its name, and the process that wrote it
+    runs/<id>/run.json       its name, a note of the person's own, and the process that wrote it
     runs/<id>/events.jsonl   everything it told of itself, a line each, in order
     runs/<id>/adapter/       what training made
+    runs/<id>/checkpoints/   step-<N>, each an adapter with all that it takes to go on from there
     runs/<id>/summary.json   the figures at the end
     runs/<id>/log.txt        the stack trace of a failure
 """
 
+import errno
 import json
 import os
 import re
@@ -26,13 +28,24 @@ class RunError(ValueError):
     """A run that is not there or cannot be read; the message is one sentence."""
 
 
+@dataclass(frozen=True)
+class Checkpoint:
+    """A whole checkpoint in `folder`; `eval_loss` is that of its step, None when that was not checked."""
+
+    folder: Path
+    step: int
+    eval_loss: float | None = None
+
+
 @dataclass
 class Run:
     """One run's folder. Appending is safe from several threads of the process that owns the run."""
 
     folder: Path
     name: str
+    note: str = ""
     _lock: threading.Lock = field(default_factory=threading.Lock, repr=False)
+    _unwritten: list[bytes] = field(default_factory=list, repr=False)
 
     @property
     def id(self) -> str:
@@ -46,12 +59,55 @@ class Run:
     def has_adapter(self) -> bool:
         return (self.adapter_dir / "adapter_config.json").is_file()
 
+    @property
+    def checkpoints_dir(self) -> Path:
+        return self.folder / "checkpoints"
+
+    def checkpoints(self) -> list[Checkpoint]:
+        """Those that stand on disk, by step. Folders that are no checkpoints are passed over."""
+        found = []
+        for folder in self.checkpoints_dir.glob("step-*"):
+            try:
+                progress = json.loads((folder / "progress.json").read_text(encoding="utf-8"))
+                found.append(Checkpoint(folder, int(progress["step"]), progress.get("eval_loss")))
+            except (OSError, ValueError, KeyError, TypeError):
+                continue
+        return sorted(found, key=lambda checkpoint: checkpoint.step)
+
+    def checkpoint(self, step: int) -> Checkpoint:
+        """Raises RunError when there is none of that step."""
+        for found in self.checkpoints():
+            if found.step == step:
+                return found
+        raise RunError(f"Run {self.id} has no checkpoint of step {step:,}; it was replaced by a newer one.")
+
     def append(self, event: Event) -> None:
-        """Writes the event so that another process sees it at once. Raises OSError when the disk is full."""
-        with self._lock, open(self.folder / "events.jsonl", "ab+") as file:
-            if file.tell() and (file.seek(-1, os.SEEK_END), file.read(1))[1] != b"\n":
-                file.write(b"\n")  # a line that a crash cut off must not swallow this one
-            file.write(to_line(event).encode() + b"\n")
+        """Writes the event so that another process sees it at once. Raises OSError when the disk is full.
+
+        What could not be written is kept, and written before the next event.
+        """
+        with self._lock:
+            self._unwritten.append(to_line(event).encode() + b"\n")
+            with open(self.folder / "events.jsonl", "ab+", buffering=0) as file:
+                size = file.tell()
+                cut_off = size and (file.seek(-1, os.SEEK_END), file.read(1))[1] != b"\n"
+                lines = b"\n" * bool(cut_off) + b"".join(self._unwritten)  # a crash's half line must not swallow ours
+                if file.write(lines) < len(lines):  # the disk is full
+                    file.truncate(size)
+                    raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+            self._unwritten.clear()
+
+    def claim(self) -> None:
+        """This process owns the run from now on. Raises OSError."""
+        owner = psutil.Process()
+        self.write_about(pid=owner.pid, pid_started=owner.create_time())
+
+    def write_about(self, **values) -> None:
+        """Changes what run.json says, name and note among it. Raises OSError."""
+        aside = self.folder / "run.json.part"
+        aside.write_text(json.dumps(_about(self.folder) | values) + "\n", encoding="utf-8")
+        aside.replace(self.folder / "run.json")
+        self.name, self.note = values.get("name", self.name), values.get("note", self.note)
 
     def config(self) -> RunConfig:
         """Raises RunError when the saved settings are missing or damaged."""
@@ -87,12 +143,12 @@ def create_run(runs_dir: Path, name: str, config: RunConfig) -> Run:
             except FileExistsError:
                 continue
         (folder / "config.yaml").write_text(config.to_yaml(), encoding="utf-8")
-        owner = psutil.Process()
-        about = {"name": name, "pid": owner.pid, "pid_started": owner.create_time()}
-        (folder / "run.json").write_text(json.dumps(about) + "\n", encoding="utf-8")
+        run = Run(folder, name)
+        run.write_about(name=name)
+        run.claim()
     except OSError as error:
         raise RunError(f"No run can be kept in {runs_dir}: {error.strerror or error}.") from None
-    return Run(folder, name)
+    return run
 
 
 def list_runs(runs_dir: Path) -> list[Run]:
@@ -104,7 +160,8 @@ def list_runs(runs_dir: Path) -> list[Run]:
 
 
 def open_run(folder: Path) -> Run:
-    return Run(folder, str(_about(folder).get("name") or folder.name))
+    about = _about(folder)
+    return Run(folder, str(about.get("name") or folder.name), str(about.get("note") or ""))
 
 
 def find_run(runs_dir: Path, id_or_dir: str) -> Run:
@@ -116,12 +173,14 @@ def find_run(runs_dir: Path, id_or_dir: str) -> Run:
 
 
 def find_adapter(runs_dir: Path, wanted: str) -> Path:
-    """The adapter folder to go on from: of that run, that folder, or the newest completed run of that name.
+    """The adapter folder to go on from: of that run, that folder (one of a checkpoint such as RUN/checkpoints/step-100
+    among them), or the newest completed run of that name.
 
     Raises RunError.
     """
-    if (Path(wanted) / "adapter_config.json").is_file():
-        return Path(wanted).resolve()
+    for folder in (Path(wanted), runs_dir / wanted):
+        if (folder / "adapter_config.json").is_file():
+            return folder.resolve()
     named = [run for run in list_runs(runs_dir) if run.name == wanted and run.has_adapter]
     run = next((run for run in named if run.snapshot().status == "completed"), None)
     if run is None:

@@ -43,6 +43,7 @@ class ModelState:
 
     report: ModelReport | None = None
     adapter: str = ""  # the id of the run whose adapter is on it
+    step: int | None = None  # of the checkpoint that the adapter is from; None: the run's own at its end
     doing: str = ""
     share: float | None = None
     error: str = ""
@@ -136,17 +137,21 @@ class Workbench:
         finally:
             self._release()
 
-    def load_run(self, run_id: str, token: str | None = None) -> ModelReport:
-        """Loads a run's base with its adapter, for comparing. Raises Busy, RunError or ModelError."""
+    def load_run(self, run_id: str, token: str | None = None, step: int | None = None) -> ModelReport:
+        """Loads a run's base with its adapter, or with that of its checkpoint of `step`, for comparing.
+
+        Raises Busy, RunError or ModelError.
+        """
         run = find_run(self.runs_dir, run_id)
-        if not run.has_adapter:
+        if step is None and not run.has_adapter:
             raise RunError(f"Run {run.id} has no adapter: it ended before anything was trained.")
+        adapter_dir = run.adapter_dir if step is None else run.checkpoint(step).folder
         config = run.config()
         self._take(LOADING)
         try:
-            self._load(config.model, token, run.adapter_dir)
+            self._load(config.model, token, adapter_dir)
             self._prompt_template = config.data.prompt_template
-            self.model_state = ModelState(report=self._loaded.report, adapter=run.id)
+            self.model_state = ModelState(report=self._loaded.report, adapter=run.id, step=step)
             return self.model_state.report
         finally:
             self._release()

@@ -67,6 +67,8 @@ def flatten(config: RunConfig) -> dict[str, Any]:
 def _shown(name: str, value: Any) -> Any:
     if name == "training.use_gradient_checkpointing" and isinstance(value, bool):
         return str(value).lower()
+    if fields()[name].annotation == list[str]:
+        return "\n".join(value)
     return "" if value is None and not _is_number(fields()[name].annotation) else value
 
 
@@ -114,6 +116,8 @@ def _component(name: str, info: Any, value: Any) -> gr.components.Component:
         return gr.Checkbox(**common)
     if get_origin(annotation) is Literal:
         return gr.Dropdown(list(get_args(annotation)), **common)
+    if annotation == list[str]:
+        return gr.Textbox(lines=1, max_lines=8, **common)  # one a line
     if get_origin(annotation) is list:
         return gr.CheckboxGroup(list(get_args(get_args(annotation)[0])), **common)
     if _is_number(annotation):

@@ -37,7 +37,13 @@ class TrainTab:
             with gr.Row():
                 form.add("training.optim", "training.weight_decay", "training.seed")
             with gr.Row():
-                form.add("training.use_gradient_checkpointing", "training.packing", "training.eval_steps", "adapter.continue_from")
+                form.add("training.use_gradient_checkpointing", "training.packing", "adapter.continue_from")
+        with gr.Accordion("While it trains: checks, checkpoints, when to stop, prompts to answer", open=False):
+            with gr.Row():
+                form.add("training.eval_steps", "training.save_steps", "training.save_total_limit")
+            with gr.Row():
+                form.add("training.early_stopping_patience", "training.stop_at_loss", "training.report_to")
+            form.add("training.sample_prompts")
         self.start = gr.Button("Start training", variant="primary", elem_id="start")
         self.trouble = gr.HTML(padding=False, elem_id="train-trouble")
         self.state = gr.HTML(padding=False, elem_id="train-state")
