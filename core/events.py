@@ -247,7 +247,8 @@ def fold(snapshot: Snapshot, event: Event) -> Snapshot:
         case CheckpointSaved():
             return snapshot.model_copy(update={"checkpoints": event.kept})
         case Resumed():
-            kept = {name: tuple(e for e in getattr(snapshot, name) if e.step <= event.step) for name in _BY_STEP}
+            # From the beginning also what the base answered is told again.
+            kept = {name: tuple(e for e in getattr(snapshot, name) if 0 < event.step >= e.step) for name in _BY_STEP}
             kept |= {"checkpoints": tuple(step for step in snapshot.checkpoints if step <= event.step)}
             gone = {"memory": (), "receipt": None, "heldout": None, "finished": None}
             return snapshot.model_copy(update=kept | gone)

@@ -9,7 +9,7 @@ from core.events import Event, Finished, HeldOut, MemorySampled, StatusChanged
 from core.hardware import MemoryMonitor, MemoryStats, sample_memory
 from core.heldout import measure_heldout
 from core.model import LoadedModel, attach_adapter, free_memory
-from core.runs import Run
+from core.runs import Checkpoint, Run
 from core.stopping import ShouldStop
 from core.train import TrainResult, train
 
@@ -17,11 +17,17 @@ Emit = Callable[[Event], None]
 
 
 def perform(
-    run: Run, config: RunConfig, loaded: LoadedModel, data: PreparedData, emit: Emit, should_stop: ShouldStop
+    run: Run,
+    config: RunConfig,
+    loaded: LoadedModel,
+    data: PreparedData,
+    emit: Emit,
+    should_stop: ShouldStop,
+    resume_from: Checkpoint | None = None,
 ) -> tuple[str, str]:
     """Trains on the rows, lets base and tuned answer rows that neither saw, and writes the summary.
 
-    Returns the status that the run ends with, and a sentence. Raises ModelError, TrainingError and Stopped.
+    With `resume_from`, training goes on after that checkpoint. Returns the status that the run ends with, and a sentence. Raises ModelError, TrainingError and Stopped.
     """
     training = config.training
     if not loaded.has_adapter:
@@ -33,7 +39,7 @@ def perform(
     before = sample_memory()
     emit(StatusChanged(status="training", message=""))
     with MemoryMonitor(sampled) as monitor:
-        result = train(loaded, config, data, run.adapter_dir, emit, should_stop)
+        result = train(loaded, config, data, run.adapter_dir, emit, should_stop, resume_from)
     heldout, note = None, ""
     if not result.was_stopped and data.validation:
         emit(StatusChanged(status="training", message="Base and tuned answer the validation rows"))
@@ -76,7 +82,7 @@ def _write_summary(run: Run, finished: Finished, heldout: HeldOut | None) -> str
 
 def _ending(result: TrainResult, run: Run, note: str) -> tuple[str, str]:
     if not result.was_stopped:
-        return "completed", f"Finished.{note}"
+        return "completed", f"{result.ending or 'Finished.'}{note}"
     kept = "what was trained is kept as an adapter" if run.has_adapter else "no step was finished, so nothing is kept"
     steps = "1 step" if result.steps == 1 else f"{result.steps} steps"
     return "stopped", f"Stopped after {steps}; {kept}.{note}"

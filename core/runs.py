@@ -14,6 +14,7 @@ import json
 import os
 import re
 import threading
+from contextlib import suppress
 from dataclasses import dataclass, field
 from datetime import datetime
 from pathlib import Path
@@ -22,6 +23,7 @@ import psutil
 
 from core.config import ConfigError, RunConfig
 from core.events import Event, Snapshot, StatusChanged, fold_all, from_line, to_line
+from core.whole import remove_left_aside, write_whole
 
 
 class RunError(ValueError):
@@ -64,15 +66,7 @@ class Run:
         return self.folder / "checkpoints"
 
     def checkpoints(self) -> list[Checkpoint]:
-        """Those that stand on disk, by step. Folders that are no checkpoints are passed over."""
-        found = []
-        for folder in self.checkpoints_dir.glob("step-*"):
-            try:
-                progress = json.loads((folder / "progress.json").read_text(encoding="utf-8"))
-                found.append(Checkpoint(folder, int(progress["step"]), progress.get("eval_loss")))
-            except (OSError, ValueError, KeyError, TypeError):
-                continue
-        return sorted(found, key=lambda checkpoint: checkpoint.step)
+        return list_checkpoints(self.checkpoints_dir)
 
     def checkpoint(self, step: int) -> Checkpoint:
         """Raises RunError when there is none of that step."""
@@ -80,6 +74,11 @@ class Run:
             if found.step == step:
                 return found
         raise RunError(f"Run {self.id} has no checkpoint of step {step:,}; it was replaced by a newer one.")
+
+    def clear_up(self) -> None:
+        """Removes what a killed program left half written; only when no program is at work on the run."""
+        remove_left_aside(self.folder)
+        remove_left_aside(self.checkpoints_dir)
 
     def append(self, event: Event) -> None:
         """Writes the event so that another process sees it at once. Raises OSError when the disk is full.
@@ -104,9 +103,7 @@ class Run:
 
     def write_about(self, **values) -> None:
         """Changes what run.json says, name and note among it. Raises OSError."""
-        aside = self.folder / "run.json.part"
-        aside.write_text(json.dumps(_about(self.folder) | values) + "\n", encoding="utf-8")
-        aside.replace(self.folder / "run.json")
+        write_whole(self.folder / "run.json", json.dumps(_about(self.folder) | values) + "\n")
         self.name, self.note = values.get("name", self.name), values.get("note", self.note)
 
     def config(self) -> RunConfig:
@@ -127,6 +124,18 @@ class Run:
 
     def write_summary(self, values: dict) -> None:
         (self.folder / "summary.json").write_text(json.dumps(values, indent=2) + "\n", encoding="utf-8")
+
+
+def list_checkpoints(folder: Path) -> list[Checkpoint]:
+    """The whole checkpoints in a run's folder of them, by step. What is no checkpoint is passed over."""
+    found = []
+    for place in folder.glob("step-*"):
+        try:
+            progress = json.loads((place / "progress.json").read_text(encoding="utf-8"))
+            found.append(Checkpoint(place, int(progress["step"]), progress.get("eval_loss")))
+        except (OSError, ValueError, KeyError, TypeError, AttributeError):
+            continue
+    return sorted(found, key=lambda checkpoint: checkpoint.step)
 
 
 def create_run(runs_dir: Path, name: str, config: RunConfig) -> Run:
@@ -200,7 +209,9 @@ def mark_interrupted(runs_dir: Path) -> list[Run]:
     found = []
     for run in list_runs(runs_dir):
         if not run.snapshot().is_over and not _owner_lives(run.folder):
-            run.append(StatusChanged(status="interrupted", message="The program ended before the run did."))
+            run.clear_up()
+            with suppress(OSError):  # a full disk: it is said the next time
+                run.append(StatusChanged(status="interrupted", message="The program ended before the run did."))
             found.append(run)
     return found
 

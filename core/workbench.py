@@ -13,13 +13,13 @@ from pathlib import Path
 from core.compare import Answer, Sampling, max_logit_difference, stream
 from core.config import ModelConfig, RunConfig
 from core.dataset import DataError, PreparedData, RowView
-from core.events import Event, Snapshot, StatusChanged, fold
+from core.events import Event, Resumed, Snapshot, StatusChanged, fold
 from core.hardware import Machine, MemoryStats, detect_machine, sample_memory
 from core.hub import ModelError, locate
 from core.job import Emit, first_line, perform
 from core.model import LoadedModel, ModelReport, free_memory, import_unsloth, load
 from core.preparation import Look, Preparation, Preparing
-from core.runs import Run, RunError, create_run, find_adapter, find_run, list_runs, mark_interrupted
+from core.runs import Checkpoint, Run, RunError, create_run, find_adapter, find_run, list_runs, mark_interrupted
 from core.stopping import ShouldStop, Stopped, leave_if
 from core.templates import TemplateError, prompt_text
 from core.train import TrainingError
@@ -243,16 +243,53 @@ class Workbench:
         self._take(TRAINING)
         try:
             run = create_run(self.runs_dir, name, config)
-            self._stop.clear()
-            self.trouble = ""
-            self._run, self._snapshot = run, Snapshot(run_id=run.id, name=name)
-            self._emit(run, StatusChanged(status="preparing", message="Getting ready"))
+            self._begin(run, Snapshot(run_id=run.id, name=name), "Getting ready")
         except BaseException:
             self._release()
             raise
-        self._thread = threading.Thread(target=self._work, args=(run, config, token), name="training", daemon=True)
-        self._thread.start()
+        self._go(run, config, token, None)
         return run
+
+    def resume(self, run_id: str, token: str | None = None) -> Run:
+        """Goes on with a run that ended before its time, from its newest checkpoint, or from its beginning.
+
+        Raises Busy or RunError; later faults end the run as failed.
+        """
+        self._take(TRAINING)
+        try:
+            mark_interrupted(self.runs_dir)
+            run = find_run(self.runs_dir, run_id)
+            snapshot = run.snapshot()
+            if not snapshot.is_over:
+                raise RunError(f"Run {run.id} is going on in another program: stop it there first.")
+            if snapshot.status == "completed":
+                raise RunError(f"Run {run.id} is complete; to train it further, start a run that continues from it.")
+            config = run.config()
+            run.clear_up()
+            newest = next(reversed(run.checkpoints()), None)
+            try:
+                run.claim()
+            except OSError as error:
+                raise RunError(f"Run {run.id} cannot go on: {error.strerror or error}.") from None
+            step = newest.step if newest else 0
+            self._begin(run, snapshot, f"Going on after step {step:,}" if step else "Starting again", Resumed(step=step))
+        except BaseException:
+            self._release()
+            raise
+        self._go(run, config, token, newest)
+        return run
+
+    def _begin(self, run: Run, snapshot: Snapshot, message: str, *events: Event) -> None:
+        self._stop.clear()
+        self.trouble = ""
+        self._run, self._snapshot = run, snapshot
+        for event in (*events, StatusChanged(status="preparing", message=message)):
+            self._emit(run, event)
+
+    def _go(self, run: Run, config: RunConfig, token: str | None, newest: Checkpoint | None) -> None:
+        arguments = (run, config, token, newest)
+        self._thread = threading.Thread(target=self._work, args=arguments, name="training", daemon=True)
+        self._thread.start()
 
     def stop(self) -> bool:
         """Asks the run to stop after its micro-batch; False when none is going on."""
@@ -278,14 +315,14 @@ class Workbench:
             except OSError as error:  # a full disk must not end a run that is going well
                 self.trouble = f"The run goes on, but its history cannot be written: {error.strerror}; make room on the disk."
 
-    def _work(self, run: Run, config: RunConfig, token: str | None) -> None:
+    def _work(self, run: Run, config: RunConfig, token: str | None, newest: Checkpoint | None) -> None:
         def emit(event: Event) -> None:
             self._emit(run, event)
 
         self.failure = None
         status, message = "failed", "Training failed for a reason that is not known."
         try:
-            status, message = self._train(run, config, token, emit)
+            status, message = self._train(run, config, token, newest, emit)
         except Stopped:
             status, message = "stopped", "Stopped before the first step; nothing was trained."
         except Exception as error:
@@ -307,15 +344,17 @@ class Workbench:
             emit(StatusChanged(status=status, message=message))
             self._release()
 
-    def _train(self, run: Run, config: RunConfig, token: str | None, emit: Emit) -> tuple[str, str]:
+    def _train(
+        self, run: Run, config: RunConfig, token: str | None, newest: Checkpoint | None, emit: Emit
+    ) -> tuple[str, str]:
         """Returns the status that the run ends with, and a sentence."""
         # Before gigabytes are fetched for rows that nobody can read.
         if trouble := self._preparation.look(config, None, token).trouble:
             raise DataError(trouble)
-        loaded = self._ready_model(run, config, token)
+        loaded = self._ready_model(run, config, token, newest)
         data = self._rows_for(run, config, loaded, token)
         self.model_state = ModelState(report=loaded.report, adapter=run.id)
-        ended = perform(run, config, loaded, data, emit, self._stop.is_set)
+        ended = perform(run, config, loaded, data, emit, self._stop.is_set, newest)
         self._prompt_template = config.data.prompt_template
         return ended
 
@@ -335,11 +374,11 @@ class Workbench:
         data.ask_consent(config.data)
         return data
 
-    def _ready_model(self, run: Run, config: RunConfig, token: str | None) -> LoadedModel:
+    def _ready_model(self, run: Run, config: RunConfig, token: str | None, newest: Checkpoint | None) -> LoadedModel:
         """The loaded model if it is the right one and untouched, else loaded anew: no run stands on another's rest."""
         adapter_dir = None
-        if config.adapter.continue_from:
-            adapter_dir = find_adapter(self.runs_dir, config.adapter.continue_from)
+        if config.adapter.continue_from:  # once there is a checkpoint, what the run went on from may be gone
+            adapter_dir = newest.folder if newest else find_adapter(self.runs_dir, config.adapter.continue_from)
         loaded = self._loaded
         if adapter_dir is None and loaded is not None and loaded.is_pristine and loaded.config == config.model:
             return loaded

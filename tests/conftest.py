@@ -157,13 +157,13 @@ def prepare_for(config, loaded):
     return prepare(config.data, loaded.tokenizer, 128, config.training.completion_only_loss)
 
 
-def train_for(config, adapter_dir: Path, should_stop=lambda: False, loaded=None):
+def train_for(config, adapter_dir: Path, should_stop=lambda: False, loaded=None, resume_from=None):
     """Trains; returns the loaded model, the events and the result."""
     from core.train import train
 
     loaded = loaded or load_for(config)
     events = []
-    result = train(loaded, config, prepare_for(config, loaded), adapter_dir, events.append, should_stop)
+    result = train(loaded, config, prepare_for(config, loaded), adapter_dir, events.append, should_stop, resume_from)
     return loaded, events, result
 
 

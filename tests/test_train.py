@@ -119,7 +119,7 @@ def test_nothing_of_the_training_is_left(trained):
     assert trained.optimizer_is_gone
     assert all(weight.grad is None for weight in trained.loaded.model.parameters())
     assert "autocast" not in repr(trained.loaded.model.forward)
-    assert sorted(file.name for file in trained.adapter_dir.parent.iterdir()) == ["adapter"]
+    assert sorted(file.name for file in trained.adapter_dir.parent.iterdir()) == ["adapter", "checkpoints"]
 
 
 def test_the_same_seed_gives_the_same_adapter_bit_for_bit(unsloth, stories, rows, tmp_path):

@@ -79,7 +79,7 @@ def test_what_the_page_is_told_is_what_the_folder_holds(bench):
     assert finished.tokens_per_s == pytest.approx(snapshot.steps[-1].tokens / finished.runtime_s)
     assert 0 <= finished.peak_memory_for_training_gib < finished.peak_memory_gib < finished.total_memory_gib
     assert {file.name for file in run.folder.iterdir()} == {
-        "config.yaml", "run.json", "events.jsonl", "adapter", "summary.json"
+        "config.yaml", "run.json", "events.jsonl", "adapter", "checkpoints", "summary.json"
     }  # fmt: skip
 
 

@@ -14,13 +14,13 @@ def view_of(data, row: int, tokenizer, ends=None):
 
 def test_the_view_is_what_the_trainers_data_loader_yields(stories, shared_data, unsloth, tmp_path):
     """Every row of a real set, some of them cut, as it comes out of the real trainer's own data loaders."""
-    from core.train import _build_trainer
+    from core.trainer import build_trainer
 
     path = shared_data / "alpaca/alpaca_en_demo.json"
     config = small_config(stories, path, "training.per_device_train_batch_size=3", "data.validation_share=0.1")
     loaded = load_for(config)
     data = prepare(config.data, loaded.tokenizer, 400, True)
-    trainer, _ = _build_trainer(loaded, config, data, tmp_path)
+    trainer, _ = build_trainer(loaded, config, data, tmp_path, None)
     for part, loader in ((data.train, trainer.get_train_dataloader()), (data.validation, trainer.get_eval_dataloader())):
         sequences = []
         for batch in loader:
