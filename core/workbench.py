@@ -260,6 +260,8 @@ class Workbench:
             mark_interrupted(self.runs_dir)
             run = find_run(self.runs_dir, run_id)
             snapshot = run.snapshot()
+            if self._run is not None and self._run.id == run.id:
+                run, snapshot = self._run, self._snapshot  # it may know what a full disk kept from being written
             if not snapshot.is_over:
                 raise RunError(f"Run {run.id} is going on in another program: stop it there first.")
             if snapshot.status == "completed":

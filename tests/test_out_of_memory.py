@@ -1,0 +1,106 @@
+"""Memory that runs out in training: a sentence that helps, the model freed, and the next run none the worse."""
+
+import gc
+
+import psutil
+import pytest
+
+from core.config import RunConfig
+from core.relief import is_out_of_memory, relief, savings
+from core.workbench import Workbench
+from tests.conftest import load_for, prepare_for, small_config
+
+
+@pytest.fixture(scope="module")
+def config(unsloth, stories, rows) -> RunConfig:
+    return small_config(
+        stories, rows, "training.max_steps=4", "training.per_device_train_batch_size=4", "training.save_steps=0",
+        "data.validation_share=0",
+    )  # fmt: skip
+
+
+def exhaust(bench: Workbench, config: RunConfig) -> None:
+    """A run whose third micro-batch wants more memory than there is: torch's own allocator refuses it."""
+    import torch
+
+    bench.load_model(config.model)
+    calls = []
+
+    def want_too_much(module, inputs) -> None:
+        calls.append(1)
+        if len(calls) == 3:
+            torch.empty(2**48, dtype=torch.float32)
+
+    bench._loaded.model.register_forward_pre_hook(want_too_much)
+    bench.start(config, "too much")
+    bench.wait(120)
+
+
+def tensors_alive() -> int:
+    """Bytes of all tensors that anything refers to."""
+    import torch
+
+    gc.collect()
+    return sum(t.numel() * t.element_size() for t in gc.get_objects() if type(t) in (torch.Tensor, torch.nn.Parameter))
+
+
+def test_50_failures_leave_memory_where_it_was_and_the_next_run_works(config, tmp_path):
+    bench = Workbench(tmp_path / "runs")
+    resident, alive = [], []
+    for number in range(50):
+        exhaust(bench, config)
+        snapshot = bench.snapshot
+        assert snapshot.status == "failed", number
+        assert snapshot.message.startswith("The computer's memory is full. What would help most: batch size 4 → 2")
+        assert not bench.compare_ready and bench.model_state.report is None
+        if number in (4, 49):
+            alive.append(tensors_alive())
+            resident.append(psutil.Process().memory_info().rss)
+    assert alive[0] == alive[1]
+    assert resident[1] < resident[0] * 1.05
+    bench.start(config, "next")
+    assert bench.wait(120).status == "completed", bench.snapshot.message
+
+
+def test_the_changes_that_help_most_come_first_with_what_each_saves(config):
+    trained = config.with_settings(["training.optim=adamw_torch", "model.load_in_4bit=no", "data.validation_share=0.2"])
+    loaded = load_for(trained)
+    data = prepare_for(trained, loaded)
+    found = savings(loaded, trained, data)
+    assert [saves for _, saves in found] == sorted((saves for _, saves in found), reverse=True)
+    by_words = dict(found)
+    model = loaded.model.config
+    longest = int(data.train.figures["kept"].max())
+    # By hand: 34 values of 2 bytes a unit and layer in 32-bit, and three 32-bit values a word of the vocabulary.
+    a_token = model.num_hidden_layers * 34 * 2 * model.hidden_size + 12 * model.vocab_size
+    if loaded.report.dtype != "float32":
+        a_token = model.num_hidden_layers * 34 * model.hidden_size + 12 * model.vocab_size
+    assert by_words["batch size 4 → 2 with accumulation 2 → 4"] == 2 * longest * a_token
+    embeddings = {id(w): w for n, w in loaded.model.named_parameters() if w.requires_grad and "modules_to_save" in n}
+    weights = sum(w.numel() for w in embeddings.values())
+    size = next(iter(embeddings.values())).element_size()
+    assert weights == model.vocab_size * model.hidden_size  # tied: one of them
+    assert by_words["without embed_tokens and lm_head"] == weights * (2 * size + 8)
+    assert {"gradient checkpointing on", "optimizer adamw_8bit", "4-bit weights"} <= by_words.keys()
+    sentence = relief(loaded, trained, data)
+    assert sentence.startswith("The computer's memory is full. What would help most: ") and sentence.count("saves about") == 3
+    assert [words for words, _ in found[:3] if words not in sentence] == []
+
+
+@pytest.mark.parametrize(
+    ("error", "is_one"),
+    [
+        (MemoryError(), True),
+        (RuntimeError("[enforce fail at alloc_cpu.cpp:127] DefaultCPUAllocator: can't allocate memory: you tried"), True),
+        (RuntimeError("mat1 and mat2 shapes cannot be multiplied"), False),
+        (OSError("No space left on device"), False),
+    ],
+)
+def test_what_counts_as_memory_run_out(unsloth, error, is_one):
+    assert is_out_of_memory(error) is is_one
+
+
+def test_a_cards_own_error_counts_as_memory_run_out(unsloth):
+    import torch
+
+    assert is_out_of_memory(torch.OutOfMemoryError("CUDA out of memory."))
