@@ -3,6 +3,7 @@
     python app.py                                the page
     python app.py presets                        what there is to start from
     python app.py train demo-yoda                a run, with a progress bar
+    python app.py resume RUN                     goes on with one that ended before its time
     python app.py compare RUN --prompt "Hello."  base and tuned, one after the other
 
 Exit codes: 0; 2 for bad input, with one sentence on standard error; 1 for a run that failed; 130 for Ctrl-C.
@@ -12,6 +13,7 @@ import json
 import os
 import sys
 import time
+from collections.abc import Callable
 from pathlib import Path
 
 import click
@@ -19,11 +21,13 @@ import click
 from core.config import ConfigError
 from core.dataset import DataError
 from core.events import Snapshot
-from core.hub import ModelError
+from core.hub import ModelError, code_warning
 from core.presets import find_preset, list_presets
-from core.runs import RunError
+from core.runs import Run, RunError
 from core.templates import TemplateError
+from core.uploads import uploads_dir
 from core.workbench import Workbench
+from ui.access import needs_consent
 
 BAD_INPUT = (ConfigError, ModelError, DataError, RunError, TemplateError)
 
@@ -46,22 +50,28 @@ json_option = click.option("--json", "as_json", is_flag=True, help="Print the re
 @click.option(
     "--auth", default="", envvar="HEARTHTUNE_AUTH", metavar="USER:PASSWORD", help="Ask for this name and password."
 )
+@click.option(
+    "--i-know", is_flag=True, envvar="HEARTHTUNE_I_KNOW", help="Let anyone who can reach the page use it, without --auth."
+)
 @click.option("--no-browser", is_flag=True, help="Do not open a browser.")
 @click.pass_context
-def app(context, host: str, port: int, runs_dir: Path, share: bool, auth: str, no_browser: bool) -> None:
+def app(context, host: str, port: int, runs_dir: Path, share: bool, auth: str, i_know: bool, no_browser: bool) -> None:
     if context.invoked_subcommand:
         return
     user, colon, password = auth.partition(":")
     if auth and not (user and colon and password):
         raise click.UsageError("--auth takes a name and a password, as in --auth ada:secret")
+    if not auth and not i_know and (sentence := needs_consent(host, share)):
+        raise click.UsageError(sentence)
     runs_dir = runs_dir.resolve()
     os.environ.setdefault("GRADIO_ANALYTICS_ENABLED", "False")
-    os.environ.setdefault("GRADIO_TEMP_DIR", str(runs_dir / "uploads"))
+    os.environ["GRADIO_TEMP_DIR"] = str(uploads_dir(runs_dir))  # what people bring stays with what is theirs
     from ui.page import serve
 
     login = (user, password) if auth else None
+    host = f"[{host}]" if ":" in host and not host.startswith("[") else host  # of IPv6, as in an address
     try:
-        serve(Workbench(runs_dir), host, port, share=share, auth=login, inbrowser=not no_browser)
+        serve(Workbench(runs_dir), host, port, share=share, auth=login, any_host=i_know, inbrowser=not no_browser)
     except OSError as error:
         raise click.ClickException(
             f"The page cannot listen on {host}:{port} ({str(error).splitlines()[0]}); try another --port or --host."
@@ -89,9 +99,27 @@ def train(preset: str, settings: tuple[str, ...], runs_dir: Path, as_json: bool)
     """Train without the page. A token for gated models is read from HF_TOKEN."""
     chosen = find_preset(preset)
     config = chosen.config.with_settings(list(settings))
+    if config.model.trust_remote_code is not None:
+        print(code_warning(config.model.model_name), file=sys.stderr)
+    return _train_to_the_end(
+        runs_dir, as_json, lambda workbench: workbench.start(config, chosen.name, os.environ.get("HF_TOKEN"))
+    )
+
+
+@app.command()
+@click.argument("run", metavar="RUN_ID_OR_DIR")
+@runs_dir_option
+@json_option
+def resume(run: str, runs_dir: Path, as_json: bool) -> int:
+    """Go on with a run that was stopped, failed or interrupted, from its newest checkpoint."""
+    return _train_to_the_end(runs_dir, as_json, lambda workbench: workbench.resume(run, os.environ.get("HF_TOKEN")))
+
+
+def _train_to_the_end(runs_dir: Path, as_json: bool, begin: Callable[[Workbench], Run]) -> int:
+    """Shows the run that `begin` starts, prints what came of it, and returns the exit code."""
     with _stdout_for_results() as results:
         workbench = Workbench(runs_dir.resolve())
-        run = workbench.start(config, chosen.name, os.environ.get("HF_TOKEN"))
+        run = begin(workbench)
         was_interrupted = _show_progress(workbench)
         snapshot = workbench.wait()
         if as_json:

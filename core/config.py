@@ -50,6 +50,18 @@ class ModelConfig(Part):
     revision: str | None = Field(
         None, title="Revision", description="Branch, tag or commit of a Hugging Face model; empty for the newest."
     )
+    trust_remote_code: str | None = Field(
+        None,
+        title="Run this model's own code",
+        description="The exact name of a model that cannot be loaded without code of its own; empty: no code is run.",
+    )
+
+    @model_validator(mode="after")
+    def _code_of_this_model_alone(self) -> "ModelConfig":
+        # A name and not a switch, so that it cannot stay on for the next model.
+        if self.trust_remote_code not in (None, self.model_name):
+            raise ValueError(f"code is run of the model that is loaded, {self.model_name}, or of none")
+        return self
 
 
 class DataConfig(Part):

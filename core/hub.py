@@ -5,11 +5,12 @@ Knows nothing of torch, threads or gradio. A connection that breaks is taken up 
 
 import errno
 import json
+import re
 from collections.abc import Callable
 from pathlib import Path
 
 import httpx
-from huggingface_hub import snapshot_download
+from huggingface_hub import list_repo_files, snapshot_download
 from huggingface_hub.errors import (
     EntryNotFoundError,
     GatedRepoError,
@@ -28,6 +29,9 @@ PREQUANTISED = ("-unsloth-bnb-4bit", "-bnb-4bit")
 # Weights as safetensors only: a pickle can run code when it is read. original/ holds Meta's own copy of the weights.
 FILES = ["*.safetensors", "*.json", "*.jinja", "*.model", "*.txt"]
 NOT_FILES = ["original/*", "*/*"]
+PICKLES = (".bin", ".pt", ".pth", ".ckpt", ".pkl", ".pickle", ".h5", ".msgpack")
+NO_WEIGHTS = ("training_args.bin", "optimizer.bin", "optimizer.pt", "scheduler.pt", "scaler.pt")  # nor are rng_state*
+MODEL, ADAPTER = "model.safetensors", "adapter_model.safetensors"
 
 Report = Callable[[str, float | None], None]  # what is going on, and the share done (0 to 1) where it is known
 
@@ -40,12 +44,25 @@ def locate(config: ModelConfig, token: str | None = None, report: Report = lambd
     """The folder of a local model, or the folder in the cache where the hub's files now are. Raises ModelError."""
     path = resolve_path(config.model_name)
     if path is not None:
-        return _checked_folder(path, config.model_name)
+        return _checked_folder(path, config.model_name, config.trust_remote_code is not None)
     if config.model_name.startswith((".", "/", "~")) or config.model_name.count("/") > 1:
         raise ModelError(f"There is no folder {config.model_name}; check the path, or give a name like owner/model.")
+    token = _checked_token(token)
     name = exact_name(config)
     revision = config.revision if name == config.model_name else None  # a revision of the other repository
-    return _checked_folder(Path(_download(name, revision, token, report)), name)
+    is_trusted = config.trust_remote_code is not None
+    folder = Path(_download(name, revision, token, report, is_trusted))
+    if not any(folder.glob("*.safetensors")):
+        _refuse_pickles(name, _files_on_hub(name, revision, token))
+    return _checked_folder(folder, name, is_trusted)
+
+
+def code_warning(name: str) -> str:
+    """What is said where a model's own code has been allowed."""
+    return (
+        f"Code of {name} runs on this machine when it is loaded, with all that you may do here; allow that only if you have "
+        "read it."
+    )
 
 
 def exact_name(config: ModelConfig) -> str:
@@ -55,7 +72,24 @@ def exact_name(config: ModelConfig) -> str:
     return config.model_name if config.load_in_4bit else config.model_name.removesuffix(ending)
 
 
-def _checked_folder(folder: Path, name: str) -> Path:
+def _checked_token(token: str | None) -> str | None:
+    """Raises ModelError for what cannot be a token: the client would quote it in its error."""
+    token = (token or "").strip()
+    if not re.fullmatch(r"[!-~]*", token):
+        raise ModelError("The Hugging Face token holds characters that no token has; copy it again.")
+    return token or None
+
+
+def checked_adapter(folder: Path) -> Path:
+    """The adapter's own weights. Raises ModelError when they are not safetensors; nothing is read."""
+    weights = folder / ADAPTER
+    if not weights.is_file():
+        _refuse_pickles(f"The adapter in {folder}", _files_in(folder))
+        raise ModelError(f"The adapter in {folder} has no {ADAPTER}; choose another, or train it again.")
+    return weights
+
+
+def _checked_folder(folder: Path, name: str, is_trusted: bool) -> Path:
     if not folder.is_dir():
         raise ModelError(f"{name} is a file; give the folder that holds config.json and the weights.")
     try:
@@ -68,12 +102,69 @@ def _checked_folder(folder: Path, name: str) -> Path:
         raise ModelError(f"{name} is damaged: its config.json cannot be read; fetch the model again.") from None
     if not isinstance(config, dict) or not config.get("model_type"):
         raise ModelError(f"{name} is damaged: its config.json names no model_type; fetch the model again.")
-    if not any(folder.glob("*.safetensors")):
-        raise ModelError(f"{name} has no weights as safetensors, the only kind this program reads; choose another.")
+    _check_weights(folder, name)
+    if is_trusted:
+        _refuse_foreign_code(folder, name)
     return folder
 
 
-def _download(name: str, revision: str | None, token: str | None, report: Report) -> str:
+def _check_weights(folder: Path, name: str) -> None:
+    """Raises ModelError unless the weights that a loader would pick are safetensors, all of them."""
+    if (folder / MODEL).is_file():
+        return
+    index = folder / f"{MODEL}.index.json"
+    if not index.is_file():
+        # Beside other safetensors, such as an adapter's, a loader would still turn to the pickles.
+        _refuse_pickles(name, _files_in(folder))
+        raise ModelError(f"{name} has no weights as safetensors, the only kind this program reads; choose another.")
+    try:
+        shards = set(json.loads(index.read_text(encoding="utf-8"))["weight_map"].values())
+        wrong = sorted(shard for shard in shards if not shard.endswith(".safetensors") or Path(shard).name != shard)
+    except (OSError, ValueError, KeyError, TypeError, AttributeError):
+        raise ModelError(f"{name} is damaged: its {index.name} cannot be read; fetch the model again.") from None
+    if wrong:
+        _refuse_pickles(name, wrong)
+        raise ModelError(f"{name} names {wrong[0]!r:.80} among its weights, which is no file of its own; choose another.")
+    for shard in sorted(shards):
+        if not (folder / shard).is_file():
+            raise ModelError(f"{name} is damaged: {shard} is missing; fetch the model again.")
+
+
+def _refuse_pickles(name: str, files: list[str]) -> None:
+    found = [file for file in files if file.endswith(PICKLES) and file not in NO_WEIGHTS and not file.startswith("rng_state")]
+    if found:
+        raise ModelError(
+            f"{name} has its weights in {found[0]:.80}, a format that can run code when it is read; this program reads "
+            "safetensors only, so choose another, or a copy of it with safetensors."
+        )
+
+
+def _refuse_foreign_code(folder: Path, name: str) -> None:
+    """Raises ModelError when the model would have code of another repository run: trust was given to this one alone."""
+    for file in sorted(folder.glob("*config.json")):
+        try:
+            classes = json.loads(file.read_text(encoding="utf-8"))["auto_map"].values()
+        except (OSError, ValueError, KeyError, TypeError, AttributeError):
+            continue
+        named = [part for value in classes for part in (value if isinstance(value, list) else [value])]
+        for place, marker, _ in (str(part).partition("--") for part in named):
+            if marker:
+                raise ModelError(f"{name} has code of {place:.80} run, and only its own was allowed; choose another.")
+
+
+def _files_in(folder: Path) -> list[str]:
+    return sorted(file.name for file in folder.iterdir())
+
+
+def _files_on_hub(name: str, revision: str | None, token: str | None) -> list[str]:
+    """What the repository holds and was not fetched. Empty when the hub cannot be asked any more."""
+    try:
+        return sorted(list_repo_files(name, revision=revision, token=token or None))
+    except (httpx.HTTPError, HfHubHTTPError, OfflineModeIsEnabled, OSError):
+        return []
+
+
+def _download(name: str, revision: str | None, token: str | None, report: Report, is_trusted: bool) -> str:
     class Bar(tqdm):
         """Hands the bytes of all files on as one share."""
 
@@ -97,7 +188,12 @@ def _download(name: str, revision: str | None, token: str | None, report: Report
 
     try:
         return snapshot_download(
-            name, revision=revision, token=token or None, allow_patterns=FILES, ignore_patterns=NOT_FILES, tqdm_class=Bar
+            name,
+            revision=revision,
+            token=token or None,
+            allow_patterns=[*FILES, "*.py"] if is_trusted else FILES,
+            ignore_patterns=NOT_FILES,
+            tqdm_class=Bar,
         )
     except GatedRepoError:
         raise ModelError(
@@ -118,7 +214,8 @@ def _download(name: str, revision: str | None, token: str | None, report: Report
             raise ModelError(f"{name} could not be kept on this disk: {error.strerror}; make room and load again.") from None
         raise ModelError(_BROKEN.format(name=name)) from None
     except RuntimeError as error:  # the client's own downloader, hf_xet, has no kind of its own
-        raise ModelError(f"{name} could not be fetched: {str(error).splitlines()[0]:.200}; load again.") from error
+        said = str(error).replace(token, "the token") if token else str(error)
+        raise ModelError(f"{name} could not be fetched: {said.splitlines()[0]:.200}; load again.") from None
 
 
 _BROKEN = (

@@ -16,9 +16,14 @@ from typing import Any
 from pydantic import BaseModel
 
 from core.config import PROJECT_DIR, AdapterConfig, ModelConfig
-from core.hub import ModelError, Report, exact_name, locate
+from core.hub import ModelError, Report, checked_adapter, exact_name, locate
 
 GIB = 1024**3
+ADAPTER_FILES = ("*.json", "*.jinja", "*.model", "*.txt")  # beside its weights: its settings and its tokenizer
+NEEDS_CODE = (
+    "{name} cannot be loaded without running code of its own, and none is run unasked; choose another, or, if you have read "
+    "that code, give the model's exact name under More, Run this model's own code."
+)
 
 
 def import_unsloth():
@@ -100,6 +105,9 @@ def load(
 
     began = time.monotonic()
     folder = locate(config, token, report)
+    is_trusted = config.trust_remote_code is not None
+    if not is_trusted and _needs_code(folder):
+        raise ModelError(NEEDS_CODE.format(name=config.model_name))
     report("Loading the weights", None)
     try:
         with _adapter_on(adapter_dir, folder, config) if adapter_dir else nullcontext(folder) as place:
@@ -110,6 +118,7 @@ def load(
                 load_in_4bit=config.load_in_4bit,
                 use_exact_model_name=True,
                 use_gradient_checkpointing=use_gradient_checkpointing,
+                trust_remote_code=is_trusted,
             )
     except ModelError:
         raise
@@ -119,11 +128,21 @@ def load(
             raise ModelError(
                 f"{config.model_name} does not fit into the card's memory; take 4-bit weights or a smaller model."
             ) from None
+        if not is_trusted and "trust_remote_code" in str(error):  # of a tokenizer, say
+            raise ModelError(NEEDS_CODE.format(name=config.model_name)) from None
         first = (str(error).strip().splitlines() or [type(error).__name__])[0].rstrip(".")
         raise ModelError(f"{config.model_name} could not be loaded: {first:.300}.") from error
     return LoadedModel(
         model, tokenizer, config, _describe(model, tokenizer, config, time.monotonic() - began), adapter_dir is not None
     )
+
+
+def _needs_code(folder: Path) -> bool:
+    """Whether the model's classes are only in its own folder, so that to load it is to run what lies there."""
+    from transformers import CONFIG_MAPPING
+
+    settings = json.loads((folder / "config.json").read_text(encoding="utf-8"))
+    return bool(settings.get("auto_map")) and settings["model_type"] not in CONFIG_MAPPING
 
 
 @contextmanager
@@ -139,10 +158,12 @@ def _adapter_on(adapter_dir: Path, base: Path, config: ModelConfig):
         raise ModelError(f"The adapter in {adapter_dir} cannot be read: {error}.") from None
     if made_for not in (config.model_name, exact_name(config)):
         raise ModelError(f"The adapter in {adapter_dir} was made for {made_for}; choose that model to use it.")
+    weights = checked_adapter(adapter_dir)
     with TemporaryDirectory(prefix=".load-", dir=adapter_dir.parent) as folder:
-        for file in adapter_dir.iterdir():
+        # Nothing that could hold code comes along; and no copy: trained embeddings take gigabytes.
+        for file in (weights, *(file for suffix in ADAPTER_FILES for file in adapter_dir.glob(suffix))):
             if file.is_file() and file.name != "adapter_config.json":
-                os.link(file, Path(folder) / file.name)  # no copy: trained embeddings take gigabytes
+                os.link(file, Path(folder) / file.name)
         settings = json.dumps(saved | {"base_model_name_or_path": str(base), "revision": None})
         (Path(folder) / "adapter_config.json").write_text(settings, encoding="utf-8")
         yield folder

@@ -22,8 +22,10 @@ from pathlib import Path
 import psutil
 
 from core.config import ConfigError, RunConfig
-from core.events import Event, Snapshot, StatusChanged, fold_all, from_line, to_line
+from core.events import FINAL, Event, Snapshot, StatusChanged, fold_all, from_line, to_line
 from core.whole import remove_left_aside, write_whole
+
+LAST_BYTES = 4096  # of a history: more than the line that says how a run ended takes
 
 
 class RunError(ValueError):
@@ -112,6 +114,16 @@ class Run:
             return RunConfig.from_yaml((self.folder / "config.yaml").read_text(encoding="utf-8"))
         except (OSError, UnicodeDecodeError, ConfigError) as error:
             raise RunError(f"The settings of run {self.id} cannot be read: {error}") from None
+
+    def says_it_is_over(self) -> bool:
+        """Whether the last thing that it told is how it ended: known without reading a long history."""
+        try:
+            with open(self.folder / "events.jsonl", "rb") as file:
+                file.seek(max(file.seek(0, os.SEEK_END) - LAST_BYTES, 0))
+                last = from_line(file.read().rstrip(b"\n").rpartition(b"\n")[2].decode("utf-8", "replace"))
+        except OSError:
+            return False
+        return isinstance(last, StatusChanged) and last.status in FINAL
 
     def snapshot(self) -> Snapshot:
         """The run as its events tell it. Lines that are no events, such as one cut off by a crash, are passed over."""
@@ -208,7 +220,7 @@ def mark_interrupted(runs_dir: Path) -> list[Run]:
     """Runs whose program died become `interrupted`; returns those."""
     found = []
     for run in list_runs(runs_dir):
-        if not run.snapshot().is_over and not _owner_lives(run.folder):
+        if not (owner_lives(run.folder) or run.says_it_is_over() or run.snapshot().is_over):
             run.clear_up()
             with suppress(OSError):  # a full disk: it is said the next time
                 run.append(StatusChanged(status="interrupted", message="The program ended before the run did."))
@@ -224,7 +236,8 @@ def _about(folder: Path) -> dict:
     return about if isinstance(about, dict) else {}
 
 
-def _owner_lives(folder: Path) -> bool:
+def owner_lives(folder: Path) -> bool:
+    """Whether the program that works on a run, or did last, still runs."""
     # The process's start is compared too, because the system gives old numbers to new processes.
     about = _about(folder)
     try:

@@ -19,6 +19,7 @@ from core.hub import ModelError, locate
 from core.job import Emit, first_line, perform
 from core.model import LoadedModel, ModelReport, free_memory, import_unsloth, load
 from core.preparation import Look, Preparation, Preparing
+from core.run_list import RunList
 from core.runs import Checkpoint, Run, RunError, create_run, find_adapter, find_run, list_runs, mark_interrupted
 from core.stopping import ShouldStop, Stopped, leave_if
 from core.templates import TemplateError, prompt_text
@@ -54,6 +55,7 @@ class Workbench:
 
     def __init__(self, runs_dir: Path):
         self.runs_dir = runs_dir
+        self.runs = RunList(runs_dir)
         self.machine: Machine = detect_machine()
         self.model_state = ModelState()
         self.is_warm = False
@@ -71,9 +73,7 @@ class Workbench:
         self._prompt_template = "chat"
         self._thread: threading.Thread | None = None
         self._run: Run | None = None
-        mark_interrupted(runs_dir)
-        newest = next(iter(list_runs(runs_dir)), None)
-        self._snapshot = newest.snapshot() if newest else None
+        self._snapshot = self._last_run()
 
     # What is going on
 
@@ -82,9 +82,14 @@ class Workbench:
         """The run that is going on, or the last one; None when there never was one."""
         if self._run is None and self._snapshot is not None and not self._snapshot.is_over:
             # Another program's run: only its folder tells how it goes.
-            mark_interrupted(self.runs_dir)
-            self._snapshot = find_run(self.runs_dir, self._snapshot.run_id).snapshot()
+            followed = self.runs.following(self._snapshot.run_id)
+            self._snapshot = followed or self._last_run()
         return self._snapshot
+
+    def _last_run(self) -> Snapshot | None:
+        mark_interrupted(self.runs_dir)
+        newest = next(iter(list_runs(self.runs_dir)), None)
+        return newest.snapshot() if newest else None
 
     @property
     def is_training(self) -> bool:
@@ -330,10 +335,13 @@ class Workbench:
         except Exception as error:
             told = isinstance(error, SENTENCES)
             message = str(error) if told else f"Training failed: {first_line(error)}; the run's log.txt says more."
+            message = message.replace(token, "…") if token else message
             if run.has_adapter:
                 message += " What was trained until then is kept as an adapter."
             try:
-                (run.folder / "log.txt").write_text(traceback.format_exc(), encoding="utf-8")
+                trace = traceback.format_exc()
+                # What a library says of a refused token may hold it.
+                (run.folder / "log.txt").write_text(trace.replace(token, "…") if token else trace, encoding="utf-8")
             except OSError:
                 traceback.print_exc()
             # The frames of the trace hold the model and the optimizer; without them their memory can be freed.

@@ -31,7 +31,8 @@ class Request:
 class Hub:
     """`repositories` are models, each a folder; `datasets` have a folder for each branch. The files of `gated` ones open
     with `token`, `private` ones are not there without it, and `moved` ones answer under their new name. `unknown` is a
-    token of nobody. `commits` has the commit of a repository's branch where it is not `commit_of` both.
+    token of nobody. `commits` has the commit of a repository's branch where it is not `commit_of` both. `echo` is a
+    status that every file is answered with, the token quoted.
 
     `cut_after`: the first download of weights or Parquet breaks off after so many bytes. `hold_after`: it stands still there until
     the client has gone or the hub closes.
@@ -45,6 +46,7 @@ class Hub:
     commits: dict[tuple[str, str], str] = field(default_factory=dict)
     token: str = ""
     unknown: str = ""
+    echo: int = 0
     cut_after: int | None = None
     hold_after: int | None = None
     chunk: int = 1 << 20
@@ -115,6 +117,8 @@ class _Handler(http.server.BaseHTTPRequestHandler):
         folder, commit = branches[branch], commits[branch]
         if asked == "resolve" and name in self.hub.gated and token != self.hub.token:
             return self._answer(403 if token else 401, code="GatedRepo", message="Access is restricted")
+        if asked == "resolve" and self.hub.echo:
+            return self._answer(self.hub.echo, message=f"Something is wrong with {token}")
         if asked == "resolve":
             return self._file(commit, folder, place)
         if asked == "tree":

@@ -1,13 +1,17 @@
 """The page's actions by their stable names, through the real gradio_client and a page in a process of its own."""
 
+import json
+
 import pytest
 from gradio_client import Client
 from gradio_client.exceptions import AppError
 
-from core.runs import find_run
+from core.events import Evaluated, MemorySampled, Sampled, Snapshot, StepDone
+from core.runs import find_run, list_runs
 from tests.app_process import running_app
+from ui.api import told_to_clients
 
-NAMES = {"/load_model", "/start", "/stop", "/snapshot", "/compare"}
+NAMES = {"/load_model", "/start", "/stop", "/resume", "/snapshot", "/compare"}
 QUICK = ["training.max_steps=4"]
 
 
@@ -53,13 +57,35 @@ def test_one_run_at_a_time_and_stop_keeps_the_adapter(app, client, wait_until):
     wait_until(lambda: len(run_of(client)["steps"]) >= 2, "two steps", timeout=120)
     with pytest.raises(AppError, match="This must wait: a run is going on"):
         client.predict(api_name="/start")
+    other = Client(app.url, verbose=False)  # as from another browser
+    with pytest.raises(AppError, match="This must wait: a run is going on"):
+        other.predict(api_name="/start")
+    with pytest.raises(AppError, match="This must wait: a run is going on"):
+        other.predict(first, api_name="/resume")
     with pytest.raises(AppError, match="This must wait: a run is going on"):
         client.predict("Hello", api_name="/compare")
+    assert [run.id for run in list_runs(app.runs_dir)] == [first]
     assert run_of(client)["run_id"] == first
     assert client.predict(api_name="/stop") == {"stopping": True}
     wait_until(lambda: run_of(client)["status"] == "stopped", "the run to stop", timeout=60)
     assert find_run(app.runs_dir, first).has_adapter
     assert client.predict(api_name="/stop") == {"stopping": False}
+
+
+def test_a_stopped_run_is_resumed(app, client, wait_until):
+    run_id = run_of(client)["run_id"]
+    assert run_of(client)["status"] == "stopped"
+    assert client.predict(run_id, api_name="/resume")["run_id"] == run_id
+    before = run_of(client)["steps"][-1]["step"] if run_of(client)["steps"] else 0
+    wait_until(lambda: run_of(client)["steps"] and run_of(client)["steps"][-1]["step"] > before, "a step more", timeout=120)
+    client.predict(api_name="/stop")
+    wait_until(lambda: run_of(client)["status"] == "stopped", "the run to stop", timeout=60)
+    assert [run.id for run in list_runs(app.runs_dir)] == [run_id]
+
+
+def test_what_cannot_be_resumed_is_a_sentence(client):
+    with pytest.raises(AppError, match="There is no run 'nowhere'"):
+        client.predict("nowhere", api_name="/resume")
 
 
 def test_a_whole_run_then_both_answer(client, wait_until):
@@ -70,6 +96,29 @@ def test_a_whole_run_then_both_answer(client, wait_until):
     answer = client.predict(sentence, max_new_tokens=32, api_name="/compare")
     assert answer["base"] == sentence
     assert answer["max_logit_difference"] > 0
+
+
+def test_a_run_of_a_hundred_thousand_steps_is_told_in_less_than_100_kb():
+    def step(number):
+        return StepDone(
+            step=number, max_steps=100_000, epoch=number / 7, loss=9e9 if number == 333 else 1 / 3, learning_rate=1 / 3e4,
+            grad_norm=1 / 7, tokens=number * 5000, elapsed=number / 3,
+        )  # fmt: skip
+
+    prompts = tuple("가" * 2000 for _ in range(20))
+    memory = (MemorySampled(used_by_us_gib=n / 7, in_use_gib=n / 3, total_gib=8, available_gib=1 / 3) for n in range(1200))
+    run = Snapshot(
+        steps=tuple(map(step, range(1, 1201))),
+        evaluations=tuple(Evaluated(step=n, eval_loss=0.5 if n == 777 else n / 3 + 1) for n in range(1, 1201)),
+        memory=tuple(memory),
+        samples=tuple(Sampled(step=n, by="tuned" if n else "base", prompts=prompts, answers=prompts) for n in range(40)),
+    )
+    told = told_to_clients(run)
+    assert len(json.dumps(told, ensure_ascii=False).encode()) < 100_000
+    assert [told["steps"][place]["step"] for place in (0, -1)] == [1, 1200]
+    assert any(step["loss"] == 9e9 for step in told["steps"])
+    assert any(check["step"] == 777 for check in told["evaluations"]), "the best check"
+    assert [sampled["step"] for sampled in told["samples"]] == [0, 39]
 
 
 def test_nothing_went_wrong_unseen(app):

@@ -1,46 +1,158 @@
-"""Charts from snapshots made of real event types: no line lies, and no spike is thinned away."""
+"""Charts from snapshots made of real event types: no line lies, no spike is lost, and every axis can be read."""
+
+import re
+from xml.etree import ElementTree
+
+import pytest
 
 from core.events import Evaluated, MemorySampled, Snapshot, StepDone
-from ui.charts import MAX_POINTS, chart, charts, thin
+from ui.charts import BOTTOM, HEIGHT, LEFT, MOST_POINTS, RIGHT, TOP, WIDTH, Series, chart, charts, figure, run_chart
 
 
-def step(number: int, loss: float) -> StepDone:
-    return StepDone(step=number, max_steps=10, epoch=0.1, loss=loss, learning_rate=1e-4, grad_norm=1.0, tokens=5, elapsed=1.0)
+def step(number: int, loss: float, **values) -> StepDone:
+    known = {"max_steps": 10, "epoch": 0.1, "learning_rate": 1e-4, "grad_norm": 1.0, "tokens": 5 * number, "elapsed": number}
+    return StepDone(step=number, loss=loss, **known | values)
 
 
-def test_thinning_keeps_ends_and_extremes():
-    points = [(float(x), 1.0) for x in range(100_000)]
-    points[61_234] = (61_234.0, 99.0)
-    points[777] = (777.0, -5.0)
-    kept = thin(points)
-    assert len(kept) <= MAX_POINTS + 4
-    assert kept[0] == points[0] and kept[-1] == points[-1]
-    assert points[61_234] in kept and points[777] in kept
-    assert kept == sorted(kept)
+def check(number: int, loss: float) -> Evaluated:
+    return Evaluated(step=number, eval_loss=loss)
 
 
-def test_few_points_are_left_alone():
-    points = [(0.0, 1.0), (1.0, 2.0)]
-    assert thin(points) == points
+def drawn(text: str) -> ElementTree.Element:
+    return ElementTree.fromstring(text)
+
+
+def places(element: ElementTree.Element, style: str) -> list[tuple[float, float]]:
+    """Where the line of that look goes."""
+    (line,) = (line for line in element.iter("polyline") if line.get("class") == style)
+    return [tuple(map(float, pair.split(","))) for pair in line.get("points").split()]
+
+
+def dots(element: ElementTree.Element, style: str) -> list[tuple[float, float]]:
+    (path,) = [path for path in element.iter("path") if path.get("class") == f"dots {style}"][-1:]
+    return [tuple(map(float, pair.split(","))) for pair in re.findall(r"M([\d.,]+)h0", path.get("d"))]
+
+
+def line(points, **values) -> Series:
+    return Series("train", "train", points, **values)
+
+
+def figures(element: ElementTree.Element) -> list[str]:
+    return [text.text for text in element.iter("text")]
 
 
 def test_a_rising_line_rises_on_the_screen():
-    from xml.etree import ElementTree
-
-    from ui.charts import Series
-
-    drawn = ElementTree.fromstring(chart("Loss", [Series("train", "train", [(1, 1.0), (2, 3.0)])], "step"))
-    (line,) = drawn.iter("polyline")
-    (x1, y1), (x2, y2) = (map(float, pair.split(",")) for pair in line.get("points").split())
+    (x1, y1), (x2, y2) = places(drawn(chart("Loss", [line([(1, 1.0), (2, 3.0)])], "step")), "train")
     assert x1 < x2 and y1 > y2, "up on a screen is a smaller y"
 
 
 def test_losses_and_memory_carry_their_last_figures():
     memory = MemorySampled(time=1.0, used_by_us_gib=1.25, in_use_gib=2, total_gib=8, available_gib=6)
-    text = charts(Snapshot(steps=(step(1, 3.0), step(2, 2.5)), evaluations=(Evaluated(step=2, eval_loss=2.75),), memory=(memory,)))
-    for figure in ("<b>2.5</b>", "<b>2.75</b>", "<b>1.25</b>", "<b>1.0e-4</b>"):
-        assert figure in text
+    text = charts(Snapshot(steps=(step(1, 3.0), step(2, 2.5)), evaluations=(check(2, 2.75),), memory=(memory,)))
+    for value in ("<b>2.5</b>", "<b>2.75</b>", "<b>1.25</b>", "<b>1.0e-4</b>"):
+        assert value in text
 
 
 def test_nothing_yet_is_said():
     assert charts(Snapshot()).count("nothing yet") == 4
+
+
+def test_the_best_check_is_marked_and_told():
+    text = charts(Snapshot(steps=(step(1, 3.0), step(9, 1.0)), evaluations=(check(3, 2.0), check(6, 1.5), check(9, 1.75))))
+    (mark,) = [circle for circle in drawn(text).iter("circle") if circle.get("class") == "best"]
+    assert (float(mark.get("cx")), float(mark.get("cy"))) == dots(drawn(text), "check")[1]
+    assert '<p class="remark">best check: step 6, loss 1.5</p>' in text
+    assert "best check" not in charts(Snapshot(steps=(step(1, 3.0),)))
+
+
+def test_a_hundred_thousand_points_are_thinned_and_the_spike_stays():
+    points = [(x, 1.0) for x in range(100_000)]
+    points[61_234] = (61_234, 2.0)
+    text = chart("Loss", [line(points)], "step")
+    shown = places(drawn(text), "train")
+    assert len(shown) <= MOST_POINTS
+    assert min(y for _, y in shown) == pytest.approx(HEIGHT - BOTTOM - (HEIGHT - BOTTOM - TOP) * 1 / 1.16 * 1.08, abs=0.1)
+    assert len(text) < 10_000
+
+
+@pytest.mark.parametrize("height", [100.0, 1e9])
+def test_the_rest_stays_readable_below_huge_first_values_which_are_told(height):
+    points = [(x, height if x < 4 else 2.0 + x % 10 / 10) for x in range(1, 101)]
+    element = drawn(chart("Loss", [line(points)], "step", may_cut=True))
+    low, high = (f(y for x, y in places(element, "train")[3:]) for f in (max, min))
+    assert low - high > (HEIGHT - TOP - BOTTOM) / 6, "the usual values have room of their own"
+    assert [y for _, y in places(element, "train")[:3]] == [TOP] * 3
+    (marks,) = [path for path in element.iter("path") if path.get("class").startswith("beyond")]
+    assert marks.get("d").count("M") == 3
+    assert element.find("p").text == f"highest: {figure(height)} at step 1, above the chart"
+
+
+def test_a_curve_that_falls_as_they_do_is_shown_whole():
+    points = [(x, 4 * 0.95**x + 0.2) for x in range(160)]
+    element = drawn(chart("Loss", [line(points)], "step", may_cut=True))
+    assert element.find("p") is None and min(y for _, y in places(element, "train")) > TOP
+
+
+@pytest.mark.parametrize("value", [0.0, 1e-4, 3.0])
+def test_a_flat_line_and_a_single_point_have_an_axis(value):
+    for points in ([(1, value)], [(x, value) for x in range(1, 20)]):
+        element = drawn(chart("Rate", [line(points)], "step", may_cut=True))
+        assert all(TOP <= y <= HEIGHT - BOTTOM for _, y in places(element, "train"))
+        assert len(figures(element)) >= 2
+
+
+@pytest.mark.parametrize(
+    ("axis", "last", "expected"),
+    [
+        ("step", 160, ["50", "100", "150", "step"]),
+        ("step", 3, ["1", "2", "3", "step"]),
+        ("step", 100_000, ["20,000", "40,000", "60,000", "80,000", "100 K", "step"]),
+        ("tokens", 2_000_000, ["500 K", "1 M", "1.5 M", "2 M", "tokens"]),
+        ("time", 60, ["20", "40", "60", "s"]),
+        ("time", 1500, ["5", "10", "15", "20", "25", "min"]),
+        ("time", 28_800, ["2", "4", "6", "8", "h"]),
+    ],
+)
+def test_the_figures_below_are_round_and_in_a_fitting_unit(axis, last, expected):
+    found = figures(drawn(chart("Loss", [line([(1, 1.0), (last, 2.0)])], axis)))
+    assert found[-len(expected) :] == expected
+
+
+def test_values_that_are_no_numbers_are_left_out():
+    element = drawn(chart("Loss", [line([(1, 1.0), (2, float("nan")), (3, float("inf")), (4, 2.0)])], "step"))
+    assert len(places(element, "train")) == 2
+
+
+RUNS = [
+    ("first", Snapshot(steps=(step(1, 3.0), step(2, 2.0), step(3, 1.0)), evaluations=(check(2, 2.5), check(3, 1.5)))),
+    ("<b>second", Snapshot(steps=(step(1, 2.0, tokens=90, elapsed=30.0), step(3, 1.0, tokens=100, elapsed=60.0)))),
+]
+
+
+@pytest.mark.parametrize(("x", "ends"), [("step", (1, 3)), ("tokens", (5, 100)), ("time", (1, 60))])
+def test_runs_share_one_chart_over_steps_tokens_or_time(x, ends):
+    element = drawn(run_chart(RUNS, x))
+    first, second = (places(element, f"run run-{number}") for number in (1, 2))
+    values = {"step": [1, 2, 3], "tokens": [5, 10, 15], "time": [1, 2, 3]}[x]
+    across = [LEFT + (value - ends[0]) / (ends[1] - ends[0]) * (WIDTH - LEFT - RIGHT) for value in values]
+    assert [place[0] for place in first] == pytest.approx(across, abs=0.06)
+    assert [place[0] for place in dots(element, "run run-1")] == pytest.approx(across[1:], abs=0.06)
+    assert first[-1][1] == second[-1][1], "both end at a loss of 1"
+
+
+def test_the_legend_names_each_run_once_and_escapes_it():
+    text = run_chart(RUNS, "step")
+    assert re.findall(r'class="key (run run-\d)">(.*?) <b>', text) == [("run run-1", "first"), ("run run-2", "&lt;b&gt;second")]
+    assert "lines: training, dots: validation" in text
+
+
+def test_six_runs_have_six_looks_and_a_seventh_is_refused():
+    six = [(f"run {number}", RUNS[0][1]) for number in range(6)]
+    looks = [line.get("class") for line in drawn(run_chart(six, "step")).iter("polyline")]
+    assert looks == [f"run run-{number}" for number in range(1, 7)]
+    with pytest.raises(ValueError, match="6 runs fit into one chart, and these are 7"):
+        run_chart([*six, ("another", RUNS[0][1])], "step")
+
+
+def test_runs_without_a_step_show_nothing_yet():
+    assert "nothing yet" in run_chart([("new", Snapshot())], "time") and "nothing yet" in run_chart([], "step")

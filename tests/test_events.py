@@ -5,6 +5,7 @@ from pydantic import ValidationError
 
 from core.events import (
     FINAL,
+    MOST,
     Change,
     Evaluated,
     Finished,
@@ -12,6 +13,7 @@ from core.events import (
     LearningGroup,
     MemorySampled,
     Receipt,
+    Sampled,
     Snapshot,
     StatusChanged,
     StepDone,
@@ -117,3 +119,56 @@ def test_the_number_of_steps_is_known_from_the_receipt_on():
 @pytest.mark.parametrize("line", ["", "{", "null", "[]", '{"type": "step"}', '{"type": "other"}', to_line(RECEIPT)[:-9]])
 def test_a_line_that_is_no_event_is_passed_over(line):
     assert from_line(line) is None
+
+
+@pytest.fixture(scope="module")
+def long_run() -> list:
+    """100,000 steps with a spike, a dip and a loss that is no number among them, and what comes between."""
+    events = []
+    for number in range(1, 100_001):
+        loss = {41_337: 900.0, 66_666: -1.0, 50_000: float("nan")}.get(number, 1 + number % 13 / 10)
+        events.append(step(number, number * 0.5, loss=loss, grad_norm=77.0 if number == 12_345 else 1.0, max_steps=100_000))
+        if number % 20 == 0:
+            events.append(Evaluated(time=3.0, step=number, eval_loss=0.25 if number == 7_000 else 1.0))
+        if number % 4 == 0:
+            memory = 9.0 if number == 4_444 else 1.0
+            events.append(MemorySampled(time=float(number), used_by_us_gib=memory, in_use_gib=2, total_gib=8, available_gib=6))
+        if number % 1000 == 0:
+            events.append(Sampled(time=3.0, step=number, by="tuned", prompts=("a",), answers=(f"at {number}",)))
+    return events
+
+
+@pytest.fixture(scope="module")
+def long_snapshot(long_run) -> Snapshot:
+    return fold_all(Snapshot(), long_run)
+
+
+def test_a_long_run_folded_one_by_one_is_the_same_as_all_at_once(long_run, long_snapshot):
+    one_by_one = Snapshot()
+    for event in long_run:
+        one_by_one = fold(one_by_one, event)
+    # By their text, because a loss that is no number does not equal itself.
+    assert repr(one_by_one) == repr(long_snapshot)
+
+
+def test_a_long_run_is_the_same_whatever_pieces_it_is_read_in(long_run, long_snapshot):
+    snapshot = Snapshot()
+    for start in range(0, len(long_run), 7_777):
+        snapshot = fold_all(snapshot, long_run[start : start + 7_777])
+    assert repr(snapshot) == repr(long_snapshot)
+
+
+def test_a_long_run_keeps_its_ends_and_extremes_and_little_else(long_snapshot):
+    for history, first, last in (
+        (long_snapshot.steps, 1, 100_000),
+        (long_snapshot.evaluations, 20, 100_000),
+        (long_snapshot.samples, 1_000, 100_000),
+    ):
+        numbers = [event.step for event in history]
+        assert numbers[0] == first and numbers[-1] == last and numbers == sorted(set(numbers))
+        assert len(numbers) <= MOST
+    by_step = {event.step: event for event in long_snapshot.steps}
+    assert (by_step[41_337].loss, by_step[66_666].loss, by_step[12_345].grad_norm) == (900.0, -1.0, 77.0)
+    assert (long_snapshot.best.step, long_snapshot.best.eval_loss) == (7_000, 0.25)
+    assert max(long_snapshot.memory, key=lambda sampled: sampled.used_by_us_gib).time == 4_444
+    assert len(long_snapshot.memory) <= MOST and len(long_snapshot.samples) <= 40

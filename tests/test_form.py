@@ -35,7 +35,7 @@ def test_choosing_a_preset_fills_every_field(preset):
 
 
 def test_the_page_has_each_setting_once(tmp_path):
-    page = build_page(Workbench(tmp_path))
+    page, _ = build_page(Workbench(tmp_path))
     ids = [block.elem_id for block in page.blocks.values()]
     assert {name: ids.count(name.replace(".", "-")) for name in fields()} == dict.fromkeys(fields(), 1)
 

@@ -193,10 +193,10 @@ def test_a_4bit_repository_gives_its_16bit_sister_when_asked_for_16_bit(tmp_path
         ({"adapter_config.json": "{}"}, "holds an adapter, not a model; load its base and go on from it instead."),
         ({"config.json": "{"}, "is damaged: its config.json cannot be read; fetch the model again."),
         ({"config.json": "[]"}, "is damaged: its config.json names no model_type; fetch the model again."),
-        ({"config.json": '{"model_type": "llama"}', "pytorch_model.bin": "pickle"},
+        ({"config.json": '{"model_type": "llama"}', "training_args.bin": "pickle"},
          "has no weights as safetensors, the only kind this program reads; choose another."),
     ],
-    ids=["empty", "adapter", "damaged", "list", "pickle"],
+    ids=["empty", "adapter", "damaged", "list", "no weights"],
 )  # fmt: skip
 def test_a_folder_that_is_no_model(tmp_path, files, sentence):
     for name, text in files.items():

@@ -1,4 +1,4 @@
-"""The page's actions under stable names, for gradio_client: /load_model, /start, /stop, /snapshot, /compare.
+"""The page's actions under stable names, for gradio_client: /load_model, /start, /stop, /resume, /snapshot, /compare.
 
 They do what the page's buttons do, and answer in plain values. Settings are `part.field=value`, as on the command
 line, on top of a preset. What cannot be done raises an error with one sentence.
@@ -10,13 +10,15 @@ from contextlib import contextmanager
 import gradio as gr
 
 from core.config import ConfigError, RunConfig
+from core.events import Snapshot
 from core.presets import find_preset
+from core.thinning import thin
 from core.workbench import SENTENCES, Busy, Workbench
 from ui.compare_tab import make_sampling
 
 
 def add_api(workbench: Workbench, preset_of_this_machine: str) -> None:
-    """Adds the five names to the Blocks that is being built."""
+    """Adds the six names to the Blocks that is being built."""
 
     def chosen(preset: str, settings: list[str]) -> tuple[str, RunConfig]:
         found = find_preset(preset or preset_of_this_machine)
@@ -38,8 +40,14 @@ def add_api(workbench: Workbench, preset_of_this_machine: str) -> None:
         """Stops the run that is going on, if any."""
         return {"stopping": workbench.stop()}
 
+    def resume(run_id: str, token: str = "") -> dict:
+        """Goes on with a run that was interrupted, was stopped or failed, and returns at once."""
+        with _sentences():
+            run = workbench.resume(run_id, token)
+            return {"run_id": run.id, "run_dir": str(run.folder)}
+
     def snapshot() -> dict:
-        """The machine, the model and the run as they stand."""
+        """The machine, the model and the run as they stand; its histories thinned, the extremes kept."""
         run, state = workbench.snapshot, workbench.model_state
         return {
             "machine": workbench.machine.model_dump(),
@@ -47,7 +55,7 @@ def add_api(workbench: Workbench, preset_of_this_machine: str) -> None:
             "model": state.report.model_dump() if state.report else None,
             "adapter": state.adapter,
             "busy_with": workbench.busy_with,
-            "run": run.model_dump() if run else None,
+            "run": told_to_clients(run) if run else None,
         }
 
     def compare(
@@ -64,8 +72,30 @@ def add_api(workbench: Workbench, preset_of_this_machine: str) -> None:
                     "max_logit_difference": difference,
                 }
 
-    for action in (load_model, start, stop, snapshot, compare):
+    for action in (load_model, start, stop, resume, snapshot, compare):
         gr.api(action, api_name=action.__name__)
+
+
+def told_to_clients(run: Snapshot) -> dict:
+    """The snapshot as plain values, under 100 kB however long the run: a client may ask every second.
+
+    Of the samples the base's and the newest, each text cut to 200 characters.
+    """
+    newest = {sampled.by: sampled for sampled in run.samples}
+    samples = tuple(
+        sampled.model_copy(update={"prompts": _cut(sampled.prompts), "answers": _cut(sampled.answers)})
+        for sampled in newest.values()
+    )
+    thinned = {
+        "steps": tuple(thin(run.steps, 120, lambda s: s.step, lambda s: s.loss, lambda s: s.grad_norm)),
+        "evaluations": tuple(thin(run.evaluations, 100, lambda e: e.step, lambda e: e.eval_loss)),
+        "memory": tuple(thin(run.memory, 60, lambda m: m.time, lambda m: m.used_by_us_gib)),
+    }
+    return run.model_copy(update=thinned | {"samples": samples}).model_dump()
+
+
+def _cut(texts: tuple[str, ...]) -> tuple[str, ...]:
+    return tuple(text if len(text) <= 200 else f"{text[:200]}…" for text in texts)
 
 
 @contextmanager

@@ -9,7 +9,7 @@ from pydantic import ValidationError
 
 from core.compare import Answer, Sampling
 from core.hub import ModelError
-from core.runs import RunError, list_runs
+from core.runs import RunError
 from core.templates import TemplateError
 from core.workbench import ANSWERING, LOADING, TRAINING, Busy, Workbench
 from ui.train_tab import heldout_text
@@ -79,7 +79,7 @@ class CompareTab:
         else:
             words = ""
         held = snapshot.heldout if snapshot and snapshot.run_id == state.adapter else None
-        runs = [(run_label(run.id), run.id) for run in list_runs(workbench.runs_dir) if run.has_adapter]
+        runs = [(run_label(run.id), run.id) for run in workbench.runs.rows() if run.has_adapter]
         chosen = state.adapter or (runs[0][1] if runs else None)
         return {
             self.ask: {"interactive": workbench.compare_ready, "value": "Ask both" if state.adapter else "Ask"},

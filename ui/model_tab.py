@@ -5,7 +5,7 @@ from html import escape
 import gradio as gr
 
 from core.config import ConfigError
-from core.hub import ModelError
+from core.hub import ModelError, code_warning
 from core.model import ModelReport
 from core.presets import Preset
 from core.workbench import Busy, Workbench
@@ -26,6 +26,7 @@ class ModelTab:
         form.add("model.model_name")
         with gr.Row():
             form.add("model.load_in_4bit", "model.max_seq_length")
+        self.warning = gr.HTML(padding=False, elem_id="code-warning")
         with gr.Accordion("More: token, revision, precision", open=False):
             self.token = gr.Textbox(
                 label="Hugging Face token",
@@ -35,6 +36,7 @@ class ModelTab:
             )
             with gr.Row():
                 form.add("model.revision", "model.dtype")
+            form.add("model.trust_remote_code")
         self.load = gr.Button("Load model", variant="primary", elem_id="load")
         self.trouble = gr.HTML(padding=False, elem_id="model-trouble")
         self.state = gr.HTML(padding=False, elem_id="model-state")
@@ -45,6 +47,8 @@ class ModelTab:
         self.preset.input(  # not change: that would also answer to a page that reattaches to a run
             self._take_preset, [self.preset], [self.about, *fields], api_visibility="private", show_progress="hidden"
         )
+        trusted = self._form.components["model.trust_remote_code"]
+        trusted.change(_code_warning, [trusted], [self.warning], api_visibility="private", show_progress="hidden")
         self.load.click(
             self._load, fields | {self.token}, [self.trouble], api_visibility="private", show_progress="hidden"
         )
@@ -82,6 +86,12 @@ class ModelTab:
             # With no model loaded, the state below says it, and goes on saying it after a reload.
             return notice(str(error), "error") if self._workbench.model_state.report else ""
         return ""
+
+
+def _code_warning(name: str) -> str:
+    """Outside of More, so that a preset or a reload cannot bring it unseen."""
+    name = (name or "").strip()
+    return notice(code_warning(name), "warning") if name else ""
 
 
 def report_text(report: ModelReport) -> str:

@@ -1,26 +1,30 @@
 """The whole page from its tabs; the timer that keeps it live; reattaching to a run when it loads.
 
-A page holds nothing of its own: it draws what the Workbench tells, once a second, and sends only what changed. So a
-reload or a second tab shows the same run.
+A page holds nothing of its own: it draws what the Workbench tells, once a second (`ui.live`). So a reload or a second
+tab shows the same run.
 """
 
 import signal
 from pathlib import Path
 
 import gradio as gr
+from starlette.middleware import Middleware
 
 from core.presets import default_preset, list_presets
 from core.runs import find_run
+from core.uploads import sweep_uploads
 from core.workbench import Workbench
+from ui.access import UPLOAD_LIMIT, Gate
 from ui.api import add_api
 from ui.compare_tab import CompareTab
 from ui.data_tab import DataTab
 from ui.form import Form
+from ui.live import Live
 from ui.model_tab import ModelTab
+from ui.runs_tab import RunsTab
 from ui.sidebar import Sidebar
 from ui.train_tab import TrainTab
 
-POLL_SECONDS = 1.0
 STYLE = Path(__file__).with_name("style.css")
 FONT = ["system-ui", "-apple-system", "Segoe UI", "Roboto", "Noto Sans", "sans-serif"]
 
@@ -43,15 +47,15 @@ def theme() -> gr.themes.Base:
     )
 
 
-def build_page(workbench: Workbench) -> gr.Blocks:
+def build_page(workbench: Workbench) -> tuple[gr.Blocks, Live]:
+    """The page, and what keeps its parts live, whose route is to be served with it."""
     presets = {preset.name: preset for preset in list_presets()}
     chosen = default_preset(workbench.machine.is_gpu)
     form = Form(presets[chosen].config)
     with gr.Blocks(title="HearthTune", fill_width=True, analytics_enabled=False) as page:
-        seen = gr.State({})
         with gr.Row(elem_id="frame"):
             side = Sidebar(workbench)
-            with gr.Column(elem_id="work"), gr.Tabs(elem_id="tabs"):
+            with gr.Column(elem_id="work"), gr.Tabs(elem_id="tabs") as tabs:
                 with gr.Tab("Model", id="model"):
                     model = ModelTab(workbench, form, presets, chosen)
                 with gr.Tab("Data", id="data") as data_tab:
@@ -60,16 +64,12 @@ def build_page(workbench: Workbench) -> gr.Blocks:
                     train = TrainTab(workbench, form, model.preset, model.token)
                 with gr.Tab("Compare", id="compare"):
                     compare = CompareTab(workbench, model.token)
-        for tab in (model, data, train, compare):
+                with gr.Tab("Runs", id="runs") as runs_tab:
+                    runs = RunsTab(workbench, workbench.runs, form, model.preset, model.token, runs_tab, tabs)
+        for tab in (model, data, train, compare, runs):
             tab.connect()
-        live = [side, model, data, train, compare]
-        parts = [component for tab in live for component in tab.live()]
-
-        def tick(before: dict) -> dict:
-            """Updates for what changed since this page last looked, by the component's number."""
-            now = {component: update for tab in live for component, update in tab.live().items() if update}
-            changed = {c: gr.update(**update) for c, update in now.items() if before.get(c._id) != update}
-            return changed | {seen: before | {component._id: update for component, update in now.items()}}
+        live = Live([side, model, data, train, compare, runs])
+        live.connect(page)
 
         def reattach() -> dict:
             """A page that opens on a run in progress shows that run's settings."""
@@ -80,16 +80,23 @@ def build_page(workbench: Workbench) -> gr.Blocks:
 
         filled = [model.preset, *form.components.values()]
         quiet = {"api_visibility": "private", "show_progress": "hidden", "queue": False}
-        page.load(tick, [seen], [seen, *parts], **quiet)
         page.load(reattach, None, filled, **quiet)
-        gr.Timer(POLL_SECONDS).tick(tick, [seen], [seen, *parts], concurrency_limit=None, **quiet)
         add_api(workbench, chosen)
-    return page
+    return page, live
 
 
-def serve(workbench: Workbench, host: str, port: int, share: bool, auth: tuple[str, str] | None, inbrowser: bool) -> None:
-    """Shows the page until the program is ended; a run that is going on then is stopped and kept."""
-    page = build_page(workbench)
+def serve(
+    workbench: Workbench, host: str, port: int, share: bool, auth: tuple[str, str] | None, any_host: bool, inbrowser: bool
+) -> None:
+    """Shows the page until the program is ended; a run that is going on then is stopped and kept.
+
+    With `auth` it is for those who log in; with `any_host` for all who can reach it, under whatever name.
+    """
+    sweep_uploads(workbench.runs_dir)
+    gate = Middleware(Gate, needs_login=auth is not None, any_host=any_host or auth is not None)
+    page, live = build_page(workbench)
+    # Gradio looks for queued events a thousand times a second, which takes a tenth of a core with no page open.
+    page._queue.sleep_when_free = 0.05
     page.launch(
         server_name=host,
         server_port=port,
@@ -100,6 +107,14 @@ def serve(workbench: Workbench, host: str, port: int, share: bool, auth: tuple[s
         css_paths=STYLE,
         allowed_paths=[str(workbench.runs_dir / "prepared")],  # the list of rows left out, to download
         footer_links=[],
+        max_file_size=UPLOAD_LIMIT,
+        app_kwargs={"middleware": [gate], "routes": [live.route()]},
+        run_history=False,  # it would keep all that is typed in the browser, a token among it
+        # Switched off here because an environment could switch them on, each with routes beside the gate.
+        enable_monitoring=False,
+        mcp_server=False,
+        num_workers=0,
+        ssr_mode=False,
         prevent_thread_lock=True,
     )
     # A Space or a service is ended by SIGTERM; that must stop a run as cleanly as Ctrl-C does.

@@ -6,11 +6,14 @@ import gradio as gr
 
 from core.config import ConfigError
 from core.events import Finished, HeldOut, Receipt, Snapshot
+from core.hub import ModelError
 from core.runs import RunError
-from core.workbench import Busy, Workbench
+from core.workbench import Busy, ModelState, Workbench
 from ui.charts import charts
 from ui.form import Form
-from ui.words import bar, count, duration, gib, notice, percent, rate
+from ui.run_words import best_button, best_text, can_resume, resume_text, state_text
+from ui.samples_view import samples_text
+from ui.words import count, gib, notice, percent, rate
 
 
 class TrainTab:
@@ -18,6 +21,7 @@ class TrainTab:
 
     def __init__(self, workbench: Workbench, form: Form, preset: gr.Dropdown, token: gr.Textbox):
         self._workbench, self._form, self._preset, self._token = workbench, form, preset, token
+        self._drawn: tuple[tuple, dict] | None = None  # what was shown last, and how that looks
         with gr.Row():
             with gr.Column(min_width=200):
                 form.add("adapter.r", "adapter.lora_alpha")
@@ -47,8 +51,16 @@ class TrainTab:
         self.start = gr.Button("Start training", variant="primary", elem_id="start")
         self.trouble = gr.HTML(padding=False, elem_id="train-trouble")
         self.state = gr.HTML(padding=False, elem_id="train-state")
+        with gr.Row(elem_classes="run-action"):
+            self.resume = gr.Button("Resume", size="sm", visible=False, elem_id="resume")
+            self.resume_words = gr.HTML(padding=False, elem_id="resume-words")
         self.end = gr.HTML(padding=False, elem_id="train-end")
         self.charts = gr.HTML(padding=False, elem_id="charts")
+        with gr.Row(elem_classes="run-action"):
+            self.best = gr.Button("Compare with that checkpoint", size="sm", visible=False, elem_id="compare-best")
+            self.best_words = gr.HTML(padding=False, elem_id="best-words")
+        self.best_trouble = gr.HTML(padding=False, elem_id="best-trouble")
+        self.samples = gr.HTML(padding=False, elem_id="samples")
         self.receipt = gr.HTML(padding=False, elem_id="receipt")
 
     def connect(self) -> None:
@@ -58,16 +70,34 @@ class TrainTab:
         self.twice.click(lambda r: 2 * (r or 0), [rank], [alpha], **hidden)
         inputs = set(self._form.components.values()) | {self._token, self._preset}
         self.start.click(self._start, inputs, [self.trouble], **hidden)
+        # Names of their own, so that /resume stays free for clients.
+        self.resume.click(self._resume, [self._token], [self.trouble], api_name="press_resume", **hidden)
+        self.best.click(self._load_best, [self._token], [self.best_trouble], api_name="load_best", **hidden)
 
     def live(self) -> dict:
-        workbench, snapshot = self._workbench, self._workbench.snapshot
-        busy = workbench.busy_with
+        workbench = self._workbench
+        shown = workbench.snapshot, workbench.model_state, workbench.busy_with, workbench.trouble
+        # Snapshots and states never change, so the same ones look the same: the charts of a long run take a while.
+        if self._drawn is None or any(a is not b for a, b in zip(self._drawn[0], shown, strict=True)):
+            self._drawn = shown, self._draw(*shown)
+        return self._drawn[1]
+
+    def _draw(self, snapshot: Snapshot | None, state: ModelState, busy: str, trouble: str) -> dict:
         return {
             self.start: {"interactive": not busy, "value": f"Start training ({busy})" if busy else "Start training"},
-            self.state: {"value": notice(workbench.trouble, "error") + state_text(snapshot)},
+            self.state: {"value": notice(trouble, "error") + state_text(snapshot)},
+            self.resume: {
+                "visible": can_resume(snapshot),
+                "interactive": not busy,
+                "value": f"Resume ({busy})" if busy else "Resume",
+            },
+            self.resume_words: {"value": resume_text(snapshot)},
             self.receipt: {"value": receipt_text(snapshot.receipt) if snapshot and snapshot.receipt else ""},
             self.charts: {"value": charts(snapshot) if snapshot and (snapshot.steps or snapshot.memory) else ""},
+            self.best: best_button(snapshot, state, busy),
+            self.best_words: {"value": best_text(snapshot, state)},
             self.end: {"value": end_text(snapshot)},
+            self.samples: {"value": samples_text(snapshot) if snapshot else ""},
         }
 
     def _start(self, values: dict) -> str:
@@ -77,30 +107,23 @@ class TrainTab:
             return notice(str(error), "error")
         return ""
 
+    def _resume(self, token: str) -> str:
+        snapshot = self._workbench.snapshot
+        try:
+            if can_resume(snapshot):  # else another page was quicker
+                self._workbench.resume(snapshot.run_id, token)
+        except (RunError, Busy) as error:
+            return notice(str(error), "error")
+        return ""
 
-def state_text(snapshot: Snapshot | None) -> str:
-    """Where the run stands, with its progress."""
-    if snapshot is None:
-        return notice("No run yet. Start one, and its progress, charts and memory stand here.")
-    kinds = {"completed": "good", "failed": "error", "stopped": "warning", "interrupted": "warning"}
-    if snapshot.is_over:
-        hint = " Ask base and tuned the same question on the Compare tab." if snapshot.status == "completed" else ""
-        return notice(f"{snapshot.name}: {snapshot.message}{hint}", kinds[snapshot.status])
-    last = snapshot.steps[-1] if snapshot.steps else None
-    if last is None:
-        return notice(f"{snapshot.message or 'The first step is under way'}…")
-    facts = [
-        f"step {last.step:,} of {last.max_steps:,}",
-        f"epoch {last.epoch:.2f}",
-        f"{duration(last.elapsed)} elapsed",
-        f"{duration(snapshot.seconds_left)} left" if snapshot.seconds_left is not None else "",
-        f"{snapshot.tokens_per_s:,.0f} tokens/s" if snapshot.tokens_per_s else "",
-    ]
-    words = f"{snapshot.message}… " if snapshot.message else ""
-    return (
-        bar(last.step / last.max_steps, "steps done")
-        + f'<p class="figures progress">{escape(words)}{" · ".join(filter(None, facts))}</p>'
-    )
+    def _load_best(self, token: str) -> str:
+        snapshot = self._workbench.snapshot
+        try:
+            if snapshot and snapshot.best:
+                self._workbench.load_run(snapshot.run_id, token, snapshot.best.step)
+        except (RunError, ModelError, Busy) as error:
+            return notice(str(error), "error")
+        return ""
 
 
 def receipt_text(receipt: Receipt) -> str:

@@ -1,0 +1,280 @@
+"""Every run at a glance: what a table of all runs shows, kept up to date cheaply. Knows nothing of torch or gradio.
+
+A run is read when its files have changed, and of a history that has grown only what is new: a page may ask every
+second, whatever the number and the length of the runs. A damaged run is listed with what can be known of it.
+"""
+
+import json
+import os
+import threading
+import time
+from dataclasses import dataclass, replace
+from datetime import datetime
+from math import isfinite
+from pathlib import Path
+
+from core.config import RunConfig
+from core.events import Event, Snapshot, Status, fold_all, from_line
+from core.runs import Run, RunError, open_run, owner_lives
+
+LOOK_SECONDS = 0.5  # many pages that ask at once share one look at the disk
+NO_SETTINGS = "Its config.yaml is missing: its settings are not known."
+ONE_BROKEN = "One line of its history cannot be read and is left out."
+COLUMNS = ("name", "status", "started", "best_loss", "last_loss", "step", "seconds", "peak_gib", "model", "data", "note")
+
+
+@dataclass(frozen=True)
+class Overview:
+    """One run. `started` is in seconds since 1970, `seconds` its training so far, `peak_gib` in GiB; losses are those of
+    its validation rows. None is what is not known, or not yet. `fault` is a sentence about what is damaged."""
+
+    id: str
+    folder: Path
+    name: str
+    note: str = ""
+    status: Status = "preparing"
+    message: str = ""
+    fault: str = ""
+    started: float = 0.0
+    model: str = ""
+    data: str = ""
+    step: int = 0
+    steps: int = 0
+    best_loss: float | None = None
+    best_step: int | None = None
+    last_loss: float | None = None
+    seconds: float | None = None
+    peak_gib: float | None = None
+    has_adapter: bool = False
+    is_going_on: bool = False
+
+
+class RunList:
+    """The runs of a folder. Safe from several threads."""
+
+    def __init__(self, runs_dir: Path, look_seconds: float = LOOK_SECONDS):
+        self.runs_dir = runs_dir
+        self._look_seconds = look_seconds
+        self._looked = float("-inf")
+        self._known: dict[str, _Known] = {}
+        self._rows: tuple[Overview, ...] = ()
+        self._lock = threading.Lock()
+
+    def rows(self, fresh: bool = False) -> tuple[Overview, ...]:
+        """All runs, the newest first; the same tuple as before when nothing has changed.
+
+        At most half a second old, or not at all where `fresh`.
+        """
+        with self._lock:
+            if fresh or time.monotonic() - self._looked >= self._look_seconds:
+                self._look()
+                self._looked = time.monotonic()
+            return self._rows
+
+    def find(self, run_id: str) -> Overview:
+        """Raises RunError when no run of the list has this id: what a page asks for is never used as a path."""
+        for row in self.rows(fresh=True):
+            if row.id == run_id:
+                return row
+        raise RunError(f"There is no run {run_id!r:.80} any more; it was moved or deleted.")
+
+    def open(self, run_id: str) -> Run:
+        """Raises RunError."""
+        return open_run(self.find(run_id).folder)
+
+    def following(self, run_id: str) -> Snapshot | None:
+        """A run that is going on, as far as its program has told; None when it is not, or not any more."""
+        self.rows()
+        with self._lock:
+            known = self._known.get(run_id)
+            return known.history.snapshot if known and known.history and known.row.is_going_on else None
+
+    def describe(self, run_id: str, name: str, note: str) -> None:
+        """Names a run anew and keeps a note with it. Raises RunError."""
+        run = self.open(run_id)
+        if not name.strip():
+            raise RunError("A run needs a name.")
+        try:
+            run.write_about(name=name.strip(), note=note.strip())
+        except OSError as error:
+            raise RunError(f"The name and note of run {run_id} cannot be written: {error.strerror or error}.") from None
+
+    def _look(self) -> None:
+        known: dict[str, _Known] = {}
+        for name in sorted(_names(self.runs_dir), reverse=True):
+            before = self._known.get(name)
+            files = _files(f"{self.runs_dir}{os.sep}{name}")
+            if before is None or before.files != files:
+                before = _read(self.runs_dir / name, files, before)
+            elif before.history is not None:  # not over: only its program can tell whether it still goes on
+                before = before.with_owner()
+            known[name] = before
+        self._known = known
+        rows = tuple(found.row for found in known.values() if found.row is not None)
+        if rows != self._rows:
+            self._rows = rows
+
+
+def search(rows: tuple[Overview, ...], text: str) -> list[Overview]:
+    """Those in whose name, id, model, data, status or note all words of `text` occur."""
+    words = text.casefold().split()
+    return [row for row in rows if all(word in _searched(row) for word in words)]
+
+
+def _searched(row: Overview) -> str:
+    return "\n".join((row.name, row.id, row.model, row.data, row.status, row.note)).casefold()
+
+
+def sort(rows: list[Overview], column: str, is_down: bool) -> list[Overview]:
+    """By one of `COLUMNS`; what is not known comes last either way."""
+    values = [(getattr(row, column), row) for row in rows]
+    known = [(v.casefold() if isinstance(v, str) else v, row) for v, row in values if v not in (None, "")]
+    known = sorted(known, key=lambda pair: pair[0], reverse=is_down)
+    return [row for _, row in known] + [row for value, row in values if value in (None, "")]
+
+
+@dataclass(frozen=True)
+class _History:
+    """An events file as far as it was read: up to byte `end`, with `broken` lines that are no events."""
+
+    snapshot: Snapshot
+    end: int = 0
+    broken: int = 0
+    rest: bytes = b""  # of a last line without its end
+
+
+@dataclass(frozen=True)
+class _Known:
+    files: tuple
+    row: Overview | None  # None: this folder is no run
+    history: _History | None  # of a run that is not over, so that only what is new need be read
+
+    def with_owner(self) -> "_Known":
+        is_going_on = owner_lives(self.row.folder)
+        if is_going_on == self.row.is_going_on:
+            return self
+        return _Known(self.files, _owned(self.row, self.history.snapshot, is_going_on), self.history)
+
+
+def _names(runs_dir: Path) -> list[str]:
+    try:
+        with os.scandir(runs_dir) as entries:
+            return [entry.name for entry in entries if entry.is_dir()]
+    except OSError:
+        return []
+
+
+def _files(folder: str) -> tuple:
+    """What tells whether a run has changed."""
+    # The folder's own time tells of files that came, went or were replaced; only the history grows in its place.
+    return _stat(folder), _stat(f"{folder}/events.jsonl")
+
+
+def _stat(path: str) -> tuple[int, int, int] | None:
+    try:
+        found = os.stat(path)
+    except OSError:
+        return None
+    return found.st_mtime_ns, found.st_size, found.st_ino
+
+
+def _read(folder: Path, files: tuple, before: _Known | None) -> _Known:
+    if not any((folder / name).is_file() for name in ("run.json", "config.yaml", "events.jsonl")):
+        return _Known(files, None, None)
+    run = open_run(folder)
+    config, faults = None, []
+    try:
+        config = run.config()
+    except RunError as error:
+        is_there = (folder / "config.yaml").is_file()
+        faults.append(f"{str(error).rstrip('.')}." if is_there else NO_SETTINGS)
+    if not _is_described(folder):
+        faults.append("Its run.json is missing or damaged: its name and note are not known.")
+    grown = before.history if before and _is_grown(before, files) else None
+    history = _history(folder / "events.jsonl", grown or _History(Snapshot(run_id=run.id, name=run.name)))
+    is_over = history.snapshot.is_over
+    broken = history.broken + bool(history.rest and is_over)
+    if files[1] is None:
+        faults.append("Its events.jsonl is missing: how it went is not known.")
+    elif broken:
+        faults.append(f"{broken:,} lines of its history cannot be read and are left out." if broken > 1 else ONE_BROKEN)
+    row = _overview(run, config, history.snapshot, " ".join(faults), files)
+    if is_over:
+        return _Known(files, row, None)
+    return _Known(files, _owned(row, history.snapshot, owner_lives(folder)), history)
+
+
+def _is_grown(before: _Known, files: tuple) -> bool:
+    """Whether the history is still the file that was read as far as it was read."""
+    if before.history is None or before.files[1] is None or files[1] is None:
+        return False
+    return before.files[1][2] == files[1][2] and files[1][1] >= before.history.end
+
+
+def _is_described(folder: Path) -> bool:
+    try:
+        return isinstance(json.loads((folder / "run.json").read_text(encoding="utf-8")), dict)
+    except (OSError, ValueError):
+        return False
+
+
+def _history(path: Path, before: _History) -> _History:
+    """What was read before, with what was written since."""
+    try:
+        with open(path, "rb") as file:
+            file.seek(before.end)
+            *lines, rest = file.read().split(b"\n")
+    except OSError:
+        return before
+    events: list[Event] = []
+    broken = before.broken
+    for line in lines:
+        if line.strip():
+            event = from_line(line.decode("utf-8", "replace"))
+            events += [event] * (event is not None)
+            broken += event is None
+    end = before.end + sum(len(line) + 1 for line in lines)
+    return _History(fold_all(before.snapshot, events), end, broken, rest)
+
+
+def _overview(run: Run, config: RunConfig | None, snapshot: Snapshot, fault: str, files: tuple) -> Overview:
+    best, done = snapshot.best, snapshot.finished
+    peaks = [m.used_by_us_gib if m.peak_reserved_gib is None else m.peak_reserved_gib for m in snapshot.memory]
+    losses = [evaluated.eval_loss for evaluated in snapshot.evaluations if isfinite(evaluated.eval_loss)]
+    if done and done.eval_loss is not None and isfinite(done.eval_loss):
+        losses.append(done.eval_loss)
+    return Overview(
+        id=run.id,
+        folder=run.folder,
+        name=run.name,
+        note=run.note,
+        status=snapshot.status,
+        message=snapshot.message,
+        fault=fault,
+        started=snapshot.started if snapshot.started is not None else _started(run.id, files),
+        model=config.model.model_name if config else "",
+        data=config.data.path if config else "",
+        step=snapshot.step,
+        steps=snapshot.max_steps,
+        best_loss=best.eval_loss if best else None,
+        best_step=best.step if best else None,
+        last_loss=losses[-1] if losses else None,
+        seconds=done.runtime_s if done else snapshot.steps[-1].elapsed if snapshot.steps else None,
+        peak_gib=done.peak_memory_gib if done else max(peaks, default=None),
+        has_adapter=run.has_adapter,
+    )
+
+
+def _owned(row: Overview, snapshot: Snapshot, is_going_on: bool) -> Overview:
+    """A run that did not come to its end goes on, or its program died."""
+    if is_going_on:
+        return replace(row, status=snapshot.status, message=snapshot.message, is_going_on=True)
+    return replace(row, status="interrupted", message="The program ended before the run did.", is_going_on=False)
+
+
+def _started(run_id: str, files: tuple) -> float:
+    """From the run's id, which begins with the time, or else from its files."""
+    try:
+        return datetime.strptime(run_id[:15], "%Y%m%d-%H%M%S").timestamp()
+    except (ValueError, OverflowError):
+        return max(found[0] for found in files if found) / 1e9

@@ -1,0 +1,141 @@
+"""Words that would be HTML, script or templates, in every place where the page shows words of others: all stay words."""
+
+import json
+import time
+from pathlib import Path
+
+import pytest
+from gradio_client import Client
+from playwright.sync_api import expect
+
+from core.runs import list_runs
+from tests.app_process import running_app
+from tests.browser.conftest import photograph, tab
+
+TAG = "<img src=x onerror=window.pwned=1>"
+EVIL = f"{TAG}<script>window.pwned=2</script>${{window.pwned=3}}{{{{window.pwned=4}}}}\" onmouseover=\"window.pwned=5' onfocus='window.pwned=6"
+TOKEN = "hf_TheMarkedHeronNests4711"
+
+
+def of_part(name: str) -> str:
+    """The payload with its place, so that a test knows that it was really shown there."""
+    return f"{name}-{EVIL}"
+
+
+@pytest.fixture(scope="module")
+def app(tmp_path_factory):
+    """A page with a finished run: hostile in its name, note, rows, columns, template and samples."""
+    folder = tmp_path_factory.mktemp("injection")
+    rows = folder / f"{TAG}.jsonl"
+    row = {of_part("column"): of_part("value"), "instruction": of_part("question"), "output": of_part("answer")}
+    rows.write_text("".join(json.dumps(row | {"n": n}) + "\n" for n in range(12)))
+    preset = folder / f"{TAG}.yaml"
+    preset.write_text(json.dumps({
+        "title": of_part("title"), "description": of_part("about"),
+        "model": {"model_name": "presets/demo-llama", "max_seq_length": 512, "load_in_4bit": False},
+        "data": {"path": str(rows), "prompt_template": f"template-{TAG} {{instruction}}", "validation_share": 0.2},
+        "training": {"max_steps": 2, "eval_steps": 1, "sample_prompts": [of_part("sample")]},
+    }))  # fmt: skip
+    with running_app(folder) as app:
+        client = Client(app.url, verbose=False)
+        client.predict(str(preset), [], "", api_name="/start")
+        deadline = time.monotonic() + 120
+        while (run := client.predict(api_name="/snapshot")["run"])["status"] not in ("completed", "failed"):
+            assert time.monotonic() < deadline
+            time.sleep(0.1)
+        assert run["status"] == "completed", run["message"]
+        assert run["name"] == TAG
+        (kept,) = list_runs(app.runs_dir)
+        kept.write_about(name=of_part("name"), note=of_part("note"))
+        yield app
+
+
+def assert_harmless(page) -> None:
+    assert page.evaluate("window.pwned") is None
+    assert page.locator("img[src=x], [onerror], [onmouseover], [onfocus]").count() == 0
+    scripts = page.evaluate("[...document.querySelectorAll('#frame script')].map(s => s.textContent).join()")
+    assert "pwned" not in scripts
+
+
+def test_the_sidebar_and_the_train_tab(app, open_page):
+    page = open_page(app.url)
+    expect(page.locator("#side-run")).to_contain_text(TAG, timeout=30_000)
+    tab(page, "Train")
+    expect(page.locator("#samples")).to_contain_text(of_part("sample"), timeout=30_000)
+    assert_harmless(page)
+    photograph(page, "90-injection-train")
+
+
+def test_rows_columns_and_templates(app, open_page):
+    page = open_page(app.url)
+    tab(page, "Data")
+    (rows,) = app.runs_dir.parent.glob("*.jsonl")
+    page.locator("#data-path textarea").fill(str(rows))
+    page.locator("#data-path textarea").blur()
+    expect(page.locator("#data-about")).to_contain_text(of_part("column")[:40], timeout=30_000)
+    expect(page.locator("#row-view")).to_contain_text("question-", timeout=30_000)
+    page.locator("#upload input[type=file]").set_input_files([rows])
+    expect(page.locator("#upload")).to_contain_text("img src=x", timeout=30_000)
+    page.get_by_text("Columns and prompt").click()
+    page.locator("#data-answer_column input").click()
+    expect(page.get_by_role("option", name="column-").first).to_be_visible()
+    page.keyboard.press("Escape")
+    page.click("#check-rows")
+    expect(page.locator("#survey")).to_contain_text("rows", timeout=60_000)
+    assert_harmless(page)
+    photograph(page, "91-injection-data")
+
+
+def test_a_model_s_name_in_an_error_and_a_token_in_the_browser(app, open_page):
+    page = open_page(app.url)
+    page.locator("#model-model_name input").fill(of_part("model"))
+    page.locator("#model-model_name input").press("Enter")
+    page.get_by_text("More: token").click()
+    page.locator("#token input").fill(TOKEN)
+    page.locator("#model-trust_remote_code textarea, #model-trust_remote_code input").first.fill(of_part("model"))
+    expect(page.locator("#code-warning")).to_contain_text(f"Code of {of_part('model')} runs on this machine", timeout=30_000)
+    page.click("#load")
+    expect(page.locator("#model-trouble .error")).to_contain_text("model-<img src=x", timeout=60_000)
+    assert_harmless(page)
+    photograph(page, "92-injection-model")
+    kept = page.evaluate("async () => JSON.stringify([{...localStorage}, {...sessionStorage}, document.cookie, await indexedDB.databases()])")
+    assert TOKEN not in kept and json.loads(kept)[3] == []
+    assert TOKEN not in page.content()
+    assert TOKEN not in app.printed()
+
+
+def test_a_model_s_answers(app, open_page):
+    page = open_page(app.url)
+    tab(page, "Compare")
+    page.locator("#prompt textarea").fill(TAG)
+    page.click("#ask")
+    expect(page.locator("#proof")).to_contain_text("differ", timeout=120_000)
+    assert_harmless(page)
+    photograph(page, "93-injection-compare")
+
+
+def test_an_answer_that_is_html_is_text():
+    """What a tiny model says is not ours to choose, so the pane is given such an answer."""
+    from core.compare import Answer
+    from ui.compare_tab import panes_text
+
+    drawn = panes_text(Answer(EVIL), Answer(EVIL, ended="itself"))
+    assert drawn.count("&lt;img src=x onerror=window.pwned=1&gt;") == 2 and "<img" not in drawn and "<script" not in drawn
+
+
+def test_the_runs_tab(app, open_page):
+    page = open_page(app.url)
+    tab(page, "Runs")
+    expect(page.locator("#runs-table")).to_contain_text(of_part("name"), timeout=30_000)
+    expect(page.locator("#runs-table")).to_contain_text("note-<img src=x")
+    page.locator("#runs-table tbody tr").first.get_by_text("name-").first.click()
+    expect(page.locator("#run-name input, #run-name textarea").first).to_have_value(of_part("name"), timeout=30_000)
+    expect(page.locator("#run-samples")).to_contain_text(of_part("sample"))
+    assert_harmless(page)
+    photograph(page, "94-injection-runs")
+    page.click("#run-delete")
+    expect(page.locator("#runs-said")).to_contain_text("name-<img", timeout=30_000)
+    page.get_by_role("button", name="Trash").click()
+    expect(page.locator("#deleted")).to_contain_text("name-<img", timeout=30_000)
+    assert_harmless(page)
+    assert list(Path(app.runs_dir, "trash").iterdir())

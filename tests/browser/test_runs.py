@@ -1,0 +1,263 @@
+"""The Runs tab in a real browser, on runs that were really trained and on many that were written."""
+
+import re
+import time
+
+import pytest
+from playwright.sync_api import expect
+
+from core.config import RunConfig
+from core.events import Evaluated, StatusChanged
+from core.runs import create_run, list_runs
+from tests.app_process import run_app, running_app
+from tests.browser.conftest import DESKTOP, PHONE, photograph, tab
+from tests.test_run_list import make_run
+
+HOSTILE = '<img src=x onerror="document.title=1"><b>bold</b>'
+
+
+@pytest.fixture(scope="module")
+def app(tmp_path_factory):
+    """Two trained runs with checkpoints, one that failed, one with a hostile name, and one without settings."""
+    folder = tmp_path_factory.mktemp("runs")
+    for rate in ("1e-3", "4e-3"):
+        settings = ["training.max_steps=8", "training.eval_steps=4", "training.save_steps=4", f"training.learning_rate={rate}"]
+        settings += ["training.sample_prompts=[You are late.]", "training.seed=7"]
+        done = run_app("train", "demo-yoda", "--runs-dir", str(folder / "runs"), *(f"--set={setting}" for setting in settings))
+        assert done.returncode == 0, done.stderr
+    failed = make_run(folder / "runs", "price", status="failed", figures=False)
+    (failed.folder / "log.txt").write_text("Traceback\n<b>OutOfMemoryError</b>\n")
+    make_run(folder / "runs", HOSTILE).write_about(note=HOSTILE)
+    hurt = make_run(folder / "runs", "hurt")
+    (hurt.folder / "config.yaml").unlink()
+    with running_app(folder) as app:
+        yield app
+
+
+@pytest.fixture
+def runs_page(app, open_page):
+    def opened(size=DESKTOP, theme="light"):
+        page = open_page(f"{app.url}/?__theme={theme}", size)
+        tab(page, "Runs")
+        expect(page.locator("#runs-table tbody tr").first).to_be_visible(timeout=30_000)
+        return page
+
+    return opened
+
+
+def names(page) -> list[str]:
+    return page.locator("#runs-table tbody th").all_inner_texts()
+
+
+def open_run(page, name: str) -> None:
+    page.locator("#runs-table tbody th button", has_text=name).first.click()
+    expect(page.locator("#run-head h2")).to_contain_text(name, timeout=30_000)
+
+
+def test_1_sort_and_search(runs_page):
+    page = runs_page()
+    assert sorted(names(page)) == [HOSTILE, "demo-yoda", "demo-yoda", "hurt", "price"]
+    photograph(page, "40-runs")
+    page.get_by_role("button", name="Best loss").click()
+    expect(page.locator('th[aria-sort="descending"]')).to_have_text("Best loss ▾")
+    best = [float(text.split()[0]) for text in page.locator("#runs-table tbody tr td:nth-child(5)").all_inner_texts()]
+    assert len(best) == 5 and best == sorted(best, reverse=True)
+    page.get_by_role("button", name="Name", exact=True).click()
+    expect(page.locator("#runs-table tbody th").first).to_have_text(HOSTILE)
+    assert names(page) == [HOSTILE, "demo-yoda", "demo-yoda", "hurt", "price"]
+    page.locator("#runs-search input").fill("failed PRI")
+    expect(page.locator("#runs-table .runs-foot")).to_have_text("1 of 5 runs")
+    assert names(page) == ["price"]
+    page.locator("#runs-search input").fill("nothing like it")
+    expect(page.locator("#runs-table")).to_contain_text("None of the 5 runs has all of these words.")
+
+
+def test_2_a_run_is_opened_with_all_that_is_known_of_it(runs_page):
+    page = runs_page()
+    open_run(page, "demo-yoda")
+    expect(page.locator("#run-course polyline.train")).to_be_visible()
+    expect(page.locator("#run-course")).to_contain_text("What really trains")
+    expect(page.locator("#run-course")).to_contain_text("On 64 rows that it was not trained on")
+    expect(page.locator("#run-samples")).to_contain_text("You are late.")
+    kept = page.locator("#run-kept tbody tr")
+    expect(kept).to_have_count(3)
+    expect(kept.nth(1)).to_contain_text(re.compile(r"checkpoint of step 8\s+best"))
+    assert "/runs/" in page.locator("#run-folder input, #run-folder textarea").input_value()
+    page.get_by_role("button", name="Settings").last.click()
+    expect(page.locator("#run-yaml")).to_contain_text("model_name: presets/demo-llama")
+    expect(page.locator("#run-resume")).to_have_count(0)
+    photograph(page, "41-run-opened")
+    open_run(page, "price")
+    expect(page.locator("#run-resume")).to_be_visible()
+    page.locator("#run-log summary").click()
+    expect(page.locator("#run-log pre")).to_contain_text("<b>OutOfMemoryError</b>")
+    open_run(page, "hurt")
+    expect(page.locator("#run-head .warning")).to_contain_text("Its config.yaml is missing: its settings are not known.")
+    expect(page.locator("#run-settings")).to_be_hidden()
+
+
+def test_3_a_name_is_text_and_never_html(runs_page):
+    page = runs_page()
+    open_run(page, HOSTILE)
+    for place in ("#runs-table", "#run-head"):
+        assert page.locator(f"{place} img, {place} b").count() == 0
+    for name in (HOSTILE, "price"):
+        page.locator("#runs-table tbody tr", has_text=name).locator("[role=checkbox]").click()
+    expect(page.locator("#losses")).to_contain_text(HOSTILE)
+    assert page.locator("#losses img, #differ img").count() == 0 and page.title() == "HearthTune"
+
+
+def test_4_a_note_is_not_overwritten_while_it_is_written(app, runs_page):
+    page = runs_page()
+    open_run(page, "price")
+    page.locator("#run-note textarea").fill("half a tho")
+    other = create_run(app.runs_dir, "other", RunConfig())
+    other.append(StatusChanged(status="training"))
+    expect(page.locator("#runs-table tbody th", has_text="other")).to_be_visible(timeout=10_000)
+    other.append(Evaluated(step=1, eval_loss=1.0))
+    expect(page.locator("#runs-table")).to_contain_text("1.0000", timeout=10_000)
+    assert page.locator("#run-note textarea").input_value() == "half a tho"
+    assert page.evaluate("document.activeElement.tagName") == "TEXTAREA"
+    page.locator("#run-note textarea").fill("half a thought")
+    page.locator("#run-name input, #run-name textarea").fill("prices, second try")
+    page.click("#run-save")
+    expect(page.locator("#run-trouble")).to_contain_text("Saved.")
+    expect(page.locator("#runs-table tbody tr", has_text="prices, second try")).to_contain_text("half a thought")
+    photograph(page, "42-run-renamed")
+    page.reload()
+    tab(page, "Runs")
+    expect(page.locator("#runs-table tbody tr", has_text="half a thought")).to_contain_text("prices, second try", timeout=30_000)
+    (saved,) = [run for run in list_runs(app.runs_dir) if run.name == "prices, second try"]
+    assert saved.note == "half a thought"
+    open_run(page, "other")
+    expect(page.locator("#run-delete")).to_be_disabled()
+    expect(page.locator("#run-delete")).to_have_text("Delete (this run is going on)")
+    other.append(StatusChanged(status="completed"))
+    expect(page.locator("#run-delete")).to_have_text("Delete", timeout=10_000)
+
+
+def test_5_deleted_undone_deleted_put_back_and_gone_for_good(app, runs_page):
+    page = runs_page()
+
+    def delete():
+        open_run(page, "hurt")
+        page.click("#run-delete")
+        expect(page.locator("#runs-said")).to_contain_text("hurt is in the trash")
+        assert "hurt" not in names(page)
+        expect(page.locator("#opened")).to_be_hidden()
+
+    delete()
+    photograph(page, "43-run-deleted")
+    page.get_by_role("button", name="Undo").click()
+    expect(page.locator("#runs-table tbody th", has_text="hurt")).to_be_visible()
+    delete()
+    page.get_by_role("button", name=re.compile(r"^Trash \(1 run, \d+ kB\)")).click()
+    page.get_by_role("button", name="Put back").click()
+    expect(page.locator("#runs-table tbody th", has_text="hurt")).to_be_visible()
+    expect(page.locator("#deleted")).to_contain_text("The trash is empty.")
+    delete()
+    page.locator("#deleted [data-ask=empty]").click()
+    expect(page.locator("#deleted")).to_contain_text(re.compile(r"Delete 1 run for good\? This frees \d+ kB and cannot be undone."))
+    photograph(page, "44-trash")
+    page.locator("#deleted [data-ask=keep]").click()
+    expect(page.get_by_role("button", name="Put back")).to_be_visible()
+    page.locator("#deleted [data-ask=empty]").click()
+    page.locator("#deleted [data-ask=empty-now]").click()
+    expect(page.locator("#runs-said")).to_contain_text("are free again")
+    assert list((app.runs_dir / "trash").iterdir()) == []
+
+
+def test_6_several_runs_compared(runs_page):
+    page = runs_page()
+    page.locator("#runs-search input").fill("demo-yoda")
+    expect(page.locator("#runs-table tbody tr")).to_have_count(2)
+    for box in page.locator("#runs-table [role=checkbox]").all():
+        box.click()
+    expect(page.locator("#losses polyline")).to_have_count(2)
+    lines = [line.get_attribute("class") for line in page.locator("#losses polyline").all()]
+    assert lines == ["run run-1", "run run-2"]
+    dashes = page.locator("#losses polyline").evaluate_all("lines => lines.map(l => getComputedStyle(l).strokeDasharray + getComputedStyle(l).stroke)")
+    assert len(set(dashes)) == 2
+    settings = page.locator("#differ section", has_text="Settings that differ")
+    assert [row.split("\t")[0] for row in settings.locator("tbody tr").all_inner_texts()] == ["Learning rate"]
+    assert sorted(settings.locator("tbody td").all_inner_texts()) == ["1e-3", "4e-3"]
+    points = page.locator("#losses polyline").first.get_attribute("points")
+    page.get_by_text("time", exact=True).click()
+    expect(page.locator("#losses polyline").first).not_to_have_attribute("points", points)
+    photograph(page, "45-runs-compared")
+
+
+def test_7_by_keyboard_alone(runs_page):
+    page = runs_page()
+    page.locator("#runs-search input").focus()
+    page.keyboard.type("demo")
+    expect(page.locator("#runs-table tbody tr")).to_have_count(2)
+    for _ in range(12 + 2):  # the box, eleven heads, and the first row's tick and name
+        page.keyboard.press("Tab")
+    assert page.evaluate("document.activeElement.innerText") == "demo-yoda"
+    page.keyboard.press("Enter")
+    expect(page.locator("#run-head h2")).to_contain_text("demo-yoda")
+    assert page.evaluate("document.activeElement.innerText") == "demo-yoda", "the focus stays though the table was drawn anew"
+    page.keyboard.press("Shift+Tab")
+    page.keyboard.press("Space")
+    expect(page.locator("#runs-table [role=checkbox]").first).to_have_attribute("aria-checked", "true")
+
+
+@pytest.mark.parametrize("theme", ["light", "dark"])
+def test_8_on_a_phone(runs_page, theme):
+    page = runs_page(PHONE, theme)
+    photograph(page, f"46-runs-phone-{theme}")
+    open_run(page, "demo-yoda")
+    for box in page.locator("#runs-table [role=checkbox]").all()[:3]:
+        box.click()
+    expect(page.locator("#losses")).to_be_visible()
+    page.wait_for_function("document.documentElement.scrollWidth <= innerWidth")
+    photograph(page, f"47-run-opened-phone-{theme}")
+
+
+def test_9_a_checkpoint_is_loaded_and_trained_on(runs_page):
+    page = runs_page()
+    open_run(page, "demo-yoda")
+    first = page.locator("#run-kept tbody tr", has_text="checkpoint of step 4")
+    first.get_by_role("button", name="Train on from here").click()
+    expect(page.get_by_role("tab", name="Train", exact=True)).to_have_attribute("aria-selected", "true")
+    page.get_by_role("button", name=re.compile("More: layers")).click()
+    expect(page.locator("#adapter-continue_from input, #adapter-continue_from textarea")).to_have_value(re.compile(r"-demo-yoda/checkpoints/step-4$"))
+    expect(page.locator("#training-max_steps input")).to_have_value("8")
+    tab(page, "Runs")
+    first.get_by_role("button", name="Load for comparing").click()
+    expect(page.locator("#run-trouble .good")).to_contain_text("demo-yoda, step 4, is loaded", timeout=120_000)
+    tab(page, "Compare")
+    expect(page.locator("#ask")).to_have_text("Ask both")
+
+
+def test_a_thousand_runs_are_listed_and_nothing_is_sent_while_nothing_happens(tmp_path, open_page):
+    for number in range(1000):
+        create_run(tmp_path / "runs", "many", RunConfig()).append(StatusChanged(status="completed", time=float(number)))
+    with running_app(tmp_path) as app:
+        page = open_page(app.url)
+        tab(page, "Runs")
+        expect(page.locator("#runs-table .runs-foot")).to_contain_text("1,000 runs", timeout=60_000)
+        assert len(names(page)) == 50
+        asked = []
+        page.on("request", lambda request: asked.append(request) if "queue/join" in request.url else None)
+        begun = time.monotonic()
+        page.wait_for_timeout(4000)
+        assert time.monotonic() - begun >= 4 and asked == []
+        page.get_by_role("button", name="Show 50 more").click()
+        expect(page.locator("#runs-table tbody tr")).to_have_count(100)
+        photograph(page, "48-many-runs")
+        page.close()
+
+
+def test_no_run_yet(tmp_path, open_page):
+    with running_app(tmp_path) as app:
+        page = open_page(app.url, PHONE)
+        tab(page, "Runs")
+        expect(page.locator("#runs-table")).to_contain_text("No run yet.", timeout=30_000)
+        photograph(page, "49-no-runs-phone")
+        page.close()
+
+
+def test_nothing_went_wrong_unseen(app):
+    assert app.warnings_of_ours() == []

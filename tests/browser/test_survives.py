@@ -1,0 +1,65 @@
+"""The program is killed under the page; started again it shows the run, and one click takes it to its end."""
+
+import os
+import re
+import signal
+import subprocess
+import sys
+
+from gradio_client import Client
+from playwright.sync_api import expect
+
+from core.runs import list_runs
+from tests.app_process import ENVIRONMENT, PROJECT, run_app, running_app
+from tests.browser.conftest import PHONE, photograph, tab
+
+SETTINGS = ["training.max_steps=40", "training.eval_steps=10", "training.save_steps=5"]
+
+
+def test_one_click_resumes_what_a_kill_interrupted(tmp_path, open_page, wait_until):
+    with running_app(tmp_path) as app:
+        Client(app.url, verbose=False).predict("demo-yoda", SETTINGS, api_name="/start")
+        (run,) = list_runs(app.runs_dir)
+        wait_until(lambda: 5 in run.snapshot().checkpoints, "a checkpoint", 120)
+        os.kill(app.process.pid, signal.SIGKILL)
+        app.process.wait()
+    before = run.snapshot()
+    assert before.status == "training"
+    with running_app(tmp_path) as app:
+        page = open_page(app.url)
+        tab(page, "Train")
+        expect(page.locator("#train-state .warning")).to_contain_text("The program ended before the run did", timeout=30_000)
+        expect(page.locator("#resume-words")).to_contain_text(re.compile(r"after step \d+ of 40"))
+        points = page.locator("#charts polyline.train").get_attribute("points").split()
+        assert len(points) == before.step
+        photograph(page, "60-interrupted")
+        phone = open_page(app.url, PHONE)
+        tab(phone, "Train")
+        photograph(phone, "61-interrupted-phone")
+        page.click("#resume")
+        expect(page.locator("#train-state .good")).to_contain_text("Finished", timeout=180_000)
+        photograph(page, "62-resumed")
+        phone.close()
+        page.close()  # before the program ends: it would ask in vain
+    after = run.snapshot()
+    assert [step.step for step in after.steps] == list(range(1, 41))
+    assert after.status == "completed" and after.heldout.rows == 64
+
+
+def test_the_command_line_resumes_too(tmp_path, wait_until):
+    runs_dir = tmp_path / "runs"
+    settings = [part for setting in SETTINGS for part in ("--set", setting)]
+    command = [sys.executable, "app.py", "train", "demo-yoda", *settings, "--runs-dir", str(runs_dir)]
+    process = subprocess.Popen(command, cwd=PROJECT, env=ENVIRONMENT, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+    wait_until(lambda: any(run.checkpoints() for run in list_runs(runs_dir)), "a checkpoint", 180)
+    process.kill()
+    process.wait()
+    (run,) = list_runs(runs_dir)
+    done = run_app("resume", run.id, "--runs-dir", str(runs_dir), "--json")
+    assert done.returncode == 0, done.stderr
+    assert '"status": "completed"' in done.stdout and '"steps": 40' in done.stdout
+    again = run_app("resume", run.id, "--runs-dir", str(runs_dir))
+    assert again.returncode == 2
+    assert again.stderr.strip().endswith(
+        f"Run {run.id} is complete; to train it further, start a run that continues from it."
+    )

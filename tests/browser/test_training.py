@@ -1,0 +1,138 @@
+"""A run as the page shows it: its checkpoints, answers and best check, one run at a time, and going on after a crash."""
+
+import os
+import re
+import signal
+
+import pytest
+from gradio_client import Client
+from gradio_client.exceptions import AppError
+from playwright.sync_api import expect
+
+from core.runs import find_run, list_runs
+from tests.app_process import running_app
+from tests.browser.conftest import PHONE, photograph, tab
+
+PROMPT = "The old man reads a book."
+
+
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory):
+    return tmp_path_factory.mktemp("training")
+
+
+@pytest.fixture(scope="module")
+def app(folder):
+    with running_app(folder) as app:
+        yield app
+
+
+def start(app, *settings: str) -> str:
+    """Starts a run of the demo as a client does; its id."""
+    return Client(app.url, verbose=False).predict(settings=list(settings), api_name="/start")["run_id"]
+
+
+def training_page(app, open_page, **size):
+    page = open_page(app.url, **size)
+    tab(page, "Train")
+    return page
+
+
+def wait_for_step(page, least: int) -> None:
+    page.wait_for_function(
+        """least => {
+            const found = (document.querySelector('#side-run')?.innerText || '').match(/step ([\\d,]+) of/);
+            return found && +found[1].replaceAll(',', '') >= least;
+        }""",
+        arg=least,
+        timeout=120_000,
+    )
+
+
+def first_and_last_step(page) -> list[float]:
+    """Where the loss curve begins and ends on the drawing."""
+    points = page.locator("#charts polyline.train").get_attribute("points").split()
+    return [float(points[place].partition(",")[0]) for place in (0, -1)]
+
+
+def test_1_answers_checkpoints_and_the_best_check_of_a_real_run(app, open_page):
+    run_id = start(
+        app, "training.max_steps=24", "training.eval_steps=8", "training.save_steps=8", "training.save_total_limit=3",
+        f"training.sample_prompts=['{PROMPT}', 'Good morning.']",
+    )  # fmt: skip
+    page = training_page(app, open_page)
+    expect(page.locator("#train-state .good")).to_contain_text("Finished", timeout=180_000)
+    snapshot = find_run(app.runs_dir, run_id).snapshot()
+    best = snapshot.best
+    assert best.step in snapshot.checkpoints
+    expect(page.locator("#train-state")).to_contain_text(f"{len(snapshot.checkpoints)} checkpoint")
+    expect(page.locator("#charts .remark").first).to_have_text(f"best check: step {best.step}, loss {best.eval_loss:.3g}")
+    expect(page.locator("#charts circle.best")).to_have_count(1)
+
+    timeline = page.locator("#samples ul.timeline").first
+    expect(page.locator("#samples .asked")).to_have_text([PROMPT, "Good morning."])
+    expect(timeline.locator("li.base")).to_have_text(re.compile(re.escape(PROMPT)))
+    newest = [sampled for sampled in snapshot.samples if sampled.by == "tuned"][-1]
+    expect(timeline.locator("li.tuned span").first).to_have_text(newest.answers[0])
+    expect(timeline.locator("li.tuned b").first).to_contain_text(f"step {newest.step}")
+    photograph(page, "50-training-finished")
+
+    expect(page.locator("#resume")).to_be_hidden()
+    page.click("#compare-best")
+    expect(page.locator("#best-words .good")).to_have_text(
+        f"The checkpoint of step {best.step} is loaded: ask it on the Compare tab.", timeout=60_000
+    )
+    expect(page.locator("#compare-best")).to_be_hidden()
+
+
+def test_2_one_run_at_a_time_whoever_asks(app, open_page):
+    before = {run.id for run in list_runs(app.runs_dir)}
+    page, second = training_page(app, open_page), training_page(app, open_page, size=PHONE)
+    page.locator("#training-max_steps input").fill("5000")
+    page.locator("#training-max_steps input").press("Tab")
+    page.click("#start")
+    wait_for_step(page, 2)
+    wait_for_step(second, 2)
+    expect(second.locator("#start")).to_be_disabled()
+    expect(second.locator("#start")).to_have_text("Start training (a run is going on)")
+    (run_id,) = {run.id for run in list_runs(app.runs_dir)} - before
+    with pytest.raises(AppError, match="This must wait: a run is going on"):
+        start(app)
+    with pytest.raises(AppError, match="This must wait: a run is going on"):
+        Client(app.url, verbose=False).predict(api_name="/load_model")
+    # A page that was slow to notice: its button is pressed all the same.
+    second.locator("#start").evaluate("button => { button.disabled = false; button.click(); }")
+    reached = find_run(app.runs_dir, run_id).snapshot().step
+    wait_for_step(page, reached + 2)
+    assert {run.id for run in list_runs(app.runs_dir)} - before == {run_id}
+    photograph(second, "51-training-phone")
+    assert second.evaluate("document.documentElement.scrollWidth") <= PHONE["width"]
+    second.click("#stop")
+    expect(page.locator("#train-state .warning")).to_contain_text("what was trained is kept", timeout=60_000)
+    expect(page.locator("#resume")).to_be_visible()
+    expect(page.locator("#resume-words")).to_contain_text(re.compile(r"goes on after step \d+ of 5,000|starts again from"))
+    photograph(page, "52-training-stopped")
+
+
+def test_3_a_killed_program_goes_on_with_one_click(app, folder, open_page, wait_until):
+    run_id = start(app, "training.max_steps=30", "training.save_steps=4", "training.eval_steps=0")
+    run = find_run(app.runs_dir, run_id)
+    wait_until(lambda: run.snapshot().step >= 10, "ten steps", timeout=120)
+    os.kill(app.process.pid, signal.SIGKILL)
+    app.process.wait(30)
+    # Another process, on the same runs.
+    with running_app(folder) as again:
+        page = training_page(again, open_page)
+        expect(page.locator("#train-state .warning")).to_contain_text("The program ended before the run did.", timeout=30_000)
+        last = run.snapshot().checkpoints[-1]
+        expect(page.locator("#resume-words")).to_have_text(f"The run goes on after step {last} of 30.")
+        photograph(page, "53-training-interrupted")
+        page.click("#resume")
+        expect(page.locator("#train-state .good")).to_contain_text("Finished", timeout=180_000)
+        expect(page.locator("#resume")).to_be_hidden()
+        assert [step.step for step in run.snapshot().steps] == list(range(1, 31)), "each step once, the old ones too"
+        left, right = first_and_last_step(page)
+        assert left < 50 and right > 330, "the whole history is drawn"
+        photograph(page, "54-training-resumed")
+        page.close()  # a page whose program ends asks on, and its console says so
+        assert again.warnings_of_ours() == []

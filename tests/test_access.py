@@ -1,0 +1,277 @@
+"""Who can reach the page: the real program, asked over HTTP as browsers, other sites and strangers would."""
+
+import re
+import socket
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+import httpx
+import pytest
+
+from tests.app_process import ENVIRONMENT, run_app, running_app
+from ui.access import UPLOAD_LIMIT, is_loopback
+
+SECRET = "the-heron-knows-4711"
+METHODS = ("GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "OPTIONS")
+# Gradio's own login form and its parts: what anyone may see. startup-events answers true or false.
+OPEN = {
+    "/", "/login", "/theme.css", "/gradio_api/theme.css", "/favicon.ico", "/manifest.json", "/robots.txt",
+    "/gradio_api/startup-events", "/assets/{path:path}", "/static/{path:path}", "/svelte/{path:path}",
+}  # fmt: skip
+
+
+@pytest.fixture(scope="module")
+def guarded(tmp_path_factory):
+    """A page with a password, onto which someone has uploaded a file that nobody else should see."""
+    with running_app(tmp_path_factory.mktemp("guarded"), "--auth", "ada:secret") as app:
+        with logged_in(app.url) as ada:
+            sent = ada.post("/gradio_api/upload", files={"files": (f"{SECRET}.txt", SECRET)})
+            assert sent.status_code == 200
+            yield app, sent.json()[0]
+
+
+@pytest.fixture(scope="module")
+def plain(tmp_path_factory):
+    """A page as it starts without any options."""
+    with running_app(tmp_path_factory.mktemp("plain")) as app:
+        yield app
+
+
+@contextmanager
+def logged_in(url: str) -> Iterator[httpx.Client]:
+    with httpx.Client(base_url=url, timeout=30) as client:
+        assert client.post("/login", data={"username": "ada", "password": "secret"}).status_code == 200
+        yield client
+
+
+@pytest.fixture(scope="module")
+def routes(tmp_path_factory):
+    """The path of every route that Gradio makes for our page, as it names them itself."""
+    from gradio.routes import App
+
+    from core.workbench import Workbench
+    from ui.page import build_page
+
+    page, live = build_page(Workbench(tmp_path_factory.mktemp("routes") / "runs"))
+    server = App.create_app(page, app_kwargs={"routes": [live.route()]})
+    found, waiting = set(), list(server.routes)
+    while waiting:
+        route = waiting.pop()
+        waiting += getattr(getattr(route, "original_router", None), "routes", [])
+        if hasattr(route, "path"):
+            assert hasattr(route, "methods") or type(route).__name__ == "Mount", f"{route} is no HTTP route"
+            found.add(route.path)
+    return found
+
+
+def filled(path: str, uploaded: str) -> str:
+    """The path with its parameters replaced by what is really there."""
+    values = {"path": uploaded.lstrip("/"), "path_or_url": uploaded, "api_name": "snapshot", "component_id": "1"}
+    return re.sub(r"\{(\w+)(?::\w+)?\}", lambda match: values.get(match[1], "x1"), path)
+
+
+def test_with_a_password_no_route_answers_without_it(guarded, routes):
+    app, uploaded = guarded
+    assert len(routes) > 40 and {"/config", "/gradio_api/upload", "/gradio_api/queue/join"} <= routes
+    answered, leaked = set(), []
+    with httpx.Client(base_url=app.url, timeout=30) as stranger:
+        for route in sorted(routes):
+            for method in METHODS:
+                with stranger.stream(method, filled(route, uploaded)) as answer:
+                    if answer.status_code in (401, 403):
+                        continue
+                    answered.add((method, route))
+                    if route in OPEN:  # others may answer without end, and are at fault anyhow
+                        body = answer.read().decode(errors="replace")
+                        leaked += [(method, route) for word in (SECRET, "load_model", str(app.runs_dir)) if word in body]
+    assert leaked == []
+    assert answered == {("POST", "/login")} | {(m, route) for m in ("GET", "HEAD") for route in OPEN - {"/login"}}
+
+
+def test_the_open_routes_hold_nothing_of_the_person(guarded):
+    app, uploaded = guarded
+    with httpx.Client(base_url=app.url, timeout=30) as stranger:
+        page = stranger.get("/")
+        assert page.status_code == 200 and '"auth_required":true' in page.text
+        for path in ("/?deep_link=x", "/?__theme=dark", "/?page=x", "/?all_endpoints=1"):
+            answer = stranger.get(path).text
+            assert '"auth_required":true' in answer and "window.gradio_api_info = {};" in answer
+        for prefix in ("/assets", "/static", "/svelte"):
+            for way in (uploaded, f"/../../../../../../../../{uploaded}", f"/..%2f..%2f..%2f..%2f..%2f..%2f..{uploaded}"):
+                assert SECRET not in stranger.get(f"{prefix}/{way.lstrip('/')}").text
+
+
+def test_a_wrong_password_or_cookie_is_no_login(guarded):
+    app, _ = guarded
+    with httpx.Client(base_url=app.url, timeout=30) as stranger:
+        assert stranger.post("/login", data={"username": "ada", "password": "Secret"}).status_code == 400
+        assert stranger.get("/config").status_code == 401
+    with logged_in(app.url) as ada:
+        assert ada.get("/config").status_code == 200
+        name = next(name for name in ada.cookies if name.startswith("access-token-unsecure-"))
+    for cookies in ({name: ""}, {name: "x"}, {"access-token-unsecure-x": "x"}):
+        with httpx.Client(base_url=app.url, cookies=cookies, timeout=30) as stranger:
+            assert stranger.get("/config").status_code == 401
+
+
+def test_who_has_the_password_has_the_page_its_files_and_its_api(guarded):
+    from gradio_client import Client
+
+    app, uploaded = guarded
+    with logged_in(app.url) as ada:
+        assert SECRET in ada.get(f"/gradio_api/file={uploaded}").text
+    client = Client(app.url, auth=("ada", "secret"), verbose=False)
+    assert client.predict(api_name="/snapshot")["run"] is None
+    assert SECRET not in app.printed() and "secret" not in app.printed()
+
+
+@pytest.mark.parametrize(
+    ("host", "mine"),
+    [("127.0.0.1", True), ("127.8.9.1", True), ("::1", True), ("[::1]", True), ("localhost", True), ("LOCALHOST", True),
+     ("0.0.0.0", False), ("::", False), ("", False), ("192.168.1.5", False), ("127.0.0.1.evil.example", False),
+     ("localhost.evil.example", False), ("127.1", False)],
+)  # fmt: skip
+def test_what_is_this_machine(host, mine):
+    assert is_loopback(host) is mine
+
+
+@pytest.mark.parametrize("arguments", [["--host", "0.0.0.0"], ["--host", "192.168.1.5"], ["--host", ""], ["--share"]])
+def test_a_page_for_others_needs_a_password_or_consent(arguments, tmp_path):
+    done = run_app("--no-browser", "--runs-dir", str(tmp_path / "runs"), *arguments, timeout=60)
+    assert (done.returncode, done.stdout) == (2, "")
+    (sentence,) = done.stderr.splitlines()
+    assert sentence.endswith("if that is meant.") and "--auth NAME:PASSWORD" in sentence and "--i-know" in sentence
+    assert not (tmp_path / "runs").exists()
+
+
+def test_a_space_is_told_what_it_needs(tmp_path, monkeypatch):
+    """A Space names its address by a variable, and cannot give options."""
+    monkeypatch.setitem(ENVIRONMENT, "GRADIO_SERVER_NAME", "0.0.0.0")
+    done = run_app("--no-browser", "--runs-dir", str(tmp_path / "runs"), timeout=60)
+    assert done.returncode == 2
+    assert "a secret HEARTHTUNE_AUTH" in done.stderr and "a variable HEARTHTUNE_I_KNOW=1" in done.stderr
+
+
+def test_a_space_runs_with_a_secret_or_with_consent(tmp_path, monkeypatch):
+    monkeypatch.setitem(ENVIRONMENT, "GRADIO_SERVER_NAME", "0.0.0.0")
+    monkeypatch.setitem(ENVIRONMENT, "SPACE_ID", "ada/hearth")
+    asked = {"Host": "ada-hearth.hf.space", "Sec-Fetch-Site": "cross-site", "Sec-Fetch-Mode": "navigate"}
+    for variable, value, status in (("HEARTHTUNE_AUTH", "ada:secret", 401), ("HEARTHTUNE_I_KNOW", "1", 200)):
+        (tmp_path / variable).mkdir()
+        with monkeypatch.context() as patch:
+            patch.setitem(ENVIRONMENT, variable, value)
+            with running_app(tmp_path / variable) as app:
+                page = httpx.get(app.url, headers=asked)
+                assert page.status_code == 200 and "content-security-policy" not in page.headers, "shown within a page of the hub"
+                assert httpx.get(f"{app.url}/config").status_code == status
+
+
+def test_only_this_machine_can_come(plain):
+    """The socket listens on loopback, so that the machine's other addresses refuse."""
+    import psutil
+
+    port = int(plain.url.rpartition(":")[2])
+    listening = {c.laddr.ip for c in psutil.Process(plain.process.pid).net_connections() if c.status == "LISTEN" and c.laddr.port == port}
+    assert listening == {"127.0.0.1"}
+
+
+@pytest.mark.parametrize("host", ["evil.example", "evil.example:7860", "127.0.0.1.evil.example", "192.168.1.5", "", "[", "a@b"])
+def test_another_name_that_leads_here_is_refused(plain, host):
+    for path in ("/", "/config", "/gradio_api/info", "/login"):
+        answer = httpx.get(f"{plain.url}{path}", headers={"Host": host})
+        assert answer.status_code in (400, 403), path  # 400: the server itself takes it for no name
+        assert "HearthTune" not in answer.text
+
+
+def test_the_machine_s_own_names_are_answered(plain):
+    port = plain.url.rpartition(":")[2]
+    for host in (f"127.0.0.1:{port}", f"localhost:{port}", f"[::1]:{port}", "localhost"):
+        assert httpx.get(plain.url, headers={"Host": host}).status_code == 200
+
+
+FOREIGN = [
+    {"Origin": "https://evil.example"},
+    {"Origin": "null"},
+    {"Origin": "http://localhost:3000"},  # another program of this machine
+    {"Sec-Fetch-Site": "cross-site", "Sec-Fetch-Mode": "cors", "Origin": "https://evil.example"},
+    {"Sec-Fetch-Site": "cross-site", "Sec-Fetch-Mode": "no-cors"},
+    {"Sec-Fetch-Site": "same-site", "Sec-Fetch-Mode": "no-cors"},  # the same, by a picture or a script
+    {"Sec-Fetch-Site": "cross-site", "Sec-Fetch-Mode": "navigate", "Origin": "https://evil.example"},  # a form
+]
+
+
+@pytest.mark.parametrize("headers", FOREIGN, ids=str)
+def test_another_site_can_do_nothing_here(plain, guarded, headers):
+    """Neither on a page without a password, nor through the browser of someone who has logged in."""
+    for opened in (httpx.Client(base_url=plain.url), logged_in(guarded[0].url)):
+        with opened as client:
+            for path, sent in {
+                "/gradio_api/call/stop": {"json": {"data": []}},
+                "/gradio_api/run/stop": {"json": {"data": []}},
+                "/gradio_api/queue/join": {"content": '{"data":[],"fn_index":0,"session_hash":"x"}', "headers": {"Content-Type": "text/plain"}},
+                "/gradio_api/upload": {"files": {"files": ("a.txt", "text")}},
+                "/gradio_api/cancel": {"json": {"session_hash": "x", "fn_index": 0, "event_id": "x"}},
+                "/login": {"data": {"username": "ada", "password": "secret"}},
+            }.items():  # fmt: skip
+                answer = client.post(path, **sent | {"headers": sent.get("headers", {}) | headers})
+                assert answer.status_code == 403, path
+                assert answer.json() == {"detail": "Another site asked for this; open the page itself."}
+            if headers.get("Sec-Fetch-Mode") != "navigate":
+                assert client.get("/config", headers=headers).status_code == 403
+
+
+def test_a_link_on_another_site_opens_the_page_but_not_in_a_frame(plain):
+    linked = {"Sec-Fetch-Site": "cross-site", "Sec-Fetch-Mode": "navigate", "Sec-Fetch-Dest": "document"}
+    answer = httpx.get(plain.url, headers=linked)
+    assert answer.status_code == 200
+    assert answer.headers["content-security-policy"] == "frame-ancestors 'self'"
+
+
+def test_the_page_s_own_requests_come_through(plain):
+    own = {"Sec-Fetch-Site": "same-origin", "Sec-Fetch-Mode": "cors", "Origin": plain.url}
+    answer = httpx.post(f"{plain.url}/gradio_api/call/stop", json={"data": []}, headers=own)
+    assert answer.status_code == 200 and answer.json()["event_id"]
+    older = httpx.post(f"{plain.url}/gradio_api/call/stop", json={"data": []}, headers={"Origin": plain.url})
+    assert older.status_code == 200
+
+
+@pytest.mark.parametrize(
+    "path",
+    ["deep_link?session_hash=x", "component_server", "process_recording", "proxy=https://a.hf.space/x", "custom_component/a/client/b/c",
+     "file=https://example.org/x", "file=http://127.0.0.1/x", "file/https://example.org/x", "run-history/buckets", "vibe-code"],
+)  # fmt: skip
+def test_routes_without_a_use_here_are_closed(plain, path):
+    for method in ("GET", "POST"):
+        answer = httpx.request(method, f"{plain.url}/gradio_api/{path}")
+        assert (answer.status_code, answer.text) == (404, '{"detail": "Not found."}')
+
+
+def test_nothing_is_kept_of_what_is_typed(plain):
+    assert httpx.get(f"{plain.url}/config").json()["run_history"] is False
+
+
+@pytest.mark.parametrize(
+    ("path", "length", "status"),
+    [("/gradio_api/upload", UPLOAD_LIMIT + 1, 413), ("/login", 65 * 1024, 413), ("/gradio_api/queue/join", 65 << 20, 413)],
+)
+def test_too_much_is_refused_before_it_is_read(plain, path, length, status):
+    answer = head_only(plain.url, path, f"Content-Length: {length}")
+    assert answer.startswith(f"HTTP/1.1 {status} ")
+    if path.endswith("upload"):
+        assert "At most 4 GiB can be uploaded at once; give the path of a larger file on this machine instead." in answer
+
+
+def test_what_does_not_say_its_length_is_refused(plain):
+    assert head_only(plain.url, "/gradio_api/upload", "Transfer-Encoding: chunked").startswith("HTTP/1.1 411 ")
+
+
+def head_only(url: str, path: str, header: str) -> str:
+    """Sends the head of a POST and none of its body; what is answered."""
+    name, _, port = url.removeprefix("http://").partition(":")
+    with socket.create_connection((name, int(port)), timeout=10) as connection:
+        lines = [f"POST {path} HTTP/1.1", f"Host: {name}:{port}", "Content-Type: multipart/form-data; boundary=x", header, "", ""]
+        connection.sendall("\r\n".join(lines).encode())
+        answer = b""
+        while b"}" not in answer and (piece := connection.recv(4096)):
+            answer += piece
+    return answer.decode()

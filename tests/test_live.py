@@ -1,0 +1,83 @@
+"""What all pages are told: each part once, later what changed, drawn once for all who ask."""
+
+import asyncio
+
+import gradio as gr
+import httpx
+import pytest
+from starlette.applications import Starlette
+
+from ui.live import Live
+
+
+class Parts:
+    """A tab of three parts whose values a test sets; counts how often it is asked."""
+
+    def __init__(self):
+        self.text, self.button, self.list = gr.HTML(), gr.Button(), gr.Dropdown([])
+        self.now = {self.text: {"value": "<b>1</b>"}, self.button: {"visible": True}, self.list: {"choices": ["a"]}}
+        self.asked = 0
+
+    def live(self) -> dict:
+        self.asked += 1
+        return dict(self.now)
+
+
+@pytest.fixture
+def tab():
+    with gr.Blocks():
+        return Parts()
+
+
+async def get(live: Live, *seen: str) -> list[dict]:
+    """The answers to as many pages that ask at once."""
+    transport = httpx.ASGITransport(Starlette(routes=[live.route()]))
+    async with httpx.AsyncClient(transport=transport, base_url="http://page") as client:
+        answers = await asyncio.gather(*(client.get("/live", params={"seen": number}) for number in seen))
+    assert {answer.status_code for answer in answers} == {200}
+    return [answer.json() for answer in answers]
+
+
+@pytest.fixture
+def ask(tab):
+    live = Live([tab], fresh_seconds=-1)
+    return lambda seen="": asyncio.run(get(live, seen))[0]
+
+
+def test_the_first_answer_tells_all_and_a_later_one_what_changed(tab, ask):
+    text, button = str(tab.text._id), str(tab.button._id)
+    first = ask()
+    assert first["parts"] == {text: {"value": "<b>1</b>"}, button: {"visible": True}}
+    assert ask(first["seen"]) == {"seen": first["seen"], "parts": {}}
+    tab.now[tab.text] = {"value": "é"}
+    second = ask(first["seen"])
+    assert second["parts"] == {text: {"value": "é"}} and "pulse" not in second
+    tab.now[tab.button] = {"visible": False}
+    assert ask(second["seen"])["parts"] == {button: {"visible": False}}
+    assert set(ask(first["seen"])["parts"]) == {text, button}, "a page that missed one is told both"
+
+
+def test_what_the_server_must_know_of_is_only_announced(tab, ask):
+    first = ask()
+    assert first["pulse"] == first["seen"]
+    tab.now[tab.list] = {"choices": ["a", "b"]}
+    second = ask(first["seen"])
+    assert second["parts"] == {} and second["pulse"] == second["seen"] != first["pulse"]
+
+
+@pytest.mark.parametrize("seen", ["x", "0000-1", "-1", "1", "é-²"])
+def test_what_was_seen_of_another_program_counts_for_nothing(ask, seen):
+    assert ask(seen) == ask()
+
+
+def test_what_has_nothing_to_say_stays_as_it_was(tab, ask):
+    first = ask()
+    tab.now[tab.text] = {}
+    assert ask(first["seen"])["parts"] == {}
+
+
+def test_fifty_pages_at_once_are_drawn_for_once(tab):
+    told = asyncio.run(get(Live([tab], fresh_seconds=60), *[""] * 50))
+    assert len(told) == 50 and all(answer == told[0] for answer in told)
+    assert len(told[0]["parts"]) == 2
+    assert tab.asked == 1

@@ -1,0 +1,132 @@
+"""A marked token goes in by every way there is; afterwards everything that could hold it is searched for it."""
+
+import json
+import shutil
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import httpx
+import psutil
+import pytest
+from gradio_client import Client
+
+from core.runs import open_run
+from tests.app_process import ENVIRONMENT, PROJECT, running_app
+from tests.hub_server import Hub
+
+TOKEN = "hf_TheMarkedHeronNests4711"
+MODEL, ROWS, BROKEN = "somebody/gated-model", "somebody/gated-rows", "somebody/broken"
+SHORT = ["training.max_steps=2", "data.validation_share=0"]
+
+
+def places_with_the_token(folder: Path) -> list[str]:
+    """Files below the folder with the token in their name or content, and links that name it."""
+    found = []
+    for path in folder.rglob("*"):
+        if TOKEN in path.name or (path.is_symlink() and TOKEN in str(path.readlink())):
+            found.append(str(path))
+        elif path.is_file() and TOKEN.encode() in path.read_bytes():
+            found.append(str(path))
+    return found
+
+
+def command_lines(process: psutil.Process) -> str:
+    """Those of the process and all below it, as any user of the machine can read them."""
+    lines = []
+    for one in [process, *process.children(recursive=True)]:
+        try:
+            lines += one.cmdline()
+        except psutil.NoSuchProcess:
+            continue
+    return "\n".join(lines)
+
+
+@pytest.fixture
+def hub(tmp_path):
+    """A model and rows that open with the token alone."""
+    rows = tmp_path / "hub-rows"
+    rows.mkdir()
+    shutil.copy(PROJECT / "presets" / "data" / "yoda.jsonl", rows / "train.jsonl")
+    model = PROJECT / "presets" / "demo-llama"
+    with Hub({MODEL: model}, {ROWS: {"main": rows}}, gated=frozenset({MODEL, ROWS}), token=TOKEN) as hub:
+        yield hub
+
+
+@pytest.fixture
+def home(tmp_path, hub):
+    """The environment of a person whose every folder is below this one."""
+    home = tmp_path / "home"
+    (home / "tmp").mkdir(parents=True)
+    own = {"HOME": home, "HF_HOME": home / "hf", "TMPDIR": home / "tmp", "XDG_CACHE_HOME": home / "cache", "HF_ENDPOINT": hub.address}
+    return {name: str(value) for name, value in own.items()} | {"NO_PROXY": "127.0.0.1", "HF_DEBUG": "1", "HF_HUB_VERBOSITY": "debug"}
+
+
+def command(tmp_path: Path, home: dict[str, str], *settings: str) -> tuple[int, str]:
+    """Trains with the token in HF_TOKEN; the exit code and all that was printed. The process list is looked at meanwhile."""
+    asked = [argument for setting in (*SHORT, *settings) for argument in ("--set", setting)]
+    line = [sys.executable, "app.py", "train", "demo-yoda", *asked, "--runs-dir", str(tmp_path / "runs"), "--json"]
+    with (tmp_path / "printed.txt").open("a+") as printed:
+        environment = ENVIRONMENT | home | {"HF_TOKEN": TOKEN}
+        process = subprocess.Popen(line, cwd=PROJECT, env=environment, stdout=printed, stderr=subprocess.STDOUT)
+        while process.poll() is None:
+            assert TOKEN not in command_lines(psutil.Process(process.pid))
+            time.sleep(0.1)
+        printed.seek(0)
+        return process.returncode, printed.read()
+
+
+def test_by_the_command_line(tmp_path, hub, home):
+    code, printed = command(tmp_path, home, f"model.model_name={MODEL}", f"data.path={ROWS}")
+    assert code == 0, printed
+    assert {r.token for r in hub.requests if "/resolve/" in r.path and r.method == "GET"} == {TOKEN}, "it was really used"
+    (run,) = (tmp_path / "runs").glob("*/run.json")
+    assert open_run(run.parent).snapshot().status == "completed"
+    assert places_with_the_token(tmp_path) == []
+
+
+@pytest.mark.parametrize("status", [400, 403, 500])
+def test_a_hub_that_quotes_it_in_its_errors(tmp_path, hub, home, status):
+    hub.echo = status
+    for settings in ([f"model.model_name={MODEL}"], [f"data.path={ROWS}"]):
+        code, printed = command(tmp_path, home, *settings)
+        assert code == 2, printed
+    assert TOKEN in {r.token for r in hub.requests if "/resolve/" in r.path}
+    assert places_with_the_token(tmp_path) == []
+
+
+@pytest.mark.parametrize("token", [f"{TOKEN}\nX: y", f"{TOKEN}é", f"{TOKEN} {TOKEN}"])
+def test_what_is_no_token_is_refused_without_being_quoted(token):
+    from core.config import ModelConfig
+    from core.hub import ModelError, locate
+
+    with pytest.raises(ModelError) as caught:
+        locate(ModelConfig(model_name=MODEL), token)
+    assert str(caught.value) == "The Hugging Face token holds characters that no token has; copy it again."
+
+
+def test_by_the_page(tmp_path, hub, home, monkeypatch, wait_until):
+    for name, value in home.items():
+        monkeypatch.setitem(ENVIRONMENT, name, value)
+    monkeypatch.delitem(ENVIRONMENT, "HF_TOKEN", raising=False)
+    with running_app(tmp_path) as app:
+        client = Client(app.url, verbose=False, download_files=str(tmp_path))
+        gated = [f"model.model_name={MODEL}", f"data.path={ROWS}", *SHORT]
+        with pytest.raises(Exception, match="is gated") as refused:
+            client.predict("demo-yoda", gated, TOKEN + "x", api_name="/load_model")
+        assert TOKEN not in str(refused.value)
+        assert client.predict("demo-yoda", gated, TOKEN, api_name="/load_model")["name"] == MODEL
+        client.predict("demo-yoda", gated, TOKEN, api_name="/start")
+        wait_until(lambda: client.predict(api_name="/snapshot")["run"]["status"] == "completed", "the run's end", timeout=120)
+        hub.echo = 400
+        shutil.rmtree(home["HF_HOME"])
+        with pytest.raises(Exception) as broken:
+            client.predict("demo-yoda", gated, TOKEN, api_name="/load_model")
+        assert TOKEN not in str(broken.value)
+        answers = [json.dumps(client.predict(api_name="/snapshot"))]
+        answers += [httpx.get(f"{app.url}{path}").text for path in ("/", "/config", "/gradio_api/info", "/gradio_api/queue/status")]
+        assert all(answers) and TOKEN not in "".join(answers)
+        assert TOKEN not in command_lines(psutil.Process(app.process.pid))
+    assert TOKEN in {r.token for r in hub.requests}
+    assert places_with_the_token(tmp_path) == []

@@ -1,0 +1,108 @@
+"""What the Train tab says of a run: its checkpoints, what Resume does, and which checkpoint is the best."""
+
+import pytest
+
+from core.events import CheckpointSaved, Evaluated, Receipt, Resumed, Snapshot, StatusChanged, StepDone, fold_all
+from core.workbench import ModelState, Workbench
+from ui.form import Form
+from ui.run_words import best_button, best_text, can_resume, checkpoints_text, resume_text, state_text
+
+
+def run(status: str, steps: int = 0, kept: tuple[int, ...] = (), losses: tuple[float, ...] = ()) -> Snapshot:
+    """A run of 160 steps that came so far; a check every 10 steps."""
+    done = [
+        StepDone(step=step, max_steps=160, epoch=0.1, loss=2 - step / 100, learning_rate=1e-4, tokens=step, elapsed=step)
+        for step in range(1, steps + 1)
+    ]
+    checks = [Evaluated(step=10 * place, eval_loss=loss) for place, loss in enumerate(losses, 1)]
+    saved = [CheckpointSaved(step=kept[-1], kept=kept)] if kept else []
+    ended = StatusChanged(status=status, message="It ended.")
+    return fold_all(Snapshot(run_id="r", name="yoda"), [StatusChanged(status="training"), *done, *checks, *saved, ended])
+
+
+@pytest.mark.parametrize(
+    ("steps", "text"),
+    [
+        ((40,), "1 checkpoint, of step 40."),
+        ((40, 80), "2 checkpoints, of steps 40 and 80."),
+        ((40, 80, 1200), "3 checkpoints, of steps 40, 80 and 1,200."),
+        (tuple(range(1, 11)), "10 checkpoints, of steps 1, 2, 3, … 9 and 10."),
+    ],
+)
+def test_checkpoints_are_counted_and_named(steps, text):
+    assert checkpoints_text(steps) == text
+    assert text in state_text(run("training", 90, steps)) and text in state_text(run("stopped", 90, steps))
+
+
+def test_without_checkpoints_nothing_is_said_of_them():
+    assert "checkpoint" not in state_text(run("training", 9)) + state_text(run("completed", 9))
+
+
+@pytest.mark.parametrize(
+    ("snapshot", "text"),
+    [
+        (run("interrupted", 55, (20, 40)), "<p>The run goes on after step 40 of 160.</p>"),
+        (run("stopped", 55), "<p>There is no checkpoint: the run starts again from its beginning.</p>"),
+        (run("failed"), "<p>There is no checkpoint: the run starts again from its beginning.</p>"),
+        (run("completed", 160, (160,)), ""),
+        (run("training", 50, (40,)), ""),
+        (None, ""),
+    ],
+)
+def test_resume_says_what_it_does_where_it_can(snapshot, text):
+    assert resume_text(snapshot) == text
+    assert can_resume(snapshot) == bool(text)
+
+
+BEST = run("completed", 50, (20, 50), (2.0, 1.0, 1.1, 1.2, 1.3))
+
+
+def test_the_best_check_can_be_compared_with_when_its_checkpoint_is_kept():
+    assert best_button(BEST, ModelState(), "") == {
+        "visible": True, "interactive": True, "value": "Compare with that checkpoint",
+    }  # fmt: skip
+    assert best_button(BEST, ModelState(), "a model is being loaded") == {
+        "visible": True, "interactive": False, "value": "Compare with that checkpoint (a model is being loaded)",
+    }  # fmt: skip
+    assert best_button(run("completed", 50, (50,), (2.0, 1.0, 1.1)), ModelState(), "")["visible"] is False
+    assert best_button(None, ModelState(), "")["visible"] is False
+
+
+def test_once_it_is_loaded_the_way_to_it_is_told():
+    loaded = ModelState(adapter="r", step=20)
+    assert best_button(BEST, loaded, "")["visible"] is False
+    assert "The checkpoint of step 20 is loaded: ask it on the Compare tab." in best_text(BEST, loaded)
+    assert "is loaded" not in best_text(BEST, ModelState(adapter="r", step=50)) + best_text(BEST, ModelState(adapter="q", step=20))
+
+
+def test_overfitting_is_said_where_the_button_is():
+    assert "This run begins to learn its rows by heart." in best_text(BEST, ModelState())
+    fine = run("completed", 30, (30,), (2.0, 1.0, 0.9))
+    assert best_text(fine, ModelState()) == "<p>The best check was at step 30, and its checkpoint is kept.</p>"
+    assert best_text(run("completed", 30, (20,), (2.0, 1.0, 0.9)), ModelState()) == "", "its checkpoint is not there"
+
+
+def test_a_resumed_run_keeps_what_was_done_before_its_checkpoint():
+    receipt = Receipt(
+        trainable_parameters=1, total_parameters=2, groups=(), precision="4-bit", optimizer="AdamW", max_steps=160,
+        train_rows=9, validation_rows=1, trained_tokens_share=0.5,
+    )  # fmt: skip
+    after = StepDone(step=41, max_steps=160, epoch=0.3, loss=1.0, learning_rate=1e-4, tokens=41, elapsed=41)
+    going_on = fold_all(run("interrupted", 55, (20, 40)), [Resumed(step=40), StatusChanged(status="training"), receipt, after])
+    assert [step.step for step in going_on.steps] == list(range(1, 42))
+    assert "step 41 of 160" in state_text(going_on)
+
+
+def test_the_same_state_is_not_drawn_anew(tmp_path):
+    import gradio as gr
+
+    from core.config import RunConfig
+    from ui.train_tab import TrainTab
+
+    workbench = Workbench(tmp_path)
+    with gr.Blocks():
+        tab = TrainTab(workbench, Form(RunConfig()), gr.Dropdown(), gr.Textbox())
+    shown = tab.live()
+    assert tab.live() is shown
+    workbench.model_state = ModelState(doing="Loading")
+    assert tab.live() is not shown
