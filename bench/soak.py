@@ -44,7 +44,9 @@ def soak(runs: int, steps: int | None) -> None:
     preset = find_preset("demo-yoda")
     config = preset.config.with_settings([f"training.max_steps={steps}"] if steps else [])
     with tempfile.TemporaryDirectory() as folder:
-        runs_dir = Path(folder) / "runs"
+        runs_dir, temporary = Path(folder) / "runs", Path(folder) / "temporary"
+        temporary.mkdir()
+        tempfile.tempdir = str(temporary)  # what this program leaves there, and no other
         bench = Workbench(runs_dir)
         found = []
         for number in range(1, runs + 1):
@@ -55,7 +57,7 @@ def soak(runs: int, steps: int | None) -> None:
             if number > 1:
                 bench.load_run(list_runs(runs_dir)[1].id)
                 ask(bench)
-            found.append(measure(runs_dir / "prepared", runs_dir / "uploads", Path(tempfile.gettempdir())))
+            found.append(measure(runs_dir / "prepared", runs_dir / "uploads", temporary))
             print(f"{number:3}  {run.id}  " + "  ".join(f"{name} {value:,}" for name, value in found[-1].items()), flush=True)
         third, last = found[2], found[-1]
         for name, value in last.items():

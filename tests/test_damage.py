@@ -4,16 +4,12 @@ The models, presets and runs are real ones; a small function hurts a copy. Nothi
 """
 
 import json
-import os
 import re
 import shutil
 import struct
 from pathlib import Path
 
-import pytest
 
-from core.config import ModelConfig
-from core.hub import ModelError
 from tests.conftest import PROJECT
 
 DEMO = PROJECT / "presets" / "demo-llama"
