@@ -18,12 +18,12 @@ from pathlib import Path
 
 import click
 
-from core.config import ConfigError
+from core.config import ConfigError, RunConfig
 from core.dataset import DataError
 from core.events import Snapshot
 from core.hub import ModelError, code_warning
 from core.presets import find_preset, list_presets
-from core.runs import Run, RunError
+from core.runs import Run, RunError, find_run
 from core.templates import TemplateError
 from core.uploads import uploads_dir
 from core.workbench import Workbench
@@ -99,8 +99,7 @@ def train(preset: str, settings: tuple[str, ...], runs_dir: Path, as_json: bool)
     """Train without the page. A token for gated models is read from HF_TOKEN."""
     chosen = find_preset(preset)
     config = chosen.config.with_settings(list(settings))
-    if config.model.trust_remote_code is not None:
-        print(code_warning(config.model.model_name), file=sys.stderr)
+    _warn_of_code(config)
     return _train_to_the_end(
         runs_dir, as_json, lambda workbench: workbench.start(config, chosen.name, os.environ.get("HF_TOKEN"))
     )
@@ -112,7 +111,13 @@ def train(preset: str, settings: tuple[str, ...], runs_dir: Path, as_json: bool)
 @json_option
 def resume(run: str, runs_dir: Path, as_json: bool) -> int:
     """Go on with a run that was stopped, failed or interrupted, from its newest checkpoint."""
+    _warn_of_code(find_run(runs_dir, run).config())
     return _train_to_the_end(runs_dir, as_json, lambda workbench: workbench.resume(run, os.environ.get("HF_TOKEN")))
+
+
+def _warn_of_code(config: RunConfig) -> None:
+    if config.model.trust_remote_code is not None:
+        print(code_warning(config.model.model_name), file=sys.stderr)
 
 
 def _train_to_the_end(runs_dir: Path, as_json: bool, begin: Callable[[Workbench], Run]) -> int:

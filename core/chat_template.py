@@ -168,5 +168,7 @@ def apply(tokenizer, messages: list[Message], tools: Tools | None = None, *, add
             if tools:
                 raise
             return render([])  # a template that goes through the tools without asking whether there are any
-    except (JinjaError, ValueError, TypeError, LookupError, AttributeError) as error:
+    except MemoryError:
+        raise TemplateError("the model's chat template asks for more memory than there is") from None
+    except (JinjaError, ValueError, TypeError, LookupError, AttributeError, ArithmeticError, RecursionError) as error:
         raise TemplateError(f"the model's chat template says: {error}") from None

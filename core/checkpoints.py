@@ -11,11 +11,14 @@ Knows nothing of threads, gradio or unsloth.
 
 import json
 import random
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
+from core.reading import Unreadable, read_json
 from core.runs import RunError
 
+NOT_WHOLE = "The checkpoint in {folder} cannot be read: {file} is damaged; delete that folder to go on from an older one."
 BETWEEN = "//"  # a weight's name and the keys of its states
 
 
@@ -67,7 +70,10 @@ class RandomState:
 
 
 def restore_random_state(folder: Path) -> None:
-    RandomState.from_json(_read(folder)["random"]).restore()
+    """Raises RunError."""
+    saved = _read(folder)
+    with _whole(folder, "resume.json"):
+        RandomState.from_json(saved["random"]).restore()
 
 
 def write_trainer(folder: Path, trainer, random_state: RandomState, progress: dict) -> None:
@@ -99,23 +105,24 @@ def restore_optimizer(folder: Path, trainer) -> None:
     """Optimizer and schedule as they were. Raises RunError when they belong to other weights."""
     saved = _read(folder)
     tensors = _tensors(folder / "optimizer.safetensors")
-    numbers = saved["optimizer"]["numbers"]
     current = trainer.optimizer.state_dict()
     names = _names(trainer)
-    groups = saved["optimizer"]["groups"]
-    saved_names = {name.partition(BETWEEN)[0] for name in (*tensors, *numbers)}
+    with _whole(folder, "resume.json"):
+        numbers, groups = dict(saved["optimizer"]["numbers"]), list(saved["optimizer"]["groups"])
+        saved_names = {name.partition(BETWEEN)[0] for name in (*tensors, *numbers)}
     if saved_names != set(names) or len(groups) != len(current["param_groups"]):
         raise RunError(f"The checkpoint in {folder} was made for other layers than these settings train; start a new run.")
-    states = _gathered(tensors, numbers)
-    state = {index: states[name] for index, name in enumerate(names) if name in states}
-    merged = [_like(now, then) for now, then in zip(current["param_groups"], groups, strict=True)]
-    trainer.optimizer.load_state_dict({"state": state, "param_groups": merged})
-    trainer.lr_scheduler.load_state_dict(saved["scheduler"])
+    with _whole(folder, "resume.json"):
+        states = _gathered(tensors, numbers)
+        state = {index: states[name] for index, name in enumerate(names) if name in states}
+        merged = [_like(now, then) for now, then in zip(current["param_groups"], groups, strict=True)]
+        trainer.optimizer.load_state_dict({"state": state, "param_groups": merged})
+        trainer.lr_scheduler.load_state_dict(saved["scheduler"])
 
 
 def restore_scaler(folder: Path, trainer) -> None:
     """The loss scaler of float16, where there is one."""
-    saved = _read(folder)["scaler"]
+    saved = _read(folder).get("scaler")
     if saved is not None and getattr(trainer.accelerator, "scaler", None) is not None:
         trainer.accelerator.scaler.load_state_dict(saved)
 
@@ -135,14 +142,26 @@ def read_progress(folder: Path) -> dict:
     """What the run had come to, as `Progress.values` gives it. Raises RunError when it cannot be read."""
     progress = _json(folder / "progress.json")
     if not {"step", "rows", "ending"} <= progress.keys():
-        raise RunError(f"The checkpoint in {folder} cannot be read: progress.json is not whole; take an older one.")
+        raise RunError(NOT_WHOLE.format(folder=folder, file="progress.json"))
     return progress
 
 
 def is_done(folder: Path, progress: dict) -> bool:
     """Whether training had ended at this checkpoint, so that nothing is to be trained any more. Raises RunError."""
     state = _json(folder / "trainer_state.json")
-    return bool(progress["ending"]) or state.get("global_step", 0) >= state.get("max_steps", 0)
+    steps = [state.get(name) for name in ("global_step", "max_steps")]
+    if any(type(step) is not int for step in steps):
+        raise RunError(NOT_WHOLE.format(folder=folder, file="trainer_state.json"))
+    return bool(progress["ending"]) or steps[0] >= steps[1]
+
+
+@contextmanager
+def _whole(folder: Path, file: str):
+    """What a file that is not whole leads to becomes RunError."""
+    try:
+        yield
+    except (LookupError, TypeError, ValueError, AttributeError, RuntimeError, OverflowError):
+        raise RunError(NOT_WHOLE.format(folder=folder, file=file)) from None
 
 
 def _tensors(file: Path) -> dict:
@@ -151,8 +170,8 @@ def _tensors(file: Path) -> dict:
 
     try:
         return load_file(file)
-    except (OSError, SafetensorError) as error:
-        raise RunError(f"The checkpoint in {file.parent} cannot be read: {file.name}: {error}; take an older one.") from None
+    except (OSError, SafetensorError):
+        raise RunError(NOT_WHOLE.format(folder=file.parent, file=file.name)) from None
 
 
 def _read(folder: Path) -> dict:
@@ -161,12 +180,9 @@ def _read(folder: Path) -> dict:
 
 def _json(file: Path) -> dict:
     try:
-        found = json.loads(file.read_text(encoding="utf-8"))
-    except (OSError, ValueError) as error:
-        raise RunError(f"The checkpoint in {file.parent} cannot be read: {file.name}: {error}; take an older one.") from None
-    if not isinstance(found, dict):
-        raise RunError(f"The checkpoint in {file.parent} cannot be read: {file.name} is not whole; take an older one.")
-    return found
+        return read_json(file)
+    except Unreadable:
+        raise RunError(NOT_WHOLE.format(folder=file.parent, file=file.name)) from None
 
 
 def _names(trainer) -> list[str]:

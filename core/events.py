@@ -9,10 +9,10 @@ The folder keeps every event.
 
 import json
 import time
-from math import isfinite
+from math import copysign, inf, isfinite
 from typing import Annotated, Literal
 
-from pydantic import BaseModel, Field, TypeAdapter, ValidationError
+from pydantic import AfterValidator, BaseModel, Field, TypeAdapter, ValidationError, model_validator
 
 from core.thinning import thin
 
@@ -21,10 +21,17 @@ FINAL: frozenset[str] = frozenset({"completed", "stopped", "failed", "interrupte
 MOST = 1200  # points that a history holds before it is thinned to half of that
 
 
+# What no run can tell, so that a damaged line is passed over instead of ending up in a chart.
+Whole = Annotated[int, Field(ge=0, le=2**53)]
+Measured = Annotated[float, Field(ge=-1e12, le=1e12, allow_inf_nan=False)]
+# Of losses and the like, which may be NaN. They come out of float32: what is beyond its range is no figure either.
+Figure = Annotated[float, AfterValidator(lambda value: value if abs(value) < 3.5e38 or value != value else copysign(inf, value))]
+
+
 class _Event(BaseModel, frozen=True):
     """`time` is in seconds since 1970."""
 
-    time: float = Field(default_factory=time.time)
+    time: float = Field(default_factory=time.time, ge=0, le=1e11)
 
 
 class StatusChanged(_Event):
@@ -39,9 +46,9 @@ class LearningGroup(BaseModel, frozen=True):
     """One parameter group of the optimizer: its peak learning rate and the number of weights in it."""
 
     name: str
-    learning_rate: float
-    weight_decay: float
-    parameters: int
+    learning_rate: Figure
+    weight_decay: Figure
+    parameters: Whole
 
 
 class Change(BaseModel, frozen=True):
@@ -57,15 +64,15 @@ class Receipt(_Event):
     """What really trains, read back from the model, the trainer and the optimizer just before the first step."""
 
     type: Literal["receipt"] = "receipt"
-    trainable_parameters: int
-    total_parameters: int
+    trainable_parameters: Whole
+    total_parameters: Whole
     groups: tuple[LearningGroup, ...]
     precision: str
     optimizer: str
-    max_steps: int
-    train_rows: int
-    validation_rows: int
-    trained_tokens_share: float
+    max_steps: Whole
+    train_rows: Whole
+    validation_rows: Whole
+    trained_tokens_share: Measured
     notes: tuple[str, ...] = ()
     changes: tuple[Change, ...] = ()
 
@@ -74,63 +81,69 @@ class StepDone(_Event):
     """One optimizer step. `elapsed` is in seconds since training began, `tokens` counts all tokens seen by then."""
 
     type: Literal["step"] = "step"
-    step: int
-    max_steps: int
-    epoch: float
-    loss: float
-    learning_rate: float
-    grad_norm: float | None = None
-    tokens: int
-    elapsed: float
+    step: Whole
+    max_steps: Whole
+    epoch: Measured
+    loss: Figure
+    learning_rate: Figure
+    grad_norm: Figure | None = None
+    tokens: Whole
+    elapsed: Measured
 
 
 class Evaluated(_Event):
     """The trainer's `eval_loss` on the validation rows: the mean over its batches of their loss per trained token."""
 
     type: Literal["evaluated"] = "evaluated"
-    step: int
-    eval_loss: float
+    step: Whole
+    eval_loss: Figure
 
 
 class MemorySampled(_Event):
     """Fields as in `core.hardware.MemoryStats`; GiB, percent, °C and W."""
 
     type: Literal["memory"] = "memory"
-    used_by_us_gib: float
-    in_use_gib: float
-    total_gib: float
-    available_gib: float
-    allocated_gib: float | None = None
-    reserved_gib: float | None = None
-    peak_reserved_gib: float | None = None
-    utilization: float | None = None
-    temperature: float | None = None
-    power: float | None = None
+    used_by_us_gib: Measured
+    in_use_gib: Measured
+    total_gib: Measured
+    available_gib: Measured
+    allocated_gib: Measured | None = None
+    reserved_gib: Measured | None = None
+    peak_reserved_gib: Measured | None = None
+    utilization: Measured | None = None
+    temperature: Measured | None = None
+    power: Measured | None = None
 
 
 class Sampled(_Event):
     """What the model as it stood at `step` answered to the run's own prompts, as many answers as prompts."""
 
     type: Literal["sampled"] = "sampled"
-    step: int
+    step: Whole
     by: Literal["base", "tuned"]
     prompts: tuple[str, ...]
     answers: tuple[str, ...]
+
+    @model_validator(mode="after")
+    def _an_answer_to_each(self) -> "Sampled":
+        if len(self.answers) != len(self.prompts):
+            raise ValueError("as many answers as prompts")
+        return self
 
 
 class CheckpointSaved(_Event):
     """A checkpoint of `step` stands whole on disk; `kept` are the steps of all that stand there now, in order."""
 
     type: Literal["checkpoint"] = "checkpoint"
-    step: int
-    kept: tuple[int, ...]
+    step: Whole
+    kept: tuple[Whole, ...]
 
 
 class Resumed(_Event):
     """The run goes on after `step` (0: from its beginning): what it told of later steps is done anew."""
 
     type: Literal["resumed"] = "resumed"
-    step: int
+    step: Whole
 
 
 class HeldOut(_Event):
@@ -138,27 +151,27 @@ class HeldOut(_Event):
     and that end by themselves. `exact` and `ends` are None when the rows are plain text with nothing to answer."""
 
     type: Literal["heldout"] = "heldout"
-    rows: int
-    base_loss: float
-    tuned_loss: float
-    base_exact: float | None = None
-    tuned_exact: float | None = None
-    base_ends: float | None = None
-    tuned_ends: float | None = None
+    rows: Whole
+    base_loss: Figure
+    tuned_loss: Figure
+    base_exact: Measured | None = None
+    tuned_exact: Measured | None = None
+    base_ends: Measured | None = None
+    tuned_ends: Measured | None = None
 
 
 class Finished(_Event):
     """The figures at the end. Times in seconds, memory in GiB; the peak for training is what training added."""
 
     type: Literal["finished"] = "finished"
-    steps: int
-    train_loss: float | None = None
-    eval_loss: float | None = None
-    runtime_s: float
-    tokens_per_s: float
-    peak_memory_gib: float
-    peak_memory_for_training_gib: float
-    total_memory_gib: float
+    steps: Whole
+    train_loss: Figure | None = None
+    eval_loss: Figure | None = None
+    runtime_s: Measured
+    tokens_per_s: Measured
+    peak_memory_gib: Measured
+    peak_memory_for_training_gib: Measured
+    total_memory_gib: Measured
     adapter_dir: str | None = None
 
 
@@ -215,6 +228,8 @@ class Snapshot(BaseModel, frozen=True):
         if self.status != "training" or len(self.steps) < 2:
             return None
         first, last = self.steps[0], self.steps[-1]
+        if last.step <= first.step:  # a history that is not in order
+            return None
         return (last.elapsed - first.elapsed) / (last.step - first.step) * (last.max_steps - last.step)
 
     @property

@@ -5,6 +5,7 @@ Knows nothing of torch, threads or gradio. A connection that breaks is taken up 
 
 import errno
 import json
+import os
 import re
 from collections.abc import Callable
 from pathlib import Path
@@ -21,14 +22,17 @@ from huggingface_hub.errors import (
     RepositoryNotFoundError,
     RevisionNotFoundError,
 )
+from safetensors import SafetensorError, safe_open
 from tqdm.auto import tqdm
 
 from core.config import ModelConfig, resolve_path
+from core.reading import Unreadable, read_json, read_text
 
 PREQUANTISED = ("-unsloth-bnb-4bit", "-bnb-4bit")
 # Weights as safetensors only: a pickle can run code when it is read. original/ holds Meta's own copy of the weights.
 FILES = ["*.safetensors", "*.json", "*.jinja", "*.model", "*.txt"]
 NOT_FILES = ["original/*", "*/*"]
+SMALL_FILES = ("tokenizer.json", "tokenizer_config.json", "generation_config.json", "chat_template.jinja")
 PICKLES = (".bin", ".pt", ".pth", ".ckpt", ".pkl", ".pickle", ".h5", ".msgpack")
 NO_WEIGHTS = ("training_args.bin", "optimizer.bin", "optimizer.pt", "scheduler.pt", "scaler.pt")  # nor are rng_state*
 MODEL, ADAPTER = "model.safetensors", "adapter_model.safetensors"
@@ -92,25 +96,27 @@ def checked_adapter(folder: Path) -> Path:
 def _checked_folder(folder: Path, name: str, is_trusted: bool) -> Path:
     if not folder.is_dir():
         raise ModelError(f"{name} is a file; give the folder that holds config.json and the weights.")
-    try:
-        config = json.loads((folder / "config.json").read_text(encoding="utf-8"))
-    except FileNotFoundError:
+    if not os.path.lexists(folder / "config.json"):
         if (folder / "adapter_config.json").is_file():
-            raise ModelError(f"{name} holds an adapter, not a model; load its base and go on from it instead.") from None
-        raise ModelError(f"{name} holds no model: config.json is missing; choose another model or folder.") from None
-    except (OSError, ValueError):
+            raise ModelError(f"{name} holds an adapter, not a model; load its base and go on from it instead.")
+        raise ModelError(f"{name} holds no model: config.json is missing; choose another model or folder.")
+    try:
+        config = read_json(folder / "config.json")
+    except Unreadable:
         raise ModelError(f"{name} is damaged: its config.json cannot be read; fetch the model again.") from None
-    if not isinstance(config, dict) or not config.get("model_type"):
+    if not isinstance(config.get("model_type"), str) or not config["model_type"]:
         raise ModelError(f"{name} is damaged: its config.json names no model_type; fetch the model again.")
-    _check_weights(folder, name)
+    _check_weights(folder, name, config)
+    _check_small_files(folder, name)
     if is_trusted:
         _refuse_foreign_code(folder, name)
     return folder
 
 
-def _check_weights(folder: Path, name: str) -> None:
-    """Raises ModelError unless the weights that a loader would pick are safetensors, all of them."""
+def _check_weights(folder: Path, name: str, config: dict) -> None:
+    """Raises ModelError unless the weights that a loader would pick are safetensors, all of them, and whole."""
     if (folder / MODEL).is_file():
+        _check_layers(folder, name, [MODEL], config)
         return
     index = folder / f"{MODEL}.index.json"
     if not index.is_file():
@@ -118,16 +124,50 @@ def _check_weights(folder: Path, name: str) -> None:
         _refuse_pickles(name, _files_in(folder))
         raise ModelError(f"{name} has no weights as safetensors, the only kind this program reads; choose another.")
     try:
-        shards = set(json.loads(index.read_text(encoding="utf-8"))["weight_map"].values())
+        listed = read_json(index)
+        shards = set(listed["weight_map"].values())
         wrong = sorted(shard for shard in shards if not shard.endswith(".safetensors") or Path(shard).name != shard)
-    except (OSError, ValueError, KeyError, TypeError, AttributeError):
+    except (ValueError, KeyError, TypeError, AttributeError):
         raise ModelError(f"{name} is damaged: its {index.name} cannot be read; fetch the model again.") from None
     if wrong:
         _refuse_pickles(name, wrong)
         raise ModelError(f"{name} names {wrong[0]!r:.80} among its weights, which is no file of its own; choose another.")
     for shard in sorted(shards):
         if not (folder / shard).is_file():
-            raise ModelError(f"{name} is damaged: {shard} is missing; fetch the model again.")
+            raise ModelError(f"{name} is damaged: {shard:.80} is missing; fetch the model again.")
+    if not shards or not isinstance(listed.get("metadata"), dict):
+        raise ModelError(f"{name} is damaged: its {index.name} is not whole; fetch the model again.")
+    _check_layers(folder, name, sorted(shards), config)
+
+
+def _check_layers(folder: Path, name: str, files: list[str], config: dict) -> None:
+    """Raises ModelError when a file of weights is not whole, or holds fewer layers than config.json promises.
+
+    A loader would make up the missing ones, of random numbers, and of a billion promised ones fill the memory.
+    """
+    layers = set()
+    for file in files:
+        try:
+            with safe_open(folder / file, framework="numpy") as weights:  # reads no more than the list at its beginning
+                layers |= {int(found[1]) for key in weights.keys() if (found := re.search(r"\blayers\.(\d{1,9})\.", key))}
+        except (OSError, SafetensorError):
+            raise ModelError(f"{name} is damaged: {file:.80} is cut off or no safetensors; fetch the model again.") from None
+    promised = config.get("num_hidden_layers")
+    if isinstance(promised, int) and layers and not 1 <= promised <= len(layers):
+        raise ModelError(
+            f"{name} is damaged: its config.json promises another number of layers than its weights have, {len(layers):,}; "
+            "fetch the model again."
+        )
+
+
+def _check_small_files(folder: Path, name: str) -> None:
+    """Raises ModelError when the tokenizer or what else belongs to the model is damaged."""
+    for file in (folder / small for small in SMALL_FILES):
+        try:
+            if os.path.lexists(file):
+                (read_text if file.suffix == ".jinja" else read_json)(file)
+        except Unreadable:
+            raise ModelError(f"{name} is damaged: its {file.name} cannot be read; fetch the model again.") from None
 
 
 def _refuse_pickles(name: str, files: list[str]) -> None:

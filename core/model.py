@@ -6,6 +6,7 @@ With `core.train` the only place that imports unsloth, and both do it through `i
 import gc
 import json
 import os
+import re
 import time
 from contextlib import contextmanager, nullcontext
 from dataclasses import dataclass
@@ -17,8 +18,10 @@ from pydantic import BaseModel
 
 from core.config import PROJECT_DIR, AdapterConfig, ModelConfig
 from core.hub import ModelError, Report, checked_adapter, exact_name, locate
+from core.reading import Unreadable, read_json
 
 GIB = 1024**3
+MISMATCH = "{name} is damaged: its weights have other shapes than its settings say; fetch the model again."
 ADAPTER_FILES = ("*.json", "*.jinja", "*.model", "*.txt")  # beside its weights: its settings and its tokenizer
 NEEDS_CODE = (
     "{name} cannot be loaded without running code of its own, and none is run unasked; choose another, or, if you have read "
@@ -110,7 +113,10 @@ def load(
         raise ModelError(NEEDS_CODE.format(name=config.model_name))
     report("Loading the weights", None)
     try:
-        with _adapter_on(adapter_dir, folder, config) if adapter_dir else nullcontext(folder) as place:
+        with (
+            _made_up_weights() as made_up,
+            _adapter_on(adapter_dir, folder, config) if adapter_dir else nullcontext(folder) as place,
+        ):
             model, tokenizer = unsloth.FastLanguageModel.from_pretrained(
                 model_name=str(place),
                 max_seq_length=config.max_seq_length,
@@ -130,11 +136,42 @@ def load(
             ) from None
         if not is_trusted and "trust_remote_code" in str(error):  # of a tokenizer, say
             raise ModelError(NEEDS_CODE.format(name=config.model_name)) from None
-        first = (str(error).strip().splitlines() or [type(error).__name__])[0].rstrip(".")
-        raise ModelError(f"{config.model_name} could not be loaded: {first:.300}.") from error
+        if "ignore_mismatched_sizes" in str(error):
+            raise ModelError(MISMATCH.format(name=config.model_name)) from None
+        # Of such errors the words are for programmers: a key, the name of a type.
+        is_said = not isinstance(error, (LookupError, TypeError, AttributeError, ArithmeticError, RecursionError, AssertionError))
+        why = _first_sentence(error) if is_said else "a value in its files is none that the loader can use"
+        raise ModelError(f"{config.model_name} could not be loaded: {why}.") from error
+    if made_up:
+        raise ModelError(f"{config.model_name} is damaged: some of its weights are missing; fetch the model again.")
     return LoadedModel(
         model, tokenizer, config, _describe(model, tokenizer, config, time.monotonic() - began), adapter_dir is not None
     )
+
+
+def _first_sentence(error: Exception) -> str:
+    """Without its full stop, and short."""
+    first = (str(error).strip().splitlines() or [type(error).__name__])[0]
+    return re.split(r"[.!?:]+(?:\s|$)", first, maxsplit=1)[0][:200] if not first.startswith("Unsloth: ") else first[:200].rstrip(".")
+
+
+@contextmanager
+def _made_up_weights():
+    """A list that is no longer empty once transformers has reported that weights were missing and it made them up."""
+    import logging
+
+    class Reports(logging.Handler):
+        def emit(self, record: logging.LogRecord) -> None:
+            if "MISSING:" in record.getMessage():
+                found.append(record)
+
+    found: list = []
+    logger, handler = logging.getLogger("transformers.modeling_utils"), Reports()
+    logger.addHandler(handler)
+    try:
+        yield found
+    finally:
+        logger.removeHandler(handler)
 
 
 def _needs_code(folder: Path) -> bool:
@@ -152,12 +189,14 @@ def _adapter_on(adapter_dir: Path, base: Path, config: ModelConfig):
     The adapter's own folder is left as it is. Raises ModelError when it is damaged or belongs to another model.
     """
     try:
-        saved = json.loads((adapter_dir / "adapter_config.json").read_text(encoding="utf-8"))
-        made_for = saved["base_model_name_or_path"]
-    except (OSError, ValueError, KeyError, TypeError) as error:
-        raise ModelError(f"The adapter in {adapter_dir} cannot be read: {error}.") from None
+        saved = read_json(adapter_dir / "adapter_config.json")
+    except Unreadable as error:
+        raise ModelError(f"The adapter in {adapter_dir} cannot be read: of adapter_config.json, {error}.") from None
+    made_for = saved.get("base_model_name_or_path")
+    if not isinstance(made_for, str):
+        raise ModelError(f"The adapter in {adapter_dir} cannot be read: its adapter_config.json names no model.")
     if made_for not in (config.model_name, exact_name(config)):
-        raise ModelError(f"The adapter in {adapter_dir} was made for {made_for}; choose that model to use it.")
+        raise ModelError(f"The adapter in {adapter_dir} was made for {made_for:.80}; choose that model to use it.")
     weights = checked_adapter(adapter_dir)
     with TemporaryDirectory(prefix=".load-", dir=adapter_dir.parent) as folder:
         # Nothing that could hold code comes along; and no copy: trained embeddings take gigabytes.

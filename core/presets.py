@@ -4,12 +4,14 @@ A preset file holds `title`, `description` and `card` (the graphics card it is m
 settings that differ from the defaults, by the same names as in `core.config`.
 """
 
+import logging
 import os
 from pathlib import Path
 
 from pydantic import BaseModel
 
 from core.config import PROJECT_DIR, ConfigError, RunConfig, parse_yaml
+from core.reading import Unreadable, read_text
 
 PRESETS_DIR = PROJECT_DIR / "presets"
 DEMO = "demo-yoda"
@@ -30,20 +32,25 @@ class Preset(BaseModel):
 def read_preset(path: Path) -> Preset:
     """Raises ConfigError, in a sentence that names the file, when it is not a preset."""
     try:
-        values = parse_yaml(path.read_text(encoding="utf-8"))
+        values = parse_yaml(read_text(path))
         if not isinstance(values, dict):
             raise ConfigError("it holds no settings.")
         about = {key: str(values.pop(key, "") or "") for key in _ABOUT}
         return Preset(name=path.stem, **about | {"title": about["title"] or path.stem}, config=RunConfig.build(values))
-    except (OSError, UnicodeDecodeError) as error:
-        raise ConfigError(f"{path.name} cannot be read: {error}.") from None
+    except Unreadable as error:
+        raise ConfigError(f"{path.name:.80} cannot be read: {error}.") from None
     except ConfigError as error:
-        raise ConfigError(f"{path.name}: {error}") from None
+        raise ConfigError(f"{path.name:.80}: {error}") from None
 
 
 def list_presets() -> list[Preset]:
-    """All presets: the demo first, the others by name."""
-    presets = [read_preset(path) for path in PRESETS_DIR.glob("*.yaml")]
+    """All presets: the demo first, the others by name. A damaged one is passed over, and the log says why."""
+    presets = []
+    for path in PRESETS_DIR.glob("*.yaml"):
+        try:
+            presets.append(read_preset(path))
+        except ConfigError as error:
+            logging.getLogger(__name__).warning("A preset is left out: %s", error)
     return sorted(presets, key=lambda preset: (preset.name != DEMO, preset.name))
 
 
@@ -51,11 +58,10 @@ def find_preset(name: str) -> Preset:
     """The preset of that name, or the one in that YAML file. Raises ConfigError."""
     if name.endswith((".yaml", ".yml")) or os.sep in name:
         return read_preset(Path(name))
-    presets = list_presets()
-    for preset in presets:
-        if preset.name == name:
-            return preset
-    raise ConfigError(f"There is no preset {name!r}; there are {', '.join(preset.name for preset in presets)}.")
+    for path in PRESETS_DIR.glob("*.yaml"):
+        if path.stem == name:
+            return read_preset(path)
+    raise ConfigError(f"There is no preset {name!r:.80}; there are {', '.join(preset.name for preset in list_presets())}.")
 
 
 def default_preset(has_gpu: bool) -> str:

@@ -4,7 +4,6 @@ A run is read when its files have changed, and of a history that has grown only 
 second, whatever the number and the length of the runs. A damaged run is listed with what can be known of it.
 """
 
-import json
 import os
 import threading
 import time
@@ -15,6 +14,7 @@ from pathlib import Path
 
 from core.config import RunConfig
 from core.events import Event, Snapshot, Status, fold_all, from_line
+from core.reading import Unreadable, read_json
 from core.runs import Run, RunError, open_run, owner_lives
 
 LOOK_SECONDS = 0.5  # many pages that ask at once share one look at the disk
@@ -187,14 +187,14 @@ def _read(folder: Path, files: tuple, before: _Known | None) -> _Known:
         config = run.config()
     except RunError as error:
         is_there = (folder / "config.yaml").is_file()
-        faults.append(f"{str(error).rstrip('.')}." if is_there else NO_SETTINGS)
+        faults.append(str(error) if is_there else NO_SETTINGS)
     if not _is_described(folder):
         faults.append("Its run.json is missing or damaged: its name and note are not known.")
     grown = before.history if before and _is_grown(before, files) else None
     history = _history(folder / "events.jsonl", grown or _History(Snapshot(run_id=run.id, name=run.name)))
     is_over = history.snapshot.is_over
     broken = history.broken + bool(history.rest and is_over)
-    if files[1] is None:
+    if not (folder / "events.jsonl").is_file():
         faults.append("Its events.jsonl is missing: how it went is not known.")
     elif broken:
         faults.append(f"{broken:,} lines of its history cannot be read and are left out." if broken > 1 else ONE_BROKEN)
@@ -213,14 +213,17 @@ def _is_grown(before: _Known, files: tuple) -> bool:
 
 def _is_described(folder: Path) -> bool:
     try:
-        return isinstance(json.loads((folder / "run.json").read_text(encoding="utf-8")), dict)
-    except (OSError, ValueError):
+        read_json(folder / "run.json")
+    except Unreadable:
         return False
+    return True
 
 
 def _history(path: Path, before: _History) -> _History:
     """What was read before, with what was written since."""
     try:
+        if not path.is_file():  # to open a pipe would be to wait for ever
+            return before
         with open(path, "rb") as file:
             file.seek(before.end)
             *lines, rest = file.read().split(b"\n")

@@ -23,6 +23,7 @@ import psutil
 
 from core.config import ConfigError, RunConfig
 from core.events import FINAL, Event, Snapshot, StatusChanged, fold_all, from_line, to_line
+from core.reading import Unreadable, read_json, read_text
 from core.whole import remove_left_aside, write_whole
 
 LAST_BYTES = 4096  # of a history: more than the line that says how a run ended takes
@@ -111,8 +112,10 @@ class Run:
     def config(self) -> RunConfig:
         """Raises RunError when the saved settings are missing or damaged."""
         try:
-            return RunConfig.from_yaml((self.folder / "config.yaml").read_text(encoding="utf-8"))
-        except (OSError, UnicodeDecodeError, ConfigError) as error:
+            return RunConfig.from_yaml(read_text(self.folder / "config.yaml"))
+        except Unreadable as error:
+            raise RunError(f"The settings of run {self.id} cannot be read: of config.yaml, {error}.") from None
+        except ConfigError as error:
             raise RunError(f"The settings of run {self.id} cannot be read: {error}") from None
 
     def says_it_is_over(self) -> bool:
@@ -127,11 +130,13 @@ class Run:
 
     def snapshot(self) -> Snapshot:
         """The run as its events tell it. Lines that are no events, such as one cut off by a crash, are passed over."""
-        try:
-            lines = (self.folder / "events.jsonl").read_text(encoding="utf-8", errors="replace").splitlines()
-        except OSError:
-            lines = []
-        events = [event for event in map(from_line, lines) if event is not None]
+        file = self.folder / "events.jsonl"
+        lines: list[bytes] = []
+        with suppress(OSError):
+            if file.is_file():  # to open a pipe would be to wait for ever
+                lines = file.read_bytes().split(b"\n")
+        # Not by splitlines, which would also part a line where an answer holds a mark such as U+2028.
+        events = [event for line in lines if (event := from_line(line.decode("utf-8", "replace"))) is not None]
         return fold_all(Snapshot(run_id=self.id, name=self.name), events)
 
     def write_summary(self, values: dict) -> None:
@@ -142,11 +147,12 @@ def list_checkpoints(folder: Path) -> list[Checkpoint]:
     """The whole checkpoints in a run's folder of them, by step. What is no checkpoint is passed over."""
     found = []
     for place in folder.glob("step-*"):
-        try:
-            progress = json.loads((place / "progress.json").read_text(encoding="utf-8"))
-            found.append(Checkpoint(place, int(progress["step"]), progress.get("eval_loss")))
-        except (OSError, ValueError, KeyError, TypeError, AttributeError):
-            continue
+        with suppress(Unreadable):
+            progress = read_json(place / "progress.json")
+            step, loss = progress.get("step"), progress.get("eval_loss")
+            # The folder's name is compared, so that what is asked for by a step is the checkpoint of that step.
+            if type(step) is int and place.name == f"step-{step}":
+                found.append(Checkpoint(place, step, loss if isinstance(loss, float) else None))
     return sorted(found, key=lambda checkpoint: checkpoint.step)
 
 
@@ -182,7 +188,7 @@ def list_runs(runs_dir: Path) -> list[Run]:
 
 def open_run(folder: Path) -> Run:
     about = _about(folder)
-    return Run(folder, str(about.get("name") or folder.name), str(about.get("note") or ""))
+    return Run(folder, _words(about.get("name"), 200) or folder.name, _words(about.get("note"), 5000))
 
 
 def find_run(runs_dir: Path, id_or_dir: str) -> Run:
@@ -230,10 +236,14 @@ def mark_interrupted(runs_dir: Path) -> list[Run]:
 
 def _about(folder: Path) -> dict:
     try:
-        about = json.loads((folder / "run.json").read_text(encoding="utf-8"))
-    except (OSError, ValueError):
+        return read_json(folder / "run.json")
+    except Unreadable:
         return {}
-    return about if isinstance(about, dict) else {}
+
+
+def _words(value: object, most: int) -> str:
+    """Text as a page can show it; empty for what is no text. Half of a surrogate pair cannot be sent to one."""
+    return value[:most].encode("utf-8", "replace").decode() if isinstance(value, str) else ""
 
 
 def owner_lives(folder: Path) -> bool:
@@ -243,5 +253,5 @@ def owner_lives(folder: Path) -> bool:
     try:
         process = psutil.Process(int(about.get("pid", 0)))
         return abs(process.create_time() - float(about.get("pid_started", 0))) < 2
-    except (psutil.Error, ValueError, TypeError):
+    except (psutil.Error, ValueError, TypeError, OverflowError):
         return False

@@ -20,8 +20,7 @@ def check_tracker(name: str) -> None:
             raise TrainingError("Weights & Biases wants an account: run wandb login first, or set WANDB_MODE=offline.")
 
 
-def end_tracker(names: list[str]) -> None:
-    """Ends the record that the trainer leaves open, so that the next run gets one of its own."""
-    for name in ("wandb", "trackio"):
-        if name in names and name in sys.modules:
-            sys.modules[name].finish()
+def end_tracker() -> None:
+    """Ends the record that the trainer's integration leaves open, so that the next run gets one of its own."""
+    if (wandb := sys.modules.get("wandb")) and wandb.run is not None:
+        wandb.finish()

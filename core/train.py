@@ -116,9 +116,14 @@ def train(
         raise
     finally:
         seconds = callback.seconds
-        _take_apart(trainer, loaded, callback.has_ended)
-        if callback.step and not callback.is_nan:  # after a fault too: what was trained until then is kept
-            _keep_adapter(loaded, adapter_dir, keeper)
+        try:
+            if not callback.has_ended:  # a tracker closes its record
+                trainer.callback_handler.on_train_end(trainer.args, trainer.state, trainer.control)
+            end_tracker()
+        finally:
+            _take_apart(trainer, loaded)
+            if callback.step and not callback.is_nan:  # after a fault too: what was trained until then is kept
+                _keep_adapter(loaded, adapter_dir, keeper)
     free_memory()
     return TrainResult(
         callback.step, was_stopped, callback.train_loss, callback.eval_loss, seconds, callback.tokens, ending
@@ -149,11 +154,8 @@ def write_adapter(loaded: LoadedModel, folder: Path) -> None:
     loaded.tokenizer.save_pretrained(str(folder))
 
 
-def _take_apart(trainer, loaded: LoadedModel, has_ended: bool) -> None:
+def _take_apart(trainer, loaded: LoadedModel) -> None:
     """Leaves the model as it is to be used, and nothing of the trainer in memory."""
-    if not has_ended:  # a tracker closes its record
-        trainer.callback_handler.on_train_end(trainer.args, trainer.state, trainer.control)
-    end_tracker(trainer.args.report_to)
     # Trainer and optimizer hold each other in a circle; the optimizer's states would stay in memory.
     trainer.optimizer = trainer.lr_scheduler = None
     trainer.callback_handler.callbacks.clear()

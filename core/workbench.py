@@ -7,7 +7,6 @@ of pages may look on.
 import threading
 import traceback
 from collections.abc import Iterator
-from dataclasses import dataclass, replace
 from pathlib import Path
 
 from core.compare import Answer, Sampling, max_logit_difference, stream
@@ -15,13 +14,14 @@ from core.config import ModelConfig, RunConfig
 from core.dataset import DataError, PreparedData, RowView
 from core.events import Event, Resumed, Snapshot, StatusChanged, fold
 from core.hardware import Machine, MemoryStats, detect_machine, sample_memory
-from core.hub import ModelError, locate
+from core.hub import ModelError
 from core.job import Emit, first_line, perform
-from core.model import LoadedModel, ModelReport, free_memory, import_unsloth, load
+from core.model import LoadedModel, ModelReport, free_memory, import_unsloth
+from core.model_slot import ModelSlot, ModelState
 from core.preparation import Look, Preparation, Preparing
 from core.run_list import RunList
 from core.runs import Checkpoint, Run, RunError, create_run, find_adapter, find_run, list_runs, mark_interrupted
-from core.stopping import ShouldStop, Stopped, leave_if
+from core.stopping import Stopped
 from core.templates import TemplateError, prompt_text
 from core.train import TrainingError
 
@@ -38,18 +38,6 @@ class Busy(RuntimeError):
     """Something else is going on; the message is one sentence that says what."""
 
 
-@dataclass(frozen=True)
-class ModelState:
-    """The loaded model as the page shows it. `doing` is what is going on with it, `share` how far (0 to 1)."""
-
-    report: ModelReport | None = None
-    adapter: str = ""  # the id of the run whose adapter is on it
-    step: int | None = None  # of the checkpoint that the adapter is from; None: the run's own at its end
-    doing: str = ""
-    share: float | None = None
-    error: str = ""
-
-
 class Workbench:
     """Load, start, stop, compare. `runs_dir` is where runs are kept."""
 
@@ -57,7 +45,6 @@ class Workbench:
         self.runs_dir = runs_dir
         self.runs = RunList(runs_dir)
         self.machine: Machine = detect_machine()
-        self.model_state = ModelState()
         self.is_warm = False
         self.warm_error = ""
         self.trouble = ""  # what is wrong with the run's folder, while the run goes on
@@ -66,11 +53,10 @@ class Workbench:
         self._doing = ""  # who has the model, in words; one at a time
         self._stop = threading.Event()
         self._stop_answers = threading.Event()
-        self._loaded: LoadedModel | None = None
+        self._slot = ModelSlot()
         self._stop_reading = threading.Event()
         self._looking = threading.Lock()
         self._preparation = Preparation(runs_dir / "prepared")
-        self._prompt_template = "chat"
         self._thread: threading.Thread | None = None
         self._run: Run | None = None
         self._snapshot = self._last_run()
@@ -97,13 +83,17 @@ class Workbench:
         return self._run is not None and not self._snapshot.is_over
 
     @property
+    def model_state(self) -> ModelState:
+        return self._slot.state
+
+    @property
     def busy_with(self) -> str:
         """What has the model, as half a sentence (`TRAINING`, `LOADING`, …); empty when it is free."""
         return self._doing
 
     @property
     def compare_ready(self) -> bool:
-        return self._loaded is not None and not self._doing
+        return self._slot.loaded is not None and not self._doing
 
     def memory(self) -> MemoryStats:
         return sample_memory()
@@ -137,8 +127,7 @@ class Workbench:
         """Loads the base model in place of the one that is there. Raises Busy or ModelError."""
         self._take(LOADING)
         try:
-            self._load(config, token)
-            return self.model_state.report
+            return self._slot.load(config, token).report
         finally:
             self._release()
 
@@ -154,40 +143,11 @@ class Workbench:
         config = run.config()
         self._take(LOADING)
         try:
-            self._load(config.model, token, adapter_dir)
-            self._prompt_template = config.data.prompt_template
-            self.model_state = ModelState(report=self._loaded.report, adapter=run.id, step=step)
-            return self.model_state.report
+            loaded = self._slot.load(config.model, token, adapter_dir)
+            self._slot.show(run.id, step, config.data.prompt_template)
+            return loaded.report
         finally:
             self._release()
-
-    def _load(
-        self,
-        config: ModelConfig,
-        token: str | None,
-        adapter_dir: Path | None = None,
-        should_stop: ShouldStop = lambda: False,
-        **kwargs,
-    ) -> LoadedModel:
-        before = self.model_state
-
-        def report(text: str, share: float | None) -> None:
-            leave_if(should_stop)
-            self.model_state = ModelState(doing=text, share=share)
-
-        try:
-            report("Looking for the model", None)
-            locate(config, token, report)  # a name that is not there must not cost the model that is
-            before = ModelState()
-            self._loaded = None
-            free_memory()
-            self._loaded = load(config, token, adapter_dir, report, **kwargs)
-        except BaseException as error:
-            self.model_state = replace(before, error=str(error) if isinstance(error, ModelError) else "")
-            raise
-        self.model_state = ModelState(report=self._loaded.report)
-        self._prompt_template = "chat"
-        return self._loaded
 
     # Data
 
@@ -203,7 +163,7 @@ class Workbench:
         """
         # Looking changes nothing of the model: it may go on beside a run, one look after the other.
         with self._looking:
-            loaded = self._loaded if self._is_loaded(config.model) else None
+            loaded = self._slot.loaded if self._slot.is_loaded(config.model) else None
             return self._preparation.look(config, loaded, token)
 
     def check_rows(self, config: RunConfig, token: str | None = None) -> None:
@@ -214,7 +174,7 @@ class Workbench:
         self._take(READING)
         try:
             self._stop_reading.clear()
-            self._preparation.prepare(config, self._loaded_for(config), token, self._stop_reading.is_set)
+            self._preparation.prepare(config, self._slot.loaded_for(config), token, self._stop_reading.is_set)
         finally:
             self._release()
 
@@ -224,22 +184,11 @@ class Workbench:
     def row(self, config: RunConfig, number: int, token: str | None = None) -> RowView:
         """One row as the trainer gets it. Raises ModelError or DataError."""
         with self._looking:
-            return self._preparation.row(config, self._loaded_for(config), number, token)
+            return self._preparation.row(config, self._slot.loaded_for(config), number, token)
 
     def has_checked(self, config: RunConfig) -> bool:
         """Whether all rows were read with just these settings."""
-        return self._preparation.is_current(config, self._loaded)
-
-    def _is_loaded(self, config: ModelConfig) -> bool:
-        loaded = self._loaded
-        return loaded is not None and (loaded.config.model_name, loaded.config.revision) == (config.model_name, config.revision)
-
-    def _loaded_for(self, config: RunConfig) -> LoadedModel:
-        """The loaded model, for its tokenizer. Raises ModelError when it is another than the settings name."""
-        loaded = self._loaded
-        if loaded is None or not self._is_loaded(config.model):
-            raise ModelError(f"Load {config.model.model_name} first, on the Model tab: its tokenizer decides what it sees.")
-        return loaded
+        return self._preparation.is_current(config, self._slot.loaded)
 
     # Training
 
@@ -348,9 +297,7 @@ class Workbench:
             self.failure = error.with_traceback(None)
         finally:
             if status == "failed" and not isinstance(self.failure, DataError):  # rows at fault do the model no harm
-                self._loaded = None
-                self.model_state = ModelState()
-                free_memory()
+                self._slot.let_go()
             emit(StatusChanged(status=status, message=message))
             self._release()
 
@@ -363,9 +310,9 @@ class Workbench:
             raise DataError(trouble)
         loaded = self._ready_model(run, config, token, newest)
         data = self._rows_for(run, config, loaded, token)
-        self.model_state = ModelState(report=loaded.report, adapter=run.id)
+        self._slot.show(run.id)
         ended = perform(run, config, loaded, data, emit, self._stop.is_set, newest)
-        self._prompt_template = config.data.prompt_template
+        self._slot.show(run.id, prompt_template=config.data.prompt_template)
         return ended
 
     def _rows_for(self, run: Run, config: RunConfig, loaded: LoadedModel, token: str | None) -> PreparedData:
@@ -389,12 +336,12 @@ class Workbench:
         adapter_dir = None
         if config.adapter.continue_from:  # once there is a checkpoint, what the run went on from may be gone
             adapter_dir = newest.folder if newest else find_adapter(self.runs_dir, config.adapter.continue_from)
-        loaded = self._loaded
+        loaded = self._slot.loaded
         if adapter_dir is None and loaded is not None and loaded.is_pristine and loaded.config == config.model:
             return loaded
         self._emit(run, StatusChanged(status="preparing", message="Loading the model"))
         checkpointing = config.training.use_gradient_checkpointing
-        return self._load(config.model, token, adapter_dir, self._stop.is_set, use_gradient_checkpointing=checkpointing)
+        return self._slot.load(config.model, token, adapter_dir, self._stop.is_set, use_gradient_checkpointing=checkpointing)
 
     # Comparing
 
@@ -407,11 +354,11 @@ class Workbench:
             raise ModelError("Write a prompt first.")
         self._take(ANSWERING)
         try:
-            loaded = self._loaded
+            loaded = self._slot.loaded
             if loaded is None:
                 raise ModelError("There is no model to ask: load one on the Model tab, or finish a run.")
             messages = [{"role": "system", "content": system}] if system.strip() else []
-            text = prompt_text([*messages, {"role": "user", "content": prompt}], self._prompt_template, loaded.tokenizer)
+            text = prompt_text([*messages, {"role": "user", "content": prompt}], self._slot.prompt_template, loaded.tokenizer)
             length = len(loaded.tokenizer(text, add_special_tokens=False, verbose=False)["input_ids"])
             if length >= loaded.report.max_seq_length:
                 raise ModelError(f"The prompt has {length} tokens and the model's length is {loaded.report.max_seq_length}; shorten it.")

@@ -112,9 +112,9 @@ def test_repeated_names_count_once():
 @pytest.mark.parametrize(
     ("text", "sentence"),
     [
-        ("a: [", "This is not valid YAML in line 1: expected the node content, but found '<stream end>'."),
+        ("a: [", "This is not valid YAML in line 1: did not find expected node content."),
         ("a: 1\nb: 'x", "This is not valid YAML in line 2: found unexpected end of stream."),
-        ("a: !!python/object/apply:os.getcwd []", "could not determine a constructor for the tag"),
+        ("a: !!python/object/apply:os.getcwd []", "Settings are plain values: in line 1 is one with the tag"),
     ],
 )
 def test_bad_yaml_names_the_line(text, sentence):

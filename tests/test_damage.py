@@ -3,24 +3,44 @@
 The models, presets and runs are real ones; a small function hurts a copy. Nothing of it may end the program.
 """
 
+import asyncio
 import json
+import os
 import re
 import shutil
 import struct
 from pathlib import Path
 
+import httpx
+import pytest
+from starlette.applications import Starlette
 
-from tests.conftest import PROJECT
+import core.presets
+from core.compare import Sampling
+from core.config import ConfigError, ModelConfig
+from core.events import Evaluated, Sampled, StatusChanged, StepDone, to_line
+from core.hub import ModelError
+from core.model import load
+from core.presets import DEMO as DEMO_PRESET
+from core.presets import PRESETS_DIR, find_preset, list_presets
+from core.run_list import RunList
+from core.runs import Run, RunError, find_run, list_checkpoints, list_runs
+from core.templates import TemplateError, prompt_text
+from core.workbench import Workbench
+from tests.conftest import PROJECT, small_config
+from ui.page import build_page
+from ui.run_view import course_text, head_text, kept_text
+from ui.samples_view import samples_text
 
 DEMO = PROJECT / "presets" / "demo-llama"
-REPR = re.compile(r"\[Errno|Traceback|Error\b|Exception|<class|object at 0x|\('|\('|site-packages|\\n")
+REPR = re.compile(r"\[Errno|Traceback|Error\b|Exception|<class|object at 0x|\('|site-packages|\\n")
 MOST = 400  # characters of a sentence
 
 
 def check_sentence(error: BaseException | str, *named: str) -> str:
     """That it is one plain sentence which names what it is about."""
     said = str(error)
-    assert said.endswith(".") and "\n" not in said and len(said) <= MOST, said
+    assert said.endswith((".", "?")) and "\n" not in said and len(said) <= MOST, said
     assert not REPR.search(said), said
     assert not re.search(r"\.\.$|[.!?] +[A-Z]", said), f"more than one sentence: {said}"
     assert any(name in said for name in named), (said, named)
@@ -154,3 +174,412 @@ MODELS = {
     "chat template a long loop": lambda f: instead(f / TEMPLATE, "{% for i in range(10**9) %}{{ i }}{% endfor %}"),
     "chat template that writes for ever": lambda f: instead(f / TEMPLATE, "{{ 'a' * 10**12 }}"),
 }
+
+# What is none the worse for it, or is made up for by the libraries without a change of the weights.
+HARMLESS = {
+    "a weight of whole numbers",
+    "config: architectures unknown",
+    "config: max_position_embeddings 1e15",
+    "config: quantised in a way that is none",
+}
+# What shows only when a conversation is put in the template.
+TEMPLATES = {name for name in MODELS if name.startswith("chat template ") and "encoding" not in name and "folder" not in name}
+
+
+def load_plainly(folder: Path):
+    return load(ModelConfig(model_name=str(folder), max_seq_length=64, load_in_4bit=False), use_gradient_checkpointing=False)
+
+
+def question(loaded) -> str:
+    return prompt_text([{"role": "user", "content": "Hi"}], "chat", loaded.tokenizer)
+
+
+@pytest.mark.parametrize("damage", MODELS)
+def test_a_damaged_model(unsloth, tmp_path, damage):
+    folder = Path(shutil.copytree(DEMO, tmp_path / "model"))
+    MODELS[damage](folder)
+    if damage == "weights that are no numbers":
+        return answers_nothing(folder, tmp_path)
+    if damage in HARMLESS:
+        assert "Hi" in question(load_plainly(folder))
+    elif damage in TEMPLATES:
+        with pytest.raises(TemplateError, match="^the model's chat template ") as refused:
+            question(load_plainly(folder))
+        assert "\n" not in str(refused.value) and not REPR.search(str(refused.value))
+    else:
+        with pytest.raises(ModelError) as refused:
+            load_plainly(folder)
+        check_sentence(refused.value, str(folder))
+    assert "Hi" in question(load_plainly(DEMO))
+
+
+def answers_nothing(folder: Path, tmp_path) -> None:
+    """Weights that are no numbers are loaded as they are; a model of them cannot answer, and says so."""
+    workbench = Workbench(tmp_path / "runs")
+    workbench.load_model(ModelConfig(model_name=str(folder), max_seq_length=64, load_in_4bit=False))
+    with pytest.raises(ModelError) as refused:
+        list(workbench.compare("Hi", "", Sampling(temperature=1.0)))
+    check_sentence(refused.value, "The model could not answer")
+    workbench.load_model(ModelConfig(model_name=str(DEMO), max_seq_length=64, load_in_4bit=False))
+    *_, (base, _, _) = workbench.compare("Hi", "", Sampling(max_new_tokens=4))
+    assert base.text
+
+
+# A preset
+
+LAUGHS = "a: &a [l, l]\n" + "".join(f"{b}: &{b} [*{a}, *{a}, *{a}, *{a}, *{a}, *{a}, *{a}, *{a}, *{a}]\n" for a, b in zip("abcdefghi", "bcdefghij", strict=True))
+PRESETS = {
+    "empty": "",
+    "of spaces": "  \n \n",
+    "a list": "- model\n- data\n",
+    "a word": "demo",
+    "of bytes": bytes(range(256)) * 40,
+    "in UTF-16": "title: x".encode("utf-16"),
+    "of zero bytes": bytes(1000),
+    "with a zero byte": b"title: a\0b",
+    "with tabs": "training:\n\tmax_steps: 3\n",
+    "cut off": (PRESETS_DIR / "demo-yoda.yaml").read_bytes()[:-1] + b"\n  x: [1, 2",
+    "a page of HTML": "<!DOCTYPE html><html><body>404: Not found</body></html>",
+    "a billion laughs": LAUGHS,
+    "referring to itself": "model: &m\n  model_name: *m\n",
+    "of brackets": DEEP,
+    "of braces": "{a: " * 100_000,
+    "of dashes": "- " * 100_000,
+    "an unknown section": "modell: {model_name: x}\n",
+    "an unknown section with a name of 100,000 letters": "m" * 1000 + "\n" + "? " + "x" * 100_000 + "\n: 1\n",
+    "an unknown setting of many letters": "training: {? " + "x " * 50_000 + ": 1}\n",
+    "a section that is a list": "training: [1, 2]\n",
+    "a number for a section": "training: 7\n",
+    "numbers for names": "1: 2\n",
+    "lists for names": "{[a, b]: 1}\n",
+    "nothing for a name": "training: {~: 1}\n",
+    "a huge number of steps": "training: {max_steps: 1" + "0" * 400 + "}\n",
+    "a number of 5000 digits": "training: {max_steps: " + "9" * 5000 + "}\n",
+    "an infinite rate": "training: {learning_rate: .inf}\n",
+    "a rate that is no number": "training: {learning_rate: .nan}\n",
+    "a negative length": "model: {max_seq_length: -5}\n",
+    "a huge rank": "adapter: {r: 1000000000000}\n",
+    "a day that is none": "training: {max_steps: 2026-99-99}\n",
+    "a Python object": "training: !!python/object/apply:os.system ['true']\n",
+    "a tag": "training: {max_steps: !!int x}\n",
+    "text for a list": "adapter: {target_modules: 5}\n",
+    "of two megabytes": "# " + "x" * 2_000_000,
+    "two documents": "a: 1\n---\nb: 2\n",
+    "with half a letter": 'title: "\\ud800"\n',
+    "a folder": None,
+}
+
+
+@pytest.mark.parametrize("damage", PRESETS)
+def test_a_damaged_preset(tmp_path, monkeypatch, damage):
+    shutil.copy(PRESETS_DIR / f"{DEMO_PRESET}.yaml", tmp_path)
+    instead(tmp_path / "bad.yaml", PRESETS[damage])
+    monkeypatch.setattr(core.presets, "PRESETS_DIR", tmp_path)
+    for name in ("bad", str(tmp_path / "bad.yaml")):
+        with pytest.raises(ConfigError) as refused:
+            find_preset(name)
+        check_sentence(refused.value, "bad.yaml")
+    assert [preset.name for preset in list_presets()] == [DEMO_PRESET]
+    assert find_preset(DEMO_PRESET).config.training.max_steps > 0
+
+
+def test_a_preset_that_is_a_link_in_a_circle(tmp_path):
+    (tmp_path / "bad.yaml").write_text("")
+    loop(tmp_path / "bad.yaml")
+    with pytest.raises(ConfigError) as refused:
+        find_preset(str(tmp_path / "bad.yaml"))
+    check_sentence(refused.value, "bad.yaml")
+
+
+# A run's folder
+
+
+@pytest.fixture(scope="module")
+def real_run(unsloth, stories, rows, tmp_path_factory) -> Path:
+    """A run that a program really did: four steps, two checkpoints, an adapter; as if the program had ended just then."""
+    runs_dir = tmp_path_factory.mktemp("real") / "runs"
+    settings = ["training.max_steps=4", "training.save_steps=2", "training.eval_steps=2", "training.sample_prompts=[Say red.]"]
+    workbench = Workbench(runs_dir)
+    run = workbench.start(small_config(stories, rows, *settings), "real")
+    assert workbench.wait().status == "completed", workbench.wait().message
+    assert [c.step for c in run.checkpoints()] == [2, 4] and run.has_adapter
+    shutil.rmtree(run.folder / "checkpoints" / "step-4")
+    run.append(StatusChanged(status="interrupted", message="The program ended before the run did."))
+    return run.folder
+
+
+@pytest.fixture
+def hurt(real_run, runs_dir) -> Run:
+    """A copy of it to be damaged, beside one that stays whole."""
+    for name in ("20260101-000000-whole", "20260102-000000-hurt"):
+        shutil.copytree(real_run, runs_dir / name)
+    return find_run(runs_dir, "20260102-000000-hurt")
+
+
+def lines(folder: Path, *told: str | bytes, first: bool = False) -> None:
+    """Puts lines after the events, or before them."""
+    file = folder / "events.jsonl"
+    added = b"".join((line.encode() if isinstance(line, str) else line) + b"\n" for line in told)
+    file.write_bytes(added + file.read_bytes() if first else file.read_bytes() + added)
+
+
+def event(kind, **changed) -> str:
+    """A line of an event that is right but for the changed values, which need not be such as it may have."""
+    whole = {
+        StepDone: StepDone(step=3, max_steps=4, epoch=1, loss=1, learning_rate=1e-4, grad_norm=1, tokens=9, elapsed=2),
+        Evaluated: Evaluated(step=3, eval_loss=1),
+        Sampled: Sampled(step=3, by="tuned", prompts=("a",), answers=("b",)),
+        StatusChanged: StatusChanged(status="interrupted", message="So."),
+    }[kind]
+    return json.dumps(json.loads(to_line(whole)) | changed)
+
+
+def raw(kind, field: str, text: str) -> str:
+    """The same with a value as JSON itself would not write it."""
+    return event(kind, **{field: "@"}).replace('"@"', text)
+
+
+ABOUT = "^Its run.json is missing or damaged: its name and note are not known.$"
+SETTINGS = "^The settings of run 20260102-000000-hurt cannot be read: "
+HISTORY = "^Its events.jsonl is missing: how it went is not known.$"
+LEFT_OUT = "^(One line|[0-9,]+ lines) of its history cannot be read and (is|are) left out.$"
+JSON, YAML, EVENTS = "run.json", "config.yaml", "events.jsonl"
+
+# Each with what the list of runs says is wrong with it.
+RUNS = {
+    "no run.json": (lambda f: (f / JSON).unlink(), ABOUT),
+    "run.json empty": (lambda f: instead(f / JSON, ""), ABOUT),
+    "run.json a list": (lambda f: instead(f / JSON, "[1]"), ABOUT),
+    "run.json of brackets": (lambda f: instead(f / JSON, DEEP), ABOUT),
+    "run.json of braces": (lambda f: instead(f / JSON, '{"a":' * 100_000), ABOUT),
+    "run.json of bytes": (lambda f: instead(f / JSON, bytes(range(256))), ABOUT),
+    "run.json a folder": (lambda f: instead(f / JSON), ABOUT),
+    "run.json a link in a circle": (lambda f: loop(f / JSON), ABOUT),
+    "run.json a pipe": (lambda f: ((f / JSON).unlink(), os.mkfifo(f / JSON)), ABOUT),
+    "a number of 5000 digits": (lambda f: instead(f / JSON, '{"pid": ' + "9" * 5000 + "}"), ABOUT),
+    "pid huge": (lambda f: change(f / JSON, pid=10**40), ""),
+    "pid negative": (lambda f: change(f / JSON, pid=-3), ""),
+    "pid a word": (lambda f: change(f / JSON, pid="many"), ""),
+    "pid a list": (lambda f: change(f / JSON, pid=[1]), ""),
+    "pid 1e400": (lambda f: instead(f / JSON, '{"pid": 1e400, "pid_started": 1e400}'), ""),
+    "its start 1e400": (lambda f: instead(f / JSON, '{"pid": 1, "pid_started": 1' + "0" * 400 + "}"), ""),
+    "name a dict": (lambda f: change(f / JSON, name={"a": [1]}), ""),
+    "name of 10 MB": (lambda f: change(f / JSON, name="x" * 10**7), ""),
+    "name with half a letter": (lambda f: change(f / JSON, name="a\ud800b", note="\udfff"), ""),
+    "note a list": (lambda f: change(f / JSON, note=["a"]), ""),
+    "no config.yaml": (lambda f: (f / YAML).unlink(), "^Its config.yaml is missing"),
+    "settings empty": (lambda f: instead(f / YAML, ""), SETTINGS),
+    "settings cut off": (lambda f: instead(f / YAML, (f / YAML).read_text()[:300] + "\n  x: ["), SETTINGS),
+    "settings of another version": (lambda f: instead(f / YAML, (f / YAML).read_text() + "serving: {port: 1}\n"), SETTINGS),
+    "settings of bytes": (lambda f: instead(f / YAML, bytes(range(256))), SETTINGS),
+    "settings of brackets": (lambda f: instead(f / YAML, DEEP), SETTINGS),
+    "settings a billion laughs": (lambda f: instead(f / YAML, LAUGHS), SETTINGS),
+    "settings a folder": (lambda f: instead(f / YAML), "^Its config.yaml is missing"),
+    "settings a link in a circle": (lambda f: loop(f / YAML), "^Its config.yaml is missing"),
+    "no events": (lambda f: (f / EVENTS).unlink(), HISTORY),
+    "events a folder": (lambda f: instead(f / EVENTS), HISTORY),
+    "events a link in a circle": (lambda f: loop(f / EVENTS), HISTORY),
+    "events a pipe": (lambda f: ((f / EVENTS).unlink(), os.mkfifo(f / EVENTS)), HISTORY),
+    "events empty": (lambda f: instead(f / EVENTS, ""), ""),
+    "events cut off within a line": (lambda f: cut(f / EVENTS, 0.5), ""),
+    "events of zero bytes": (lambda f: lines(f, bytes(5000)), LEFT_OUT),
+    "events with zero bytes": (lambda f: instead(f / EVENTS, (f / EVENTS).read_bytes().replace(b'"step"', b'"st\0p"')), LEFT_OUT),
+    "events in no encoding": (lambda f: lines(f, b'{"type": "status", "status": "\xff\xfe"}'), LEFT_OUT),
+    "events of brackets": (lambda f: lines(f, DEEP, '{"type":' * 100_000), LEFT_OUT),
+    "events of other shapes": (lambda f: lines(f, "[]", "7", "null", '"x"', "{}", '{"type": ["step"]}', '{"type": "step"}'), LEFT_OUT),
+    "a line of 50 MB": (lambda f: lines(f, b"x" * 50_000_000), LEFT_OUT),
+    "a step -1": (lambda f: lines(f, event(StepDone, step=-1)), LEFT_OUT),
+    "a step 1e308": (lambda f: lines(f, event(StepDone, step=1e308), event(Evaluated, step=1e308)), LEFT_OUT),
+    "a step of 300 digits": (lambda f: lines(f, event(StepDone, step=10**300), event(Sampled, step=10**300)), LEFT_OUT),
+    "a step that is a list": (lambda f: lines(f, event(StepDone, step=[3])), LEFT_OUT),
+    "a time 1e300": (lambda f: lines(f, event(StatusChanged, time=1e300), first=True), LEFT_OUT),
+    "a time before all times": (lambda f: lines(f, event(StatusChanged, time=-1e15), first=True), LEFT_OUT),
+    "an infinite duration": (lambda f: lines(f, raw(StepDone, "elapsed", "Infinity"), raw(StepDone, "tokens", "1e400")), LEFT_OUT),
+    "losses NaN": (lambda f: lines(f, raw(StepDone, "loss", "NaN"), raw(Evaluated, "eval_loss", "NaN")), ""),
+    "losses infinite": (lambda f: lines(f, raw(StepDone, "loss", "-Infinity"), raw(Evaluated, "eval_loss", "Infinity")), ""),
+    "losses 1e308": (
+        lambda f: lines(f, *(event(k, **{n: v}) for k, n in ((StepDone, "loss"), (Evaluated, "eval_loss")) for v in (1e308, -1e308))),
+        "",
+    ),
+    "losses 1e38": (
+        lambda f: lines(f, *(event(k, **{n: v}) for k, n in ((StepDone, "loss"), (Evaluated, "eval_loss")) for v in (3e38, -3e38, 1e-320))),
+        "",
+    ),
+    "rates and norms 1e308": (lambda f: lines(f, event(StepDone, learning_rate=1e308, grad_norm=-1e308)), ""),
+    "steps out of order": (lambda f: lines(f, *(event(StepDone, step=n) for n in (9, 2, 2, 0, 7, 1))), ""),
+    "more steps than there are": (lambda f: lines(f, event(StepDone, step=10**9, max_steps=0)), ""),
+    "resumed beyond its end": (lambda f: lines(f, '{"type": "resumed", "step": 999}', '{"type": "status", "status": "failed"}'), ""),
+    "resumed before its beginning": (lambda f: lines(f, '{"type": "resumed", "step": -5}'), LEFT_OUT),
+    "fewer answers than prompts": (lambda f: lines(f, event(Sampled, answers=[])), LEFT_OUT),
+    "prompts that are numbers": (lambda f: lines(f, event(Sampled, prompts=[1])), LEFT_OUT),
+    "a status that is none": (lambda f: lines(f, event(StatusChanged, status="burning")), LEFT_OUT),
+    "events of a newer version": (lambda f: lines(f, '{"type": "dreamt", "of": 1}', event(StepDone, colour="red")), LEFT_OUT),
+    "checkpoints that are huge": (lambda f: lines(f, '{"type": "checkpoint", "step": 1, "kept": [1e300]}'), LEFT_OUT),
+    "200,000 lines": (lambda f: lines(f, *[event(StepDone)] * 200_000), ""),
+    "an adapter folder that is empty": (lambda f: (shutil.rmtree(f / "adapter"), (f / "adapter").mkdir()), ""),
+    "an adapter that is a file": (lambda f: instead(f / "adapter", "x"), ""),
+    "checkpoints that are a file": (lambda f: instead(f / "checkpoints", "x"), ""),
+    "a checkpoint step-x": (lambda f: (f / "checkpoints/step-2").rename(f / "checkpoints/step-x"), ""),
+    "a checkpoint step-9999999999999": (lambda f: (f / "checkpoints/step-2").rename(f / "checkpoints/step-9999999999999"), ""),
+    "a checkpoint that is a file": (lambda f: instead(f / "checkpoints/step-3", "x"), ""),
+    "a checkpoint that is a link in a circle": (lambda f: (f / "checkpoints/step-3").symlink_to("step-3"), ""),
+    "a summary of brackets": (lambda f: instead(f / "summary.json", DEEP), ""),
+    "a log that is a folder": (lambda f: (f / "log.txt").mkdir(), ""),
+}
+PROGRESS = {
+    "a step that is text": '{"step": "2"}',
+    "a step that is a list": '{"step": [2]}',
+    "a step 1e400": '{"step": 1e400}',
+    "a step of another": '{"step": 7}',
+    "no step": "{}",
+    "a list": "[2]",
+    "brackets": DEEP,
+    "nothing": "",
+    "a folder": None,
+}
+
+
+async def _asked(route) -> httpx.Response:
+    transport = httpx.ASGITransport(Starlette(routes=[route]))
+    async with httpx.AsyncClient(transport=transport, base_url="http://page") as client:
+        return await client.get("/live")
+
+
+def check_program(runs_dir: Path) -> None:
+    """That the program starts on this folder, a page is told what it shows, and each run can be opened."""
+    workbench = Workbench(runs_dir)
+    _, live = build_page(workbench)
+    assert asyncio.run(_asked(live.route())).status_code == 200
+    for row in workbench.runs.rows():
+        run, snapshot = workbench.runs.open(row.id), find_run_or_open(workbench, row.id).snapshot()
+        drawn = head_text(row) + kept_text(run, snapshot) + course_text(snapshot) + samples_text(snapshot)
+        drawn.encode()  # as it is sent
+        assert len(drawn) < 500_000
+
+
+def find_run_or_open(workbench: Workbench, run_id: str) -> Run:
+    try:
+        return find_run(workbench.runs_dir, run_id)
+    except RunError as error:  # without run.json it is no run to be gone on with, but listed
+        check_sentence(error, run_id)
+        return workbench.runs.open(run_id)
+
+
+@pytest.mark.parametrize("damage", RUNS)
+def test_a_damaged_run(hurt, runs_dir, damage):
+    do, fault = RUNS[damage]
+    do(hurt.folder)
+    rows = {row.id: row for row in RunList(runs_dir).rows()}
+    assert sorted(rows) == ["20260101-000000-whole", hurt.id]
+    assert rows["20260101-000000-whole"].fault == ""
+    said = rows[hurt.id].fault
+    assert re.search(fault, said) if fault else said == ""
+    if said:
+        check_sentence(said, "Its", "its", hurt.id)
+    assert len(rows[hurt.id].name) <= 200
+    assert "20260101-000000-whole" in [run.id for run in list_runs(runs_dir)]
+    if fault == SETTINGS or "config" in fault:
+        with pytest.raises(RunError) as refused:
+            hurt.config()
+        check_sentence(refused.value, hurt.id)
+        with pytest.raises(RunError) as refused:
+            Workbench(runs_dir).load_run(hurt.id)
+        check_sentence(refused.value, hurt.id)
+    else:
+        assert hurt.config().training.max_steps == 4
+    check_program(runs_dir)
+
+
+@pytest.mark.parametrize("damage", PROGRESS)
+def test_a_checkpoint_without_its_step_is_passed_over(hurt, runs_dir, damage):
+    assert [c.step for c in hurt.checkpoints()] == [2]
+    instead(hurt.checkpoints_dir / "step-2" / "progress.json", PROGRESS[damage])
+    assert list_checkpoints(hurt.checkpoints_dir) == []
+    with pytest.raises(RunError) as refused:
+        Workbench(runs_dir).load_run(hurt.id, step=2)
+    check_sentence(refused.value, hurt.id)
+    check_program(runs_dir)
+
+
+ADAPTER = "adapter_model.safetensors"
+
+
+def reshaped(file: Path) -> None:
+    from safetensors.torch import load_file, save_file
+
+    save_file({name: weight[:1].contiguous() for name, weight in load_file(file).items()}, file)
+
+
+ADAPTERS = {
+    "no settings": lambda f: (f / "adapter_config.json").unlink(),
+    "settings a list": lambda f: instead(f / "adapter_config.json", "[]"),
+    "settings cut off": lambda f: cut(f / "adapter_config.json"),
+    "settings of brackets": lambda f: instead(f / "adapter_config.json", DEEP),
+    "settings without a base": lambda f: change(f / "adapter_config.json", base_model_name_or_path=None),
+    "settings with a base that is a list": lambda f: change(f / "adapter_config.json", base_model_name_or_path=["x" * 1000]),
+    "of a kind that is none": lambda f: change(f / "adapter_config.json", peft_type="MAGIC"),
+    "a rank of 0": lambda f: change(f / "adapter_config.json", r=0),
+    "a rank that is text": lambda f: change(f / "adapter_config.json", r="eight"),
+    "another rank": lambda f: change(f / "adapter_config.json", r=3),
+    "layers that are none": lambda f: change(f / "adapter_config.json", target_modules=["no_proj"]),
+    "no weights": lambda f: (f / ADAPTER).unlink(),
+    "weights cut off": lambda f: cut(f / ADAPTER),
+    "weights empty": lambda f: instead(f / ADAPTER, b""),
+    "weights of another shape": lambda f: reshaped(f / ADAPTER),
+    "weights a folder": lambda f: instead(f / ADAPTER),
+    "a tokenizer that is cut off": lambda f: cut(f / "tokenizer.json"),
+}
+
+
+@pytest.mark.parametrize("place", ["adapter", "checkpoints/step-2"])
+@pytest.mark.parametrize("damage", ADAPTERS)
+def test_a_damaged_adapter(hurt, runs_dir, damage, place):
+    ADAPTERS[damage](hurt.folder / place)
+    workbench = Workbench(runs_dir)
+    step = None if place == "adapter" else 2
+    with pytest.raises((RunError, ModelError)) as refused:
+        workbench.load_run(hurt.id, step=step)
+    check_sentence(refused.value, str(hurt.folder), hurt.id, hurt.config().model.model_name)
+    assert workbench.load_run("20260101-000000-whole").linear_layers > 0
+    check_program(runs_dir)
+
+
+CHECKPOINTS = {
+    "no adapter": lambda f: (f / ADAPTER).unlink(),
+    "the adapter cut off": lambda f: cut(f / ADAPTER),
+    "the adapter of another shape": lambda f: reshaped(f / ADAPTER),
+    "no optimizer": lambda f: (f / "optimizer.safetensors").unlink(),
+    "the optimizer cut off": lambda f: cut(f / "optimizer.safetensors"),
+    "the optimizer of another shape": lambda f: reshaped(f / "optimizer.safetensors"),
+    "no resume.json": lambda f: (f / "resume.json").unlink(),
+    "resume.json of brackets": lambda f: instead(f / "resume.json", DEEP),
+    "resume.json with nothing in it": lambda f: instead(f / "resume.json", "{}"),
+    "resume.json: the optimizer a list": lambda f: change(f / "resume.json", optimizer=[1]),
+    "resume.json: the schedule a number": lambda f: change(f / "resume.json", scheduler=3),
+    "resume.json: random states of text": lambda f: change(f / "resume.json", random={"python": "x"}),
+    "resume.json: random states that are short": lambda f: change(
+        f / "resume.json", random={"python": [3, [1, 2], None], "numpy": ["MT19937", [1], 0, 0, 0.0], "torch": [1, 2], "cuda": None}
+    ),
+    "no trainer_state.json": lambda f: (f / "trainer_state.json").unlink(),
+    "trainer_state.json a list": lambda f: instead(f / "trainer_state.json", "[]"),
+    "trainer_state.json: a step that is text": lambda f: change(f / "trainer_state.json", global_step="two"),
+    "trainer_state.json: what is unknown": lambda f: change(f / "trainer_state.json", colour="red"),
+    "progress.json with a step alone": lambda f: instead(f / "progress.json", '{"step": 2}'),
+    "progress.json: losses of text": lambda f: change(f / "progress.json", losses="x", loss_sum="x", tokens="x", seconds="x", best="x"),
+}
+
+
+@pytest.mark.parametrize("damage", CHECKPOINTS)
+def test_a_damaged_checkpoint_is_not_gone_on_from(hurt, runs_dir, damage):
+    CHECKPOINTS[damage](hurt.folder / "checkpoints" / "step-2")
+    workbench = Workbench(runs_dir)
+    try:
+        workbench.resume(hurt.id)
+        snapshot = workbench.wait()
+        assert snapshot.status == "failed", snapshot
+        said = snapshot.message.removesuffix(" What was trained until then is kept as an adapter.")
+    except RunError as error:
+        said = str(error)
+    check_sentence(said, str(hurt.folder), hurt.id, "step-2")
+    assert not workbench.is_training and not workbench.busy_with
+    check_program(runs_dir)

@@ -31,7 +31,7 @@ def exhaust(bench: Workbench, config: RunConfig) -> None:
         if len(calls) == 3:
             torch.empty(2**48, dtype=torch.float32)
 
-    bench._loaded.model.register_forward_pre_hook(want_too_much)
+    bench._slot.loaded.model.register_forward_pre_hook(want_too_much)
     bench.start(config, "too much")
     bench.wait(120)
 

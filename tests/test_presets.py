@@ -92,7 +92,7 @@ def test_what_a_preset_names_by_path_is_there(preset):
     [
         ("training: {max_step: 1}", "bad.yaml: training.max_step is not a setting; did you mean training.max_steps?"),
         ("- a", "bad.yaml: it holds no settings."),
-        ("a: [", "bad.yaml: This is not valid YAML in line 1: expected the node content, but found '<stream end>'."),
+        ("a: [", "bad.yaml: This is not valid YAML in line 1: did not find expected node content."),
     ],
 )
 def test_a_bad_preset_is_refused_in_a_sentence_that_names_it(tmp_path, text, sentence):

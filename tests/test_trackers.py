@@ -36,7 +36,7 @@ def test_a_tracker_that_is_not_installed_is_said_before_anything_is_trained():
 
 def test_wandb_without_an_account_is_said_not_asked_for(tmp_path, monkeypatch):
     """A stand-in package, because the real one would ask for the key on a terminal that nobody looks at."""
-    (tmp_path / "wandb.py").write_text("class api:\n    api_key = None\n")
+    (tmp_path / "wandb.py").write_text("class api:\n    api_key = None\nrun = None\n")
     monkeypatch.syspath_prepend(tmp_path)
     monkeypatch.delenv("WANDB_MODE", raising=False)
     with pytest.raises(TrainingError, match="run wandb login first, or set WANDB_MODE=offline"):

@@ -5,7 +5,7 @@ from html import escape
 
 from core.events import Evaluated, Snapshot
 from core.insight import overfitting
-from core.workbench import ModelState
+from core.model_slot import ModelState
 from ui.words import bar, duration, notice
 
 

@@ -9,7 +9,8 @@ import gradio as gr
 
 from core.events import Snapshot
 from core.hardware import Machine, MemoryStats
-from core.workbench import ModelState, Workbench
+from core.model_slot import ModelState
+from core.workbench import Workbench
 from ui.words import bar, big, duration, gib, run_label
 
 STATUS_WORDS = {

@@ -8,7 +8,8 @@ from core.config import ConfigError
 from core.events import Finished, HeldOut, Receipt, Snapshot
 from core.hub import ModelError
 from core.runs import RunError
-from core.workbench import Busy, ModelState, Workbench
+from core.model_slot import ModelState
+from core.workbench import Busy, Workbench
 from ui.charts import charts
 from ui.form import Form
 from ui.run_words import best_button, best_text, can_resume, resume_text, state_text
