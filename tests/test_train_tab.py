@@ -105,5 +105,5 @@ def test_the_same_state_is_not_drawn_anew(tmp_path):
         tab = TrainTab(workbench, Form(RunConfig()), gr.Dropdown(), gr.Textbox())
     shown = tab.live()
     assert tab.live() is shown
-    workbench.model_state = ModelState(doing="Loading")
+    workbench._slot.state = ModelState(doing="Loading")
     assert tab.live() is not shown
