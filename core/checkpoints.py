@@ -19,6 +19,7 @@ from core.reading import Unreadable, read_json
 from core.runs import RunError
 
 NOT_WHOLE = "The checkpoint in {folder} cannot be read: {file} is damaged; delete that folder to go on from an older one."
+MOMENTS = ("exp_avg", "exp_avg_sq", "state1", "state2")  # of torch's optimizers and of bitsandbytes', one value a weight
 BETWEEN = "//"  # a weight's name and the keys of its states
 
 
@@ -112,6 +113,12 @@ def restore_optimizer(folder: Path, trainer) -> None:
         saved_names = {name.partition(BETWEEN)[0] for name in (*tensors, *numbers)}
     if saved_names != set(names) or len(groups) != len(current["param_groups"]):
         raise RunError(f"The checkpoint in {folder} was made for other layers than these settings train; start a new run.")
+    weights = dict(trainer.model.named_parameters())
+    for place, tensor in tensors.items():
+        name, *_, key = place.split(BETWEEN)
+        # An 8-bit optimizer does not look at the size itself: it would read what lies behind in memory.
+        if key in MOMENTS and tensor.numel() != weights[name].numel():
+            raise RunError(NOT_WHOLE.format(folder=folder, file="optimizer.safetensors"))
     with _whole(folder, "resume.json"):
         states = _gathered(tensors, numbers)
         state = {index: states[name] for index, name in enumerate(names) if name in states}
@@ -141,17 +148,22 @@ def restore_adapter(folder: Path, model) -> None:
 def read_progress(folder: Path) -> dict:
     """What the run had come to, as `Progress.values` gives it. Raises RunError when it cannot be read."""
     progress = _json(folder / "progress.json")
-    if not {"step", "rows", "ending"} <= progress.keys():
+    words = {"rows", "ending"}
+    figures = (value for name, value in progress.items() if name not in words)
+    is_whole = {"step", *words} <= progress.keys() and all(isinstance(progress[name], str) for name in words)
+    if not is_whole or not all(value is None or isinstance(value, int | float) for value in figures):
         raise RunError(NOT_WHOLE.format(folder=folder, file="progress.json"))
     return progress
 
 
 def is_done(folder: Path, progress: dict) -> bool:
     """Whether training had ended at this checkpoint, so that nothing is to be trained any more. Raises RunError."""
-    state = _json(folder / "trainer_state.json")
-    steps = [state.get(name) for name in ("global_step", "max_steps")]
-    if any(type(step) is not int for step in steps):
-        raise RunError(NOT_WHOLE.format(folder=folder, file="trainer_state.json"))
+    from transformers import TrainerState
+
+    _json(folder / "trainer_state.json")
+    with _whole(folder, "trainer_state.json"):
+        state = TrainerState.load_from_json(str(folder / "trainer_state.json"))
+        steps = [int(state.global_step), int(state.max_steps)]
     return bool(progress["ending"]) or steps[0] >= steps[1]
 
 

@@ -35,11 +35,12 @@ class _Event(BaseModel, frozen=True):
 
 
 class StatusChanged(_Event):
-    """`message` is a sentence for the person: what is going on, or why it ended."""
+    """`message` is a sentence for the person: what is going on, why it waits (`is_paused`), or why it ended."""
 
     type: Literal["status"] = "status"
     status: Status
     message: str = ""
+    is_paused: bool = False
 
 
 class LearningGroup(BaseModel, frozen=True):
@@ -192,6 +193,7 @@ class Snapshot(BaseModel, frozen=True):
     name: str = ""
     status: Status = "preparing"
     message: str = ""
+    is_paused: bool = False
     started: float | None = None
     ended: float | None = None
     receipt: Receipt | None = None
@@ -225,7 +227,7 @@ class Snapshot(BaseModel, frozen=True):
     @property
     def seconds_left(self) -> float | None:
         """From the pace since the second step, the first being slower by compiling and caching; None before that."""
-        if self.status != "training" or len(self.steps) < 2:
+        if self.status != "training" or self.is_paused or len(self.steps) < 2:
             return None
         first, last = self.steps[0], self.steps[-1]
         if last.step <= first.step:  # a history that is not in order
@@ -250,6 +252,7 @@ def fold(snapshot: Snapshot, event: Event) -> Snapshot:
                 update={
                     "status": event.status,
                     "message": event.message,
+                    "is_paused": event.is_paused,
                     "started": started,
                     "ended": event.time if event.status in FINAL else None,
                 }

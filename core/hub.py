@@ -85,12 +85,16 @@ def _checked_token(token: str | None) -> str | None:
 
 
 def checked_adapter(folder: Path) -> Path:
-    """The adapter's own weights. Raises ModelError when they are not safetensors; nothing is read."""
+    """The adapter's own weights. Raises ModelError when they are not whole safetensors; only their list is read."""
     weights = folder / ADAPTER
     if not weights.is_file():
         _refuse_pickles(f"The adapter in {folder}", _files_in(folder))
         raise ModelError(f"The adapter in {folder} has no {ADAPTER}; choose another, or train it again.")
-    return weights
+    try:
+        with safe_open(weights, framework="numpy"):
+            return weights
+    except (OSError, SafetensorError):
+        raise ModelError(f"The adapter in {folder} is damaged: {ADAPTER} is cut off; choose another, or train it again.") from None
 
 
 def _checked_folder(folder: Path, name: str, is_trusted: bool) -> Path:

@@ -3,13 +3,14 @@
 import traceback
 from collections.abc import Callable
 
+from core.checkpoint_list import Checkpoint
 from core.config import RunConfig
 from core.dataset import PreparedData
 from core.events import Event, Finished, HeldOut, MemorySampled, StatusChanged
 from core.hardware import MemoryMonitor, MemoryStats, sample_memory
 from core.heldout import measure_heldout
 from core.model import LoadedModel, attach_adapter, free_memory
-from core.runs import Checkpoint, Run
+from core.runs import Run
 from core.stopping import ShouldStop
 from core.train import TrainResult, train
 

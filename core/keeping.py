@@ -7,9 +7,9 @@ import time
 from collections.abc import Callable
 from pathlib import Path
 
+from core.checkpoint_list import Checkpoint, list_checkpoints
 from core.checkpoints import RandomState, write_trainer
 from core.events import CheckpointSaved, Event, StatusChanged
-from core.runs import Checkpoint, list_checkpoints
 from core.stopping import ShouldStop, leave_if
 from core.whole import is_disk_full, put_in_place, remove_all_but, write_whole
 
@@ -78,8 +78,8 @@ class Keeper:
                 leave_if(self._should_stop)
             if began is None:
                 began = time.monotonic()
-                words = f"Paused, because the disk that holds {self.folder.parent} is full: make room, and it goes on by itself"
-                self._emit(StatusChanged(status="training", message=words))
+                words = f"Paused, because the disk that holds {self.folder.parent} is full: make room, and it goes on by itself."
+                self._emit(StatusChanged(status="training", message=words, is_paused=True))
             self._wait()
         if began is not None:
             self.paused += time.monotonic() - began

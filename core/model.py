@@ -21,7 +21,7 @@ from core.hub import ModelError, Report, checked_adapter, exact_name, locate
 from core.reading import Unreadable, read_json
 
 GIB = 1024**3
-MISMATCH = "{name} is damaged: its weights have other shapes than its settings say; fetch the model again."
+OTHER_SHAPES = "its weights have other shapes than its settings say"
 ADAPTER_FILES = ("*.json", "*.jinja", "*.model", "*.txt")  # beside its weights: its settings and its tokenizer
 NEEDS_CODE = (
     "{name} cannot be loaded without running code of its own, and none is run unasked; choose another, or, if you have read "
@@ -136,17 +136,32 @@ def load(
             ) from None
         if not is_trusted and "trust_remote_code" in str(error):  # of a tokenizer, say
             raise ModelError(NEEDS_CODE.format(name=config.model_name)) from None
+        if adapter_dir and "loading state_dict for Peft" in str(error):
+            raise ModelError(f"The adapter in {adapter_dir} is damaged: {OTHER_SHAPES}; choose another, or train it again.") from None
         if "ignore_mismatched_sizes" in str(error):
-            raise ModelError(MISMATCH.format(name=config.model_name)) from None
+            raise ModelError(f"{config.model_name} is damaged: {OTHER_SHAPES}; fetch the model again.") from None
         # Of such errors the words are for programmers: a key, the name of a type.
         is_said = not isinstance(error, (LookupError, TypeError, AttributeError, ArithmeticError, RecursionError, AssertionError))
         why = _first_sentence(error) if is_said else "a value in its files is none that the loader can use"
         raise ModelError(f"{config.model_name} could not be loaded: {why}.") from error
     if made_up:
         raise ModelError(f"{config.model_name} is damaged: some of its weights are missing; fetch the model again.")
+    if (wrong := _not_finite(model)) is not None:
+        hurt = f"The adapter in {adapter_dir}" if "lora_" in wrong or "modules_to_save" in wrong else config.model_name
+        raise ModelError(f"{hurt} is damaged: some of its weights are no numbers; take another copy.")
     return LoadedModel(
         model, tokenizer, config, _describe(model, tokenizer, config, time.monotonic() - began), adapter_dir is not None
     )
+
+
+def _not_finite(model) -> str | None:
+    """The name of a weight that holds NaN or infinity. Sums show it in one pass that takes no memory."""
+    import torch
+
+    for name, weight in model.named_parameters():
+        if weight.is_floating_point() and weight.device.type != "meta" and not weight.sum(dtype=torch.float32).isfinite():
+            return name
+    return None
 
 
 def _first_sentence(error: Exception) -> str:

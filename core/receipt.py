@@ -66,6 +66,8 @@ def _notes(loaded: LoadedModel, config: RunConfig, data: PreparedData, trainer) 
     notes += survey(data, config.training, end_mark(loaded.tokenizer, loaded.eos_token_ids)).warnings
     if data.left_out.total:
         notes.append(f"{data.left_out.total:,} of {data.rows:,} rows are left out: {data.left_out.in_words()}.")
+    if config.training.early_stopping_patience and not (config.training.eval_steps and trainer.eval_dataset is not None):
+        notes.append("Early stopping does nothing: without validation rows, or with 0 steps between checks, there are none to go by.")
     checked = 0 if trainer.eval_dataset is None else len(trainer.eval_dataset)
     if checked < len(data.validation):
         notes.append(f"Checked in between on the first {checked} of {len(data.validation)} validation rows.")

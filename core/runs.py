@@ -21,6 +21,7 @@ from pathlib import Path
 
 import psutil
 
+from core.checkpoint_list import Checkpoint, list_checkpoints
 from core.config import ConfigError, RunConfig
 from core.events import FINAL, Event, Snapshot, StatusChanged, fold_all, from_line, to_line
 from core.reading import Unreadable, read_json, read_text
@@ -31,15 +32,6 @@ LAST_BYTES = 4096  # of a history: more than the line that says how a run ended 
 
 class RunError(ValueError):
     """A run that is not there or cannot be read; the message is one sentence."""
-
-
-@dataclass(frozen=True)
-class Checkpoint:
-    """A whole checkpoint in `folder`; `eval_loss` is that of its step, None when that was not checked."""
-
-    folder: Path
-    step: int
-    eval_loss: float | None = None
 
 
 @dataclass
@@ -141,19 +133,6 @@ class Run:
 
     def write_summary(self, values: dict) -> None:
         (self.folder / "summary.json").write_text(json.dumps(values, indent=2) + "\n", encoding="utf-8")
-
-
-def list_checkpoints(folder: Path) -> list[Checkpoint]:
-    """The whole checkpoints in a run's folder of them, by step. What is no checkpoint is passed over."""
-    found = []
-    for place in folder.glob("step-*"):
-        with suppress(Unreadable):
-            progress = read_json(place / "progress.json")
-            step, loss = progress.get("step"), progress.get("eval_loss")
-            # The folder's name is compared, so that what is asked for by a step is the checkpoint of that step.
-            if type(step) is int and place.name == f"step-{step}":
-                found.append(Checkpoint(place, step, loss if isinstance(loss, float) else None))
-    return sorted(found, key=lambda checkpoint: checkpoint.step)
 
 
 def create_run(runs_dir: Path, name: str, config: RunConfig) -> Run:

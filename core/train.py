@@ -10,6 +10,7 @@ from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 
+from core.checkpoint_list import Checkpoint
 from core.checkpoints import is_done, read_progress, restore_adapter
 from core.config import RunConfig
 from core.dataset import PreparedData
@@ -18,7 +19,6 @@ from core.keeping import Keeper, TrainingError
 from core.model import LoadedModel, free_memory, import_unsloth
 from core.receipt import make_receipt
 from core.relief import is_out_of_memory, relief
-from core.runs import Checkpoint
 from core.samples import answer_samples
 from core.stopping import ShouldStop, Stopped
 from core.trackers import check_tracker, end_tracker

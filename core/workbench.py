@@ -9,6 +9,7 @@ import traceback
 from collections.abc import Iterator
 from pathlib import Path
 
+from core.checkpoint_list import Checkpoint
 from core.compare import Answer, Sampling, max_logit_difference, stream
 from core.config import ModelConfig, RunConfig
 from core.dataset import DataError, PreparedData, RowView
@@ -20,7 +21,7 @@ from core.model import LoadedModel, ModelReport, free_memory, import_unsloth
 from core.model_slot import ModelSlot, ModelState
 from core.preparation import Look, Preparation, Preparing
 from core.run_list import RunList
-from core.runs import Checkpoint, Run, RunError, create_run, find_adapter, find_run, list_runs, mark_interrupted
+from core.runs import Run, RunError, create_run, find_adapter, find_run, list_runs, mark_interrupted
 from core.stopping import Stopped
 from core.templates import TemplateError, prompt_text
 from core.train import TrainingError
@@ -269,7 +270,7 @@ class Workbench:
                 run.append(event)
                 self.trouble = ""
             except OSError as error:  # a full disk must not end a run that is going well
-                self.trouble = f"The run goes on, but its history cannot be written: {error.strerror}; make room on the disk."
+                self.trouble = f"The run's history cannot be written ({error.strerror}): make room on the disk, and it is written then."
 
     def _work(self, run: Run, config: RunConfig, token: str | None, newest: Checkpoint | None) -> None:
         def emit(event: Event) -> None:

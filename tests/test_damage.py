@@ -16,7 +16,6 @@ import pytest
 from starlette.applications import Starlette
 
 import core.presets
-from core.compare import Sampling
 from core.config import ConfigError, ModelConfig
 from core.events import Evaluated, Sampled, StatusChanged, StepDone, to_line
 from core.hub import ModelError
@@ -24,7 +23,8 @@ from core.model import load
 from core.presets import DEMO as DEMO_PRESET
 from core.presets import PRESETS_DIR, find_preset, list_presets
 from core.run_list import RunList
-from core.runs import Run, RunError, find_run, list_checkpoints, list_runs
+from core.checkpoint_list import list_checkpoints
+from core.runs import Run, RunError, find_run, list_runs
 from core.templates import TemplateError, prompt_text
 from core.workbench import Workbench
 from tests.conftest import PROJECT, small_config
@@ -181,6 +181,7 @@ HARMLESS = {
     "config: architectures unknown",
     "config: max_position_embeddings 1e15",
     "config: quantised in a way that is none",
+    "an index naming a weight that is not in its shard",
 }
 # What shows only when a conversation is put in the template.
 TEMPLATES = {name for name in MODELS if name.startswith("chat template ") and "encoding" not in name and "folder" not in name}
@@ -198,8 +199,6 @@ def question(loaded) -> str:
 def test_a_damaged_model(unsloth, tmp_path, damage):
     folder = Path(shutil.copytree(DEMO, tmp_path / "model"))
     MODELS[damage](folder)
-    if damage == "weights that are no numbers":
-        return answers_nothing(folder, tmp_path)
     if damage in HARMLESS:
         assert "Hi" in question(load_plainly(folder))
     elif damage in TEMPLATES:
@@ -211,18 +210,6 @@ def test_a_damaged_model(unsloth, tmp_path, damage):
             load_plainly(folder)
         check_sentence(refused.value, str(folder))
     assert "Hi" in question(load_plainly(DEMO))
-
-
-def answers_nothing(folder: Path, tmp_path) -> None:
-    """Weights that are no numbers are loaded as they are; a model of them cannot answer, and says so."""
-    workbench = Workbench(tmp_path / "runs")
-    workbench.load_model(ModelConfig(model_name=str(folder), max_seq_length=64, load_in_4bit=False))
-    with pytest.raises(ModelError) as refused:
-        list(workbench.compare("Hi", "", Sampling(temperature=1.0)))
-    check_sentence(refused.value, "The model could not answer")
-    workbench.load_model(ModelConfig(model_name=str(DEMO), max_seq_length=64, load_in_4bit=False))
-    *_, (base, _, _) = workbench.compare("Hi", "", Sampling(max_new_tokens=4))
-    assert base.text
 
 
 # A preset
@@ -507,7 +494,13 @@ ADAPTER = "adapter_model.safetensors"
 def reshaped(file: Path) -> None:
     from safetensors.torch import load_file, save_file
 
-    save_file({name: weight[:1].contiguous() for name, weight in load_file(file).items()}, file)
+    save_file({name: weight.flatten()[:1].clone() for name, weight in load_file(file).items()}, file)
+
+
+def spoiled(file: Path) -> None:
+    from safetensors.torch import load_file, save_file
+
+    save_file({name: weight * float("nan") for name, weight in load_file(file).items()}, file)
 
 
 ADAPTERS = {
@@ -526,8 +519,8 @@ ADAPTERS = {
     "weights cut off": lambda f: cut(f / ADAPTER),
     "weights empty": lambda f: instead(f / ADAPTER, b""),
     "weights of another shape": lambda f: reshaped(f / ADAPTER),
+    "weights that are no numbers": lambda f: spoiled(f / ADAPTER),
     "weights a folder": lambda f: instead(f / ADAPTER),
-    "a tokenizer that is cut off": lambda f: cut(f / "tokenizer.json"),
 }
 
 
@@ -580,6 +573,6 @@ def test_a_damaged_checkpoint_is_not_gone_on_from(hurt, runs_dir, damage):
         said = snapshot.message.removesuffix(" What was trained until then is kept as an adapter.")
     except RunError as error:
         said = str(error)
-    check_sentence(said, str(hurt.folder), hurt.id, "step-2")
+    check_sentence(said, str(hurt.folder))
     assert not workbench.is_training and not workbench.busy_with
     check_program(runs_dir)

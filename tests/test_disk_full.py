@@ -93,9 +93,9 @@ def paused(bench: Workbench, disk: SmallDisk, config, wait_until):
     wait_until(lambda: bench.snapshot.checkpoints, "the first checkpoint", 120)
     disk.fill()
     wait_until(lambda: bench.snapshot.message.startswith("Paused"), "the pause", 120)
-    assert bench.snapshot.status == "training"
+    assert bench.snapshot.status == "training" and bench.snapshot.is_paused
     assert bench.snapshot.message == (
-        f"Paused, because the disk that holds {run.folder} is full: make room, and it goes on by itself"
+        f"Paused, because the disk that holds {run.folder} is full: make room, and it goes on by itself."
     )
     return run, {checkpoint.step for checkpoint in run.checkpoints()}
 

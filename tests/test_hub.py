@@ -139,7 +139,10 @@ def larger(tmp_path) -> Path:
     folder = tmp_path / "larger"
     folder.mkdir()
     (folder / "config.json").write_text('{"model_type": "llama"}')
-    (folder / "model.safetensors").write_bytes(random.Random(3407).randbytes(24 << 20))
+    size = 24 << 20
+    listed = json.dumps({"noise": {"dtype": "U8", "shape": [size], "data_offsets": [0, size]}}).encode()
+    noise = random.Random(3407).randbytes(size)
+    (folder / "model.safetensors").write_bytes(len(listed).to_bytes(8, "little") + listed + noise)
     return folder
 
 
@@ -192,7 +195,7 @@ def test_a_4bit_repository_gives_its_16bit_sister_when_asked_for_16_bit(tmp_path
         ({}, "holds no model: config.json is missing; choose another model or folder."),
         ({"adapter_config.json": "{}"}, "holds an adapter, not a model; load its base and go on from it instead."),
         ({"config.json": "{"}, "is damaged: its config.json cannot be read; fetch the model again."),
-        ({"config.json": "[]"}, "is damaged: its config.json names no model_type; fetch the model again."),
+        ({"config.json": "[]"}, "is damaged: its config.json cannot be read; fetch the model again."),
         ({"config.json": '{"model_type": "llama"}', "training_args.bin": "pickle"},
          "has no weights as safetensors, the only kind this program reads; choose another."),
     ],

@@ -9,7 +9,8 @@ from pathlib import Path
 
 import pytest
 
-from core.runs import list_checkpoints, list_runs
+from core.checkpoint_list import list_checkpoints
+from core.runs import list_runs
 from tests.conftest import small_config
 from tests.fork_server import fork_server
 

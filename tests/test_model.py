@@ -138,7 +138,7 @@ def test_weights_that_are_cut_off_are_refused_in_one_sentence(unsloth, stories, 
     for file in stories.iterdir():
         (tmp_path / file.name).write_bytes(file.read_bytes())
     (tmp_path / "model.safetensors").write_bytes((stories / "model.safetensors").read_bytes()[:size])
-    assert refusal(tmp_path).startswith(f"{tmp_path} could not be loaded: ")
+    assert refusal(tmp_path) == f"{tmp_path} is damaged: model.safetensors is cut off or no safetensors; fetch the model again."
 
 
 @pytest.mark.parametrize("text", [None, "{", "{}"], ids=["gone", "damaged", "empty"])
@@ -148,7 +148,7 @@ def test_a_tokenizer_that_cannot_be_read_is_refused_in_one_sentence(unsloth, sto
     (tmp_path / "tokenizer.json").unlink()
     if text is not None:
         (tmp_path / "tokenizer.json").write_text(text)
-    assert refusal(tmp_path).startswith(f"{tmp_path} could not be loaded: ")
+    assert refusal(tmp_path).startswith(f"{tmp_path} {'is damaged: its tokenizer.json' if text == '{' else 'could not be loaded: '}")
 
 
 def test_damaged_adapters_are_refused_in_one_sentence(unsloth, stories, tmp_path):

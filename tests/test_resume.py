@@ -8,7 +8,8 @@ from safetensors.torch import load_file
 
 from core.events import CheckpointSaved, Evaluated, Sampled, StepDone
 from core.keeping import TrainingError
-from core.runs import RunError, list_checkpoints
+from core.checkpoint_list import list_checkpoints
+from core.runs import RunError
 from tests.conftest import small_config, train_for, write_rows
 
 STEPS = 13

@@ -51,6 +51,7 @@ def build_page(workbench: Workbench) -> tuple[gr.Blocks, Live]:
     """The page, and what keeps its parts live, whose route is to be served with it."""
     presets = {preset.name: preset for preset in list_presets()}
     chosen = default_preset(workbench.machine.is_gpu)
+    chosen = chosen if chosen in presets else next(iter(presets))  # one that is damaged is left out
     form = Form(presets[chosen].config)
     with gr.Blocks(title="HearthTune", fill_width=True, analytics_enabled=False) as page:
         with gr.Row(elem_id="frame"):

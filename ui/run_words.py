@@ -28,9 +28,10 @@ def state_text(snapshot: Snapshot | None) -> str:
         f"{duration(snapshot.seconds_left)} left" if snapshot.seconds_left is not None else "",
         f"{snapshot.tokens_per_s:,.0f} tokens/s" if snapshot.tokens_per_s else "",
     ]
-    words = f"{snapshot.message}… " if snapshot.message else ""
+    words = f"{snapshot.message}… " if snapshot.message and not snapshot.is_paused else ""
     return (
-        bar(last.step / last.max_steps, "steps done")
+        (notice(snapshot.message, "warning") if snapshot.is_paused else "")
+        + bar(last.step / last.max_steps, "steps done")
         + f'<p class="figures progress">{escape(words)}{" · ".join(filter(None, facts))}</p>{kept}'
     )
 

@@ -95,7 +95,7 @@ def model_text(state: ModelState, workbench: Workbench) -> str:
 def run_text(snapshot: Snapshot | None) -> str:
     if snapshot is None:
         return _block("Run", "<p>none yet</p>")
-    words = STATUS_WORDS[snapshot.status]
+    words = "paused" if snapshot.is_paused else STATUS_WORDS[snapshot.status]
     parts = [f'<p><b>{escape(snapshot.name)}</b> <span class="status {snapshot.status}">{words}</span></p>']
     last = snapshot.steps[-1] if snapshot.steps else None
     if last and not snapshot.is_over:

@@ -1,7 +1,6 @@
-"""The program is killed under the page; started again it shows the run, and one click takes it to its end."""
+"""The program is killed; started again it takes the run to its end: from the Runs tab, and on the command line."""
 
 import os
-import re
 import signal
 import subprocess
 import sys
@@ -16,30 +15,24 @@ from tests.browser.conftest import PHONE, photograph, tab
 SETTINGS = ["training.max_steps=40", "training.eval_steps=10", "training.save_steps=5"]
 
 
-def test_one_click_resumes_what_a_kill_interrupted(tmp_path, open_page, wait_until):
+def test_the_runs_tab_resumes_what_a_kill_interrupted(tmp_path, open_page, wait_until):
     with running_app(tmp_path) as app:
         Client(app.url, verbose=False).predict("demo-yoda", SETTINGS, api_name="/start")
         (run,) = list_runs(app.runs_dir)
         wait_until(lambda: 5 in run.snapshot().checkpoints, "a checkpoint", 120)
         os.kill(app.process.pid, signal.SIGKILL)
         app.process.wait()
-    before = run.snapshot()
-    assert before.status == "training"
+    assert run.snapshot().status == "training"
     with running_app(tmp_path) as app:
-        page = open_page(app.url)
+        page = open_page(app.url, PHONE)
+        tab(page, "Runs")
+        page.locator("#runs-table tbody th button").first.click()
+        expect(page.locator("#run-resume")).to_be_visible(timeout=30_000)
+        photograph(page, "60-interrupted-run-phone")
+        page.click("#run-resume")
         tab(page, "Train")
-        expect(page.locator("#train-state .warning")).to_contain_text("The program ended before the run did", timeout=30_000)
-        expect(page.locator("#resume-words")).to_contain_text(re.compile(r"after step \d+ of 40"))
-        points = page.locator("#charts polyline.train").get_attribute("points").split()
-        assert len(points) == before.step
-        photograph(page, "60-interrupted")
-        phone = open_page(app.url, PHONE)
-        tab(phone, "Train")
-        photograph(phone, "61-interrupted-phone")
-        page.click("#resume")
         expect(page.locator("#train-state .good")).to_contain_text("Finished", timeout=180_000)
-        photograph(page, "62-resumed")
-        phone.close()
+        photograph(page, "61-resumed-phone")
         page.close()  # before the program ends: it would ask in vain
     after = run.snapshot()
     assert [step.step for step in after.steps] == list(range(1, 41))
