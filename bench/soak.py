@@ -50,7 +50,7 @@ def soak(runs: int, steps: int | None) -> None:
         bench = Workbench(runs_dir)
         found = []
         for number in range(1, runs + 1):
-            run = bench.start(config, preset.name)
+            bench.start(config, preset.name)
             snapshot = bench.wait()
             assert snapshot.status == "completed", snapshot.message
             ask(bench)
@@ -58,7 +58,8 @@ def soak(runs: int, steps: int | None) -> None:
                 bench.load_run(list_runs(runs_dir)[1].id)
                 ask(bench)
             found.append(measure(runs_dir / "prepared", runs_dir / "uploads", temporary))
-            print(f"{number:3}  {run.id}  " + "  ".join(f"{name} {value:,}" for name, value in found[-1].items()), flush=True)
+            speed = snapshot.finished.steps / snapshot.finished.runtime_s
+            print(f"{number:3}  {speed:.2f} steps/s  " + "  ".join(f"{name} {value:,}" for name, value in found[-1].items()), flush=True)
         third, last = found[2], found[-1]
         for name, value in last.items():
             print(f"{name}: {third[name]:,} after the third, {value:,} at the end, {value / max(third[name], 1):.3f} times")

@@ -16,6 +16,7 @@ from typing import Literal
 from pydantic import BaseModel, Field
 
 from core.model import LoadedModel, base_view, for_inference
+from core.own_thread import in_own_thread
 from core.sampling import end_criteria, logits_processors
 
 PAIR = ["__base__", "default"]  # PEFT's own name for the model without an adapter, and of the first adapter
@@ -83,7 +84,7 @@ def next_token_logits(loaded: LoadedModel, inputs: dict, **kwargs):
 def supports_pair(loaded: LoadedModel) -> bool:
     """Whether this backend's two-row pass gives the same logits as the two passes apart. Tried out once per model."""
     if loaded.supports_pair is None:
-        loaded.supports_pair = _try_pair(loaded)
+        loaded.supports_pair = in_own_thread(lambda: _try_pair(loaded))
     return loaded.supports_pair
 
 

@@ -3,6 +3,7 @@
 With `core.train` and `core.trainer` the only place that reaches unsloth, all through `import_unsloth`.
 """
 
+import ctypes
 import gc
 import json
 import os
@@ -21,6 +22,7 @@ from core.hub import ModelError, Report, checked_adapter, exact_name, locate
 from core.reading import Unreadable, read_json
 
 GIB = 1024**3
+_libc = ctypes.CDLL(None) if os.name == "posix" else None
 OTHER_SHAPES = "its weights have other shapes than its settings say"
 ADAPTER_FILES = ("*.json", "*.jinja", "*.model", "*.txt")  # beside its weights: its settings and its tokenizer
 NEEDS_CODE = (
@@ -324,9 +326,12 @@ def _gather_original_embeddings(model, moved: list[tuple]) -> None:
 
 
 def free_memory() -> None:
-    """Gives memory that nothing refers to any more back to the device."""
+    """Gives memory that nothing refers to any more back to the device and to the system."""
     import torch
 
     gc.collect()
     if torch.cuda.is_available():
         torch.cuda.empty_cache()
+    if hasattr(_libc, "malloc_trim"):
+        # glibc keeps what threads have freed in a pool for each of them, which grow one by one over many runs.
+        _libc.malloc_trim(0)

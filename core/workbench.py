@@ -19,6 +19,7 @@ from core.hub import ModelError
 from core.job import Emit, first_line, perform
 from core.model import LoadedModel, ModelReport, free_memory, import_unsloth
 from core.model_slot import ModelSlot, ModelState
+from core.own_thread import in_own_thread
 from core.preparation import Look, Preparation, Preparing
 from core.run_list import RunList
 from core.runs import Run, RunError, create_run, find_adapter, find_run, list_runs, mark_interrupted
@@ -128,7 +129,7 @@ class Workbench:
         """Loads the base model in place of the one that is there. Raises Busy or ModelError."""
         self._take(LOADING)
         try:
-            return self._slot.load(config, token).report
+            return in_own_thread(lambda: self._slot.load(config, token)).report
         finally:
             self._release()
 
@@ -144,7 +145,7 @@ class Workbench:
         config = run.config()
         self._take(LOADING)
         try:
-            loaded = self._slot.load(config.model, token, adapter_dir)
+            loaded = in_own_thread(lambda: self._slot.load(config.model, token, adapter_dir))
             self._slot.show(run.id, step, config.data.prompt_template)
             return loaded.report
         finally:
@@ -371,7 +372,7 @@ class Workbench:
                 for base, tuned in stream(loaded, text, sampling, self._stop_answers.is_set):
                     yield base, tuned, None
                 if tuned is not None:
-                    yield base, tuned, max_logit_difference(loaded, text)
+                    yield base, tuned, in_own_thread(lambda: max_logit_difference(loaded, text))
             except Exception as error:  # a full card, or kernels that fail: said, not hidden
                 traceback.print_exc()
                 sentence = f"The model could not answer: {first_line(error)}."
