@@ -111,7 +111,7 @@ def restore_optimizer(folder: Path, trainer) -> None:
     with _whole(folder, "resume.json"):
         numbers, groups = dict(saved["optimizer"]["numbers"]), list(saved["optimizer"]["groups"])
         saved_names = {name.partition(BETWEEN)[0] for name in (*tensors, *numbers)}
-    if saved_names != set(names) or len(groups) != len(current["param_groups"]):
+    if not saved_names <= set(names) or len(groups) != len(current["param_groups"]):
         raise RunError(f"The checkpoint in {folder} was made for other layers than these settings train; start a new run.")
     weights = dict(trainer.model.named_parameters())
     for place, tensor in tensors.items():
@@ -131,7 +131,8 @@ def restore_scaler(folder: Path, trainer) -> None:
     """The loss scaler of float16, where there is one."""
     saved = _read(folder).get("scaler")
     if saved is not None and getattr(trainer.accelerator, "scaler", None) is not None:
-        trainer.accelerator.scaler.load_state_dict(saved)
+        with _whole(folder, "resume.json"):
+            trainer.accelerator.scaler.load_state_dict(saved)
 
 
 def restore_adapter(folder: Path, model) -> None:

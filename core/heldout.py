@@ -70,8 +70,7 @@ def _loss(loaded: LoadedModel, batch: list[Example]) -> tuple[float, int]:
         halves = [_loss(loaded, batch[: len(batch) // 2]), _loss(loaded, batch[len(batch) // 2 :])]
         return sum(loss for loss, _ in halves), sum(count for _, count in halves)
 
-    device = loaded.model.device
-    length = max(len(example.input_ids) for example in batch)
+    device, length = loaded.model.device, longest
     pad = loaded.tokenizer.pad_token_id
     ids = torch.tensor([e.input_ids + [pad] * (length - len(e.input_ids)) for e in batch], device=device)
     labels = torch.tensor([e.labels + [-100] * (length - len(e.labels)) for e in batch], device=device)

@@ -2,6 +2,7 @@
 
 import traceback
 from collections.abc import Callable
+from contextlib import contextmanager
 
 from core.checkpoint_list import Checkpoint
 from core.config import RunConfig
@@ -11,6 +12,8 @@ from core.hardware import MemoryMonitor, MemoryStats, sample_memory
 from core.heldout import measure_heldout
 from core.model import LoadedModel, attach_adapter, free_memory
 from core.runs import Run
+from core.keeping import TrainingError
+from core.relief import is_out_of_memory, relief
 from core.stopping import ShouldStop
 from core.train import TrainResult, train
 
@@ -28,18 +31,19 @@ def perform(
 ) -> tuple[str, str]:
     """Trains on the rows, lets base and tuned answer rows that neither saw, and writes the summary.
 
-    With `resume_from`, training goes on after that checkpoint. Returns the status that the run ends with, and a sentence. Raises ModelError, TrainingError and Stopped.
+    With `resume_from`, training goes on after that checkpoint. Returns the status that the run ends with, and a
+    sentence. Raises ModelError, TrainingError and Stopped.
     """
     training = config.training
-    if not loaded.has_adapter:
-        attach_adapter(loaded, config.adapter, training.use_gradient_checkpointing, training.seed)
 
     def sampled(stats: MemoryStats) -> None:
         emit(MemorySampled(**stats.model_dump(), used_by_us_gib=stats.used_by_us_gib))
 
     before = sample_memory()
     emit(StatusChanged(status="training", message=""))
-    with MemoryMonitor(sampled) as monitor:
+    with MemoryMonitor(sampled) as monitor, _memory_in_words(loaded, config, data):
+        if not loaded.has_adapter:
+            attach_adapter(loaded, config.adapter, training.use_gradient_checkpointing, training.seed)
         result = train(loaded, config, data, run.adapter_dir, emit, should_stop, resume_from)
     heldout, note = None, ""
     if not result.was_stopped and data.validation:
@@ -56,6 +60,17 @@ def perform(
     finished = _figures(result, run, before, monitor.peak_gib)
     emit(finished)
     return _ending(result, run, note + _write_summary(run, finished, heldout))
+
+
+@contextmanager
+def _memory_in_words(loaded: LoadedModel, config: RunConfig, data: PreparedData):
+    """Memory that runs out becomes TrainingError, with what would help."""
+    try:
+        yield
+    except Exception as error:
+        if not is_out_of_memory(error):
+            raise
+        raise TrainingError(relief(loaded, config, data)) from None
 
 
 def _figures(result: TrainResult, run: Run, before: MemoryStats, peak_gib: float) -> Finished:
@@ -85,6 +100,8 @@ def _ending(result: TrainResult, run: Run, note: str) -> tuple[str, str]:
     if not result.was_stopped:
         return "completed", f"{result.ending or 'Finished.'}{note}"
     kept = "what was trained is kept as an adapter" if run.has_adapter else "no step was finished, so nothing is kept"
+    if not run.has_adapter and run.checkpoints():
+        kept = "its checkpoints are kept"
     steps = "1 step" if result.steps == 1 else f"{result.steps} steps"
     return "stopped", f"Stopped after {steps}; {kept}.{note}"
 

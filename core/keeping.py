@@ -40,10 +40,10 @@ class Keeper:
 
         step = progress["step"]
         folder = self.folder / f"step-{step}"
-        if folder.exists():
+        if folder in {checkpoint.folder for checkpoint in list_checkpoints(self.folder)}:
             self.patiently(lambda: write_whole(folder / "progress.json", json.dumps(progress)))
         else:
-            check_finite(trainer, step)
+            check_finite(trainer.model, step)
 
             def write(aside: Path) -> None:
                 write_adapter(aside)
@@ -55,7 +55,7 @@ class Keeper:
         if (best := self.best()) and best not in kept:
             kept = [best, *kept]
         remove_all_but([c.folder for c in found], {c.folder for c in kept})
-        self._emit(CheckpointSaved(step=step, kept=tuple(c.step for c in kept)))
+        self._emit(CheckpointSaved(step=step, kept=tuple(c.step for c in list_checkpoints(self.folder))))
 
     def newest(self) -> Checkpoint | None:
         return next(reversed(list_checkpoints(self.folder)), None)
@@ -68,22 +68,24 @@ class Keeper:
     def patiently(self, write: Callable[[], None]) -> None:
         """Writes; while the disk is full it says so and tries again until there is room. Raises Stopped."""
         began = None
-        while True:
-            try:
-                write()
-                break
-            except Exception as error:
-                if not is_disk_full(error):
-                    raise
-                leave_if(self._should_stop)
-            if began is None:
-                began = time.monotonic()
-                words = f"Paused, because the disk that holds {self.folder.parent} is full: make room, and it goes on by itself."
-                self._emit(StatusChanged(status="training", message=words, is_paused=True))
-            self._wait()
-        if began is not None:
-            self.paused += time.monotonic() - began
-            self._emit(StatusChanged(status="training", message=""))
+        try:
+            while True:
+                try:
+                    return write()
+                except Exception as error:
+                    if not is_disk_full(error):
+                        raise
+                    leave_if(self._should_stop)
+                if began is None:
+                    began = time.monotonic()
+                    words = f"Paused, because the disk that holds {self.folder.parent} is full: "
+                    words += "make room, and it goes on by itself."
+                    self._emit(StatusChanged(status="training", message=words, is_paused=True))
+                self._wait()
+        finally:
+            if began is not None:
+                self.paused += time.monotonic() - began
+                self._emit(StatusChanged(status="training", message=""))
 
     def _wait(self) -> None:
         until = time.monotonic() + RETRY_SECONDS
@@ -92,13 +94,18 @@ class Keeper:
             time.sleep(0.05)
 
 
-def check_finite(trainer, step: int) -> None:
-    """Raises TrainingError when a trained weight is no number any more: such a checkpoint would be worth nothing."""
+def is_finite(model) -> bool:
+    """Whether all trained weights are numbers."""
     import torch
 
     with torch.no_grad():
-        if not all(bool(torch.isfinite(w).all()) for w in trainer.model.parameters() if w.requires_grad):
-            raise TrainingError(no_number("The trained weights hold values that are no numbers", step))
+        return all(bool(torch.isfinite(weight).all()) for weight in model.parameters() if weight.requires_grad)
+
+
+def check_finite(model, step: int) -> None:
+    """Raises TrainingError when a trained weight is no number any more: such a checkpoint would be worth nothing."""
+    if not is_finite(model):
+        raise TrainingError(no_number("The trained weights hold values that are no numbers", step))
 
 
 def no_number(what: str, step: int) -> str:

@@ -7,6 +7,7 @@ import ctypes
 import gc
 import json
 import os
+import shutil
 import re
 import time
 from contextlib import contextmanager, nullcontext
@@ -18,6 +19,7 @@ from typing import Any
 from pydantic import BaseModel
 
 from core.config import PROJECT_DIR, AdapterConfig, ModelConfig
+from core.whole import ASIDE
 from core.hub import ModelError, Report, checked_adapter, exact_name, locate
 from core.reading import Unreadable, read_json
 
@@ -215,14 +217,21 @@ def _adapter_on(adapter_dir: Path, base: Path, config: ModelConfig):
     if made_for not in (config.model_name, exact_name(config)):
         raise ModelError(f"The adapter in {adapter_dir} was made for {made_for:.80}; choose that model to use it.")
     weights = checked_adapter(adapter_dir)
-    with TemporaryDirectory(prefix=".load-", dir=adapter_dir.parent) as folder:
+    with TemporaryDirectory(prefix=f"{ASIDE}load-", dir=adapter_dir.parent) as folder:
         # Nothing that could hold code comes along; and no copy: trained embeddings take gigabytes.
         for file in (weights, *(file for suffix in ADAPTER_FILES for file in adapter_dir.glob(suffix))):
             if file.is_file() and file.name != "adapter_config.json":
-                os.link(file, Path(folder) / file.name)
+                _link(file, Path(folder) / file.name)
         settings = json.dumps(saved | {"base_model_name_or_path": str(base), "revision": None})
         (Path(folder) / "adapter_config.json").write_text(settings, encoding="utf-8")
         yield folder
+
+
+def _link(file: Path, place: Path) -> None:
+    try:
+        os.link(file, place)
+    except OSError:  # a file system without links
+        shutil.copyfile(file, place)
 
 
 def _describe(model, tokenizer, config: ModelConfig, seconds: float) -> ModelReport:

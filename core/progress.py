@@ -13,7 +13,7 @@ from core.checkpoints import RandomState
 from core.config import TrainingConfig
 from core.events import Evaluated, Event, Receipt, StepDone
 from core.keeping import TrainingError, no_number
-from core.stopping import ShouldStop, leave_if
+from core.stopping import Ended, ShouldStop, leave_if
 
 
 class Progress(TrainerCallback):
@@ -95,6 +95,8 @@ class Progress(TrainerCallback):
         self._began = time.monotonic()
 
     def on_step_begin(self, args, state, control, **kwargs):
+        if self.ending:
+            raise Ended  # by the check that was due; the trainer would look only after one more step
         leave_if(self._should_stop)
 
     def on_substep_end(self, args, state, control, **kwargs):
@@ -163,6 +165,9 @@ class Progress(TrainerCallback):
                     f"Ended early at step {state.global_step:,}: {checks} brought no lower validation loss than "
                     f"{self.best_loss:.4g} at step {self.best_step:,}.",
                 )
+
+        if self.save and self.random_state is None:
+            self.save()  # of the check that was due no step tells the checkpoint
 
     def _answer(self) -> None:
         if self.sample:

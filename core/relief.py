@@ -7,14 +7,17 @@ from core.model import LoadedModel
 GIB = 1024**3
 # Bytes an optimizer keeps for each trained weight: two states of four bytes, or of one.
 STATES = {"adamw_8bit": 2, "paged_adamw_8bit": 2, "sgd": 0, "adafactor": 4}
-CPU_WORDS = ("DefaultCPUAllocator: can't allocate memory", "DefaultCPUAllocator: not enough memory")
+WORDS = (  # of errors that have no type of their own
+    "DefaultCPUAllocator: can't allocate memory", "DefaultCPUAllocator: not enough memory",
+    "CUDA error: out of memory", "CUBLAS_STATUS_ALLOC_FAILED",
+)  # fmt: skip
 
 
 def is_out_of_memory(error: BaseException) -> bool:
-    """Whether memory ran out: on a card, or in the computer, where torch says so in words only."""
+    """Whether memory ran out: on a card or in the computer, where libraries often say so in words only."""
     import torch
 
-    return isinstance(error, torch.OutOfMemoryError | MemoryError) or any(words in str(error) for words in CPU_WORDS)
+    return isinstance(error, torch.OutOfMemoryError | MemoryError) or any(words in str(error) for words in WORDS)
 
 
 def relief(loaded: LoadedModel, config: RunConfig, data: PreparedData) -> str:
@@ -65,6 +68,9 @@ def savings(loaded: LoadedModel, config: RunConfig, data: PreparedData) -> list[
     if whole:
         saved = sum(weight.numel() * (2 * weight.element_size() + states) for weight in whole)
         found.append(("without embed_tokens and lm_head", saved))
+    elif config.adapter.modules_to_save:  # they are not there yet; their copies are kept in 32-bit
+        copies = 1 if loaded.report.tied_embeddings else len(config.adapter.modules_to_save)
+        found.append(("without embed_tokens and lm_head", copies * model.vocab_size * hidden * (2 * 4 + states)))
     if states > 2:
         found.append(("optimizer adamw_8bit", sum(w.numel() for w in trained.values()) * (states - 2)))
     if not config.model.load_in_4bit:

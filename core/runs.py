@@ -27,6 +27,7 @@ from core.events import FINAL, Event, Snapshot, StatusChanged, fold_all, from_li
 from core.reading import Unreadable, read_json, read_text
 from core.whole import remove_left_aside, write_whole
 
+_STARTED = psutil.Process().create_time()
 LAST_BYTES = 4096  # of a history: more than the line that says how a run ended takes
 
 
@@ -93,8 +94,7 @@ class Run:
 
     def claim(self) -> None:
         """This process owns the run from now on. Raises OSError."""
-        owner = psutil.Process()
-        self.write_about(pid=owner.pid, pid_started=owner.create_time())
+        self.write_about(pid=os.getpid(), pid_started=_STARTED)
 
     def write_about(self, **values) -> None:
         """Changes what run.json says, name and note among it. Raises OSError."""
@@ -230,7 +230,8 @@ def owner_lives(folder: Path) -> bool:
     # The process's start is compared too, because the system gives old numbers to new processes.
     about = _about(folder)
     try:
-        process = psutil.Process(int(about.get("pid", 0)))
-        return abs(process.create_time() - float(about.get("pid_started", 0))) < 2
+        pid, started = int(about.get("pid", 0)), float(about.get("pid_started", 0))
+        # Our own start is what we wrote: the system's clock, by which it is told, may have been set since.
+        return abs((_STARTED if pid == os.getpid() else psutil.Process(pid).create_time()) - started) < 2
     except (psutil.Error, ValueError, TypeError, OverflowError):
         return False

@@ -14,14 +14,13 @@ from core.checkpoint_list import Checkpoint
 from core.checkpoints import is_done, read_progress, restore_adapter
 from core.config import RunConfig
 from core.dataset import PreparedData
-from core.events import Event
-from core.keeping import Keeper, TrainingError
+from core.events import Event, Resumed
+from core.keeping import Keeper, TrainingError, check_finite, is_finite
 from core.model import LoadedModel, free_memory, import_unsloth
 from core.receipt import make_receipt
-from core.relief import is_out_of_memory, relief
 from core.samples import answer_samples
-from core.stopping import ShouldStop, Stopped
-from core.trackers import check_tracker, end_tracker
+from core.stopping import Ended, ShouldStop, Stopped
+from core.trackers import end_tracker
 from core.trainer import build_trainer
 from core.whole import put_in_place
 
@@ -54,9 +53,9 @@ def train(
     """Trains the adapter on `loaded` and saves it in `adapter_dir`, also when it was stopped; checkpoints beside it.
 
     With `resume_from` it goes on after that checkpoint, as if it had never ended. Emits a Receipt before the first
-    step, then StepDone, Evaluated, Sampled and CheckpointSaved. Raises TrainingError when memory runs out, when the
-    rows are no longer those of the checkpoint, and when the loss is NaN: only then is no adapter saved, because its
-    weights are worth nothing; the checkpoints before it stay.
+    step, then StepDone, Evaluated, Sampled and CheckpointSaved. Raises TrainingError when the rows are no longer those
+    of the checkpoint, and when the loss or a weight is no number: only then is no adapter saved, because its weights
+    are worth nothing; the checkpoints before it stay.
     """
     import torch
 
@@ -64,13 +63,14 @@ def train(
     from core.progress import Progress
 
     settings, rows = config.training, _fingerprint(data)
-    check_tracker(settings.report_to)
     before = read_progress(resume_from.folder) if resume_from else {}
     if before and before["rows"] != rows:
         raise TrainingError(
             "The rows are not those that this run began with: bring the old ones back, or start a new run that "
             f"continues from its checkpoint ({adapter_dir.parent.name}/checkpoints/step-{before['step']})."
         )
+    if resume_from:
+        emit(Resumed(step=resume_from.step))
     if settings.sample_prompts and not resume_from:
         emit(answer_samples(loaded, config, 0, "base", should_stop))
     language_model.for_training(loaded.model)
@@ -92,7 +92,7 @@ def train(
     callback.sample = sample if settings.sample_prompts else None
     callback.save = save if settings.save_steps else None
     trainer.add_callback(callback)
-    was_stopped, ending = False, ""
+    was_stopped, ending, is_restored = False, "", False
     if torch.cuda.is_available():
         torch.cuda.reset_peak_memory_stats()
     try:
@@ -101,7 +101,10 @@ def train(
         else:
             # A check that was due after the checkpoint's step, and not done any more, is done first.
             trainer.args.eval_on_start = bool(before.get("is_due"))
-            trainer.train(resume_from_checkpoint=str(resume_from.folder) if resume_from else None)
+            with suppress(Ended):  # by that check
+                trainer.train(resume_from_checkpoint=str(resume_from.folder) if resume_from else None)
+        is_restored = True
+        check_finite(loaded.model, callback.step)
         ending = callback.ending
         if callback.ended_early:
             ending += _go_back_to_the_best(keeper.best(), loaded)
@@ -110,10 +113,6 @@ def train(
         if callback.save and callback.random_state:
             with suppress(Stopped):  # no room on the disk, and no wish to wait: the older checkpoint stays
                 save()
-    except Exception as error:
-        if is_out_of_memory(error):
-            raise TrainingError(relief(loaded, config, data)) from None
-        raise
     finally:
         seconds = callback.seconds
         try:
@@ -122,7 +121,9 @@ def train(
             end_tracker()
         finally:
             _take_apart(trainer, loaded)
-            if callback.step and not callback.is_nan:  # after a fault too: what was trained until then is kept
+            # After a fault too what was trained until then is kept. But weights that are no numbers, or a checkpoint
+            # that could not be read, must not cost the adapter that is there.
+            if (callback.random_state or is_restored) and not callback.is_nan and is_finite(loaded.model):
                 _keep_adapter(loaded, adapter_dir, keeper)
     free_memory()
     return TrainResult(
@@ -133,7 +134,7 @@ def train(
 def _go_back_to_the_best(best: Checkpoint | None, loaded: LoadedModel) -> str:
     """Returns a sentence."""
     if best is None:
-        return " The adapter is that of the last step, because no checkpoints were wanted."
+        return " The adapter is that of the last step, because no checkpoint of a check is kept."
     restore_adapter(best.folder, loaded.model)
     return f" The adapter is that of step {best.step:,}, the best."
 

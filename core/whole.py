@@ -6,7 +6,9 @@ Knows nothing of what is in them.
 import errno
 import os
 import shutil
+import time
 from collections.abc import Callable
+from contextlib import suppress
 from pathlib import Path
 
 ASIDE = ".part-"
@@ -31,8 +33,8 @@ def put_in_place(folder: Path, write: Callable[[Path], None]) -> None:
     older = folder.with_name(f"{ASIDE}old-{folder.name}")
     if folder.exists():
         shutil.rmtree(older, ignore_errors=True)
-        folder.rename(older)
-    aside.rename(folder)
+        _move(folder, older)
+    _move(aside, folder)
     _sync(folder.parent)
     shutil.rmtree(older, ignore_errors=True)
 
@@ -54,8 +56,22 @@ def remove_all_but(folders: list[Path], kept: set[Path]) -> None:
     for folder in folders:
         if folder not in kept:
             aside = folder.with_name(f"{ASIDE}{folder.name}")
-            folder.rename(aside)
-            shutil.rmtree(aside, ignore_errors=True)
+            with suppress(OSError):  # open in another program, say: it goes the next time
+                folder.rename(aside)
+                shutil.rmtree(aside, ignore_errors=True)
+
+
+def _move(place: Path, to: Path) -> None:
+    """On Windows, where what another program has open for a moment cannot be moved, it tries for a few seconds."""
+    for _ in range(50):
+        try:
+            place.replace(to)
+            return
+        except PermissionError:
+            if os.name != "nt":
+                raise
+            time.sleep(0.1)
+    place.replace(to)
 
 
 def _sync(path: Path) -> None:
@@ -81,7 +97,7 @@ def write_whole(file: Path, text: str) -> None:
     try:
         aside.write_text(text, encoding="utf-8")
         _sync(aside)
-        aside.replace(file)
+        _move(aside, file)
     except BaseException:
         aside.unlink(missing_ok=True)
         raise

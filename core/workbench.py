@@ -25,6 +25,7 @@ from core.run_list import RunList
 from core.runs import Run, RunError, create_run, find_adapter, find_run, list_runs, mark_interrupted
 from core.stopping import Stopped
 from core.templates import TemplateError, prompt_text
+from core.trackers import check_tracker
 from core.train import TrainingError
 
 TRAINING, LOADING, ANSWERING, READING = (
@@ -230,7 +231,9 @@ class Workbench:
             except OSError as error:
                 raise RunError(f"Run {run.id} cannot go on: {error.strerror or error}.") from None
             step = newest.step if newest else 0
-            self._begin(run, snapshot, f"Going on after step {step:,}" if step else "Starting again", Resumed(step=step))
+            # That it goes on after a checkpoint it tells itself, once that is read and the rows are the same.
+            from_the_beginning = [] if newest else [Resumed(step=0)]
+            self._begin(run, snapshot, f"Going on after step {step:,}" if step else "Starting again", *from_the_beginning)
         except BaseException:
             self._release()
             raise
@@ -278,6 +281,7 @@ class Workbench:
             self._emit(run, event)
 
         self.failure = None
+        made_before = _made(run.adapter_dir)
         status, message = "failed", "Training failed for a reason that is not known."
         try:
             status, message = self._train(run, config, token, newest, emit)
@@ -287,7 +291,7 @@ class Workbench:
             told = isinstance(error, SENTENCES)
             message = str(error) if told else f"Training failed: {first_line(error)}; the run's log.txt says more."
             message = message.replace(token, "…") if token else message
-            if run.has_adapter:
+            if _made(run.adapter_dir) != made_before:
                 message += " What was trained until then is kept as an adapter."
             try:
                 trace = traceback.format_exc()
@@ -297,6 +301,7 @@ class Workbench:
                 traceback.print_exc()
             # The frames of the trace hold the model and the optimizer; without them their memory can be freed.
             self.failure = error.with_traceback(None)
+            error.__context__ = error.__cause__ = None  # a library's own error, whose frames hold the same
         finally:
             if status == "failed" and not isinstance(self.failure, DataError):  # rows at fault do the model no harm
                 self._slot.let_go()
@@ -307,6 +312,7 @@ class Workbench:
         self, run: Run, config: RunConfig, token: str | None, newest: Checkpoint | None, emit: Emit
     ) -> tuple[str, str]:
         """Returns the status that the run ends with, and a sentence."""
+        check_tracker(config.training.report_to)
         # Before gigabytes are fetched for rows that nobody can read.
         if trouble := self._preparation.look(config, None, token).trouble:
             raise DataError(trouble)
@@ -384,3 +390,8 @@ class Workbench:
 
     def stop_answers(self) -> None:
         self._stop_answers.set()
+
+
+def _made(adapter_dir: Path) -> int | None:
+    """Tells one adapter from the one before it in the same place."""
+    return adapter_dir.stat().st_ino if adapter_dir.exists() else None

@@ -1,6 +1,7 @@
 """Memory that runs out in training: a sentence that helps, the model freed, and the next run none the worse."""
 
 import gc
+import weakref
 
 import psutil
 import pytest
@@ -32,8 +33,11 @@ def exhaust(bench: Workbench, config: RunConfig) -> None:
             torch.empty(2**48, dtype=torch.float32)
 
     bench._slot.loaded.model.register_forward_pre_hook(want_too_much)
+    model = weakref.ref(bench._slot.loaded.model)
     bench.start(config, "too much")
     bench.wait(120)
+    gc.collect()
+    assert model() is None, "the failure keeps the model in memory"
 
 
 def tensors_alive() -> int:

@@ -1,6 +1,5 @@
 """Checkpoints on the real trainer: what stands in them, which are kept, and that going on from one changes nothing."""
 
-import json
 import shutil
 
 import pytest
@@ -46,7 +45,9 @@ def told(events, since: int = 0) -> list:
 
 
 def copy_of(folder, tmp_path, step: int):
-    """The run's folder as it stood when the checkpoint of `step` had been saved."""
+    """The checkpoint of `step` in a run's folder of its own, beside an adapter that was kept before."""
+    (tmp_path / "adapter").mkdir()
+    (tmp_path / "adapter/adapter_model.safetensors").write_bytes(b"kept")
     shutil.copytree(folder / "checkpoints" / f"step-{step}", tmp_path / "checkpoints" / f"step-{step}")
     return list_checkpoints(tmp_path / "checkpoints")[0]
 
@@ -108,6 +109,9 @@ def test_a_stop_can_be_resumed_where_it_was(whole, config, tmp_path, moment):
     _, again, _ = train_for(config, tmp_path / "adapter", resume_from=newest)
     both = told(seen) + told(again)
     assert both == told(events)
+    losses = [{c.step: c.eval_loss for c in list_checkpoints(f / "checkpoints")} for f in (tmp_path, folder)]
+    checked = {event.step: event.eval_loss for event in events if isinstance(event, Evaluated)}
+    assert losses[0] == losses[1] | {last: checked.get(last)}
     assert adapter_bytes(tmp_path) == adapter_bytes(folder)
 
 
@@ -149,6 +153,7 @@ def test_other_layers_are_refused(whole, config, tmp_path, setting, file):
     checkpoint = copy_of(folder, tmp_path, 6)
     with pytest.raises(RunError, match="was made for other layers than these settings train"):
         train_for(config.with_settings([setting]), tmp_path / "adapter", resume_from=checkpoint)
+    assert adapter_bytes(tmp_path) == b"kept"
 
 
 @pytest.mark.parametrize("name", ["adapter_model.safetensors", "optimizer.safetensors", "resume.json", "trainer_state.json", "progress.json"])
@@ -160,6 +165,16 @@ def test_a_damaged_checkpoint_is_refused_by_name(whole, config, tmp_path, name):
     with pytest.raises(RunError, match="cannot be read") as refused:
         train_for(config, tmp_path / "adapter", resume_from=checkpoint)
     assert "step-6" in str(refused.value)
+    assert adapter_bytes(tmp_path) == b"kept"
+
+
+@pytest.mark.parametrize("optim", ["sgd", "adafactor"])
+def test_an_optimizer_that_keeps_little_or_otherwise_is_resumed_too(unsloth, config, tmp_path, optim):
+    other = config.with_settings([f"training.optim={optim}", "training.max_steps=6", "training.sample_prompts=[]"])
+    _, events, _ = train_for(other, tmp_path / "whole/adapter")
+    checkpoint = copy_of(tmp_path / "whole", tmp_path, 3)
+    _, again, _ = train_for(other, tmp_path / "adapter", resume_from=checkpoint)
+    assert told(again) == told(events, 3) and adapter_bytes(tmp_path) == adapter_bytes(tmp_path / "whole")
 
 
 def test_early_stopping_goes_back_to_the_best(unsloth, config, tmp_path):
@@ -179,6 +194,30 @@ def test_early_stopping_goes_back_to_the_best(unsloth, config, tmp_path):
     assert all(ours[name].equal(kept[name].to(ours[name].dtype)) for name in kept)
 
 
+def test_a_check_that_was_due_may_be_the_one_that_ends_the_run(unsloth, config, tmp_path):
+    """Stopped within the check that early stopping goes by: resumed, it ends there and trains no step more."""
+    early = config.with_settings(
+        ["training.early_stopping_patience=1", "training.eval_steps=1", "training.learning_rate=0.5", "training.max_steps=50"]
+    )
+    _, events, whole = train_for(early, tmp_path / "whole/adapter")
+    seen = []
+
+    def should_stop() -> bool:
+        return any(isinstance(event, StepDone) and event.step == whole.steps for event in seen)
+
+    from core.train import train
+    from tests.conftest import load_for, prepare_for
+
+    loaded = load_for(early)
+    assert train(loaded, early, prepare_for(early, loaded), tmp_path / "adapter", seen.append, should_stop).was_stopped
+    newest = list_checkpoints(tmp_path / "checkpoints")[-1]
+    assert newest.step == whole.steps
+    _, again, result = train_for(early, tmp_path / "adapter", resume_from=newest)
+    assert told(seen) + told(again) == told(events)
+    assert (result.steps, result.ending) == (whole.steps, whole.ending)
+    assert adapter_bytes(tmp_path) == adapter_bytes(tmp_path / "whole")
+
+
 def test_stop_at_loss(unsloth, config, whole, tmp_path):
     _, events = whole
     losses = [event.loss for event in events if isinstance(event, StepDone)]
@@ -191,27 +230,41 @@ def test_stop_at_loss(unsloth, config, whole, tmp_path):
     assert list_checkpoints(tmp_path / "checkpoints")[-1].step == first
 
 
-def test_a_loss_that_is_no_number_ends_the_run_and_the_last_good_checkpoint_stays(unsloth, config, tmp_path):
-    wild = config.with_settings(["training.learning_rate=1.0", "training.embedding_learning_rate=1.0", "training.max_steps=400",
-                                 "training.lr_scheduler_type=constant", "training.save_steps=2", "training.eval_steps=0",
-                                 "training.sample_prompts=[]"])  # fmt: skip
-    seen = []
+@pytest.mark.parametrize(("poisoned", "what"), [(5, "The loss became"), (4, "The trained weights hold values that are no numbers")])
+def test_a_number_that_is_none_ends_the_run_and_the_last_good_checkpoint_stays(unsloth, config, tmp_path, poisoned, what):
+    wild = config.with_settings(["training.max_steps=40", "training.save_steps=2", "training.eval_steps=0",
+                                 "training.sample_prompts=[]", "training.lr_scheduler_type=constant"])  # fmt: skip
     from core.train import train
     from tests.conftest import load_for, prepare_for
 
     loaded = load_for(wild)
 
     def poison(event) -> None:
-        """From step 5 on a weight is infinite, as after a gradient that overflowed."""
-        seen.append(event)
-        if isinstance(event, StepDone) and event.step == 5:
+        """After that step a weight is infinite, as after a gradient that overflowed; step 4 is one that is saved."""
+        if isinstance(event, StepDone) and event.step == poisoned:
             weight = next(w for n, w in loaded.model.named_parameters() if w.requires_grad and "lora_B" in n)
             weight.data.fill_(float("inf"))
 
     with pytest.raises(TrainingError) as told_why:
         train(loaded, wild, prepare_for(wild, loaded), tmp_path / "adapter", poison, lambda: False)
-    assert "at step 6" in str(told_why.value) and "lower the learning rates" in str(told_why.value)
-    assert [c.step for c in list_checkpoints(tmp_path / "checkpoints")] == [2, 4]
+    turned = 6 if poisoned == 5 else 4
+    assert str(told_why.value).startswith(what)
+    assert str(told_why.value).endswith(f" at step {turned}: lower the learning rates or lengthen the warm-up.")
+    assert [c.step for c in list_checkpoints(tmp_path / "checkpoints")] == list(range(2, turned, 2))
     assert not (tmp_path / "adapter").exists()
-    progress = json.loads((tmp_path / "checkpoints/step-4/progress.json").read_text())
-    assert progress["step"] == 4
+
+
+def test_weights_that_are_no_numbers_are_not_called_an_adapter_without_checkpoints_either(unsloth, config, tmp_path):
+    bare = config.with_settings(["training.max_steps=3", "training.save_steps=0", "data.validation_share=0", "training.sample_prompts=[]"])
+    from core.train import train
+    from tests.conftest import load_for, prepare_for
+
+    loaded = load_for(bare)
+
+    def poison(event) -> None:
+        if isinstance(event, StepDone) and event.step == 3:
+            next(w for w in loaded.model.parameters() if w.requires_grad).data.fill_(float("nan"))
+
+    with pytest.raises(TrainingError, match="The trained weights hold values that are no numbers at step 3"):
+        train(loaded, bare, prepare_for(bare, loaded), tmp_path / "adapter", poison, lambda: False)
+    assert not (tmp_path / "adapter").exists()

@@ -28,7 +28,8 @@ def test_no_tracker_unless_it_is_chosen(trained):
     assert [*trained.adapter_dir.parent.rglob("*tfevents*")] == []
 
 
-def test_a_tracker_that_is_not_installed_is_said_before_anything_is_trained():
+def test_a_tracker_that_is_not_installed_is_said_before_anything_is_trained(monkeypatch):
+    monkeypatch.setattr("core.trackers.find_spec", lambda name: None)
     with pytest.raises(TrainingError) as said:
         check_tracker("trackio")
     assert str(said.value) == "The tracker trackio is not installed: pip install trackio, or choose none on the Train tab."

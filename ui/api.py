@@ -43,7 +43,7 @@ def add_api(workbench: Workbench, preset_of_this_machine: str) -> None:
     def resume(run_id: str, token: str = "") -> dict:
         """Goes on with a run that was interrupted, was stopped or failed, and returns at once."""
         with _sentences():
-            run = workbench.resume(run_id, token)
+            run = workbench.resume(workbench.runs.find(run_id).id, token)
             return {"run_id": run.id, "run_dir": str(run.folder)}
 
     def snapshot() -> dict:

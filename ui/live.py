@@ -80,7 +80,8 @@ class Live:
         if time.monotonic() - self._drawn_at > self._fresh_seconds:
             await anyio.to_thread.run_sync(self._draw)
         start, _, number = request.query_params.get("seen", "").partition("-")
-        seen = int(number) if start == self._start and number.isdecimal() else 0
+        seen = int(number) if start == self._start and number.isdecimal() and len(number) < 16 else 0
+        seen = min(seen, self._number)
         # Packing what goes no further than this machine would cost more than sending it.
         headers = {"cache-control": "no-store", "content-encoding": "identity"}
         return Response(self._changed_since(seen), media_type="application/json", headers=headers)

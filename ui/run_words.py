@@ -9,15 +9,18 @@ from core.model_slot import ModelState
 from ui.words import bar, duration, notice
 
 
+KINDS = {"completed": "good", "failed": "error", "stopped": "warning", "interrupted": "warning"}  # of notices
+CAN_GO_ON = {"interrupted", "stopped", "failed"}
+
+
 def state_text(snapshot: Snapshot | None) -> str:
     """Where the run stands, with its progress."""
     if snapshot is None:
         return notice("No run yet. Start one, and its progress, charts and memory stand here.")
-    kinds = {"completed": "good", "failed": "error", "stopped": "warning", "interrupted": "warning"}
     kept = f'<p class="figures">{checkpoints_text(snapshot.checkpoints)}</p>' if snapshot.checkpoints else ""
     if snapshot.is_over:
         hint = " Ask base and tuned the same question on the Compare tab." if snapshot.status == "completed" else ""
-        return notice(f"{snapshot.name}: {snapshot.message}{hint}", kinds[snapshot.status]) + kept
+        return notice(f"{snapshot.name}: {snapshot.message}{hint}", KINDS[snapshot.status]) + kept
     last = snapshot.steps[-1] if snapshot.steps else None
     if last is None:
         return notice(f"{snapshot.message or 'The first step is under way'}…")
@@ -46,7 +49,7 @@ def checkpoints_text(steps: tuple[int, ...]) -> str:
 
 
 def can_resume(snapshot: Snapshot | None) -> bool:
-    return snapshot is not None and snapshot.status in ("interrupted", "stopped", "failed")
+    return snapshot is not None and snapshot.status in CAN_GO_ON
 
 
 def resume_text(snapshot: Snapshot | None) -> str:

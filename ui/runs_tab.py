@@ -19,6 +19,7 @@ from ui.charts import MOST_RUNS
 from ui.compare_runs import losses_text, tables_text
 from ui.form import Form
 from ui.run_view import course_text, head_text, kept_text, log_text
+from ui.run_words import CAN_GO_ON
 from ui.runs_table import (
     CLICKS,
     HEADS,
@@ -36,7 +37,6 @@ from ui.samples_view import samples_text
 from ui.words import count, notice, run_label
 
 PROBLEMS = (ModelError, RunError, Busy)
-CAN_GO_ON = {"interrupted", "stopped", "failed"}
 # Opened below a long table: brought to where the person looks, once for each run.
 SHOW_OPENED = """
 let before = '';
