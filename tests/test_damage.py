@@ -20,6 +20,7 @@ from core.config import ConfigError, ModelConfig
 from core.events import Evaluated, Sampled, StatusChanged, StepDone, to_line
 from core.hub import ModelError
 from core.model import load
+from core.own_thread import in_own_thread
 from core.presets import DEMO as DEMO_PRESET
 from core.presets import PRESETS_DIR, find_preset, list_presets
 from core.run_list import RunList
@@ -436,7 +437,8 @@ def check_program(runs_dir: Path) -> None:
     """That the program starts on this folder, a page is told what it shows, and each run can be opened."""
     workbench = Workbench(runs_dir)
     _, live = build_page(workbench)
-    assert asyncio.run(_asked(live.route())).status_code == 200
+    # Of its own: the browser tests leave an event loop running in this one.
+    assert in_own_thread(lambda: asyncio.run(_asked(live.route()))).status_code == 200
     for row in workbench.runs.rows():
         run, snapshot = workbench.runs.open(row.id), find_run_or_open(workbench, row.id).snapshot()
         drawn = head_text(row) + kept_text(run, snapshot) + course_text(snapshot) + samples_text(snapshot)

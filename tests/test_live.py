@@ -7,6 +7,7 @@ import httpx
 import pytest
 from starlette.applications import Starlette
 
+from core.own_thread import in_own_thread
 from ui.live import Live
 
 
@@ -29,6 +30,11 @@ def tab():
         return Parts()
 
 
+def run(coroutine):
+    """In a thread of its own: the browser tests leave an event loop running in this one."""
+    return in_own_thread(lambda: asyncio.run(coroutine))
+
+
 async def get(live: Live, *seen: str) -> list[dict]:
     """The answers to as many pages that ask at once."""
     transport = httpx.ASGITransport(Starlette(routes=[live.route()]))
@@ -41,7 +47,7 @@ async def get(live: Live, *seen: str) -> list[dict]:
 @pytest.fixture
 def ask(tab):
     live = Live([tab], fresh_seconds=-1)
-    return lambda seen="": asyncio.run(get(live, seen))[0]
+    return lambda seen="": run(get(live, seen))[0]
 
 
 def test_the_first_answer_tells_all_and_a_later_one_what_changed(tab, ask):
@@ -77,7 +83,7 @@ def test_what_has_nothing_to_say_stays_as_it_was(tab, ask):
 
 
 def test_fifty_pages_at_once_are_drawn_for_once(tab):
-    told = asyncio.run(get(Live([tab], fresh_seconds=60), *[""] * 50))
+    told = run(get(Live([tab], fresh_seconds=60), *[""] * 50))
     assert len(told) == 50 and all(answer == told[0] for answer in told)
     assert len(told[0]["parts"]) == 2
     assert tab.asked == 1
