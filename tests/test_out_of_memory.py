@@ -60,7 +60,7 @@ def test_50_failures_leave_memory_where_it_was_and_the_next_run_works(config, tm
         if number in (4, 49):
             alive.append(tensors_alive())
             resident.append(psutil.Process().memory_info().rss)
-    assert alive[0] == alive[1]
+    assert alive[1] <= alive[0]  # what other tests left behind may go meanwhile
     assert resident[1] < resident[0] * 1.05
     bench.start(config, "next")
     assert bench.wait(120).status == "completed", bench.snapshot.message
