@@ -8,6 +8,7 @@ from collections.abc import Callable
 from core.dataset import UNTRAINED, Example, Examples
 from core.events import HeldOut
 from core.model import LoadedModel, base_view, for_inference
+from core.sampling import likeliest_answers
 
 ROWS = 64
 BATCH = 8
@@ -87,29 +88,11 @@ def _loss(loaded: LoadedModel, batch: list[Example]) -> tuple[float, int]:
 
 def _answers(loaded: LoadedModel, batch: list[Example], should_stop) -> tuple[int, int]:
     """How many rows are right to the letter, and how many end by themselves."""
-    import torch
-
-    from core.sampling import end_criteria
-
     questions, answers = zip(*(_split(example) for example in batch), strict=True)
-    encoded = loaded.tokenizer.pad({"input_ids": list(questions)}, return_tensors="pt")
-    expected = [_plain(loaded, answer) for answer in answers]
-    longest = max(map(len, answers))
-    with torch.inference_mode():
-        out = loaded.model.generate(
-            input_ids=encoded["input_ids"].to(loaded.model.device),
-            attention_mask=encoded["attention_mask"].to(loaded.model.device),
-            do_sample=False,
-            max_new_tokens=min(2 * longest + 16, MAX_NEW_TOKENS),
-            pad_token_id=loaded.tokenizer.pad_token_id,
-            eos_token_id=loaded.eos_token_ids,
-            stopping_criteria=end_criteria(should_stop),
-        )
-    generated = out[:, encoded["input_ids"].shape[1] :].tolist()
-    stop_ids = set(loaded.eos_token_ids)
-    ended = [any(token in stop_ids for token in row) for row in generated]
-    texts = [_plain(loaded, _until(row, stop_ids)) for row in generated]
-    return sum(map(str.__eq__, texts, expected)), sum(ended)
+    most = min(2 * max(map(len, answers)) + 16, MAX_NEW_TOKENS)
+    found = likeliest_answers(loaded, list(questions), most, should_stop)
+    right = sum(_plain(loaded, given) == _plain(loaded, wanted) for (given, _), wanted in zip(found, answers, strict=True))
+    return right, sum(ended for _, ended in found)
 
 
 def _split(example: Example) -> tuple[list[int], list[int]]:
@@ -124,7 +107,3 @@ def _split(example: Example) -> tuple[list[int], list[int]]:
 def _plain(loaded: LoadedModel, ids: list[int]) -> str:
     """Their text without special tokens."""
     return loaded.tokenizer.decode(ids, skip_special_tokens=True).strip()
-
-
-def _until(ids: list[int], stops: set[int]) -> list[int]:
-    return next((ids[:index] for index, token in enumerate(ids) if token in stops), ids)

@@ -3,6 +3,7 @@
 When the disk is full the run waits for room instead of ending. Knows nothing of threads, gradio or unsloth.
 """
 
+import json
 import time
 from collections.abc import Callable
 from pathlib import Path
@@ -36,8 +37,6 @@ class Keeper:
 
         Raises Stopped when that is wished while there is no room, and TrainingError when a trained weight is no number.
         """
-        import json
-
         step = progress["step"]
         folder = self.folder / f"step-{step}"
         if folder in {checkpoint.folder for checkpoint in list_checkpoints(self.folder)}:

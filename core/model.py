@@ -24,7 +24,6 @@ from core.hub import ModelError, Report, checked_adapter, exact_name, locate
 from core.reading import Unreadable, read_json
 
 GIB = 1024**3
-_libc = ctypes.CDLL(None) if os.name == "posix" else None
 OTHER_SHAPES = "its weights have other shapes than its settings say"
 ADAPTER_FILES = ("*.json", "*.jinja", "*.model", "*.txt")  # beside its weights: its settings and its tokenizer
 NEEDS_CODE = (
@@ -341,6 +340,7 @@ def free_memory() -> None:
     gc.collect()
     if torch.cuda.is_available():
         torch.cuda.empty_cache()
-    if hasattr(_libc, "malloc_trim"):
+    libc = ctypes.CDLL(None) if os.name == "posix" else None
+    if hasattr(libc, "malloc_trim"):
         # glibc keeps what threads have freed in a pool for each of them, which grow one by one over many runs.
-        _libc.malloc_trim(0)
+        libc.malloc_trim(0)

@@ -17,6 +17,7 @@ import threading
 from contextlib import suppress
 from dataclasses import dataclass, field
 from datetime import datetime
+from functools import cache
 from pathlib import Path
 
 import psutil
@@ -27,7 +28,6 @@ from core.events import FINAL, Event, Snapshot, StatusChanged, fold_all, from_li
 from core.reading import Unreadable, read_json, read_text
 from core.whole import remove_left_aside, write_whole
 
-_STARTED = psutil.Process().create_time()
 LAST_BYTES = 4096  # of a history: more than the line that says how a run ended takes
 
 
@@ -94,7 +94,7 @@ class Run:
 
     def claim(self) -> None:
         """This process owns the run from now on. Raises OSError."""
-        self.write_about(pid=os.getpid(), pid_started=_STARTED)
+        self.write_about(pid=os.getpid(), pid_started=_started())
 
     def write_about(self, **values) -> None:
         """Changes what run.json says, name and note among it. Raises OSError."""
@@ -225,6 +225,12 @@ def _words(value: object, most: int) -> str:
     return value[:most].encode("utf-8", "replace").decode() if isinstance(value, str) else ""
 
 
+@cache
+def _started() -> float:
+    """When this program began, in seconds since 1970."""
+    return psutil.Process().create_time()
+
+
 def owner_lives(folder: Path) -> bool:
     """Whether the program that works on a run, or did last, still runs."""
     # The process's start is compared too, because the system gives old numbers to new processes.
@@ -232,6 +238,6 @@ def owner_lives(folder: Path) -> bool:
     try:
         pid, started = int(about.get("pid", 0)), float(about.get("pid_started", 0))
         # Our own start is what we wrote: the system's clock, by which it is told, may have been set since.
-        return abs((_STARTED if pid == os.getpid() else psutil.Process(pid).create_time()) - started) < 2
+        return abs((_started() if pid == os.getpid() else psutil.Process(pid).create_time()) - started) < 2
     except (psutil.Error, ValueError, TypeError, OverflowError):
         return False

@@ -59,7 +59,7 @@ def runs_dir(tmp_path) -> Path:
     return tmp_path / "runs"
 
 
-@pytest.fixture
+@pytest.fixture(scope="session")
 def wait_until():
     def wait(condition: Callable[[], Any], what: str, timeout: float = 60) -> None:
         deadline = time.monotonic() + timeout

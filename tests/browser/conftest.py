@@ -67,3 +67,14 @@ def photograph(page, name: str) -> None:
     """A picture of the whole page, to be looked at by a person."""
     SCREENSHOTS.mkdir(exist_ok=True)
     page.screenshot(path=SCREENSHOTS / f"{name}.png", full_page=True)
+
+
+def wait_for_step(page, least: int) -> None:
+    page.wait_for_function(
+        """least => {
+            const found = (document.querySelector('#side-run')?.innerText || '').match(/step ([\\d,]+) of/);
+            return found && +found[1].replaceAll(',', '') >= least;
+        }""",
+        arg=least,
+        timeout=120_000,
+    )

@@ -1,7 +1,6 @@
 """Words that would be HTML, script or templates, in every place where the page shows words of others: all stay words."""
 
 import json
-import time
 from pathlib import Path
 
 import pytest
@@ -9,6 +8,7 @@ from gradio_client import Client
 from playwright.sync_api import expect
 
 from core.runs import list_runs
+from core.events import FINAL
 from tests.app_process import running_app
 from tests.browser.conftest import photograph, tab
 
@@ -23,7 +23,7 @@ def of_part(name: str) -> str:
 
 
 @pytest.fixture(scope="module")
-def app(tmp_path_factory):
+def app(tmp_path_factory, wait_until):
     """A page with a finished run: hostile in its name, note, rows, columns, template and samples."""
     folder = tmp_path_factory.mktemp("injection")
     rows = folder / f"{TAG}.jsonl"
@@ -39,10 +39,8 @@ def app(tmp_path_factory):
     with running_app(folder) as app:
         client = Client(app.url, verbose=False)
         client.predict(str(preset), [], "", api_name="/start")
-        deadline = time.monotonic() + 120
-        while (run := client.predict(api_name="/snapshot")["run"])["status"] not in ("completed", "failed"):
-            assert time.monotonic() < deadline
-            time.sleep(0.1)
+        wait_until(lambda: client.predict(api_name="/snapshot")["run"]["status"] in FINAL, "the run's end", 120)
+        run = client.predict(api_name="/snapshot")["run"]
         assert run["status"] == "completed", run["message"]
         assert run["name"] == TAG
         (kept,) = list_runs(app.runs_dir)

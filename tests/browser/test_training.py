@@ -11,7 +11,7 @@ from playwright.sync_api import expect
 
 from core.runs import find_run, list_runs
 from tests.app_process import running_app
-from tests.browser.conftest import PHONE, photograph, tab
+from tests.browser.conftest import PHONE, photograph, tab, wait_for_step
 
 PROMPT = "The old man reads a book."
 
@@ -36,17 +36,6 @@ def training_page(app, open_page, **size):
     page = open_page(app.url, **size)
     tab(page, "Train")
     return page
-
-
-def wait_for_step(page, least: int) -> None:
-    page.wait_for_function(
-        """least => {
-            const found = (document.querySelector('#side-run')?.innerText || '').match(/step ([\\d,]+) of/);
-            return found && +found[1].replaceAll(',', '') >= least;
-        }""",
-        arg=least,
-        timeout=120_000,
-    )
 
 
 def first_and_last_step(page) -> list[float]:

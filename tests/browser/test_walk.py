@@ -8,7 +8,7 @@ from playwright.sync_api import expect
 
 from core.runs import list_runs
 from tests.app_process import running_app
-from tests.browser.conftest import PHONE, photograph, tab
+from tests.browser.conftest import PHONE, photograph, tab, wait_for_step
 
 SENTENCE = "The old man reads a book."
 STEP = re.compile(r"step ([\d,]+) of ([\d,]+)")
@@ -33,17 +33,6 @@ def set_steps(page, steps: int) -> None:
 def step_of(page) -> int:
     found = STEP.search(page.locator("#side-run").inner_text())
     return int(found[1].replace(",", "")) if found else 0
-
-
-def wait_for_step(page, least: int) -> None:
-    page.wait_for_function(
-        """least => {
-            const found = (document.querySelector('#side-run')?.innerText || '').match(/step ([\\d,]+) of/);
-            return found && +found[1].replaceAll(',', '') >= least;
-        }""",
-        arg=least,
-        timeout=120_000,
-    )
 
 
 def test_1_load(app, open_page):
