@@ -18,12 +18,17 @@ import torch
 import yaml
 from transformers import DataCollatorForSeq2Seq
 
+# What the app does beside the trainer, or what is set here by hand.
+NOT_THE_SCRIPTS = ("completion_only_loss", "eval_steps", "save_steps", "save_total_limit", "report_to", "sample_prompts",
+                   "early_stopping_patience", "stop_at_loss")  # fmt: skip
+
 
 def main(path: str) -> None:
     settings = yaml.safe_load(Path(path).read_text())
     data, adapter, training = settings["data"], settings["adapter"], settings["training"]
     checkpointing = training.pop("use_gradient_checkpointing")
-    training.pop("completion_only_loss"), training.pop("eval_steps")
+    for name in NOT_THE_SCRIPTS:
+        del training[name]
     model, tokenizer = unsloth.FastLanguageModel.from_pretrained(**settings["model"])
     adapter.pop("continue_from", None)
     model = unsloth.FastLanguageModel.get_peft_model(

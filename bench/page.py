@@ -167,7 +167,7 @@ def contention(folder: Path, clients: int, rounds: int, seconds: float) -> None:
             time.sleep(1)
         spells: dict[bool, list[tuple[float, float, float]]] = {True: [], False: []}
         times, errors = [], []
-        for number in range(2 * rounds):
+        for number in range(2 * rounds + 1):  # each turn with clients stands between two without
             with_clients = number % 2 == 1
             began, busy = time.time(), _processor_seconds(process)
             if with_clients:
@@ -183,7 +183,7 @@ def contention(folder: Path, clients: int, rounds: int, seconds: float) -> None:
             steps = [sum(began <= at < ended for at in done) for began, ended, _ in turns]
             pace[kind] = [number / (ended - began) for number, (began, ended, _) in zip(steps, turns, strict=True)]
             cost[kind] = sum(busy for *_, busy in turns) / sum(steps)
-        ratios = [a / b for a, b in zip(pace[True], pace[False], strict=True)]
+        ratios = [2 * a / (b + c) for a, b, c in zip(pace[True], pace[False], pace[False][1:], strict=False)]
         report(
             "page, while it trains",
             clients=clients,
@@ -193,8 +193,9 @@ def contention(folder: Path, clients: int, rounds: int, seconds: float) -> None:
             largest_ms=max(times),
             steps_per_s=statistics.median(pace[False]),
             steps_per_s_with_clients=statistics.median(pace[True]),
-            ratio=statistics.median(ratios),
-            ratios=[round(ratio, 3) for ratio in ratios],
+            ratio=statistics.mean(pace[True]) / statistics.mean(pace[False]),
+            ratio_of_turns_median=statistics.median(ratios),
+            ratio_of_turns_error=statistics.stdev(ratios) / len(ratios) ** 0.5,
             processor_s_per_step=cost[False],
             processor_s_per_step_with_clients=cost[True],
         )
