@@ -5,6 +5,8 @@
     python app.py train demo-yoda                a run, with a progress bar
     python app.py resume RUN                     goes on with one that ended before its time
     python app.py compare RUN --prompt "Hello."  base and tuned, one after the other
+    python app.py evaluate RUN                   both measured on rows, each difference with its interval
+    python app.py report RUN                     all that is known of a run as one HTML file
 
 Exit codes: 0; 2 for bad input, with one sentence on standard error; 1 for a run that failed; 130 for Ctrl-C.
 """
@@ -13,7 +15,8 @@ import json
 import os
 import sys
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 import click
@@ -152,15 +155,69 @@ def compare(run: str, prompts: tuple[str, ...], more: tuple[str, ...], runs_dir:
     found = []
     with _stdout_for_results() as results:
         workbench = Workbench(runs_dir.resolve())
-        workbench.load_run(run, os.environ.get("HF_TOKEN"))
+        workbench.lab.load_run(run, os.environ.get("HF_TOKEN"))
         for text in (*prompts, *more):
-            *_, (base, tuned, difference) = workbench.compare(text, "", Sampling())
+            *_, (base, tuned, difference) = workbench.lab.compare(text, "", Sampling())
             found.append({"prompt": text, "base": base.text, "tuned": tuned.text, "max_logit_difference": difference})
             if not as_json:
                 print(f"\n{text}\n  base:  {base.text}\n  tuned: {tuned.text}", file=results)
                 print(f"  largest logit difference: {difference:.2f}", file=results)
         if as_json:
             print(json.dumps(found, ensure_ascii=False), file=results)
+
+
+@app.command()
+@click.argument("run", metavar="RUN_ID_OR_DIR")
+@click.option("--data", metavar="FILE", help="Rows of this file in place of the run's validation rows.")
+@click.option("--prompts", metavar="FILE", help="Prompts, one a line or as JSON, where there are no answers to compare with.")
+@click.option("--rows", type=click.IntRange(1), default=200, show_default=True, help="At most so many, drawn with a fixed seed.")
+@runs_dir_option
+@json_option
+def evaluate(run: str, data: str | None, prompts: str | None, rows: int, runs_dir: Path, as_json: bool) -> None:
+    """Measure a run's base and tuned model on rows that neither was trained on; kept with the run."""
+    if data and prompts:
+        raise click.UsageError("Give --data or --prompts, not both.")
+    from core.evaluation import Source
+    from core.evaluation.of_a_run import evaluate_run
+
+    source = Source(kind="file" if data else "prompts" if prompts else "validation", path=data or prompts or "")
+    found = find_run(runs_dir, run)
+    _warn_of_code(found.config())
+    with _stdout_for_results() as results:
+        lab = Workbench(found.folder.resolve().parent).lab
+        with _bar() as show:
+            evaluation = evaluate_run(lab, found, source, lab.should_stop, show, rows, os.environ.get("HF_TOKEN"))
+        if as_json:
+            print(evaluation.model_dump_json(), file=results)
+        else:
+            from ui.measure_view import evaluation_lines
+
+            print(*evaluation_lines(evaluation), sep="\n", file=results)
+
+
+@app.command()
+@click.argument("run", metavar="RUN_ID_OR_DIR")
+@runs_dir_option
+def report(run: str, runs_dir: Path) -> None:
+    """Write all that is known of a run into one HTML file that opens anywhere, and print where it is."""
+    from ui.report import write_report
+
+    try:
+        print(write_report(find_run(runs_dir, run)))
+    except OSError as error:
+        raise click.ClickException(f"The report cannot be written: {error.strerror or error}.") from None
+
+
+@contextmanager
+def _bar() -> Iterator[Callable[[float, str], None]]:
+    """A progress bar on standard error: called with the share done (0 to 1) and what is going on."""
+    from rich.console import Console
+    from rich.progress import BarColumn, Progress, TextColumn, TimeRemainingColumn
+
+    columns = (TextColumn("{task.description}"), BarColumn(), TimeRemainingColumn())
+    with Progress(*columns, console=Console(stderr=True)) as progress:
+        task = progress.add_task("Starting", total=1.0)
+        yield lambda share, words: progress.update(task, completed=share, description=words)
 
 
 class _stdout_for_results:

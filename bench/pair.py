@@ -1,9 +1,11 @@
-"""What two answers side by side cost beside one answer, on a 4-bit Llama of about 100M parameters.
+"""What two and three answers side by side cost beside one answer, on a 4-bit Llama of about 100M parameters.
 
     python -m bench.pair [ROUNDS]
 
-The bar on a CPU: at most 1.35 times one answer. One answer is the mean of the base alone and the tuned alone, for a
-pair is one of each; the ratios to either stand beside it.
+The bars on a CPU: a pair at most 1.35 times one answer, three panes at most 1.7 times. One answer is the mean of those
+alone that stand in the panes: the base, and adapters with trained embeddings. The ratios to the base alone and to one
+tuned alone stand beside them. Last what it takes to put another adapter on, and the memory that this takes beside the
+adapter's own size.
 """
 
 import statistics
@@ -13,55 +15,64 @@ import time
 from pathlib import Path
 
 from bench.common import make_llama, median_ratio, report
-from core.compare import PAIR, Sampling, _encode, _generate, supports_pair
+from core.adapters import FIRST, put_on
+from core.compare import Sampling, stream, supports_rows
 from core.config import AdapterConfig, ModelConfig
-from core.model import attach_adapter, base_view, for_inference, import_unsloth, load
+from core.hardware import sample_memory
+from core.model import GIB, attach_adapter, for_inference, import_unsloth, load
 
 TOKENS = 32
 PROMPT = "<|begin_of_text|>The old man reads a book. "
+ALONE = {"base": [None], "tuned": [FIRST], "other": ["pane-2"]}
+TOGETHER = {"pair": [None, FIRST], "three": [None, FIRST, "pane-2"]}
 
 
 def main(rounds: int = 7) -> None:
     import_unsloth()  # before anything else imports torch, so that its threads wait as they do in the app
     with tempfile.TemporaryDirectory() as folder:
         path = make_llama(Path(folder))
-        loaded = load(ModelConfig(model_name=str(path), max_seq_length=512))
+        config = ModelConfig(model_name=str(path), max_seq_length=512)
+        loaded = load(config)
         attach_adapter(loaded, AdapterConfig(), use_gradient_checkpointing=False, seed=1)
-        pair, base, tuned = [], [], []
+        adapter = Path(folder) / "adapter"
+        loaded.model.save_pretrained(adapter)
+        loaded = load(config)
+        put_on(loaded, adapter, FIRST)
+        before, began = sample_memory().used_by_us_gib, time.monotonic()
+        put_on(loaded, adapter, "pane-2")
+        switch_s, switch_gib = time.monotonic() - began, sample_memory().used_by_us_gib - before
         with for_inference(loaded):
-            if not supports_pair(loaded):
-                raise SystemExit("This backend does not carry the two-row pass; a pair costs two answers.")
-            for number in range(rounds + 1):
-                times = one_round(loaded)
+            if not supports_rows(loaded):
+                raise SystemExit("This backend does not carry the pass of several rows; a pair costs two answers.")
+        found = {name: [] for name in (*ALONE, *TOGETHER)}
+        for number in range(rounds + 1):
+            for name, adapters in (ALONE | TOGETHER).items():
+                seconds = seconds_of(loaded, adapters)
                 if number:  # the first round warms up
-                    for seconds, kept in zip(times, (base, tuned, pair), strict=True):
-                        kept.append(seconds)
+                    found[name].append(seconds)
+    pair_of = [statistics.mean(times) for times in zip(found["base"], found["tuned"], strict=True)]
+    three_of = [statistics.mean(times) for times in zip(*(found[name] for name in ALONE), strict=True)]
     report(
         "pair",
         layers_4bit=f"{loaded.report.linear_layers_4bit} of {loaded.report.linear_layers}",
         parameters=loaded.report.parameters,
         tokens=TOKENS,
-        pair_s=statistics.median(pair),
-        base_s=statistics.median(base),
-        tuned_s=statistics.median(tuned),
-        ratio=median_ratio(pair, [(a + b) / 2 for a, b in zip(base, tuned, strict=True)]),
-        ratio_to_base=median_ratio(pair, base),
-        ratio_to_tuned=median_ratio(pair, tuned),
+        **{f"{name}_s": statistics.median(times) for name, times in found.items()},
+        pair_ratio=median_ratio(found["pair"], pair_of),
+        pair_to_base=median_ratio(found["pair"], found["base"]),
+        pair_to_tuned=median_ratio(found["pair"], found["tuned"]),
+        three_ratio=median_ratio(found["three"], three_of),
+        three_to_base=median_ratio(found["three"], found["base"]),
+        three_to_tuned=median_ratio(found["three"], found["tuned"]),
+        switch_s=switch_s,
+        switch_gib=switch_gib,
+        adapter_gib=sum(w.nbytes for name, w in loaded.model.named_parameters() if ".pane-2." in name) / GIB,
     )
 
 
-def one_round(loaded) -> tuple[float, float, float]:
-    """Seconds for the base alone, the tuned alone, and both at once."""
-    inputs = _encode(loaded, [PROMPT])
-    both = {key: value.repeat(2, 1) for key, value in inputs.items()}
-    with base_view(loaded):
-        base = seconds_of(loaded, inputs, rows=1)
-    return base, seconds_of(loaded, inputs, rows=1), seconds_of(loaded, both, rows=2, adapter_names=PAIR)
-
-
-def seconds_of(loaded, inputs, rows: int, **kwargs) -> float:
+def seconds_of(loaded, adapters: list[str | None]) -> float:
     began = time.monotonic()
-    *_, answers = _generate(loaded, inputs, Sampling(max_new_tokens=TOKENS), lambda: False, rows, **kwargs)
+    *_, answers = stream(loaded, [PROMPT] * len(adapters), adapters, Sampling(max_new_tokens=TOKENS), lambda: False)
     seconds = time.monotonic() - began
     if any(answer.tokens != TOKENS for answer in answers):
         raise SystemExit(f"An answer ended before {TOKENS} tokens; the times cannot be compared.")

@@ -55,7 +55,7 @@ def soak(runs: int, steps: int | None) -> None:
             assert snapshot.status == "completed", snapshot.message
             ask(bench)
             if number > 1:
-                bench.load_run(list_runs(runs_dir)[1].id)
+                bench.lab.load_run(list_runs(runs_dir)[1].id)
                 ask(bench)
             found.append(measure(runs_dir / "prepared", runs_dir / "uploads", temporary))
             speed = snapshot.finished.steps / snapshot.finished.runtime_s
@@ -66,7 +66,7 @@ def soak(runs: int, steps: int | None) -> None:
 
 
 def ask(bench: Workbench) -> None:
-    *_, (base, tuned, difference) = bench.compare("The old man reads a book.", "", Sampling(max_new_tokens=40))
+    *_, (base, tuned, difference) = bench.lab.compare("The old man reads a book.", "", Sampling(max_new_tokens=40))
     assert base.text and tuned.text and difference > 0
 
 

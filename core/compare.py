@@ -1,25 +1,26 @@
-"""Base and tuned side by side: answers that grow, and the proof that they differ. Knows nothing of gradio.
+"""Two or three models side by side: answers that grow, and how far the models differ. Knows nothing of gradio.
 
-`stream` answers one prompt by both at once: PEFT takes a batch whose first row runs without the adapter and whose
-second row runs with it (`adapter_names`), so a pair costs little more than one answer. Where a backend does not
-carry that pass, the base answers first and the tuned model after it.
+`stream` lets all answer at once: PEFT takes a batch each of whose rows runs with an adapter of its own or with none
+(`adapter_names`), so a pair costs little more than one answer. Where a backend does not carry that pass, they answer
+one after the other.
 """
 
 import queue
 import threading
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Literal
 
 from pydantic import BaseModel, Field
 
-from core.model import LoadedModel, base_view, for_inference
+from core.adapters import adapter_view
+from core.model import LoadedModel, for_inference
 from core.own_thread import in_own_thread
 from core.sampling import end_criteria, logits_processors
 
-PAIR = ["__base__", "default"]  # PEFT's own name for the model without an adapter, and of the first adapter
+BASE_ROW = "__base__"  # PEFT's own name, among `adapter_names`, for the model without an adapter
 
 
 class Sampling(BaseModel, frozen=True):
@@ -33,44 +34,56 @@ class Sampling(BaseModel, frozen=True):
 
 @dataclass(frozen=True)
 class Answer:
-    """An answer as far as it has come. `ended`: by itself, at the limit of tokens, stopped, or not yet ("")."""
+    """An answer as far as it has come. `ended`: by itself, at the limit of tokens, stopped, or not yet ("").
+
+    `seconds` are from the question to its last token so far, `first_token_s` to its first. `tokens` counts those of the
+    text, without the one that ends it.
+    """
 
     text: str = ""
     tokens: int = 0
     seconds: float = 0.0
+    first_token_s: float = 0.0
     ended: Literal["", "itself", "limit", "stopped"] = ""
 
 
 def stream(
-    loaded: LoadedModel, prompt: str, sampling: Sampling, should_stop: Callable[[], bool]
-) -> Iterator[tuple[Answer, Answer | None]]:
-    """Yields (base, tuned) as they grow, the last time when both have ended; tuned is None without an adapter.
+    loaded: LoadedModel,
+    prompts: Sequence[str],
+    adapters: Sequence[str | None],
+    sampling: Sampling,
+    should_stop: Callable[[], bool],
+) -> Iterator[tuple[Answer, ...]]:
+    """Yields the answers of all panes as they grow, the last time when all have ended.
 
-    `prompt` is the text as the model sees it. Closing the iterator stops the model too.
+    Each pane has a prompt, the text as the model sees it, and PEFT's name of its adapter, None for the base. Closing
+    the iterator stops the model too.
     """
     with for_inference(loaded):
-        inputs = _encode(loaded, [prompt])
-        if not loaded.has_adapter:
-            yield from ((base, None) for (base,) in _generate(loaded, inputs, sampling, should_stop, rows=1))
-        elif supports_pair(loaded):
-            both = {key: value.repeat(2, 1) for key, value in inputs.items()}
-            yield from _generate(loaded, both, sampling, should_stop, rows=2, adapter_names=PAIR)
+        if len(set(adapters)) == 1:
+            with adapter_view(loaded, adapters[0]):
+                yield from _generate(loaded, _encode(loaded, prompts), sampling, should_stop)
+        elif supports_rows(loaded):
+            names = [name or BASE_ROW for name in adapters]
+            yield from _generate(loaded, _encode(loaded, prompts), sampling, should_stop, adapter_names=names)
         else:
-            base = Answer()
-            with base_view(loaded):
-                for (base,) in _generate(loaded, inputs, sampling, should_stop, rows=1):
-                    yield base, Answer()
-            for (tuned,) in _generate(loaded, inputs, sampling, should_stop, rows=1):
-                yield base, tuned
+            answers = [Answer()] * len(prompts)
+            for row, (prompt, name) in enumerate(zip(prompts, adapters, strict=True)):
+                with adapter_view(loaded, name):
+                    for (answer,) in _generate(loaded, _encode(loaded, [prompt]), sampling, should_stop):
+                        answers[row] = answer
+                        yield tuple(answers)
 
 
-def max_logit_difference(loaded: LoadedModel, prompt: str) -> float:
-    """The largest difference between base and tuned among the logits of the token that follows the prompt."""
+def max_logit_differences(loaded: LoadedModel, prompt: str, adapters: Sequence[str | None]) -> list[float]:
+    """How far each pane is from the first: the largest difference among the logits of the token after the prompt."""
+    found = []
     with for_inference(loaded):
         inputs = _encode(loaded, [prompt])
-        with base_view(loaded):
-            base = next_token_logits(loaded, inputs)
-        return float((next_token_logits(loaded, inputs) - base).abs().max())
+        for name in adapters:
+            with adapter_view(loaded, name):
+                found.append(next_token_logits(loaded, inputs))
+    return [float((logits - found[0]).abs().max()) for logits in found[1:]]
 
 
 def next_token_logits(loaded: LoadedModel, inputs: dict, **kwargs):
@@ -81,33 +94,33 @@ def next_token_logits(loaded: LoadedModel, inputs: dict, **kwargs):
         return loaded.model(**inputs, use_cache=False, **kwargs).logits[:, -1].float()
 
 
-def supports_pair(loaded: LoadedModel) -> bool:
-    """Whether this backend's two-row pass gives the same logits as the two passes apart. Tried out once per model."""
-    if loaded.supports_pair is None:
-        loaded.supports_pair = in_own_thread(lambda: _try_pair(loaded))
-    return loaded.supports_pair
+def supports_rows(loaded: LoadedModel) -> bool:
+    """Whether this backend's pass of several rows gives the same logits as passes apart. Tried out once per model."""
+    if loaded.supports_rows is None:
+        loaded.supports_rows = in_own_thread(lambda: _try_rows(loaded))
+    return loaded.supports_rows
 
 
-def _try_pair(loaded: LoadedModel) -> bool:
+def _try_rows(loaded: LoadedModel) -> bool:
     import torch
 
-    inputs = _encode(loaded, ["The same words, for both."])
-    both = {key: value.repeat(2, 1) for key, value in inputs.items()}
+    adapters = (None, next(iter(loaded.model.peft_config)))
+    prompts = ("The same words, for both.", "And fewer.")  # of different lengths, so that one row is padded
     try:
         with _hooks_restored(loaded.model):
-            pair_ids, pair_logits = _first_steps(loaded, both, adapter_names=PAIR)
+            names = [name or BASE_ROW for name in adapters]
+            ids, logits = _first_steps(loaded, _encode(loaded, prompts), adapter_names=names)
     except (RuntimeError, ValueError, TypeError, NotImplementedError):
         return False  # kernels that do not know adapter_names; the answers are then made one after the other
-    with base_view(loaded):
-        base_ids, base_logits = _first_steps(loaded, inputs)
-    tuned_ids, tuned_logits = _first_steps(loaded, inputs)
-    for row, (ids, logits) in enumerate(((base_ids, base_logits), (tuned_ids, tuned_logits))):
+    for row, (prompt, name) in enumerate(zip(prompts, adapters, strict=True)):
+        with adapter_view(loaded, name):
+            own_ids, own_logits = _first_steps(loaded, _encode(loaded, [prompt]))
         # Each step is compared as long as the tokens before it were the same: close ones may change places.
-        same = torch.cumprod((pair_ids[row] == ids[0]).int(), 0).roll(1)
+        same = torch.cumprod((ids[row] == own_ids[0]).int(), 0).roll(1)
         same[0] = 1
-        difference = (pair_logits[:, row] - logits[:, 0]).abs().amax(-1)[same.bool()].max()
+        difference = (logits[:, row] - own_logits[:, 0]).abs().amax(-1)[same.bool()].max()
         # Not bit-equal: a batch of two may sum in another order. A wrong row differs by far more than rounding.
-        if difference > 0.02 * logits.abs().max():
+        if difference > 0.02 * own_logits.abs().max():
             return False
     return True
 
@@ -147,13 +160,13 @@ def _hooks_restored(model):
         raise
 
 
-def _encode(loaded: LoadedModel, prompts: list[str]) -> dict:
-    encoded = loaded.tokenizer(prompts, add_special_tokens=False, padding=True, return_tensors="pt")
+def _encode(loaded: LoadedModel, prompts: Sequence[str]) -> dict:
+    encoded = loaded.tokenizer(list(prompts), add_special_tokens=False, padding=True, return_tensors="pt")
     return {key: encoded[key].to(loaded.model.device) for key in ("input_ids", "attention_mask")}
 
 
 def _generate(
-    loaded: LoadedModel, inputs: dict, sampling: Sampling, should_stop: Callable[[], bool], rows: int, **kwargs
+    loaded: LoadedModel, inputs: dict, sampling: Sampling, should_stop: Callable[[], bool], **kwargs
 ) -> Iterator[tuple[Answer, ...]]:
     """Yields the answers of all rows after every token. The model runs in a thread; an error there is raised here."""
     import torch
@@ -182,7 +195,7 @@ def _generate(
 
     thread = threading.Thread(target=run, name="generate", daemon=True)
     thread.start()
-    answers = _Answers(loaded, rows, sampling.max_new_tokens, began)
+    answers = _Answers(loaded, len(inputs["input_ids"]), sampling.max_new_tokens, began)
     try:
         while True:
             item = tokens.get()
@@ -234,9 +247,11 @@ class _Answers:
                 ended = "limit" if len(self._ids[row]) >= self._limit else ""
             # Decoded from the start each time: a character may be spread over several tokens.
             text = self._tokenizer.decode(self._ids[row], skip_special_tokens=True)
-            self._answers[row] = Answer(text.rstrip("\ufffd"), len(self._ids[row]), time.monotonic() - self._began, ended)
+            now = time.monotonic() - self._began
+            first = self._answers[row].first_token_s or now
+            self._answers[row] = Answer(text.rstrip("\ufffd"), len(self._ids[row]), now, first, ended)
         return tuple(self._answers)
 
     def finish(self) -> tuple[Answer, ...]:
         now = time.monotonic() - self._began
-        return tuple(a if a.ended else Answer(a.text, a.tokens, now, "stopped") for a in self._answers)
+        return tuple(a if a.ended else replace(a, seconds=now, ended="stopped") for a in self._answers)

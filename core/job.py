@@ -10,7 +10,7 @@ from core.dataset import PreparedData
 from core.events import Event, Finished, HeldOut, MemorySampled, StatusChanged
 from core.hardware import MemoryMonitor, MemoryStats, sample_memory
 from core.heldout import measure_heldout
-from core.model import LoadedModel, attach_adapter, free_memory
+from core.model import LoadedModel, attach_adapter, first_line, free_memory
 from core.runs import Run
 from core.keeping import TrainingError
 from core.relief import is_out_of_memory, relief
@@ -104,8 +104,3 @@ def _ending(result: TrainResult, run: Run, note: str) -> tuple[str, str]:
         kept = "its checkpoints are kept"
     steps = "1 step" if result.steps == 1 else f"{result.steps} steps"
     return "stopped", f"Stopped after {steps}; {kept}.{note}"
-
-
-def first_line(error: BaseException) -> str:
-    """What an error of a library says, short enough for a sentence."""
-    return (str(error).strip().splitlines() or [type(error).__name__])[0].rstrip(".")[:300]

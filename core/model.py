@@ -25,6 +25,7 @@ from core.reading import Unreadable, read_json
 
 GIB = 1024**3
 OTHER_SHAPES = "its weights have other shapes than its settings say"
+OTHER_ADAPTER = "The adapter in {folder} is damaged: " + OTHER_SHAPES + "; choose another, or train it again."
 ADAPTER_FILES = ("*.json", "*.jinja", "*.model", "*.txt")  # beside its weights: its settings and its tokenizer
 NEEDS_CODE = (
     "{name} cannot be loaded without running code of its own, and none is run unasked; choose another, or, if you have read "
@@ -83,7 +84,8 @@ class LoadedModel:
     config: ModelConfig
     report: ModelReport
     has_adapter: bool = False
-    supports_pair: bool | None = None  # whether PEFT's two-row pass works here; None until it was tried
+    fingerprint: str | None = None  # of the base, from before any adapter was on it (`core.proof`)
+    supports_rows: bool | None = None  # whether PEFT's pass of a row per adapter works here; None until it was tried
 
     @property
     def is_pristine(self) -> bool:
@@ -118,7 +120,7 @@ def load(
     try:
         with (
             _made_up_weights() as made_up,
-            _adapter_on(adapter_dir, folder, config) if adapter_dir else nullcontext(folder) as place,
+            adapter_files(adapter_dir, folder, config) if adapter_dir else nullcontext(folder) as place,
         ):
             model, tokenizer = unsloth.FastLanguageModel.from_pretrained(
                 model_name=str(place),
@@ -139,8 +141,8 @@ def load(
             ) from None
         if not is_trusted and "trust_remote_code" in str(error):  # of a tokenizer, say
             raise ModelError(NEEDS_CODE.format(name=config.model_name)) from None
-        if adapter_dir and "loading state_dict for Peft" in str(error):
-            raise ModelError(f"The adapter in {adapter_dir} is damaged: {OTHER_SHAPES}; choose another, or train it again.") from None
+        if adapter_dir and has_other_shapes(error):
+            raise ModelError(OTHER_ADAPTER.format(folder=adapter_dir)) from None
         if "ignore_mismatched_sizes" in str(error):
             raise ModelError(f"{config.model_name} is damaged: {OTHER_SHAPES}; fetch the model again.") from None
         # Of such errors the words are for programmers: a key, the name of a type.
@@ -149,7 +151,7 @@ def load(
         raise ModelError(f"{config.model_name} could not be loaded: {why}.") from error
     if made_up:
         raise ModelError(f"{config.model_name} is damaged: some of its weights are missing; fetch the model again.")
-    if (wrong := _not_finite(model)) is not None:
+    if (wrong := not_finite(model)) is not None:
         hurt = f"The adapter in {adapter_dir}" if "lora_" in wrong or "modules_to_save" in wrong else config.model_name
         raise ModelError(f"{hurt} is damaged: some of its weights are no numbers; take another copy.")
     return LoadedModel(
@@ -157,14 +159,19 @@ def load(
     )
 
 
-def _not_finite(model) -> str | None:
-    """The name of a weight that holds NaN or infinity. Sums show it in one pass that takes no memory."""
+def not_finite(model, within: str = "") -> str | None:
+    """The name, with `within` in it, of a weight that holds NaN or infinity. One pass of sums, which takes no memory."""
     import torch
 
     for name, weight in model.named_parameters():
-        if weight.is_floating_point() and weight.device.type != "meta" and not weight.sum(dtype=torch.float32).isfinite():
+        if within in name and weight.is_floating_point() and weight.device.type != "meta" and not weight.sum(dtype=torch.float32).isfinite():
             return name
     return None
+
+
+def has_other_shapes(error: Exception) -> bool:
+    """Whether PEFT found the weights of an adapter not to fit the model."""
+    return "loading state_dict for Peft" in str(error)
 
 
 def _first_sentence(error: Exception) -> str:
@@ -201,7 +208,7 @@ def _needs_code(folder: Path) -> bool:
 
 
 @contextmanager
-def _adapter_on(adapter_dir: Path, base: Path, config: ModelConfig):
+def adapter_files(adapter_dir: Path, base: Path, config: ModelConfig):
     """A folder with the adapter's files whose settings name the base where it lies on this machine.
 
     The adapter's own folder is left as it is. Raises ModelError when it is damaged or belongs to another model.
@@ -344,3 +351,8 @@ def free_memory() -> None:
     if hasattr(libc, "malloc_trim"):
         # glibc keeps what threads have freed in a pool for each of them, which grow one by one over many runs.
         libc.malloc_trim(0)
+
+
+def first_line(error: BaseException) -> str:
+    """What an error of a library says, short enough for a sentence."""
+    return (str(error).strip().splitlines() or [type(error).__name__])[0].rstrip(".")[:300]

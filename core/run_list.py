@@ -26,7 +26,7 @@ COLUMNS = ("name", "status", "started", "best_loss", "last_loss", "step", "secon
 @dataclass(frozen=True)
 class Overview:
     """One run. `started` is in seconds since 1970, `seconds` its training so far, `peak_gib` in GiB; losses are those of
-    its validation rows. None is what is not known, or not yet. `fault` is a sentence about what is damaged."""
+    its validation rows. None is what is not known, or not yet. `checkpoints` are steps. `fault` is a sentence about what is damaged."""
 
     id: str
     folder: Path
@@ -46,6 +46,7 @@ class Overview:
     seconds: float | None = None
     peak_gib: float | None = None
     has_adapter: bool = False
+    checkpoints: tuple[int, ...] = ()
     is_going_on: bool = False
 
 
@@ -265,6 +266,7 @@ def _overview(run: Run, config: RunConfig | None, snapshot: Snapshot, fault: str
         seconds=done.runtime_s if done else snapshot.steps[-1].elapsed if snapshot.steps else None,
         peak_gib=done.peak_memory_gib if done else max(peaks, default=None),
         has_adapter=run.has_adapter,
+        checkpoints=snapshot.checkpoints,
     )
 
 

@@ -1,4 +1,4 @@
-"""The one place that owns the loaded model: load, train, compare and save never overlap. Knows nothing of gradio.
+"""The one place that owns the loaded model: load, train, ask and save never overlap. Knows nothing of gradio.
 
 A `Workbench` holds the lock, the training thread and the newest snapshot. What it tells is immutable, so any number
 of pages may look on.
@@ -6,34 +6,28 @@ of pages may look on.
 
 import threading
 import traceback
-from collections.abc import Iterator
 from pathlib import Path
 
 from core.checkpoint_list import Checkpoint
-from core.compare import Answer, Sampling, max_logit_difference, stream
 from core.config import ModelConfig, RunConfig
 from core.dataset import DataError, PreparedData, RowView
 from core.events import Event, Resumed, Snapshot, StatusChanged, fold
 from core.hardware import Machine, MemoryStats, detect_machine, sample_memory
 from core.hub import ModelError
-from core.job import Emit, first_line, perform
-from core.model import LoadedModel, ModelReport, free_memory, import_unsloth
+from core.job import Emit, perform
+from core.lab import LOADING, Lab
+from core.model import LoadedModel, ModelReport, first_line, import_unsloth
 from core.model_slot import ModelSlot, ModelState
 from core.own_thread import in_own_thread
 from core.preparation import Look, Preparation, Preparing
 from core.run_list import RunList
 from core.runs import Run, RunError, create_run, find_adapter, find_run, list_runs, mark_interrupted
 from core.stopping import Stopped
-from core.templates import TemplateError, prompt_text
+from core.templates import TemplateError
 from core.trackers import check_tracker
 from core.train import TrainingError
 
-TRAINING, LOADING, ANSWERING, READING = (
-    "a run is going on",
-    "a model is being loaded",
-    "an answer is being written",
-    "the rows are being read",
-)
+TRAINING, READING = "a run is going on", "the rows are being read"
 SENTENCES = (ModelError, DataError, RunError, TrainingError, TemplateError)  # what is said to the person as it stands
 
 
@@ -42,7 +36,7 @@ class Busy(RuntimeError):
 
 
 class Workbench:
-    """Load, start, stop, compare. `runs_dir` is where runs are kept."""
+    """Load, start, stop; `lab` compares. `runs_dir` is where runs are kept."""
 
     def __init__(self, runs_dir: Path):
         self.runs_dir = runs_dir
@@ -55,8 +49,8 @@ class Workbench:
         self._lock = threading.RLock()  # guards what is told; never held while the model works
         self._doing = ""  # who has the model, in words; one at a time
         self._stop = threading.Event()
-        self._stop_answers = threading.Event()
         self._slot = ModelSlot()
+        self.lab = Lab(self._slot, self.runs, self._take, self._release)
         self._stop_reading = threading.Event()
         self._looking = threading.Lock()
         self._preparation = Preparation(runs_dir / "prepared")
@@ -131,24 +125,6 @@ class Workbench:
         self._take(LOADING)
         try:
             return in_own_thread(lambda: self._slot.load(config, token)).report
-        finally:
-            self._release()
-
-    def load_run(self, run_id: str, token: str | None = None, step: int | None = None) -> ModelReport:
-        """Loads a run's base with its adapter, or with that of its checkpoint of `step`, for comparing.
-
-        Raises Busy, RunError or ModelError.
-        """
-        run = find_run(self.runs_dir, run_id)
-        if step is None and not run.has_adapter:
-            raise RunError(f"Run {run.id} has no adapter: it ended before anything was trained.")
-        adapter_dir = run.adapter_dir if step is None else run.checkpoint(step).folder
-        config = run.config()
-        self._take(LOADING)
-        try:
-            loaded = in_own_thread(lambda: self._slot.load(config.model, token, adapter_dir))
-            self._slot.show(run.id, step, config.data.prompt_template)
-            return loaded.report
         finally:
             self._release()
 
@@ -318,10 +294,8 @@ class Workbench:
             raise DataError(trouble)
         loaded = self._ready_model(run, config, token, newest)
         data = self._rows_for(run, config, loaded, token)
-        self._slot.show(run.id)
-        ended = perform(run, config, loaded, data, emit, self._stop.is_set, newest)
-        self._slot.show(run.id, prompt_template=config.data.prompt_template)
-        return ended
+        self._slot.show_trained(run.id, config.data.prompt_template)
+        return perform(run, config, loaded, data, emit, self._stop.is_set, newest)
 
     def _rows_for(self, run: Run, config: RunConfig, loaded: LoadedModel, token: str | None) -> PreparedData:
         """The rows, read now or when they were checked. Raises DataError when a person must be asked first."""
@@ -350,46 +324,6 @@ class Workbench:
         self._emit(run, StatusChanged(status="preparing", message="Loading the model"))
         checkpointing = config.training.use_gradient_checkpointing
         return self._slot.load(config.model, token, adapter_dir, self._stop.is_set, use_gradient_checkpointing=checkpointing)
-
-    # Comparing
-
-    def compare(self, prompt: str, system: str, sampling: Sampling) -> Iterator[tuple[Answer, Answer | None, float | None]]:
-        """Yields (base, tuned, None) while they grow and at last (base, tuned, largest logit difference).
-
-        Raises Busy, ModelError or TemplateError. Closing the iterator stops the answers.
-        """
-        if not prompt.strip():
-            raise ModelError("Write a prompt first.")
-        self._take(ANSWERING)
-        try:
-            loaded = self._slot.loaded
-            if loaded is None:
-                raise ModelError("There is no model to ask: load one on the Model tab, or finish a run.")
-            messages = [{"role": "system", "content": system}] if system.strip() else []
-            text = prompt_text([*messages, {"role": "user", "content": prompt}], self._slot.prompt_template, loaded.tokenizer)
-            length = len(loaded.tokenizer(text, add_special_tokens=False, verbose=False)["input_ids"])
-            if length >= loaded.report.max_seq_length:
-                raise ModelError(f"The prompt has {length} tokens and the model's length is {loaded.report.max_seq_length}; shorten it.")
-            room = loaded.report.max_seq_length - length
-            sampling = sampling.model_copy(update={"max_new_tokens": min(sampling.max_new_tokens, room)})
-            self._stop_answers.clear()
-            base = tuned = Answer()
-            try:
-                for base, tuned in stream(loaded, text, sampling, self._stop_answers.is_set):
-                    yield base, tuned, None
-                if tuned is not None:
-                    yield base, tuned, in_own_thread(lambda: max_logit_difference(loaded, text))
-            except Exception as error:  # a full card, or kernels that fail: said, not hidden
-                traceback.print_exc()
-                sentence = f"The model could not answer: {first_line(error)}."
-                error.with_traceback(None)
-                free_memory()
-                raise ModelError(sentence) from None
-        finally:
-            self._release()
-
-    def stop_answers(self) -> None:
-        self._stop_answers.set()
 
 
 def _made(adapter_dir: Path) -> int | None:

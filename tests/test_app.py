@@ -62,6 +62,31 @@ def test_compare_answers_every_prompt(trained):
     assert all(answer["max_logit_difference"] > 0 for answer in answers)
 
 
+def test_evaluate_measures_and_keeps_what_it_found(trained, tmp_path):
+    done = run_app("evaluate", trained["run_dir"], "--rows", "6", "--json")
+    assert done.returncode == 0, done.stderr
+    found = json.loads(done.stdout)
+    measures = {measure["key"]: measure for measure in found["measures"]}
+    assert (found["rows"], found["source"]["kind"], found["forgetting"]["prompts"] > 20) == (6, "validation", True)
+    assert measures["loss"]["tuned"] < measures["loss"]["base"] and measures["exact"]["base"] == 0.0
+    kept = list((PROJECT / trained["run_dir"] / "evaluations").glob("*.json"))
+    assert [json.loads(file.read_text()) for file in kept] == [found]
+
+    prompts = tmp_path / "prompts.txt"
+    prompts.write_text("The old man reads a book.\nAnna sings in the garden.\n", encoding="utf-8")
+    done = run_app("evaluate", trained["run_dir"], "--prompts", str(prompts))
+    assert done.returncode == 0, done.stderr
+    assert re.search(r"prompts.txt: 2 rows", done.stdout) and "Ends by itself" in done.stdout
+    assert "Exact match" not in done.stdout, "there is nothing to compare with"
+
+
+def test_report_writes_one_file_that_holds_the_measures(trained):
+    done = run_app("report", trained["run_dir"])
+    assert done.returncode == 0, done.stderr
+    text = (PROJECT / done.stdout.strip()).read_text(encoding="utf-8")
+    assert text.startswith("<!DOCTYPE html>") and "Ends by itself" in text and "<script" not in text
+
+
 @pytest.mark.parametrize(
     ("arguments", "says"),
     [
@@ -72,12 +97,15 @@ def test_compare_answers_every_prompt(trained):
         (["train", "demo-yoda", "--set", "data.path=nowhere.jsonl"], "There is no file nowhere.jsonl"),
         (["train", "demo-yoda", "--set", "model.model_name=./nowhere"], "There is no folder ./nowhere"),
         (["compare", "no-such-run", "--prompt", "Hello"], "There is no run 'no-such-run'"),
+        (["evaluate", "no-such-run"], "There is no run 'no-such-run'"),
+        (["evaluate", "a-run", "--data", "a", "--prompts", "b"], "Give --data or --prompts, not both"),
+        (["report", "no-such-run"], "There is no run 'no-such-run'"),
         (["--auth", "ada"], "--auth takes a name and a password"),
         (["fly"], "No such command 'fly'"),
     ],
 )
 def test_bad_input_is_one_sentence_and_code_2(arguments, says, tmp_path):
-    if arguments[0] in ("train", "compare"):
+    if arguments[0] in ("train", "compare", "evaluate", "report"):
         arguments = [*arguments, "--runs-dir", str(tmp_path)]
     done = run_app(*arguments)
     assert done.returncode == 2

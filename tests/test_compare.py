@@ -6,7 +6,8 @@ import threading
 
 import pytest
 
-from core.compare import Sampling, max_logit_difference, stream, supports_pair
+from core.adapters import FIRST
+from core.compare import Sampling, max_logit_differences, stream, supports_rows
 from core.dataset import UNTRAINED
 from core.model import for_inference
 from tests.conftest import PROMPT, greedy_text, load_for
@@ -18,9 +19,21 @@ def question_of(trained) -> str:
     return trained.loaded.tokenizer.decode(example.input_ids[: example.labels.count(UNTRAINED)])
 
 
+PAIR = (None, FIRST)
+
+
+def pairs(loaded, prompt: str, should_stop=lambda: False, **sampling):
+    """Base and tuned as they grow."""
+    return stream(loaded, [prompt] * 2, PAIR, Sampling(**{"max_new_tokens": 12} | sampling), should_stop)
+
+
 def last(loaded, prompt: str, should_stop=lambda: False, **sampling):
-    *_, pair = stream(loaded, prompt, Sampling(**{"max_new_tokens": 12} | sampling), should_stop)
+    *_, pair = pairs(loaded, prompt, should_stop, **sampling)
     return pair
+
+
+def difference_of(loaded) -> float:
+    return max_logit_differences(loaded, PROMPT, PAIR)[0]
 
 
 def texts(pair) -> tuple[str, str]:
@@ -39,7 +52,7 @@ def untouched(trained):
 
 def test_both_answers_are_those_of_the_models_apart(trained):
     with for_inference(trained.loaded):
-        assert supports_pair(trained.loaded)
+        assert supports_rows(trained.loaded)
     for prompt in (PROMPT, question_of(trained), "A"):
         base, tuned = last(trained.loaded, prompt, max_new_tokens=24)
         assert base.text == greedy_text(trained.loaded, prompt, 24, base=True)
@@ -48,26 +61,28 @@ def test_both_answers_are_those_of_the_models_apart(trained):
 
 
 def test_without_the_pass_for_two_the_answers_are_the_same(trained):
-    apart = dataclasses.replace(trained.loaded, supports_pair=False)
+    apart = dataclasses.replace(trained.loaded, supports_rows=False)
     for sampling in ({}, {"temperature": 1.0, "top_p": 0.9}):
         assert texts(last(apart, PROMPT, **sampling)) == texts(last(trained.loaded, PROMPT, **sampling))
 
 
 def test_a_base_without_an_adapter_answers_alone(trained):
     bare = load_for(trained.config, with_adapter=False)
-    base, tuned = last(bare, PROMPT, max_new_tokens=24)
-    assert tuned is None and base.text == greedy_text(bare, PROMPT, 24)
+    *_, (base,) = stream(bare, [PROMPT], [None], Sampling(max_new_tokens=24), lambda: False)
+    assert base.text == greedy_text(bare, PROMPT, 24)
     assert base.text == last(trained.loaded, PROMPT, max_new_tokens=24)[0].text
 
 
 def test_answers_grow_token_by_token(trained):
-    pairs = list(stream(trained.loaded, PROMPT, Sampling(max_new_tokens=8), lambda: False))
+    seen = list(pairs(trained.loaded, PROMPT, max_new_tokens=8))
     for row in (0, 1):
-        counts = [pair[row].tokens for pair in pairs]
+        counts = [pair[row].tokens for pair in seen]
         assert counts[:-1] == sorted(counts[:-1]) and counts[0] == 1
-        assert all(b.text.startswith(a.text) for a, b in zip((p[row] for p in pairs), (p[row] for p in pairs[1:]), strict=False))
-    assert pairs[-1][0].tokens == 8
-    assert all(pair[0].ended == "" for pair in pairs[:7])
+        assert all(b.text.startswith(a.text) for a, b in zip((p[row] for p in seen), (p[row] for p in seen[1:]), strict=False))
+    assert seen[-1][0].tokens == 8
+    firsts = {answer.first_token_s for pair in seen for answer in pair}
+    assert len(firsts) <= 2 and 0 < max(firsts) <= seen[-1][0].seconds
+    assert all(pair[0].ended == "" for pair in seen[:7])
 
 
 def test_a_sampled_answer_is_drawn_again_by_its_seed(trained):
@@ -78,17 +93,17 @@ def test_a_sampled_answer_is_drawn_again_by_its_seed(trained):
 
 
 def test_an_untrained_adapter_gives_the_base_also_when_sampling(untouched):
-    assert max_logit_difference(untouched, PROMPT) == 0.0
+    assert difference_of(untouched) == 0.0
     for sampling in ({}, {"temperature": 1.0, "seed": 5}, {"temperature": 1.5, "top_p": 0.8}):
         base, tuned = last(untouched, PROMPT, **sampling)
         assert base.text == tuned.text != ""
 
 
 def test_a_trained_adapter_is_not_the_base(trained, reloaded):
-    difference = max_logit_difference(trained.loaded, PROMPT)
+    difference = difference_of(trained.loaded)
     base, tuned = trained.logits["trained base"], trained.logits["trained tuned"]
     assert difference == float((base - tuned).abs().max()) > 0
-    assert max_logit_difference(reloaded, PROMPT) == difference
+    assert difference_of(reloaded) == difference
     assert texts(last(reloaded, PROMPT)) == texts(last(trained.loaded, PROMPT))
 
 
@@ -101,20 +116,20 @@ def test_how_an_answer_ends(trained):
 
 @pytest.mark.parametrize("pair", [True, False])
 def test_stopping_ends_both_answers(trained, pair):
-    loaded = dataclasses.replace(trained.loaded, supports_pair=pair)
+    loaded = dataclasses.replace(trained.loaded, supports_rows=pair)
     seen = []
 
     def after_three_tokens() -> bool:
         return len(seen) >= 3
 
-    for answers in stream(loaded, PROMPT, Sampling(max_new_tokens=4000), after_three_tokens):
+    for answers in pairs(loaded, PROMPT, after_three_tokens, max_new_tokens=4000):
         seen.append(answers)
     base, tuned = seen[-1]
     assert (base.ended, tuned.ended) == ("stopped", "stopped") and 3 <= base.tokens < 4000
 
 
 def test_closing_the_answers_stops_the_model(trained):
-    answers = stream(trained.loaded, PROMPT, Sampling(max_new_tokens=4000), lambda: False)
+    answers = pairs(trained.loaded, PROMPT, max_new_tokens=4000)
     next(answers)
     assert len(generating()) == 1
     answers.close()
@@ -147,8 +162,8 @@ def test_a_backend_without_the_pass_for_two_is_found_out_and_left_whole(trained)
         return plain(*args, **kwargs)
 
     layer.forward = refusing
-    loaded.supports_pair = None
-    assert texts(last(loaded, PROMPT)) == before and loaded.supports_pair is False
+    loaded.supports_rows = None
+    assert texts(last(loaded, PROMPT)) == before and loaded.supports_rows is False
 
 
 def test_a_small_share_of_the_likeliest_is_the_greedy_answer(trained):

@@ -472,7 +472,7 @@ def test_a_damaged_run(hurt, runs_dir, damage):
             hurt.config()
         check_sentence(refused.value, hurt.id)
         with pytest.raises(RunError) as refused:
-            Workbench(runs_dir).load_run(hurt.id)
+            Workbench(runs_dir).lab.load_run(hurt.id)
         check_sentence(refused.value, hurt.id)
     else:
         assert hurt.config().training.max_steps == 4
@@ -485,7 +485,7 @@ def test_a_checkpoint_without_its_step_is_passed_over(hurt, runs_dir, damage):
     instead(hurt.checkpoints_dir / "step-2" / "progress.json", PROGRESS[damage])
     assert list_checkpoints(hurt.checkpoints_dir) == []
     with pytest.raises(RunError) as refused:
-        Workbench(runs_dir).load_run(hurt.id, step=2)
+        Workbench(runs_dir).lab.load_run(hurt.id, step=2)
     check_sentence(refused.value, hurt.id)
     check_program(runs_dir)
 
@@ -533,9 +533,9 @@ def test_a_damaged_adapter(hurt, runs_dir, damage, place):
     workbench = Workbench(runs_dir)
     step = None if place == "adapter" else 2
     with pytest.raises((RunError, ModelError)) as refused:
-        workbench.load_run(hurt.id, step=step)
+        workbench.lab.load_run(hurt.id, step=step)
     check_sentence(refused.value, str(hurt.folder), hurt.id, hurt.config().model.model_name)
-    assert workbench.load_run("20260101-000000-whole").linear_layers > 0
+    assert workbench.lab.load_run("20260101-000000-whole").linear_layers > 0
     check_program(runs_dir)
 
 

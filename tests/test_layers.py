@@ -81,6 +81,13 @@ MUST_NOT_KNOW = {
     "core/train.py": {"threading", "core.workbench", "core.runs"},
     "core/receipt.py": {"threading", "core.workbench", "core.runs"},
     "core/heldout.py": {"threading", "core.workbench", "core.runs"},
+    "core/panes.py": {*LIBRARIES, "core"},
+    "core/adapters.py": {"threading", "core.workbench", "core.runs"},
+    "core/moved.py": {"threading", "core.workbench", "core.runs"},
+    "core/proof.py": {"threading", "core.workbench"},
+    "core/votes.py": {*LIBRARIES, "core.model", "core.lab", "core.workbench"},
+    "core/differences.py": {*LIBRARIES, "core", "threading"},
+    "ui/report.py": {"threading", "gradio"},
     "ui/form.py": {"threading", "core.train", "core.workbench"},
     "ui/charts.py": {"threading", "gradio"},
 }
@@ -102,7 +109,8 @@ def test_presets_hold_no_code():
 
 def test_the_light_modules_do_not_bring_torch_in_by_the_back_door():
     modules = "config presets events runs hub hardware templates sampling dataset model train heldout compare workbench"
+    modules += " adapters lab panes votes blind proof moved differences conversation evaluation prompt_sets"
     lines = "; ".join(f"import core.{name}" for name in modules.split())
-    check = f"import sys; {lines}; print(sorted(set(sys.modules).intersection({sorted({*LIBRARIES, 'gradio'})!r})))"
+    check = f"import sys; {lines}; print(sorted(set(sys.modules).intersection({sorted({*LIBRARIES, 'gradio', 'scipy', 'sacrebleu', 'rouge_score'})!r})))"
     answer = subprocess.run([sys.executable, "-c", check], cwd=PROJECT, capture_output=True, text=True, check=True)
     assert answer.stdout == "[]\n"

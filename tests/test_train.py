@@ -25,9 +25,9 @@ loaded = load(config.model, use_gradient_checkpointing=False)
 attach_adapter(loaded, config.adapter, False, config.training.seed)
 data = prepare(config.data, loaded.tokenizer, 128, True)
 result = train(loaded, config, data, Path(sys.argv[1]), lambda event: None, lambda: False)
-*_, (base, tuned) = stream(loaded, "Once upon a time", Sampling(max_new_tokens=5), lambda: False)
+*_, (base, tuned) = stream(loaded, ["Once upon a time"] * 2, [None, "default"], Sampling(max_new_tokens=5), lambda: False)
 print(json.dumps({"steps": result.steps, "layers": loaded.report.linear_layers_4bit, "dtype": loaded.report.dtype,
-                  "base": base.tokens, "tuned": tuned.tokens, "pair": loaded.supports_pair}))
+                  "base": base.tokens, "tuned": tuned.tokens, "pair": loaded.supports_rows}))
 """
 
 

@@ -14,7 +14,8 @@ from core.dataset import DataError
 from core.hub import ModelError
 from core.runs import RunError, find_run, list_runs
 from core.stopping import Stopped
-from core.workbench import ANSWERING, READING, TRAINING, Busy, Workbench
+from core.lab import ANSWERING
+from core.workbench import READING, TRAINING, Busy, Workbench
 from tests.conftest import PROMPT, data_file, small_config
 
 SHORT = Sampling(max_new_tokens=6)
@@ -44,7 +45,7 @@ def run_named(bench: Workbench, name: str):
 
 
 def answers(bench: Workbench, sampling: Sampling = SHORT) -> tuple[str, str, float]:
-    *_, (base, tuned, difference) = bench.compare(PROMPT, "", sampling)
+    *_, (base, tuned, difference) = bench.lab.compare(PROMPT, "", sampling)
     return base.text, tuned.text, difference
 
 
@@ -87,9 +88,9 @@ def test_a_second_workbench_shows_the_same_run_and_answers_alike(bench, config):
     run = run_named(bench, "first")
     second = Workbench(bench.runs_dir)
     assert second.snapshot == bench.snapshot
-    second.load_run(run.id)
+    second.lab.load_run(run.id)
     assert (second.model_state.adapter, second.compare_ready) == (run.id, True)
-    bench.load_run(run.id)
+    bench.lab.load_run(run.id)
     for sampling in (SHORT, Sampling(max_new_tokens=6, temperature=1.0)):
         assert answers(second, sampling) == answers(bench, sampling)
 
@@ -97,21 +98,21 @@ def test_a_second_workbench_shows_the_same_run_and_answers_alike(bench, config):
 def test_a_run_starts_afresh_however_the_model_was_used(bench, config):
     """Neither an adapter that is on the loaded model nor answers change what a run with the same seed makes."""
     first = run_named(bench, "first")
-    bench.load_run(first.id)
+    bench.lab.load_run(first.id)
     answers(bench)
     again = bench.start(config, "again")
     bench.wait(120)
     assert [s.loss for s in again.snapshot().steps] == [s.loss for s in first.snapshot().steps]
     bench.load_model(config.model)
-    list(bench.compare(PROMPT, "", SHORT))
+    list(bench.lab.compare(PROMPT, "", SHORT))
     pristine = bench.start(config, "on the loaded one")
     bench.wait(120)
     assert [s.loss for s in pristine.snapshot().steps] == [s.loss for s in first.snapshot().steps]
 
 
 def test_comparing_base_and_tuned(bench):
-    bench.load_run(run_named(bench, "first").id)
-    seen = list(bench.compare(PROMPT, "", SHORT))
+    bench.lab.load_run(run_named(bench, "first").id)
+    seen = list(bench.lab.compare(PROMPT, "", SHORT))
     base, tuned, difference = seen[-1]
     assert difference > 0 and (base.tokens, tuned is None) == (6, False)
     assert all(step[2] is None for step in seen[:-1])
@@ -119,13 +120,13 @@ def test_comparing_base_and_tuned(bench):
 
 
 def test_closing_the_answers_frees_the_model(bench):
-    bench.load_run(run_named(bench, "first").id)
+    bench.lab.load_run(run_named(bench, "first").id)
     runs = len(list_runs(bench.runs_dir))
-    with closing(bench.compare(PROMPT, "", Sampling(max_new_tokens=4000))) as going:
+    with closing(bench.lab.compare(PROMPT, "", Sampling(max_new_tokens=4000))) as going:
         next(going)
         assert bench.busy_with == ANSWERING and not bench.compare_ready
         with pytest.raises(Busy, match="^This must wait: an answer is being written.$"):
-            next(bench.compare(PROMPT, "", SHORT))
+            next(bench.lab.compare(PROMPT, "", SHORT))
         with pytest.raises(Busy, match="^This must wait: an answer is being written.$"):
             bench.start(run_named(bench, "first").config(), "too early")
     assert len(list_runs(bench.runs_dir)) == runs
@@ -134,19 +135,19 @@ def test_closing_the_answers_frees_the_model(bench):
 
 
 def test_stopping_the_answers(bench):
-    bench.load_run(run_named(bench, "first").id)
-    for count, (base, tuned, _) in enumerate(bench.compare(PROMPT, "", Sampling(max_new_tokens=4000))):
+    bench.lab.load_run(run_named(bench, "first").id)
+    for count, (base, tuned, _) in enumerate(bench.lab.compare(PROMPT, "", Sampling(max_new_tokens=4000))):
         if count == 2:
-            bench.stop_answers()
+            bench.lab.stop()
     assert base.ended == "stopped" and tuned.ended in ("stopped", "itself") and bench.busy_with == ""
 
 
 def test_prompts_that_cannot_be_answered(bench):
-    bench.load_run(run_named(bench, "first").id)
+    bench.lab.load_run(run_named(bench, "first").id)
     with pytest.raises(ModelError, match="^Write a prompt first.$"):
-        next(bench.compare("  ", "", SHORT))
-    with pytest.raises(ModelError, match=r"^The prompt has \d+ tokens and the model's length is 128; shorten it.$"):
-        next(bench.compare("word " * 200, "", SHORT))
+        next(bench.lab.compare("  ", "", SHORT))
+    with pytest.raises(ModelError, match=r"^The prompt has \d+ tokens and the model's length is 128; shorten it, or start a new conversation.$"):
+        next(bench.lab.compare("word " * 200, "", SHORT))
     assert bench.busy_with == "" and len(answers(bench)) == 3
 
 
@@ -154,8 +155,8 @@ def test_while_it_trains_everything_else_waits_and_leaves_it_alone(bench, config
     runs = len(list_runs(bench.runs_dir))
     others = [
         lambda: bench.start(config, "second"), lambda: bench.load_model(config.model),
-        lambda: bench.load_run(run_named(bench, "first").id), lambda: bench.check_rows(config),
-        lambda: next(bench.compare(PROMPT, "", SHORT)),
+        lambda: bench.lab.load_run(run_named(bench, "first").id), lambda: bench.check_rows(config),
+        lambda: next(bench.lab.compare(PROMPT, "", SHORT)),
     ]  # fmt: skip
     for steps in (0, 2):
         wait_until(lambda steps=steps: len(bench.snapshot.steps) >= steps, f"{steps} steps")
@@ -183,7 +184,7 @@ def test_a_run_stopped_before_it_trains_keeps_nothing(bench, long_run):
     assert snapshot.message == "Stopped before the first step; nothing was trained."
     assert not long_run.has_adapter
     with pytest.raises(RunError, match="has no adapter: it ended before anything was trained"):
-        bench.load_run(long_run.id)
+        bench.lab.load_run(long_run.id)
     assert long_run.snapshot() == snapshot
 
 
@@ -193,7 +194,7 @@ def test_a_model_that_cannot_be_loaded(unsloth, config, runs_dir):
         bench.load_model(ModelConfig(model_name="./nowhere"))
     assert bench.model_state.error.startswith("There is no folder ./nowhere") and bench.busy_with == ""
     with pytest.raises(ModelError, match="^There is no model to ask: load one on the Model tab, or finish a run.$"):
-        next(bench.compare(PROMPT, "", SHORT))
+        next(bench.lab.compare(PROMPT, "", SHORT))
     with pytest.raises(ModelError, match="^Load .*stories260K first, on the Model tab: its tokenizer decides what it sees.$"):
         bench.row(config, 1)
     assert bench.look(config).data is None  # the rows as they stand can be seen all the same

@@ -64,7 +64,7 @@ def add_api(workbench: Workbench, preset_of_this_machine: str) -> None:
         """Base and tuned answer the prompt; the last value is complete."""
         with _sentences():
             sampling = make_sampling(temperature, top_p, max_new_tokens, seed)
-            for base, tuned, difference in workbench.compare(prompt, system, sampling):
+            for base, tuned, difference in workbench.lab.compare(prompt, system, sampling):
                 yield {
                     "prompt": prompt,
                     "base": base.text,

@@ -1,23 +1,61 @@
-"""The Compare tab: one prompt, base and tuned side by side, and the proof that they differ. Knows nothing of torch."""
+"""The chat of the Compare tab: a conversation with two or three panes at once, and the proof that they differ.
+
+Knows nothing of torch. The conversation is the page's own, in a `gr.State`; its panes are those that it began with.
+"""
 
 import time
 from collections.abc import Iterator
-from html import escape
 
 import gradio as gr
 from pydantic import ValidationError
 
-from core.compare import Answer, Sampling
+from core.compare import Sampling
+from core.conversation import Conversation, as_json, as_markdown, asked_again
 from core.hub import ModelError
+from core.lab import ANSWERING, LOADING
+from core.panes import BASE, Pane
 from core.runs import RunError
 from core.templates import TemplateError
-from core.workbench import ANSWERING, LOADING, TRAINING, Busy, Workbench
+from core.workbench import TRAINING, Busy, Workbench
+from ui.chat_view import earlier_text, newest_text, proof_text
 from ui.train_tab import heldout_text
-from ui.words import count, notice, run_label
+from ui.words import notice, pane_label, run_label
 
 REDRAW_SECONDS = 0.06  # more often than the eye follows would only cost the model time
-ENDS = {"": "writing…", "itself": "ended by itself", "limit": "cut off at the limit", "stopped": "stopped"}
+PRESETS = {"exact": (0.0, 1.0), "balanced": (0.7, 0.9), "creative": (1.0, 0.95)}  # temperature and top-p
+NONE = ("none", "")
+ASK = {1: "Ask", 2: "Ask both", 3: "Ask all three"}
 PROBLEMS = (ModelError, RunError, TemplateError, Busy)
+SAME_AGAIN = (
+    "The answers would be the same again, to the letter: exact settings leave nothing to luck. "
+    "Choose balanced or creative under Settings, or edit the question."
+)
+OTHER_PANES = (
+    "The panes have changed: the next question begins a new conversation with them, and Retry begins it with the last "
+    "question. Until then the old one stays here."
+)
+
+# A new question is brought into view once; what is read is not moved while the answers grow.
+_FOLLOW = """() => requestAnimationFrame(() => {
+    const turn = document.querySelector("#panes .turn");
+    const number = turn ? turn.dataset.turn : "";
+    if (number !== window.turnInView && number) turn.scrollIntoView({block: "nearest"});
+    window.turnInView = number;
+})"""
+_COPY = """async text => {
+    try { await navigator.clipboard.writeText(text); } catch {
+        return '<p class="notice warning" role="status">This page may not copy here: save it as a file.</p>';
+    }
+    return '<p class="notice good" role="status">The conversation is copied as Markdown.</p>';
+}"""
+_SAVE = """text => {
+    const link = document.createElement("a");
+    link.href = URL.createObjectURL(new Blob([text], {type: "TYPE;charset=utf-8"}));
+    const now = new Date().toISOString().slice(0, 19).replace(/[-:]/g, "").replace("T", "-");
+    link.download = `conversation-${now}.ENDING`;
+    link.click();
+    URL.revokeObjectURL(link.href);
+}"""
 
 
 class CompareTab:
@@ -26,44 +64,108 @@ class CompareTab:
     def __init__(self, workbench: Workbench, token: gr.Textbox):
         self._workbench, self._token = workbench, token
         with gr.Row(elem_id="pick"):
-            self.runs = gr.Dropdown([], label="Tuned", info="A run whose adapter is compared with its base.", scale=3, elem_id="runs")
+            self.runs = gr.Dropdown(
+                [], label="Tuned", info="A run whose adapter is compared with its base.", scale=3, elem_id="runs"
+            )
             self.load = gr.Button("Load it", scale=0, min_width=110, elem_id="load-run")
-        self.prompt = gr.Textbox(
-            label="Prompt", lines=2, value="The old man reads a book.", elem_id="prompt", placeholder="Ask both something"
-        )
+        with gr.Row(elem_id="pick-panes"):
+            base = (pane_label(BASE), BASE.key)
+            # A run that is deleted while it stands here must reach the lab, which says so in a sentence.
+            any_value = {"allow_custom_value": True, "min_width": 200}
+            self.left = gr.Dropdown([base], value=BASE.key, label="Left", elem_id="pane-left", **any_value)
+            self.right = gr.Dropdown([NONE, base], value="", label="Right", elem_id="pane-right", **any_value)
+            self.third = gr.Dropdown([NONE, base], value="", label="Third", elem_id="pane-third", **any_value)
+        self.loaded = gr.Textbox(BASE.key, visible="hidden")
+        self.changed = gr.HTML(padding=False, elem_id="panes-changed")
+        self.conversation = gr.State(Conversation())
+        self.earlier = gr.HTML(padding=False, elem_id="earlier")
+        self.panes = gr.HTML(newest_text(Conversation()), elem_id="panes", padding=False)
+        self.proof = gr.HTML(padding=False, elem_id="proof")
+        with gr.Row(visible=False, elem_id="chat-tools") as self.tools:
+            self.differ = gr.Checkbox(
+                label="Show differences from the left pane", elem_id="differ", container=False, scale=0, min_width=160
+            )
+            self.copy = gr.Button("Copy", size="sm", scale=0, elem_id="copy-chat")
+            self.markdown = gr.Button("Save as Markdown", size="sm", scale=0, elem_id="save-markdown")
+            self.json = gr.Button("Save as JSON", size="sm", scale=0, elem_id="save-json")
+        self.copied = gr.HTML(padding=False, elem_id="copied")
+        self.as_markdown, self.as_json = gr.Textbox(visible="hidden"), gr.Textbox(visible="hidden", elem_id="chat-json")
+        with gr.Column(elem_id="composer"):
+            self.hint = gr.HTML(padding=False, elem_id="compare-hint")
+            self.trouble = gr.HTML(padding=False, elem_id="compare-trouble")
+            self.prompt = gr.Textbox(
+                # With one line to begin with, Enter sends and Shift+Enter begins a new line.
+                label="Question", lines=1, max_lines=8, value="The old man reads a book.", elem_id="prompt",
+                placeholder="Ask all panes something", show_label=False, container=False,
+            )  # fmt: skip
+            with gr.Row(elem_id="composer-buttons"):
+                self.ask = gr.Button("Ask", variant="primary", elem_id="ask")
+                self.stop = gr.Button("Stop the answers", elem_id="stop-answers", visible=False)
+                self.retry = gr.Button("Retry", elem_id="retry", visible=False)
+                self.edit = gr.Button("Edit", elem_id="edit", visible=False)
+                self.new = gr.Button("New", elem_id="new-chat", visible=False)
         with gr.Accordion("Settings: exact · 128 tokens", open=False) as self.settings:
-            self.system = gr.Textbox(label="System prompt", info="Stands before the question; may be empty.", elem_id="system")
+            self.preset = gr.Radio(
+                list(PRESETS), value="exact", label="Sampling", elem_id="sampling",
+                info="Exact gives the same answer each time; balanced and creative draw from what is likely.",
+            )  # fmt: skip
+            self.system = gr.Textbox(
+                label="System prompt", info="Stands before the questions; may be empty.", elem_id="system"
+            )
             with gr.Row():
                 self.temperature = gr.Slider(
                     0, 2, 0, step=0.05, label="Temperature", info="0 takes the likeliest token each time: exact.",
                     elem_id="temperature",
+                )  # fmt: skip
+                self.top_p = gr.Slider(
+                    0.05, 1, 1, step=0.05, label="Top-p", info="Draws from the likeliest share only.", elem_id="top-p"
                 )
-                self.top_p = gr.Slider(0.05, 1, 1, step=0.05, label="Top-p", info="Draws from the likeliest share only.")
             with gr.Row():
-                self.max_new_tokens = gr.Number(128, precision=0, label="Max new tokens", info="Where an answer is cut off. (1 to 8,192)", elem_id="max-tokens")
-                self.seed = gr.Number(3407, precision=0, label="Seed", info="The same random draws for both.")
-        with gr.Row():
-            self.ask = gr.Button("Ask both", variant="primary", elem_id="ask")
-            self.stop = gr.Button("Stop the answers", elem_id="stop-answers", visible=False)
-        self.hint = gr.HTML(padding=False, elem_id="compare-hint")
-        self.trouble = gr.HTML(padding=False, elem_id="compare-trouble")
-        self.panes = gr.HTML(panes_text(None, None), elem_id="panes", padding=False)
-        self.proof = gr.HTML(padding=False, elem_id="proof")
+                self.max_new_tokens = gr.Number(
+                    128,
+                    precision=0,
+                    label="Max new tokens",
+                    info="Where an answer is cut off. (1 to 8,192)",
+                    elem_id="max-tokens",
+                )
+                self.seed = gr.Number(
+                    3407, precision=0, label="Seed", info="The same luck for all panes.", elem_id="seed"
+                )
         self.heldout = gr.HTML(padding=False, elem_id="compare-heldout")
 
     def connect(self) -> None:
-        sampling = [self.temperature, self.top_p, self.max_new_tokens, self.seed]
         hidden = {"api_visibility": "private", "show_progress": "hidden"}
-        answers = [self.trouble, self.panes, self.proof]
-        inputs = [self.prompt, self.system, *sampling]
-        gr.on([self.ask.click, self.prompt.submit], self._ask, inputs, answers, **hidden)
-        self.stop.click(self._workbench.stop_answers, **hidden)
-        self.load.click(self._load, [self.runs, self._token], [self.trouble], **hidden)
-        gr.on(
-            [self.temperature.change, self.max_new_tokens.change],
-            lambda t, n: gr.update(label=f"Settings: {'exact' if t == 0 else f'temperature {t:g}'} · {n or 0} tokens"),
-            [self.temperature, self.max_new_tokens], [self.settings], **hidden,
+        draws = [self.temperature, self.top_p, self.max_new_tokens, self.seed]
+        choices = [self.left, self.right, self.third]
+        inputs = {self.conversation, self.prompt, self.system, self.differ, *choices, *draws}
+        shown = [
+            self.conversation, self.prompt, self.seed, self.trouble, self.changed, self.earlier, self.panes, self.proof, self.tools,
+            self.differ, self.copied, self.as_markdown, self.as_json, self.retry, self.edit, self.new,
+        ]  # fmt: skip
+        gr.on([self.ask.click, self.prompt.submit], self._ask, inputs, shown, **hidden)
+        self.retry.click(self._retry, inputs, shown, **hidden)
+        self.edit.click(self._edit, inputs, shown, **hidden).then(
+            None, None, None, js="() => document.querySelector('#prompt textarea').focus()", **hidden
         )
+        self.new.click(self._new, inputs, shown, **hidden)
+        self.stop.click(self._workbench.lab.stop, **hidden)
+        self.differ.input(self._show, inputs, [self.earlier, self.panes], **hidden)
+        self.panes.change(None, None, None, js=_FOLLOW, **hidden)
+        self.copy.click(None, [self.as_markdown], [self.copied], js=_COPY, **hidden)
+        as_files = (
+            (self.markdown, self.as_markdown, "text/markdown", "md"),
+            (self.json, self.as_json, "application/json", "json"),
+        )
+        for button, text, kind, ending in as_files:
+            button.click(None, [text], None, js=_SAVE.replace("TYPE", kind).replace("ENDING", ending), **hidden)
+
+        self.load.click(self._load, [self.runs, self._token], [self.trouble], **hidden)
+        self.loaded.change(_default_panes, [self.loaded], [self.left, self.right], **hidden)
+        gr.on(
+            [choice.change for choice in choices], self._choose, inputs, [self.changed, self.panes, self.ask], **hidden
+        )
+        self.preset.input(lambda name: PRESETS[name], [self.preset], [self.temperature, self.top_p], **hidden)
+        gr.on([draw.change for draw in draws], _settings_in_force, draws, [self.settings, self.preset], **hidden)
 
     def live(self) -> dict:
         workbench, snapshot = self._workbench, self._workbench.snapshot
@@ -75,44 +177,162 @@ class CompareTab:
         elif state.report is None:
             words = "There is no model to ask: finish a run, or choose one above and load it."
         elif not state.adapter:
-            words = "Only the base is loaded; the tuned pane stays empty until there is an adapter."
+            words = "Only the base is loaded; there is nothing to compare it with until there is an adapter."
         else:
             words = ""
         held = snapshot.heldout if snapshot and snapshot.run_id == state.adapter else None
         runs = [(run_label(run.id), run.id) for run in workbench.runs.rows() if run.has_adapter]
         chosen = state.adapter or (runs[0][1] if runs else None)
+        panes = [(pane_label(pane), pane.key) for pane in workbench.lab.choices()]
         return {
-            self.ask: {"interactive": workbench.compare_ready, "value": "Ask both" if state.adapter else "Ask"},
+            self.ask: {"interactive": workbench.compare_ready},
             self.stop: {"visible": busy == ANSWERING},
             self.hint: {"value": notice(words)} if busy != ANSWERING else {},
             self.heldout: {"value": heldout_text(held) if held else ""},
             self.runs: {"choices": runs, "value": chosen if chosen in [run for _, run in runs] else None},
             self.load: {"interactive": bool(runs) and not busy},
+            self.left: {"choices": panes},
+            self.right: {"choices": [NONE, *panes]},
+            self.third: {"choices": [NONE, *panes]},
+            self.loaded: {"value": Pane(state.adapter, state.step).key if state.adapter else BASE.key},
         }
 
     def _load(self, run_id: str | None, token: str) -> str:
         try:
             if not run_id:
                 raise RunError("Choose a run first.")
-            self._workbench.load_run(run_id, token)
+            self._workbench.lab.load_run(run_id, token)
         except PROBLEMS as error:
             return notice(str(error), "error")
         return ""
 
-    def _ask(self, prompt, system, temperature, top_p, max_new_tokens, seed) -> Iterator[tuple]:
-        drawn = 0.0
-        base = tuned = difference = None
+    # Panes
+
+    def _chosen(self, values: dict) -> tuple[Pane, ...]:
+        """The panes that the form names; the left one is always there."""
+        keys = [values[self.left] or BASE.key, values[self.right], values[self.third]]
+        return tuple(Pane.from_key(key) for key in keys if key)
+
+    def _choose(self, values: dict) -> dict:
+        conversation, panes = values[self.conversation], self._chosen(values)
+        told = {self.ask: gr.update(value=ASK[len(panes)])}
+        if conversation.turns:  # what was said stays to be read
+            return told | {self.changed: notice(OTHER_PANES if panes != conversation.panes else "")}
+        return told | {self.changed: "", self.panes: newest_text(Conversation(panes))}
+
+    # Asking
+
+    def _ask(self, values: dict) -> Iterator[dict]:
+        panes, conversation = self._chosen(values), values[self.conversation]
+        question, system = values[self.prompt] or "", values[self.system] or ""
         try:
-            sampling = make_sampling(temperature, top_p, max_new_tokens, seed)
-            yield "", panes_text(Answer(), Answer()), ""
-            for base, tuned, difference in self._workbench.compare(prompt or "", system or "", sampling):
+            sampling = self._sampling(values)
+            if not question.strip():
+                raise ModelError("Write a question first.")
+        except PROBLEMS as error:
+            yield {self.trouble: notice(str(error), "error")}
+            return
+        before = conversation if conversation.panes == panes else Conversation(panes)
+        yield from self._answers(values, conversation, before.asked(question, system, sampling), clear=True)
+
+    def _retry(self, values: dict) -> Iterator[dict]:
+        """The last question again: in its turn's place, or of other panes in a new conversation."""
+        panes, conversation = self._chosen(values), values[self.conversation]
+        system, last = values[self.system] or "", conversation.turns[-1]
+        try:
+            sampling = self._sampling(values)
+        except PROBLEMS as error:
+            yield {self.trouble: notice(str(error), "error")}
+            return
+        if conversation.panes != panes:
+            before, asked = Conversation(panes), sampling
+        else:
+            before, asked = conversation.without_last(), asked_again(last, system, sampling)
+        if asked is None:
+            yield {self.trouble: notice(SAME_AGAIN)}
+            return
+        yield {self.seed: asked.seed}
+        yield from self._answers(values, conversation, before.asked(last.question, system, asked), clear=False)
+
+    def _answers(self, values: dict, before: Conversation, asked: Conversation, clear: bool) -> Iterator[dict]:
+        """All panes answer the last question of `asked`. Where none of them can, `before` is what stays.
+
+        `clear` takes the question out of the box; it comes back when it was not asked.
+        """
+        panes, differ = asked.panes, bool(values[self.differ])
+        lab, drawn = self._workbench.lab, 0.0
+        waits = dict.fromkeys((self.differ, self.retry, self.edit, self.new), gr.update(interactive=False))
+        box = {self.prompt: ""} if clear else {}
+        quiet = dict.fromkeys((self.trouble, self.changed, self.proof, self.copied), "")
+        yield {self.conversation: asked, **quiet, **box, **waits, **self._draw(asked, differ)}
+        conversation = asked
+        try:
+            conversations = [asked.messages(place) for place in range(len(panes))]
+            for answers in lab.answer(panes, conversations, asked.turns[-1].sampling):
+                conversation = conversation.answered(answers)
                 if time.monotonic() - drawn >= REDRAW_SECONDS:
                     drawn = time.monotonic()
-                    yield gr.skip(), panes_text(base, tuned), gr.skip()
+                    yield {self.panes: newest_text(conversation, differ)}
         except PROBLEMS as error:
-            yield notice(str(error), "error"), panes_text(base, tuned), ""
+            kept = conversation.broken_off()
+            is_lost = len(kept.turns) < len(asked.turns)
+            box = {self.prompt: asked.turns[-1].question} if clear and is_lost else {}
+            yield self._left_with(before if is_lost else kept, values) | {
+                self.trouble: notice(str(error), "error"),
+                **box,
+            }
             return
-        yield "", panes_text(base, tuned), proof_text(difference)
+        yield self._settled(conversation, differ)
+        if len(panes) > 1:
+            try:
+                yield {self.proof: proof_text(panes, lab.differences(panes, conversations[0]))}
+            except PROBLEMS as error:
+                yield {self.proof: notice(f"How far they differ could not be measured. {error}", "warning")}
+
+    def _edit(self, values: dict) -> dict:
+        """The last question goes back into the box, and its turn out of the conversation."""
+        conversation = values[self.conversation]
+        if not conversation.turns:
+            return {self.trouble: ""}
+        question = conversation.turns[-1].question
+        return self._left_with(conversation.without_last(), values) | {self.prompt: question}
+
+    def _new(self, values: dict) -> dict:
+        return self._left_with(Conversation(self._chosen(values)), values)
+
+    def _left_with(self, conversation: Conversation, values: dict) -> dict:
+        """After turns were taken out. Empty panes are those that the form names."""
+        panes = self._chosen(values)
+        if not conversation.turns:
+            conversation = Conversation(panes)
+        quiet = dict.fromkeys((self.trouble, self.proof, self.copied), "")
+        changed = {self.changed: notice(OTHER_PANES if panes != conversation.panes else "")}
+        return quiet | changed | self._settled(conversation, bool(values[self.differ]))
+
+    # Showing
+
+    def _show(self, values: dict) -> dict:
+        return self._draw(values[self.conversation], bool(values[self.differ]))
+
+    def _draw(self, conversation: Conversation, differ: bool) -> dict:
+        return {self.earlier: earlier_text(conversation, differ), self.panes: newest_text(conversation, differ)}
+
+    def _settled(self, conversation: Conversation, differ: bool) -> dict:
+        """The conversation as it stands while nobody answers."""
+        is_begun = bool(conversation.turns)
+        names = [pane_label(pane) for pane in conversation.panes]
+        return {
+            self.conversation: conversation,
+            **self._draw(conversation, differ),
+            self.tools: gr.update(visible=is_begun),
+            self.differ: gr.update(interactive=True),
+            self.as_markdown: as_markdown(conversation, names) if is_begun else "",
+            self.as_json: as_json(conversation) if is_begun else "",
+            **dict.fromkeys((self.retry, self.edit, self.new), gr.update(visible=is_begun, interactive=True)),
+        }
+
+    def _sampling(self, values: dict) -> Sampling:
+        return make_sampling(*(values[part] for part in (self.temperature, self.top_p, self.max_new_tokens, self.seed)))
 
 
 def make_sampling(temperature, top_p, max_new_tokens, seed) -> Sampling:
@@ -124,28 +344,16 @@ def make_sampling(temperature, top_p, max_new_tokens, seed) -> Sampling:
         raise ModelError(f"{first['loc'][0]} cannot be {first['input']!r}: {first['msg'].lower()}.") from None
 
 
-def panes_text(base: Answer | None, tuned: Answer | None) -> str:
-    """The two panes; None is a pane that was not asked."""
-    return f'<div class="panes">{_pane("base", "Base", base)}{_pane("tuned", "Tuned", tuned)}</div>'
+def _default_panes(loaded: str) -> tuple[str, str]:
+    """The base, and beside it the adapter that is loaded."""
+    return BASE.key, "" if loaded == BASE.key else loaded
 
 
-def _pane(style: str, title: str, answer: Answer | None) -> str:
-    if answer is None:
-        body, foot = '<p class="empty">no answer yet</p>', ""
-    else:
-        body = f'<div class="answer">{escape(answer.text)}</div>'
-        speed = f" · {answer.tokens / answer.seconds:.0f} tok/s" if answer.seconds else ""
-        foot = f"{ENDS[answer.ended]} · {count(answer.tokens, 'token')}{speed}"
-    return f'<section class="pane {style}" aria-label="{title}"><h3>{title}</h3>{body}<footer>{foot}</footer></section>'
-
-
-def proof_text(difference: float | None) -> str:
-    """The largest logit difference in words; a warning when the two are the same model."""
-    if difference is None:
-        return ""
-    if difference == 0:
-        return notice(
-            "Base and tuned are the same here: every logit after this prompt is equal, so the adapter changes nothing.",
-            "warning",
-        )
-    return notice(f"They differ: the largest logit difference after this prompt is {difference:.2f}.", "good")
+def _settings_in_force(temperature, top_p, max_new_tokens, seed) -> tuple:
+    """The label of the settings, and the preset that they are, if any."""
+    presets = (name for name, draws in PRESETS.items() if draws == (temperature, top_p) or temperature == draws[0] == 0)
+    preset = next(presets, None)
+    words = [preset or f"temperature {temperature:g}, top-p {top_p:g}", f"{max_new_tokens or 0} tokens"]
+    if temperature:
+        words.append(f"seed {seed if seed is not None else 'none'}")
+    return gr.update(label=f"Settings: {' · '.join(words)}"), preset

@@ -16,11 +16,14 @@ from core.uploads import sweep_uploads
 from core.workbench import Workbench
 from ui.access import UPLOAD_LIMIT, Gate
 from ui.api import add_api
+from ui.blind_tab import BlindTab
 from ui.compare_tab import CompareTab
 from ui.data_tab import DataTab
 from ui.form import Form
 from ui.live import Live
+from ui.measure_tab import MeasureTab
 from ui.model_tab import ModelTab
+from ui.proof_tab import ProofTab
 from ui.runs_tab import RunsTab
 from ui.sidebar import Sidebar
 from ui.train_tab import TrainTab
@@ -63,13 +66,21 @@ def build_page(workbench: Workbench) -> tuple[gr.Blocks, Live]:
                     data = DataTab(workbench, form, model.token, data_tab)
                 with gr.Tab("Train", id="train"):
                     train = TrainTab(workbench, form, model.preset, model.token)
-                with gr.Tab("Compare", id="compare"):
-                    compare = CompareTab(workbench, model.token)
+                with gr.Tab("Compare", id="compare"), gr.Tabs(elem_id="lab"):
+                    with gr.Tab("Chat", id="chat"):
+                        compare = CompareTab(workbench, model.token)
+                    with gr.Tab("Blind test", id="blind"):
+                        blind = BlindTab(workbench, model.token)
+                    with gr.Tab("Measure", id="measure"):
+                        measure = MeasureTab(workbench, model.token)
+                    with gr.Tab("Proof and report", id="proof"):
+                        proof = ProofTab(workbench, model.token)
                 with gr.Tab("Runs", id="runs") as runs_tab:
                     runs = RunsTab(workbench, workbench.runs, form, model.preset, model.token, runs_tab, tabs)
-        for tab in (model, data, train, compare, runs):
+        parts = (model, data, train, compare, blind, measure, proof, runs)
+        for tab in parts:
             tab.connect()
-        live = Live([side, model, data, train, compare, runs])
+        live = Live([side, *parts])
         live.connect(page)
 
         def reattach() -> dict:

@@ -292,7 +292,7 @@ class RunsTab:
         try:
             run = self._runs.open(asked.run)
             if asked.ask == "load":
-                self._workbench.load_run(run.id, token, step=step)
+                self._workbench.lab.load_run(run.id, token, step=step)
                 name = run.name if step is None else f"{run.name}, step {step:,},"
                 words = f"{name} is loaded: ask base and tuned on the Compare tab."
                 return {self.trouble: notice(words, "good")}

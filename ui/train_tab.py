@@ -121,7 +121,7 @@ class TrainTab:
         snapshot = self._workbench.snapshot
         try:
             if snapshot and snapshot.best:
-                self._workbench.load_run(snapshot.run_id, token, snapshot.best.step)
+                self._workbench.lab.load_run(snapshot.run_id, token, snapshot.best.step)
         except (RunError, ModelError, Busy) as error:
             return notice(str(error), "error")
         return ""

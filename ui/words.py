@@ -3,6 +3,8 @@
 from datetime import datetime
 from html import escape
 
+from core.panes import Pane
+
 
 def gib(value: float | None) -> str:
     """Memory in GiB, with as many digits as are worth reading."""
@@ -30,6 +32,13 @@ def run_label(run_id: str) -> str:
     except ValueError:
         return run_id
     return f"{name}, {when.day} {when:%b %H:%M}"
+
+
+def pane_label(pane: Pane) -> str:
+    """Base, or the run's name, with the step of its checkpoint: demo-yoda, 21 Nov 23:53, step 40."""
+    if pane.is_base:
+        return "Base"
+    return run_label(pane.run_id) + (f", step {pane.step:,}" if pane.step is not None else "")
 
 
 def big(number: int) -> str:

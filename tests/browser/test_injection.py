@@ -114,10 +114,13 @@ def test_a_model_s_answers(app, open_page):
 
 def test_an_answer_that_is_html_is_text():
     """What a tiny model says is not ours to choose, so the pane is given such an answer."""
-    from core.compare import Answer
-    from ui.compare_tab import panes_text
+    from core.compare import Answer, Sampling
+    from core.conversation import Conversation
+    from core.panes import BASE
+    from ui.chat_view import newest_text
 
-    drawn = panes_text(Answer(EVIL), Answer(EVIL, ended="itself"))
+    asked = Conversation((BASE, BASE)).asked("?", "", Sampling())
+    drawn = newest_text(asked.answered((Answer(EVIL), Answer(EVIL, ended="itself"))))
     assert drawn.count("&lt;img src=x onerror=window.pwned=1&gt;") == 2 and "<img" not in drawn and "<script" not in drawn
 
 

@@ -1,0 +1,89 @@
+"""Several adapters on one base: put on, taken off, and looked through one at a time. Knows nothing of runs or threads.
+
+PEFT keeps them side by side under names of their own; the base's weights are there once.
+"""
+
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
+from pathlib import Path
+
+from core.hub import ModelError
+from core.model import OTHER_ADAPTER, LoadedModel, adapter_files, base_view, has_other_shapes, not_finite
+
+FIRST = "default"  # PEFT's own name of the first adapter, and of the one that is trained
+
+
+def put_on(loaded: LoadedModel, adapter_dir: Path, name: str) -> None:
+    """Puts the adapter in that folder beside those that are there. Raises ModelError, and then it is not there.
+
+    It is for looking, not for training: its weights get no gradients.
+    """
+    from peft import PeftModel
+
+    base = Path(loaded.model.config._name_or_path)
+    with adapter_files(adapter_dir, base, loaded.config) as folder:
+        try:
+            if loaded.has_adapter:
+                loaded.model.load_adapter(folder, adapter_name=name, is_trainable=False)
+            else:
+                loaded.model = PeftModel.from_pretrained(loaded.model, folder, adapter_name=name, is_trainable=False)
+                loaded.has_adapter = True
+            _fill_gaps(loaded)
+            loaded.model.peft_config[name].base_model_name_or_path = loaded.report.name
+            why = "some of its weights are no numbers; take another copy" if not_finite(loaded.model, f".{name}.") else ""
+        except (RuntimeError, ValueError, LookupError, TypeError, AttributeError) as error:
+            why = "a value in its files is none that PEFT can use; train it again"
+            if has_other_shapes(error):
+                why = OTHER_ADAPTER
+    if why:
+        take_off(loaded, name)
+        raise ModelError(why.format(folder=adapter_dir) if why == OTHER_ADAPTER else f"The adapter in {adapter_dir} is damaged: {why}.")
+
+
+def _fill_gaps(loaded: LoadedModel) -> None:
+    """Gives each adapter a copy of its own in every module that any of them trained in full.
+
+    An adapter that did not train it uses the base's, which costs nothing; tied embeddings have one weight for both ends,
+    which PEFT sees to for the first adapter only. Without this, passes of several rows and Unsloth's head on a CPU fail.
+    """
+    model = loaded.model
+    wrapped = [module for module in model.modules() if type(module).__name__ == "ModulesToSaveWrapper"]
+    embeddings, head = model.get_input_embeddings(), model.get_output_embeddings()
+    for name in model.peft_config:
+        for wrapper in wrapped:
+            if name in wrapper.modules_to_save:
+                continue
+            is_tied = loaded.report.tied_embeddings and wrapper is head and name in getattr(embeddings, "modules_to_save", ())
+            if is_tied:
+                wrapper.update(name, tied_module=embeddings.modules_to_save[name])
+            else:
+                wrapper.modules_to_save[name] = wrapper.original_module
+                wrapper._adapters.add(name)
+    model.set_adapter(model.active_adapters[0], inference_mode=True)
+
+
+def take_off(loaded: LoadedModel, name: str) -> None:
+    """Frees an adapter's memory; the base's stays. One that is not there, or not whole, is no fault.
+
+    Not for the last one: PEFT's model has no way to be without any.
+    """
+    others = [other for other in loaded.model.peft_config if other != name]
+    if name in loaded.model.active_adapters:  # PEFT forgets it in the trained copies without choosing another
+        loaded.model.set_adapter(others[0], inference_mode=True)
+    with suppress(ValueError):
+        loaded.model.delete_adapter(name)
+
+
+@contextmanager
+def adapter_view(loaded: LoadedModel, name: str | None) -> Iterator:
+    """The model as it is with that one adapter, or without any (None). Never during training."""
+    if name is None:
+        with base_view(loaded) as model:
+            yield model
+        return
+    before = loaded.model.active_adapters
+    loaded.model.set_adapter(name, inference_mode=True)
+    try:
+        yield loaded.model
+    finally:
+        loaded.model.set_adapter(before[0], inference_mode=True)

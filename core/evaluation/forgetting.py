@@ -1,0 +1,61 @@
+"""What the tuning cost elsewhere: the loss on general questions that no run is trained on. Knows nothing of threads.
+
+The questions are our own, in presets/data/general.jsonl: facts, sums, phrases to complete, everyday advice, a little
+code and a few languages.
+"""
+
+import json
+from collections.abc import Sequence
+
+from core.config import PROJECT_DIR
+from core.dataset.tokens import Rendered, tokenise
+from core.evaluation.bootstrap import compare
+from core.evaluation.answers import row_losses
+from core.evaluation.record import Forgetting
+from core.evaluation.rows import Row, row_of
+from core.messages import Pieces
+from core.model import LoadedModel
+from core.templates import TEMPLATES, chat_pieces, prompt_text
+
+GENERAL = PROJECT_DIR / "presets" / "data" / "general.jsonl"
+BATCH = 8
+
+
+def general_rows(loaded: LoadedModel, prompt_template: str) -> list[Row]:
+    """The general questions with their answers, written as the run wrote its rows. Raises TemplateError."""
+    lines = [json.loads(line) for line in GENERAL.read_text(encoding="utf-8").splitlines()]
+    rendered = [
+        Rendered(number, _pieces(line["instruction"], line["output"], prompt_template, loaded.tokenizer))
+        for number, line in enumerate(lines, 1)
+    ]
+    found = tokenise(rendered, loaded.tokenizer, loaded.report.max_seq_length, True)
+    return [row_of(example, loaded.tokenizer) for (example,) in found if not example.is_cut]
+
+
+def _pieces(question: str, answer: str, prompt_template: str, tokenizer) -> Pieces:
+    messages = [{"role": "user", "content": question}, {"role": "assistant", "content": answer}]
+    if prompt_template in TEMPLATES:
+        return TEMPLATES[prompt_template].pieces(messages, tokenizer)
+    if prompt_template == "chat" and tokenizer.chat_template:
+        return chat_pieces(messages, tokenizer)
+    return [(prompt_text(messages[:1], prompt_template, tokenizer) + "\n", False), (answer, True)]
+
+
+def general_losses(loaded: LoadedModel, rows: Sequence[Row]) -> list[tuple[float, int]]:
+    """As `row_losses`, of the model as it stands."""
+    return [loss for at in range(0, len(rows), BATCH) for loss in row_losses(loaded, rows[at : at + BATCH])]
+
+
+def forgetting(loaded: LoadedModel, base: list[tuple[float, int]], tuned: list[tuple[float, int]]) -> Forgetting:
+    """What the losses of both models on the general rows come to."""
+    import math
+
+    found = compare(base, tuned, lambda sums: sums[:, 0] / sums[:, 1])
+    return Forgetting(
+        prompts=len(base),
+        base_loss=found.base,
+        tuned_loss=found.tuned,
+        low=found.low,
+        high=found.high,
+        random_loss=math.log(loaded.model.config.vocab_size),
+    )

@@ -1,0 +1,161 @@
+"""A run's adapter measured against its base, and kept with the run. Knows nothing of gradio.
+
+    runs/<id>/evaluations/<YYYYMMDD-HHMMSS>.json
+"""
+
+import time
+from collections.abc import Callable, Sequence
+from datetime import datetime
+from pathlib import Path
+
+from pydantic import ValidationError
+
+from core.config import RunConfig
+from core.dataset import DataError, Examples, prepare
+from core.evaluation.forgetting import general_rows
+from core.evaluation.measuring import evaluate
+from core.evaluation.record import Evaluation, Source
+from core.evaluation.rows import Row, plain, row_of, row_of_prompt
+from core.lab import Lab
+from core.model import LoadedModel
+from core.own_thread import in_own_thread
+from core.panes import BASE, Pane
+from core.prompt_sets import read_prompts
+from core.reading import Unreadable, read_text
+from core.runs import Run, RunError
+from core.templates import prompt_text
+from core.whole import write_whole
+
+MOST_ROWS = 200
+SEED = 3407  # draws the rows when there are more
+MEASURING = "answers are being measured"
+MARK = "\ue000"  # stands for a question; no template holds it
+
+
+def evaluate_run(
+    lab: Lab,
+    run: Run,
+    source: Source,
+    should_stop: Callable[[], bool],
+    report: Callable[[float, str], None],
+    most_rows: int = MOST_ROWS,
+    token: str | None = None,
+) -> Evaluation:
+    """Measures the run's adapter and its base on `most_rows` rows at most, drawn with a fixed seed, and saves it.
+
+    The run's base is loaded when it is not there. `token` is for models and data that the hub guards. Raises Busy,
+    ModelError, RunError, DataError, TemplateError and Stopped.
+    """
+    config = run.config()
+    report(0.0, "Loading the model")
+    lab.load_run(run.id, token)
+    with lab.using([BASE, Pane(run.id)], MEASURING) as (loaded, names):
+        began = time.time()
+
+        def work() -> Evaluation:
+            report(0.0, "Reading the rows")
+            prepared = run.folder.parent / "prepared"
+            rows, left_out = rows_of(source, config, loaded, most_rows, prepared, token, should_stop)
+            general = general_rows(loaded, config.data.prompt_template)
+            frame = _frame(config, loaded)
+            found = evaluate(loaded, tuple(names), rows, should_stop, report, general, frame)
+            return found.model_copy(update={"run_id": run.id, "made": began, "source": source, "left_out": left_out})
+
+        found = in_own_thread(work)
+    save(found, run.folder)
+    return found
+
+
+def rows_of(
+    source: Source,
+    config: RunConfig,
+    loaded: LoadedModel,
+    most: int,
+    folder: Path | None = None,
+    token: str | None = None,
+    should_stop: Callable[[], bool] = lambda: False,
+) -> tuple[list[Row], int]:
+    """The rows that a source names, `most` at most, as the run writes its rows; and how many were too long.
+
+    What is read of a file is kept in `folder` meanwhile. Raises DataError, TemplateError and Stopped.
+    """
+    if source.kind == "prompts":
+        prompts = read_prompts(Path(source.path))
+        found = [_prompt_row(prompts[place], config, loaded) for place in _drawn(len(prompts), most)]
+        fits = [row for row in found if row.asked < loaded.report.max_seq_length]
+        what = "prompt"
+    else:
+        examples = _examples(source, config, loaded, folder, token, should_stop)
+        chosen = [examples[place] for place in _drawn(len(examples), most)]
+        fits = [row_of(example, loaded.tokenizer) for example in chosen if not example.is_cut]
+        found, what = chosen, "row"
+    if not found:
+        if source.kind == "validation":
+            raise DataError("The run was trained without validation rows; measure it on a file or on prompts.")
+        raise DataError(f"There is no {what} in {source.path}.")
+    if not fits:
+        most_tokens = loaded.report.max_seq_length
+        raise DataError(f"Each {what} is longer than the model's {most_tokens:,} tokens; choose shorter ones.")
+    return fits, len(found) - len(fits)
+
+
+def _frame(config: RunConfig, loaded: LoadedModel) -> tuple[str, str]:
+    """What the prompt template puts before and behind a question, without special tokens."""
+    text = prompt_text([{"role": "user", "content": MARK}], config.data.prompt_template, loaded.tokenizer)
+    before, _, behind = text.partition(MARK)
+    encode = loaded.tokenizer
+    return tuple(plain(encode, encode(part, add_special_tokens=False)["input_ids"]) for part in (before, behind))
+
+
+def _prompt_row(prompt: str, config: RunConfig, loaded: LoadedModel) -> Row:
+    messages = [{"role": "user", "content": prompt}]
+    return row_of_prompt(prompt_text(messages, config.data.prompt_template, loaded.tokenizer), loaded.tokenizer)
+
+
+def _examples(source: Source, config: RunConfig, loaded: LoadedModel, folder, token, should_stop) -> Examples:
+    data = config.data
+    if source.kind == "file":
+        data = data.model_copy(update={"path": source.path, "validation_share": 0.0, "validation_path": None})
+    # Losses on completions, also for a run that learned its questions too.
+    prepared = prepare(
+        data, loaded.tokenizer, config.model.max_seq_length, True, token,
+        should_stop=should_stop, end_ids=loaded.eos_token_ids, parent=folder,
+    )  # fmt: skip
+    prepared.ask_consent(data.model_copy(update={"allow_left_out": True}))
+    return prepared.train if source.kind == "file" else prepared.validation
+
+
+def _drawn(count: int, most: int) -> Sequence[int]:
+    """Places of `most` rows at most, in order; the same ones each time."""
+    import numpy as np
+
+    if count <= most:
+        return range(count)
+    return sorted(np.random.default_rng(SEED).choice(count, most, replace=False).tolist())
+
+
+def save(found: Evaluation, run_dir: Path) -> Path:
+    """Writes an evaluation into the run's folder. Raises RunError when that cannot be written."""
+    folder = run_dir / "evaluations"
+    stamp = int(found.made)
+    try:
+        folder.mkdir(exist_ok=True)
+        while (file := folder / f"{datetime.fromtimestamp(stamp):%Y%m%d-%H%M%S}.json").exists():
+            stamp += 1  # two within a second
+        write_whole(file, found.model_dump_json(indent=1) + "\n")
+    except OSError as error:
+        raise RunError(f"The measures cannot be kept in {folder}: {error.strerror or error}.") from None
+    return file
+
+
+def load_evaluations(run_dir: Path, say: Callable[[str], None] = lambda sentence: None) -> list[Evaluation]:
+    """Those of a run, the newest first. One that cannot be read is passed over, and said in a sentence."""
+    found = []
+    for file in sorted((run_dir / "evaluations").glob("*.json"), reverse=True):
+        try:
+            found.append(Evaluation.model_validate_json(read_text(file)))
+        except Unreadable as error:
+            say(f"The measures in {file.name} cannot be read: {error}.")
+        except ValidationError:
+            say(f"The measures in {file.name} cannot be read: the file is damaged.")
+    return found

@@ -1,0 +1,133 @@
+"""What an evaluation found, as it is shown and saved. Knows nothing of models or gradio."""
+
+from typing import Literal
+
+from pydantic import BaseModel, ConfigDict, Field
+
+UNCHANGED = 0.05  # nats per token; a smaller change of the loss nobody notices in answers
+MUCH = 0.3
+UNKNOWN = 0.8  # of the loss of guessing at random: who is above this does not know the language
+
+
+class _Kept(BaseModel):
+    # A loss may be infinite; JSON itself has no such number.
+    model_config = ConfigDict(frozen=True, ser_json_inf_nan="strings")
+
+
+class Source(_Kept):
+    """What is measured on: the run's validation rows, the rows of a data file, or the prompts in a file."""
+
+    kind: Literal["validation", "file", "prompts"] = "validation"
+    path: str = ""
+
+
+class Measure(_Kept):
+    """One measure of both models over `rows` rows. `low` to `high` holds the difference (tuned - base) with 95%.
+
+    They are None when there are too few rows for an interval.
+    """
+
+    key: str
+    rows: int
+    better: Literal["lower", "higher", ""]
+    base: float
+    tuned: float
+    difference: float
+    low: float | None
+    high: float | None
+
+    @property
+    def is_real(self) -> bool:
+        """Whether the interval leaves no room for no difference at all."""
+        return self.low is not None and not self.low <= 0 <= self.high
+
+    @property
+    def verdict(self) -> str:
+        """What the figures allow one to say, in a few words."""
+        if self.low is None:
+            return "too few rows to tell"
+        if self.difference == self.low == self.high == 0:
+            return "no difference"
+        if not self.is_real:
+            return "no sure difference"
+        if not self.better:
+            return "more" if self.difference > 0 else "less"
+        return "better" if (self.difference > 0) == (self.better == "higher") else "worse"
+
+
+class ReadRow(_Kept):
+    """A row to read: texts without special tokens, long ones cut. `reference` is None when there is none.
+
+    `base` and `tuned` are empty where there was nothing to answer. `base_loss` and `tuned_loss` are per token.
+    """
+
+    question: str
+    reference: str | None
+    base: str
+    tuned: str
+    base_loss: float | None
+    tuned_loss: float | None
+
+
+class Forgetting(_Kept):
+    """Loss per token on `prompts` general questions, with the interval of the difference (tuned - base).
+
+    `random_loss` is that of guessing at random: the logarithm of the vocabulary's size.
+    """
+
+    prompts: int
+    base_loss: float
+    tuned_loss: float
+    low: float | None
+    high: float | None
+    random_loss: float
+
+    @property
+    def words(self) -> str:
+        """One sentence, or two."""
+        figures = f"Loss on {self.prompts} general prompts {self.base_loss:.2f} → {self.tuned_loss:.2f}"
+        if self.base_loss >= UNKNOWN * self.random_loss:
+            return (
+                f"{figures}, and guessing at random gives {self.random_loss:.2f}: the base itself hardly knew them, "
+                "so this says little about forgetting."
+            )
+        return f"{figures}: {self._verdict}."
+
+    @property
+    def _verdict(self) -> str:
+        change = self.tuned_loss - self.base_loss
+        if change == 0:
+            return "not changed at all"
+        if abs(change) < UNCHANGED:
+            return "hardly changed"
+        if self.low is None or self.low <= 0 <= self.high:
+            return "no sure change"
+        if change < 0:
+            return "it now does better even on what it was not trained for"
+        how = "much worse" if change >= MUCH else "a little worse"
+        return f"it now does {how} on what it was not trained for"
+
+
+class Evaluation(_Kept):
+    """Base and tuned on `rows` rows of `source`; `left_out` were too long. `made` is in seconds since 1970.
+
+    Answers take the likeliest token each time, `max_new_tokens` at most. `gained` and `lost` are the rows whose answers
+    gained and lost most, `differing` some whose answers differ, where there is no reference to tell gain from loss.
+    """
+
+    run_id: str = ""
+    made: float = Field(0.0, ge=0, le=1e11)
+    seconds: float = 0.0
+    source: Source = Source()
+    rows: int
+    left_out: int = 0
+    max_new_tokens: int
+    measures: tuple[Measure, ...]
+    gained: tuple[ReadRow, ...] = ()
+    lost: tuple[ReadRow, ...] = ()
+    differing: tuple[ReadRow, ...] = ()
+    forgetting: Forgetting | None = None
+
+    def measure(self, key: str) -> Measure | None:
+        """The measure of that key, None where it could not be taken."""
+        return next((found for found in self.measures if found.key == key), None)

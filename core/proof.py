@@ -1,0 +1,164 @@
+"""The proof that base is base and tuned is tuned, from one fixed prompt. Knows nothing of gradio or of training.
+
+When a model is loaded, before any adapter is on it, its logits are hashed; later the same is done with the adapter
+off and with it on. So nothing has to be loaded twice to see whether the base is still the base, bit for bit.
+"""
+
+import hashlib
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, computed_field
+
+from core.adapters import adapter_view
+from core.model import LoadedModel, for_inference
+from core.moved import Moved, moved
+from core.own_thread import in_own_thread
+from core.panes import BASE, Pane
+from core.reading import Unreadable, read_text
+from core.runs import Run
+from core.whole import write_whole
+
+if TYPE_CHECKING:  # what loads the model asks for its fingerprint, and the lab stands on that
+    from core.lab import Lab
+
+PROMPT = "A small proof: 1 + 2 = 3, the quick brown fox; said on a Monday (or not)?\nIt goes on"
+PROVING = "base and tuned are being proved"
+FILE = "proof.json"
+
+
+class Proof(BaseModel):
+    """What was found, of the adapter `pane` (`core.panes.Pane.key`) at `made`, in seconds since 1970.
+
+    Hashes are SHA-256 of all logits of the fixed prompt, `tokens` of them long, as float32. `base_before` was taken
+    when the model was loaded, None when that was together with an adapter. `difference` is the largest between a logit
+    of base and of tuned. Whether they are equal is written into the file too, for whoever reads only that.
+    """
+
+    model_config = ConfigDict(frozen=True, ser_json_inf_nan="constants")
+
+    pane: str
+    made: float = Field(default_factory=time.time, ge=0, le=1e11)
+    tokens: int = Field(ge=1)
+    base_before: str | None
+    base_now: str
+    tuned: str
+    difference: float
+    moved: Moved
+
+    @computed_field
+    @property
+    def base_is_equal(self) -> bool | None:
+        """None when there is nothing to compare with."""
+        return None if self.base_before is None else self.base_before == self.base_now
+
+    @computed_field
+    @property
+    def tuned_differs(self) -> bool:
+        return self.tuned != self.base_now
+
+    def sentences(self) -> list[tuple[str, str]]:
+        """What it comes to, each with its kind: good, warning or error."""
+        return [self._of_the_base(), self._of_the_tuned()]
+
+    def _of_the_base(self) -> tuple[str, str]:
+        if self.base_is_equal is None:
+            return "warning", (
+                "The base cannot be compared with itself: it was loaded together with an adapter, so there is no hash "
+                "from before; load the run again and prove it then."
+            )
+        if self.base_is_equal:
+            return "good", (
+                "The base is the base, bit for bit: with the adapter off it gives the very logits that it gave when it "
+                "was loaded, before any adapter was on it."
+            )
+        return "error", (
+            "The base is not what it was when it was loaded: with the adapter off its logits are others, so what is "
+            "shown as base cannot be trusted; load the run again, and if this stays, report it as a fault."
+        )
+
+    def _of_the_tuned(self) -> tuple[str, str]:
+        if self.tuned_differs:
+            return "good", f"Tuned differs from it: by up to {self.difference:.3g} in a logit of the same prompt."
+        why = "the adapter changes no weight" if self.moved.is_nothing else "what it changes does not reach the answer"
+        way_out = "train it longer or at a higher rate"
+        return "warning", f"The tuned model is the base: all logits are equal, as {why}; {way_out}."
+
+
+def fingerprint(loaded: LoadedModel) -> str:
+    """The hash of the base's logits for the fixed prompt; an adapter that is on the model is off meanwhile.
+
+    Leaves the model as it found it: neither its mode nor the random state changes. On a processor the same weights give
+    the same hash, with as many threads. On a graphics card the same kernels on the same card are expected to give the
+    same bits, as no sum in them depends on timing; that is not proven, and a driver or library may choose others.
+    """
+    with _undisturbed(loaded), for_inference(loaded):
+        return _hash(_logits(loaded, None))
+
+
+def prove(lab: "Lab", run: Run, step: int | None = None) -> Proof:
+    """Proves base and the adapter of `run`, or that of its checkpoint of `step`, and keeps it as the run's proof.json.
+
+    Raises Busy, RunError, ModelError, and OSError when it cannot be written.
+    """
+    pane = Pane(run.id, step)
+    with lab.using([BASE, pane], PROVING) as (loaded, (_, name)):
+        proof = in_own_thread(lambda: compared(loaded, name, pane))
+    write_whole(run.folder / FILE, proof.model_dump_json(indent=2) + "\n")
+    return proof
+
+
+def compared(loaded: LoadedModel, adapter: str, pane: Pane) -> Proof:
+    """The proof for the adapter of that PEFT name, which is that of `pane`."""
+    with _undisturbed(loaded), for_inference(loaded):
+        base, tuned = _logits(loaded, None), _logits(loaded, adapter)
+        changed = moved(loaded, adapter)
+    return Proof(
+        pane=pane.key,
+        tokens=len(base),
+        base_before=loaded.fingerprint,
+        base_now=_hash(base),
+        tuned=_hash(tuned),
+        difference=float((tuned - base).abs().max()),
+        moved=changed,
+    )
+
+
+def load_proof(run_dir: Path) -> Proof | None:
+    """The one kept with the run; None when there is none, or none that can be read."""
+    try:
+        return Proof.model_validate_json(read_text(run_dir / FILE))
+    except (Unreadable, ValidationError):
+        return None
+
+
+def _logits(loaded: LoadedModel, adapter: str | None):
+    """Of all tokens of the prompt, float32, of shape (tokens, vocabulary), in the computer's memory."""
+    import torch
+
+    ids = loaded.tokenizer([PROMPT], add_special_tokens=False, return_tensors="pt")["input_ids"].to(loaded.model.device)
+    with adapter_view(loaded, adapter), torch.inference_mode():
+        return loaded.model(input_ids=ids, attention_mask=torch.ones_like(ids), use_cache=False).logits[0].float().cpu()
+
+
+def _hash(logits) -> str:
+    return hashlib.sha256(logits.contiguous().numpy().tobytes()).hexdigest()
+
+
+@contextmanager
+def _undisturbed(loaded: LoadedModel) -> Iterator[None]:
+    """Unsloth leaves a model ready to train, whatever it was before; this puts back how each part of it stood."""
+    flags = ("training", "gradient_checkpointing")
+    modules = list(loaded.model.modules())
+    before = [(module, {flag: getattr(module, flag) for flag in flags if hasattr(module, flag)}) for module in modules]
+    side = loaded.tokenizer.padding_side
+    try:
+        yield
+    finally:
+        loaded.tokenizer.padding_side = side
+        for module, values in before:
+            for flag, value in values.items():
+                setattr(module, flag, value)

@@ -1,0 +1,298 @@
+"""The Compare tab's chat in one browser: two turns over three panes, changed, kept and interrupted."""
+
+import json
+import re
+import shutil
+from pathlib import Path
+
+import pytest
+from playwright.sync_api import expect
+
+from core.runs import list_runs
+from tests.app_process import run_app, running_app
+from tests.browser.conftest import PHONE, photograph, tab
+from ui.words import run_label
+
+FIRST, SECOND = "The old man reads a book.", "A robot paints the river."
+STEPS = 60
+
+
+@pytest.fixture(scope="module")
+def app(tmp_path_factory):
+    folder = tmp_path_factory.mktemp("chat")
+    few = [
+        f"training.max_steps={STEPS}",
+        "training.save_steps=30",
+        "training.eval_steps=0",
+        "training.sample_prompts=[]",
+    ]
+    settings = [word for setting in few for word in ("--set", setting)]
+    done = run_app("train", "demo-yoda", "--runs-dir", str(folder / "runs"), *settings)
+    assert done.returncode == 0, done.stderr
+    with running_app(folder) as app:
+        yield app
+
+
+@pytest.fixture
+def run(app):
+    (run,) = list_runs(app.runs_dir)
+    return run
+
+
+@pytest.fixture
+def compare(app, open_page):
+    """Opens the tab with the run loaded."""
+
+    def opened(**where):
+        page = open_page(f"{app.url}/?__theme={where.pop('theme', 'light')}", **where)
+        tab(page, "Compare")
+        expect(page.locator("#load-run")).to_be_enabled(timeout=60_000)
+        if "Ask both" not in page.locator("#ask").inner_text():
+            page.click("#load-run")
+        expect(page.locator("#ask")).to_have_text("Ask both", timeout=120_000)
+        expect(page.locator("#ask")).to_be_enabled(timeout=30_000)
+        return page
+
+    return opened
+
+
+def pick(page, place: str, label: str) -> None:
+    page.locator(f"#pane-{place} input").click()
+    page.get_by_role("option", name=label, exact=True).click()
+    expect(page.locator(f"#pane-{place} input")).to_have_value(label)
+
+
+def three_panes(page, run) -> None:
+    pick(page, "third", f"{run_label(run.id)}, step 30")
+    expect(page.locator("#ask")).to_have_text("Ask all three")
+
+
+def ask(page, question: str, turns: int) -> None:
+    """Asks by the keyboard; waits until all have answered."""
+    page.locator("#prompt textarea").fill(question)
+    page.locator("#prompt textarea").press("Enter")
+    answered(page, turns)
+
+
+def answered(page, turns: int) -> None:
+    expect(page.locator(".turn")).to_have_count(turns, timeout=60_000)
+    expect(page.locator("#proof .notice").first).to_be_visible(timeout=60_000)
+    expect(page.locator(".turn footer", has_text="…")).to_have_count(0)
+
+
+def texts(page) -> list[list[str]]:
+    return [turn.locator(".answer").all_inner_texts() for turn in page.locator(".turn").all()]
+
+
+def settings(page) -> None:
+    page.get_by_role("button", name=re.compile("Settings")).click()
+    expect(page.locator("#seed input")).to_be_visible()
+
+
+def test_1_two_turns_over_three_panes(compare, run):
+    page = compare()
+    expect(page.locator("#pane-left input")).to_have_value("Base")
+    expect(page.locator("#pane-right input")).to_have_value(run_label(run.id))
+    expect(page.locator("#pane-third input")).to_have_value("none")
+    photograph(page, "60-chat-empty")
+    three_panes(page, run)
+    expect(page.locator("#panes .empty")).to_have_count(3)
+
+    ask(page, FIRST, 1)
+    expect(page.locator("#prompt textarea")).to_have_value("")
+    page.locator("#prompt textarea").press_sequentially("A robot")
+    page.locator("#prompt textarea").press("Shift+Enter")
+    page.locator("#prompt textarea").press_sequentially("paints")
+    expect(page.locator("#prompt textarea")).to_have_value("A robot\npaints")
+    ask(page, SECOND, 2)
+
+    names = ["Base", run_label(run.id), f"{run_label(run.id)}, step 30"]
+    for turn in page.locator(".turn").all():
+        assert turn.locator("h3").all_inner_texts() == names
+        assert turn.locator(".pane.base, .pane.tuned, .pane.second").count() == 3
+    (base, tuned, _), second = texts(page)
+    assert base == FIRST and second[0] == SECOND, "the base repeats what it is told"
+    figures = re.compile(r"^ended by itself · \d+ tokens · [\d.]+ tokens/s · first after \d+\.\d\d s$")
+    expect(page.locator(".pane.base footer")).to_have_text([figures, figures])
+    expect(page.locator("#proof .good")).to_have_count(2)
+    expect(page.locator("#proof .good").first).to_contain_text(
+        f"They differ, Base and {names[1]}: the largest logit difference"
+    )
+
+    page.locator("#differ input").check()
+    expect(page.locator(".pane.tuned mark").first).to_be_visible()
+    assert page.locator(".pane.base mark").count() == 0
+    assert tuned == "A book, the old man reads. Hmm."
+    marks = page.locator(".turn").first.locator(".pane.tuned mark").all_inner_texts()
+    assert marks == ["A book, the", ". Hmm"]
+    photograph(page, "61-chat-differences")
+    page.locator("#differ input").uncheck()
+    expect(page.locator("mark")).to_have_count(0)
+    assert texts(page)[0][1] == tuned
+
+
+def test_2_edit_retry_and_new(compare):
+    page = compare()
+    ask(page, FIRST, 1)
+    ask(page, SECOND, 2)
+    before = texts(page)
+    page.click("#retry")
+    expect(page.locator("#compare-trouble .notice")).to_contain_text(
+        "The answers would be the same again, to the letter"
+    )
+    assert texts(page) == before
+    photograph(page, "62-chat-retry-exact")
+
+    page.click("#edit")
+    expect(page.locator("#prompt textarea")).to_have_value(SECOND)
+    expect(page.locator("#prompt textarea")).to_be_focused()
+    expect(page.locator(".turn")).to_have_count(1)
+    expect(page.locator("#compare-trouble .notice")).to_have_count(0)
+    ask(page, "The cat sings.", 2)
+    assert texts(page)[0] == before[0] and texts(page)[1][0] == "The cat sings."
+
+    settings(page)
+    page.get_by_label("balanced").check()
+    expect(page.get_by_role("button", name="Settings: balanced · 128 tokens · seed 3407")).to_be_visible()
+    expect(page.locator("#temperature input[type=number]")).to_have_value("0.7")
+    expect(page.locator("#top-p input[type=number]")).to_have_value("0.9")
+    for seed in (3407, 3408):  # what is drawn with the first is new after exact answers; then comes the next
+        page.click("#retry")
+        expect(page.locator("#seed input")).to_have_value(str(seed))
+        answered(page, 2)
+        expect(page.get_by_role("button", name=f"Settings: balanced · 128 tokens · seed {seed}")).to_be_visible()
+        expect(page.locator("#chat-json textarea")).to_have_value(re.compile(rf'"seed": {seed}\b'))
+    told = json.loads(page.locator("#chat-json textarea").input_value())
+    assert [turn["sampling"]["seed"] for turn in told["turns"]] == [3407, 3408]
+    assert [turn["sampling"]["temperature"] for turn in told["turns"]] == [0.0, 0.7]
+
+    page.locator("#temperature input[type=number]").fill("0.5")
+    page.locator("#temperature input[type=number]").press("Tab")
+    expect(
+        page.get_by_role("button", name="Settings: temperature 0.5, top-p 0.9 · 128 tokens · seed 3408")
+    ).to_be_visible()
+    expect(page.get_by_label("balanced")).not_to_be_checked()
+
+    page.click("#new-chat")
+    expect(page.locator(".turn")).to_have_count(0)
+    expect(page.locator("#panes .empty")).to_have_count(2)
+    expect(page.locator("#retry")).to_be_hidden()
+    expect(page.locator("#chat-tools")).to_be_hidden()
+
+
+def test_3_copied_and_saved(compare, run):
+    page = compare()
+    page.context.grant_permissions(["clipboard-read", "clipboard-write"])
+    evil = "```\n<img src=x onerror=window.pwned=1>"
+    page.locator("#prompt textarea").fill(evil)
+    page.click("#ask")
+    answered(page, 1)
+    (answers,) = texts(page)
+
+    with page.expect_download() as saved:
+        page.click("#save-json")
+    assert re.fullmatch(r"conversation-\d{8}-\d{6}\.json", saved.value.suggested_filename)
+    told = json.loads(Path(saved.value.path()).read_text(encoding="utf-8"))
+    assert told["panes"] == ["base", run.id]
+    (turn,) = told["turns"]
+    assert (turn["question"], turn["system"]) == (evil, "")
+    assert turn["sampling"] == {"temperature": 0.0, "top_p": 1.0, "max_new_tokens": 128, "seed": 3407}
+    assert [answer["text"] for answer in turn["answers"]] == answers
+    assert all(answer["ended"] in ("itself", "limit") and answer["tokens_per_second"] > 0 for answer in turn["answers"])
+
+    with page.expect_download() as saved:
+        page.click("#save-markdown")
+    assert saved.value.suggested_filename.endswith(".md")
+    markdown = Path(saved.value.path()).read_text(encoding="utf-8")
+    assert f"````text\n{evil}\n````\n\nAsked with temperature 0 (exact), at most 128 tokens." in markdown
+    assert f"### {run_label(run.id)}\n" in markdown
+    page.click("#copy-chat")
+    expect(page.locator("#copied .good")).to_have_text("The conversation is copied as Markdown.")
+    assert page.evaluate("navigator.clipboard.readText()") == markdown
+    assert page.evaluate("window.pwned") is None
+
+
+def test_4_interrupted_answers_stay(compare):
+    page = compare()
+    ask(page, FIRST, 1)
+    settings(page)
+    page.locator("#max-tokens input").fill("8192")
+    page.locator("#max-tokens input").press("Tab")
+    page.locator("#prompt textarea").fill("a b c d e f g h i j k l m n o p q r s t u v w x y z " * 5)
+    page.click("#ask")
+    expect(page.locator("#retry")).to_be_disabled()
+    expect(page.locator("#stop-answers")).to_be_visible()
+    photograph(page, "63-chat-writing")
+    page.click("#stop-answers")
+    answered(page, 2)
+    expect(page.locator(".turn").last.locator("footer").first).to_contain_text(re.compile("^stopped · "))
+    expect(page.locator("#stop-answers")).to_be_hidden(timeout=10_000)
+    photograph(page, "64-chat-stopped")
+    assert texts(page)[0][0] == FIRST
+    page.click("#edit")
+    expect(page.locator(".turn")).to_have_count(1)
+    ask(page, SECOND, 2)
+    assert len(texts(page)[1][0]) > 0
+
+
+def test_5_other_panes_begin_anew_and_the_old_ones_stay_until_then(compare, run):
+    page = compare()
+    ask(page, FIRST, 1)
+    three_panes(page, run)
+    expect(page.locator("#panes-changed .notice")).to_contain_text("the next question begins a new conversation")
+    expect(page.locator(".turn .pane")).to_have_count(2)
+    pick(page, "third", "none")
+    expect(page.locator("#panes-changed .notice")).to_have_count(0)
+    three_panes(page, run)
+    page.click("#retry")
+    expect(page.locator(".turn .pane")).to_have_count(3)
+    answered(page, 1)
+    expect(page.locator("#panes-changed .notice")).to_have_count(0)
+    assert texts(page)[0][0] == FIRST
+
+
+def test_6_what_cannot_be_answered_is_said_and_not_lost(compare, run):
+    page = compare()
+    ask(page, FIRST, 1)
+    too_long = "word " * 2000
+    page.locator("#prompt textarea").fill(too_long)
+    page.click("#ask")
+    expect(page.locator("#compare-trouble .error")).to_contain_text("shorten it", timeout=30_000)
+    expect(page.locator("#prompt textarea")).to_have_value(too_long)
+    expect(page.locator(".turn")).to_have_count(1)
+    page.locator("#prompt textarea").fill("  ")
+    page.click("#ask")
+    expect(page.locator("#compare-trouble .error")).to_have_text("Write a question first.")
+
+    three_panes(page, run)
+    shutil.rmtree(run.checkpoint(30).folder)
+    ask_for = page.locator("#prompt textarea")
+    ask_for.fill(SECOND)
+    ask_for.press("Enter")
+    expect(page.locator("#compare-trouble .error")).to_contain_text("has no checkpoint of step 30", timeout=30_000)
+    expect(ask_for).to_have_value(SECOND)
+    expect(page.locator(".turn .question")).to_contain_text(FIRST)
+    photograph(page, "65-chat-failed")
+
+
+@pytest.mark.parametrize("theme", ["light", "dark"])
+def test_7_on_a_phone(compare, theme):
+    page = compare(size=PHONE, theme=theme)
+    ask(page, FIRST, 1)
+    ask(page, SECOND, 2)
+    page.locator("#differ input").check()
+    expect(page.locator(".pane.tuned mark").first).to_be_visible()
+    assert page.evaluate("document.documentElement.scrollWidth") <= PHONE["width"]
+    lefts = page.evaluate(
+        "[...document.querySelectorAll('.turn .pane')].map(pane => pane.getBoundingClientRect().left)"
+    )
+    assert len(set(lefts)) == 1 and len(lefts) == 4, "the panes stand below each other"
+    page.evaluate("window.scrollTo(0, 0)")
+    expect(page.locator("#ask")).to_be_in_viewport()
+    box = page.locator("#ask").bounding_box()
+    assert box["height"] >= 44 and box["y"] > PHONE["height"] / 2, "within reach of a thumb"
+    photograph(page, f"66-chat-phone-{theme}")
+
+
+def test_nothing_went_wrong_unseen(app):
+    assert app.warnings_of_ours() == []

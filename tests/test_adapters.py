@@ -1,0 +1,104 @@
+"""Several adapters on one base: each answers as it does alone, and the base stays the base."""
+
+import json
+
+import pytest
+import torch
+
+from core.adapters import FIRST, adapter_view, put_on, take_off
+from core.compare import Sampling, next_token_logits, stream, supports_rows
+from core.hub import ModelError
+from core.model import for_inference
+from tests.conftest import PROMPT, greedy_text, load_for, next_logits, train_for
+
+SETTINGS = {
+    "trained embeddings": (),
+    "adapter alone": ("adapter.modules_to_save=[]", "adapter.r=4", "training.seed=1"),
+    "other layers": ("adapter.target_modules=[q_proj, down_proj]", "adapter.r=16", "adapter.use_rslora=no", "training.seed=2"),
+}
+
+
+@pytest.fixture(scope="module")
+def adapters(trained, tmp_path_factory) -> dict:
+    """Folders of adapters of three kinds for one base, each with what it says when it is alone."""
+    found = {}
+    for name, settings in SETTINGS.items():
+        config = trained.config.with_settings([*settings, "training.max_steps=4"])
+        folder = tmp_path_factory.mktemp("adapters") / "adapter"
+        loaded, *_ = train_for(config, folder)
+        found[name] = folder, next_logits(loaded), greedy_text(loaded, PROMPT, 16)
+    return found
+
+
+@pytest.fixture(scope="module")
+def full(trained, adapters):
+    """A base with all of them on it."""
+    loaded = load_for(trained.config, with_adapter=False)
+    for number, (folder, *_) in enumerate(adapters.values(), 1):
+        put_on(loaded, folder, FIRST if number == 1 else f"pane-{number}")
+    return loaded
+
+
+def names(loaded) -> list[str]:
+    return list(loaded.model.peft_config)
+
+
+def seen_through(loaded, name: str | None):
+    with for_inference(loaded), adapter_view(loaded, name):
+        encoded = loaded.tokenizer([PROMPT], add_special_tokens=False, return_tensors="pt")
+        return next_token_logits(loaded, {key: encoded[key] for key in ("input_ids", "attention_mask")})
+
+
+def test_each_is_what_it_was_alone_to_the_bit_and_so_is_the_base(trained, adapters, full):
+    for name, (_, logits, _) in zip(names(full), adapters.values(), strict=True):
+        assert torch.equal(seen_through(full, name), logits)
+        assert torch.equal(seen_through(full, None), trained.logits["fresh base"])
+    assert len({tuple(logits.flatten().tolist()) for _, logits, _ in adapters.values()}) == 3
+
+
+def test_all_answer_in_one_pass_as_they_do_alone(trained, adapters, full):
+    with for_inference(full):
+        assert supports_rows(full)
+    rows = [None, *names(full)]
+    *_, answers = stream(full, [PROMPT] * 4, rows, Sampling(max_new_tokens=16), lambda: False)
+    assert [a.text for a in answers] == [
+        greedy_text(load_for(trained.config, with_adapter=False), PROMPT, 16), *(text for *_, text in adapters.values())
+    ]
+
+
+def test_prompts_of_different_lengths_do_not_disturb_each_other(adapters, full):
+    prompts = ["Once upon a time there was a little dog who liked to", PROMPT, "A"]
+    *_, together = stream(full, prompts, names(full), Sampling(max_new_tokens=12), lambda: False)
+    for prompt, name, answer in zip(prompts, names(full), together, strict=True):
+        *_, (alone,) = stream(full, [prompt], [name], Sampling(max_new_tokens=12), lambda: False)
+        assert alone.text == answer.text
+
+
+def test_an_adapter_that_is_taken_off_leaves_the_others(trained, adapters):
+    loaded = load_for(trained.config, with_adapter=False)
+    folders = [folder for folder, *_ in adapters.values()]
+    put_on(loaded, folders[1], FIRST)
+    put_on(loaded, folders[0], "pane-2")
+    tensors = sum(weight.numel() for weight in loaded.model.parameters())
+    put_on(loaded, folders[2], "pane-3")
+    take_off(loaded, "pane-3")
+    assert names(loaded) == [FIRST, "pane-2"]
+    assert sum(weight.numel() for weight in loaded.model.parameters()) == tensors
+    take_off(loaded, FIRST)
+    assert torch.equal(next_logits(loaded), adapters["trained embeddings"][1])
+    assert torch.equal(next_logits(loaded, base=True), trained.logits["fresh base"])
+
+
+def test_a_damaged_adapter_is_refused_and_the_others_stay(trained, adapters, tmp_path):
+    folder, logits, _ = adapters["trained embeddings"]
+    loaded = load_for(trained.config, with_adapter=False)
+    put_on(loaded, folder, FIRST)
+    hurt = tmp_path / "hurt"
+    hurt.mkdir()
+    for file in folder.iterdir():
+        (hurt / file.name).write_bytes(file.read_bytes())
+    settings = json.loads((hurt / "adapter_config.json").read_text())
+    (hurt / "adapter_config.json").write_text(json.dumps(settings | {"r": 3}))
+    with pytest.raises(ModelError, match="is damaged: its weights have other shapes than its settings say"):
+        put_on(loaded, hurt, "pane-2")
+    assert names(loaded) == [FIRST] and torch.equal(next_logits(loaded), logits)

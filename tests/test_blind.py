@@ -1,0 +1,252 @@
+"""A blind test on real models: shuffled sides, answers made ahead, votes that are kept, and no claim without a reason."""
+
+import random
+import shutil
+import threading
+from dataclasses import asdict
+from pathlib import Path
+
+import pytest
+
+from core.blind import AHEAD, Blind, BlindError, Result
+from core.compare import Sampling
+from core.panes import BASE, Pane
+from core.runs import RunError, list_runs
+from core.votes import FILE, Tally, read_votes
+from core.workbench import Workbench
+from tests.conftest import small_config
+
+SHORT, LONG = Sampling(max_new_tokens=4), Sampling(max_new_tokens=90)
+PROMPTS = [f"Say {word}." for word in "one two three four five six seven eight nine ten eleven twelve".split()]
+
+
+@pytest.fixture(scope="module")
+def bench(unsloth, stories, rows, tmp_path_factory) -> Workbench:
+    """A workbench with a run, the adapter of which is loaded, and a copy of it that is zeroed: it is the base."""
+    bench = Workbench(tmp_path_factory.mktemp("blind") / "runs")
+    config = small_config(stories, rows, "training.max_steps=12", "training.eval_steps=6")
+    run = bench.start(config, "tuned")
+    bench.wait(120)
+    assert bench.snapshot.status == "completed", bench.snapshot.message
+    shutil.copytree(run.folder, run.folder.with_name("20200101-000000-zeroed"))
+    zero(run.folder.with_name("20200101-000000-zeroed") / "adapter/adapter_model.safetensors", stories)
+    return bench
+
+
+def zero(adapter: Path, base: Path) -> None:
+    """Makes an adapter that changes nothing: lora_B zero, embeddings and head those of the (tied) base."""
+    from safetensors.torch import load_file, save_file
+
+    weights, embeddings = load_file(adapter), load_file(base / "model.safetensors")["model.embed_tokens.weight"]
+    for name, weight in weights.items():
+        if "lora_B" in name:
+            weights[name] = weight * 0
+        elif "lora_A" not in name:
+            assert weight.shape == embeddings.shape and not weight.equal(embeddings.to(weight.dtype)), name
+            weights[name] = embeddings.to(weight.dtype)
+    save_file(weights, adapter, {"format": "pt"})
+
+
+@pytest.fixture
+def tuned(bench) -> Pane:
+    return next(Pane(run.id) for run in list_runs(bench.runs_dir) if run.id.endswith("-tuned"))
+
+
+@pytest.fixture
+def zeroed() -> Pane:
+    return Pane("20200101-000000-zeroed")
+
+
+@pytest.fixture
+def votes_of(bench):
+    def votes(pane: Pane) -> tuple:
+        found = read_votes(bench.runs_dir / pane.run_id)
+        assert found.damaged == 0
+        return found.votes
+
+    yield votes
+    for file in bench.runs_dir.glob(f"*/{FILE}"):
+        file.unlink()
+
+
+@pytest.fixture
+def blind(bench, wait_until):
+    blind = Blind(bench.lab, bench.runs, random.Random(1))
+    yield blind
+    blind.end()
+    wait_until(lambda: not making(), "the thread's end")
+    assert bench.busy_with == ""
+
+
+def making() -> list[threading.Thread]:
+    return [thread for thread in threading.enumerate() if thread.name == "blind test"]
+
+
+def next_pair(blind: Blind, wait_until):
+    wait_until(lambda: blind.shown().stage != "writing", "a pair", 60)
+    return blind.shown()
+
+
+def vote_all(blind: Blind, wait_until, choose=lambda shown: "left") -> list:
+    seen = []
+    while (shown := next_pair(blind, wait_until)).stage == "voting":
+        seen.append(shown)
+        blind.vote(shown.number, choose(shown))
+    return seen
+
+
+def test_answers_are_the_models_own_and_votes_say_who_wrote_them(bench, blind, tuned, votes_of, wait_until):
+    blind.start([BASE, tuned], PROMPTS, SHORT)
+    seen = vote_all(blind, wait_until, lambda shown: ("left", "right", "tie", "bad")[shown.number % 4])
+    votes = votes_of(tuned)
+    assert [vote.prompt for vote in votes] == [shown.prompt for shown in seen] == PROMPTS
+    assert [(v.left_answer, v.right_answer) for v in votes] == [(s.left, s.right) for s in seen]
+    assert [vote.choice for vote in votes] == ["right", "tie", "bad", "left"] * 3
+    for vote in votes[:3]:
+        messages = [[{"role": "user", "content": vote.prompt}]]
+        for key, text in ((vote.left, vote.left_answer), (vote.right, vote.right_answer)):
+            *_, (alone,) = bench.lab.answer([Pane.from_key(key)], messages, SHORT)
+            assert text == alone.text
+    assert any(vote.left_answer != vote.right_answer for vote in votes)
+    assert {vote.left for vote in votes} == {"base", tuned.key}, "the sides change"
+    wins = sum(vote.winner == tuned.key for vote in votes)
+    assert blind.last_result() == Result(tuned, BASE, Tally(wins, 6 - wins, 3, 3), now=12)
+
+
+def test_what_a_page_is_told_holds_nothing_of_who_wrote_it(blind, tuned, votes_of, wait_until):
+    blind.start([BASE, tuned], PROMPTS[:2], SHORT)
+    shown = asdict(next_pair(blind, wait_until))
+    assert shown.pop("last") is None
+    assert set(shown) == {"stage", "number", "total", "ready", "prompt", "left", "right", "said"}
+    assert tuned.run_id not in repr(shown) and "base" not in repr(shown)
+    with pytest.raises(BlindError, match="the tally is shown at its end"):
+        blind.result([BASE, tuned])
+    assert blind.last_result() is None
+    blind.vote(1, "right")
+    assert blind.shown().last == votes_of(tuned)[0]
+
+
+def test_the_sides_are_drawn_by_the_system_s_own_randomness(bench, zeroed, votes_of, wait_until):
+    blind = Blind(bench.lab, bench.runs)
+    blind.start([BASE, zeroed], [f"Say {number}." for number in range(30)], Sampling(max_new_tokens=1))
+    vote_all(blind, wait_until, lambda shown: "tie")
+    assert {vote.left for vote in votes_of(zeroed)} == {"base", zeroed.key}
+
+
+def test_a_tuned_model_that_is_the_base_wins_half_and_nothing_is_claimed(blind, zeroed, votes_of, wait_until):
+    blind.start([BASE, zeroed], [f"Say {number}." for number in range(40)], SHORT)
+    seen = vote_all(blind, wait_until)  # always the left one
+    assert len(seen) == 40 and all(shown.left == shown.right for shown in seen)
+    found = blind.last_result().tally
+    assert found.decided == 40 and 0.35 < found.win_rate < 0.65
+    assert found.interval[0] < 0.5 < found.interval[1] and found.p_value > 0.2
+    assert found.words.startswith(f"{found.wins} of 40: no ")
+
+
+def test_votes_are_counted_again_after_a_restart(bench, blind, tuned, votes_of, wait_until):
+    blind.start([tuned, BASE], PROMPTS[:3], SHORT)  # the base is never the contender
+    vote_all(blind, wait_until)
+    again = Workbench(bench.runs_dir)
+    after = Blind(again.lab, again.runs)
+    assert after.shown().stage == "none" and after.last_result() is None
+    before = blind.last_result()
+    assert before.now == before.tally.decided == 3
+    assert after.result([BASE, tuned]) == Result(tuned, BASE, before.tally)
+
+
+def test_a_few_are_made_ahead_and_the_model_is_free_between(bench, blind, tuned, votes_of, wait_until):
+    blind.start([BASE, tuned], PROMPTS, SHORT)
+    wait_until(lambda: blind.shown().ready == AHEAD and not bench.busy_with, "pairs ahead")
+    (waiting,) = making()
+    *_, answers = bench.lab.answer([BASE], [[{"role": "user", "content": "Hi"}]], SHORT)
+    assert answers[0].ended and waiting.is_alive() and blind.shown().ready == AHEAD
+    blind.vote(1, "tie")
+    assert blind.shown().number == 2
+    wait_until(lambda: blind.shown().ready == AHEAD, "one more")
+
+
+def test_it_waits_for_a_model_that_others_have_and_says_so(bench, blind, tuned, votes_of, wait_until):
+    with bench.lab.using([BASE], "answers are being measured"):
+        blind.start([BASE, tuned], PROMPTS[:2], SHORT)
+        wait_until(lambda: blind.shown().said == "This must wait: answers are being measured.", "the sentence")
+        assert blind.shown().stage == "writing"
+    assert next_pair(blind, wait_until).said == ""
+
+
+def test_a_pair_is_voted_on_once(blind, tuned, votes_of, wait_until):
+    blind.start([BASE, tuned], PROMPTS[:3], SHORT)
+    next_pair(blind, wait_until)
+    threads = [threading.Thread(target=blind.vote, args=(1, "left")) for _ in range(8)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert len(votes_of(tuned)) == 1
+    next_pair(blind, wait_until)
+    blind.vote(3, "left")  # not shown yet
+    assert len(votes_of(tuned)) == 1 and blind.shown().number == 2
+
+
+def test_the_end_keeps_the_votes_and_stops_the_answers(bench, blind, tuned, votes_of, wait_until):
+    blind.start([BASE, tuned], PROMPTS, LONG)
+    next_pair(blind, wait_until)
+    with pytest.raises(BlindError, match="A blind test is going on"):
+        blind.start([BASE, tuned], PROMPTS, SHORT)
+    blind.vote(1, "left")
+    blind.end()
+    shown = blind.shown()
+    assert shown.stage == "ended" and shown.left == shown.right == shown.prompt == ""
+    blind.vote(2, "left")
+    assert len(votes_of(tuned)) == 1 and blind.last_result().tally.decided == 1
+    wait_until(lambda: not making() and not bench.busy_with, "the end of the answers", 20)
+    blind.start([BASE, tuned], PROMPTS[:1], SHORT)
+    assert next_pair(blind, wait_until).number == 1
+
+
+def test_answers_stopped_elsewhere_are_not_voted_on(bench, blind, tuned, votes_of, wait_until):
+    blind.start([BASE, tuned], PROMPTS, LONG)
+    wait_until(lambda: bench.lab.stop() or "The answers were stopped" in blind.shown().said, "the stop")
+    whole = vote_all(blind, wait_until)
+    assert len(whole) < len(PROMPTS) and blind.shown().stage == "ended"
+    assert [vote.prompt for vote in votes_of(tuned)] == [shown.prompt for shown in whole]
+
+
+def test_a_prompt_that_is_too_long_is_left_out_and_said(blind, tuned, votes_of, wait_until):
+    blind.start([BASE, tuned], ["One.", "word " * 300, "Three."], SHORT)
+    seen = vote_all(blind, wait_until)
+    assert [shown.number for shown in seen] == [1, 3]
+    assert blind.shown().said.startswith("1 prompt is left out: The prompt has ")
+
+
+def test_without_a_model_the_test_ends_and_says_why(bench, tuned, wait_until):
+    cold = Workbench(bench.runs_dir)
+    blind = Blind(cold.lab, cold.runs)
+    blind.start([BASE, tuned], PROMPTS[:2], SHORT)
+    assert next_pair(blind, wait_until).stage == "ended"
+    assert blind.shown().said == (
+        "2 prompts are left out: There is no model to ask: load one on the Model tab, or finish a run."
+    )
+    assert blind.last_result().tally == Tally()
+
+
+def test_a_vote_that_cannot_be_kept_is_said_and_can_be_given_again(bench, blind, tuned, votes_of, wait_until):
+    blind.start([BASE, tuned], PROMPTS[:2], SHORT)
+    next_pair(blind, wait_until)
+    folder, away = bench.runs_dir / tuned.run_id, bench.runs_dir.parent / "away"
+    folder.rename(away)
+    try:
+        with pytest.raises(BlindError, match="The vote could not be kept in .*: No such file or directory"):
+            blind.vote(1, "left")
+        assert blind.shown().number == 1
+    finally:
+        away.rename(folder)
+    blind.vote(1, "left")
+    assert [vote.choice for vote in votes_of(tuned)] == ["left"]
+
+
+def test_what_cannot_be_tested(blind, tuned):
+    with pytest.raises(BlindError, match="Choose two different models; these two are the same."):
+        blind.start([tuned, tuned], PROMPTS)
+    with pytest.raises(RunError, match="nowhere"):
+        blind.start([BASE, Pane("nowhere")], PROMPTS)
+    assert blind.shown().stage == "none"

@@ -1,0 +1,359 @@
+"""Base and tuned measured together, on the real model: against answers and losses worked out one row at a time."""
+
+import json
+import math
+import statistics
+import time
+from contextlib import nullcontext
+
+import pytest
+
+from core.adapters import FIRST
+from core.dataset import DataError, prepare
+from core.evaluation import Evaluation, Source, evaluate, row_of
+from core.evaluation.answers import answer_limit, batches, cache_bytes, given, room
+from core.evaluation.forgetting import GENERAL, general_rows
+from core.evaluation.of_a_run import MEASURING, evaluate_run, load_evaluations, rows_of, save
+from core.evaluation.rows import row_of_prompt
+from core.evaluation.work import Work
+from core.model import base_view, for_inference, load
+from core.runs import RunError, find_run
+from core.stopping import Stopped
+from core.workbench import Busy
+from tests.conftest import data_file, load_for, small_config, write_rows
+
+BOTH = (None, FIRST)
+
+
+def measured(loaded, rows, **kwargs) -> Evaluation:
+    return evaluate(loaded, BOTH, rows, lambda: False, lambda share, words: None, **kwargs)
+
+
+def one_loss(loaded, row, base: bool) -> float:
+    """Summed negative log likelihood of the trained tokens of one row, by itself."""
+    import torch
+
+    with torch.inference_mode(), for_inference(loaded), base_view(loaded) if base else nullcontext():
+        logits = loaded.model(input_ids=torch.tensor([row.input_ids.tolist()]), use_cache=False).logits
+    likely = logits[0].float().log_softmax(-1)
+    return -sum(float(likely[at - 1, label]) for at, label in enumerate(row.labels) if at and label != -100)
+
+
+def one_answer(loaded, row, limit: int, base: bool) -> str:
+    """The likeliest answer to one row by itself, by transformers' own generate, as long as the model's length allows."""
+    import torch
+
+    with for_inference(loaded), base_view(loaded) if base else nullcontext():
+        ids = torch.tensor([row.question])
+        out = loaded.model.generate(
+            input_ids=ids,
+            attention_mask=torch.ones_like(ids),
+            do_sample=False,
+            max_new_tokens=min(limit, loaded.report.max_seq_length - row.asked),
+            eos_token_id=loaded.eos_token_ids,
+            pad_token_id=loaded.tokenizer.pad_token_id,
+        )
+    return loaded.tokenizer.decode(out[0, row.asked :], skip_special_tokens=True).strip()
+
+
+@pytest.fixture(scope="module")
+def many(trained, tmp_path_factory):
+    """Twelve rows of the run, and ten with longer and other answers, so that batches are padded on both sides."""
+    words = "the little girl was happy and ran to her mom in the big park".split()
+    others = [
+        {"instruction": f"Tell of {' '.join(words[:n])}.", "output": " ".join(words[: 14 - n])} for n in range(2, 12)
+    ]
+    config = data_file(tmp_path_factory.mktemp("rows") / "more.jsonl", *others)
+    config.prompt_template = "alpaca"
+    more = prepare(config, trained.loaded.tokenizer, 256, True).train
+    examples = [*trained.data.train, *trained.data.validation, *more]
+    return [row_of(example, trained.loaded.tokenizer) for example in examples if not example.is_cut]
+
+
+@pytest.fixture(scope="module")
+def in_float32(trained):
+    """The same adapter on the base in 32-bit. In 16-bit likeliest tokens are often equally likely to the last bit, and
+    which of them comes first changes with the number of rows in a batch, padded or not; here none are."""
+    config = trained.config.model.model_copy(update={"load_in_4bit": False, "dtype": "float32"})
+    return load(config, None, trained.adapter_dir, use_gradient_checkpointing=False)
+
+
+def test_an_adapter_of_known_effect_shows_its_exact_figures(in_float32, many):
+    loaded = in_float32
+    found = measured(loaded, many)
+    limit = answer_limit(many)
+    assert (found.rows, found.max_new_tokens) == (len(many), limit)
+    for base, side in ((True, "base"), (False, "tuned")):
+        answers = [one_answer(loaded, row, limit, base) for row in many]
+        exact = sum(answer == row.reference for answer, row in zip(answers, many, strict=True)) / len(many)
+        assert getattr(found.measure("exact"), side) == exact
+        from rouge_score.rouge_scorer import RougeScorer
+
+        theirs = RougeScorer(["rougeL"])
+        rouge = [theirs.score(row.reference, answer)["rougeL"].fmeasure for answer, row in zip(answers, many, strict=True)]
+        assert getattr(found.measure("rouge_l"), side) == pytest.approx(statistics.fmean(rouge), abs=1e-12)
+        tokens = sum(label != -100 for row in many for label in row.labels)
+        losses = [one_loss(loaded, row, base) for row in many]
+        assert getattr(found.measure("loss"), side) == pytest.approx(sum(losses) / tokens, rel=1e-5)
+    assert found.measure("exact").tuned > found.measure("exact").base == 0
+    learned = measured(loaded, many[:12])  # of what it learned alone, without the others
+    assert learned.measure("loss").verdict == learned.measure("rouge_l").verdict == "better"
+    assert found.measure("exact").low > 0 and found.measure("exact").verdict == "better"
+    assert {read.reference for read in found.gained} == {"the cat"} and found.gained[0].tuned == "the cat"
+    assert "Say" in found.gained[0].question and found.gained[0].base != "the cat"
+
+
+def test_answers_of_a_batch_are_those_of_rows_by_themselves(in_float32, many):
+    loaded, limit = in_float32, 48
+    for base in (True, False):
+        with for_inference(loaded), base_view(loaded) if base else nullcontext():
+            together = given(loaded, many, limit, lambda: False)
+            alone = [given(loaded, [row], limit, lambda: False)[0] for row in many]
+        assert [one.text for one in together] == [one.text for one in alone]
+        assert [(one.tokens, one.ended, one.repeated) for one in together] == [
+            (one.tokens, one.ended, one.repeated) for one in alone
+        ]
+        # The base's are all others, so that they would not agree by themselves; the tuned ones are what it learned.
+        assert len({one.text for one in together}) > 10 if base else {one.text for one in together} == {"the cat"}
+
+
+def test_a_tuned_model_that_is_the_base_shows_no_difference_at_all(trained, many):
+    loaded = load_for(trained.config)  # a fresh adapter: all lora_B are zero, the embeddings the base's
+    general = general_rows(loaded, "alpaca")
+    found = measured(loaded, many, general=general)
+    assert {one.key for one in found.measures} == {
+        "loss", "perplexity", "exact", "rouge_l", "bleu", "ends", "length", "repetition",
+    }  # fmt: skip
+    assert [(one.difference, one.low, one.high, one.verdict) for one in found.measures] == [(0, 0, 0, "no difference")] * 8
+    assert all(one.base == one.tuned for one in found.measures)
+    assert (found.gained, found.lost, found.differing) == ((), (), ())
+    told = found.forgetting
+    assert (told.base_loss, told.low, told.high) == (told.tuned_loss, 0, 0)
+
+
+def test_prompts_without_references_leave_out_what_needs_one(trained):
+    tokenizer = trained.loaded.tokenizer
+    rows = [row_of_prompt(f"Once upon a time, {who}", tokenizer) for who in ("a cat", "a dog", "a boy", "Tom", "Lily", "he")]
+    found = measured(trained.loaded, rows)
+    assert [one.key for one in found.measures] == ["ends", "length", "repetition"]
+    assert found.max_new_tokens == 256 and found.measure("length").rows == 6
+    assert (found.gained, found.lost) == ((), ())
+    assert found.differing and all(read.base != read.tuned and read.reference is None for read in found.differing)
+
+
+def test_plain_text_has_losses_alone(trained, tmp_path):
+    texts = [{"text": f"Once upon a time there was a {who}."} for who in ("cat", "dog", "boy", "girl", "bird", "tree")]
+    examples = prepare(data_file(tmp_path / "a.jsonl", *texts), trained.loaded.tokenizer, 64, True).train
+    found = measured(trained.loaded, [row_of(example, trained.loaded.tokenizer) for example in examples])
+    assert [one.key for one in found.measures] == ["loss", "perplexity"]
+    assert len(found.gained) + len(found.lost) == 6
+    assert all(read.question.startswith("Once upon a time") and read.base == "" for read in (*found.gained, *found.lost))
+
+
+def test_forgetting_is_the_loss_on_our_own_questions(trained, many):
+    loaded = trained.loaded
+    general = general_rows(loaded, "alpaca")
+    told = measured(loaded, many[:6], general=general).forgetting
+    tokens = sum(label != -100 for row in general for label in row.labels)
+    for base, loss in ((True, told.base_loss), (False, told.tuned_loss)):
+        assert loss == pytest.approx(sum(one_loss(loaded, row, base) for row in general) / tokens, rel=0.02)
+    assert told.prompts == len(general) and told.random_loss == math.log(512)
+    assert told.low < told.tuned_loss - told.base_loss < told.high
+
+
+def test_the_general_questions_are_whole_and_written_as_the_run_writes_its_rows(demo_tokenizer, chat_tokenizer):
+    lines = [json.loads(line) for line in GENERAL.read_text(encoding="utf-8").splitlines()]
+    assert 24 <= len(lines) <= 40 and all(set(line) == {"instruction", "output"} for line in lines)
+    assert len({line["instruction"] for line in lines}) == len(lines) and all(all(line.values()) for line in lines)
+
+    class Report:
+        max_seq_length = 512
+
+    class Loaded:
+        report = Report()
+
+    loaded = Loaded()
+    for tokenizer, template, asks in (
+        (chat_tokenizer, "chat", "<|start_header_id|>assistant<|end_header_id|>\n\n"),
+        (chat_tokenizer, "alpaca", "### Response:\n"),
+        (chat_tokenizer, "{text}", "What is the capital of France?\n"),
+    ):
+        loaded.tokenizer = tokenizer
+        row = general_rows(loaded, template)[0]
+        # That tokenizer, when it decodes, puts spaces behind special tokens.
+        assert tokenizer.decode(row.question).replace(" ", "").endswith(asks.replace(" ", ""))
+        assert row.reference == "Paris"
+
+
+def test_batches_are_of_like_length_and_bounded(trained, many, monkeypatch):
+    loaded = trained.loaded
+    assert list(map(sorted, batches(loaded, many, 20))) == [list(range(len(many)))]
+    monkeypatch.setattr("core.evaluation.answers.MAX_ROWS", 4)
+    small = list(batches(loaded, many, 20))
+    assert sorted(place for batch in small for place in batch) == list(range(len(many)))
+    assert [len(batch) for batch in small] == [4, 4, 4, 4, 4, 2]
+    shapes = [(-(-many[place].asked // 32), many[place].wanted) for batch in small for place in batch]
+    assert shapes == sorted(shapes, reverse=True) and len(set(shapes)) > 6
+    size = cache_bytes(loaded)
+    assert size == 2 * 5 * 4 * 8 * loaded.model.dtype.itemsize  # keys and values, layers, heads, values a head
+    monkeypatch.setattr("core.evaluation.answers.MAX_CACHE", 300 * size)
+    bounded = list(batches(loaded, many, 20))
+    for batch in bounded:
+        longest = max(many[place].asked + 20 for place in batch)
+        assert len(batch) == 1 or len(batch) * longest <= 300
+    assert max(map(len, bounded)) > 1 and len(bounded) > len(small)
+
+
+def test_a_question_near_the_models_length_gets_the_room_there_is_and_no_more(trained):
+    loaded = trained.loaded
+    most = loaded.report.max_seq_length
+    ids = loaded.tokenizer("Once upon a time there was a cat. " * 40, add_special_tokens=False)["input_ids"][: most - 5]
+    long = row_of_prompt(loaded.tokenizer.decode(ids), loaded.tokenizer)
+    short = row_of_prompt("Once upon a time", loaded.tokenizer)
+    assert most - 8 < long.asked < most
+    assert (room(loaded, short, 16), room(loaded, long, 16)) == (16, most - long.asked)
+    with for_inference(loaded), base_view(loaded):
+        answers = given(loaded, [short, long], 16, lambda: False)
+    assert [(one.tokens, one.ended) for one in answers] == [(16, False), (most - long.asked, False)]
+
+
+@pytest.mark.parametrize("looks", [0, 1, 2, 5])
+def test_a_wish_to_stop_is_heard_and_leaves_the_model_as_it_was(trained, many, looks):
+    calls = []
+
+    def should_stop() -> bool:
+        calls.append(None)
+        return len(calls) > looks
+
+    with pytest.raises(Stopped):
+        evaluate(trained.loaded, BOTH, many, should_stop, lambda share, words: None)
+    assert len(calls) < looks + 5  # a token at most after the wish
+    assert trained.loaded.model.training and trained.loaded.model.active_adapters == [FIRST]
+
+
+def test_progress_grows_to_the_whole(trained, many):
+    told = []
+    evaluate(trained.loaded, BOTH, many, lambda: False, lambda share, words: told.append((share, words)))
+    assert told[0] == (0.0, "0 of 22 rows") and told[-1] == (1.0, "22 of 22 rows")
+    assert [share for share, _ in told] == sorted(share for share, _ in told)
+
+
+# A run's
+
+
+@pytest.fixture(scope="module")
+def workbench(unsloth, stories, tmp_path_factory):
+    """With one finished run of few steps on it."""
+    from core.workbench import Workbench
+
+    folder = tmp_path_factory.mktemp("workbench")
+    bench = Workbench(folder / "runs")
+    config = small_config(stories, write_rows(folder / "rows.json"), "data.validation_share=0.5")
+    bench.start(config, "small")
+    assert bench.wait(120).status == "completed"
+    return bench
+
+
+@pytest.fixture
+def run(workbench):
+    return find_run(workbench.runs_dir, workbench.snapshot.run_id)
+
+
+def quiet(share, words):
+    pass
+
+
+def test_a_runs_validation_rows_are_measured_and_kept(workbench, run):
+    before = time.time()
+    found = evaluate_run(workbench.lab, run, Source(), lambda: False, quiet)
+    assert (found.run_id, found.rows, found.source, found.left_out) == (run.id, 6, Source(kind="validation"), 0)
+    assert before <= found.made <= time.time()
+    assert found.measure("exact").rows == 6
+    assert 6 < found.forgetting.prompts < 36  # those that fit into the 128 tokens of this run
+    assert load_evaluations(run.folder)[0] == found
+    assert workbench.busy_with == ""
+    held = workbench.snapshot.heldout
+    assert found.measure("loss").base == pytest.approx(held.base_loss, rel=0.01)
+    assert found.measure("exact").tuned == held.tuned_exact
+
+
+def test_a_file_and_prompts_are_read_as_the_run_reads_its_rows(workbench, run, tmp_path):
+    file = tmp_path / "others.jsonl"
+    file.write_text("".join(json.dumps({"instruction": f"Say {n}.", "output": str(n)}) + "\n" for n in range(10)))
+    found = evaluate_run(workbench.lab, run, Source(kind="file", path=str(file)), lambda: False, quiet, most_rows=8)
+    assert found.rows == 8 and found.measure("error") is None or found.measure("no_number").rows == 8
+    asked = {read.question for read in (*found.gained, *found.lost)}
+    assert asked and asked <= {f"Say {n}." for n in range(10)}  # without the words of the prompt template around it
+    prompts = tmp_path / "prompts.txt"
+    prompts.write_text("Say red.\nSay blue.\n")
+    found = evaluate_run(workbench.lab, run, Source(kind="prompts", path=str(prompts)), lambda: False, quiet)
+    assert found.rows == 2 and found.measure("loss") is None and found.measure("ends").verdict == "too few rows to tell"
+
+
+def test_stopping_leaves_nothing_saved(workbench, run, tmp_path):
+    before = load_evaluations(run.folder)
+    reported = []
+    with pytest.raises(Stopped):
+        evaluate_run(workbench.lab, run, Source(), lambda: bool(reported and reported[-1] > 0), lambda share, _: reported.append(share))
+    assert load_evaluations(run.folder) == before and workbench.busy_with == ""
+    assert list((run.folder / "evaluations").glob(".*")) == []
+
+
+def test_what_cannot_be_measured_is_said(workbench, run, tmp_path):
+    with pytest.raises(DataError, match="There is no file"):
+        evaluate_run(workbench.lab, run, Source(kind="file", path=str(tmp_path / "none.csv")), lambda: False, quiet)
+    config = run.config().with_settings(["data.validation_share=0"])
+    with pytest.raises(DataError, match="trained without validation rows"):
+        rows_of(Source(), config, workbench._slot.loaded, 200)
+    prompts = tmp_path / "long.txt"
+    prompts.write_text("Say " * 500)
+    with pytest.raises(DataError, match="longer than the model's 128 tokens"):
+        evaluate_run(workbench.lab, run, Source(kind="prompts", path=str(prompts)), lambda: False, quiet)
+    assert workbench.busy_with == ""
+
+
+def test_rows_are_drawn_the_same_each_time(workbench, run):
+    config, loaded = run.config(), workbench._slot.loaded
+    whole, _ = rows_of(Source(), config, loaded, 200)
+    some, _ = rows_of(Source(), config, loaded, 3)
+    assert some == rows_of(Source(), config, loaded, 3)[0] and len(some) == 3
+    assert [row for row in whole if row in some] == some
+
+
+def test_in_the_background_it_tells_how_far_it_is_and_ends(workbench, run, wait_until):
+    work = Work(workbench.lab)
+    before = len(load_evaluations(run.folder))
+    work.start(run, Source(), 6)
+    with pytest.raises(RunError, match="Another measurement is going on"):
+        work.start(run, Source(), 6)
+    wait_until(lambda: workbench.busy_with == MEASURING, "the model to be taken")
+    with pytest.raises(Busy, match="answers are being measured"):
+        workbench.load_model(run.config().model)
+    state = work.wait(120)
+    assert (state.is_doing, state.said, state.ended, state.run_id) == (False, "", 1, run.id)
+    assert state.found == load_evaluations(run.folder)[0] and len(load_evaluations(run.folder)) == before + 1
+    work.start(run, Source(), 6)
+    wait_until(lambda: "rows" in work.state.words, "rows to be measured")
+    work.stop()
+    state = work.wait(60)
+    assert (state.is_doing, state.said, state.ended) == (False, "Stopped; nothing was saved.", 1)
+    assert len(load_evaluations(run.folder)) == before + 1 and workbench.busy_with == ""
+    work.start(run, Source(kind="file", path="nothing.csv"), 6, "hf_secret")
+    assert "There is no file" in work.wait(60).said
+
+
+def test_damaged_measures_are_passed_over_and_said(trained, many, tmp_path):
+    found = measured(trained.loaded, many[:6]).model_copy(update={"made": 1_700_000_000.0})
+    first, second = save(found, tmp_path), save(found, tmp_path)
+    assert first != second and len(load_evaluations(tmp_path)) == 2
+    second.write_text(second.read_text()[:-100])
+    (tmp_path / "evaluations/20200101-000000.json").write_text('{"rows": "many"}')
+    said = []
+    assert load_evaluations(tmp_path, said.append) == [found]
+    assert said == [
+        f"The measures in {name} cannot be read: the file is damaged." for name in (second.name, "20200101-000000.json")
+    ]
+    assert load_evaluations(tmp_path / "nothing") == []
+    (tmp_path / "taken").write_text("")
+    with pytest.raises(RunError, match="cannot be kept"):
+        save(found, tmp_path / "taken")

@@ -1,0 +1,86 @@
+"""What the Measure tab writes of an evaluation."""
+
+import pytest
+
+from core.evaluation import BY_KEY, METRICS, Evaluation, Forgetting, Measure, ReadRow, Source
+from core.evaluation.work import State
+from ui.measure_tab import progress_text
+from ui.measure_view import choice_label, evaluation_lines, evaluation_text, signed, value
+
+
+def a_measure(key: str, base: float, tuned: float, low: float | None, high: float | None, rows: int = 20) -> Measure:
+    difference = tuned - base
+    return Measure(
+        key=key, rows=rows, better=BY_KEY[key].better, base=base, tuned=tuned, difference=difference, low=low, high=high
+    )
+
+
+FOUND = Evaluation(
+    run_id="20261122-094948-demo-yoda",
+    made=1795341720.0,
+    seconds=65,
+    source=Source(kind="file", path="/home/me/<rows>.csv"),
+    rows=20,
+    left_out=2,
+    max_new_tokens=56,
+    measures=(a_measure("loss", 2.5, 1.25, -1.5, -1.0), a_measure("exact", 0.1, 0.5, 0.2, 0.6, 12), a_measure("length", 3, 3, 0, 0)),
+    gained=(ReadRow(question="<b>?", reference="4 & 5", base="", tuned="<i>", base_loss=2.0, tuned_loss=1.0),),
+    forgetting=Forgetting(prompts=36, base_loss=2.0, tuned_loss=2.5, low=0.3, high=0.7, random_loss=11.8),
+)
+
+
+def test_an_evaluation_says_all_it_found_and_lets_no_text_be_markup():
+    text = evaluation_text(FOUND)
+    assert "demo-yoda, 22 Nov 09:49 on 20 rows of &lt;rows&gt;.csv" in text
+    assert '<td class="base">2.500</td><td class="tuned">1.250</td><td>−1.250</td><td class="between">−1.500 and −1.000</td>' in text
+    assert '<td class="base">10%</td><td class="tuned">50%</td><td>+40.0 pp</td><td class="between">+20.0 pp and +60.0 pp</td>' in text
+    assert "Exact match <small>of 12 rows</small>" in text and "Loss <small>" not in text
+    assert text.count('<td class="verdict good">better</td>') == 2 and '<td class="verdict ">no difference</td>' in text
+    assert "Likeliest answers of at most 56 tokens; measured in 1:05; 2 rows too long for the model left out." in text
+    assert '<p class="notice warning" role="status">Loss on 36 general prompts 2.00 → 2.50: it now does much worse' in text
+    assert "<dd>&lt;b&gt;?</dd>" in text and "<dd>4 &amp; 5</dd>" in text and "<dd>&lt;i&gt;</dd>" in text and "<dd>–</dd>" in text
+    assert "Loss: base 2.000, tuned 1.000" in text
+    assert "Rows that gained most (1)" in text and "Rows that lost most" not in text
+    assert choice_label(FOUND).endswith(", rows of <rows>.csv (20)")
+
+
+def test_on_the_command_line_it_is_a_table_of_text():
+    assert evaluation_lines(FOUND) == [
+        "20261122-094948-demo-yoda, rows of <rows>.csv: 20 rows",
+        "",
+        "                      base     tuned    difference  95% between",
+        "Loss                 2.500     1.250        −1.250  −1.500 and −1.000, better",
+        "Exact match            10%       50%      +40.0 pp  +20.0 pp and +60.0 pp, better",
+        "Length                 3.0       3.0             0  0 and 0, no difference",
+        "",
+        "Loss on 36 general prompts 2.00 → 2.50: it now does much worse on what it was not trained for.",
+    ]
+
+
+def test_each_measure_is_explained():
+    text = evaluation_text(FOUND)
+    assert all(f'title="{BY_KEY[one.key].help}"' in text for one in FOUND.measures)
+    assert all(metric.help.endswith(".") and len(metric.help) < 100 for metric in METRICS)
+
+
+@pytest.mark.parametrize(
+    ("key", "number", "written", "difference"),
+    [
+        ("loss", 0.00671, "0.007", "+0.007"), ("bleu", 18.264, "18.3", "+18.3"), ("exact", 0.005, "0.5%", "+0.5 pp"),
+        ("perplexity", 44321.2, "44321.2", "+44321.2"), ("perplexity", 1.5e200, "1.50e+200", "+1.50e+200"),
+        ("ends", 1.0, "100%", "+100.0 pp"), ("loss", float("inf"), "inf", "+inf"), ("length", 0.0, "0.0", "0"),
+    ],
+)  # fmt: skip
+def test_figures_are_written_with_their_unit(key, number, written, difference):
+    assert (value(number, BY_KEY[key]), signed(number, BY_KEY[key])) == (written, difference)
+
+
+def test_progress_says_how_far_it_is_and_why_one_must_wait():
+    assert progress_text(State(), "") == ""
+    assert progress_text(State(), "a run is going on") == '<p class="notice info" role="status">Measuring must wait: a run is going on.</p>'
+    doing = progress_text(State("20261122-094948-demo-yoda", True, share=0.25, words="5 of 20 rows"), "answers are being measured")
+    assert "demo-yoda, 22 Nov 09:49: 5 of 20 rows, about " in doing and 'aria-valuenow="25"' in doing
+    assert "Stopping" in progress_text(State("x", True, is_stopping=True, share=0.2, words="Stopping"), "")
+    assert "about" not in progress_text(State("x", True, words="Reading the rows"), "")
+    assert 'class="notice warning"' in progress_text(State(said="Stopped; nothing was saved."), "")
+    assert 'class="notice error"' in progress_text(State(said="There is no file."), "")

@@ -1,0 +1,253 @@
+"""The blind test: two unnamed answers to each prompt, four buttons, and at the end who won. Knows nothing of torch.
+
+A page gets the two texts and on which side they stand, nothing else: who wrote them stays in `core.blind` until the
+vote. Both stand in parts of the same make, and appear at once, when both are whole.
+"""
+
+from html import escape
+
+import gradio as gr
+from pydantic import ValidationError
+
+from core.blind import Blind, BlindError, Result, Shown
+from core.compare import Sampling
+from core.dataset import DataError
+from core.panes import BASE, Pane
+from core.prompt_sets import prompts_from_text, read_prompts
+from core.runs import RunError
+from core.votes import CHOICES
+from core.workbench import Workbench
+from ui.words import count, notice, pane_label, percent
+
+PROBLEMS = (BlindError, DataError, RunError)
+BUTTONS = dict(zip(CHOICES, ("Left", "Right", "Tie", "Both bad"), strict=True))
+EXAMPLES = "The old man reads a book.\nWhere is my hat?\nWe will go home tomorrow."
+# Keys 1 to 4 press the buttons, unless they are typed into something. A second press right after the first was meant
+# for the pair that is gone, so it counts for nothing.
+KEYS = """
+if (!window.blindKeys) {
+    window.blindKeys = true;
+    let last = -1000;
+    document.addEventListener('keydown', event => {
+        const box = document.getElementById('blind-votes');
+        const button = box?.querySelectorAll('button')['1234'.indexOf(event.key)];
+        const typing = event.target.closest?.('input, textarea, select, [contenteditable="true"]');
+        if (!button || !box.checkVisibility() || typing || event.repeat) return;
+        if (event.ctrlKey || event.altKey || event.metaKey || event.timeStamp - last < 500) return;
+        last = event.timeStamp;
+        button.click();
+    });
+}
+"""
+
+
+class BlindTab:
+    """Layout and handlers; `live` tells what its parts show now. There is one test for all pages."""
+
+    def __init__(self, workbench: Workbench, token: gr.Textbox):
+        self._lab = workbench.lab
+        self._blind = Blind(workbench.lab, workbench.runs)
+        with gr.Column(elem_id="blind-setup") as self.setup:
+            with gr.Row():
+                self.first = gr.Dropdown([], label="One model", elem_id="blind-first")
+                self.second = gr.Dropdown([], label="The other", elem_id="blind-second")
+            with gr.Row():
+                self.prompts = gr.Textbox(
+                    EXAMPLES, label="Prompts, one a line", lines=6, max_lines=12, scale=2, min_width=260,
+                    elem_id="blind-prompts",
+                )  # fmt: skip
+                self.file = gr.File(label="or a file instead of them", height=150, min_width=190, elem_id="blind-file")
+            with gr.Row(elem_id="blind-begin"):
+                self.start = gr.Button("Start the blind test", variant="primary", elem_id="blind-start")
+                self.look = gr.Button("Votes so far", elem_id="blind-look")
+            with gr.Accordion("Settings: exact · 128 tokens", open=False) as self.settings:
+                with gr.Row():
+                    self.temperature = gr.Slider(
+                        0, 2, 0, step=0.05, label="Temperature", info="0 takes the likeliest token each time: exact."
+                    )
+                    self.tokens = gr.Number(
+                        128, precision=0, label="Max new tokens", info="Where an answer is cut off. (1 to 8,192)",
+                        elem_id="blind-tokens",
+                    )  # fmt: skip
+        self.trouble = gr.HTML(padding=False, elem_id="blind-trouble")
+        # Of the pair that this page shows, and so votes on. Not in the column: what shows that shows all in it.
+        self.number = gr.Textbox(visible="hidden")
+        with gr.Column(visible=False, elem_id="blind-test") as self.test:
+            self.pair = gr.HTML(padding=False, elem_id="blind-pair", js_on_load=KEYS)
+            with gr.Row(elem_id="blind-votes"):
+                self.buttons = {
+                    choice: gr.Button(f"{word} · {key}", min_width=80, elem_id=f"blind-{choice}")
+                    for key, (choice, word) in enumerate(BUTTONS.items(), 1)
+                }
+            with gr.Row(elem_id="blind-foot"):
+                self.state = gr.HTML(padding=False, elem_id="blind-state")
+                self.end = gr.Button("End the test", size="sm", scale=0, min_width=110, elem_id="blind-end")
+            self.last = gr.HTML(padding=False, elem_id="blind-last")
+        self.result = gr.HTML(padding=False, elem_id="blind-result")
+
+    def connect(self) -> None:
+        quiet = {"api_visibility": "private", "show_progress": "hidden"}
+        shown, chosen = [self.trouble, *self._parts()], [self.first, self.second]
+        asked = [*chosen, self.prompts, self.file, self.temperature, self.tokens]
+        self.start.click(self._start, asked, shown, api_name="blind_start", **quiet)
+        self.look.click(self._look, chosen, [self.trouble, self.result], api_name="blind_look", **quiet)
+        self.end.click(self._end, None, shown, api_name="blind_end", **quiet)
+        for choice, button in self.buttons.items():
+            button.click(
+                lambda number, choice=choice: self._vote(number, choice), [self.number], shown,
+                api_name=f"blind_vote_{choice}", **quiet,
+            )  # fmt: skip
+        gr.on(
+            [self.temperature.change, self.tokens.change],
+            lambda t, n: gr.update(label=f"Settings: {'exact' if t == 0 else f'temperature {t:g}'} · {n or 0} tokens"),
+            [self.temperature, self.tokens], [self.settings], api_name="blind_settings", **quiet,
+        )  # fmt: skip
+
+    def live(self) -> dict:
+        panes = self._lab.choices()
+        choices = [(pane_label(pane), pane.key) for pane in panes]
+        tuned = [pane for pane in panes if not pane.is_base]
+        first = self._lab.loaded_pane if self._lab.loaded_pane in tuned else next(iter(tuned), None)
+        return self._parts() | {
+            self.first: {"choices": choices, "value": BASE.key},
+            self.second: {"choices": choices, "value": first.key if first else None},
+            self.start: {"interactive": bool(tuned)},
+            self.look: {"interactive": bool(tuned)},
+        }
+
+    def _parts(self) -> dict:
+        """What the test itself shows, for `live` and for a handler that does not wait for it."""
+        shown = self._blind.shown()
+        is_on, is_voting = shown.stage in ("writing", "voting"), shown.stage == "voting"
+        parts = {
+            self.setup: {"visible": not is_on},
+            self.test: {"visible": is_on},
+            self.number: {"value": str(shown.number)},
+            self.pair: {"value": pair_text(shown) if is_on else ""},
+            self.state: {"value": state_text(shown) if is_on else ""},
+            self.last: {"value": last_text(shown)},
+            self.result: {"value": ""} if is_on else {},
+        }
+        parts |= {button: {"interactive": is_voting} for button in self.buttons.values()}
+        if shown.stage == "ended":
+            parts[self.result] = {"value": self._ended(shown)}
+        return parts
+
+    def _ended(self, shown: Shown) -> str:
+        try:
+            result = self._blind.last_result()
+        except PROBLEMS as error:
+            return notice(str(error), "error")
+        return last_text(shown) + notice(shown.said, "warning") + (result_text(result) if result else "")
+
+    def _start(self, first, second, text, file, temperature, tokens) -> dict:
+        try:
+            if not first or not second:
+                raise BlindError("Choose two models first.")
+            prompts = read_prompts(file) if file else prompts_from_text(text or "")
+            self._blind.start([Pane.from_key(first), Pane.from_key(second)], prompts, _sampling(temperature, tokens))
+        except PROBLEMS as error:
+            return self._said(notice(str(error), "error"))
+        return self._said()
+
+    def _look(self, first, second) -> tuple[str, str]:
+        try:
+            if not first or not second:
+                raise BlindError("Choose two models first.")
+            return "", result_text(self._blind.result([Pane.from_key(first), Pane.from_key(second)]))
+        except PROBLEMS as error:
+            return notice(str(error), "error"), ""
+
+    def _vote(self, number: str, choice: str) -> dict:
+        try:
+            self._blind.vote(int(number), choice)
+        except BlindError as error:
+            return self._said(notice(str(error), "error"))
+        return self._said()
+
+    def _end(self) -> dict:
+        self._blind.end()
+        return self._said()
+
+    def _said(self, trouble: str = "") -> dict:
+        return {self.trouble: trouble} | {part: gr.update(**update) for part, update in self._parts().items() if update}
+
+
+def _sampling(temperature, tokens) -> Sampling:
+    """Raises BlindError with a sentence when a value is out of bounds."""
+    try:
+        return Sampling(temperature=temperature, max_new_tokens=tokens)
+    except ValidationError as error:
+        first = error.errors()[0]
+        raise BlindError(f"{first['loc'][0]} cannot be {first['input']!r}: {first['msg'].lower()}.") from None
+
+
+def pair_text(shown: Shown) -> str:
+    """The prompt and both answers; while they are being made only that they are."""
+    if shown.stage == "writing":
+        prompt, left, right = "", *['<p class="empty">Both are writing…</p>'] * 2
+    else:
+        prompt = f'<p class="asked">{escape(shown.prompt)}</p>'
+        left, right = _answer(shown.left), _answer(shown.right)
+        if shown.left == shown.right:
+            prompt += notice("Both answers are the same to the letter; a tie says so.")
+    panes = (
+        f'<section class="pane" aria-label="{side}"><h3>{side}</h3>{answer}</section>'
+        for side, answer in (("Left", left), ("Right", right))
+    )
+    return f'{prompt}<div class="panes">{"".join(panes)}</div>'
+
+
+def _answer(text: str) -> str:
+    return f'<div class="answer">{escape(text)}</div>' if text.strip() else '<p class="empty">It answers nothing.</p>'
+
+
+def state_text(shown: Shown) -> str:
+    """How far the test is. The tally is not part of it: it would sway the person who votes."""
+    if shown.stage == "writing":
+        where = f"{count(shown.total, 'prompt')}; the next answers are being written"
+    else:
+        where = f"{shown.number:,} of {shown.total:,}"
+        if shown.ready:
+            where += f", {shown.ready} more {'is' if shown.ready == 1 else 'are'} ready"
+    return f'<p class="busy">{where}. The tally is shown at the end.</p>' + notice(shown.said)
+
+
+def last_text(shown: Shown) -> str:
+    """Which was which in the pair before, and what was chosen."""
+    if shown.last is None:
+        return ""
+    left, right = (pane_label(Pane.from_key(key)) for key in (shown.last.left, shown.last.right))
+    chose = {"left": f"You chose {left}", "right": f"You chose {right}", "tie": "A tie", "bad": "Both bad"}
+    sentence = f"The pair before: left was {left}, right was {right}. {chose[shown.last.choice]}."
+    return f'<p class="told" role="status">{escape(sentence)}</p>'
+
+
+def result_text(result: Result) -> str:
+    """The tally of two panes: in words, then its figures."""
+    tally, notes = result.tally, []
+    contender, other = pane_label(result.contender), pane_label(result.other)
+    head = f"<h3>{escape(contender)} against {escape(other)}</h3><p><b>{escape(tally.words)}</b></p>"
+    facts = [
+        ("Votes", f"{tally.votes:,}: {tally.wins:,} for {contender}, {tally.losses:,} for {other}, "
+                  f"{count(tally.ties, 'tie')}, {tally.bad:,} both bad"),
+    ]  # fmt: skip
+    if tally.decided:
+        low, high = tally.interval
+        facts.append(("Win rate", f"{percent(tally.win_rate)}, 95% interval {percent(low)} to {percent(high)}"))
+        facts.append(("Sign test", f"p {_p(tally.p_value)}, two-sided"))
+    if tally.ties or tally.bad:
+        notes.append("Ties and both bad decide nothing: rate, interval and test leave them out.")
+    if result.now and result.now < tally.votes:
+        notes.append(f"{result.now:,} from this test, {tally.votes - result.now:,} from earlier ones.")
+    if result.damaged:
+        left_out = "is" if result.damaged == 1 else "are"
+        notes.append(f"{count(result.damaged, 'line')} of votes.jsonl cannot be read and {left_out} left out.")
+    rows = "".join(f"<dt>{name}</dt><dd>{escape(value)}</dd>" for name, value in facts)
+    listed = "".join(f"<li>{escape(note)}</li>" for note in notes)
+    listed = f'<ul class="notes">{listed}</ul>' if listed else ""
+    return f'<div class="card">{head}<dl class="facts">{rows}</dl>{listed}</div>'
+
+
+def _p(value: float) -> str:
+    return "under 0.001" if value < 0.001 else f"{value:.3f}".removesuffix(".000")

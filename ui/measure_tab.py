@@ -1,0 +1,128 @@
+"""The Measure tab: base and tuned on many rows, each figure with how sure it is. Knows nothing of torch."""
+
+from html import escape
+
+import gradio as gr
+
+from core.evaluation import Evaluation, Source
+from core.evaluation.of_a_run import MEASURING, MOST_ROWS, load_evaluations
+from core.evaluation.work import State, Work
+from core.runs import RunError, find_run
+from core.workbench import Workbench
+from ui.measure_view import choice_label, evaluation_text
+from ui.words import bar, duration, notice, run_label
+
+SOURCES = [("its validation rows", "validation"), ("a file of rows", "file"), ("a file of prompts", "prompts")]
+LIMIT = 10_000  # rows at most: more take hours and say no more
+FILES = {
+    "file": "Questions and answers, in any form that the Data tab reads; they are read with the run's settings.",
+    "prompts": "Questions without answers: a line each, or CSV, JSON or JSONL. What needs a reference is left out.",
+}
+
+
+class MeasureTab:
+    """Layout and handlers; `live` tells what its parts show now. One measurement at a time, for all pages."""
+
+    def __init__(self, workbench: Workbench, token: gr.Textbox):
+        self._workbench, self._token = workbench, token
+        self._work = Work(workbench.lab)
+        with gr.Row():
+            self.run = gr.Dropdown(
+                [], label="Run", info="Its adapter is measured against its base.", elem_id="measure-run"
+            )
+            self.kind = gr.Radio(SOURCES, value="validation", label="On", elem_id="measure-kind")
+            self.most = gr.Number(
+                MOST_ROWS, precision=0, label="Rows at most", elem_id="measure-most",
+                info=f"Drawn at random, the same ones each time. (1 to {LIMIT:,})",
+            )  # fmt: skip
+        self.file = gr.File(label="File", visible=False, height=120, elem_id="measure-file")
+        self.about_file = gr.HTML(padding=False, elem_id="measure-about-file")
+        with gr.Row(elem_id="measure-buttons"):
+            self.measure = gr.Button("Measure", variant="primary", elem_id="measure")
+            self.stop = gr.Button("Stop measuring", visible=False, elem_id="stop-measuring")
+        self.trouble = gr.HTML(padding=False, elem_id="measure-trouble")
+        self.progress = gr.HTML(padding=False, elem_id="measure-progress")
+        self.ended = gr.Textbox(visible="hidden")  # changes when a measurement has ended
+        self.kept = gr.Dropdown([], label="Measured before", visible=False, elem_id="measure-kept")
+        self.result = gr.HTML(padding=False, elem_id="measure-result")
+
+    def connect(self) -> None:
+        quiet = {"api_visibility": "private", "show_progress": "hidden"}
+        asked = [self.run, self.kind, self.file, self.most, self._token]
+        self.measure.click(self._measure, asked, [self.trouble], api_name="measure_start", **quiet)
+        self.stop.click(self._work.stop, api_name="measure_stop", **quiet)
+        self.kind.change(
+            lambda kind: (gr.update(visible=kind in FILES, value=None), notice(FILES.get(kind, ""))),
+            [self.kind], [self.file, self.about_file], api_name="measure_kind", **quiet,
+        )  # fmt: skip
+        gr.on(
+            [self.run.change, self.ended.change], self._newest, [self.run], [self.kept, self.result],
+            api_name="measure_newest", **quiet,
+        )  # fmt: skip
+        self.kept.input(self._earlier, [self.run, self.kept], [self.result], api_name="measure_earlier", **quiet)
+
+    def live(self) -> dict:
+        workbench, state, busy = self._workbench, self._work.state, self._workbench.busy_with
+        runs = [(run_label(row.id), row.id) for row in workbench.runs.rows() if row.has_adapter]
+        first = state.run_id or workbench.model_state.adapter
+        chosen = first if first in [run for _, run in runs] else next((run for _, run in runs), None)
+        return {
+            self.run: {"choices": runs, "value": chosen},
+            self.measure: {
+                "interactive": bool(runs) and not busy and not state.is_doing,
+                "value": "Measure" if runs else "Measure (finish a run first)",
+            },
+            self.stop: {"visible": state.is_doing, "interactive": not state.is_stopping},
+            self.progress: {"value": progress_text(state, busy)},
+            self.ended: {"value": str(state.ended)},
+        }
+
+    def _measure(self, run_id: str | None, kind: str, file: str | None, most: float | None, token: str) -> str:
+        try:
+            if not run_id:
+                raise RunError("Choose a run first.")
+            if kind in FILES and not file:
+                raise RunError("Choose a file first.")
+            if most is None or not 1 <= most <= LIMIT:
+                raise RunError(f"Rows at most must be a number from 1 to {LIMIT:,}.")
+            run = find_run(self._workbench.runs_dir, run_id)
+            self._work.start(run, Source(kind=kind, path=file if kind in FILES else ""), int(most), token)
+        except RunError as error:
+            return notice(str(error), "error")
+        return ""
+
+    def _newest(self, run_id: str | None) -> tuple[dict, str]:
+        """The evaluations of a run to choose from, and the newest of them."""
+        found, troubles = self._kept(run_id)
+        choices = [(choice_label(one), str(one.made)) for one in found]
+        shown = evaluation_text(found[0]) if found else ""
+        value = choices[0][1] if choices else None
+        return gr.update(choices=choices, value=value, visible=len(choices) > 1), troubles + shown
+
+    def _earlier(self, run_id: str | None, made: str) -> str:
+        found, troubles = self._kept(run_id)
+        return troubles + "".join(evaluation_text(one) for one in found if str(one.made) == made)
+
+    def _kept(self, run_id: str | None) -> tuple[list[Evaluation], str]:
+        """A run's evaluations, the newest first, and what cannot be read of them."""
+        if not run_id:
+            return [], ""
+        said: list[str] = []
+        try:
+            return load_evaluations(find_run(self._workbench.runs_dir, run_id).folder, said.append), "".join(
+                notice(sentence, "warning") for sentence in said
+            )
+        except RunError as error:
+            return [], notice(str(error), "error")
+
+
+def progress_text(state: State, busy: str) -> str:
+    """How far it is, why there is nothing to see, or why one must wait."""
+    if state.is_doing:
+        left = state.seconds_left
+        words = f"{state.words}, about {duration(left)} left" if left and not state.is_stopping else state.words
+        told = f"{escape(run_label(state.run_id))}: {words}"
+        return f'<p role="status">{told}</p>{bar(state.share, "share of the rows measured")}'
+    if busy and busy != MEASURING:
+        return notice(f"Measuring must wait: {busy}.")
+    return notice(state.said, "warning" if state.said.startswith("Stopped") else "error") if state.said else ""

@@ -1,0 +1,108 @@
+"""The Proof tab: a button that proves base and tuned, its receipt, and the run's report. Knows nothing of torch."""
+
+import shutil
+import time
+from pathlib import Path
+
+import gradio as gr
+
+from core.hub import ModelError
+from core.proof import FILE, PROVING, load_proof, prove
+from core.reading import in_words
+from core.runs import Run, RunError, find_run
+from core.uploads import uploads_dir
+from core.workbench import Busy, Workbench
+from ui.proof_view import proof_text
+from ui.report import write_report
+from ui.words import notice, run_label
+
+PROBLEMS = (ModelError, RunError, Busy)
+WHAT = (
+    "<p>Is base really base, and tuned really tuned? When the model was loaded, its answer to one fixed prompt was "
+    "hashed, before any adapter was on it. Here the same is done again with the adapter off and with it on.</p>"
+)
+
+
+class ProofTab:
+    """Layout and handlers; `live` tells what its parts show now. `token` is of no use here; all tabs take it."""
+
+    def __init__(self, workbench: Workbench, token: gr.Textbox):
+        self._workbench = workbench
+        self._made: tuple[str, Path] | None = None  # the run of the last report, and where it can be had
+        self._drawn: tuple[tuple, str] = ((), "")  # of the last receipt: what it was drawn from, and how it looks
+        gr.HTML(WHAT, padding=False)
+        with gr.Row(elem_id="proof-buttons"):
+            self.prove = gr.Button("Prove it", variant="primary", elem_id="prove")
+            self.make = gr.Button("Make the report", elem_id="make-report")
+            self.file = gr.DownloadButton("Download the report", visible=False, elem_id="report-file")
+        self.hint = gr.HTML(padding=False, elem_id="proof-hint")
+        self.trouble = gr.HTML(padding=False, elem_id="proof-trouble")
+        self.receipt = gr.HTML(padding=False, elem_id="proof-receipt")
+
+    def connect(self) -> None:
+        self.prove.click(self._prove, None, [self.trouble], api_name="prove_it", api_visibility="private")
+        self.make.click(self._report, None, [self.trouble], api_name="make_report", api_visibility="private")
+
+    def live(self) -> dict:
+        state, busy = self._workbench.model_state, self._workbench.busy_with
+        if state.report is None:
+            words = "There is no model to prove anything of: finish a run, or load one on the Compare tab."
+        elif not state.adapter:
+            words = "Only the base is loaded: load a run on the Compare tab, and it can be proved against its base."
+        else:
+            words = f"This must wait: {busy}." if busy and busy != PROVING else ""
+        has_run = bool(state.adapter)
+        made = self._made[1] if self._made and self._made[0] == state.adapter else None
+        return {
+            self.prove: {"interactive": has_run and not busy, "value": "Proving…" if busy == PROVING else "Prove it"},
+            self.make: {"interactive": has_run},
+            self.file: {"visible": made is not None, "value": made and str(made)},
+            self.hint: {"value": notice(words)},
+            self.receipt: {"value": self._receipt()},
+        }
+
+    def _run(self) -> Run:
+        adapter = self._workbench.model_state.adapter
+        if not adapter:
+            raise RunError("There is no tuned model: load a run on the Compare tab first.")
+        return find_run(self._workbench.runs_dir, adapter)
+
+    def _receipt(self) -> str:
+        """The last proof of the loaded adapter, drawn anew when its file has changed."""
+        try:
+            folder = self._run().folder
+            drawn_from = folder, (folder / FILE).stat().st_mtime_ns
+        except (RunError, OSError):  # there is no run, or no proof of it
+            return ""
+        if self._drawn[0] != drawn_from:
+            proof = load_proof(folder)
+            self._drawn = drawn_from, proof_text(proof) if proof else ""
+        return self._drawn[1]
+
+    def _prove(self) -> str:
+        try:
+            prove(self._workbench.lab, self._run(), self._workbench.model_state.step)
+        except PROBLEMS as error:
+            return notice(str(error), "error")
+        except OSError as error:
+            return notice(f"The proof cannot be kept: {in_words(error)}; make room, and prove it again.", "error")
+        return ""
+
+    def _report(self) -> str:
+        try:
+            run = self._run()
+            self._made = run.id, _to_download(write_report(run), run, uploads_dir(self._workbench.runs_dir))
+        except RunError as error:
+            return notice(str(error), "error")
+        except OSError as error:
+            return notice(f"The report cannot be written: {in_words(error)}; make room, and make it again.", "error")
+        words = "one file that opens in any browser, without a network; it is kept with the run too"
+        return notice(f"The report of {run_label(run.id)} is made: {words}.", "good")
+
+
+def _to_download(report: Path, run: Run, folder: Path) -> Path:
+    """A copy where the page may hand out files; it is swept away there after some days."""
+    place = folder / f"report-{time.time_ns()}" / f"{run.id}.html"  # a new place, so that no page keeps an older one
+    place.parent.mkdir(parents=True)
+    shutil.copyfile(report, place)
+    return place
