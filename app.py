@@ -13,7 +13,9 @@ Exit codes: 0; 2 for bad input, with one sentence on standard error; 1 for a run
 
 import json
 import os
+import signal
 import sys
+import threading
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -27,6 +29,7 @@ from core.events import Snapshot
 from core.hub import ModelError, code_warning
 from core.presets import find_preset, list_presets
 from core.runs import Run, RunError, find_run
+from core.stopping import Stopped
 from core.templates import TemplateError
 from core.uploads import uploads_dir
 from core.workbench import Workbench
@@ -173,7 +176,7 @@ def compare(run: str, prompts: tuple[str, ...], more: tuple[str, ...], runs_dir:
 @click.option("--rows", type=click.IntRange(1), default=200, show_default=True, help="At most so many, drawn with a fixed seed.")
 @runs_dir_option
 @json_option
-def evaluate(run: str, data: str | None, prompts: str | None, rows: int, runs_dir: Path, as_json: bool) -> None:
+def evaluate(run: str, data: str | None, prompts: str | None, rows: int, runs_dir: Path, as_json: bool) -> int:
     """Measure a run's base and tuned model on rows that neither was trained on; kept with the run."""
     if data and prompts:
         raise click.UsageError("Give --data or --prompts, not both.")
@@ -185,14 +188,19 @@ def evaluate(run: str, data: str | None, prompts: str | None, rows: int, runs_di
     _warn_of_code(found.config())
     with _stdout_for_results() as results:
         lab = Workbench(found.folder.resolve().parent).lab
-        with _bar() as show:
-            evaluation = evaluate_run(lab, found, source, lab.should_stop, show, rows, os.environ.get("HF_TOKEN"))
+        try:
+            with _until_ctrl_c() as was_pressed, _bar() as show:
+                evaluation = evaluate_run(lab, found, source, was_pressed, show, rows, os.environ.get("HF_TOKEN"))
+        except Stopped:
+            print("Stopped; nothing was saved.", file=sys.stderr)
+            return 130
         if as_json:
             print(evaluation.model_dump_json(), file=results)
         else:
             from ui.measure_view import evaluation_lines
 
             print(*evaluation_lines(evaluation), sep="\n", file=results)
+    return 0
 
 
 @app.command()
@@ -206,6 +214,17 @@ def report(run: str, runs_dir: Path) -> None:
         print(write_report(find_run(runs_dir, run)))
     except OSError as error:
         raise click.ClickException(f"The report cannot be written: {error.strerror or error}.") from None
+
+
+@contextmanager
+def _until_ctrl_c() -> Iterator[Callable[[], bool]]:
+    """Tells whether Ctrl-C was pressed, which meanwhile interrupts nothing else: what computes must leave by itself."""
+    pressed = threading.Event()
+    before = signal.signal(signal.SIGINT, lambda *_: pressed.set())
+    try:
+        yield pressed.is_set
+    finally:
+        signal.signal(signal.SIGINT, before)
 
 
 @contextmanager

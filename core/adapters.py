@@ -8,7 +8,8 @@ from contextlib import contextmanager, suppress
 from pathlib import Path
 
 from core.hub import ModelError
-from core.model import OTHER_ADAPTER, LoadedModel, adapter_files, base_view, has_other_shapes, not_finite
+from core.model import OTHER_SHAPES, LoadedModel, adapter_files, base_view, has_other_shapes, not_finite
+from core.relief import is_out_of_memory
 
 FIRST = "default"  # PEFT's own name of the first adapter, and of the one that is trained
 
@@ -16,28 +17,38 @@ FIRST = "default"  # PEFT's own name of the first adapter, and of the one that i
 def put_on(loaded: LoadedModel, adapter_dir: Path, name: str) -> None:
     """Puts the adapter in that folder beside those that are there. Raises ModelError, and then it is not there.
 
-    It is for looking, not for training: its weights get no gradients.
+    It is for looking, not for training: its weights get no gradients. When the first one on a base fails, the base is
+    left half changed, and must be let go.
     """
     from peft import PeftModel
 
-    base = Path(loaded.model.config._name_or_path)
-    with adapter_files(adapter_dir, base, loaded.config) as folder:
-        try:
-            if loaded.has_adapter:
-                loaded.model.load_adapter(folder, adapter_name=name, is_trainable=False)
-            else:
+    was_bare, why = not loaded.has_adapter, ""
+    try:
+        with adapter_files(adapter_dir, Path(loaded.model.config._name_or_path), loaded.config) as folder:
+            if was_bare:
                 loaded.model = PeftModel.from_pretrained(loaded.model, folder, adapter_name=name, is_trainable=False)
                 loaded.has_adapter = True
-            _fill_gaps(loaded)
-            loaded.model.peft_config[name].base_model_name_or_path = loaded.report.name
-            why = "some of its weights are no numbers; take another copy" if not_finite(loaded.model, f".{name}.") else ""
-        except (RuntimeError, ValueError, LookupError, TypeError, AttributeError) as error:
-            why = "a value in its files is none that PEFT can use; train it again"
-            if has_other_shapes(error):
-                why = OTHER_ADAPTER
+            else:
+                loaded.model.load_adapter(folder, adapter_name=name, is_trainable=False)
+        _fill_gaps(loaded)
+        loaded.model.peft_config[name].base_model_name_or_path = loaded.report.name
+        if not_finite(loaded.model, f".{name}.") is not None:
+            why = "is damaged: some of its weights are no numbers; take another copy"
+    except ModelError:  # said before anything was begun
+        raise
+    except OSError as error:
+        why = f"cannot be read: {error.strerror or error}"
+    except Exception as error:  # PEFT raises what it likes of a damaged file; each becomes a sentence, none is hidden
+        if is_out_of_memory(error):
+            why = "does not fit into memory beside what is there; take a pane out, or a smaller model"
+        elif has_other_shapes(error):
+            why = f"is damaged: {OTHER_SHAPES}; choose another, or train it again"
+        else:
+            why = "is damaged: a value in its files is none that PEFT can use; train it again"
     if why:
-        take_off(loaded, name)
-        raise ModelError(why.format(folder=adapter_dir) if why == OTHER_ADAPTER else f"The adapter in {adapter_dir} is damaged: {why}.")
+        if not was_bare:
+            take_off(loaded, name)
+        raise ModelError(f"The adapter in {adapter_dir} {why}.")
 
 
 def _fill_gaps(loaded: LoadedModel) -> None:
@@ -49,9 +60,13 @@ def _fill_gaps(loaded: LoadedModel) -> None:
     model = loaded.model
     wrapped = [module for module in model.modules() if type(module).__name__ == "ModulesToSaveWrapper"]
     embeddings, head = model.get_input_embeddings(), model.get_output_embeddings()
+    device = next(weight.device for key, weight in model.named_parameters() if "lora_" in key)
     for name in model.peft_config:
         for wrapper in wrapped:
             if name in wrapper.modules_to_save:
+                if wrapper.modules_to_save[name] is not wrapper.original_module:
+                    # Unsloth's offloading keeps the original elsewhere, and PEFT's copy of it begins there.
+                    wrapper.modules_to_save[name].to(device)
                 continue
             is_tied = loaded.report.tied_embeddings and wrapper is head and name in getattr(embeddings, "modules_to_save", ())
             if is_tied:
@@ -77,13 +92,17 @@ def take_off(loaded: LoadedModel, name: str) -> None:
 @contextmanager
 def adapter_view(loaded: LoadedModel, name: str | None) -> Iterator:
     """The model as it is with that one adapter, or without any (None). Never during training."""
-    if name is None:
-        with base_view(loaded) as model:
-            yield model
+    if not loaded.has_adapter:
+        yield loaded.model
         return
     before = loaded.model.active_adapters
-    loaded.model.set_adapter(name, inference_mode=True)
     try:
-        yield loaded.model
+        if name is None:
+            with base_view(loaded) as model:
+                yield model
+        else:
+            loaded.model.set_adapter(name, inference_mode=True)
+            yield loaded.model
     finally:
+        # Also after the base's view, at whose end PEFT would give the adapter gradients again.
         loaded.model.set_adapter(before[0], inference_mode=True)

@@ -8,6 +8,7 @@ Knows nothing of gradio, nor of how answers are made.
 """
 
 import random
+import secrets
 import threading
 from collections import deque
 from collections.abc import Sequence
@@ -16,8 +17,9 @@ from dataclasses import dataclass
 from typing import Literal
 
 from core.compare import Sampling
+from core.dataset import DataError
 from core.hub import ModelError
-from core.lab import Lab
+from core.lab import Lab, PromptTooLong
 from core.panes import Pane
 from core.run_list import RunList
 from core.runs import RunError
@@ -27,6 +29,7 @@ from core.workbench import Busy
 
 AHEAD = 3  # pairs that wait to be voted on while no more are made
 RETRY_SECONDS = 0.5  # between two looks at a model that others have
+WRITING = "answers of the blind test are being written"
 
 
 class BlindError(ValueError):
@@ -37,14 +40,16 @@ class BlindError(ValueError):
 class Shown:
     """What a page may know of the test.
 
-    `number` is that of the prompt to vote on, from 1, of `total`; `ready` counts the pairs beyond it. `left` and
-    `right` are empty while there is no pair. `last` is the vote before. `said` is a sentence for the person, or empty.
+    `number` is that of the prompt to vote on, from 1, of `total`; `ready` counts the pairs beyond it. `pair` names the
+    pair among those of all tests; it, `left` and `right` are empty while there is no pair. `last` is the vote before.
+    `said` is a sentence for the person, or empty.
     """
 
     stage: Literal["none", "writing", "voting", "ended"] = "none"
     number: int = 0
     total: int = 0
     ready: int = 0
+    pair: str = ""
     prompt: str = ""
     left: str = ""
     right: str = ""
@@ -84,13 +89,14 @@ class Blind:
             self._test = _Test(self._lab, contender, other, folder, list(prompts), sampling, self._shuffle)
             self._test.thread.start()
 
-    def vote(self, number: int, choice: Choice) -> None:
-        """Votes on the pair of that number; one that was voted on already, on another page say, is passed over.
+    def vote(self, pair: str, choice: Choice) -> None:
+        """Votes on the pair of that name. One that was voted on already, on another page say, or that is of an earlier
+        test is passed over.
 
         Raises BlindError when the vote cannot be kept; the pair then stays.
         """
         if self._test is not None:
-            self._test.vote(number, choice)
+            self._test.vote(pair, choice)
 
     def end(self) -> None:
         """Ends the test; the votes are kept. Answers that are being written are stopped, soon."""
@@ -105,7 +111,7 @@ class Blind:
         return self._test.shown() if self._test is not None else Shown()
 
     def last_result(self) -> Result | None:
-        """That of the test that has ended; None while one is going on, since a tally would sway the person who votes.
+        """That of the test that has ended; None while one is going on: who sees the tally may end it when that pleases.
 
         Raises BlindError.
         """
@@ -154,6 +160,7 @@ class _Test:
 
     def __init__(self, lab: Lab, contender: Pane, other: Pane, folder, prompts: list[str], sampling: Sampling, shuffle):
         self.contender, self.other, self.votes = contender, other, []
+        self._id = secrets.token_hex(4)
         self._lab, self._folder, self._prompts, self._sampling, self._shuffle = lab, folder, prompts, sampling, shuffle
         self._changed = threading.Condition()
         self._pairs: deque[_Pair] = deque()
@@ -179,18 +186,22 @@ class _Test:
                 return Shown("writing", **told)
             pair = self._pairs[0]
             return Shown(
-                "voting", pair.number, ready=len(self._pairs) - 1, prompt=pair.prompt, left=pair.left_answer,
-                right=pair.right_answer, **told,
+                "voting", pair.number, ready=len(self._pairs) - 1, pair=self._name(pair), prompt=pair.prompt,
+                left=pair.left_answer, right=pair.right_answer, **told,
             )  # fmt: skip
 
-    def vote(self, number: int, choice: Choice) -> None:
+    def _name(self, pair: _Pair) -> str:
+        return f"{self._id}-{pair.number}"
+
+    def vote(self, name: str, choice: Choice) -> None:
         with self._changed:
-            if self.is_over or not self._pairs or self._pairs[0].number != number:
+            if self.is_over or not self._pairs or self._name(self._pairs[0]) != name:
                 return
             pair = self._pairs[0]
             vote = Vote(
                 prompt=pair.prompt, left=pair.left.key, right=pair.right.key, left_answer=pair.left_answer,
                 right_answer=pair.right_answer, choice=choice, contender=self.contender.key,
+                sampling=self._sampling,
             )  # fmt: skip
             try:
                 append_vote(self._folder, vote)
@@ -222,13 +233,18 @@ class _Test:
                 self._said, self._is_made = said, True
 
     def _add_pair(self, number: int, prompt: str) -> bool:
-        """Whether there shall be another one. A prompt that cannot be answered is left out, and said."""
+        """Whether there shall be another one. A prompt that is itself at fault is left out; any other fault would be
+        every prompt's, and no more are asked. Both are said."""
         try:
             answers = self._answers(prompt)
-        except (ModelError, RunError, TemplateError) as error:
+        except (ModelError, RunError, DataError, TemplateError) as error:
+            is_of_the_prompt = isinstance(error, TemplateError | PromptTooLong)
             with self._changed:
-                self._left_out.append(str(error))
-            return True
+                if is_of_the_prompt:
+                    self._left_out.append(str(error))
+                else:
+                    self._said = f"No more answers are written for this test: {error}"
+            return is_of_the_prompt
         if answers is None:
             return False
         sides = list(zip((self.contender, self.other), answers, strict=True))
@@ -243,7 +259,7 @@ class _Test:
         panes, conversations = (self.contender, self.other), [[{"role": "user", "content": prompt}]] * 2
         while not self._is_ended:
             try:
-                with closing(self._lab.answer(panes, conversations, self._sampling)) as growing:
+                with closing(self._lab.answer(panes, conversations, self._sampling, WRITING)) as growing:
                     for answers in growing:
                         self._said = ""
                         if self._is_ended:

@@ -18,6 +18,7 @@ from pydantic import BaseModel, Field
 from core.adapters import adapter_view
 from core.model import LoadedModel, for_inference
 from core.own_thread import in_own_thread
+from core.relief import is_out_of_memory
 from core.sampling import end_criteria, logits_processors
 
 BASE_ROW = "__base__"  # PEFT's own name, among `adapter_names`, for the model without an adapter
@@ -110,7 +111,9 @@ def _try_rows(loaded: LoadedModel) -> bool:
         with _hooks_restored(loaded.model):
             names = [name or BASE_ROW for name in adapters]
             ids, logits = _first_steps(loaded, _encode(loaded, prompts), adapter_names=names)
-    except (RuntimeError, ValueError, TypeError, NotImplementedError):
+    except (RuntimeError, ValueError, TypeError, NotImplementedError) as error:
+        if is_out_of_memory(error):
+            raise
         return False  # kernels that do not know adapter_names; the answers are then made one after the other
     for row, (prompt, name) in enumerate(zip(prompts, adapters, strict=True)):
         with adapter_view(loaded, name):

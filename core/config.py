@@ -61,6 +61,11 @@ class ModelConfig(Part):
         description="The exact name of a model that cannot be loaded without code of its own; empty: no code is run.",
     )
 
+    @property
+    def base(self) -> tuple[str | None | bool, ...]:
+        """What decides which weights are loaded, and in what precision."""
+        return self.model_name, self.revision, self.load_in_4bit, self.dtype
+
     @model_validator(mode="after")
     def _code_of_this_model_alone(self) -> "ModelConfig":
         # A name and not a switch, so that it cannot stay on for the next model.

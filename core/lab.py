@@ -11,9 +11,10 @@ from contextlib import contextmanager
 from pathlib import Path
 
 from core.compare import Answer, Sampling, max_logit_differences, stream
+from core.dataset import DataError
 from core.hub import ModelError
 from core.model import LoadedModel, ModelReport, first_line, free_memory
-from core.model_slot import ModelSlot, same_base
+from core.model_slot import ModelSlot
 from core.own_thread import in_own_thread
 from core.panes import BASE, Pane
 from core.run_list import RunList
@@ -22,7 +23,11 @@ from core.stopping import Stopped
 from core.templates import TemplateError, prompt_text
 
 LOADING, ANSWERING = "a model is being loaded", "an answer is being written"
-SENTENCES = (ModelError, RunError, TemplateError, ValueError, Stopped)  # said as they stand; the rest is a library's
+SENTENCES = (ModelError, RunError, DataError, TemplateError, Stopped)  # said as they stand; the rest is a library's
+
+
+class PromptTooLong(ModelError):
+    """The prompt is longer than the model can read."""
 
 
 class Lab:
@@ -52,7 +57,7 @@ class Lab:
         of its checkpoints, the newest run first. Only the base when none is loaded."""
         loaded, found = self._slot.loaded, [BASE]
         for row in self._runs.rows() if loaded is not None else ():
-            if row.model == loaded.config.model_name:
+            if row.base == loaded.config.base:
                 found += [Pane(row.id)] * row.has_adapter
                 found += [Pane(row.id, step) for step in reversed(row.checkpoints)]
         return found
@@ -85,9 +90,9 @@ class Lab:
             self._stop.clear()
             if self._slot.loaded is None:
                 raise ModelError("There is no model to ask: load one on the Model tab, or finish a run.")
-            in_own_thread(lambda: self._slot.put_on(panes, self._folder_of))
             try:
-                yield self._slot.loaded, [None if pane.is_base else self._slot.adapters[pane] for pane in panes]
+                names = in_own_thread(lambda: self._slot.put_on(panes, self._folder_of))
+                yield self._slot.loaded, names
             except SENTENCES:
                 raise
             except Exception as error:  # a full card, or kernels that fail: said, not hidden
@@ -100,20 +105,20 @@ class Lab:
             self._release()
 
     def answer(
-        self, panes: Sequence[Pane], conversations: Sequence[list[dict]], sampling: Sampling
+        self, panes: Sequence[Pane], conversations: Sequence[list[dict]], sampling: Sampling, doing: str = ANSWERING
     ) -> Iterator[tuple[Answer, ...]]:
         """Yields the answers of all panes while they grow. A conversation per pane: messages, the last a user's.
 
-        Raises Busy, RunError, ModelError or TemplateError. Closing the iterator stops the answers.
+        Raises Busy, RunError, ModelError (PromptTooLong among them) or TemplateError. Closing the iterator stops the answers.
         """
         if any(not messages or not messages[-1]["content"].strip() for messages in conversations):
             raise ModelError("Write a prompt first.")
-        with self.using(panes, ANSWERING) as (loaded, names):
+        with self.using(panes, doing) as (loaded, names):
             prompts = [self._text(pane, panes, messages) for pane, messages in zip(panes, conversations, strict=True)]
             longest = max(len(loaded.tokenizer(text, add_special_tokens=False, verbose=False)["input_ids"]) for text in prompts)
             most = loaded.report.max_seq_length
             if longest >= most:
-                raise ModelError(f"The prompt has {longest} tokens and the model's length is {most}; shorten it, or start a new conversation.")
+                raise PromptTooLong(f"The prompt has {longest} tokens and the model's length is {most}; shorten it, or start a new conversation.")
             sampling = sampling.model_copy(update={"max_new_tokens": min(sampling.max_new_tokens, most - longest)})
             yield from stream(loaded, prompts, names, sampling, self.should_stop)
 
@@ -149,8 +154,10 @@ class Lab:
     def _folder_of(self, pane: Pane) -> Path:
         """Where the adapter of a pane lies, which must be one for the base that is loaded. Raises RunError."""
         run = self._runs.open(pane.run_id)
-        if not same_base(run.config().model, self._slot.loaded.config):
-            raise RunError(f"Run {run.id} stands on another base, {run.config().model.model_name}; load that run first.")
+        model = run.config().model
+        if model.base != self._slot.loaded.config.base:
+            how = "in 4-bit" if model.load_in_4bit else "in 16-bit"
+            raise RunError(f"Run {run.id} stands on another base, {model.model_name} {how}; load that run first.")
         return _folder(run, pane)
 
 

@@ -25,7 +25,6 @@ from core.reading import Unreadable, read_json
 
 GIB = 1024**3
 OTHER_SHAPES = "its weights have other shapes than its settings say"
-OTHER_ADAPTER = "The adapter in {folder} is damaged: " + OTHER_SHAPES + "; choose another, or train it again."
 ADAPTER_FILES = ("*.json", "*.jinja", "*.model", "*.txt")  # beside its weights: its settings and its tokenizer
 NEEDS_CODE = (
     "{name} cannot be loaded without running code of its own, and none is run unasked; choose another, or, if you have read "
@@ -85,6 +84,7 @@ class LoadedModel:
     report: ModelReport
     has_adapter: bool = False
     fingerprint: str | None = None  # of the base, from before any adapter was on it (`core.proof`)
+    is_doubtful: bool = False  # once a proof has failed: it must not stay in use
     supports_rows: bool | None = None  # whether PEFT's pass of a row per adapter works here; None until it was tried
 
     @property
@@ -142,7 +142,7 @@ def load(
         if not is_trusted and "trust_remote_code" in str(error):  # of a tokenizer, say
             raise ModelError(NEEDS_CODE.format(name=config.model_name)) from None
         if adapter_dir and has_other_shapes(error):
-            raise ModelError(OTHER_ADAPTER.format(folder=adapter_dir)) from None
+            raise ModelError(f"The adapter in {adapter_dir} is damaged: {OTHER_SHAPES}; choose another, or train it again.") from None
         if "ignore_mismatched_sizes" in str(error):
             raise ModelError(f"{config.model_name} is damaged: {OTHER_SHAPES}; fetch the model again.") from None
         # Of such errors the words are for programmers: a key, the name of a type.

@@ -10,7 +10,7 @@ from pathlib import Path
 from core.adapters import FIRST, put_on, take_off
 from core.config import ModelConfig, RunConfig
 from core.hub import ModelError, locate
-from core.model import LoadedModel, ModelReport, free_memory, load
+from core.model import LoadedModel, ModelReport, first_line, free_memory, load
 from core.panes import BASE, Pane
 from core.proof import fingerprint
 from core.stopping import ShouldStop, leave_if
@@ -28,13 +28,32 @@ class ModelState:
     error: str = ""
 
 
+@dataclass
+class _On:
+    """An adapter on the model: PEFT's name, where it is from, and what tells it from another that took its place there.
+
+    Without `stamp` what was trained here; it is looked up when it is first asked for, once it is whole.
+    """
+
+    name: str
+    folder: Path
+    stamp: tuple[int, int] | None = None
+
+    def is_on_disk(self) -> bool:
+        """Whether what is on the model is still what lies in the folder; also when nothing lies there any more."""
+        now = _stamp(self.folder)
+        self.stamp = self.stamp or now
+        return now in (None, self.stamp)
+
+
 class ModelSlot:
     """Holds at most one model. `state` is replaced, never changed; `prompt_template` is that of the run on it."""
 
     def __init__(self):
         self.state = ModelState()
         self.loaded: LoadedModel | None = None
-        self.adapters: dict[Pane, str] = {}  # those on the model, and PEFT's names of them
+        self._on: dict[Pane, _On] = {}
+        self._number = 1  # of the last name that was given to an adapter
         self.prompt_template = "chat"
 
     def load(
@@ -56,10 +75,10 @@ class ModelSlot:
             report("Looking for the model", None)
             locate(config, token, report)  # a name that is not there must not cost the model that is
             before = ModelState()
-            self.loaded, self.adapters = None, {}
+            self.loaded, self._on = None, {}
             free_memory()
             loaded = load(config, token, adapter_dir, report, **kwargs)
-            loaded.fingerprint = None if adapter_dir else fingerprint(loaded)
+            loaded.fingerprint = None if adapter_dir else _fingerprint(loaded)
             self.loaded = loaded
         except BaseException as error:
             self.state = replace(before, error=str(error) if isinstance(error, ModelError) else "")
@@ -69,50 +88,75 @@ class ModelSlot:
 
     def load_adapter(self, config: RunConfig, pane: Pane, folder: Path, token: str | None) -> LoadedModel:
         """The base of a run, loaded unless it is there, with the adapter in `folder` alone on it. Raises ModelError."""
-        loaded = self.loaded
-        is_there = loaded is not None and same_base(loaded.config, config.model)
-        if not is_there or loaded.config.max_seq_length < config.model.max_seq_length:
+        if not self._may_stand_on(config.model):
             self.load(config.model, token)
+        before = self.state, self.prompt_template
         self.show()  # none stands out, so that all but the new one are taken off
-        self.put_on([pane], {pane: folder}.__getitem__)
+        try:
+            self.put_on([pane], {pane: folder}.__getitem__)
+        except BaseException:
+            if self.loaded is not None:
+                self.state, self.prompt_template = before
+            raise
         self.show(pane, config.data.prompt_template)
         return self.loaded
 
-    def put_on(self, panes: Sequence[Pane], folder_of: Callable[[Pane], Path]) -> None:
+    def _may_stand_on(self, config: ModelConfig) -> bool:
+        """Whether the base that is there is the wanted one, long enough, and has a fingerprint that was not refuted."""
+        loaded = self.loaded
+        if loaded is None or loaded.fingerprint is None or loaded.is_doubtful:
+            return False
+        return loaded.config.base == config.base and loaded.config.max_seq_length >= config.max_seq_length
+
+    def put_on(self, panes: Sequence[Pane], folder_of: Callable[[Pane], Path]) -> list[str | None]:
         """Puts these panes' adapters on the model, from where `folder_of` says, and takes off others, but for the one
-        that it was loaded with. Raises ModelError, and what `folder_of` raises."""
-        wanted = [pane for pane in panes if not pane.is_base]
+        that it was loaded with. One that has changed on disk is put on anew. Returns PEFT's names of them, None for the
+        base. Raises ModelError, and what `folder_of` raises."""
+        main = Pane(self.state.adapter, self.state.step)
+        wanted = [pane for pane in dict.fromkeys(panes) if not pane.is_base]
+        kept = {*wanted, main} if wanted else set(self._on)
+        self._take_off_all_but(kept)  # before others come: memory is short
         for pane in wanted:
-            if pane in self.adapters:
+            if pane in self._on and self._on[pane].is_on_disk():
                 continue
-            numbers = [int(name.partition("-")[2] or 1) for name in self.adapters.values()]
-            name = f"pane-{max(numbers) + 1}" if numbers else FIRST
-            folder = folder_of(pane)
+            folder = self._on[pane].folder if pane in self._on else folder_of(pane)
+            self._number += 1
+            name = f"pane-{self._number}" if self.loaded.has_adapter else FIRST
             try:
                 put_on(self.loaded, folder, name)
-            except ModelError as error:
-                if not self.adapters:  # what was begun cannot be taken off a base that has no other
+            except BaseException as error:
+                if not self._on:  # what was begun cannot be taken off a base that has no other
                     self.let_go()
-                    self.state = ModelState(error=str(error))
+                    self.state = ModelState(error=str(error) if isinstance(error, ModelError) else "")
                 raise
-            self.adapters[pane] = name
-        main = Pane(self.state.adapter, self.state.step)
-        for pane in [*self.adapters] if wanted else ():
-            if pane not in wanted and pane != main:
-                take_off(self.loaded, self.adapters.pop(pane))
+            if pane in self._on:
+                take_off(self.loaded, self._on[pane].name)
+            self._on[pane] = _On(name, folder, _stamp(folder))
+        self._take_off_all_but(kept)
+        return [None if pane.is_base else self._on[pane].name for pane in panes]
+
+    def _take_off_all_but(self, kept: set[Pane]) -> None:
+        for pane in [pane for pane in self._on if pane not in kept]:
+            if len(self._on) > 1:  # PEFT cannot do without any
+                take_off(self.loaded, self._on.pop(pane).name)
 
     def show(self, adapter: Pane = BASE, prompt_template: str = "chat") -> None:
         """Says whose adapter stands out, the base's own being none, and how that run wrote its prompts."""
         self.state = ModelState(report=self.loaded.report, adapter=adapter.run_id, step=adapter.step)
         self.prompt_template = prompt_template
 
-    def show_trained(self, run_id: str, prompt_template: str) -> None:
-        """Says that the adapter that was just trained on the model is that run's."""
-        self.adapters = {Pane(run_id): FIRST}
+    def show_trained(self, run_id: str, folder: Path, prompt_template: str) -> None:
+        """Says that the adapter that is being trained on the model is that run's, to be kept in `folder`."""
+        self._on = {Pane(run_id): _On(FIRST, folder)}
         self.show(Pane(run_id), prompt_template)
 
+    def let_go_of_an_unknown(self) -> None:
+        """A model with an adapter that is no run's, left by a run that did not get to training: of no use to anyone."""
+        if self.loaded is not None and self.loaded.has_adapter and not self._on:
+            self.let_go()
+
     def let_go(self) -> None:
-        self.loaded, self.adapters = None, {}
+        self.loaded, self._on = None, {}
         self.state = ModelState()
         free_memory()
 
@@ -128,7 +172,18 @@ class ModelSlot:
         return loaded
 
 
-def same_base(one: ModelConfig, other: ModelConfig) -> bool:
-    """Whether both settings load the same weights in the same precision."""
-    fields = ("model_name", "revision", "load_in_4bit", "dtype")
-    return all(getattr(one, field) == getattr(other, field) for field in fields)
+def _fingerprint(loaded: LoadedModel) -> str:
+    """Raises ModelError when the model cannot even do that: better now than in the middle of a run."""
+    try:
+        return fingerprint(loaded)
+    except Exception as error:
+        raise ModelError(f"{loaded.config.model_name} was loaded, but does not work: {first_line(error)}.") from error
+
+
+def _stamp(folder: Path) -> tuple[int, int] | None:
+    """Tells the adapter in a folder from one that took its place; None when there is none."""
+    try:
+        found = (folder / "adapter_model.safetensors").stat()
+    except OSError:
+        return None
+    return found.st_ino, found.st_mtime_ns

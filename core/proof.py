@@ -107,6 +107,7 @@ def prove(lab: "Lab", run: Run, step: int | None = None) -> Proof:
     pane = Pane(run.id, step)
     with lab.using([BASE, pane], PROVING) as (loaded, (_, name)):
         proof = in_own_thread(lambda: compared(loaded, name, pane))
+        loaded.is_doubtful = proof.base_is_equal is False
     write_whole(run.folder / FILE, proof.model_dump_json(indent=2) + "\n")
     return proof
 

@@ -26,7 +26,8 @@ COLUMNS = ("name", "status", "started", "best_loss", "last_loss", "step", "secon
 @dataclass(frozen=True)
 class Overview:
     """One run. `started` is in seconds since 1970, `seconds` its training so far, `peak_gib` in GiB; losses are those of
-    its validation rows. None is what is not known, or not yet. `checkpoints` are steps. `fault` is a sentence about what is damaged."""
+    its validation rows. None is what is not known, or not yet. `checkpoints` are steps, `base` is
+    `ModelConfig.base`. `fault` is a sentence about what is damaged."""
 
     id: str
     folder: Path
@@ -47,6 +48,7 @@ class Overview:
     peak_gib: float | None = None
     has_adapter: bool = False
     checkpoints: tuple[int, ...] = ()
+    base: tuple = ()
     is_going_on: bool = False
 
 
@@ -267,6 +269,7 @@ def _overview(run: Run, config: RunConfig | None, snapshot: Snapshot, fault: str
         peak_gib=done.peak_memory_gib if done else max(peaks, default=None),
         has_adapter=run.has_adapter,
         checkpoints=snapshot.checkpoints,
+        base=config.model.base if config else (),
     )
 
 

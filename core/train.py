@@ -62,7 +62,7 @@ def train(
     language_model = import_unsloth().FastLanguageModel
     from core.progress import Progress
 
-    settings, rows = config.training, _fingerprint(data)
+    settings, rows = config.training, rows_fingerprint(data)
     before = read_progress(resume_from.folder) if resume_from else {}
     if before and before["rows"] != rows:
         raise TrainingError(
@@ -174,7 +174,7 @@ def _restore_precision(loaded: LoadedModel) -> None:
                 trained.to(module.original_module.weight.dtype)
 
 
-def _fingerprint(data: PreparedData) -> str:
+def rows_fingerprint(data: PreparedData) -> str:
     """Tells whether rows are the same as before: of each its place, its lengths and the hash of its text."""
     digest = hashlib.blake2b(digest_size=16)
     for part in (data.train, data.validation):

@@ -13,6 +13,8 @@ from typing import Literal, NamedTuple
 
 from pydantic import BaseModel, Field, ValidationError, model_validator
 
+from core.compare import Sampling
+
 FILE = "votes.jsonl"
 Choice = Literal["left", "right", "tie", "bad"]
 CHOICES: tuple[Choice, ...] = ("left", "right", "tie", "bad")
@@ -20,12 +22,13 @@ CHOICES: tuple[Choice, ...] = ("left", "right", "tie", "bad")
 LEAST = 10  # decided votes below which nothing is claimed, however they fell
 SETTLED, PROBABLE = 0.05, 0.2  # p-values
 MOST_MORE = 1000  # further votes that a person can be asked for
+TOO_MANY = f"more than {MOST_MORE:,} further votes"
 POWER = 0.8  # the usual chance that a test is planned to have
 
 
 class Vote(BaseModel, frozen=True):
     """What a person saw and chose. `left`, `right` and `contender` are keys of panes; the contender is one of the two,
-    the one whose wins are counted. `time` is in seconds since 1970."""
+    the one whose wins are counted. `time` is in seconds since 1970; votes of earlier versions have no `sampling`."""
 
     time: float = Field(default_factory=time.time, ge=0, le=1e11)
     prompt: str
@@ -35,6 +38,7 @@ class Vote(BaseModel, frozen=True):
     right_answer: str
     choice: Choice
     contender: str
+    sampling: Sampling | None = None
 
     @model_validator(mode="after")
     def _contender_took_part(self) -> "Vote":
@@ -51,6 +55,12 @@ class Vote(BaseModel, frozen=True):
     def winner(self) -> str:
         """A pane's key; empty for a tie and for both bad."""
         return {"left": self.left, "right": self.right}.get(self.choice, "")
+
+    @property
+    def what_was_seen(self) -> tuple[str, str, str]:
+        """The prompt, the contender's answer and the other's: who votes on these again says nothing new."""
+        answers = {self.left: self.left_answer, self.right: self.right_answer}
+        return self.prompt, answers[self.contender], answers[self.other]
 
 
 class Votes(NamedTuple):
@@ -70,10 +80,13 @@ def append_vote(folder: Path, vote: Vote) -> None:
         size = file.seek(0, os.SEEK_END)
         cut_off = size and (file.seek(-1, os.SEEK_END), file.read(1))[1] != b"\n"
         line = b"\n" * bool(cut_off) + line  # a crash's half line must not swallow ours
-        if file.write(line) < len(line):  # the disk is full
-            file.truncate(size)
-            raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
-        os.fsync(file.fileno())
+        try:
+            if file.write(line) < len(line):
+                raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+            os.fsync(file.fileno())
+        except OSError:
+            file.truncate(size)  # or the vote given again would count twice
+            raise
 
 
 def read_votes(folder: Path) -> Votes:
@@ -97,12 +110,13 @@ def _vote(line: bytes) -> Vote | None:
 @dataclass(frozen=True)
 class Tally:
     """Votes between a contender and another pane. Ties and both bad decide nothing: they are left out of the rate, the
-    interval and the test."""
+    interval and the test. `repeated` votes are not counted: the same two answers were voted on again later."""
 
     wins: int = 0
     losses: int = 0
     ties: int = 0
     bad: int = 0
+    repeated: int = 0
 
     @property
     def votes(self) -> int:
@@ -161,7 +175,7 @@ class Tally:
 
         under 10 decided votes      nothing: at their rate no number of further ones can be named
         p under 0.05                better, or worse
-        p under 0.2                 probably better, or worse
+        p under 0.2                 probably better, or worse, even where 1,000 more votes would not settle it
         otherwise                   no clear difference; where 1,000 more votes would not show one, none to be seen
 
         and, while it is open, with how many further votes it would probably be settled (`more`).
@@ -181,16 +195,21 @@ class Tally:
         if p_value < SETTLED:
             return f"{said}: {way}."
         if p_value < PROBABLE:
-            return f"{said}: probably {way}; about {further} would settle it."
+            needed = f"about {further} would probably settle it" if more else f"{TOO_MANY} would be needed"
+            return f"{said}: probably {way}; {needed}."
         if more:
-            return f"{said}: no clear difference; about {further} would show one, if there is one."
+            return f"{said}: no clear difference; about {further} would probably show one, if there is one."
         return f"{said}: no difference is to be seen."
 
 
 def tally(votes: Iterable[Vote], contender: str, other: str) -> Tally:
-    """Counts the votes of that contender against that other pane (keys); those of other pairs are passed over."""
-    counted = [vote for vote in votes if (vote.contender, vote.other) == (contender, other)]
+    """Counts the votes of that contender against that other pane (keys); those of other pairs are passed over.
+
+    Exact settings give the same answers each time: of several votes on the same two the last counts.
+    """
+    given = [vote for vote in votes if (vote.contender, vote.other) == (contender, other)]
+    counted = {vote.what_was_seen: vote for vote in given}.values()
     wins = sum(vote.winner == contender for vote in counted)
     losses = sum(vote.winner == other for vote in counted)
     ties = sum(vote.choice == "tie" for vote in counted)
-    return Tally(wins, losses, ties, len(counted) - wins - losses - ties)
+    return Tally(wins, losses, ties, len(counted) - wins - losses - ties, len(given) - len(counted))

@@ -281,6 +281,7 @@ class Workbench:
         finally:
             if status == "failed" and not isinstance(self.failure, DataError):  # rows at fault do the model no harm
                 self._slot.let_go()
+            self._slot.let_go_of_an_unknown()
             emit(StatusChanged(status=status, message=message))
             self._release()
 
@@ -294,7 +295,7 @@ class Workbench:
             raise DataError(trouble)
         loaded = self._ready_model(run, config, token, newest)
         data = self._rows_for(run, config, loaded, token)
-        self._slot.show_trained(run.id, config.data.prompt_template)
+        self._slot.show_trained(run.id, run.adapter_dir, config.data.prompt_template)
         return perform(run, config, loaded, data, emit, self._stop.is_set, newest)
 
     def _rows_for(self, run: Run, config: RunConfig, loaded: LoadedModel, token: str | None) -> PreparedData:

@@ -6,6 +6,7 @@ import shutil
 import signal
 import subprocess
 import sys
+import time
 
 import pytest
 
@@ -78,6 +79,30 @@ def test_evaluate_measures_and_keeps_what_it_found(trained, tmp_path):
     assert done.returncode == 0, done.stderr
     assert re.search(r"prompts.txt: 2 rows", done.stdout) and "Ends by itself" in done.stdout
     assert "Exact match" not in done.stdout, "there is nothing to compare with"
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="Ctrl-C cannot be sent to one process there")
+def test_ctrl_c_stops_a_measurement_and_nothing_of_it_is_kept(trained, tmp_path):
+    rows = tmp_path / "rows.jsonl"
+    rows.write_text("".join(json.dumps({"instruction": f"{n} cats sleep.", "output": "x " * 99}) + "\n" for n in range(4000)))
+    folder = PROJECT / trained["run_dir"] / "evaluations"
+    before = list(folder.glob("*")) if folder.exists() else []
+    command = [sys.executable, "app.py", "evaluate", trained["run_dir"], "--data", str(rows), "--rows", "4000"]
+    # The bar is drawn only once it ends where there is no terminal: this one is told to be one.
+    environment = ENVIRONMENT | {"TTY_COMPATIBLE": "1", "TTY_INTERACTIVE": "1", "COLUMNS": "120"}
+    process = subprocess.Popen(command, cwd=PROJECT, env=environment, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
+    told = ""
+    while not re.search(r"[1-9]\d* of 4,000 rows", told):
+        read = process.stderr.read(1)
+        assert read, f"it ended before rows were measured: {told}"
+        told += read
+    pressed = time.monotonic()
+    process.send_signal(signal.SIGINT)
+    printed, rest = process.communicate(timeout=120)
+    assert time.monotonic() - pressed < 30, "after the token under way, not after all rows"
+    assert (process.returncode, printed) == (130, "")
+    assert "Traceback" not in told + rest and rest.endswith("Stopped; nothing was saved.\n")
+    assert (list(folder.glob("*")) if folder.exists() else []) == before
 
 
 def test_report_writes_one_file_that_holds_the_measures(trained):

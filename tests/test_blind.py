@@ -15,6 +15,7 @@ from core.runs import RunError, list_runs
 from core.votes import FILE, Tally, read_votes
 from core.workbench import Workbench
 from tests.conftest import small_config
+from ui.blind_tab import result_text
 
 SHORT, LONG = Sampling(max_new_tokens=4), Sampling(max_new_tokens=90)
 PROMPTS = [f"Say {word}." for word in "one two three four five six seven eight nine ten eleven twelve".split()]
@@ -91,7 +92,7 @@ def vote_all(blind: Blind, wait_until, choose=lambda shown: "left") -> list:
     seen = []
     while (shown := next_pair(blind, wait_until)).stage == "voting":
         seen.append(shown)
-        blind.vote(shown.number, choose(shown))
+        blind.vote(shown.pair, choose(shown))
     return seen
 
 
@@ -117,12 +118,12 @@ def test_what_a_page_is_told_holds_nothing_of_who_wrote_it(blind, tuned, votes_o
     blind.start([BASE, tuned], PROMPTS[:2], SHORT)
     shown = asdict(next_pair(blind, wait_until))
     assert shown.pop("last") is None
-    assert set(shown) == {"stage", "number", "total", "ready", "prompt", "left", "right", "said"}
+    assert set(shown) == {"stage", "number", "total", "ready", "pair", "prompt", "left", "right", "said"}
     assert tuned.run_id not in repr(shown) and "base" not in repr(shown)
     with pytest.raises(BlindError, match="the tally is shown at its end"):
         blind.result([BASE, tuned])
     assert blind.last_result() is None
-    blind.vote(1, "right")
+    blind.vote(shown["pair"], "right")
     assert blind.shown().last == votes_of(tuned)[0]
 
 
@@ -160,7 +161,7 @@ def test_a_few_are_made_ahead_and_the_model_is_free_between(bench, blind, tuned,
     (waiting,) = making()
     *_, answers = bench.lab.answer([BASE], [[{"role": "user", "content": "Hi"}]], SHORT)
     assert answers[0].ended and waiting.is_alive() and blind.shown().ready == AHEAD
-    blind.vote(1, "tie")
+    blind.vote(blind.shown().pair, "tie")
     assert blind.shown().number == 2
     wait_until(lambda: blind.shown().ready == AHEAD, "one more")
 
@@ -173,34 +174,63 @@ def test_it_waits_for_a_model_that_others_have_and_says_so(bench, blind, tuned, 
     assert next_pair(blind, wait_until).said == ""
 
 
+def test_while_it_writes_others_are_told_that_it_is_the_blind_test(bench, blind, tuned, votes_of, wait_until):
+    said = []
+    blind.start([BASE, tuned], PROMPTS, LONG)
+    wait_until(lambda: said.append(bench.busy_with) or said[-1], "answers that are written")
+    assert said[-1] == "answers of the blind test are being written"  # the chat offers to stop its own answers alone
+
+
+def test_the_same_answers_voted_on_again_count_once(blind, tuned, votes_of, wait_until):
+    for _ in range(4):
+        blind.start([BASE, tuned], PROMPTS[:3], SHORT)
+        vote_all(blind, wait_until, lambda shown: "tie")
+    assert len(votes_of(tuned)) == 12 and {vote.sampling for vote in votes_of(tuned)} == {SHORT}
+    assert blind.last_result() == Result(tuned, BASE, Tally(ties=3, repeated=9), now=3)
+
+
+def test_the_small_print_says_what_the_figures_do_not_hold(zeroed):
+    optimistic = "Adding votes after a look at these figures makes them optimistic"
+    text = result_text(Result(zeroed, BASE, Tally(3, 0, repeated=9)))
+    assert optimistic in text
+    assert "<li>9 repeated votes are not counted: of those on the same two answers the last counts.</li>" in text
+    text = result_text(Result(zeroed, BASE, Tally(ties=1)))  # there are no figures yet
+    assert optimistic not in text and "repeated" not in text
+
+
 def test_a_pair_is_voted_on_once(blind, tuned, votes_of, wait_until):
     blind.start([BASE, tuned], PROMPTS[:3], SHORT)
-    next_pair(blind, wait_until)
-    threads = [threading.Thread(target=blind.vote, args=(1, "left")) for _ in range(8)]
+    first = next_pair(blind, wait_until).pair
+    threads = [threading.Thread(target=blind.vote, args=(first, "left")) for _ in range(8)]
     for thread in threads:
         thread.start()
     for thread in threads:
         thread.join()
     assert len(votes_of(tuned)) == 1
-    next_pair(blind, wait_until)
-    blind.vote(3, "left")  # not shown yet
+    second = next_pair(blind, wait_until).pair
+    assert second == first.removesuffix("1") + "2"
+    blind.vote(first.removesuffix("1") + "3", "left")  # not shown yet
+    blind.vote("", "left")  # by a page that shows none
     assert len(votes_of(tuned)) == 1 and blind.shown().number == 2
 
 
 def test_the_end_keeps_the_votes_and_stops_the_answers(bench, blind, tuned, votes_of, wait_until):
     blind.start([BASE, tuned], PROMPTS, LONG)
-    next_pair(blind, wait_until)
+    first = next_pair(blind, wait_until)
     with pytest.raises(BlindError, match="A blind test is going on"):
         blind.start([BASE, tuned], PROMPTS, SHORT)
-    blind.vote(1, "left")
+    blind.vote(first.pair, "left")
+    second = next_pair(blind, wait_until)
     blind.end()
     shown = blind.shown()
-    assert shown.stage == "ended" and shown.left == shown.right == shown.prompt == ""
-    blind.vote(2, "left")
+    assert shown.stage == "ended" and shown.pair == shown.left == shown.right == shown.prompt == ""
+    blind.vote(second.pair, "left")
     assert len(votes_of(tuned)) == 1 and blind.last_result().tally.decided == 1
     wait_until(lambda: not making() and not bench.busy_with, "the end of the answers", 20)
     blind.start([BASE, tuned], PROMPTS[:1], SHORT)
     assert next_pair(blind, wait_until).number == 1
+    blind.vote(first.pair, "left")  # by a page that still shows the first pair of the test before
+    assert blind.shown().stage == "voting" and len(votes_of(tuned)) == 1
 
 
 def test_answers_stopped_elsewhere_are_not_voted_on(bench, blind, tuned, votes_of, wait_until):
@@ -224,9 +254,31 @@ def test_without_a_model_the_test_ends_and_says_why(bench, tuned, wait_until):
     blind.start([BASE, tuned], PROMPTS[:2], SHORT)
     assert next_pair(blind, wait_until).stage == "ended"
     assert blind.shown().said == (
-        "2 prompts are left out: There is no model to ask: load one on the Model tab, or finish a run."
+        "No more answers are written for this test: "
+        "There is no model to ask: load one on the Model tab, or finish a run."
     )
     assert blind.last_result().tally == Tally()
+
+
+@pytest.fixture
+def other_base(bench, stories, rows, tuned, tmp_path):
+    """The same weights in another place, which is another base; afterwards the tuned one is loaded again."""
+    yield small_config(shutil.copytree(stories, tmp_path / "other"), rows).model
+    bench.lab.load_run(tuned.run_id)
+
+
+def test_another_base_ends_the_test_and_keeps_what_was_done(bench, blind, tuned, other_base, votes_of, wait_until):
+    blind.start([BASE, tuned], PROMPTS, SHORT)
+    wait_until(lambda: blind.shown().ready == AHEAD and not bench.busy_with, "pairs ahead")
+    bench.load_model(other_base)
+    blind.vote(blind.shown().pair, "left")
+    wait_until(lambda: not making(), "the end of the answers")
+    why = f"Run {tuned.run_id} stands on another base"
+    assert blind.shown().said.startswith(f"No more answers are written for this test: {why}")
+    assert blind.shown().stage == "voting" and blind.shown().ready == AHEAD - 1
+    vote_all(blind, wait_until)  # those that are whole can still be voted on
+    assert [vote.prompt for vote in votes_of(tuned)] == PROMPTS[: AHEAD + 1]
+    assert blind.last_result().now == AHEAD + 1 and "left out" not in blind.shown().said
 
 
 def test_a_vote_that_cannot_be_kept_is_said_and_can_be_given_again(bench, blind, tuned, votes_of, wait_until):
@@ -236,11 +288,11 @@ def test_a_vote_that_cannot_be_kept_is_said_and_can_be_given_again(bench, blind,
     folder.rename(away)
     try:
         with pytest.raises(BlindError, match="The vote could not be kept in .*: No such file or directory"):
-            blind.vote(1, "left")
+            blind.vote(blind.shown().pair, "left")
         assert blind.shown().number == 1
     finally:
         away.rename(folder)
-    blind.vote(1, "left")
+    blind.vote(blind.shown().pair, "left")
     assert [vote.choice for vote in votes_of(tuned)] == ["left"]
 
 

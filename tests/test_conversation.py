@@ -2,12 +2,21 @@
 
 import json
 
+import gradio as gr
 import pytest
 
 from core.compare import Answer, Sampling
+from core.config import RunConfig
 from core.conversation import Conversation, Turn, answer_figures, as_json, as_markdown, asked_again
+from core.hub import ModelError
+from core.lab import ANSWERING
+from core.model_slot import ModelState
 from core.panes import BASE, Pane
+from core.runs import create_run
+from core.workbench import Workbench
 from ui.chat_view import earlier_text, newest_text, pane_looks, proof_text
+from ui.compare_tab import CompareTab
+from ui.sampling_form import make_sampling
 from ui.words import pane_label
 
 RUN, STEP = Pane("20261122-093505-demo-yoda"), Pane("20261122-093505-demo-yoda", 40)
@@ -205,3 +214,78 @@ def test_the_proof_in_words():
     assert "notice warning" in proof_text((BASE, RUN), [0.0]) and "notice good" not in proof_text((BASE, RUN), [0.0])
     assert "the adapter changes nothing" not in proof_text((RUN, STEP), [0.0])
     assert "are one and the same: choose another" in proof_text((RUN, RUN), [0.0])
+
+
+# The tab, with no model loaded
+
+
+@pytest.fixture
+def tab(tmp_path):
+    with gr.Blocks():
+        return CompareTab(Workbench(tmp_path / "runs"), gr.Textbox())
+
+
+def form(tab, **panes) -> dict:
+    """What the page sends of an empty conversation."""
+    keys = {"left": "base", "right": "", "third": ""} | panes
+    sampled = {tab.temperature: 0, tab.top_p: 1, tab.max_new_tokens: 8, tab.seed: 1}
+    chosen = {tab.left: keys["left"], tab.right: keys["right"], tab.third: keys["third"]}
+    return {tab.conversation: Conversation(), tab.prompt: "", tab.system: "", tab.differ: False, **chosen, **sampled}
+
+
+def test_nothing_is_asked_again_where_nothing_was_asked(tab):
+    assert list(tab._retry(form(tab))) == [{tab.trouble: ""}] and tab._edit(form(tab)) == {tab.trouble: ""}
+
+
+@pytest.mark.parametrize("place", ["left", "right", "third"])
+@pytest.mark.parametrize("key", [5, ["base"], {"a": 1}, True])
+def test_a_pane_that_is_no_text_is_refused_in_words(tab, place, key):
+    values = form(tab, **{place: key})
+    asked_for = (tab._choose, tab._new, lambda v: list(tab._ask(v)), lambda v: list(tab._retry(v)))
+    for handler in asked_for:
+        with pytest.raises(gr.Error, match="A pane is named by text: base, or a run's id."):
+            handler(values)
+
+
+def test_only_a_run_of_the_list_is_loaded(tab, tmp_path):
+    elsewhere = create_run(tmp_path / "elsewhere", "x", RunConfig())
+    for wanted in (str(elsewhere.folder), "../elsewhere/" + elsewhere.id, ["x"], 5):
+        said = tab._load(wanted, "")
+        assert "There is no run" in said and "any more; it was moved or deleted." in said and 'class="notice error"' in said
+    assert "Choose a run first." in tab._load(None, "")
+
+
+def test_only_the_chat_s_own_answers_can_be_stopped_here(tab):
+    workbench = tab._workbench
+    for doing, shown, said in (
+        (ANSWERING, True, None),
+        ("a blind test is going on", False, "Asking must wait: a blind test is going on."),
+    ):
+        workbench._take(doing)
+        live = tab.live()
+        workbench._release()
+        assert live[tab.stop] == {"visible": shown}
+        assert live[tab.hint] == {} if said is None else said in live[tab.hint]["value"]
+
+
+def test_what_was_chosen_stays_until_another_run_is_loaded(tab):
+    assert tab._suggest("newest", None) == "newest" and tab._suggest("", None) is None
+    assert tab._suggest("newest", "chosen") == "chosen" and tab._suggest("", "chosen") == "chosen"
+    tab._workbench._slot.state = ModelState(adapter="loaded")
+    assert tab._suggest("loaded", "chosen") == "loaded"
+    live = tab.live()
+    assert all("value" not in live[part] for part in (tab.runs, tab.left, tab.right, tab.third))
+
+
+@pytest.mark.parametrize(
+    ("values", "said"),
+    [
+        ((9, 1, 128, 0), "temperature cannot be 9: input should be less than or equal to 5."),
+        ((0, 1, 0, 0), "max_new_tokens cannot be 0: input should be greater than or equal to 1."),
+    ],
+)
+def test_sampling_out_of_bounds_is_refused_in_words(values, said):
+    with pytest.raises(ModelError) as refused:
+        make_sampling(*values)
+    assert str(refused.value) == said
+    assert make_sampling(0.5) == Sampling(temperature=0.5)

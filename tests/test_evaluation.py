@@ -2,6 +2,7 @@
 
 import json
 import math
+import shutil
 import statistics
 import time
 from contextlib import nullcontext
@@ -13,10 +14,13 @@ from core.dataset import DataError, prepare
 from core.evaluation import Evaluation, Source, evaluate, row_of
 from core.evaluation.answers import answer_limit, batches, cache_bytes, given, room
 from core.evaluation.forgetting import GENERAL, general_rows
-from core.evaluation.of_a_run import MEASURING, evaluate_run, load_evaluations, rows_of, save
+from core.evaluation.of_a_run import (
+    MEASURING, OTHER_ROWS, UNKNOWN_ROWS, evaluate_run, load_evaluations, note_on_rows, rows_of, save,
+)  # fmt: skip
 from core.evaluation.rows import row_of_prompt
 from core.evaluation.work import Work
 from core.model import base_view, for_inference, load
+from core.panes import BASE, Pane
 from core.runs import RunError, find_run
 from core.stopping import Stopped
 from core.workbench import Busy
@@ -217,6 +221,51 @@ def test_a_question_near_the_models_length_gets_the_room_there_is_and_no_more(tr
     assert [(one.tokens, one.ended) for one in answers] == [(16, False), (most - long.asked, False)]
 
 
+@pytest.mark.parametrize("fits", [1, 3])
+def test_a_batch_for_which_memory_runs_out_is_halved_until_it_fits(in_float32, many, fits):
+    import torch
+
+    loaded, sizes, refused = in_float32, [], []
+
+    def want_too_much(module, inputs) -> None:
+        if len(inputs[0]) > fits:
+            refused.append(len(inputs[0]))
+            torch.empty(2**48, dtype=torch.float32)  # more than there is: torch's own allocator refuses it
+        sizes.append(len(inputs[0]))
+
+    whole = measured(loaded, many)
+    hook = loaded.model.get_input_embeddings().register_forward_pre_hook(want_too_much)
+    try:
+        found = measured(loaded, many)
+    finally:
+        hook.remove()
+    assert refused[0] == len(many) and set(sizes) <= {1, 2, 3} and max(sizes) <= fits
+    assert [(one.key, one.rows) for one in found.measures] == [(one.key, one.rows) for one in whole.measures]
+    for key in ("exact", "rouge_l", "ends", "length"):
+        assert found.measure(key) == whole.measure(key)
+    assert found.measure("loss").base == pytest.approx(whole.measure("loss").base, rel=1e-5)
+    assert (found.rows, found.max_new_tokens) == (whole.rows, whole.max_new_tokens)
+
+
+def test_a_row_for_which_memory_runs_out_by_itself_ends_it(trained, many):
+    import torch
+
+    refused = []
+
+    def want_too_much(module, inputs) -> None:
+        refused.append(len(inputs[0]))
+        torch.empty(2**48, dtype=torch.float32)
+
+    hook = trained.loaded.model.get_input_embeddings().register_forward_pre_hook(want_too_much)
+    try:
+        with pytest.raises(RuntimeError, match="DefaultCPUAllocator"):
+            measured(trained.loaded, many)
+    finally:
+        hook.remove()
+    assert refused == [22, 11, 5, 2, 1]
+    assert trained.loaded.model.training and trained.loaded.model.active_adapters == [FIRST]
+
+
 @pytest.mark.parametrize("looks", [0, 1, 2, 5])
 def test_a_wish_to_stop_is_heard_and_leaves_the_model_as_it_was(trained, many, looks):
     calls = []
@@ -310,6 +359,51 @@ def test_what_cannot_be_measured_is_said(workbench, run, tmp_path):
     with pytest.raises(DataError, match="longer than the model's 128 tokens"):
         evaluate_run(workbench.lab, run, Source(kind="prompts", path=str(prompts)), lambda: False, quiet)
     assert workbench.busy_with == ""
+
+
+def test_rows_that_changed_since_the_training_are_told_of(workbench, unsloth, stories, tmp_path):
+    """Where the run has a checkpoint to tell by; that it has none is told too."""
+    rows = write_rows(tmp_path / "rows.json")
+    config = small_config(stories, rows, "data.validation_share=0.5", "training.save_steps=2")
+    for questions_too in (False, True):
+        config = config.with_settings([f"training.completion_only_loss={'no' if questions_too else 'yes'}"])
+        run = workbench.start(config, "kept")
+        assert workbench.wait(120).status == "completed" and run.checkpoints()
+        loaded, before = workbench._slot.loaded, rows.read_text()
+        assert note_on_rows(run, loaded) == ""
+        rows.write_text(json.dumps(list(reversed(json.loads(before)))))
+        assert note_on_rows(run, loaded) == OTHER_ROWS
+        assert evaluate_run(workbench.lab, run, Source(), lambda: False, quiet).note == OTHER_ROWS
+        rows.write_text(before)
+        assert evaluate_run(workbench.lab, run, Source(), lambda: False, quiet).note == ""
+    (run.checkpoints()[-1].folder / "progress.json").write_text('{"step": 2}')
+    assert note_on_rows(run, loaded) == UNKNOWN_ROWS
+    shutil.rmtree(run.checkpoints_dir)
+    assert note_on_rows(run, loaded) == UNKNOWN_ROWS
+    prompts = tmp_path / "prompts.txt"
+    prompts.write_text("Say red.\n")
+    assert evaluate_run(workbench.lab, run, Source(kind="prompts", path=str(prompts)), lambda: False, quiet).note == ""
+
+
+def test_another_run_is_measured_beside_the_one_that_is_loaded(workbench, run, stories, tmp_path):
+    config = small_config(stories, write_rows(tmp_path / "rows.json"), "data.validation_share=0.5")
+    other = workbench.start(config, "other")
+    assert workbench.wait(120).status == "completed"
+    lab, loaded, told = workbench.lab, workbench._slot.loaded, []
+    first = Pane(other.id)
+    assert lab.loaded_pane == first
+    found = evaluate_run(lab, run, Source(), lambda: False, lambda share, words: told.append(words))
+    assert found.run_id == run.id and "Loading the model" not in told
+    assert lab.loaded_pane == first and workbench._slot.loaded is loaded
+    # Something that came first is said as it is, and what it does goes on.
+    with lab.using([BASE], "a test is going on"), pytest.raises(Busy, match="This must wait: a test is going on."):
+        evaluate_run(lab, run, Source(), lambda: False, quiet)
+    # A base that was loaded for shorter texts would cut its rows.
+    workbench.load_model(config.model.model_copy(update={"max_seq_length": 64}))
+    with pytest.raises(RunError, match="loaded for 64 tokens and this run was trained with 128: load that run first."):
+        evaluate_run(lab, run, Source(), lambda: False, quiet)
+    lab.load_run(run.id)
+    assert evaluate_run(lab, run, Source(), lambda: False, quiet).measures == found.measures
 
 
 def test_rows_are_drawn_the_same_each_time(workbench, run):

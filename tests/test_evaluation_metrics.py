@@ -100,6 +100,19 @@ def test_a_loss_without_bound_survives_the_file():
     assert Evaluation.model_validate_json(whole.model_dump_json()) == whole
 
 
+@pytest.mark.parametrize("losses", [[(math.inf, 1.0)], [(1.0, math.inf)], [(math.inf, math.inf)], [(math.inf, 1.0)] * 8])
+def test_one_loss_without_bound_leaves_no_interval_and_no_claim(losses):
+    others = [(2.0, 1.0)] * (8 - len(losses))
+    pairs = [Pair("a", Given(loss=base, loss_tokens=1), Given(loss=tuned, loss_tokens=1)) for base, tuned in losses + others]
+    for one in measure(pairs):
+        assert (one.rows, one.low, one.high, one.is_real, one.verdict) == (8, None, None, False, "no sure difference")
+    # As such a measure was once saved.
+    saved = measure(pairs)[0].model_copy(update={"low": math.nan, "high": math.nan})
+    assert (saved.is_real, saved.verdict) == (False, "no sure difference")
+    told = Forgetting(prompts=36, base_loss=2.0, tuned_loss=math.inf, low=math.nan, high=math.nan, random_loss=11.0)
+    assert told.words.endswith("no sure change.")
+
+
 def test_words_are_the_librarys_on_ascii_and_kept_in_other_scripts():
     from rouge_score.tokenizers import DefaultTokenizer
 
@@ -219,7 +232,7 @@ def test_the_same_in_each_row_is_no_difference_and_few_rows_tell_nothing():
 )  # fmt: skip
 def test_what_a_measure_allows_one_to_say(better, figures, words):
     difference, low, high = figures
-    found = Measure(key="loss", rows=9, better=better, base=1, tuned=1 + difference, difference=difference, low=low, high=high)
+    found = Measure(key="loss", rows=FEWEST - 1 if low is None else 9, better=better, base=1, tuned=1 + difference, difference=difference, low=low, high=high)
     assert found.verdict == words
 
 

@@ -57,6 +57,23 @@ def test_on_the_command_line_it_is_a_table_of_text():
     ]
 
 
+def test_what_the_rows_may_not_be_is_said_where_they_are_shown():
+    own = FOUND.model_copy(update={"source": Source()})
+    assert "on 20 rows that it was not trained on</h3>" in evaluation_text(own)
+    doubtful = own.model_copy(update={"note": "Some may be <ones> it learned from."})
+    text = evaluation_text(doubtful)
+    assert "on 20 rows kept for validation</h3>" in text and "not trained on</h3>" not in text
+    assert '<p class="notice info" role="status">Some may be &lt;ones&gt; it learned from.</p>' in text
+    assert evaluation_lines(doubtful)[-2:] == ["", "Some may be <ones> it learned from."]
+    assert evaluation_lines(doubtful)[:-2] == evaluation_lines(own)
+
+
+def test_the_interval_says_what_it_is_and_what_it_is_not():
+    text = evaluation_text(FOUND)
+    assert "the difference of the means, by percentiles: with under some 20 rows it is narrower than it should be." in text
+    assert len(METRICS) == 12 and "not corrected for being many: of twelve, one may seem sure by chance alone." in text
+
+
 def test_each_measure_is_explained():
     text = evaluation_text(FOUND)
     assert all(f'title="{BY_KEY[one.key].help}"' in text for one in FOUND.measures)
@@ -68,7 +85,7 @@ def test_each_measure_is_explained():
     [
         ("loss", 0.00671, "0.007", "+0.007"), ("bleu", 18.264, "18.3", "+18.3"), ("exact", 0.005, "0.5%", "+0.5 pp"),
         ("perplexity", 44321.2, "44321.2", "+44321.2"), ("perplexity", 1.5e200, "1.50e+200", "+1.50e+200"),
-        ("ends", 1.0, "100%", "+100.0 pp"), ("loss", float("inf"), "inf", "+inf"), ("length", 0.0, "0.0", "0"),
+        ("ends", 1.0, "100%", "+100.0 pp"), ("loss", float("inf"), "inf", "+inf"), ("loss", float("nan"), "nan", "–"), ("length", 0.0, "0.0", "0"),
     ],
 )  # fmt: skip
 def test_figures_are_written_with_their_unit(key, number, written, difference):

@@ -2,7 +2,9 @@
 
 import math
 from html.parser import HTMLParser
+from pathlib import Path
 
+import gradio as gr
 import pytest
 
 from core.config import RunConfig
@@ -21,11 +23,15 @@ from core.events import (
     StepDone,
     to_line,
 )
+from core.model_slot import ModelState
 from core.moved import GroupMoved, Moved, RowsMoved, TokenMoved
 from core.proof import Proof
 from core.runs import create_run, open_run
 from core.votes import Vote, append_vote
+from core.workbench import Workbench
 from tests.conftest import PROJECT
+from ui.measure_view import evaluation_text
+from ui.proof_tab import ProofTab
 from ui.proof_view import change, proof_text
 from ui.report import POLICY, make_report, without_path, write_report
 
@@ -137,7 +143,8 @@ def test_the_whole_report_says_what_the_run_was(runs_dir):
     for said in (
         "Yoda", "Done, kept in adapter.", "llama-3.2-1b-instruct-bnb-4bit", "yoda.jsonl",
         "On 6 rows that it was not trained on", "Curves", "What it answers as it learns", "step 60",
-        "Measured on 60 rows of rows.csv", "Exact match", "+85.0 to +98.0 points", "much worse",
+        "on 60 rows of rows.csv", "Exact match", "+85.0 pp and +98.0 pp", "much worse", "Rows that gained most (2)",
+        "It may hold texts of the person who made it, such as prompts with their answers, rows that were measured, and votes.",
         "25 of 25: better.", "It won 100% of the votes that chose a side", "bit for bit", "9.87",
         "510 of its 512 rows moved",
         "What really trains", "adamw_torch", f"2 settings of {len(flat(config))} are not the usual:",
@@ -182,6 +189,22 @@ def test_nothing_private_is_in_it(runs_dir, monkeypatch):
         assert kept in html
 
 
+def test_measures_look_as_they_do_on_the_page(runs_dir):
+    run = a_run(runs_dir)
+    shown = evaluation_text(an_evaluation())
+    assert '<td class="verdict good">better</td>' in shown and shown in make_report(run)
+
+
+@pytest.mark.parametrize("home", ["/main", "/body", "/head", "/"])
+def test_a_working_folder_named_as_a_tag_takes_no_tag_away(runs_dir, monkeypatch, home):
+    monkeypatch.setattr(Path, "cwd", lambda: Path(home))
+    monkeypatch.setenv("HOME", home)
+    html = make_report(a_run(runs_dir))
+    Parsed(html)
+    for tag in ("head", "body", "main"):
+        assert html.count(f"</{tag}>") == 1
+
+
 @pytest.mark.parametrize(
     ("said", "told"),
     [
@@ -221,7 +244,7 @@ def test_a_part_beyond_all_measure_is_left_out_and_said(runs_dir):
 def test_a_run_of_which_there_is_nothing_yet(runs_dir):
     run = create_run(runs_dir, "Empty", RunConfig())
     text = Parsed(make_report(run)).text
-    for absent in ("Curves", "Proof", "votes", "Measured", "What really trains", "What it answers", "At the end"):
+    for absent in ("Curves", "Proof", "Blind votes", "Measured", "What really trains", "What it answers", "At the end"):
         assert absent not in text, absent
     assert "This run is preparing." in text and "All settings are the usual ones." in text
 
@@ -232,7 +255,7 @@ def test_damaged_files_are_left_out(runs_dir):
         (run.folder / name).write_bytes(b"\xff\x00 {")
     next((run.folder / "evaluations").iterdir()).write_text("{", encoding="utf-8")
     text = Parsed(make_report(run)).text
-    for absent in ("Proof", "votes", "Measured", "Settings"):
+    for absent in ("Proof", "Blind votes", "Measured", "Settings"):
         assert absent not in text, absent
     assert "Curves" in text
 
@@ -240,6 +263,7 @@ def test_damaged_files_are_left_out(runs_dir):
 def test_what_a_proof_looks_like(runs_dir):
     good = Parsed(proof_text(a_proof("20251121-235300-demo-yoda/checkpoints/step-40")))
     assert "Receipt for demo-yoda, 21 Nov 23:53, step 40" in good.text
+    assert "Nearly any change of a weight that they depend on gives another hash." in good.text
     assert "✓ equal" in good.text and "✓ differs" in good.text and ("title", "a" * 64) in good.attributes
     assert "␣<b>Yoda 150%" in good.text and ("style", "width:100.0%") in good.attributes
     broken = Parsed(proof_text(a_proof("x", base_before="c" * 64))).text
@@ -254,3 +278,38 @@ def test_changes_in_words():
     assert [change(share) for share in (0, 1e-9, 0.0001234, 0.0123, 0.0996, 0.5, 12.34)] == [
         "0%", "under 0.0001%", "0.012%", "1.2%", "10%", "50%", "1,234%",
     ]  # fmt: skip
+
+
+# The tab
+
+
+@pytest.fixture
+def tab(runs_dir):
+    """The tab with a run on the model."""
+    run, workbench = a_run(runs_dir), Workbench(runs_dir)
+    with gr.Blocks() as page:
+        tab = ProofTab(workbench, gr.Textbox())
+    workbench._slot.state = ModelState(adapter=run.id)
+    return tab, run, page
+
+
+def test_beside_the_button_it_says_what_goes_to_a_friend(tab):
+    shown = [part.value for part in tab[2].blocks.values() if isinstance(part, gr.HTML) and part.elem_id == "report-holds"]
+    assert len(shown) == 1 and "before you send it to anyone: it holds texts of your own" in shown[0]
+
+
+def test_what_hinders_the_report_is_said_as_it_is(tab):
+    tab, run, _ = tab
+    (run.folder / "report.html").mkdir()
+    assert "The report cannot be written: is a directory; when that is mended, make it again." in tab._report()
+    (run.folder / "report.html").rmdir()
+    assert "is made" in tab._report() and (run.folder / "report.html").is_file()
+
+
+def test_a_run_that_is_not_in_the_list_is_not_opened(tab, tmp_path):
+    tab, _, _ = tab
+    assert "bit for bit" in tab.live()[tab.receipt]["value"]
+    elsewhere = a_run(tmp_path / "elsewhere")
+    tab._workbench._slot.state = ModelState(adapter=str(elsewhere.folder))
+    assert tab.live()[tab.receipt]["value"] == ""
+    assert "any more; it was moved or deleted." in tab._report() and not (elsewhere.folder / "report.html").exists()

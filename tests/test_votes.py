@@ -10,6 +10,7 @@ import pytest
 from pydantic import ValidationError
 from scipy.stats import binomtest
 
+from core.compare import Sampling
 from core.votes import FILE, Tally, Vote, append_vote, read_votes, tally
 from tests.conftest import PROJECT
 
@@ -22,7 +23,8 @@ def vote(choice: str = "left", left: str = RUN, right: str = "base", contender: 
 
 
 def test_votes_survive_a_restart(tmp_path):
-    votes = [vote("left"), vote("tie", prompt="Two\nlines\u2028 “and” more 猫"), vote("bad", left="base", right=RUN)]
+    sampling = Sampling(temperature=0.7, seed=3)
+    votes = [vote("left", sampling=sampling), vote("tie", prompt="Two\nlines\u2028 “and” more 猫"), vote("bad", left="base", right=RUN)]
     for each in votes:
         append_vote(tmp_path, each)
     code = f"from core.votes import read_votes; from pathlib import Path; print(repr(read_votes(Path({str(tmp_path)!r}))))"
@@ -63,6 +65,31 @@ def test_a_full_disk_leaves_no_half_vote(tmp_path):
     assert (tmp_path / FILE).read_bytes() == before
 
 
+def test_a_vote_that_the_disk_does_not_take_is_not_there(tmp_path, monkeypatch):
+    append_vote(tmp_path, vote("left"))
+    before = (tmp_path / FILE).read_bytes()
+
+    def refuse(descriptor: int) -> None:  # as a disk that fails does; there is none to be had
+        raise OSError(errno.EIO, os.strerror(errno.EIO))
+
+    with monkeypatch.context() as disk:
+        disk.setattr(os, "fsync", refuse)
+        with pytest.raises(OSError, match="Input/output error"):
+            append_vote(tmp_path, vote("right"))
+    assert (tmp_path / FILE).read_bytes() == before
+    append_vote(tmp_path, vote("right"))
+    assert read_votes(tmp_path) == ((vote("left"), vote("right")), 0)
+
+
+def test_lines_of_earlier_versions_are_votes_too(tmp_path):
+    line = (
+        '{"time":5.0,"prompt":"Why?","left":"20260101-000000-a","right":"base","left_answer":"So.","right_answer":"No.",'
+        '"choice":"tie","contender":"20260101-000000-a"}\n'
+    )
+    (tmp_path / FILE).write_text(line)
+    assert read_votes(tmp_path) == ((vote("tie", sampling=None),), 0)
+
+
 def test_a_folder_that_is_gone_is_an_error(tmp_path):
     with pytest.raises(FileNotFoundError):
         append_vote(tmp_path / "gone", vote())
@@ -87,10 +114,21 @@ def test_the_tally_is_that_of_one_pair_whichever_side_it_stood_on():
         vote("left", right=OTHER), vote("left", left=OTHER, contender=OTHER), vote("left", left=f"{RUN}/checkpoints/step-4",
         contender=f"{RUN}/checkpoints/step-4"),
     ]  # fmt: skip
+    votes = [each.model_copy(update={"prompt": f"Why {number}?"}) for number, each in enumerate(votes)]
     assert tally(votes, RUN, "base") == Tally(wins=2, losses=3, ties=1, bad=1)
     assert tally(votes, RUN, OTHER) == Tally(wins=1)
     assert tally(votes, OTHER, "base") == Tally(wins=1)
     assert tally(votes, OTHER, RUN) == Tally()
+
+
+def test_of_votes_on_the_same_two_answers_only_the_last_counts():
+    three = [vote("left", prompt=f"Why {number}?") for number in range(3)]
+    # The same answers with the sides changed, as a second test at exact settings brings them.
+    again = [vote("right", "base", RUN, prompt=each.prompt, left_answer="No.", right_answer="So.") for each in three]
+    assert tally(three + again + three + again, RUN, "base") == Tally(wins=3, repeated=9)
+    assert tally([*three, vote("tie", prompt="Why 0?")], RUN, "base") == Tally(wins=2, ties=1, repeated=1)
+    others = [vote(left_answer="Else."), vote(right_answer="Else."), vote(left_answer="No.", right_answer="So.")]
+    assert tally([vote(), *others], RUN, "base") == Tally(wins=4)
 
 
 @pytest.mark.parametrize("wins", [0, 1, 12, 13, 17, 20, 25])
@@ -142,9 +180,14 @@ SAID = {
     (10, 0, 0, 0): "10 of 10: better.",
     (20, 5, 0, 0): "20 of 25: better.",
     (5, 20, 0, 0): "5 of 25: worse.",
-    (17, 8, 2, 1): "17 of 25: probably better; about 26 more votes that choose a side would settle it.",
-    (8, 17, 0, 0): "8 of 25: probably worse; about 26 more votes that choose a side would settle it.",
-    (14, 11, 0, 0): "14 of 25: no clear difference; about 518 more votes that choose a side would show one, if there is one.",
+    (17, 8, 2, 1): "17 of 25: probably better; about 26 more votes that choose a side would probably settle it.",
+    (8, 17, 0, 0): "8 of 25: probably worse; about 26 more votes that choose a side would probably settle it.",
+    (193, 167, 0, 0): "193 of 360: probably better; more than 1,000 further votes would be needed.",
+    (265, 235, 0, 0): "265 of 500: probably better; more than 1,000 further votes would be needed.",
+    (235, 265, 9, 9): "235 of 500: probably worse; more than 1,000 further votes would be needed.",
+    (14, 11, 0, 0): (
+        "14 of 25: no clear difference; about 518 more votes that choose a side would probably show one, if there is one."
+    ),
     (13, 12, 0, 0): "13 of 25: no difference is to be seen.",
     (500, 500, 0, 0): "500 of 1,000: no difference is to be seen.",
 }
@@ -153,6 +196,12 @@ SAID = {
 @pytest.mark.parametrize("counts", SAID)
 def test_what_so_many_votes_allow_one_to_say(counts):
     assert Tally(*counts).words == SAID[counts]
+
+
+def test_no_number_of_votes_is_said_to_need_none_more():
+    for decided in range(10, 600):
+        for wins in (decided // 2, int(decided * 0.53), int(decided * 0.54), int(decided * 0.56)):
+            assert " 0 more" not in Tally(wins, decided - wins).words, (wins, decided)
 
 
 def test_few_votes_never_claim_anything():

@@ -14,7 +14,7 @@ from core.events import Snapshot
 from core.presets import find_preset
 from core.thinning import thin
 from core.workbench import SENTENCES, Busy, Workbench
-from ui.compare_tab import make_sampling
+from ui.sampling_form import make_sampling
 
 
 def add_api(workbench: Workbench, preset_of_this_machine: str) -> None:

@@ -7,16 +7,17 @@ vote. Both stand in parts of the same make, and appear at once, when both are wh
 from html import escape
 
 import gradio as gr
-from pydantic import ValidationError
 
 from core.blind import Blind, BlindError, Result, Shown
 from core.compare import Sampling
 from core.dataset import DataError
+from core.hub import ModelError
 from core.panes import BASE, Pane
 from core.prompt_sets import prompts_from_text, read_prompts
 from core.runs import RunError
 from core.votes import CHOICES
 from core.workbench import Workbench
+from ui.sampling_form import make_sampling
 from ui.words import count, notice, pane_label, percent
 
 PROBLEMS = (BlindError, DataError, RunError)
@@ -71,7 +72,8 @@ class BlindTab:
                     )  # fmt: skip
         self.trouble = gr.HTML(padding=False, elem_id="blind-trouble")
         # Of the pair that this page shows, and so votes on. Not in the column: what shows that shows all in it.
-        self.number = gr.Textbox(visible="hidden")
+        self.voted = gr.Textbox(visible="hidden")
+        self.known = gr.Textbox(visible="hidden")  # changes when there are other models to choose from
         with gr.Column(visible=False, elem_id="blind-test") as self.test:
             self.pair = gr.HTML(padding=False, elem_id="blind-pair", js_on_load=KEYS)
             with gr.Row(elem_id="blind-votes"):
@@ -90,11 +92,12 @@ class BlindTab:
         shown, chosen = [self.trouble, *self._parts()], [self.first, self.second]
         asked = [*chosen, self.prompts, self.file, self.temperature, self.tokens]
         self.start.click(self._start, asked, shown, api_name="blind_start", **quiet)
+        self.known.change(self._offer, chosen, chosen, api_name="blind_offer", **quiet)
         self.look.click(self._look, chosen, [self.trouble, self.result], api_name="blind_look", **quiet)
         self.end.click(self._end, None, shown, api_name="blind_end", **quiet)
         for choice, button in self.buttons.items():
             button.click(
-                lambda number, choice=choice: self._vote(number, choice), [self.number], shown,
+                lambda pair, choice=choice: self._vote(pair, choice), [self.voted], shown,
                 api_name=f"blind_vote_{choice}", **quiet,
             )  # fmt: skip
         gr.on(
@@ -105,15 +108,23 @@ class BlindTab:
 
     def live(self) -> dict:
         panes = self._lab.choices()
-        choices = [(pane_label(pane), pane.key) for pane in panes]
-        tuned = [pane for pane in panes if not pane.is_base]
-        first = self._lab.loaded_pane if self._lab.loaded_pane in tuned else next(iter(tuned), None)
+        has_tuned = any(not pane.is_base for pane in panes)
         return self._parts() | {
-            self.first: {"choices": choices, "value": BASE.key},
-            self.second: {"choices": choices, "value": first.key if first else None},
-            self.start: {"interactive": bool(tuned)},
-            self.look: {"interactive": bool(tuned)},
+            self.known: {"value": str(hash(tuple(panes)))},
+            self.start: {"interactive": has_tuned},
+            self.look: {"interactive": has_tuned},
         }
+
+    def _offer(self, first: str | None, second: str | None) -> tuple[dict, dict]:
+        """The models to choose from. What a person chose stays while it can be had."""
+        panes = self._lab.choices()
+        choices, keys = [(pane_label(pane), pane.key) for pane in panes], [pane.key for pane in panes]
+        loaded = self._lab.loaded_pane
+        default = loaded if loaded in panes and not loaded.is_base else next((p for p in panes if not p.is_base), None)
+        return (
+            gr.update(choices=choices, value=first if first in keys else BASE.key),
+            gr.update(choices=choices, value=second if second in keys else default and default.key),
+        )
 
     def _parts(self) -> dict:
         """What the test itself shows, for `live` and for a handler that does not wait for it."""
@@ -122,7 +133,7 @@ class BlindTab:
         parts = {
             self.setup: {"visible": not is_on},
             self.test: {"visible": is_on},
-            self.number: {"value": str(shown.number)},
+            self.voted: {"value": shown.pair},
             self.pair: {"value": pair_text(shown) if is_on else ""},
             self.state: {"value": state_text(shown) if is_on else ""},
             self.last: {"value": last_text(shown)},
@@ -158,9 +169,9 @@ class BlindTab:
         except PROBLEMS as error:
             return notice(str(error), "error"), ""
 
-    def _vote(self, number: str, choice: str) -> dict:
+    def _vote(self, pair: str, choice: str) -> dict:
         try:
-            self._blind.vote(int(number), choice)
+            self._blind.vote(pair, choice)
         except BlindError as error:
             return self._said(notice(str(error), "error"))
         return self._said()
@@ -176,10 +187,9 @@ class BlindTab:
 def _sampling(temperature, tokens) -> Sampling:
     """Raises BlindError with a sentence when a value is out of bounds."""
     try:
-        return Sampling(temperature=temperature, max_new_tokens=tokens)
-    except ValidationError as error:
-        first = error.errors()[0]
-        raise BlindError(f"{first['loc'][0]} cannot be {first['input']!r}: {first['msg'].lower()}.") from None
+        return make_sampling(temperature, max_new_tokens=tokens)
+    except ModelError as error:
+        raise BlindError(str(error)) from None
 
 
 def pair_text(shown: Shown) -> str:
@@ -203,14 +213,15 @@ def _answer(text: str) -> str:
 
 
 def state_text(shown: Shown) -> str:
-    """How far the test is. The tally is not part of it: it would sway the person who votes."""
+    """How far the test is. The tally is not part of it: who sees it may end the test when it pleases."""
     if shown.stage == "writing":
         where = f"{count(shown.total, 'prompt')}; the next answers are being written"
     else:
         where = f"{shown.number:,} of {shown.total:,}"
         if shown.ready:
             where += f", {shown.ready} more {'is' if shown.ready == 1 else 'are'} ready"
-    return f'<p class="busy">{where}. The tally is shown at the end.</p>' + notice(shown.said)
+    held_back = "The tally is shown at the end, so that it has no say in when that is."
+    return f'<p class="busy">{where}. {held_back}</p>' + notice(shown.said)
 
 
 def last_text(shown: Shown) -> str:
@@ -238,6 +249,14 @@ def result_text(result: Result) -> str:
         facts.append(("Sign test", f"p {_p(tally.p_value)}, two-sided"))
     if tally.ties or tally.bad:
         notes.append("Ties and both bad decide nothing: rate, interval and test leave them out.")
+    if tally.decided:
+        notes.append("Adding votes after a look at these figures makes them optimistic: decide their number beforehand.")
+    if tally.repeated:
+        left_out = "is" if tally.repeated == 1 else "are"
+        notes.append(
+            f"{count(tally.repeated, 'repeated vote')} {left_out} not counted: "
+            "of those on the same two answers the last counts."
+        )
     if result.now and result.now < tally.votes:
         notes.append(f"{result.now:,} from this test, {tally.votes - result.now:,} from earlier ones.")
     if result.damaged:

@@ -7,7 +7,6 @@ import time
 from collections.abc import Iterator
 
 import gradio as gr
-from pydantic import ValidationError
 
 from core.compare import Sampling
 from core.conversation import Conversation, as_json, as_markdown, asked_again
@@ -18,6 +17,7 @@ from core.runs import RunError
 from core.templates import TemplateError
 from core.workbench import TRAINING, Busy, Workbench
 from ui.chat_view import earlier_text, newest_text, proof_text
+from ui.sampling_form import make_sampling
 from ui.train_tab import heldout_text
 from ui.words import notice, pane_label, run_label
 
@@ -63,19 +63,21 @@ class CompareTab:
 
     def __init__(self, workbench: Workbench, token: gr.Textbox):
         self._workbench, self._token = workbench, token
+        # A run that is deleted while it stands in a list must reach the lab, which says so in a sentence.
+        any_value = {"allow_custom_value": True, "min_width": 200}
         with gr.Row(elem_id="pick"):
             self.runs = gr.Dropdown(
-                [], label="Tuned", info="A run whose adapter is compared with its base.", scale=3, elem_id="runs"
-            )
+                [], label="Tuned", info="A run whose adapter is compared with its base.", scale=3, elem_id="runs",
+                **any_value,
+            )  # fmt: skip
             self.load = gr.Button("Load it", scale=0, min_width=110, elem_id="load-run")
         with gr.Row(elem_id="pick-panes"):
             base = (pane_label(BASE), BASE.key)
-            # A run that is deleted while it stands here must reach the lab, which says so in a sentence.
-            any_value = {"allow_custom_value": True, "min_width": 200}
             self.left = gr.Dropdown([base], value=BASE.key, label="Left", elem_id="pane-left", **any_value)
             self.right = gr.Dropdown([NONE, base], value="", label="Right", elem_id="pane-right", **any_value)
             self.third = gr.Dropdown([NONE, base], value="", label="Third", elem_id="pane-third", **any_value)
-        self.loaded = gr.Textbox(BASE.key, visible="hidden")
+        # What is chosen changes when one of these does, not whenever there is another run to choose.
+        self.loaded, self.suggested = gr.Textbox(BASE.key, visible="hidden"), gr.Textbox(visible="hidden")
         self.changed = gr.HTML(padding=False, elem_id="panes-changed")
         self.conversation = gr.State(Conversation())
         self.earlier = gr.HTML(padding=False, elem_id="earlier")
@@ -148,7 +150,7 @@ class CompareTab:
             None, None, None, js="() => document.querySelector('#prompt textarea').focus()", **hidden
         )
         self.new.click(self._new, inputs, shown, **hidden)
-        self.stop.click(self._workbench.lab.stop, **hidden)
+        self.stop.click(self._workbench.lab.stop, api_name="stop_answers", **hidden)
         self.differ.input(self._show, inputs, [self.earlier, self.panes], **hidden)
         self.panes.change(None, None, None, js=_FOLLOW, **hidden)
         self.copy.click(None, [self.as_markdown], [self.copied], js=_COPY, **hidden)
@@ -161,6 +163,7 @@ class CompareTab:
 
         self.load.click(self._load, [self.runs, self._token], [self.trouble], **hidden)
         self.loaded.change(_default_panes, [self.loaded], [self.left, self.right], **hidden)
+        self.suggested.change(self._suggest, [self.suggested, self.runs], [self.runs], **hidden)
         gr.on(
             [choice.change for choice in choices], self._choose, inputs, [self.changed, self.panes, self.ask], **hidden
         )
@@ -174,6 +177,8 @@ class CompareTab:
             words = "Training is going on: asking must wait until it has ended or was stopped."
         elif busy == LOADING:
             words = "The model is being loaded."
+        elif busy and busy != ANSWERING:
+            words = f"Asking must wait: {busy}."
         elif state.report is None:
             words = "There is no model to ask: finish a run, or choose one above and load it."
         elif not state.adapter:
@@ -182,14 +187,15 @@ class CompareTab:
             words = ""
         held = snapshot.heldout if snapshot and snapshot.run_id == state.adapter else None
         runs = [(run_label(run.id), run.id) for run in workbench.runs.rows() if run.has_adapter]
-        chosen = state.adapter or (runs[0][1] if runs else None)
+        suggested = state.adapter or (runs[0][1] if runs else "")
         panes = [(pane_label(pane), pane.key) for pane in workbench.lab.choices()]
         return {
             self.ask: {"interactive": workbench.compare_ready},
             self.stop: {"visible": busy == ANSWERING},
             self.hint: {"value": notice(words)} if busy != ANSWERING else {},
             self.heldout: {"value": heldout_text(held) if held else ""},
-            self.runs: {"choices": runs, "value": chosen if chosen in [run for _, run in runs] else None},
+            self.runs: {"choices": runs},
+            self.suggested: {"value": suggested if suggested in [run for _, run in runs] else ""},
             self.load: {"interactive": bool(runs) and not busy},
             self.left: {"choices": panes},
             self.right: {"choices": [NONE, *panes]},
@@ -201,17 +207,24 @@ class CompareTab:
         try:
             if not run_id:
                 raise RunError("Choose a run first.")
-            self._workbench.lab.load_run(run_id, token)
+            self._workbench.lab.load_run(self._workbench.runs.find(run_id).id, token)
         except PROBLEMS as error:
             return notice(str(error), "error")
         return ""
+
+    def _suggest(self, run_id: str, chosen: str | None) -> str | None:
+        """The run that is loaded; while none is, what was chosen stays, and else it is the newest."""
+        is_loaded = run_id and run_id == self._workbench.model_state.adapter
+        return (run_id if is_loaded else chosen or run_id) or None
 
     # Panes
 
     def _chosen(self, values: dict) -> tuple[Pane, ...]:
         """The panes that the form names; the left one is always there."""
-        keys = [values[self.left] or BASE.key, values[self.right], values[self.third]]
-        return tuple(Pane.from_key(key) for key in keys if key)
+        keys = [key for key in (values[self.left] or BASE.key, values[self.right], values[self.third]) if key]
+        if not all(isinstance(key, str) for key in keys):  # no page sends that, but a client can
+            raise gr.Error("A pane is named by text: base, or a run's id.", print_exception=False)
+        return tuple(Pane.from_key(key) for key in keys)
 
     def _choose(self, values: dict) -> dict:
         conversation, panes = values[self.conversation], self._chosen(values)
@@ -238,6 +251,9 @@ class CompareTab:
     def _retry(self, values: dict) -> Iterator[dict]:
         """The last question again: in its turn's place, or of other panes in a new conversation."""
         panes, conversation = self._chosen(values), values[self.conversation]
+        if not conversation.turns:
+            yield {self.trouble: ""}
+            return
         system, last = values[self.system] or "", conversation.turns[-1]
         try:
             sampling = self._sampling(values)
@@ -333,15 +349,6 @@ class CompareTab:
 
     def _sampling(self, values: dict) -> Sampling:
         return make_sampling(*(values[part] for part in (self.temperature, self.top_p, self.max_new_tokens, self.seed)))
-
-
-def make_sampling(temperature, top_p, max_new_tokens, seed) -> Sampling:
-    """Raises ModelError with a sentence when a value is out of bounds."""
-    try:
-        return Sampling(temperature=temperature, top_p=top_p, max_new_tokens=max_new_tokens, seed=seed)
-    except ValidationError as error:
-        first = error.errors()[0]
-        raise ModelError(f"{first['loc'][0]} cannot be {first['input']!r}: {first['msg'].lower()}.") from None
 
 
 def _default_panes(loaded: str) -> tuple[str, str]:

@@ -7,7 +7,7 @@ import gradio as gr
 from core.evaluation import Evaluation, Source
 from core.evaluation.of_a_run import MEASURING, MOST_ROWS, load_evaluations
 from core.evaluation.work import State, Work
-from core.runs import RunError, find_run
+from core.runs import RunError
 from core.workbench import Workbench
 from ui.measure_view import choice_label, evaluation_text
 from ui.words import bar, duration, notice, run_label
@@ -28,8 +28,10 @@ class MeasureTab:
         self._work = Work(workbench.lab)
         with gr.Row():
             self.run = gr.Dropdown(
-                [], label="Run", info="Its adapter is measured against its base.", elem_id="measure-run"
-            )
+                # A run that is deleted while it stands here is told of in a sentence of ours.
+                [], label="Run", info="Its adapter is measured against its base.", elem_id="measure-run",
+                allow_custom_value=True,
+            )  # fmt: skip
             self.kind = gr.Radio(SOURCES, value="validation", label="On", elem_id="measure-kind")
             self.most = gr.Number(
                 MOST_ROWS, precision=0, label="Rows at most", elem_id="measure-most",
@@ -42,6 +44,7 @@ class MeasureTab:
             self.stop = gr.Button("Stop measuring", visible=False, elem_id="stop-measuring")
         self.trouble = gr.HTML(padding=False, elem_id="measure-trouble")
         self.progress = gr.HTML(padding=False, elem_id="measure-progress")
+        self.known = gr.Textbox(visible="hidden")  # changes when there are other runs to choose from
         self.ended = gr.Textbox(visible="hidden")  # changes when a measurement has ended
         self.kept = gr.Dropdown([], label="Measured before", visible=False, elem_id="measure-kept")
         self.result = gr.HTML(padding=False, elem_id="measure-result")
@@ -51,6 +54,7 @@ class MeasureTab:
         asked = [self.run, self.kind, self.file, self.most, self._token]
         self.measure.click(self._measure, asked, [self.trouble], api_name="measure_start", **quiet)
         self.stop.click(self._work.stop, api_name="measure_stop", **quiet)
+        self.known.change(self._offer, [self.run], [self.run], api_name="measure_offer", **quiet)
         self.kind.change(
             lambda kind: (gr.update(visible=kind in FILES, value=None), notice(FILES.get(kind, ""))),
             [self.kind], [self.file, self.about_file], api_name="measure_kind", **quiet,
@@ -62,12 +66,10 @@ class MeasureTab:
         self.kept.input(self._earlier, [self.run, self.kept], [self.result], api_name="measure_earlier", **quiet)
 
     def live(self) -> dict:
-        workbench, state, busy = self._workbench, self._work.state, self._workbench.busy_with
-        runs = [(run_label(row.id), row.id) for row in workbench.runs.rows() if row.has_adapter]
-        first = state.run_id or workbench.model_state.adapter
-        chosen = first if first in [run for _, run in runs] else next((run for _, run in runs), None)
+        state, busy = self._work.state, self._workbench.busy_with
+        runs = self._runs()
         return {
-            self.run: {"choices": runs, "value": chosen},
+            self.known: {"value": str(hash(tuple(runs)))},
             self.measure: {
                 "interactive": bool(runs) and not busy and not state.is_doing,
                 "value": "Measure" if runs else "Measure (finish a run first)",
@@ -77,6 +79,15 @@ class MeasureTab:
             self.ended: {"value": str(state.ended)},
         }
 
+    def _runs(self) -> list[str]:
+        return [row.id for row in self._workbench.runs.rows() if row.has_adapter]
+
+    def _offer(self, chosen: str | None) -> dict:
+        """The runs to choose from. What a person chose stays while it can be had."""
+        runs, first = self._runs(), self._work.state.run_id or self._workbench.model_state.adapter
+        value = next((run for run in (chosen, first, *runs) if run in runs), None)
+        return gr.update(choices=[(run_label(run), run) for run in runs], value=value)
+
     def _measure(self, run_id: str | None, kind: str, file: str | None, most: float | None, token: str) -> str:
         try:
             if not run_id:
@@ -85,7 +96,7 @@ class MeasureTab:
                 raise RunError("Choose a file first.")
             if most is None or not 1 <= most <= LIMIT:
                 raise RunError(f"Rows at most must be a number from 1 to {LIMIT:,}.")
-            run = find_run(self._workbench.runs_dir, run_id)
+            run = self._workbench.runs.open(run_id)
             self._work.start(run, Source(kind=kind, path=file if kind in FILES else ""), int(most), token)
         except RunError as error:
             return notice(str(error), "error")
@@ -109,7 +120,7 @@ class MeasureTab:
             return [], ""
         said: list[str] = []
         try:
-            return load_evaluations(find_run(self._workbench.runs_dir, run_id).folder, said.append), "".join(
+            return load_evaluations(self._workbench.runs.open(run_id).folder, said.append), "".join(
                 notice(sentence, "warning") for sentence in said
             )
         except RunError as error:

@@ -2,6 +2,7 @@
 
 from datetime import datetime
 from html import escape
+from math import isnan
 from pathlib import Path
 
 from core.evaluation import BY_KEY, Evaluation, Measure, Metric, ReadRow, Source
@@ -15,6 +16,7 @@ def evaluation_text(found: Evaluation) -> str:
     return (
         f'<section class="card measured"><h3>{escape(run_label(found.run_id))} on {escape(_rows(found))}</h3>'
         f"{_table(found)}{_small_print(found)}</section>"
+        + notice(found.note)
         + (notice(found.forgetting.words, _kind(found)) if found.forgetting else "")
         + _to_read(found)
     )
@@ -39,7 +41,7 @@ def _rows(found: Evaluation) -> str:
     name = words.partition(" of ")[2]
     thing = "prompt" if found.source.kind == "prompts" else "row"
     if found.source.kind == "validation":
-        return f"{count(found.rows, 'row')} that it was not trained on"
+        return f"{count(found.rows, 'row')} " + ("kept for validation" if found.note else "that it was not trained on")
     return f"{count(found.rows, thing)} of {name}"
 
 
@@ -82,6 +84,8 @@ def value(number: float, metric: Metric) -> str:
 
 def signed(number: float, metric: Metric) -> str:
     """A difference with its sign; that of two shares in percentage points."""
+    if isnan(number):  # of two that are both without bound
+        return "–"
     if number == 0:
         return "0"
     sign = "+" if number > 0 else "−"
@@ -102,7 +106,9 @@ def _small_print(found: Evaluation) -> str:
     )
     helps += (
         "<dt>95% between</dt><dd>Where the difference would lie for other rows of the same kind, 95 times of 100. "
-        "When 0 lies between, the difference may be chance. pp: percentage points.</dd>"
+        "When 0 lies between, the difference may be chance (pp: percentage points). It is the "
+        "interval of the difference of the means, by percentiles: with under some 20 rows it is narrower than it should "
+        "be. The measures are not corrected for being many: of twelve, one may seem sure by chance alone.</dd>"
     )
     return (
         f'<p class="small">{"; ".join(said)}.</p>'
@@ -151,4 +157,5 @@ def evaluation_lines(found: Evaluation) -> list[str]:
         between = "" if one.low is None else f"{signed(one.low, metric)} and {signed(one.high, metric)}, "
         figures = f"{value(one.base, metric):>10}{value(one.tuned, metric):>10}{signed(one.difference, metric):>14}"
         lines.append(f"{metric.title:<16}{figures}  {between}{one.verdict}")
-    return lines + (["", found.forgetting.words] if found.forgetting else [])
+    lines += ["", found.forgetting.words] if found.forgetting else []
+    return lines + (["", found.note] if found.note else [])

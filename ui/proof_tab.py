@@ -9,11 +9,11 @@ import gradio as gr
 from core.hub import ModelError
 from core.proof import FILE, PROVING, load_proof, prove
 from core.reading import in_words
-from core.runs import Run, RunError, find_run
+from core.runs import Run, RunError
 from core.uploads import uploads_dir
 from core.workbench import Busy, Workbench
 from ui.proof_view import proof_text
-from ui.report import write_report
+from ui.report import IN_IT, write_report
 from ui.words import notice, run_label
 
 PROBLEMS = (ModelError, RunError, Busy)
@@ -35,6 +35,7 @@ class ProofTab:
             self.prove = gr.Button("Prove it", variant="primary", elem_id="prove")
             self.make = gr.Button("Make the report", elem_id="make-report")
             self.file = gr.DownloadButton("Download the report", visible=False, elem_id="report-file")
+        gr.HTML(f'<p class="soft">{IN_IT}</p>', padding=False, elem_id="report-holds")
         self.hint = gr.HTML(padding=False, elem_id="proof-hint")
         self.trouble = gr.HTML(padding=False, elem_id="proof-trouble")
         self.receipt = gr.HTML(padding=False, elem_id="proof-receipt")
@@ -65,14 +66,17 @@ class ProofTab:
         adapter = self._workbench.model_state.adapter
         if not adapter:
             raise RunError("There is no tuned model: load a run on the Compare tab first.")
-        return find_run(self._workbench.runs_dir, adapter)
+        return self._workbench.runs.open(adapter)
 
     def _receipt(self) -> str:
         """The last proof of the loaded adapter, drawn anew when its file has changed."""
+        adapter = self._workbench.model_state.adapter
+        folder = next((row.folder for row in self._workbench.runs.rows() if row.id == adapter), None)
+        if folder is None:
+            return ""
         try:
-            folder = self._run().folder
             drawn_from = folder, (folder / FILE).stat().st_mtime_ns
-        except (RunError, OSError):  # there is no run, or no proof of it
+        except OSError:  # there is no proof of it
             return ""
         if self._drawn[0] != drawn_from:
             proof = load_proof(folder)
@@ -85,7 +89,7 @@ class ProofTab:
         except PROBLEMS as error:
             return notice(str(error), "error")
         except OSError as error:
-            return notice(f"The proof cannot be kept: {in_words(error)}; make room, and prove it again.", "error")
+            return notice(f"The proof cannot be kept: {in_words(error)}; when that is mended, prove it again.", "error")
         return ""
 
     def _report(self) -> str:
@@ -95,7 +99,7 @@ class ProofTab:
         except RunError as error:
             return notice(str(error), "error")
         except OSError as error:
-            return notice(f"The report cannot be written: {in_words(error)}; make room, and make it again.", "error")
+            return notice(f"The report cannot be written: {in_words(error)}; when that is mended, make it again.", "error")
         words = "one file that opens in any browser, without a network; it is kept with the run too"
         return notice(f"The report of {run_label(run.id)} is made: {words}.", "good")
 

@@ -23,7 +23,7 @@ def proof_text(proof: Proof) -> str:
     table = "".join(f"<tr><th>{name}</th><td>{hashed}</td><td>{verdict}</td></tr>" for name, hashed, verdict in rows)
     how = (
         f"SHA-256 of the logits after each of the {count(proof.tokens, 'token')} of one fixed prompt, "
-        f"{when(proof.made)}. One bit of a weight that they depend on, and the hash is another."
+        f"{when(proof.made)}. Nearly any change of a weight that they depend on gives another hash."
     )
     receipt = f'{said}<table class="hashes"><tbody>{table}</tbody></table><p class="soft">{how}</p>'
     return _card(f"Receipt for {escape(pane_label(Pane.from_key(proof.pane)))}", receipt) + moved_text(proof.moved)

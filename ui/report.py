@@ -27,6 +27,10 @@ FILE = "report.html"
 STYLE = Path(__file__).with_name("report.css")
 POLICY = "default-src 'none'; style-src 'unsafe-inline'; img-src data:"
 MOST_BYTES = 180_000  # of each of ten parts, so that the whole stays under 2 MB whatever the run
+IN_IT = (
+    "Read the report before you send it to anyone: it holds texts of your own, such as prompts with their answers, rows "
+    "that were measured, and votes."
+)
 LIBRARIES = ("torch", "unsloth", "transformers", "trl", "peft", "bitsandbytes", "datasets", "scipy", "gradio")
 
 # Folders of some machine, as a library's message may name one: a person's own with the name in it, then any.
@@ -72,7 +76,8 @@ def make_report(run: Run) -> str:
         '<meta name="viewport" content="width=device-width, initial-scale=1">'
         f'<meta name="color-scheme" content="light dark"><title>{name}</title>\n'
         f"<style>\n{STYLE.read_text(encoding='utf-8')}</style></head>\n<body><main><h1>{name}</h1>\n{body}\n"
-        f"<footer>Made by HearthTune, {when(time.time())}.</footer></main></body></html>\n"
+        f"<footer>Made by HearthTune, {when(time.time())}. It may hold texts of the person who made it, such as prompts "
+        "with their answers, rows that were measured, and votes.</footer></main></body></html>\n"
     )
     # Half of a surrogate pair, which a damaged file can hold, is no text that could be written.
     return _without_private(page, run).encode("utf-8", "replace").decode()
@@ -142,6 +147,7 @@ def _without_private(page: str, run: Run) -> str:
     own = {run.folder, run.folder.parent, PROJECT_DIR, Path.cwd(), Path.home()}
     forms = {form for path in own for form in (str(path), str(path.resolve()))}
     for folder in sorted(forms, key=len, reverse=True):
-        if len(folder) > 4:  # a home such as / is no secret, and is in every tag
+        path = Path(folder)
+        if len(path.parts) - bool(path.anchor) >= 2:  # one name alone, such as /main, is no secret, and may be a tag's
             page = page.replace(escape(folder), "…")
     return _HUB_TOKEN.sub("…", page)

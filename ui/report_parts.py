@@ -6,15 +6,14 @@ Everything that a person or a model wrote is escaped. Knows nothing of gradio, t
 import re
 from collections.abc import Iterable
 from html import escape
-from math import isfinite
 from pathlib import Path
 
 from core.config import RunConfig, fields
-from core.evaluation import BY_KEY, Evaluation, Measure, ReadRow
+from core.evaluation import Evaluation, ReadRow
 from core.evaluation.of_a_run import load_evaluations
 from core.panes import Pane
 from core.votes import Tally, Vote, read_votes, tally
-from ui.charts import figure
+from ui.measure_view import evaluation_text
 from ui.runs_table import when
 from ui.words import count, pane_label, percent
 
@@ -42,7 +41,16 @@ def _cut(text: str, most: int) -> str:
     """Escaped, and cut, with the length that it has."""
     if len(text) <= most:
         return escape(text)
-    return f'{escape(text[:most])}<span class="gap">… {len(text):,} characters in all</span>'
+    return f'{escape(text[:most])}<span class="gap">{_in_all(text)}</span>'
+
+
+def _short(text: str, most: int) -> str:
+    """The same as plain text."""
+    return text if len(text) <= most else f"{text[:most]}{_in_all(text)}"
+
+
+def _in_all(text: str) -> str:
+    return f"… {len(text):,} characters in all"
 
 
 def _first(entries: Iterable[str], most_bytes: int) -> tuple[str, int]:
@@ -64,59 +72,27 @@ def measures_text(run_dir: Path) -> str:
     found = load_evaluations(run_dir)
     older = len(found) - MOST_EVALUATIONS
     left_out = f'<p class="gap">{count(older, "earlier one")} not shown here.</p>' if older > 0 else ""
-    return "".join(map(_evaluation, found[:MOST_EVALUATIONS])) + left_out
-
-
-def _evaluation(found: Evaluation) -> str:
-    on = {
-        "validation": "rows that it was not trained on",
-        "file": f"rows of {escape(short_name(found.source.path))[:300]}",
-        "prompts": f"prompts of {escape(short_name(found.source.path))[:300]}",
-    }[found.source.kind]
-    lines = "".join(_measure(measure) for measure in found.measures[:40])
-    table = (
-        '<table class="versus measures"><thead><tr><th></th><th class="base">base</th>'
-        f'<th class="tuned">tuned</th><th>difference, 95%</th><th></th></tr></thead><tbody>{lines}</tbody></table>'
+    shown = (
+        f"<h2>Measured, {when(one.made)}</h2>{evaluation_text(_thinned(one))}" for one in found[:MOST_EVALUATIONS]
     )
-    elsewhere = f"<p>{escape(found.forgetting.words)}</p>" if found.forgetting else ""
-    read = [("Gained most", found.gained), ("Lost most", found.lost), ("Answers that differ", found.differing)]
-    rows, _ = _first((_read(title, row) for title, rows in read for row in rows), ROWS_BYTES)
-    rows = folded("Rows to read", f'<ol class="votes">{rows}</ol>') if rows else ""
-    return card(f"Measured on {found.rows:,} {on}, {when(found.made)}", table + elsewhere + rows)
+    return "".join(shown) + left_out
 
 
-def _measure(found: Measure) -> str:
-    metric = BY_KEY.get(found.key)
-    form = metric.form if metric else "figure"
-    between = ""
-    if found.low is not None:
-        points = form == "share"
-        low, high = (f"{end * 100:+.1f}" if points else _signed(end) for end in (found.low, found.high))
-        between = f"{low} to {high}{' points' if points else ''}"
-    return (
-        f"<tr><th>{escape(metric.title if metric else found.key[:60])}</th><td>{_figure(found.base, form)}</td>"
-        f"<td>{_figure(found.tuned, form)}</td><td>{between}</td><td>{found.verdict}</td></tr>"
-    )
+def _thinned(found: Evaluation) -> Evaluation:
+    """With the first of its rows to read, their texts cut."""
+    left, kept = ROWS_BYTES, {}
+    for kind in ("gained", "lost", "differing"):
+        kept[kind] = ()
+        for row in map(_cut_row, getattr(found, kind)):
+            left -= len(escape(repr(row)).encode("utf-8", "replace"))
+            if left > 0:
+                kept[kind] += (row,)
+    return found.model_copy(update=kept)
 
 
-def _figure(value: float, form: str) -> str:
-    if not isfinite(value):  # the perplexity of a model that holds a reference for impossible, say
-        return "infinite"
-    if form == "share":
-        return percent(value)
-    return f"{value:.1f}" if form in ("score", "count") else figure(value)
-
-
-def _signed(value: float) -> str:
-    return f"+{_figure(value, '')}" if value > 0 else _figure(value, "")
-
-
-def _read(title: str, row: ReadRow) -> str:
-    wanted = ""
-    if row.reference is not None:
-        wanted = f'<p class="soft">wanted: {_cut(row.reference, ANSWER_CHARACTERS)}</p>'
-    sides = _side("base", "base", row.base, "") + _side("tuned", "tuned", row.tuned, "")
-    return f'<li>{_asked(row.question)}{wanted}<div class="sides">{sides}</div><p class="soft">{title}</p></li>'
+def _cut_row(row: ReadRow) -> ReadRow:
+    texts = {"question": PROMPT_CHARACTERS, "reference": ANSWER_CHARACTERS, "base": ANSWER_CHARACTERS, "tuned": ANSWER_CHARACTERS}
+    return row.model_copy(update={name: getattr(row, name) and _short(getattr(row, name), most) for name, most in texts.items()})
 
 
 # Votes
@@ -146,6 +122,7 @@ def _tally(contender: str, other: str, counted: Tally) -> str:
         return said
     low, high = counted.interval
     rest = [count(counted.ties, "tie")] * bool(counted.ties) + [f"{counted.bad:,} times both bad"] * bool(counted.bad)
+    rest += [f"{count(counted.repeated, 'repeated vote')} not counted"] * bool(counted.repeated)
     besides = f" Besides: {', '.join(rest)}." if rest else ""
     return (
         f'{said}<p class="soft">It won {percent(counted.win_rate)} of the votes that chose a side '

@@ -5,11 +5,13 @@ Batches are as large as memory bounds allow: in 4-bit each pass unpacks every we
 
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import replace
+from typing import TypeVar
 
 from core.dataset import UNTRAINED
 from core.evaluation.metrics import Given, repetition
 from core.evaluation.rows import Row, plain
-from core.model import LoadedModel
+from core.model import LoadedModel, free_memory
+from core.relief import is_out_of_memory
 from core.sampling import likeliest_answers
 
 MAX_LOGITS = 64 * 1024**2  # values at once: with Llama 3's vocabulary, 500 tokens
@@ -17,6 +19,9 @@ MAX_CACHE = 512 * 1024**2  # bytes of keys and values at once: with Llama 3.1 8B
 MAX_ROWS = 64  # more at once gain nothing
 MAX_NEW_TOKENS = 256
 LIKE = 32  # tokens by which questions may differ in length and still be batched by the length of their answers
+
+
+One, Made = TypeVar("One"), TypeVar("Made")
 
 
 def answer_limit(rows: Sequence[Row]) -> int:
@@ -75,7 +80,11 @@ def given(loaded: LoadedModel, batch: Sequence[Row], limit: int, should_stop: Ca
     if should_stop() or not asked:
         return made
     rooms = [room(loaded, batch[place], limit) for place in asked]
-    answers = likeliest_answers(loaded, [batch[place].question for place in asked], max(rooms), should_stop)
+
+    def answers_of(places: Sequence[int]) -> list[tuple[list[int], bool]]:
+        return likeliest_answers(loaded, [batch[place].question for place in places], max(rooms), should_stop)
+
+    answers = halved_when_full(answers_of, asked)
     for place, most, (ids, ended) in zip(asked, rooms, answers, strict=True):
         answer = ids[:most]  # a row with less room than its neighbours went on beside them
         made[place] = replace(
@@ -91,12 +100,30 @@ def given(loaded: LoadedModel, batch: Sequence[Row], limit: int, should_stop: Ca
 def row_losses(loaded: LoadedModel, batch: Sequence) -> list[tuple[float, int]]:
     """Of each row, with `input_ids` and `labels`: summed negative log likelihood (nats) of the trained tokens, and
     their number."""
-    import torch
-
     longest = max(len(row.input_ids) for row in batch)
     if len(batch) > 1 and len(batch) * longest * loaded.model.config.vocab_size > MAX_LOGITS:
         half = len(batch) // 2
         return row_losses(loaded, batch[:half]) + row_losses(loaded, batch[half:])
+    return halved_when_full(lambda rows: _losses(loaded, rows), batch)
+
+
+def halved_when_full(work: Callable[[Sequence[One]], list[Made]], batch: Sequence[One]) -> list[Made]:
+    """What the work makes of a batch; of its halves, one after the other, when memory runs out. Raises what the work
+    raises, and when a single one is too much that memory ran out."""
+    try:
+        return work(batch)
+    except Exception as error:
+        if len(batch) == 1 or not is_out_of_memory(error):
+            raise
+    free_memory()  # out here, as the error's frames hold the tensors
+    half = len(batch) // 2
+    return halved_when_full(work, batch[:half]) + halved_when_full(work, batch[half:])
+
+
+def _losses(loaded: LoadedModel, batch: Sequence) -> list[tuple[float, int]]:
+    import torch
+
+    longest = max(len(row.input_ids) for row in batch)
 
     def padded(rows: Sequence[Sequence[int]], value: int):
         return torch.tensor([[*row, *[value] * (longest - len(row))] for row in rows], device=loaded.model.device)

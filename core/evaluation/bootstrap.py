@@ -15,7 +15,10 @@ FEWEST = 6  # rows; of fewer, sets that are all of one sign come up by chance to
 
 
 class Paired(NamedTuple):
-    """A statistic of both models, its difference (tuned - base) and the ends of its interval, None for few rows."""
+    """A statistic of both models, its difference (tuned - base) and the ends of its interval.
+
+    The ends are None for few rows, and where a row without bound leaves no interval.
+    """
 
     base: float
     tuned: float
@@ -40,8 +43,10 @@ def compare(base, tuned, statistic: Callable) -> Paired:
         return Paired(first, second, second - first, None, None)
     draw = np.random.default_rng(SEED)
     sums = np.empty((2, RESAMPLES, base.shape[1]))
-    for at in range(RESAMPLES):
-        times = np.bincount(draw.integers(rows, size=rows), minlength=rows)
-        sums[:, at] = times @ base, times @ tuned
-    low, high = np.percentile(statistic(sums[1]) - statistic(sums[0]), [2.5, 97.5])
-    return Paired(first, second, second - first, float(low), float(high))
+    with np.errstate(invalid="ignore"):  # of what is infinite: told by what comes out
+        for at in range(RESAMPLES):
+            times = np.bincount(draw.integers(rows, size=rows), minlength=rows)
+            sums[:, at] = times @ base, times @ tuned
+        ends = np.percentile(statistic(sums[1]) - statistic(sums[0]), [2.5, 97.5])
+    low, high = map(float, ends) if np.isfinite(ends).all() else (None, None)
+    return Paired(first, second, second - first, low, high)

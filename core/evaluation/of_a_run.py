@@ -5,13 +5,15 @@
 
 import time
 from collections.abc import Callable, Sequence
+from contextlib import suppress
 from datetime import datetime
 from pathlib import Path
 
 from pydantic import ValidationError
 
+from core.checkpoints import read_progress
 from core.config import RunConfig
-from core.dataset import DataError, Examples, prepare
+from core.dataset import DataError, PreparedData, prepare
 from core.evaluation.forgetting import general_rows
 from core.evaluation.measuring import evaluate
 from core.evaluation.record import Evaluation, Source
@@ -23,12 +25,19 @@ from core.panes import BASE, Pane
 from core.prompt_sets import read_prompts
 from core.reading import Unreadable, read_text
 from core.runs import Run, RunError
+from core.stopping import leave_if
 from core.templates import prompt_text
+from core.train import rows_fingerprint as fingerprint
 from core.whole import write_whole
 
 MOST_ROWS = 200
 SEED = 3407  # draws the rows when there are more
 MEASURING = "answers are being measured"
+OTHER_ROWS = "The rows are not those that it was trained beside: some may be ones it learned from."
+UNKNOWN_ROWS = (
+    "Whether these rows are still those that it was trained beside is not known, as the run has no checkpoint to tell "
+    "by: if its data has changed since, some may be ones it learned from."
+)
 MARK = "\ue000"  # stands for a question; no template holds it
 
 
@@ -43,23 +52,31 @@ def evaluate_run(
 ) -> Evaluation:
     """Measures the run's adapter and its base on `most_rows` rows at most, drawn with a fixed seed, and saves it.
 
-    The run's base is loaded when it is not there. `token` is for models and data that the hub guards. Raises Busy,
+    The run is loaded when another base than its own is there, or none. `token` is for models and data that the hub guards. Raises Busy,
     ModelError, RunError, DataError, TemplateError and Stopped.
     """
     config = run.config()
-    report(0.0, "Loading the model")
-    lab.load_run(run.id, token)
+    leave_if(should_stop)
+    if Pane(run.id) not in lab.choices():  # else its adapter is put beside those that are there
+        report(0.0, "Loading the model")
+        lab.load_run(run.id, token)
+        leave_if(should_stop)
     with lab.using([BASE, Pane(run.id)], MEASURING) as (loaded, names):
         began = time.time()
+        has, needs = loaded.config.max_seq_length, config.model.max_seq_length
+        if has < needs:
+            raise RunError(f"The model was loaded for {has:,} tokens and this run was trained with {needs:,}: load that run first.")
 
         def work() -> Evaluation:
             report(0.0, "Reading the rows")
             prepared = run.folder.parent / "prepared"
             rows, left_out = rows_of(source, config, loaded, most_rows, prepared, token, should_stop)
+            note = "" if source.kind != "validation" else note_on_rows(run, loaded, prepared, token, should_stop)
             general = general_rows(loaded, config.data.prompt_template)
             frame = _frame(config, loaded)
             found = evaluate(loaded, tuple(names), rows, should_stop, report, general, frame)
-            return found.model_copy(update={"run_id": run.id, "made": began, "source": source, "left_out": left_out})
+            about = {"run_id": run.id, "made": began, "source": source, "left_out": left_out, "note": note}
+            return found.model_copy(update=about)
 
         found = in_own_thread(work)
     save(found, run.folder)
@@ -85,7 +102,13 @@ def rows_of(
         fits = [row for row in found if row.asked < loaded.report.max_seq_length]
         what = "prompt"
     else:
-        examples = _examples(source, config, loaded, folder, token, should_stop)
+        data = config.data
+        if source.kind == "file":
+            data = data.model_copy(update={"path": source.path, "validation_share": 0.0, "validation_path": None})
+        # Losses on completions, also for a run that learned its questions too.
+        prepared = _prepared(config.model_copy(update={"data": data}), loaded, True, folder, token, should_stop)
+        prepared.ask_consent(data.model_copy(update={"allow_left_out": True}))
+        examples = prepared.train if source.kind == "file" else prepared.validation
         chosen = [examples[place] for place in _drawn(len(examples), most)]
         fits = [row_of(example, loaded.tokenizer) for example in chosen if not example.is_cut]
         found, what = chosen, "row"
@@ -112,17 +135,31 @@ def _prompt_row(prompt: str, config: RunConfig, loaded: LoadedModel) -> Row:
     return row_of_prompt(prompt_text(messages, config.data.prompt_template, loaded.tokenizer), loaded.tokenizer)
 
 
-def _examples(source: Source, config: RunConfig, loaded: LoadedModel, folder, token, should_stop) -> Examples:
-    data = config.data
-    if source.kind == "file":
-        data = data.model_copy(update={"path": source.path, "validation_share": 0.0, "validation_path": None})
-    # Losses on completions, also for a run that learned its questions too.
-    prepared = prepare(
-        data, loaded.tokenizer, config.model.max_seq_length, True, token,
+def note_on_rows(
+    run: Run, loaded: LoadedModel, folder: Path | None = None, token: str | None = None,
+    should_stop: Callable[[], bool] = lambda: False,
+) -> str:  # fmt: skip
+    """A sentence when the run's validation rows may be ones it learned from, since its data may have changed.
+
+    Told by its newest checkpoint, which keeps what tells its rows from others. Empty when they are the same. Raises as
+    `rows_of` does.
+    """
+    config, then = run.config(), None
+    for checkpoint in run.checkpoints()[-1:]:
+        with suppress(RunError):  # a damaged one tells nothing
+            then = read_progress(checkpoint.folder)["rows"]
+    if then is None:
+        return UNKNOWN_ROWS
+    now = _prepared(config, loaded, config.training.completion_only_loss, folder, token, should_stop)
+    return "" if fingerprint(now) == then else OTHER_ROWS
+
+
+def _prepared(config: RunConfig, loaded: LoadedModel, on_completions: bool, folder, token, should_stop) -> PreparedData:
+    length = min(config.model.max_seq_length, loaded.report.max_seq_length)
+    return prepare(
+        config.data, loaded.tokenizer, length, on_completions, token,
         should_stop=should_stop, end_ids=loaded.eos_token_ids, parent=folder,
     )  # fmt: skip
-    prepared.ask_consent(data.model_copy(update={"allow_left_out": True}))
-    return prepared.train if source.kind == "file" else prepared.validation
 
 
 def _drawn(count: int, most: int) -> Sequence[int]:

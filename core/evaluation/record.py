@@ -4,6 +4,8 @@ from typing import Literal
 
 from pydantic import BaseModel, ConfigDict, Field
 
+from core.evaluation.bootstrap import FEWEST
+
 UNCHANGED = 0.05  # nats per token; a smaller change of the loss nobody notices in answers
 MUCH = 0.3
 UNKNOWN = 0.8  # of the loss of guessing at random: who is above this does not know the language
@@ -24,7 +26,7 @@ class Source(_Kept):
 class Measure(_Kept):
     """One measure of both models over `rows` rows. `low` to `high` holds the difference (tuned - base) with 95%.
 
-    They are None when there are too few rows for an interval.
+    They are None when there are too few rows for an interval, or losses without bound among them.
     """
 
     key: str
@@ -39,13 +41,13 @@ class Measure(_Kept):
     @property
     def is_real(self) -> bool:
         """Whether the interval leaves no room for no difference at all."""
-        return self.low is not None and not self.low <= 0 <= self.high
+        return self.low is not None and (self.low > 0 or self.high < 0)
 
     @property
     def verdict(self) -> str:
         """What the figures allow one to say, in a few words."""
         if self.low is None:
-            return "too few rows to tell"
+            return "too few rows to tell" if self.rows < FEWEST else "no sure difference"
         if self.difference == self.low == self.high == 0:
             return "no difference"
         if not self.is_real:
@@ -100,7 +102,7 @@ class Forgetting(_Kept):
             return "not changed at all"
         if abs(change) < UNCHANGED:
             return "hardly changed"
-        if self.low is None or self.low <= 0 <= self.high:
+        if self.low is None or not (self.low > 0 or self.high < 0):
             return "no sure change"
         if change < 0:
             return "it now does better even on what it was not trained for"
@@ -113,6 +115,7 @@ class Evaluation(_Kept):
 
     Answers take the likeliest token each time, `max_new_tokens` at most. `gained` and `lost` are the rows whose answers
     gained and lost most, `differing` some whose answers differ, where there is no reference to tell gain from loss.
+    `note` is a sentence on what the rows may not be; empty when there is nothing to say.
     """
 
     run_id: str = ""
@@ -121,6 +124,7 @@ class Evaluation(_Kept):
     source: Source = Source()
     rows: int
     left_out: int = 0
+    note: str = ""
     max_new_tokens: int
     measures: tuple[Measure, ...]
     gained: tuple[ReadRow, ...] = ()

@@ -1,6 +1,7 @@
 """The blind test in a real browser: nothing that it gets tells which side is which before the vote."""
 
 import json
+import shutil
 
 import pytest
 from gradio_client import Client
@@ -11,6 +12,7 @@ from core.runs import list_runs
 from core.votes import read_votes
 from tests.app_process import running_app
 from tests.browser.conftest import PHONE, photograph, tab
+from ui.words import run_label
 
 PROMPTS = ["The old man reads a book.", "Where is my hat?", "We will go home.", "She sings.", "The dog runs.", "It is late."]
 
@@ -101,6 +103,7 @@ def test_nothing_that_the_browser_gets_tells_which_is_which(app, run, open_page)
     tab(page, "Compare")
     tab(page, "Blind test")
     expect(page.locator("#blind-start")).to_be_enabled(timeout=30_000)
+    expect(page.locator("#blind-second input")).to_have_value(run_label(run.id), timeout=30_000)
     names = page.evaluate("['#blind-first input', '#blind-second input'].map(box => document.querySelector(box).value)")
     assert names[0] == "Base" and "demo-yoda" in names[1]
     page.evaluate("window.heard = []")  # from here on it is the test's
@@ -150,7 +153,7 @@ def test_votes_by_keys_and_buttons_are_those_that_are_kept(app, run, open_page):
             expect(page.locator("#blind-last")).to_contain_text("left was", timeout=10_000)
             if number == 1:
                 photograph(page, "61-blind-after-a-vote")
-            assert page.locator("#blind-result .card").count() == 0, "the tally would sway the voter"
+            assert page.locator("#blind-result .card").count() == 0, "the tally is for the end"
     expect(page.locator("#blind-result h3")).to_contain_text("against Base", timeout=30_000)
     votes = read_votes(run.folder).votes[before:]
     assert [vote.choice for vote in votes] == ["left", "right", "tie", "bad", "left", "right"]
@@ -202,6 +205,37 @@ def test_a_second_page_shows_the_same_test_and_each_pair_counts_once(app, run, o
     votes = read_votes(run.folder).votes[before:]
     assert [vote.prompt for vote in votes] == PROMPTS[: len(votes)], "no pair was voted on twice"
     assert second.evaluate("document.documentElement.scrollWidth") <= PHONE["width"]
+
+
+def test_what_a_person_chose_stays_while_it_can_be_had(app, run, open_page):
+    page = open_blind(open_page, app)
+    first, second = page.locator("#blind-first input"), page.locator("#blind-second input")
+
+    def option(name: str):
+        return page.get_by_role("option", name=name, exact=True)
+
+    def choose(box, name: str) -> None:
+        box.click()
+        option(name).click()
+        expect(box).to_have_value(name)
+        expect(page.get_by_role("option")).to_have_count(0)  # the list fades away
+
+    ours, other = run_label(run.id), "other, 1 Jan 00:00"
+    expect(first).to_have_value("Base", timeout=30_000)
+    expect(second).to_have_value(ours)
+    choose(first, ours)
+    choose(second, "Base")
+    newer = shutil.copytree(run.folder, run.folder.with_name("20200101-000000-other"))
+    try:
+        second.click()
+        expect(option(other)).to_be_visible(timeout=30_000)
+        assert (first.input_value(), second.input_value()) == (ours, "Base")
+        option(other).click()
+        expect(second).to_have_value(other)
+    finally:
+        shutil.rmtree(newer)
+    expect(second).to_have_value(ours, timeout=30_000)  # what is gone makes way for the loaded one
+    assert first.input_value() == ours
 
 
 def test_what_cannot_be_tested_is_said(app, open_page):

@@ -3,11 +3,13 @@
 import json
 import re
 import shutil
+import time
 from pathlib import Path
 
 import pytest
 from playwright.sync_api import expect
 
+from core.presets import PRESETS_DIR
 from core.runs import list_runs
 from tests.app_process import run_app, running_app
 from tests.browser.conftest import PHONE, photograph, tab
@@ -56,10 +58,53 @@ def compare(app, open_page):
     return opened
 
 
+@pytest.fixture
+def another(run):
+    """Makes further runs of the one, as its copies; they go when the test ends."""
+    made = []
+
+    def copied(run_id: str) -> Path:
+        made.append(run.folder.with_name(run_id))
+        shutil.copytree(run.folder, made[-1])
+        return made[-1]
+
+    yield copied
+    for folder in made:
+        shutil.rmtree(folder, ignore_errors=True)
+
+
+def at(page, place: str):
+    return page.locator("#runs input" if place == "runs" else f"#pane-{place} input")
+
+
 def pick(page, place: str, label: str) -> None:
-    page.locator(f"#pane-{place} input").click()
+    at(page, place).click()
     page.get_by_role("option", name=label, exact=True).click()
-    expect(page.locator(f"#pane-{place} input")).to_have_value(label)
+    expect(at(page, place)).to_have_value(label)
+    expect(page.get_by_role("option")).to_have_count(0)  # a list fades out, beside the next one that is opened
+
+
+def offered(page, run_id: str, is_offered: bool = True) -> None:
+    """Waits until a run is, or is not any more, among those that can be loaded."""
+    until, found = time.monotonic() + 30, not is_offered
+    while found != is_offered:  # opened anew each time: an open list that shrinks is an error of Gradio's in the console
+        assert time.monotonic() < until
+        at(page, "runs").click()
+        expect(page.get_by_role("option").first).to_be_visible()
+        found = page.get_by_role("option", name=run_label(run_id), exact=True).count() == 1
+        at(page, "runs").blur()
+        expect(page.get_by_role("option")).to_have_count(0)
+
+
+def zero(adapter: Path, base: Path) -> None:
+    """Makes an adapter that changes nothing: lora_B zero, embeddings and head those of the base, where they are one."""
+    from safetensors.torch import load_file, save_file
+
+    weights, embeddings = load_file(adapter), load_file(base / "model.safetensors")["model.embed_tokens.weight"]
+    for name, weight in weights.items():
+        if "lora_A" not in name:
+            weight.copy_(embeddings) if "lora_B" not in name else weight.zero_()
+    save_file(weights, adapter, {"format": "pt"})
 
 
 def three_panes(page, run) -> None:
@@ -292,6 +337,60 @@ def test_7_on_a_phone(compare, theme):
     box = page.locator("#ask").bounding_box()
     assert box["height"] >= 44 and box["y"] > PHONE["height"] / 2, "within reach of a thumb"
     photograph(page, f"66-chat-phone-{theme}")
+
+
+def test_8_another_run_changes_nothing_that_was_chosen(compare, run, another):
+    page = compare()
+    pick(page, "left", run_label(run.id))
+    pick(page, "right", "Base")
+    pick(page, "third", run_label(run.id))
+    first = another("19990101-000000-first")
+    offered(page, first.name)
+    pick(page, "runs", run_label(first.name))
+    second = another("20500101-000000-second")
+
+    def all_as_chosen() -> None:
+        for place in ("left", "third"):
+            expect(at(page, place)).to_have_value(run_label(run.id))
+        expect(at(page, "right")).to_have_value("Base")
+
+    offered(page, second.name)
+    expect(at(page, "runs")).to_have_value(run_label(first.name))
+    all_as_chosen()
+    shutil.rmtree(second)
+    offered(page, second.name, False)
+    expect(at(page, "runs")).to_have_value(run_label(first.name))
+    all_as_chosen()
+    shutil.rmtree(first)
+    expect(at(page, "runs")).to_have_value(first.name, timeout=30_000)  # it has no other name any more
+    all_as_chosen()
+    page.click("#load-run")
+    expect(page.locator("#compare-trouble .error")).to_contain_text("it was moved or deleted", timeout=30_000)
+
+
+def test_9_a_tuned_model_that_is_the_base_is_told(compare, another):
+    page = compare()
+    same = another("20500101-000000-zeroed")
+    zero(same / "adapter/adapter_model.safetensors", PRESETS_DIR / "demo-llama")
+    offered(page, same.name)
+    pick(page, "runs", run_label(same.name))
+    page.click("#load-run")
+    expect(at(page, "right")).to_have_value(run_label(same.name), timeout=60_000)
+    expect(page.locator("#ask")).to_be_enabled(timeout=60_000)
+    ask(page, FIRST, 1)
+    expect(page.locator("#proof .warning")).to_have_text(
+        f"Base and {run_label(same.name)} are the same here: every logit after this prompt is equal, so the adapter "
+        "changes nothing."
+    )
+    assert texts(page) == [[FIRST, FIRST]]
+    photograph(page, "67-chat-tuned-is-base")
+
+    tab(page, "Proof and report")
+    page.click("#prove")
+    said = page.locator("#proof-receipt .warning")
+    expect(said).to_contain_text("The tuned model is the base: all logits are equal, as the adapter changes no weight", timeout=60_000)
+    expect(page.locator("#proof-receipt")).to_contain_text("✗ same as base")
+    photograph(page, "68-proof-tuned-is-base")
 
 
 def test_nothing_went_wrong_unseen(app):

@@ -1,0 +1,131 @@
+"""The Measure tab in a real browser, on the demo trained for a few steps: figures, Stop, and a file that is none."""
+
+import re
+import shutil
+
+import pytest
+from playwright.sync_api import expect
+
+from core.evaluation import BY_KEY
+from core.evaluation.of_a_run import load_evaluations
+from core.runs import list_runs
+from tests.app_process import run_app, running_app
+from tests.browser.conftest import DESKTOP, PHONE, photograph, tab
+from ui.measure_view import signed, value
+from ui.words import run_label
+
+
+@pytest.fixture(scope="module")
+def app(tmp_path_factory):
+    folder = tmp_path_factory.mktemp("measure")
+    settings = ["training.max_steps=3", "training.eval_steps=0", "training.sample_prompts=[]"]
+    done = run_app("train", "demo-yoda", "--runs-dir", str(folder / "runs"), *(f"--set={setting}" for setting in settings))
+    assert done.returncode == 0, done.stderr
+    with running_app(folder) as app:
+        yield app
+
+
+@pytest.fixture
+def run(app):
+    (run,) = list_runs(app.runs_dir)
+    return run
+
+
+@pytest.fixture
+def measure_page(app, run, open_page):
+    def opened(size=DESKTOP, theme="light"):
+        page = open_page(f"{app.url}/?__theme={theme}", size)
+        tab(page, "Compare")
+        tab(page, "Measure")
+        expect(page.locator("#measure-run input")).to_have_value(run_label(run.id), timeout=30_000)
+        expect(page.locator("#measure")).to_be_enabled(timeout=60_000)
+        return page
+
+    return opened
+
+
+def kept(run) -> list[str]:
+    return sorted(path.name for path in (run.folder / "evaluations").glob("*"))
+
+
+def test_1_six_rows_are_measured_and_the_table_is_what_was_saved(measure_page, run):
+    page = measure_page(PHONE, "dark")
+    page.locator("#measure-most input").fill("6")
+    page.click("#measure")
+    expect(page.locator("#measure-result table tbody tr").first).to_be_visible(timeout=180_000)
+    assert len(kept(run)) == 1
+    (found,) = load_evaluations(run.folder)
+    assert (found.rows, found.run_id, found.source.kind) == (6, run.id, "validation")
+    shown = [row.locator("th, td").all_inner_texts() for row in page.locator("#measure-result table tbody tr").all()]
+    assert len(shown) == len(found.measures) >= 6
+    for cells, one in zip(shown, found.measures, strict=True):
+        metric = BY_KEY[one.key]
+        between = f"{signed(one.low, metric)} and {signed(one.high, metric)}"
+        figures = [value(one.base, metric), value(one.tuned, metric), signed(one.difference, metric)]
+        assert cells == [metric.title, *figures, between, one.verdict]
+    loss = found.measure("loss")
+    assert shown[0][1:3] == [f"{loss.base:.3f}", f"{loss.tuned:.3f}"] and loss.tuned < loss.base
+    expect(page.locator("#measure-result")).to_contain_text(found.forgetting.words)
+    page.wait_for_function("document.documentElement.scrollWidth <= innerWidth")
+    photograph(page, "70-measured-phone-dark")
+    page.get_by_text("What these measures mean").click()
+    expect(page.locator("#measure-result")).to_contain_text("with under some 20 rows it is narrower than it should be.")
+    photograph(page, "71-measures-explained-phone-dark")
+
+
+def test_2_stopped_in_the_middle_keeps_nothing(measure_page, run):
+    page, before = measure_page(), kept(run)
+    page.locator("#measure-most input").fill("72")
+    page.click("#measure")
+    expect(page.locator("#measure-progress")).to_contain_text(re.compile(r"\d+ of 72 rows"), timeout=120_000)
+    page.click("#stop-measuring")
+    expect(page.locator("#measure-progress .warning")).to_have_text("Stopped; nothing was saved.", timeout=60_000)
+    assert kept(run) == before
+    expect(page.locator("#measure")).to_be_enabled(timeout=10_000)
+    expect(page.locator("#stop-measuring")).to_be_hidden()
+
+
+def test_3_a_file_that_is_none_is_told_in_a_sentence(measure_page, run, tmp_path):
+    page, before = measure_page(PHONE, "dark"), kept(run)
+    page.get_by_label("a file of rows").check()
+    page.click("#measure")
+    expect(page.locator("#measure-trouble .error")).to_have_text("Choose a file first.")
+    bad = tmp_path / "bad.json"
+    bad.write_text('[{"instruction": "Say red.", "output": ')
+    page.locator("#measure-file input[type=file]").set_input_files(bad)
+    expect(page.locator("#measure-file")).to_contain_text("bad", timeout=30_000)
+    page.click("#measure")
+    expect(page.locator("#measure-progress .error")).to_have_text(re.compile(r"^[^\n]*bad\.json[^\n]*\.$"), timeout=120_000)
+    expect(page.locator("#measure-trouble .error")).to_have_count(0)
+    assert kept(run) == before
+    photograph(page, "72-measure-bad-file-phone-dark")
+
+
+def test_4_what_was_chosen_stays_when_a_run_is_added(app, measure_page, run):
+    def added(name: str):
+        made = run.folder.with_name(name)
+        shutil.copytree(run.folder, made)
+        about = made / "run.json"
+        about.write_text(about.read_text(encoding="utf-8").replace(run.id, name), encoding="utf-8")
+        return made
+
+    page = measure_page()
+    second, third = added("29990101-000000-second"), "29990101-000001-third"
+    page.locator("#measure-run input").click()
+    expect(page.get_by_role("option", name=re.compile("^second"))).to_be_visible(timeout=30_000)
+    page.get_by_role("option", name=re.compile("^second")).click()
+    expect(page.locator("#measure-run input")).to_have_value(re.compile("^second"))
+    added(third)
+    page.locator("#measure-kind label").first.click()  # away from the list, so that it opens anew
+    page.locator("#measure-run input").click()
+    expect(page.get_by_role("option", name=re.compile("^third"))).to_be_visible(timeout=30_000)
+    page.keyboard.press("Escape")
+    page.locator("#measure-kind label").first.click()  # a list with the focus shows no other choice than the person's
+    expect(page.locator("#measure-run input")).to_have_value(re.compile("^second"))
+    shutil.rmtree(second)
+    expect(page.locator("#measure-run input")).not_to_have_value(re.compile("^second"), timeout=30_000)
+    shutil.rmtree(run.folder.with_name(third))
+
+
+def test_nothing_went_wrong_unseen(app):
+    assert app.warnings_of_ours() == []
