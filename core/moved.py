@@ -170,13 +170,13 @@ def _rows_moved(name: str, tuned, base, tokenizer) -> RowsMoved:
 
 def token_name(tokenizer, id: int) -> str:
     """What a token stands for, to be read: a space at its start is ␣, characters without a look of their own are
-    written as escapes, and a token that is a part of a character, or none at all, has the tokenizer's own name."""
+    written as escapes, a token of none has the tokenizer's own name, and a part of a character has it with an ellipsis."""
     piece = tokenizer.convert_ids_to_tokens(id) if id < len(tokenizer) else None
     if not isinstance(piece, str):
         return f"row {id:,}, no token"
     text = tokenizer.decode([id], skip_special_tokens=False, clean_up_tokenization_spaces=False)
     if not text or "\ufffd" in text:
-        text = f"{piece} (a part)" if text else piece
+        text = f"{piece}…" if text else piece
     elif piece.startswith(SPACES) and not text.startswith(" "):  # a decoder drops the space at the start of a text
         text = f" {text}"
     seen = "".join(c if c.isprintable() else c.encode("unicode_escape").decode() for c in text.replace(" ", "␣"))

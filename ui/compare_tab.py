@@ -187,7 +187,6 @@ class CompareTab:
             words = ""
         held = snapshot.heldout if snapshot and snapshot.run_id == state.adapter else None
         runs = [(run_label(run.id), run.id) for run in workbench.runs.rows() if run.has_adapter]
-        suggested = state.adapter or (runs[0][1] if runs else "")
         panes = [(pane_label(pane), pane.key) for pane in workbench.lab.choices()]
         return {
             self.ask: {"interactive": workbench.compare_ready},
@@ -195,7 +194,7 @@ class CompareTab:
             self.hint: {"value": notice(words)} if busy != ANSWERING else {},
             self.heldout: {"value": heldout_text(held) if held else ""},
             self.runs: {"choices": runs},
-            self.suggested: {"value": suggested if suggested in [run for _, run in runs] else ""},
+            self.suggested: {"value": self._suggested()},
             self.load: {"interactive": bool(runs) and not busy},
             self.left: {"choices": panes},
             self.right: {"choices": [NONE, *panes]},
@@ -204,6 +203,7 @@ class CompareTab:
         }
 
     def _load(self, run_id: str | None, token: str) -> str:
+        run_id = run_id or self._suggested()  # a click may come before the box shows it
         try:
             if not run_id:
                 raise RunError("Choose a run first.")
@@ -211,6 +211,12 @@ class CompareTab:
         except PROBLEMS as error:
             return notice(str(error), "error")
         return ""
+
+    def _suggested(self) -> str:
+        """The run that is loaded, or else the newest that has an adapter; empty when there is none."""
+        runs = [run.id for run in self._workbench.runs.rows() if run.has_adapter]
+        wanted = self._workbench.model_state.adapter or next(iter(runs), "")
+        return wanted if wanted in runs else ""
 
     def _suggest(self, run_id: str, chosen: str | None) -> str | None:
         """The run that is loaded; while none is, what was chosen stays, and else it is the newest."""

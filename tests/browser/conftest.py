@@ -31,8 +31,9 @@ def chromium():
         if os.environ.get("CI"):
             pytest.fail("Chromium is not installed, and in CI the page must be seen")
         pytest.skip("Chromium is not installed")
-    from playwright.sync_api import sync_playwright
+    from playwright.sync_api import expect, sync_playwright
 
+    expect.set_options(timeout=30_000)  # the usual five seconds are short on a machine that does other things too
     with sync_playwright() as playwright:
         browser = playwright.chromium.launch(executable_path=path, args=FLAGS)
         yield browser
