@@ -57,7 +57,8 @@ def test_a_whole_run_at_a_glance(runs, runs_dir):
         Overview(
             id=run.id, folder=run.folder, name="demo", note="warm", status="completed", message="So it ended.", fault="",
             started=1000.0, model="unsloth/Llama-3.2-1B-Instruct-bnb-4bit", data="some/rows.csv", step=3, steps=4,
-            best_loss=2.0, best_step=2, last_loss=2.5, seconds=7.5, peak_gib=4.5, has_adapter=True, is_going_on=False,
+            best_loss=2.0, best_step=2, last_loss=2.5, seconds=7.5, peak_gib=4.5, has_adapter=True, checkpoints=(),
+            base=("unsloth/Llama-3.2-1B-Instruct-bnb-4bit", None, True, "auto"), is_going_on=False,
         ),  # fmt: skip
     )
 
