@@ -80,6 +80,16 @@ def _answers(url: str) -> bool:
         return False
 
 
+@contextmanager
+def running_app_with_a_run(folder: Path, *settings: str) -> Iterator[App]:
+    """The page with one finished run of the demo, trained with these settings before it was started."""
+    chosen = [word for setting in settings for word in ("--set", setting)]
+    done = run_app("train", "demo-yoda", "--runs-dir", str(folder / "runs"), *chosen)
+    assert done.returncode == 0, done.stderr
+    with running_app(folder) as app:
+        yield app
+
+
 def run_app(*arguments: str, timeout: float = 300) -> subprocess.CompletedProcess:
     """One command to its end, with what it printed."""
     return subprocess.run(

@@ -6,6 +6,8 @@ from pathlib import Path
 
 import pytest
 
+from core.runs import list_runs
+
 SCREENSHOTS = Path(__file__).parent / "screenshots"
 DESKTOP, PHONE = {"width": 1440, "height": 900}, {"width": 390, "height": 844}
 FLAGS = [
@@ -38,6 +40,13 @@ def chromium():
         browser = playwright.chromium.launch(executable_path=path, args=FLAGS)
         yield browser
         browser.close()
+
+
+@pytest.fixture
+def run(app):
+    """The only run of the module's own `app`."""
+    (run,) = list_runs(app.runs_dir)
+    return run
 
 
 @pytest.fixture

@@ -8,7 +8,6 @@ from gradio_client import Client
 from playwright.sync_api import expect
 
 from core.events import FINAL
-from core.runs import list_runs
 from core.votes import read_votes
 from tests.app_process import running_app
 from tests.browser.conftest import PHONE, photograph, tab
@@ -47,12 +46,6 @@ def app(tmp_path_factory, wait_until):
         wait_until(lambda: client.predict(api_name="/snapshot")["run"]["status"] in FINAL, "the run's end", 180)
         assert client.predict(api_name="/snapshot")["run"]["status"] == "completed"
         yield app
-
-
-@pytest.fixture
-def run(app):
-    (run,) = list_runs(app.runs_dir)
-    return run
 
 
 def open_blind(open_page, app, *size, theme="light"):

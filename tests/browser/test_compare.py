@@ -1,4 +1,4 @@
-"""The Compare tab's chat in one browser: two turns over three panes, changed, kept and interrupted."""
+"""The Compare tab's chat in one browser: two turns over three panes, changed and kept."""
 
 import json
 import re
@@ -9,8 +9,7 @@ import pytest
 from playwright.sync_api import expect
 
 from core.presets import PRESETS_DIR
-from core.runs import list_runs
-from tests.app_process import run_app, running_app
+from tests.app_process import running_app_with_a_run
 from tests.browser.conftest import PHONE, photograph, tab
 from ui.words import run_label
 
@@ -20,24 +19,9 @@ STEPS = 60
 
 @pytest.fixture(scope="module")
 def app(tmp_path_factory):
-    folder = tmp_path_factory.mktemp("chat")
-    few = [
-        f"training.max_steps={STEPS}",
-        "training.save_steps=30",
-        "training.eval_steps=0",
-        "training.sample_prompts=[]",
-    ]
-    settings = [word for setting in few for word in ("--set", setting)]
-    done = run_app("train", "demo-yoda", "--runs-dir", str(folder / "runs"), *settings)
-    assert done.returncode == 0, done.stderr
-    with running_app(folder) as app:
+    settings = f"training.max_steps={STEPS}", "training.save_steps=30", "training.eval_steps=0", "training.sample_prompts=[]"
+    with running_app_with_a_run(tmp_path_factory.mktemp("chat"), *settings) as app:
         yield app
-
-
-@pytest.fixture
-def run(app):
-    (run,) = list_runs(app.runs_dir)
-    return run
 
 
 @pytest.fixture
@@ -256,30 +240,7 @@ def test_3_copied_and_saved(compare, run):
     assert page.evaluate("window.pwned") is None
 
 
-def test_4_interrupted_answers_stay(compare):
-    page = compare()
-    ask(page, FIRST, 1)
-    settings(page)
-    page.locator("#max-tokens input").fill("8192")
-    page.locator("#max-tokens input").press("Tab")
-    page.locator("#prompt textarea").fill("a b c d e f g h i j k l m n o p q r s t u v w x y z " * 5)
-    page.click("#ask")
-    expect(page.locator("#retry")).to_be_disabled()
-    expect(page.locator("#stop-answers")).to_be_visible()
-    photograph(page, "63-chat-writing")
-    page.click("#stop-answers")
-    answered(page, 2)
-    expect(page.locator(".turn").last.locator("footer").first).to_contain_text(re.compile("^stopped · "))
-    expect(page.locator("#stop-answers")).to_be_hidden(timeout=10_000)
-    photograph(page, "64-chat-stopped")
-    assert texts(page)[0][0] == FIRST
-    page.click("#edit")
-    expect(page.locator(".turn")).to_have_count(1)
-    ask(page, SECOND, 2)
-    assert len(texts(page)[1][0]) > 0
-
-
-def test_5_other_panes_begin_anew_and_the_old_ones_stay_until_then(compare, run):
+def test_4_other_panes_begin_anew_and_the_old_ones_stay_until_then(compare, run):
     page = compare()
     ask(page, FIRST, 1)
     three_panes(page, run)
@@ -295,7 +256,7 @@ def test_5_other_panes_begin_anew_and_the_old_ones_stay_until_then(compare, run)
     assert texts(page)[0][0] == FIRST
 
 
-def test_6_what_cannot_be_answered_is_said_and_not_lost(compare, run):
+def test_5_what_cannot_be_answered_is_said_and_not_lost(compare, run):
     page = compare()
     ask(page, FIRST, 1)
     too_long = "word " * 2000
@@ -320,7 +281,7 @@ def test_6_what_cannot_be_answered_is_said_and_not_lost(compare, run):
 
 
 @pytest.mark.parametrize("theme", ["light", "dark"])
-def test_7_on_a_phone(compare, theme):
+def test_6_on_a_phone(compare, theme):
     page = compare(size=PHONE, theme=theme)
     ask(page, FIRST, 1)
     ask(page, SECOND, 2)
@@ -338,7 +299,7 @@ def test_7_on_a_phone(compare, theme):
     photograph(page, f"66-chat-phone-{theme}")
 
 
-def test_8_another_run_changes_nothing_that_was_chosen(app, compare, run, another):
+def test_7_another_run_changes_nothing_that_was_chosen(app, compare, run, another):
     page = compare()
     pick(page, "left", run_label(run.id))
     pick(page, "right", "Base")
@@ -367,7 +328,7 @@ def test_8_another_run_changes_nothing_that_was_chosen(app, compare, run, anothe
     expect(page.locator("#compare-trouble .error")).to_contain_text("it was moved or deleted", timeout=30_000)
 
 
-def test_9_a_tuned_model_that_is_the_base_is_told(compare, another):
+def test_8_a_tuned_model_that_is_the_base_is_told(compare, another):
     same = another("20500101-000000-zeroed")
     zero(same / "adapter/adapter_model.safetensors", PRESETS_DIR / "demo-llama")
     page = compare()

@@ -1,5 +1,6 @@
 """The Measure tab in a real browser, on the demo trained for a few steps: figures, Stop, and a file that is none."""
 
+import json
 import re
 import shutil
 
@@ -8,8 +9,7 @@ from playwright.sync_api import expect
 
 from core.evaluation import BY_KEY
 from core.evaluation.of_a_run import load_evaluations
-from core.runs import list_runs
-from tests.app_process import run_app, running_app
+from tests.app_process import running_app_with_a_run
 from tests.browser.conftest import DESKTOP, PHONE, photograph, tab
 from ui.measure_view import signed, value
 from ui.words import run_label
@@ -17,18 +17,9 @@ from ui.words import run_label
 
 @pytest.fixture(scope="module")
 def app(tmp_path_factory):
-    folder = tmp_path_factory.mktemp("measure")
-    settings = ["training.max_steps=3", "training.eval_steps=0", "training.sample_prompts=[]"]
-    done = run_app("train", "demo-yoda", "--runs-dir", str(folder / "runs"), *(f"--set={setting}" for setting in settings))
-    assert done.returncode == 0, done.stderr
-    with running_app(folder) as app:
+    settings = "training.max_steps=3", "training.eval_steps=0", "training.sample_prompts=[]"
+    with running_app_with_a_run(tmp_path_factory.mktemp("measure"), *settings) as app:
         yield app
-
-
-@pytest.fixture
-def run(app):
-    (run,) = list_runs(app.runs_dir)
-    return run
 
 
 @pytest.fixture
@@ -73,11 +64,16 @@ def test_1_six_rows_are_measured_and_the_table_is_what_was_saved(measure_page, r
     photograph(page, "71-measures-explained-phone-dark")
 
 
-def test_2_stopped_in_the_middle_keeps_nothing(measure_page, run):
+def test_2_stopped_in_the_middle_keeps_nothing(measure_page, run, tmp_path):
+    many = tmp_path / "many.jsonl"  # minutes of work, so that Stop comes before the end on any machine
+    many.write_text("".join(json.dumps({"instruction": f"Say {n}.", "output": f"{n} I say."}) + "\n" for n in range(9000)))
     page, before = measure_page(), kept(run)
-    page.locator("#measure-most input").fill("72")
+    page.get_by_label("a file of rows").check()
+    page.locator("#measure-file input[type=file]").set_input_files(many)
+    expect(page.locator("#measure-file")).to_contain_text("many")
+    page.locator("#measure-most input").fill("9000")
     page.click("#measure")
-    expect(page.locator("#measure-progress")).to_contain_text(re.compile(r"\d+ of 72 rows"), timeout=120_000)
+    expect(page.locator("#measure-progress")).to_contain_text(re.compile(r"\d+ of 9,000 rows"), timeout=120_000)
     page.click("#stop-measuring")
     expect(page.locator("#measure-progress .warning")).to_have_text("Stopped; nothing was saved.", timeout=60_000)
     assert kept(run) == before

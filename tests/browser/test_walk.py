@@ -144,18 +144,5 @@ def test_8_no_tab_is_wider_than_a_phone(app, open_page, name, theme):
     photograph(page, f"20-phone-{theme}-{name.lower()}")
 
 
-def test_9_a_pair_can_be_stopped(app, open_page):
-    page = open_page(app.url)
-    tab(page, "Compare")
-    page.get_by_role("button", name=re.compile("Settings")).click()
-    fill(page, "max-tokens", 8192)
-    page.locator("#prompt textarea").fill("a b c d e f g h i j k l m n o p q r s t u v w x y z " * 6)  # all to be repeated
-    page.click("#ask")
-    page.click("#stop-answers")
-    expect(page.locator("#panes footer").first).to_contain_text("stopped", timeout=60_000)
-    expect(page.locator("#proof .notice")).to_be_visible(timeout=60_000)
-    photograph(page, "12-answers-stopped")
-
-
 def test_nothing_went_wrong_unseen(app):
     assert app.warnings_of_ours() == []

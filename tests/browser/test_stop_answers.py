@@ -1,0 +1,78 @@
+"""Stop in the chat, on a model that never ends an answer by itself, so that Stop comes before the end on any machine."""
+
+import json
+import re
+import shutil
+
+import pytest
+from playwright.sync_api import expect
+
+from core.presets import PRESETS_DIR
+from tests.app_process import running_app_with_a_run
+from tests.browser.conftest import PHONE, photograph, tab
+
+QUESTION = "The old man reads a book."
+
+
+@pytest.fixture(scope="module")
+def app(tmp_path_factory):
+    from safetensors.torch import load_file, save_file
+
+    folder = tmp_path_factory.mktemp("endless")
+    model = shutil.copytree(PRESETS_DIR / "demo-llama", folder / "endless-llama")
+    config = json.loads((model / "config.json").read_text())
+    weights = load_file(model / "model.safetensors")
+    weights["model.embed_tokens.weight"][config["eos_token_id"]] = 0  # the head too: an end mark is never the likeliest
+    save_file(weights, model / "model.safetensors", {"format": "pt"})
+    (model / "config.json").write_text(json.dumps(config | {"max_position_embeddings": 16384}))
+    settings = [
+        f"model.model_name={model}", "model.max_seq_length=16384", "adapter.modules_to_save=[]",
+        "training.max_steps=3", "training.eval_steps=0", "training.sample_prompts=[]",
+    ]  # fmt: skip
+    with running_app_with_a_run(folder, *settings) as app:
+        yield app
+
+
+@pytest.mark.parametrize("size", [None, PHONE], ids=["desktop", "phone"])
+def test_stopped_answers_stay_and_the_question_can_be_changed(app, open_page, size):
+    page = open_page(app.url, *([size] if size else []))
+    tab(page, "Compare")
+    if size is None:
+        page.click("#load-run")
+    expect(page.locator("#ask")).to_have_text("Ask both", timeout=120_000)
+    page.get_by_role("button", name=re.compile("Settings")).click()
+
+    def ask(question: str, longest: int) -> None:
+        page.locator("#max-tokens input").fill(str(longest))
+        page.locator("#max-tokens input").press("Tab")
+        page.locator("#prompt textarea").fill(question)
+        expect(page.locator("#ask")).to_be_enabled()
+        page.click("#ask")
+
+    footer = page.locator(".turn").last.locator("footer").first
+    ask(QUESTION, 8)
+    expect(footer).to_contain_text("limit", timeout=60_000)
+    expect(page.locator("#proof .notice").first).to_be_visible(timeout=60_000)
+
+    ask(QUESTION, 8192)
+    expect(page.locator("#stop-answers")).to_be_visible()
+    expect(page.locator("#retry")).to_be_disabled()
+    photograph(page, f"63-chat-writing-{'phone' if size else 'desktop'}")
+    page.click("#stop-answers")
+    expect(page.locator(".turn")).to_have_count(2)
+    expect(footer).to_contain_text(re.compile("^stopped · "), timeout=60_000)
+    expect(page.locator("#stop-answers")).to_be_hidden(timeout=10_000)
+    expect(page.locator("#proof .notice").first).to_be_visible(timeout=60_000)
+    photograph(page, f"64-chat-stopped-{'phone' if size else 'desktop'}")
+    assert len(page.locator(".turn").last.locator(".answer").first.inner_text()) > 0
+
+    page.click("#edit")
+    expect(page.locator(".turn")).to_have_count(1)
+    expect(page.locator("#prompt textarea")).to_have_value(QUESTION)
+    ask("A robot paints.", 8)
+    expect(page.locator(".turn")).to_have_count(2)
+    expect(footer).to_contain_text("limit", timeout=60_000)
+
+
+def test_nothing_went_wrong_unseen(app):
+    assert app.warnings_of_ours() == []
