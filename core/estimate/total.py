@@ -1,0 +1,116 @@
+"""All parts together, whether they fit, and how a probe corrects them. Knows nothing of torch or gradio."""
+
+from typing import TYPE_CHECKING, Literal
+
+from pydantic import BaseModel
+
+from core.config import RunConfig
+from core.estimate.cards import CONTEXT_GIB, Card
+from core.estimate.passing import (
+    GIB,
+    activations_at_the_loss,
+    activations_while_layers_go_back,
+    logits_at_the_loss,
+    logits_while_layers_go_back,
+)
+from core.estimate.shape import ModelShape
+from core.estimate.standing import adapter, embeddings, gradients, optimizer, weights
+from core.estimate.workload import Workload, workload
+
+if TYPE_CHECKING:
+    from core.probe_record import ProbeRecord
+
+PARTS = {
+    "weights": "weights", "adapter": "adapter", "embeddings": "trained embeddings", "gradients": "gradients",
+    "optimizer": "optimizer", "activations": "activations", "logits": "logits", "overhead": "CUDA overhead",
+}  # fmt: skip
+PASSING = ("activations", "logits")
+# Memory that torch holds for what comes and goes, beyond it: blocks of 2 and 20 MiB that are not full (PyTorch, "CUDA
+# semantics", memory management). A twentieth is an assumption until it is measured on a card.
+UNUSED_SHARE = 0.05
+# torch, transformers and Unsloth in memory on Linux, with a model loaded that takes nothing: measured by bench.memory.
+LIBRARIES_GIB = 0.75
+TIGHT_SHARE = 0.9  # of what can be used: above it a browser tab or a longer row may be too much
+
+Verdict = Literal["fits", "tight", "no"]
+
+
+class Estimate(BaseModel, frozen=True):
+    """`parts` in GiB, by key of PARTS, as they stand at the moment of the peak."""
+
+    parts: dict[str, float]
+    context_gib: float = 0.0  # of the overhead, the driver's own, which no figure of torch shows
+    batch: int = 1
+    is_corrected: bool = False
+
+    @property
+    def total_gib(self) -> float:
+        return sum(self.parts.values())
+
+    @property
+    def comparable_gib(self) -> float:
+        """What the program's own figure should reach: reserved by torch on a card, resident without one."""
+        return self.total_gib - self.context_gib
+
+
+def estimate(
+    config: RunConfig, shape: ModelShape, card: Card, probe: "ProbeRecord | None" = None, longest: int | None = None
+) -> Estimate:
+    """The peak of a run on that card; corrected by the probe when one is given. `longest`: tokens of the longest row.
+
+    A batch that is left to be found is taken as the largest that fits.
+    """
+    if config.training.per_device_train_batch_size == "auto":
+        return _largest_that_fits(config, shape, card, probe, longest)
+    free = card.usable_gib
+    work = workload(config, shape, card.is_gpu, card.has_bfloat16, free, longest)
+    found = of_workload(work, CONTEXT_GIB if card.is_gpu else 0.0, LIBRARIES_GIB if not card.is_gpu else 0.0)
+    return corrected(found, probe) if probe else found
+
+
+def of_workload(work: Workload, context_gib: float = 0.0, libraries_gib: float = 0.0, holds_unused: bool = True) -> Estimate:
+    """The parts at the peak: while the loss is formed, or while the layers go back, whichever is more."""
+    parts = {
+        "weights": weights(work), "adapter": adapter(work), "embeddings": embeddings(work), "gradients": gradients(work),
+        "optimizer": optimizer(work),
+    }  # fmt: skip
+    free = work.free_gib * GIB - sum(parts.values())
+    at_the_loss = activations_at_the_loss(work), logits_at_the_loss(work, free)
+    in_layers = activations_while_layers_go_back(work), logits_while_layers_go_back(work)
+    parts["activations"], parts["logits"] = max(at_the_loss, in_layers, key=sum)
+    unused = UNUSED_SHARE * sum(parts[part] for part in PASSING) if holds_unused and work.on_gpu else 0.0
+    in_gib = {part: size / GIB for part, size in parts.items()}
+    in_gib["overhead"] = context_gib + libraries_gib + unused / GIB
+    return Estimate(parts=in_gib, context_gib=context_gib, batch=work.batch)
+
+
+def corrected(found: Estimate, probe: "ProbeRecord") -> Estimate:
+    """The estimate with the probe's difference in it: on the probe's own settings exactly what was measured there.
+
+    What comes and goes is scaled by measured / estimated, between a half and two; the rest of the difference is the
+    same for all settings, as weights and libraries are.
+    """
+    before = probe.estimate
+    passing = sum(before.parts[part] for part in PASSING)
+    missing = probe.peak_gib - before.comparable_gib
+    scale = min(max((passing + missing) / passing, 0.5), 2.0) if passing else 1.0
+    rest = missing - (scale - 1) * passing
+    parts = {part: size * (scale if part in PASSING else 1.0) for part, size in found.parts.items()}
+    parts["overhead"] = max(parts["overhead"] + rest, found.context_gib)
+    return found.model_copy(update={"parts": parts, "is_corrected": True})
+
+
+def verdict(found: Estimate, card: Card) -> Verdict:
+    if found.total_gib > card.usable_gib:
+        return "no"
+    return "tight" if found.total_gib > TIGHT_SHARE * card.usable_gib else "fits"
+
+
+def _largest_that_fits(config, shape, card, probe, longest) -> Estimate:
+    rows = config.training.gradient_accumulation_steps
+    for batch in sorted((n for n in range(1, rows + 1) if rows % n == 0), reverse=True):
+        training = config.training.model_copy(update={"per_device_train_batch_size": batch})
+        found = estimate(config.model_copy(update={"training": training}), shape, card, probe, longest)
+        if verdict(found, card) == "fits" or batch == 1:
+            return found
+    raise AssertionError("one row is always tried")

@@ -1,0 +1,94 @@
+"""What decides the memory of a run, as plain numbers and words. Knows nothing of torch, cards on sale or gradio."""
+
+from dataclasses import dataclass
+from typing import Literal
+
+from core.config import ALL_TARGET_MODULES, RunConfig
+from core.estimate.shape import ModelShape
+
+OptimizerName = str  # as transformers' `optim`
+
+
+@dataclass(frozen=True)
+class Workload:
+    """One micro-batch and what trains on it. The defaults are a run of this program on a card with bfloat16.
+
+    `length` counts the tokens of the longest row; `optimizer`, `attention` and so on name what others use too, so that
+    their published measurements can be compared.
+    """
+
+    shape: ModelShape
+    batch: int
+    length: int
+    r: int = 16
+    targets: tuple[str, ...] = tuple(ALL_TARGET_MODULES)
+    adapts_head: bool = False  # LoRA on lm_head too
+    trained: tuple[str, ...] = ()  # of embed_tokens and lm_head, in full
+    only_rows: bool = False  # of those only the rows of some tokens
+    quantization: Literal["none", "nf4", "nf4-dq"] = "nf4-dq"
+    element: int = 2  # bytes of what is not 4-bit
+    adapter_element: int = 4  # of the adapter's weights and gradients
+    trained_element: int = 2  # of trained embeddings and their gradients
+    optimizer: OptimizerName = "adamw_8bit"
+    checkpointing: Literal["unsloth", True, False] = "unsloth"
+    attention: Literal["eager", "sdpa", "flash"] = "flash"
+    kernels: Literal["unsloth", "torch"] = "unsloth"
+    loss: Literal["fused", "chunked", "half", "full", "shifted", "unsloth-full"] = "fused"
+    adapter_inputs: Literal["shared", "copied", "float32"] = "shared"  # what the adapter keeps of each layer's input
+    has_dropout: bool = False
+    expands_keys: bool = False  # keys and values are copied for each query head
+    keeps_inputs: bool = False  # bitsandbytes before 0.43 kept each 4-bit layer's input
+    on_gpu: bool = True
+    free_gib: float = float("inf")  # of the card, before the run: the fused loss takes half of what is left
+
+    @property
+    def tokens(self) -> int:
+        return self.batch * self.length
+
+    @property
+    def offloads(self) -> bool:
+        """Whether each layer's input waits in the computer's memory for the way back."""
+        return self.checkpointing == "unsloth" and self.on_gpu
+
+
+def workload(config: RunConfig, shape: ModelShape, on_gpu: bool, has_bfloat16: bool, free_gib: float, longest: int | None) -> Workload:
+    """A run of this program. `longest` are the tokens of its longest row, where they are known."""
+    training, adapter, model = config.training, config.adapter, config.model
+    length = min(model.max_seq_length, shape.max_length) if longest is None else min(model.max_seq_length, longest)
+    if training.packing and on_gpu:  # rows fill the length
+        length = model.max_seq_length
+    element = {"float32": 4, "bfloat16": 2, "float16": 2}.get(model.dtype, 2 if on_gpu else _on_a_processor(shape))
+    in_float16 = model.dtype == "float16" or (model.dtype == "auto" and not has_bfloat16)
+    only_rows = getattr(adapter, "trainable_tokens", "all") != "all"
+    return Workload(
+        shape=shape,
+        batch=batch_size(config),
+        length=length,
+        r=adapter.r,
+        targets=tuple(adapter.target_modules),
+        trained=tuple(adapter.modules_to_save),
+        only_rows=only_rows and bool(adapter.modules_to_save),
+        quantization="nf4-dq" if model.load_in_4bit else "none",
+        element=element,
+        # Without a card trained weights are 32-bit; on one Unsloth keeps embeddings as they are, float16 apart.
+        trained_element=4 if not on_gpu or in_float16 else element,
+        optimizer=training.optim if on_gpu or not training.optim.endswith("bit") else "adamw_torch_fused",
+        checkpointing=training.use_gradient_checkpointing,
+        kernels="unsloth" if on_gpu else "torch",
+        loss="fused" if on_gpu else "full",
+        adapter_inputs="shared" if on_gpu else "copied",
+        has_dropout=adapter.lora_dropout > 0,
+        attention="flash" if on_gpu else "sdpa",
+        on_gpu=on_gpu,
+        free_gib=free_gib,
+    )
+
+
+def batch_size(config: RunConfig) -> int:
+    """Of a batch that is left to be found, the most that it can be: all rows of a step."""
+    size = config.training.per_device_train_batch_size
+    return size if isinstance(size, int) else config.training.gradient_accumulation_steps
+
+
+def _on_a_processor(shape: ModelShape) -> int:
+    return 2 if shape.dtype == "bfloat16" else 4
