@@ -84,7 +84,7 @@ def activations_at_the_loss(work: Workload) -> float:
 
 
 def _kept(work: Workload) -> float:
-    layers, hidden = work.shape.num_hidden_layers, work.element * work.shape.hidden_size
+    layers, hidden = work.shape.num_hidden_layers, work.stream_element * work.shape.hidden_size
     if not work.checkpointing:
         return layers * layer_kept(work)
     return 2 * hidden if work.offloads else layers * hidden

@@ -27,7 +27,7 @@ def weights(work: Workload) -> float:
     whole = [shape.embedding_parameters] if shape.tied_embeddings else [shape.embedding_parameters] * 2
     if work.offloads and not work.only_rows:
         whole = whole[: max(len(whole) - trained_matrices(work), 0)]
-    return matrices + (sum(whole) + shape.norm_parameters) * work.element
+    return matrices + (sum(whole) + shape.norm_parameters) * work.stream_element
 
 
 def adapter_parameters(work: Workload) -> int:

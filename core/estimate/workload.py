@@ -27,6 +27,7 @@ class Workload:
     only_rows: bool = False  # of those only the rows of some tokens
     quantization: Literal["none", "nf4", "nf4-dq"] = "nf4-dq"
     element: int = 2  # bytes of what is not 4-bit
+    stream_element: int = 2  # bytes of embeddings, head and norms, and of what goes from layer to layer
     adapter_element: int = 4  # of the adapter's weights and gradients
     trained_element: int = 2  # of trained embeddings and their gradients
     optimizer: OptimizerName = "adamw_8bit"
@@ -70,6 +71,7 @@ def workload(config: RunConfig, shape: ModelShape, on_gpu: bool, has_bfloat16: b
         only_rows=only_rows and bool(adapter.modules_to_save),
         quantization="nf4-dq" if model.load_in_4bit else "none",
         element=element,
+        stream_element=element,
         # Without a card trained weights are 32-bit; on one Unsloth keeps embeddings as they are, float16 apart.
         trained_element=4 if not on_gpu or in_float16 else element,
         optimizer=training.optim if on_gpu or not training.optim.endswith("bit") else "adamw_torch_fused",
