@@ -3,6 +3,8 @@
     python app.py                                the page
     python app.py presets                        what there is to start from
     python app.py train demo-yoda                a run, with a progress bar
+    python app.py estimate llama-3.1-8b          whether it will fit, with --gpu "RTX 3060 12GB" on another card
+    python app.py probe llama-3.1-8b             the same, measured by one real step
     python app.py resume RUN                     goes on with one that ended before its time
     python app.py compare RUN --prompt "Hello."  base and tuned, one after the other
     python app.py evaluate RUN                   both measured on rows, each difference with its interval
@@ -40,6 +42,9 @@ BAD_INPUT = (ConfigError, ModelError, DataError, RunError, TemplateError)
 
 runs_dir_option = click.option(
     "--runs-dir", type=click.Path(path_type=Path), default="runs", show_default=True, help="Where runs are kept."
+)
+settings_option = click.option(
+    "--set", "settings", multiple=True, metavar="PART.FIELD=VALUE", help="As in training.max_steps=20."
 )
 json_option = click.option("--json", "as_json", is_flag=True, help="Print the result as JSON, on the last line.")
 
@@ -98,7 +103,7 @@ def presets(as_json: bool) -> None:
 
 @app.command()
 @click.argument("preset", metavar="PRESET_OR_YAML")
-@click.option("--set", "settings", multiple=True, metavar="PART.FIELD=VALUE", help="As in training.max_steps=20.")
+@settings_option
 @runs_dir_option
 @json_option
 def train(preset: str, settings: tuple[str, ...], runs_dir: Path, as_json: bool) -> int:
@@ -109,6 +114,49 @@ def train(preset: str, settings: tuple[str, ...], runs_dir: Path, as_json: bool)
     return _train_to_the_end(
         runs_dir, as_json, lambda workbench: workbench.start(config, chosen.name, os.environ.get("HF_TOKEN"))
     )
+
+
+@app.command()
+@click.argument("preset", metavar="PRESET_OR_YAML")
+@settings_option
+@click.option("--gpu", metavar="CARD", help='As in "RTX 3060 12GB", or 12GB; without it, this machine.')
+@runs_dir_option
+@json_option
+def estimate(preset: str, settings: tuple[str, ...], gpu: str | None, runs_dir: Path, as_json: bool) -> None:
+    """Say whether training will fit, before any model is loaded, and what would make it fit."""
+    from core.estimate import find_card, shape_of, this_machine
+    from core.estimate.said import as_values, in_lines
+    from core.hardware import detect_machine
+    from core.probe_record import latest_probe
+
+    config = find_preset(preset).config.with_settings(list(settings))
+    machine = detect_machine()
+    card = find_card(gpu) if gpu else this_machine(machine)
+    shape = shape_of(config.model, os.environ.get("HF_TOKEN"))
+    probe = None if gpu else latest_probe(runs_dir.resolve(), machine, config)
+    if as_json:
+        print(json.dumps(as_values(config, shape, card, probe)))
+    else:
+        print(*in_lines(config, shape, card, probe), sep="\n")
+
+
+@app.command()
+@click.argument("preset", metavar="PRESET_OR_YAML")
+@settings_option
+@runs_dir_option
+@json_option
+def probe(preset: str, settings: tuple[str, ...], runs_dir: Path, as_json: bool) -> None:
+    """Measure one real step, then undo it: peak memory, seconds a step, and the time of the whole run."""
+    from core.estimate.said import probe_lines
+
+    config = find_preset(preset).config.with_settings(list(settings))
+    _warn_of_code(config)
+    with _stdout_for_results() as results:
+        record = Workbench(runs_dir.resolve()).probe(config, os.environ.get("HF_TOKEN"))
+        if as_json:
+            print(record.model_dump_json(), file=results)
+        else:
+            print(*probe_lines(record), sep="\n", file=results)
 
 
 @app.command()

@@ -6,7 +6,9 @@ import psutil
 import pytest
 
 from core.config import RunConfig
-from core.relief import is_out_of_memory, relief, savings
+from core.estimate import ModelShape, shape_of, suggestions, this_machine
+from core.hardware import detect_machine
+from core.relief import is_out_of_memory, relief
 from core.workbench import Workbench
 from tests.conftest import load_for, prepare_for, small_config
 
@@ -54,7 +56,7 @@ def test_50_failures_leave_memory_where_it_was_and_the_next_run_works(config, tm
         exhaust(bench, config)
         snapshot = bench.snapshot
         assert snapshot.status == "failed", number
-        assert snapshot.message.startswith("The computer's memory is full. What would help most: batch size 4 → 2")
+        assert snapshot.message.startswith("The computer's memory is full. What would help most: gradient checkpointing on")
         assert not bench.compare_ready and bench.model_state.report is None
         if number in (4, 49):
             alive = alive or tensors_alive()
@@ -70,25 +72,18 @@ def test_the_changes_that_help_most_come_first_with_what_each_saves(config):
     trained = config.with_settings(["training.optim=adamw_torch", "model.load_in_4bit=no", "data.validation_share=0.2"])
     loaded = load_for(trained)
     data = prepare_for(trained, loaded)
-    found = savings(loaded, trained, data)
-    assert [saves for _, saves in found] == sorted((saves for _, saves in found), reverse=True)
-    by_words = dict(found)
-    model = loaded.model.config
     longest = int(data.train.figures["kept"].max())
-    # By hand: 34 values of 2 bytes a unit and layer in 32-bit, and three 32-bit values a word of the vocabulary.
-    a_token = model.num_hidden_layers * 34 * 2 * model.hidden_size + 12 * model.vocab_size
-    if loaded.report.dtype != "float32":
-        a_token = model.num_hidden_layers * 34 * model.hidden_size + 12 * model.vocab_size
-    assert by_words["batch size 4 → 2 with accumulation 2 → 4"] == 2 * longest * a_token
-    embeddings = {id(w): w for n, w in loaded.model.named_parameters() if w.requires_grad and "modules_to_save" in n}
-    weights = sum(w.numel() for w in embeddings.values())
-    size = next(iter(embeddings.values())).element_size()
-    assert weights == model.vocab_size * model.hidden_size  # tied: one of them
-    assert by_words["without embed_tokens and lm_head"] == weights * (2 * size + 8)
-    assert {"gradient checkpointing on", "optimizer adamw_8bit", "4-bit weights"} <= by_words.keys()
+    shape = shape_of(trained.model)
+    assert ModelShape.build(loaded.model.config.to_dict(), "it") == shape
+    found = suggestions(trained, shape, this_machine(detect_machine()), longest=longest)
+    by_words = {change.words: change.saves_gib for change in found}
+    # What Adam keeps of the trained copy, in 32-bit, its gradient and itself; tied: one of them.
+    embeddings = (4 + 4 + 8) * shape.vocab_size * shape.hidden_size / 1024**3
+    assert by_words["without embed_tokens and lm_head"] == pytest.approx(embeddings, rel=1e-9)
+    assert "batch 4 → 2, with accumulation 2 → 4" in by_words
     sentence = relief(loaded, trained, data)
     assert sentence.startswith("The computer's memory is full. What would help most: ") and sentence.count("saves about") == 3
-    assert [words for words, _ in found[:3] if words not in sentence] == []
+    assert [change.words for change in found[:3] if change.words not in sentence] == []
 
 
 @pytest.mark.parametrize(

@@ -7,7 +7,7 @@ from pydantic import BaseModel
 from core.config import RunConfig
 from core.estimate.cards import Card
 from core.estimate.shape import ModelShape
-from core.estimate.total import estimate
+from core.estimate.total import estimate, verdict
 from core.estimate.workload import batch_size
 
 if TYPE_CHECKING:
@@ -40,7 +40,63 @@ def suggestions(
     return sorted(found, key=lambda change: -change.saves_gib)
 
 
+def to_fit(
+    config: RunConfig, shape: ModelShape, card: Card, probe: "ProbeRecord | None" = None, longest: int | None = None
+) -> list[Suggestion]:
+    """The cheapest changes that make a run fit, one on top of the other, each with what it saves then.
+
+    Cheap is what costs least of the result: first what costs time alone, last what the model learns less by. Those that
+    turn out not to be needed are left out. Empty when it fits as it is, or when nothing makes it fit.
+    """
+    made: list[Suggestion] = []
+    now = config
+    while verdict(found := estimate(now, shape, card, probe, longest), card) == "no":
+        steps = ((setting, tuple(also), words) for setting, also, words in _changes(now, shape, card, longest))
+        for setting, also, words in steps:
+            changed = now.with_settings([setting, *also])
+            saves = found.total_gib - estimate(changed, shape, card, probe, longest).total_gib
+            if saves > WORTH_SAYING:
+                made.append(Suggestion(set=setting, also=also, words=words, saves_gib=saves))
+                now = changed
+                break
+        else:
+            return []
+    return _without_the_needless(config, made, shape, card, probe, longest)
+
+
+def _without_the_needless(config, made: list[Suggestion], shape, card, probe, longest) -> list[Suggestion]:
+    """Each setting once, changed no further than is needed, with what it saves after those before it."""
+    steps: dict[str, list[Suggestion]] = {}
+    for change in made:
+        steps.setdefault(change.set.partition("=")[0], []).append(change)
+    taken = {kind: len(changes) for kind, changes in steps.items()}
+
+    def total(taken: dict[str, int]):
+        last = [steps[kind][count - 1] for kind, count in taken.items() if count]
+        settings = [setting for change in last for setting in (change.set, *change.also)]
+        return estimate(config.with_settings(settings), shape, card, probe, longest)
+
+    for kind in reversed(steps):  # the dearest first
+        taken[kind] = next(n for n in range(taken[kind] + 1) if verdict(total(taken | {kind: n}), card) != "no")
+    kept, before = [], dict.fromkeys(steps, 0)
+    for kind, count in taken.items():
+        if count:
+            after = before | {kind: count}
+            words = _from_to(steps[kind][0].words, steps[kind][count - 1].words)
+            saves = total(before).total_gib - total(after).total_gib
+            kept.append(steps[kind][count - 1].model_copy(update={"saves_gib": saves, "words": words}))
+            before = after
+    return kept
+
+
+def _from_to(first: str, last: str) -> str:
+    """"batch 8 → 4, with accumulation 1 → 2" and "batch 4 → 2, with accumulation 2 → 4": from the first to the last."""
+    pairs = zip(first.split(", "), last.split(", "), strict=True)
+    return ", ".join(f"{a.rpartition(' → ')[0]} → {b.rpartition(' → ')[2]}" if " → " in a else a for a, b in pairs)
+
+
 def _changes(config: RunConfig, shape: ModelShape, card: Card, longest: int | None):
+    """Each as a setting, those that go with it, and words; cheapest first."""
     training, adapter, model = config.training, config.adapter, config.model
     batch, steps = batch_size(config), training.gradient_accumulation_steps
     if training.per_device_train_batch_size != "auto" and batch > 1:
@@ -50,12 +106,6 @@ def _changes(config: RunConfig, shape: ModelShape, card: Card, longest: int | No
             f"training.per_device_train_batch_size={half}", [f"training.gradient_accumulation_steps={more}"],
             f"batch {batch} → {half}, with accumulation {steps} → {more}",
         )  # fmt: skip
-    length = min(model.max_seq_length, shape.max_length, longest or model.max_seq_length)
-    if length > LEAST_LENGTH:
-        shorter = max(length // 2, LEAST_LENGTH)
-        yield f"model.max_seq_length={shorter}", [], f"length {model.max_seq_length:,} → {shorter:,}"
-    if adapter.modules_to_save:
-        yield "adapter.modules_to_save=[]", [], f"without {' and '.join(adapter.modules_to_save)}"
     best = "unsloth" if card.is_gpu else True
     if training.use_gradient_checkpointing != best:
         setting = "unsloth" if best == "unsloth" else "yes"
@@ -65,5 +115,11 @@ def _changes(config: RunConfig, shape: ModelShape, card: Card, longest: int | No
         yield "training.optim=adamw_8bit", [], "optimizer adamw_8bit"
     if not model.load_in_4bit:
         yield "model.load_in_4bit=yes", [], "4-bit weights"
+    length = min(model.max_seq_length, shape.max_length, longest or model.max_seq_length)
+    if length > LEAST_LENGTH:
+        shorter = max(length // 2, LEAST_LENGTH)
+        yield f"model.max_seq_length={shorter}", [], f"length {model.max_seq_length:,} → {shorter:,}"
+    if adapter.modules_to_save:
+        yield "adapter.modules_to_save=[]", [], f"without {' and '.join(adapter.modules_to_save)}"
     if adapter.r > 8:
         yield f"adapter.r={adapter.r // 2}", [], f"rank {adapter.r} → {adapter.r // 2}"

@@ -32,7 +32,6 @@ class ModelShape(BaseModel, frozen=True):
     tied_embeddings: bool
     max_length: int = Field(ge=1)
     is_prequantized: bool = False  # its weights lie in 4-bit already
-    dtype: str = "bfloat16"  # that it is kept in
 
     @property
     def query_width(self) -> int:
@@ -87,7 +86,6 @@ class ModelShape(BaseModel, frozen=True):
                 tied_embeddings=bool(values.get("tie_word_embeddings", False)),
                 max_length=values.get("max_position_embeddings") or 2048,
                 is_prequantized=bool(quantized.get("load_in_4bit")),
-                dtype=str(values.get("dtype") or values.get("torch_dtype") or "bfloat16"),
             )
         except (KeyError, TypeError, ValueError, AttributeError, ArithmeticError, ValidationError):
             raise ModelError(f"The memory of {name} cannot be estimated: its config.json is none of a Llama.") from None

@@ -58,7 +58,7 @@ def workload(config: RunConfig, shape: ModelShape, on_gpu: bool, has_bfloat16: b
     length = min(model.max_seq_length, shape.max_length) if longest is None else min(model.max_seq_length, longest)
     if training.packing and on_gpu:  # rows fill the length
         length = model.max_seq_length
-    element = {"float32": 4, "bfloat16": 2, "float16": 2}.get(model.dtype, 2 if on_gpu else _on_a_processor(shape))
+    element = {"float32": 4, "bfloat16": 2, "float16": 2}.get(model.dtype, 2)
     in_float16 = model.dtype == "float16" or (model.dtype == "auto" and not has_bfloat16)
     only_rows = getattr(adapter, "trainable_tokens", "all") != "all"
     return Workload(
@@ -90,7 +90,3 @@ def batch_size(config: RunConfig) -> int:
     """Of a batch that is left to be found, the most that it can be: all rows of a step."""
     size = config.training.per_device_train_batch_size
     return size if isinstance(size, int) else config.training.gradient_accumulation_steps
-
-
-def _on_a_processor(shape: ModelShape) -> int:
-    return 2 if shape.dtype == "bfloat16" else 4

@@ -1,0 +1,71 @@
+"""An estimate and a probe in words and as plain values, for the command line. Knows nothing of torch or gradio."""
+
+from typing import TYPE_CHECKING, Any
+
+from core.config import RunConfig
+from core.estimate.cards import Card
+from core.estimate.changes import WORTH_SAYING, suggestions, to_fit
+from core.estimate.shape import ModelShape
+from core.estimate.total import PARTS, estimate, verdict
+
+if TYPE_CHECKING:
+    from core.probe_record import ProbeRecord
+
+IN_WORDS = {"fits": "fits", "tight": "fits, but tightly", "no": "does not fit"}
+
+
+def as_values(config: RunConfig, shape: ModelShape, card: Card, probe: "ProbeRecord | None") -> dict[str, Any]:
+    """What `estimate --json` prints. Sizes in GiB; `suggestions` are each by itself, `to_fit` one on top of the other."""
+    found = estimate(config, shape, card, probe)
+    return {
+        "card": card.name,
+        "card_gib": card.memory_gib,
+        "usable_gib": card.usable_gib,
+        "total_gib": found.total_gib,
+        "parts": found.parts,
+        "fits": verdict(found, card) != "no",
+        "verdict": verdict(found, card),
+        "batch": found.batch,
+        "is_corrected_by_a_probe": found.is_corrected,
+        "suggestions": [change.model_dump() for change in suggestions(config, shape, card, probe)],
+        "to_fit": [change.model_dump() for change in to_fit(config, shape, card, probe)],
+    }
+
+
+def in_lines(config: RunConfig, shape: ModelShape, card: Card, probe: "ProbeRecord | None") -> list[str]:
+    """The same for a person."""
+    found = estimate(config, shape, card, probe)
+    judged = verdict(found, card)
+    left = card.usable_gib - found.total_gib
+    words = f"{left:.1f} GiB to spare" if left >= 0 else f"{-left:.1f} GiB too much"
+    by = ", corrected by a probe" if found.is_corrected else ""
+    lines = [
+        f"{config.model.model_name} on {card.name}: {IN_WORDS[judged]}, {words}.",
+        f"About {found.total_gib:.1f} GiB of the {card.usable_gib:.1f} GiB that can be used{by}:",
+    ]
+    names = PARTS if card.is_gpu else PARTS | {"overhead": "libraries"}
+    lines += [f"  {names[part]:<19}{size:6.2f} GiB" for part, size in found.parts.items() if size >= WORTH_SAYING]
+    if config.training.per_device_train_batch_size == "auto":
+        lines.append(f"That is with a batch of {found.batch}, the largest that fits by this estimate.")
+    if judged != "no":
+        return lines
+    if not (changes := to_fit(config, shape, card, probe)):
+        return [*lines, "No change of these settings makes it fit: take a smaller model, or another card."]
+    lines.append("The cheapest changes that make it fit:")
+    return lines + [f"  {change.words}: {change.saves_gib:.1f} GiB   {_options(change)}" for change in changes]
+
+
+def _options(change) -> str:
+    return " ".join(f"--set {setting}" for setting in (change.set, *change.also))
+
+
+def probe_lines(record: "ProbeRecord") -> list[str]:
+    """What `probe` prints for a person."""
+    lines = [
+        f"Peak memory: {record.peak_gib:.2f} GiB (estimated {record.estimate.comparable_gib:.2f} GiB).",
+        f"One step: {record.seconds_per_step:.3g} s.",
+    ]
+    if record.steps:
+        minutes = record.steps * record.seconds_per_step / 60
+        lines.append(f"The whole run of {record.steps:,} steps: about {max(minutes, 0.1):.1f} minutes.")
+    return [*lines, "From now on the estimate for this model on this machine is corrected by it."]
