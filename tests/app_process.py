@@ -90,8 +90,9 @@ def running_app_with_a_run(folder: Path, *settings: str) -> Iterator[App]:
         yield app
 
 
-def run_app(*arguments: str, timeout: float = 300) -> subprocess.CompletedProcess:
+def run_app(*arguments: str, timeout: float = 300, environment: dict[str, str] | None = None) -> subprocess.CompletedProcess:
     """One command to its end, with what it printed."""
     return subprocess.run(
-        [sys.executable, "app.py", *arguments], cwd=PROJECT, env=ENVIRONMENT, capture_output=True, text=True, timeout=timeout
+        [sys.executable, "app.py", *arguments], cwd=PROJECT, env=ENVIRONMENT | (environment or {}), capture_output=True, text=True,
+        timeout=timeout,
     )

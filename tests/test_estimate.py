@@ -1,0 +1,331 @@
+"""The estimate against real models: their weights, adapters, optimizers, what autograd keeps, and published runs."""
+
+import csv
+import json
+import statistics
+from pathlib import Path
+
+import pytest
+
+from core.config import ALL_TARGET_MODULES, ConfigError, ModelConfig, RunConfig
+from core.estimate import PARTS, Card, ModelShape, estimate, find_card, shape_of, suggestions, this_machine, to_fit, verdict
+from core.estimate.passing import GIB, layer_kept, logits_at_the_loss
+from core.estimate.standing import adapter_parameters, optimizer, trained_parameters, weights
+from core.estimate.workload import Workload, workload
+from core.hardware import Machine, MemoryStats
+from core.hub import ModelError
+from core.presets import PRESETS_DIR, list_presets
+from tests.app_process import run_app
+from tests.conftest import load_for, prepare_for, small_config
+from tests.hub_server import Hub
+
+BIG = Card(name="big", memory_gib=96)
+LLAMA_8B = ModelConfig(model_name="unsloth/Meta-Llama-3.1-8B-bnb-4bit")
+
+
+def on(card: Card, *settings: str, model: str = "unsloth/Meta-Llama-3.1-8B-bnb-4bit"):
+    config = RunConfig().with_settings([f"model.model_name={model}", *settings])
+    return estimate(config, shape_of(config.model), card)
+
+
+@pytest.mark.parametrize(
+    ("name", "parameters", "tied"),
+    [  # as on the models' cards and in the index of their weights
+        ("meta-llama/Llama-3.2-1B", 1_235_814_400, True),
+        ("unsloth/Llama-3.2-3B-Instruct-bnb-4bit", 3_212_749_824, True),
+        ("unsloth/Meta-Llama-3.1-8B-Instruct-bnb-4bit", 8_030_261_248, False),
+        ("unsloth/tinyllama-bnb-4bit", 1_100_048_384, False),
+        ("meta-llama/Llama-2-7b-hf", 6_738_415_616, False),
+        ("unsloth/Llama-3.3-70B-Instruct", 70_553_706_496, False),
+    ],
+)
+def test_shapes_that_are_known_have_as_many_weights_as_the_models(name, parameters, tied):
+    shape = shape_of(ModelConfig(model_name=name))
+    assert (shape.parameters, shape.tied_embeddings) == (parameters, tied)
+    assert shape.is_prequantized is name.endswith("bnb-4bit")
+
+
+@pytest.mark.parametrize("model", ["presets/demo-llama", "stories"])
+def test_weights_are_those_of_the_real_model(unsloth, request, rows, model):
+    folder = request.getfixturevalue("stories") if model == "stories" else PRESETS_DIR / "demo-llama"
+    config = small_config(folder, rows)
+    loaded, shape = load_for(config, with_adapter=False), shape_of(config.model)
+    assert shape.parameters == loaded.report.parameters
+    # bitsandbytes double-quantises only what has 256 constants and more, so that small matrices take a little more.
+    found = weights(Workload(shape=shape, batch=1, length=1, checkpointing=False, on_gpu=False))
+    assert found == pytest.approx(loaded.report.memory_gib * GIB, rel=0.1)
+
+
+def test_adapter_and_optimizer_are_those_of_the_real_run(trained):
+    config, shape = trained.config, shape_of(trained.config.model)
+    work = workload(config, shape, False, True, float("inf"), None)
+    named = {name: weight for name, weight in trained.loaded.model.named_parameters() if "lora_" in name}
+    assert adapter_parameters(work) == sum(weight.numel() for weight in named.values())
+    (receipt,) = trained.events_of("receipt")
+    assert adapter_parameters(work) + trained_parameters(work) == receipt.trainable_parameters
+    assert optimizer(work) == 8 * receipt.trainable_parameters  # what the card's 8-bit one is replaced by here
+
+
+@pytest.mark.parametrize("attention", ["sdpa", "eager"])
+@pytest.mark.parametrize("targets", [["q_proj", "v_proj"], ALL_TARGET_MODULES], ids=["two", "all"])
+@pytest.mark.parametrize("inputs", ["float32", "shared", "copied"])
+def test_a_layer_keeps_what_autograd_really_keeps(unsloth, inputs, targets, attention):
+    """Bytes a token and layer, counted at the tensors that a real Llama with a real adapter saves for the way back."""
+    import torch
+
+    precision = torch.bfloat16 if inputs == "shared" else torch.float32
+    few, config = _bytes_saved(2, targets, precision, inputs == "copied", attention)
+    many, _ = _bytes_saved(4, targets, precision, inputs == "copied", attention)
+    shape = ModelShape.build(config, "a Llama")
+    work = Workload(
+        shape=shape, batch=2, length=64, r=4, targets=tuple(targets), kernels="torch", attention=attention, adapter_inputs=inputs
+    )
+    # Besides, each adapted matrix keeps r values of each token, and the attention a sum.
+    assert layer_kept(work) == pytest.approx((many - few) / 2 / work.tokens, rel=0.04)
+
+
+def _bytes_saved(layers: int, targets: list[str], precision, autocast: bool, attention: str) -> tuple[int, dict]:
+    import torch
+    from peft import LoraConfig, get_peft_model
+    from transformers import LlamaConfig, LlamaForCausalLM
+
+    config = LlamaConfig(
+        vocab_size=512, hidden_size=128, intermediate_size=352, num_hidden_layers=layers, num_attention_heads=4,
+        num_key_value_heads=2, attn_implementation=attention,
+    )  # fmt: skip
+    model = get_peft_model(LlamaForCausalLM(config).to(torch.bfloat16), LoraConfig(r=4, target_modules=list(targets)))
+    for weight in model.parameters():
+        weight.data = weight.data.to(precision) if weight.requires_grad else weight.data
+    own = {weight.untyped_storage().data_ptr() for weight in model.parameters()}
+    saved = {}
+
+    def keep(tensor):
+        storage = tensor.untyped_storage()
+        if storage.data_ptr() not in own:
+            saved[storage.data_ptr()] = (storage.nbytes(), tensor)  # held, so that no other takes its place
+        return tensor
+
+    ids = torch.arange(128).reshape(2, 64)
+    with torch.autograd.graph.saved_tensors_hooks(keep, lambda kept: kept), torch.autocast("cpu", torch.bfloat16, autocast):
+        model.train()(input_ids=ids, labels=ids)
+    return sum(size for size, _ in saved.values()), config.to_dict()
+
+
+def test_published_measurements_are_met(shared_data):
+    from bench.memory import LeftOut, compare
+
+    path = shared_data.parent / "vram_points.csv"
+    if not path.exists():
+        pytest.skip("there are no published measurements beside the project")
+    points, reasons = [], []
+    with path.open(newline="", encoding="utf-8") as file:
+        for row in csv.DictReader(file):
+            try:
+                points.append(compare(row))
+            except LeftOut as why:
+                reasons.append(str(why))
+                assert not row["seq_len"]
+    assert len(points) == 31 and set(reasons) == {"its length is not given"}
+    assert statistics.median(abs(point.error) for point in points) <= 0.10
+    assert [point.row for point in points if abs(point.error) > 0.25] == []
+
+
+def test_parts_add_up_and_each_setting_moves_its_own():
+    def parts(*settings: str) -> dict[str, float]:
+        return on(BIG, "adapter.modules_to_save=[]", *settings).parts
+
+    plain = parts()
+    assert list(plain) == list(PARTS) and plain["embeddings"] == 0
+    assert on(BIG).total_gib == pytest.approx(sum(on(BIG).parts.values()))
+    whole = parts("model.load_in_4bit=no", "model.model_name=unsloth/Meta-Llama-3.1-8B")
+    assert whole["weights"] == pytest.approx(2 * 8_030_261_248 / GIB)
+    doubled = parts("adapter.r=32")
+    assert doubled["adapter"] == 2 * plain["adapter"] and doubled["gradients"] == 2 * plain["gradients"]
+    assert parts("training.optim=adamw_torch")["optimizer"] == pytest.approx(plain["optimizer"] * 8 / 2.03125)
+    assert parts("training.optim=sgd")["optimizer"] == 0 < parts("training.optim=adafactor")["optimizer"] < plain["optimizer"]
+    usual, off = parts("training.use_gradient_checkpointing=yes"), parts("training.use_gradient_checkpointing=no")
+    total = [sum(found.values()) for found in (plain, usual, off)]
+    assert total == sorted(total)
+    # Usual checkpointing keeps each layer's input on the card, Unsloth's but two.
+    tokens, hidden = 2 * 2048, 2 * 4096
+    work = [Workload(shape=shape_of(LLAMA_8B), batch=2, length=2048, checkpointing=kind, loss="full") for kind in ("unsloth", True)]
+    assert tokens * hidden * (32 - 2) == pytest.approx(_peak(work[1]) - _peak(work[0]))
+
+
+def _peak(work: Workload) -> float:
+    from core.estimate.total import of_workload
+
+    found = of_workload(work, holds_unused=False)
+    return (found.parts["activations"] + found.parts["logits"]) * GIB
+
+
+def test_trained_embeddings_cost_copy_gradient_and_states():
+    size = 128256 * 4096
+    found, without = on(BIG), on(BIG, "adapter.modules_to_save=[]")
+    assert found.parts["embeddings"] == pytest.approx(2 * 2 * size / GIB)
+    assert found.parts["gradients"] - without.parts["gradients"] == pytest.approx(2 * 2 * size / GIB)
+    # 32-bit states for the embeddings, 8-bit ones for the head.
+    assert found.parts["optimizer"] - without.parts["optimizer"] == pytest.approx((8 + 2.03125) * size / GIB)
+    # Unsloth's offloading leaves the originals of both in the computer's memory.
+    assert without.parts["weights"] - found.parts["weights"] == pytest.approx(2 * 2 * size / GIB)
+    tied = on(BIG, model="unsloth/Llama-3.2-1B-bnb-4bit")
+    assert tied.parts["embeddings"] == pytest.approx(2 * 128256 * 2048 / GIB)
+
+
+def test_logits_grow_with_the_vocabulary_and_the_fused_loss_takes_a_part_at_a_time():
+    shape = shape_of(LLAMA_8B)
+    full = Workload(shape=shape, batch=2, length=2048, loss="full")
+    assert logits_at_the_loss(full) == 14 * 128256 * 4096
+    fused = Workload(shape=shape, batch=2, length=2048)
+    # 16 bytes for each of them are 7.8 GiB: of 16 GiB free, at most 4 GiB at a time, so four parts.
+    assert logits_at_the_loss(fused, 16 * GIB) == 14 * 128256 * 4096 / 4
+    assert logits_at_the_loss(fused, 2 * GIB) == 14 * 128256 * 4096 / 8
+
+
+def test_rows_shorter_than_the_length_take_less_and_packed_ones_do_not():
+    config = RunConfig().with_settings(["model.model_name=unsloth/Meta-Llama-3.1-8B-bnb-4bit"])
+    shape = shape_of(config.model)
+    whole, short = estimate(config, shape, BIG), estimate(config, shape, BIG, longest=100)
+    halved = config.with_settings(["model.max_seq_length=100"])
+    assert short.parts == estimate(halved, shape, BIG).parts and short.total_gib < whole.total_gib
+    packed = config.with_settings(["training.packing=yes"])
+    assert estimate(packed, shape, BIG, longest=100).parts == whole.parts
+
+
+@pytest.mark.parametrize(("gib", "judged"), [(6, "no"), (16, "fits")])
+def test_what_is_suggested_saves_what_it_says(gib, judged):
+    card = Card(name="it", memory_gib=gib)
+    config = RunConfig().with_settings(["model.model_name=unsloth/Llama-3.2-1B-bnb-4bit", "training.per_device_train_batch_size=8"])
+    shape = shape_of(config.model)
+    now = estimate(config, shape, card)
+    assert verdict(now, card) == judged
+    found = suggestions(config, shape, card)
+    assert [change.saves_gib for change in found] == sorted((change.saves_gib for change in found), reverse=True)
+    assert {change.set for change in found} >= {"training.per_device_train_batch_size=4", "adapter.modules_to_save=[]"}
+    for change in found:
+        alone = estimate(config.with_settings([change.set]), shape, card)
+        assert now.total_gib - alone.total_gib == pytest.approx(change.saves_gib), change
+        together = config.with_settings([change.set, *change.also])
+        assert together.training.effective_batch == config.training.effective_batch
+
+
+def test_the_changes_that_make_it_fit_do_and_none_is_needless():
+    card = Card(name="it", memory_gib=8)
+    config = RunConfig().with_settings(
+        ["model.model_name=unsloth/llama-3-8b-bnb-4bit", "training.per_device_train_batch_size=16", "training.optim=adamw_torch"]
+    )
+    shape = shape_of(config.model)
+    made = to_fit(config, shape, card)
+    settings = [setting for change in made for setting in (change.set, *change.also)]
+    after = estimate(config.with_settings(settings), shape, card)
+    assert verdict(after, card) != "no"
+    assert sum(change.saves_gib for change in made) == pytest.approx(estimate(config, shape, card).total_gib - after.total_gib)
+    assert "without embed_tokens and lm_head" in [change.words for change in made]
+    for change in made:
+        others = [s for other in made if other != change for s in (other.set, *other.also)]
+        assert verdict(estimate(config.with_settings(others), shape, card), card) == "no", change
+    assert to_fit(config, shape, Card(name="small", memory_gib=4)) == []  # the weights alone are more
+    assert to_fit(config, shape, BIG) == []  # it fits as it is
+
+
+def test_this_machine_leaves_others_what_they_have():
+    memory = MemoryStats(total_gib=24, in_use_gib=6, available_gib=18, process_gib=2, peak_process_gib=2)
+    found = this_machine(Machine(name="CPU, 2 cores", is_gpu=False, total_gib=24), memory)
+    assert (found.memory_gib, found.usable_gib, found.is_gpu) == (24, 20, False)
+    on_a_card = memory.model_copy(update={"reserved_gib": 4.0})
+    found = this_machine(Machine(name="NVIDIA GeForce RTX 3090", is_gpu=True, total_gib=24), on_a_card)
+    assert found.usable_gib == pytest.approx(24 - (6 - 4 - 0.45)) and found.has_bfloat16
+    assert not this_machine(Machine(name="Tesla T4", is_gpu=True, total_gib=15), on_a_card).has_bfloat16
+
+
+@pytest.mark.parametrize(
+    ("said", "name"),
+    [
+        ("RTX 3060 12GB", "RTX 3060 12GB"), ("rtx3060", "RTX 3060 12GB"), ("NVIDIA GeForce RTX 4090", "RTX 4090 24GB"),
+        ("h100", "H100 80GB"), ("12GB", "a card of 12GB"), ("7.5 GiB", "a card of 7.5GB"), ("T4", "Tesla T4 16GB"),
+    ],
+)  # fmt: skip
+def test_a_card_is_found_as_people_write_it(said, name):
+    assert find_card(said).name == name
+
+
+@pytest.mark.parametrize(
+    ("said", "sentence"),
+    [
+        ("A100", "There are several cards 'A100': A100 40GB, A100 80GB; say which."),
+        ("RTX 4091 24GB", "No card 'RTX 4091 24GB' is on the list; did you mean RTX 4090 24GB"),
+        ("", "No card '' is on the list; give its memory, as in 12GB."),
+    ],
+)
+def test_a_card_that_is_none_is_told_in_a_sentence(said, sentence):
+    with pytest.raises(ConfigError) as told:
+        find_card(said)
+    assert str(told.value).startswith(sentence)
+
+
+@pytest.mark.parametrize(
+    ("text", "sentence"),
+    [
+        (None, "holds no model: config.json is missing; choose another model or folder."),
+        ("{", "is damaged: its config.json cannot be read; fetch the model again."),
+        ('{"model_type": "bert", "hidden_size": 3}', "cannot be estimated: its config.json is none of a Llama."),
+        ('{"hidden_size": 64, "num_attention_heads": 0}', "cannot be estimated: its config.json is none of a Llama."),
+        (
+            json.dumps(dict.fromkeys(("vocab_size", "hidden_size", "intermediate_size", "num_attention_heads"), 10**6) | {"num_hidden_layers": 9999}),
+            "promises more weights than any model has.",
+        ),
+    ],
+)
+def test_a_folder_that_holds_no_llama_is_told_in_a_sentence(tmp_path, text, sentence):
+    if text is not None:
+        (tmp_path / "config.json").write_text(text)
+    with pytest.raises(ModelError) as told:
+        shape_of(ModelConfig(model_name=str(tmp_path)))
+    assert str(told.value).endswith(sentence) and "\n" not in str(told.value)
+
+
+def test_from_the_hub_the_config_alone_is_fetched_and_once():
+    with Hub({"somebody/a-llama": PRESETS_DIR / "demo-llama"}) as hub:
+        found = run_app(
+            "estimate", "demo-yoda", "--set", "model.model_name=somebody/a-llama", "--gpu", "8GB", "--json",
+            environment={"HF_ENDPOINT": hub.address, "HF_HUB_OFFLINE": "0"},
+        )  # fmt: skip
+        assert found.returncode == 0, found.stderr
+        assert {Path(request.path).name for request in hub.requests} == {"config.json"}
+    assert json.loads(found.stdout)["total_gib"] == on_the_command_line("--gpu", "8GB")["total_gib"]
+
+
+def on_the_command_line(*options: str) -> dict:
+    found = run_app("estimate", "demo-yoda", "--json", *options)
+    assert found.returncode == 0, found.stderr
+    return json.loads(found.stdout)
+
+
+def test_the_command_line_says_what_the_page_says():
+    found = on_the_command_line("--gpu", "RTX 3060 12GB", "--set", "model.model_name=unsloth/Meta-Llama-3.1-8B-bnb-4bit")
+    assert set(found) >= {"total_gib", "parts", "fits", "suggestions"} and found["parts"].keys() == PARTS.keys()
+    assert found["total_gib"] == pytest.approx(sum(found["parts"].values()))
+    assert found["fits"] is False and found["to_fit"]
+    again = on_the_command_line(
+        "--gpu", "RTX 3060 12GB", "--set", "model.model_name=unsloth/Meta-Llama-3.1-8B-bnb-4bit",
+        *(word for change in found["to_fit"] for setting in (change["set"], *change["also"]) for word in ("--set", setting)),
+    )  # fmt: skip
+    assert again["fits"] is True
+    bad = run_app("estimate", "demo-yoda", "--gpu", "Voodoo 2")
+    assert bad.returncode == 2 and bad.stderr.strip().startswith("No card 'Voodoo 2' is on the list") and bad.stdout == ""
+
+
+def test_every_preset_can_be_estimated_without_a_network():
+    for preset in list_presets():
+        found = estimate(preset.config, shape_of(preset.config.model, fetch=False), BIG)
+        assert 0.5 < found.total_gib < 48, preset.name
+        assert verdict(found, BIG) == "fits"
+
+
+def test_rows_of_a_real_run_are_measured_by_the_longest(trained):
+    data = prepare_for(trained.config, trained.loaded)
+    longest = int(data.train.figures["kept"].max())
+    card = Card(name="a computer", memory_gib=24, is_gpu=False)
+    shape = shape_of(trained.config.model)
+    known, unknown = (estimate(trained.config, shape, card, longest=tokens) for tokens in (longest, None))
+    assert longest < 128 and known.parts["logits"] == pytest.approx(unknown.parts["logits"] * longest / 128)
