@@ -1,0 +1,95 @@
+"""The estimate beside real short runs on this machine, and how long an estimate takes.
+
+    python -m bench.memory_here
+
+Each run is a process of its own, so that its peak is its own: a random Llama of 60M parameters with a vocabulary of
+32,000, two steps of rows of the full length.
+"""
+
+import json
+import random
+import statistics
+import subprocess
+import sys
+import tempfile
+import time
+from pathlib import Path
+
+from bench.common import PROJECT, report
+from core.config import RunConfig
+from core.estimate import CARDS, estimate, shape_of, suggestions, to_fit
+
+SETTINGS = [
+    [], ["training.use_gradient_checkpointing=yes"], ["adapter.modules_to_save=[]"], ["training.per_device_train_batch_size=4"],
+    ["training.use_gradient_checkpointing=yes", "model.max_seq_length=1024"], ["model.load_in_4bit=no", "adapter.r=64"],
+]  # fmt: skip
+
+
+def main() -> None:
+    time_of_an_estimate()
+    with tempfile.TemporaryDirectory(prefix="memory-") as place:
+        folder = Path(place)
+        model, rows = make_model(folder / "llama"), make_rows(folder / "rows.jsonl")
+        errors = []
+        for settings in SETTINGS:
+            chosen = [
+                f"model.model_name={model}", f"data.path={rows}", "data.text_column=text", "model.max_seq_length=512",
+                "data.validation_share=0", "training.max_steps=2", "training.per_device_train_batch_size=2",
+                "training.gradient_accumulation_steps=2", "training.save_steps=0", "training.sample_prompts=[]",
+                "training.completion_only_loss=no", *settings,
+            ]  # fmt: skip
+            options = [word for setting in chosen for word in ("--set", setting)]
+            measured = app("train", "demo-yoda", "--runs-dir", str(folder / "runs"), *options)["peak_memory_gib"]
+            estimated = app("estimate", "demo-yoda", "--runs-dir", str(folder / "none"), *options)["total_gib"]
+            errors.append(estimated / measured - 1)
+            words = ", ".join(settings) or "batch 2, length 512, no checkpointing, 4-bit, with embeddings"
+            report("memory here", settings=words, measured_gib=measured, estimated_gib=estimated, error=errors[-1])
+    sizes = [abs(error) for error in errors]
+    report("memory here, all", median_error=statistics.median(sizes), worst=max(sizes))
+
+
+def time_of_an_estimate() -> None:
+    """The estimate with its advice, as the page asks for it at each change of the form."""
+    config = RunConfig().with_settings(["model.model_name=unsloth/Meta-Llama-3.1-8B-bnb-4bit", "training.per_device_train_batch_size=64"])
+    took = []
+    for card in CARDS:
+        began = time.perf_counter()
+        shape = shape_of(config.model, fetch=False)
+        estimate(config, shape, card), suggestions(config, shape, card), to_fit(config, shape, card)
+        took.append((time.perf_counter() - began) * 1000)
+    report("estimate with advice", median_ms=statistics.median(took), worst_ms=max(took))
+
+
+def app(*arguments: str) -> dict:
+    done = subprocess.run([sys.executable, "app.py", *arguments, "--json"], cwd=PROJECT, capture_output=True, text=True)
+    if done.returncode:
+        sys.exit(done.stderr)
+    return json.loads(done.stdout.splitlines()[-1])
+
+
+def make_model(folder: Path) -> Path:
+    import torch
+    from transformers import AutoTokenizer, LlamaConfig, LlamaForCausalLM
+
+    tokenizer = AutoTokenizer.from_pretrained(PROJECT / "presets" / "demo-llama")
+    config = LlamaConfig(
+        vocab_size=32000, hidden_size=512, intermediate_size=1408, num_hidden_layers=12, num_attention_heads=8,
+        num_key_value_heads=4, max_position_embeddings=2048, bos_token_id=tokenizer.bos_token_id,
+        eos_token_id=tokenizer.eos_token_id, pad_token_id=tokenizer.pad_token_id,
+    )  # fmt: skip
+    LlamaForCausalLM(config).to(torch.bfloat16).save_pretrained(folder)
+    tokenizer.save_pretrained(folder)
+    return folder
+
+
+def make_rows(path: Path) -> Path:
+    """Texts that are longer than any length here."""
+    words = "the old man reads a book and a robot paints the river while a small cat sees the moon".split()
+    random.seed(0)
+    texts = (" ".join(random.choices(words, k=3000)) for _ in range(64))
+    path.write_text("".join(json.dumps({"text": text}) + "\n" for text in texts), encoding="utf-8")
+    return path
+
+
+if __name__ == "__main__":
+    main()
