@@ -10,6 +10,7 @@ from pathlib import Path
 from core.hub import ModelError
 from core.model import OTHER_SHAPES, LoadedModel, adapter_files, base_view, has_other_shapes, not_finite
 from core.relief import is_out_of_memory
+from core.row_copies import as_copies, give_copies, take_rows_out
 
 FIRST = "default"  # PEFT's own name of the first adapter, and of the one that is trained
 
@@ -25,11 +26,14 @@ def put_on(loaded: LoadedModel, adapter_dir: Path, name: str) -> None:
     was_bare, why = not loaded.has_adapter, ""
     try:
         with adapter_files(adapter_dir, Path(loaded.model.config._name_or_path), loaded.config) as folder:
+            rows = take_rows_out(Path(folder))
             if was_bare:
                 loaded.model = PeftModel.from_pretrained(loaded.model, folder, adapter_name=name, is_trainable=False)
                 loaded.has_adapter = True
             else:
+                as_copies(loaded)
                 loaded.model.load_adapter(folder, adapter_name=name, is_trainable=False)
+        give_copies(loaded, name, rows)
         _fill_gaps(loaded)
         loaded.model.peft_config[name].base_model_name_or_path = loaded.report.name
         if not_finite(loaded.model, f".{name}.") is not None:

@@ -141,7 +141,9 @@ def restore_adapter(folder: Path, model) -> None:
 
     weights = _tensors(folder / "adapter_model.safetensors")
     wanted = get_peft_model_state_dict(model, save_embedding_layers=False)
-    if {name: tuple(weight.shape) for name, weight in weights.items()} != {n: tuple(w.shape) for n, w in wanted.items()}:
+    is_same = {name: tuple(weight.shape) for name, weight in weights.items()} == {n: tuple(w.shape) for n, w in wanted.items()}
+    rows = model.peft_config["default"].trainable_token_indices  # of as many other tokens they would have the same shape
+    if not is_same or (rows and _json(folder / "adapter_config.json").get("trainable_token_indices") != rows):
         raise RunError(f"The adapter in {folder} was made for other layers than these settings train; start a new run.")
     set_peft_model_state_dict(model, weights)
 

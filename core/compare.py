@@ -108,13 +108,17 @@ def _try_rows(loaded: LoadedModel) -> bool:
     adapters = (None, next(iter(loaded.model.peft_config)))
     prompts = ("The same words, for both.", "And fewer.")  # of different lengths, so that one row is padded
     try:
-        with _hooks_restored(loaded.model):
+        with _hooks_restored(loaded.model), _calls_of_layers(loaded.model) as calls:
             names = [name or BASE_ROW for name in adapters]
             ids, logits = _first_steps(loaded, _encode(loaded, prompts), adapter_names=names)
     except (RuntimeError, ValueError, TypeError, NotImplementedError) as error:
         if is_out_of_memory(error):
             raise
         return False  # kernels that do not know adapter_names; the answers are then made one after the other
+    if min(calls.values()) < len(logits):
+        # A kernel went past some layer, whose rows then all have the active adapter. The logits below would not show that
+        # of an adapter that is new and changes nothing yet.
+        return False
     for row, (prompt, name) in enumerate(zip(prompts, adapters, strict=True)):
         with adapter_view(loaded, name):
             own_ids, own_logits = _first_steps(loaded, _encode(loaded, [prompt]))
@@ -150,6 +154,24 @@ def _first_steps(loaded: LoadedModel, inputs: dict, steps: int = 4, **kwargs):
 
 
 @contextmanager
+def _calls_of_layers(model):
+    """How often each adapted layer is called meanwhile: a counter by layer, with all of them in it."""
+    from peft.tuners.lora import LoraLayer
+
+    calls: dict = {module: 0 for module in model.modules() if isinstance(module, LoraLayer)}
+
+    def count(module, inputs) -> None:
+        calls[module] += 1
+
+    handles = [layer.register_forward_pre_hook(count) for layer in calls]
+    try:
+        yield calls
+    finally:
+        for handle in handles:
+            handle.remove()
+
+
+@contextmanager
 def _hooks_restored(model):
     """PEFT leaves its hooks for `adapter_names` on the layers when a pass fails; every later pass would fail too."""
     before = [(module, set(module._forward_pre_hooks)) for module in model.modules()]
@@ -165,7 +187,7 @@ def _hooks_restored(model):
 
 def _encode(loaded: LoadedModel, prompts: Sequence[str]) -> dict:
     encoded = loaded.tokenizer(list(prompts), add_special_tokens=False, padding=True, return_tensors="pt")
-    return {key: encoded[key].to(loaded.model.device) for key in ("input_ids", "attention_mask")}
+    return {key: encoded[key].to(loaded.device) for key in ("input_ids", "attention_mask")}
 
 
 def _generate(

@@ -8,7 +8,7 @@ Knows nothing of gradio or torch.
 import difflib
 import os
 from pathlib import Path
-from typing import Any, Literal, get_args
+from typing import Annotated, Any, Literal, get_args
 
 import yaml
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator, model_validator
@@ -167,6 +167,11 @@ class AdapterConfig(Part):
         title="Fully trained layers",
         description="Embeddings and output head: for new words, languages and styles; they cost much memory.",
     )
+    trainable_tokens: Literal["all", "new", "seen"] = Field(
+        "all",
+        title="Rows of embeddings that train",
+        description="All; or, without a GPU, only those of tokens the base never learned (new) or your rows hold (seen): smaller.",
+    )
     continue_from: str | None = Field(
         None,
         title="Continue from",
@@ -178,6 +183,11 @@ class AdapterConfig(Part):
     def _without_repeats(cls, names: list[str]) -> list[str]:
         return list(dict.fromkeys(names))
 
+    @property
+    def trains_rows(self) -> bool:
+        """Whether single rows of the embeddings train, and not the whole matrices."""
+        return bool(self.modules_to_save) and self.trainable_tokens != "all"
+
 
 class TrainingConfig(Part):
     """How it is trained: arguments of `UnslothTrainingArguments`, and of Unsloth's gradient checkpointing."""
@@ -188,8 +198,10 @@ class TrainingConfig(Part):
     embedding_learning_rate: float = Field(
         5e-5, gt=0, le=1.0, title="Embedding learning rate", description="Of the fully trained layers: 2 to 10 times lower."
     )
-    per_device_train_batch_size: int = Field(
-        2, ge=1, le=1024, title="Batch size", description="Rows that go through the model at once; memory grows with it."
+    per_device_train_batch_size: Annotated[int, Field(ge=1, le=1024)] | Literal["auto"] = Field(
+        2,
+        title="Batch size",
+        description="Rows at once: memory grows with them. auto: as many as fit, of the rows that accumulation says.",
     )
     gradient_accumulation_steps: int = Field(
         4, ge=1, le=1024, title="Accumulation", description="Micro-batches in one step: a larger batch, no more memory."
@@ -266,6 +278,12 @@ class TrainingConfig(Part):
         is_list = isinstance(lines, list) and all(isinstance(line, str) for line in lines)
         return [line.strip() for line in lines if line.strip()] if is_list else lines
 
+    @property
+    def effective_batch(self) -> int:
+        """Rows of one optimizer step. With an automatic batch the accumulation says all of them, to be shared out."""
+        batch = self.per_device_train_batch_size
+        return self.gradient_accumulation_steps * (1 if batch == "auto" else batch)
+
     @field_validator("max_steps")
     @classmethod
     def _some_steps(cls, value: int) -> int:
@@ -318,6 +336,11 @@ class RunConfig(Part):
                 raise ConfigError(f"{part!r} is no part of the settings; there are {', '.join(values)}.")
             values[part][field] = _setting_value(f"{part}.{field}", text)
         return RunConfig.build(values)
+
+    def with_batch(self, batch: int, accumulation: int) -> "RunConfig":
+        """A copy whose steps are so many micro-batches of so many rows."""
+        shared_out = {"per_device_train_batch_size": batch, "gradient_accumulation_steps": accumulation}
+        return self.model_copy(update={"training": self.training.model_copy(update=shared_out)})
 
 
 def _setting_value(name: str, text: str) -> Any:
@@ -388,6 +411,8 @@ def resolve_path(path: str) -> Path | None:
 def _sentence(error: ValidationError) -> str:
     first = error.errors(include_url=False)[0]
     place = ".".join(str(part) for part in first["loc"] if not isinstance(part, int))
+    # Of a setting with several kinds of values pydantic also names the kind.
+    place = next((name for name in fields() if place.startswith(f"{name}.")), place)
     place = " ".join(place.split())[:80]
     if first["type"] == "extra_forbidden":
         known = list(fields()) if "." in place else list(RunConfig.model_fields)

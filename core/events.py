@@ -61,6 +61,27 @@ class Change(BaseModel, frozen=True):
     reason: str = ""
 
 
+class EmbeddingsReceipt(BaseModel, frozen=True):
+    """What trains of embed_tokens and lm_head (`layers`), and what it costs; `is_tied`: both are one tensor.
+
+    `rows` of `of_rows` rows of each train; `parameters` are `share` (0 to 1) of all trainable ones. `memory_gib` is for
+    trained copies, their gradients and the optimizer's states; `passing_gib` for what is made anew at each pass. Of the
+    `adapter_bytes` of all tensors in the adapter's file `disk_bytes` are theirs. `warning` is a sentence, or empty.
+    """
+
+    layers: tuple[str, ...]
+    is_tied: bool
+    rows: Whole
+    of_rows: Whole
+    parameters: Whole
+    share: Measured
+    memory_gib: Measured
+    passing_gib: Measured = 0.0
+    disk_bytes: Whole
+    adapter_bytes: Whole
+    warning: str = ""
+
+
 class Receipt(_Event):
     """What really trains, read back from the model, the trainer and the optimizer just before the first step."""
 
@@ -76,6 +97,7 @@ class Receipt(_Event):
     trained_tokens_share: Measured
     notes: tuple[str, ...] = ()
     changes: tuple[Change, ...] = ()
+    embeddings: EmbeddingsReceipt | None = None
 
 
 class StepDone(_Event):
@@ -147,6 +169,39 @@ class Resumed(_Event):
     step: Whole
 
 
+class Estimated(_Event):
+    """What the run was expected to take before its first step, in GiB, whole and by part (`core.estimate`).
+
+    `comparable_gib` is what the program's own figure should reach: reserved on a GPU, resident on a CPU.
+    """
+
+    type: Literal["estimated"] = "estimated"
+    total_gib: Measured
+    comparable_gib: Measured
+    parts: dict[str, Measured]
+
+
+class Probed(_Event):
+    """What a probe of just these settings had measured before, on rows of `length` tokens (0: not known)."""
+
+    type: Literal["probed"] = "probed"
+    peak_gib: Measured
+    seconds_per_step: Measured
+    length: Whole = 0
+
+
+class BatchChosen(_Event):
+    """How an automatic batch was shared out: rows at once, and micro-batches in a step.
+
+    `tried` are the batches that were probed, in order, each with its peak in GiB, or None where it did not fit.
+    """
+
+    type: Literal["batch"] = "batch"
+    batch: Annotated[int, Field(ge=1, le=1024)]
+    accumulation: Annotated[int, Field(ge=1, le=1024)]
+    tried: tuple[tuple[Whole, Measured | None], ...] = ()
+
+
 class HeldOut(_Event):
     """Base and tuned on `rows` validation rows: loss per trained token; shares (0 to 1) that are right to the letter
     and that end by themselves. `exact` and `ends` are None when the rows are plain text with nothing to answer."""
@@ -177,8 +232,9 @@ class Finished(_Event):
 
 
 Event = (
-    StatusChanged | Receipt | StepDone | Evaluated | MemorySampled | Sampled | CheckpointSaved | Resumed | HeldOut | Finished
-)
+    StatusChanged | Estimated | Probed | BatchChosen | Receipt | StepDone | Evaluated | MemorySampled | Sampled
+    | CheckpointSaved | Resumed | HeldOut | Finished
+)  # fmt: skip
 _ADAPTER: TypeAdapter[Event] = TypeAdapter(Annotated[Event, Field(discriminator="type")])
 
 
@@ -196,6 +252,9 @@ class Snapshot(BaseModel, frozen=True):
     is_paused: bool = False
     started: float | None = None
     ended: float | None = None
+    estimated: Estimated | None = None
+    probed: Probed | None = None
+    batch_chosen: BatchChosen | None = None
     receipt: Receipt | None = None
     steps: tuple[StepDone, ...] = ()
     evaluations: tuple[Evaluated, ...] = ()
@@ -257,6 +316,12 @@ def fold(snapshot: Snapshot, event: Event) -> Snapshot:
                     "ended": event.time if event.status in FINAL else None,
                 }
             )
+        case Estimated():
+            return snapshot.model_copy(update={"estimated": event})
+        case Probed():
+            return snapshot.model_copy(update={"probed": event})
+        case BatchChosen():
+            return snapshot.model_copy(update={"batch_chosen": event})
         case Receipt():
             return snapshot.model_copy(update={"receipt": event})
         case StepDone() | Evaluated() | MemorySampled() | Sampled():
@@ -265,7 +330,8 @@ def fold(snapshot: Snapshot, event: Event) -> Snapshot:
         case CheckpointSaved():
             return snapshot.model_copy(update={"checkpoints": event.kept})
         case Resumed():
-            # From the beginning also what the base answered is told again.
+            # From the beginning also what the base answered is told again. A batch once chosen stays: with another one
+            # the run would not go on as if nothing had happened.
             kept = {name: tuple(e for e in getattr(snapshot, name) if 0 < event.step >= e.step) for name in _BY_STEP}
             kept |= {"checkpoints": tuple(step for step in snapshot.checkpoints if step <= event.step)}
             gone = {"memory": (), "receipt": None, "heldout": None, "finished": None}

@@ -2,19 +2,25 @@
 
 import traceback
 from collections.abc import Callable
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 
 from core.checkpoint_list import Checkpoint
+from core.batch_search import Tried, find_batch, words_of_trying
 from core.config import RunConfig
 from core.dataset import PreparedData
-from core.events import Event, Finished, HeldOut, MemorySampled, StatusChanged
-from core.hardware import MemoryMonitor, MemoryStats, sample_memory
+from core.estimate import estimate, shape_of, this_machine
+from core.events import BatchChosen, Change, Estimated, Event, Finished, HeldOut, MemorySampled, Probed, StatusChanged
+from core.hardware import MemoryMonitor, MemoryStats, detect_machine, sample_memory
 from core.heldout import measure_heldout
-from core.model import LoadedModel, attach_adapter, first_line, free_memory
-from core.runs import Run
+from core.hub import ModelError
 from core.keeping import TrainingError
+from core.model import LoadedModel, attach_adapter, first_line, free_memory
+from core.probe import Measured, full_length
+from core.probe_record import exact_probe, latest_probe, measured_here
 from core.relief import is_out_of_memory, relief
+from core.runs import Run
 from core.stopping import ShouldStop
+from core.token_rows import check_going_on, rows_to_train
 from core.train import TrainResult, train
 
 Emit = Callable[[Event], None]
@@ -22,36 +28,45 @@ Emit = Callable[[Event], None]
 
 def perform(
     run: Run,
-    config: RunConfig,
+    asked: RunConfig,
     loaded: LoadedModel,
     data: PreparedData,
     emit: Emit,
     should_stop: ShouldStop,
     resume_from: Checkpoint | None = None,
+    chosen: BatchChosen | None = None,
 ) -> tuple[str, str]:
     """Trains on the rows, lets base and tuned answer rows that neither saw, and writes the summary.
 
-    With `resume_from`, training goes on after that checkpoint. Returns the status that the run ends with, and a
-    sentence. Raises ModelError, TrainingError and Stopped.
+    With `resume_from`, training goes on after that checkpoint. An automatic batch is that of `chosen`, where the run
+    has one from before, else the largest that fits. Returns the status that the run ends with, and a sentence. Raises
+    ModelError, TrainingError and Stopped.
     """
-    training = config.training
 
     def sampled(stats: MemoryStats) -> None:
         emit(MemorySampled(**stats.model_dump(), used_by_us_gib=stats.used_by_us_gib))
 
     before = sample_memory()
-    emit(StatusChanged(status="training", message=""))
-    with MemoryMonitor(sampled) as monitor, _memory_in_words(loaded, config, data):
+    with _memory_in_words(loaded, asked, data):
         if not loaded.has_adapter:
-            attach_adapter(loaded, config.adapter, training.use_gradient_checkpointing, training.seed)
-        result = train(loaded, config, data, run.adapter_dir, emit, should_stop, resume_from)
-    heldout, note = None, ""
+            begin_adapter(loaded, asked, data)
+        check_going_on(loaded)
+        if asked.training.per_device_train_batch_size == "auto" and chosen is None:
+            chosen = _choose_batch(run, asked, loaded, data, emit, should_stop)
+    config, changes = _with_batch(asked, chosen)
+    estimated, probed, note = _expected(run, config, loaded, data)
+    for event in filter(None, (estimated, probed)):
+        emit(event)
+    emit(StatusChanged(status="training", message=note))
+    with MemoryMonitor(sampled) as monitor, _memory_in_words(loaded, config, data):
+        result = train(loaded, config, data, run.adapter_dir, emit, should_stop, resume_from, changes)
+    heldout, note = None, f" {note}" if note else ""
     if not result.was_stopped and data.validation:
         emit(StatusChanged(status="training", message="Base and tuned answer the validation rows"))
         try:
             heldout = measure_heldout(loaded, data.validation, should_stop)
         except Exception as error:  # the adapter is trained and saved: a check that fails does not undo that
-            note = f" The check on validation rows failed: {first_line(error)}."
+            note += f" The check on validation rows failed: {first_line(error)}."
             traceback.print_exc()
             error.with_traceback(None)
             free_memory()
@@ -59,7 +74,64 @@ def perform(
         emit(heldout)
     finished = _figures(result, run, before, monitor.peak_gib)
     emit(finished)
-    return _ending(result, run, note + _write_summary(run, finished, heldout))
+    memory = {
+        "estimate": estimated.comparable_gib if estimated else None,
+        "probe": probed.peak_gib if probed else None,
+        "reality": finished.peak_memory_gib,
+    }
+    return _ending(result, run, note + _write_summary(run, finished, heldout, memory))
+
+
+def begin_adapter(loaded: LoadedModel, config: RunConfig, data: PreparedData | None) -> None:
+    """Puts a new adapter on the base. Raises ModelError, and TrainingError where rows that are not there decide on it."""
+    if data is None and config.adapter.trains_rows and config.adapter.trainable_tokens == "seen":
+        raise TrainingError("Check all rows first, on the Data tab: which tokens they hold decides what trains.")
+    training, token_ids = config.training, rows_to_train(config.adapter, loaded, data)
+    attach_adapter(loaded, config.adapter, training.use_gradient_checkpointing, training.seed, token_ids)
+
+
+def _choose_batch(
+    run: Run, config: RunConfig, loaded: LoadedModel, data: PreparedData, emit: Emit, should_stop: ShouldStop
+) -> BatchChosen:
+    """Tells of it. What was measured on the way is kept as any probe."""
+
+    def trying(batch: int, tried: Tried) -> None:
+        emit(StatusChanged(status="preparing", message=words_of_trying(batch)))
+
+    def measured(sized: RunConfig, found: Measured) -> None:
+        with suppress(ModelError):  # no estimate to set beside it, which the run says of itself
+            measured_here(run.folder.parent, sized, rows=len(data.train), **found.model_dump())
+
+    found = find_batch(loaded, config, data, should_stop=should_stop, trying=trying, measured=measured)
+    chosen = BatchChosen(batch=found.batch, accumulation=found.accumulation, tried=found.tried)
+    emit(chosen)
+    return chosen
+
+
+def _with_batch(asked: RunConfig, chosen: BatchChosen | None) -> tuple[RunConfig, tuple[Change, ...]]:
+    """The settings with a batch that is a number, and how that differs from what was asked for."""
+    if asked.training.per_device_train_batch_size != "auto":
+        return asked, ()
+    runs = f"{chosen.batch} × {chosen.accumulation}"
+    reason = f"the most rows at once that fit, of {asked.training.effective_batch:,} in a step"
+    change = Change(setting="per_device_train_batch_size", asked="auto", runs=runs, reason=reason)
+    return asked.with_batch(chosen.batch, chosen.accumulation), (change,)
+
+
+def _expected(
+    run: Run, config: RunConfig, loaded: LoadedModel, data: PreparedData
+) -> tuple[Estimated | None, Probed | None, str]:
+    """What the run should take: the estimate, corrected by the newest probe; a probe of just these settings; and a
+    sentence where there is no estimate, which is no reason not to train."""
+    machine, runs_dir, longest = detect_machine(), run.folder.parent, full_length(loaded, config, data)
+    exact = exact_probe(runs_dir, machine, config, longest)
+    probed = exact and Probed(peak_gib=exact.peak_gib, seconds_per_step=exact.seconds_per_step, length=exact.length)
+    try:
+        shape = shape_of(config.model, fetch=False)
+    except ModelError as error:
+        return None, probed, str(error)
+    found = estimate(config, shape, this_machine(machine), exact or latest_probe(runs_dir, machine, config), longest)
+    return Estimated(total_gib=found.total_gib, comparable_gib=found.comparable_gib, parts=found.parts), probed, ""
 
 
 @contextmanager
@@ -87,10 +159,12 @@ def _figures(result: TrainResult, run: Run, before: MemoryStats, peak_gib: float
     )
 
 
-def _write_summary(run: Run, finished: Finished, heldout: HeldOut | None) -> str:
-    """Returns a sentence when it could not be written: the run itself is none the worse."""
+def _write_summary(run: Run, finished: Finished, heldout: HeldOut | None, memory: dict[str, float | None]) -> str:
+    """`memory` is in GiB. Returns a sentence when it could not be written: the run itself is none the worse."""
     try:
-        run.write_summary(finished.model_dump() | {"heldout": heldout.model_dump() if heldout else None})
+        run.write_summary(
+            finished.model_dump() | {"heldout": heldout.model_dump() if heldout else None, "memory": memory}
+        )
     except OSError as error:
         return f" Its summary could not be written: {error.strerror}."
     return ""

@@ -9,7 +9,9 @@ import json
 import os
 import shutil
 import re
+import sys
 import time
+from collections.abc import Sequence
 from contextlib import contextmanager, nullcontext
 from dataclasses import dataclass
 from pathlib import Path
@@ -25,6 +27,7 @@ from core.reading import Unreadable, read_json
 
 GIB = 1024**3
 OTHER_SHAPES = "its weights have other shapes than its settings say"
+OF_ADAPTER = ("lora_", "modules_to_save", "trainable_tokens_")  # in the names of an adapter's own weights
 ADAPTER_FILES = ("*.json", "*.jinja", "*.model", "*.txt")  # beside its weights: its settings and its tokenizer
 NEEDS_CODE = (
     "{name} cannot be loaded without running code of its own, and none is run unasked; choose another, or, if you have read "
@@ -45,11 +48,11 @@ def import_unsloth():
 
     if not torch.cuda.is_available():
         os.environ.setdefault("UNSLOTH_FORCE_CPU", "1")  # a driver without a usable card makes the import raise
-    # Their progress bars would be drawn over ours.
+    import unsloth  # isort: skip  first, because it patches the others
     import datasets
     import transformers
-    import unsloth
 
+    # Their progress bars would be drawn over ours.
     datasets.disable_progress_bars()
     transformers.utils.logging.disable_progress_bar()
     return unsloth
@@ -90,6 +93,14 @@ class LoadedModel:
     @property
     def is_pristine(self) -> bool:
         return not self.has_adapter
+
+    @property
+    def device(self):
+        """Where it computes. Not `model.device`, which is where its first weight lies: Unsloth's offloading checkpointing
+        leaves the originals of trained embeddings in the computer's memory."""
+        import torch
+
+        return torch.device(self.report.device)
 
     @property
     def eos_token_ids(self) -> list[int]:
@@ -149,10 +160,11 @@ def load(
         is_said = not isinstance(error, (LookupError, TypeError, AttributeError, ArithmeticError, RecursionError, AssertionError))
         why = _first_sentence(error) if is_said else "a value in its files is none that the loader can use"
         raise ModelError(f"{config.model_name} could not be loaded: {why}.") from error
+    _show_bias(model)
     if made_up:
         raise ModelError(f"{config.model_name} is damaged: some of its weights are missing; fetch the model again.")
     if (wrong := not_finite(model)) is not None:
-        hurt = f"The adapter in {adapter_dir}" if "lora_" in wrong or "modules_to_save" in wrong else config.model_name
+        hurt = f"The adapter in {adapter_dir}" if any(part in wrong for part in OF_ADAPTER) else config.model_name
         raise ModelError(f"{hurt} is damaged: some of its weights are no numbers; take another copy.")
     return LoadedModel(
         model, tokenizer, config, _describe(model, tokenizer, config, time.monotonic() - began), adapter_dir is not None
@@ -244,7 +256,7 @@ def _describe(model, tokenizer, config: ModelConfig, seconds: float) -> ModelRep
     import torch
 
     def is_of_base(name: str) -> bool:
-        return "lora_" not in name and "modules_to_save" not in name
+        return not any(part in name for part in OF_ADAPTER)
 
     linear = [
         module for name, module in model.named_modules() if isinstance(module, torch.nn.Linear) and is_of_base(name)
@@ -270,13 +282,35 @@ def _describe(model, tokenizer, config: ModelConfig, seconds: float) -> ModelRep
     )
 
 
-def attach_adapter(loaded: LoadedModel, config: AdapterConfig, use_gradient_checkpointing: str | bool, seed: int) -> None:
-    """Puts a fresh adapter on a pristine model. Raises ModelError when the model has no such layers."""
-    model = loaded.model
+def attach_adapter(
+    loaded: LoadedModel,
+    config: AdapterConfig,
+    use_gradient_checkpointing: str | bool,
+    seed: int,
+    token_ids: Sequence[int] | None = None,
+) -> None:
+    """Puts a fresh adapter on a pristine model. Raises ModelError when the model has no such layers.
+
+    `token_ids` are the rows that train where the settings ask for single rows (`core.token_rows.rows_to_train`).
+    """
+    if config.trains_rows != (token_ids is not None):
+        raise ValueError("token_ids are given if and only if single rows train")
+    model, is_tied = loaded.model, loaded.report.tied_embeddings
+    # Of a tied pair PEFT takes the head along by itself, and with the head alone it would come apart.
+    layers = ["embed_tokens"] if is_tied else config.modules_to_save
+    if token_ids is None:
+        # Tied weights stay one tensor; without this, training both makes copies that drift apart.
+        trained = {
+            "modules_to_save": list(config.modules_to_save) or None,
+            "ensure_weight_tying": bool(config.modules_to_save) and is_tied,
+        }
+    else:
+        trained = {"trainable_token_indices": {name: list(token_ids) for name in layers}}
     # Unsloth's offloading writes the embeddings to a file below this name: for a path, into the model's own folder.
     place, model.config._name_or_path = model.config._name_or_path, "embeddings"
     try:
-        with TemporaryDirectory(prefix="hearthtune-") as folder:
+        # Windows deletes no file that is still mapped, as that of the offloaded embeddings is.
+        with TemporaryDirectory(prefix="hearthtune-", ignore_cleanup_errors=True) as folder:
             loaded.model = import_unsloth().FastLanguageModel.get_peft_model(
                 model,
                 r=config.r,
@@ -285,9 +319,7 @@ def attach_adapter(loaded: LoadedModel, config: AdapterConfig, use_gradient_chec
                 lora_dropout=config.lora_dropout,
                 bias="none",
                 use_rslora=config.use_rslora,
-                modules_to_save=list(config.modules_to_save) or None,
-                # Tied weights stay one tensor; without this, training both makes copies that drift apart.
-                ensure_weight_tying=bool(config.modules_to_save) and loaded.report.tied_embeddings,
+                **trained,
                 use_gradient_checkpointing=use_gradient_checkpointing,
                 random_state=seed,
                 temporary_location=folder,
@@ -296,9 +328,17 @@ def attach_adapter(loaded: LoadedModel, config: AdapterConfig, use_gradient_chec
         raise ModelError(f"The adapter does not fit this model: {str(error).splitlines()[0]:.300}.") from error
     finally:
         model.config._name_or_path = place
+    _show_bias(loaded.model)
     # The name, not the folder on this machine: a run can be moved and given away.
     loaded.model.peft_config["default"].base_model_name_or_path = loaded.report.name
     loaded.has_adapter = True
+
+
+def _show_bias(model) -> None:
+    """TRL's check reads the head's bias, of which Llamas have none; PEFT's wrapper of trained rows shows the weight alone."""
+    for module in model.modules():
+        if type(module).__name__ == "TrainableTokensWrapper" and getattr(module.original_module, "bias", None) is None:
+            module.bias = None
 
 
 @contextmanager
@@ -322,8 +362,28 @@ def base_view(loaded: LoadedModel):
     if not loaded.has_adapter:
         yield loaded.model
         return
-    with loaded.model.disable_adapter():
+    with loaded.model.disable_adapter(), _kernels_aside(loaded.model):
         yield loaded.model
+
+
+@contextmanager
+def _kernels_aside(model):
+    """Every adapted layer is computed by PEFT meanwhile, as in a base that never had an adapter.
+
+    On a card Unsloth puts kernels of its own in the place of adapted layers, which round otherwise. Those leave a layer
+    to PEFT where more than one adapter is active; the same one twice is that, and changes nothing else.
+    """
+    from peft.tuners.lora import LoraLayer
+
+    layers = [module for module in model.modules() if isinstance(module, LoraLayer)]
+    before = [layer._active_adapter for layer in layers]
+    try:
+        for layer in layers:
+            layer._active_adapter = layer.active_adapters[:1] * 2
+        yield
+    finally:
+        for layer, active in zip(layers, before, strict=True):
+            layer._active_adapter = active
 
 
 def _gather_original_embeddings(model, moved: list[tuple]) -> None:
@@ -344,6 +404,9 @@ def free_memory() -> None:
     """Gives memory that nothing refers to any more back to the device and to the system."""
     import torch
 
+    if offloading := sys.modules.get("unsloth_zoo.gradient_checkpointing"):
+        # It does so itself only after a run that came to its end: not when it was stopped or failed.
+        offloading.reset_unsloth_gradient_checkpointing_buffers()
     gc.collect()
     if torch.cuda.is_available():
         torch.cuda.empty_cache()

@@ -53,6 +53,8 @@ class ModelSlot:
         self.state = ModelState()
         self.loaded: LoadedModel | None = None
         self._on: dict[Pane, _On] = {}
+        self._untouched_for: tuple | None = None  # settings of a new adapter on it that no run owns (`_begins_with`)
+        self._token: str | None = None  # with which it was loaded; nowhere but in memory
         self._number = 1  # of the last name that was given to an adapter
         self.prompt_template = "chat"
 
@@ -75,11 +77,11 @@ class ModelSlot:
             report("Looking for the model", None)
             locate(config, token, report)  # a name that is not there must not cost the model that is
             before = ModelState()
-            self.loaded, self._on = None, {}
+            self.loaded, self._on, self._untouched_for = None, {}, None
             free_memory()
             loaded = load(config, token, adapter_dir, report, **kwargs)
             loaded.fingerprint = None if adapter_dir else _fingerprint(loaded)
-            self.loaded = loaded
+            self.loaded, self._token = loaded, token
         except BaseException as error:
             self.state = replace(before, error=str(error) if isinstance(error, ModelError) else "")
             raise
@@ -104,7 +106,7 @@ class ModelSlot:
     def _may_stand_on(self, config: ModelConfig) -> bool:
         """Whether the base that is there is the wanted one, long enough, and has a fingerprint that was not refuted."""
         loaded = self.loaded
-        if loaded is None or loaded.fingerprint is None or loaded.is_doubtful:
+        if loaded is None or loaded.fingerprint is None or loaded.is_doubtful or self._untouched_for:
             return False
         return loaded.config.base == config.base and loaded.config.max_seq_length >= config.max_seq_length
 
@@ -112,6 +114,8 @@ class ModelSlot:
         """Puts these panes' adapters on the model, from where `folder_of` says, and takes off others, but for the one
         that it was loaded with. One that has changed on disk is put on anew. Returns PEFT's names of them, None for the
         base. Raises ModelError, and what `folder_of` raises."""
+        if self._untouched_for:  # PEFT has no way to take off the only adapter; the base's files are on this machine
+            self.load(self.loaded.config, self._token)
         main = Pane(self.state.adapter, self.state.step)
         wanted = [pane for pane in dict.fromkeys(panes) if not pane.is_base]
         kept = {*wanted, main} if wanted else set(self._on)
@@ -145,18 +149,31 @@ class ModelSlot:
         self.state = ModelState(report=self.loaded.report, adapter=adapter.run_id, step=adapter.step)
         self.prompt_template = prompt_template
 
+    def ready_for(self, config: RunConfig) -> LoadedModel | None:
+        """The model when a run of these settings may begin on it: the right one, without an adapter, or with a new one
+        of just these settings that a probe left as it was; else None."""
+        loaded = self.loaded
+        if loaded is None or loaded.config != config.model or config.adapter.continue_from:
+            return None
+        return loaded if loaded.is_pristine or self._untouched_for == _begins_with(config) else None
+
+    def show_untouched(self, config: RunConfig) -> None:
+        """Says that the adapter on the model is a new one of these settings, which no run owns."""
+        self._untouched_for = _begins_with(config)
+
     def show_trained(self, run_id: str, folder: Path, prompt_template: str) -> None:
         """Says that the adapter that is being trained on the model is that run's, to be kept in `folder`."""
+        self._untouched_for = None
         self._on = {Pane(run_id): _On(FIRST, folder)}
         self.show(Pane(run_id), prompt_template)
 
     def let_go_of_an_unknown(self) -> None:
         """A model with an adapter that is no run's, left by a run that did not get to training: of no use to anyone."""
-        if self.loaded is not None and self.loaded.has_adapter and not self._on:
+        if self.loaded is not None and self.loaded.has_adapter and not self._on and not self._untouched_for:
             self.let_go()
 
     def let_go(self) -> None:
-        self.loaded, self._on = None, {}
+        self.loaded, self._on, self._untouched_for = None, {}, None
         self.state = ModelState()
         free_memory()
 
@@ -170,6 +187,11 @@ class ModelSlot:
         if loaded is None or not self.is_loaded(config.model):
             raise ModelError(f"Load {config.model.model_name} first, on the Model tab: its tokenizer decides what it sees.")
         return loaded
+
+
+def _begins_with(config: RunConfig) -> tuple:
+    """What decides how a new adapter stands on the model."""
+    return config.adapter, config.training.use_gradient_checkpointing, config.training.seed
 
 
 def _fingerprint(loaded: LoadedModel) -> str:

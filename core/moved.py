@@ -6,11 +6,13 @@ taken as one long vector. 0.01 is one percent of the base's own length.
 
 import re
 from collections import defaultdict
+from collections.abc import Iterator
 from math import sqrt
 
 from pydantic import BaseModel
 
 from core.model import LoadedModel
+from core.token_rows import rows_on, token_layers, trained_layers
 
 BLOCK_VALUES = 4 * 1024**2  # of a big weight looked at in one go: 16 MiB in float32, however large the vocabulary
 MOST_TOKENS = 24  # named of each embedding
@@ -38,7 +40,10 @@ class TokenMoved(BaseModel, frozen=True):
 
 
 class RowsMoved(BaseModel, frozen=True):
-    """An embedding that was trained whole, two of them when they are one tensor; `rows_moved` of its `rows` differ."""
+    """An embedding that was trained, whole or in some rows, or two of them when they are one tensor.
+
+    `rows_moved` of its `rows` differ; `change` is of the whole matrix.
+    """
 
     name: str
     change: float
@@ -111,18 +116,14 @@ def _weight(module):
     return dequantize_4bit(weight.data, weight.quant_state)
 
 
-def _blocks(*weights):
-    """The same rows of each weight, in float32 and on the device of the first, a block at a time.
-
-    Row by row float32 is exact to seven digits and takes a third of the time of float64; rows are added in float64.
-    """
-    rows = max(BLOCK_VALUES // weights[0].shape[1], 1)
-    for start in range(0, len(weights[0]), rows):
-        yield [weight[start : start + rows].to(weights[0].device).float() for weight in weights]
+def _rows_of_a_block(weight) -> int:
+    return max(BLOCK_VALUES // weight.shape[1], 1)
 
 
 def _square(weight) -> float:
-    return sum(float(block.square().sum(1).double().sum()) for (block,) in _blocks(weight))
+    """Row by row float32 is exact to seven digits and takes a third of the time of float64; rows are added in float64."""
+    blocks = weight.split(_rows_of_a_block(weight))
+    return sum(float(block.float().square().sum(1).double().sum()) for block in blocks)
 
 
 def _embeddings(loaded: LoadedModel, adapter: str) -> tuple[RowsMoved, ...]:
@@ -140,19 +141,32 @@ def _embeddings(loaded: LoadedModel, adapter: str) -> tuple[RowsMoved, ...]:
             names.append(name)
         else:
             found.append(([name], tuned, module.original_module.weight))
-    return tuple(_rows_moved(" and ".join(names), tuned, base, loaded.tokenizer) for names, tuned, base in found)
+    whole = (_rows_moved(" and ".join(names), tuned, base, loaded.tokenizer) for names, tuned, base in found)
+    return (*whole, *_single_rows(loaded, adapter))
 
 
-def _rows_moved(name: str, tuned, base, tokenizer) -> RowsMoved:
+def _single_rows(loaded: LoadedModel, adapter: str) -> Iterator[RowsMoved]:
+    """Of an adapter that trained single rows; others have none, or one that is as the base's."""
+    if rows_on(loaded.model, adapter) is None:
+        return
+    for name, layer in token_layers(loaded.model):
+        base, ids = layer.get_base_layer().weight, layer.token_indices[adapter]
+        name = " and ".join(trained_layers(loaded)) if loaded.report.tied_embeddings else name
+        # In the precision of the base, which is how the model computes with them.
+        yield _rows_moved(name, layer.trainable_tokens_delta[adapter].to(base.dtype), base, loaded.tokenizer, ids)
+
+
+def _rows_moved(name: str, tuned, base, tokenizer, ids: list[int] | None = None) -> RowsMoved:
+    """`ids` are the rows of `base` that those of `tuned` took the place of; None: all, in order."""
     import torch
 
-    rows, whole, at = len(tuned), 0.0, 0
+    rows, step, whole = len(base), _rows_of_a_block(base), _square(base)
     # Made beforehand: what is kept between blocks would lie behind each of them, and no block's room be used again.
-    squares = torch.empty(rows, dtype=torch.float64, device=tuned.device)
-    for now, before in _blocks(tuned, base):
-        squares[at : at + len(now)] = (now - before).square().sum(1)
-        whole += float(before.square().sum(1).double().sum())
-        at += len(now)
+    squares = torch.zeros(rows, dtype=torch.float64, device=tuned.device)
+    for start in range(0, len(tuned), step):
+        at = slice(start, start + step) if ids is None else ids[start : start + step]
+        now, before = tuned[start : start + step].float(), base[at].to(tuned.device).float()
+        squares[at] = (now - before).square().sum(1).double()
     highest = torch.topk(squares, min(MOST_TOKENS, rows))
     most = zip(highest.indices.tolist(), highest.values.tolist(), strict=True)
     return RowsMoved(

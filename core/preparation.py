@@ -124,6 +124,10 @@ class Preparation:
             raise
         return self._data
 
+    def at_hand(self, config: RunConfig, loaded: LoadedModel) -> PreparedData | None:
+        """The last set that was prepared whole when it is the one that these settings name."""
+        return self._data if self.is_current(config, loaded) else None
+
     def is_current(self, config: RunConfig, loaded: LoadedModel | None) -> bool:
         """Whether the last set that was prepared whole is the one that these settings name."""
         return loaded is not None and self._data is not None and _key(config, loaded) == self._key
@@ -179,7 +183,7 @@ def _length(config: RunConfig, loaded: LoadedModel) -> int:
 def _packing(config: RunConfig, loaded: LoadedModel) -> str:
     if not config.training.packing:
         return "off"
-    return "on" if loaded.model.device.type == "cuda" else "unavailable"
+    return "on" if loaded.device.type == "cuda" else "unavailable"
 
 
 def _key(config: RunConfig, loaded: LoadedModel) -> Key:

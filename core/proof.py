@@ -140,7 +140,7 @@ def _logits(loaded: LoadedModel, adapter: str | None):
     """Of all tokens of the prompt, float32, of shape (tokens, vocabulary), in the computer's memory."""
     import torch
 
-    ids = loaded.tokenizer([PROMPT], add_special_tokens=False, return_tensors="pt")["input_ids"].to(loaded.model.device)
+    ids = loaded.tokenizer([PROMPT], add_special_tokens=False, return_tensors="pt")["input_ids"].to(loaded.device)
     with adapter_view(loaded, adapter), torch.inference_mode():
         return loaded.model(input_ids=ids, attention_mask=torch.ones_like(ids), use_cache=False).logits[0].float().cpu()
 

@@ -5,8 +5,10 @@ Knows nothing of threads or gradio.
 
 from core.config import RunConfig
 from core.dataset import PreparedData, end_mark, survey
+from core.embeddings_receipt import embeddings_receipt, is_of_embeddings
 from core.events import Change, LearningGroup, Receipt
 from core.model import LoadedModel
+from core.token_rows import rows_on, trained_layers
 
 _REASONS = {
     "packing": "rows in one sequence are kept apart by attention kernels that only a GPU has",
@@ -34,12 +36,13 @@ def make_receipt(loaded: LoadedModel, config: RunConfig, data: PreparedData, tra
         trained_tokens_share=data.trained_tokens_share,
         notes=tuple(_notes(loaded, config, data, trainer)),
         changes=tuple(_changes(loaded, config, trainer, asked)),
+        embeddings=embeddings_receipt(loaded, inner),
     )
 
 
 def _group(group: dict, weights: dict[int, str]) -> LearningGroup:
     names = [weights.get(id(weight), "") for weight in group["params"]]
-    embeddings = all(".modules_to_save." in name for name in names)
+    embeddings = all(is_of_embeddings(name) for name in names)
     return LearningGroup(
         name="embeddings" if embeddings else "adapter",
         learning_rate=group.get("initial_lr", group["lr"]),
@@ -57,11 +60,9 @@ def _precision(loaded: LoadedModel, trainer) -> str:
 
 def _notes(loaded: LoadedModel, config: RunConfig, data: PreparedData, trainer) -> list[str]:
     notes = []
-    if config.adapter.modules_to_save and loaded.report.tied_embeddings:
-        notes.append("embed_tokens and lm_head are tied: they train as one.")
-    if config.training.use_gradient_checkpointing == "unsloth" and loaded.model.device.type == "cpu":
+    if config.training.use_gradient_checkpointing == "unsloth" and loaded.device.type == "cpu":
         notes.append("Gradient checkpointing recomputes without offloading, because there is no GPU to offload from.")
-    if config.adapter.modules_to_save and loaded.model.device.type == "cpu" and loaded.report.dtype != "float32":
+    if config.adapter.modules_to_save and loaded.device.type == "cpu" and loaded.report.dtype != "float32":
         notes.append(f"Trained embeddings are kept in {loaded.report.dtype} afterwards, the precision of the base.")
     notes += survey(data, config.training, end_mark(loaded.tokenizer, loaded.eos_token_ids)).warnings
     if data.left_out.total:
@@ -83,7 +84,11 @@ def _changes(loaded: LoadedModel, config: RunConfig, trainer, asked: dict) -> li
     ]
     adapter = loaded.model.peft_config["default"]
     has_of = {key: getattr(adapter, key) for key in ("r", "lora_alpha", "use_rslora", "lora_dropout", "target_modules")}
-    has_of["modules_to_save"] = _trained_in_full(loaded)
+    has_of["modules_to_save"] = trained_layers(loaded)
+    if has_of["modules_to_save"]:
+        rows = rows_on(loaded.model)
+        is_as_asked = config.adapter.trains_rows and rows is not None and not config.adapter.continue_from
+        has_of["trainable_tokens"] = config.adapter.trainable_tokens if is_as_asked else f"{len(rows):,} rows" if rows else "all"
     for key, has in has_of.items():
         wanted = getattr(config.adapter, key)
         if _word(wanted) != _word(has):
@@ -107,15 +112,6 @@ def _reason(key: str, asked) -> str:
     if key == "optim":
         return "the same, in one faster step" if asked == "adamw_torch" else "this optimizer needs a GPU"
     return _REASONS.get(key, "")
-
-
-def _trained_in_full(loaded: LoadedModel) -> set[str]:
-    """Names of the modules that have a trained copy, read from the model itself."""
-    return {
-        name.rpartition(".")[2]
-        for name, module in loaded.model.named_modules()
-        if type(module).__name__ == "ModulesToSaveWrapper"
-    }
 
 
 def _word(value) -> str:

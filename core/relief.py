@@ -22,7 +22,7 @@ def is_out_of_memory(error: BaseException) -> bool:
 
 def relief(loaded: LoadedModel, config: RunConfig, data: PreparedData | None) -> str:
     """One sentence with the two or three changes that would help most. Without `data` rows are as long as they may be."""
-    where = "The card's memory" if loaded.model.device.type == "cuda" else "The computer's memory"
+    where = "The card's memory" if loaded.device.type == "cuda" else "The computer's memory"
     lengths = data.train.figures["kept"] if data is not None else ()
     longest = int(lengths.max()) if len(lengths) else None
     try:

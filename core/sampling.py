@@ -54,8 +54,8 @@ def likeliest_answers(
     encoded = loaded.tokenizer.pad({"input_ids": questions}, return_tensors="pt", padding_side="left")
     with torch.inference_mode():
         out = loaded.model.generate(
-            input_ids=encoded["input_ids"].to(loaded.model.device),
-            attention_mask=encoded["attention_mask"].to(loaded.model.device),
+            input_ids=encoded["input_ids"].to(loaded.device),
+            attention_mask=encoded["attention_mask"].to(loaded.device),
             do_sample=False,
             max_new_tokens=max_new_tokens,
             pad_token_id=loaded.tokenizer.pad_token_id,

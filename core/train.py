@@ -14,14 +14,14 @@ from core.checkpoint_list import Checkpoint
 from core.checkpoints import is_done, read_progress, restore_adapter
 from core.config import RunConfig
 from core.dataset import PreparedData
-from core.events import Event, Resumed
+from core.events import Change, Event, Receipt, Resumed
 from core.keeping import Keeper, TrainingError, check_finite, is_finite
 from core.model import LoadedModel, free_memory, import_unsloth
 from core.receipt import make_receipt
 from core.samples import answer_samples
 from core.stopping import Ended, ShouldStop, Stopped
 from core.trackers import end_tracker
-from core.trainer import build_trainer
+from core.trainer import build_trainer, take_apart
 from core.whole import put_in_place
 
 
@@ -49,13 +49,15 @@ def train(
     emit: Callable[[Event], None],
     should_stop: ShouldStop,
     resume_from: Checkpoint | None = None,
+    changes: tuple[Change, ...] = (),
 ) -> TrainResult:
     """Trains the adapter on `loaded` and saves it in `adapter_dir`, also when it was stopped; checkpoints beside it.
 
     With `resume_from` it goes on after that checkpoint, as if it had never ended. Emits a Receipt before the first
-    step, then StepDone, Evaluated, Sampled and CheckpointSaved. Raises TrainingError when the rows are no longer those
-    of the checkpoint, and when the loss or a weight is no number: only then is no adapter saved, because its weights
-    are worth nothing; the checkpoints before it stay.
+    step, which also tells of the `changes` that were made before it, then StepDone, Evaluated, Sampled and
+    CheckpointSaved. Raises TrainingError when the rows are no longer those of the checkpoint, and when the loss or a
+    weight is no number: only then is no adapter saved, because its weights are worth nothing; the checkpoints before
+    it stay.
     """
     import torch
 
@@ -86,7 +88,8 @@ def train(
     trainer, asked = build_trainer(loaded, config, data, adapter_dir.parent, save if settings.save_steps else None)
     callback = Progress(
         settings, before, rows, emit, should_stop,
-        lambda optimizer: make_receipt(loaded, config, data, trainer, asked, optimizer), lambda: keeper.paused,
+        lambda optimizer: _with_changes(make_receipt(loaded, config, data, trainer, asked, optimizer), changes),
+        lambda: keeper.paused,
     )  # fmt: skip
     callback.checks = trainer.eval_dataset is not None
     callback.sample = sample if settings.sample_prompts else None
@@ -120,7 +123,7 @@ def train(
                 trainer.callback_handler.on_train_end(trainer.args, trainer.state, trainer.control)
             end_tracker()
         finally:
-            _take_apart(trainer, loaded)
+            take_apart(trainer, loaded)
             # After a fault too what was trained until then is kept. But weights that are no numbers, or a checkpoint
             # that could not be read, must not cost the adapter that is there.
             if (callback.random_state or is_restored) and not callback.is_nan and is_finite(loaded.model):
@@ -129,6 +132,10 @@ def train(
     return TrainResult(
         callback.step, was_stopped, callback.train_loss, callback.eval_loss, seconds, callback.tokens, ending
     )
+
+
+def _with_changes(receipt: Receipt, changes: tuple[Change, ...]) -> Receipt:
+    return receipt.model_copy(update={"changes": (*changes, *receipt.changes)})
 
 
 def _go_back_to_the_best(best: Checkpoint | None, loaded: LoadedModel) -> str:
@@ -153,25 +160,6 @@ def write_adapter(loaded: LoadedModel, folder: Path) -> None:
     # Trained embeddings are saved as such; False keeps PEFT from asking the hub whether to add untrained ones.
     loaded.model.save_pretrained(str(folder), save_embedding_layers=False)
     loaded.tokenizer.save_pretrained(str(folder))
-
-
-def _take_apart(trainer, loaded: LoadedModel) -> None:
-    """Leaves the model as it is to be used, and nothing of the trainer in memory."""
-    # Trainer and optimizer hold each other in a circle; the optimizer's states would stay in memory.
-    trainer.optimizer = trainer.lr_scheduler = None
-    trainer.callback_handler.callbacks.clear()
-    loaded.model.zero_grad(set_to_none=True)
-    # Accelerate wraps forward in autocast, and would leave it so for the answers that follow.
-    trainer.accelerator.unwrap_model(loaded.model, keep_fp32_wrapper=False)
-    _restore_precision(loaded)
-
-
-def _restore_precision(loaded: LoadedModel) -> None:
-    """Trained embeddings go back to the precision of the base, as they will be when loaded from disk."""
-    for module in loaded.model.modules():
-        if type(module).__name__ == "ModulesToSaveWrapper":
-            for trained in module.modules_to_save.values():
-                trained.to(module.original_module.weight.dtype)
 
 
 def rows_fingerprint(data: PreparedData) -> str:

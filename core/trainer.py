@@ -3,6 +3,7 @@
 Knows nothing of threads or gradio.
 """
 
+import sys
 from collections.abc import Callable
 from pathlib import Path
 
@@ -10,6 +11,7 @@ from core.checkpoints import restore_adapter, restore_optimizer, restore_random_
 from core.config import RunConfig
 from core.dataset import PreparedData
 from core.model import LoadedModel, import_unsloth
+from core.token_rows import give_rows_their_own_group, token_layers
 
 EVAL_ROWS = 256  # of the validation rows, checked in between: more would cost more than the training they check
 
@@ -17,13 +19,16 @@ EVAL_ROWS = 256  # of the validation rows, checked in between: more would cost m
 def build_trainer(
     loaded: LoadedModel, config: RunConfig, data: PreparedData, output_dir: Path, save: Callable[[], None] | None
 ):
-    """The trainer, and the arguments it was asked for. `save` writes a checkpoint; None: there are to be none."""
+    """The trainer, and the arguments it was asked for. `save` writes a checkpoint; None: there are to be none.
+
+    The batch is a number by now. Of `data` only the examples are used.
+    """
     import torch
     from transformers import DataCollatorForSeq2Seq, PrinterCallback
 
     unsloth = import_unsloth()
     settings = config.training
-    on_gpu = loaded.model.device.type == "cuda"
+    on_gpu = loaded.device.type == "cuda"
     packs = settings.packing and on_gpu
     asked = {
         "max_length": loaded.report.max_seq_length,
@@ -81,10 +86,46 @@ def build_trainer(
     return trainer, asked
 
 
+def take_apart(trainer, loaded: LoadedModel) -> None:
+    """Leaves the model as it is to be used, and nothing of the trainer in memory."""
+    # Trainer and optimizer hold each other in a circle; the optimizer's states would stay in memory.
+    trainer.optimizer = trainer.lr_scheduler = None
+    trainer.callback_handler.callbacks.clear()
+    loaded.model.zero_grad(set_to_none=True)
+    _forget_embeddings()
+    # Accelerate wraps forward in autocast, and would leave it so for the answers that follow.
+    trainer.accelerator.unwrap_model(loaded.model, keep_fp32_wrapper=False)
+    _restore_precision(loaded)
+
+
+def _forget_embeddings() -> None:
+    """With an 8-bit optimizer transformers has bitsandbytes note every embedding of the model, for good: they would stay in
+    memory, and weights of the next run would be taken for them by their places."""
+    if bitsandbytes := sys.modules.get("bitsandbytes"):
+        bitsandbytes.optim.GlobalOptimManager.get_instance().initialize()
+
+
+def _restore_precision(loaded: LoadedModel) -> None:
+    """Trained embeddings go back to the precision of the base, as they will be when loaded from disk."""
+    for module in loaded.model.modules():
+        if type(module).__name__ == "ModulesToSaveWrapper":
+            for trained in module.modules_to_save.values():
+                trained.to(module.original_module.weight.dtype)
+    for _, layer in token_layers(loaded.model):
+        for rows in layer.trainable_tokens_delta.values():
+            rows.data = rows.data.to(layer.get_base_layer().weight.dtype)
+
+
 def _kind_of_trainer(unsloth, save: Callable[[], None] | None) -> type:
     """Unsloth's trainer with the saving and restoring of `core.checkpoints` in place of the library's pickles."""
 
     class CheckpointedTrainer(unsloth.UnslothTrainer):
+        def create_optimizer(self, *args, **kwargs):
+            optimizer = super().create_optimizer(*args, **kwargs)
+            if self.args.embedding_learning_rate is not None:
+                give_rows_their_own_group(optimizer, self.model, self.args.embedding_learning_rate)
+            return optimizer
+
         def _save_checkpoint(self, model, trial):
             save()
 

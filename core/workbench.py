@@ -8,6 +8,7 @@ import threading
 import traceback
 from pathlib import Path
 
+from core.batch_search import HEADROOM, BatchFound
 from core.checkpoint_list import Checkpoint
 from core.config import ModelConfig, RunConfig
 from core.dataset import DataError, PreparedData, RowView
@@ -20,6 +21,8 @@ from core.model import LoadedModel, ModelReport, first_line, import_unsloth
 from core.model_slot import ModelSlot, ModelState
 from core.own_thread import in_own_thread
 from core.preparation import Look, Preparation, Preparing
+from core.probe_record import ProbeRecord
+from core.probing import Prober, Probing
 from core.run_list import RunList
 from core.runs import Run, RunError, create_run, find_adapter, find_run, list_runs, mark_interrupted
 from core.stopping import Stopped
@@ -54,6 +57,7 @@ class Workbench:
         self._stop_reading = threading.Event()
         self._looking = threading.Lock()
         self._preparation = Preparation(runs_dir / "prepared")
+        self._prober = Prober(runs_dir, self._slot, self._preparation, self._take, self._release)
         self._thread: threading.Thread | None = None
         self._run: Run | None = None
         self._snapshot = self._last_run()
@@ -168,6 +172,31 @@ class Workbench:
     def has_checked(self, config: RunConfig) -> bool:
         """Whether all rows were read with just these settings."""
         return self._preparation.is_current(config, self._slot.loaded)
+
+    # Probing
+
+    @property
+    def probing(self) -> Probing:
+        """How far a probe, or the search for the largest batch, is; or what the last one came to."""
+        return self._prober.state
+
+    def probe(self, config: RunConfig, token: str | None = None) -> ProbeRecord:
+        """A real step of these settings, measured and undone; `probing` tells how it goes.
+
+        Raises Busy, ModelError, DataError, RunError, TrainingError (memory that runs out too) and Stopped.
+        """
+        return self._prober.probe(config, token)
+
+    def find_batch(self, config: RunConfig, token: str | None = None, headroom: float = HEADROOM) -> BatchFound:
+        """The largest batch that leaves that share of the memory free, and the accumulation that goes with it.
+
+        Raises as `probe` does.
+        """
+        return self._prober.find_batch(config, token, headroom)
+
+    def stop_probe(self) -> None:
+        """Asks a probe or a search to stop after its micro-batch."""
+        self._prober.stop()
 
     # Training
 
@@ -296,7 +325,7 @@ class Workbench:
         loaded = self._ready_model(run, config, token, newest)
         data = self._rows_for(run, config, loaded, token)
         self._slot.show_trained(run.id, run.adapter_dir, config.data.prompt_template)
-        return perform(run, config, loaded, data, emit, self._stop.is_set, newest)
+        return perform(run, config, loaded, data, emit, self._stop.is_set, newest, self._snapshot.batch_chosen)
 
     def _rows_for(self, run: Run, config: RunConfig, loaded: LoadedModel, token: str | None) -> PreparedData:
         """The rows, read now or when they were checked. Raises DataError when a person must be asked first."""
@@ -319,8 +348,7 @@ class Workbench:
         adapter_dir = None
         if config.adapter.continue_from:  # once there is a checkpoint, what the run went on from may be gone
             adapter_dir = newest.folder if newest else find_adapter(self.runs_dir, config.adapter.continue_from)
-        loaded = self._slot.loaded
-        if adapter_dir is None and loaded is not None and loaded.is_pristine and loaded.config == config.model:
+        if adapter_dir is None and (loaded := self._slot.ready_for(config)) is not None:
             return loaded
         self._emit(run, StatusChanged(status="preparing", message="Loading the model"))
         checkpointing = config.training.use_gradient_checkpointing

@@ -38,7 +38,7 @@ class App:
 
 
 @contextmanager
-def running_app(folder: Path, *arguments: str) -> Iterator[App]:
+def running_app(folder: Path, *arguments: str, environment: dict[str, str] | None = None) -> Iterator[App]:
     """Starts the page with its runs below `folder`, waits until it answers, and ends it afterwards."""
     with socket.socket() as listener:
         listener.bind(("127.0.0.1", 0))
@@ -48,8 +48,9 @@ def running_app(folder: Path, *arguments: str) -> Iterator[App]:
     with log.open("wb") as output:
         # As a script in the background starts it: made to ignore SIGINT, so that only SIGTERM can end it.
         process = subprocess.Popen(
-            command, cwd=PROJECT, env=ENVIRONMENT, stdout=output, stderr=subprocess.STDOUT, preexec_fn=_ignore_sigint
-        )
+            command, cwd=PROJECT, env=ENVIRONMENT | (environment or {}), stdout=output, stderr=subprocess.STDOUT,
+            preexec_fn=_ignore_sigint,
+        )  # fmt: skip
     app = App(f"http://127.0.0.1:{port}", runs_dir, log, process)
     try:
         deadline = time.monotonic() + 120

@@ -5,7 +5,7 @@ from xml.etree import ElementTree
 
 import pytest
 
-from core.events import Evaluated, MemorySampled, Snapshot, StepDone
+from core.events import Estimated, Evaluated, MemorySampled, Snapshot, StepDone
 from ui.charts import BOTTOM, HEIGHT, LEFT, MOST_POINTS, RIGHT, TOP, WIDTH, Series, chart, charts, figure, run_chart
 
 
@@ -51,6 +51,21 @@ def test_losses_and_memory_carry_their_last_figures():
     text = charts(Snapshot(steps=(step(1, 3.0), step(2, 2.5)), evaluations=(check(2, 2.75),), memory=(memory,)))
     for value in ("<b>2.5</b>", "<b>2.75</b>", "<b>1.25</b>", "<b>1.0e-4</b>"):
         assert value in text
+
+
+def test_the_estimate_is_a_level_line_that_the_chart_has_room_for():
+    memory = tuple(
+        MemorySampled(time=time, used_by_us_gib=gib, in_use_gib=2, total_gib=8, available_gib=6)
+        for time, gib in ((10.0, 1.0), (20.0, 1.5))
+    )
+    told = Estimated(total_gib=7, comparable_gib=6.0, parts={})
+    element = drawn(charts(Snapshot(memory=memory, estimated=told)))
+    (left, y), (right, same) = places(element, "estimate")
+    used = places(element, "memory")
+    assert y == same and [left, right] == [x for x, _ in used]
+    assert TOP < y < used[1][1] < used[0][1] <= HEIGHT - BOTTOM, "6 above 1.5 above 1, all inside"
+    assert "estimate <b>6</b>" in charts(Snapshot(memory=memory, estimated=told))
+    assert "estimate" not in charts(Snapshot(memory=memory)) + charts(Snapshot(estimated=told))
 
 
 def test_nothing_yet_is_said():

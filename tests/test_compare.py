@@ -10,7 +10,7 @@ from core.adapters import FIRST
 from core.compare import Sampling, max_logit_differences, stream, supports_rows
 from core.dataset import UNTRAINED
 from core.model import for_inference
-from tests.conftest import PROMPT, greedy_text, load_for
+from tests.conftest import PROMPT, greedy_text, load_for, small_config
 
 
 def question_of(trained) -> str:
@@ -169,3 +169,27 @@ def test_a_backend_without_the_pass_for_two_is_found_out_and_left_whole(trained)
 def test_a_small_share_of_the_likeliest_is_the_greedy_answer(trained):
     greedy = texts(last(trained.loaded, PROMPT))
     assert texts(last(trained.loaded, PROMPT, temperature=5.0, top_p=1e-6, seed=9)) == greedy
+
+
+def test_kernels_that_go_past_the_layers_are_seen_of_an_untrained_adapter(unsloth, stories, rows):
+    import torch
+
+    loaded = load_for(small_config(stories, rows))
+    with for_inference(loaded):
+        assert supports_rows(loaded) is True
+    layer = loaded.model.base_model.model.model.layers[0]
+    own = layer.self_attn.q_proj
+
+    class Fused(torch.nn.Module):  # as a fused kernel does it, with the layer's weights and without its forward
+        def __init__(self):
+            super().__init__()
+            self.layer = own
+
+        def forward(self, x):
+            name = own.active_adapters[0]
+            return own.base_layer(x) + own.lora_B[name](own.lora_A[name](x.float())).to(x.dtype) * own.scaling[name]
+
+    layer.self_attn.q_proj = Fused()
+    loaded.supports_rows = None
+    with for_inference(loaded):
+        assert supports_rows(loaded) is False

@@ -27,7 +27,7 @@ def test_every_setting_has_a_title_a_description_and_a_default():
     for name, info in fields().items():
         assert info.title and info.description and info.description.endswith("."), name
         assert not info.is_required(), name
-    assert list(fields())[0] == "model.model_name" and len(fields()) == 52
+    assert list(fields())[0] == "model.model_name" and len(fields()) == 53
 
 
 def test_two_configs_share_nothing():
@@ -172,3 +172,27 @@ def test_several_files_are_a_list_or_lines():
     for text in ("[a.csv, b.csv]", "a.csv\nb.csv", '["a.csv", "b.csv"]'):
         assert RunConfig().with_settings([f"data.path={text}"]).data.path.split() == ["a.csv", "b.csv"], text
     assert RunConfig().with_settings(["data.answer_column=null"]).data.answer_column is None
+
+
+@pytest.mark.parametrize(("value", "batch", "rows"), [("auto", "auto", 8), ("3", 3, 24), (3, 3, 24), (1024, 1024, 8192)])
+def test_a_batch_is_a_number_or_left_to_be_found(value, batch, rows):
+    values = {"training": {"per_device_train_batch_size": value, "gradient_accumulation_steps": 8}}
+    config = RunConfig.build(values)
+    assert (config.training.per_device_train_batch_size, config.training.effective_batch) == (batch, rows)
+    assert RunConfig.from_yaml(config.to_yaml()) == config
+    assert RunConfig().with_settings([f"training.per_device_train_batch_size={value}"]).training.per_device_train_batch_size == batch
+
+
+@pytest.mark.parametrize(("value", "why"), [("most", "a valid integer"), (0, "greater than or equal to 1"), (1025, "less than or equal to 1024")])
+def test_other_batches_are_refused_under_the_settings_own_name(value, why):
+    sentence = refusal({"training": {"per_device_train_batch_size": value}})
+    assert sentence.startswith(f"Batch size (training.per_device_train_batch_size) cannot be {value!r}: input should be {why}")
+
+
+def test_a_batch_can_be_settled_in_a_copy():
+    config = RunConfig().with_settings(["training.per_device_train_batch_size=auto", "training.gradient_accumulation_steps=8"])
+    settled = config.with_batch(2, 4)
+    assert (settled.training.per_device_train_batch_size, settled.training.gradient_accumulation_steps) == (2, 4)
+    assert settled.training.effective_batch == config.training.effective_batch == 8
+    assert config.training.per_device_train_batch_size == "auto"
+    assert RunConfig.from_yaml(settled.to_yaml()) == settled

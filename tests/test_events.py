@@ -6,13 +6,17 @@ from pydantic import ValidationError
 from core.events import (
     FINAL,
     MOST,
+    BatchChosen,
     Change,
+    Estimated,
     Evaluated,
     Finished,
     HeldOut,
     LearningGroup,
     MemorySampled,
+    Probed,
     Receipt,
+    Resumed,
     Sampled,
     Snapshot,
     StatusChanged,
@@ -30,6 +34,9 @@ RECEIPT = Receipt(
     optimizer="AdamW", max_steps=10, train_rows=9, validation_rows=1, trained_tokens_share=0.25,
     notes=("tied",), changes=(CHANGE,),
 )  # fmt: skip
+ESTIMATED = Estimated(time=1.5, total_gib=5.5, comparable_gib=5.0, parts={"weights": 4.0, "overhead": 1.5})
+PROBED = Probed(time=1.6, peak_gib=5.25, seconds_per_step=2.5, length=2048)
+CHOSEN = BatchChosen(time=1.4, batch=2, accumulation=4, tried=((1, 4.5), (2, 5.25), (4, None)))
 HELDOUT = HeldOut(time=8.0, rows=1, base_loss=3.0, tuned_loss=0.1, base_exact=0.0, tuned_exact=1.0)
 FINISHED = Finished(
     time=9.0, steps=2, train_loss=1.5, eval_loss=None, runtime_s=4.0, tokens_per_s=50.0, peak_memory_gib=1.0,
@@ -172,3 +179,38 @@ def test_a_long_run_keeps_its_ends_and_extremes_and_little_else(long_snapshot):
     assert (long_snapshot.best.step, long_snapshot.best.eval_loss) == (7_000, 0.25)
     assert max(long_snapshot.memory, key=lambda sampled: sampled.used_by_us_gib).time == 4_444
     assert len(long_snapshot.memory) <= MOST and len(long_snapshot.samples) <= 40
+
+
+def test_what_was_expected_is_told_and_folded():
+    told = [CHOSEN, ESTIMATED, PROBED]
+    assert [from_line(to_line(event)) for event in told] == told
+    snapshot = fold_all(Snapshot(), told)
+    assert (snapshot.batch_chosen, snapshot.estimated, snapshot.probed) == (CHOSEN, ESTIMATED, PROBED)
+    newer = ESTIMATED.model_copy(update={"time": 9.0, "total_gib": 6.0})
+    assert fold(snapshot, newer) == snapshot.model_copy(update={"estimated": newer})
+
+
+@pytest.mark.parametrize("step", [0, 2])
+def test_a_run_that_goes_on_keeps_the_batch_that_it_found(step):
+    snapshot = fold_all(Snapshot(), [CHOSEN, ESTIMATED, *EVENTS, Resumed(time=20.0, step=step)])
+    assert snapshot.batch_chosen == CHOSEN and snapshot.estimated == ESTIMATED
+
+
+@pytest.mark.parametrize(
+    "line",
+    [
+        '{"time": 1, "type": "batch", "batch": 0, "accumulation": 4}', '{"time": 1, "type": "batch", "batch": 2}',
+        '{"time": 1, "type": "batch", "batch": 2, "accumulation": 4, "tried": [[1]]}',
+        '{"time": 1, "type": "batch", "batch": 2, "accumulation": 4, "tried": [[1, NaN]]}',
+        '{"time": 1, "type": "estimated", "total_gib": 1, "comparable_gib": NaN, "parts": {}}',
+        '{"time": 1, "type": "probed", "peak_gib": 1e300, "seconds_per_step": 1}',
+    ],
+)  # fmt: skip
+def test_damaged_lines_of_what_was_expected_are_passed_over(line):
+    assert from_line(line) is None
+
+
+def test_a_history_from_before_there_were_estimates_is_read_as_ever():
+    snapshot = fold_all(Snapshot(run_id="r", name="n"), EVENTS)
+    assert (snapshot.estimated, snapshot.probed, snapshot.batch_chosen) == (None, None, None)
+    assert from_line('{"time": 1.0, "type": "probed", "peak_gib": 2.0, "seconds_per_step": 1.0}').length == 0

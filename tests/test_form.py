@@ -57,6 +57,27 @@ def test_a_value_out_of_bounds_is_refused_by_name(name, value):
         form.read(shown(form) | {form.components[name]: value})
 
 
+@pytest.mark.parametrize(("typed", "batch"), [("auto", "auto"), ("4", 4), (" 12 ", 12), (6, 6)])
+def test_a_batch_is_chosen_or_typed(typed, batch):
+    form = all_fields(RunConfig())
+    config = form.read(shown(form) | {form.components["training.per_device_train_batch_size"]: typed})
+    assert config.training.per_device_train_batch_size == batch
+
+
+def test_no_batch_of_the_list_is_chosen_by_typing_another_one():
+    # Enter takes the first entry that holds what was typed: 3 would be 32.
+    form = all_fields(RunConfig())
+    values = [value for _, value in form.components["training.per_device_train_batch_size"].choices]
+    assert not [(a, b) for a in map(str, range(1, 100)) for b in values if a in b and a != b]
+
+
+@pytest.mark.parametrize("typed", ["many", "", None, "0", "-1", "2.5"])
+def test_a_batch_that_is_none_is_refused(typed):
+    form = all_fields(RunConfig())
+    with pytest.raises(ConfigError, match="per_device_train_batch_size"):
+        form.read(shown(form) | {form.components["training.per_device_train_batch_size"]: typed})
+
+
 def test_what_is_emptied_means_none():
     form = all_fields(RunConfig())
     config = form.read(shown(form) | {form.components["model.revision"]: "  "})

@@ -79,6 +79,11 @@ MUST_NOT_KNOW = {
     "core/preparation.py": {*LIBRARIES, "threading", "core.train", "core.workbench", "core.runs"},
     "core/model.py": {"threading", "core.train", "core.workbench", "core.runs"},
     "core/train.py": {"threading", "core.workbench", "core.runs"},
+    **{path: {*LIBRARIES, "threading", "core.model", "core.workbench", "core.runs"} for path in sources("core/estimate/*.py")},
+    "core/probe_record.py": {*LIBRARIES, "threading", "core.model", "core.workbench"},
+    "core/probe.py": {"threading", "core.workbench", "core.runs"},
+    "core/batch_search.py": {"threading", "core.workbench", "core.runs"},
+    "core/embeddings.py": {*LIBRARIES, "threading", "core.model", "core.workbench"},
     "core/receipt.py": {"threading", "core.workbench", "core.runs"},
     "core/heldout.py": {"threading", "core.workbench", "core.runs"},
     "core/panes.py": {*LIBRARIES, "core"},
@@ -110,6 +115,7 @@ def test_presets_hold_no_code():
 def test_the_light_modules_do_not_bring_torch_in_by_the_back_door():
     modules = "config presets events runs hub hardware templates sampling dataset model train heldout compare workbench"
     modules += " adapters lab panes votes blind proof moved differences conversation evaluation prompt_sets"
+    modules += " estimate probe probe_record probing batch_search embeddings token_rows row_copies"
     lines = "; ".join(f"import core.{name}" for name in modules.split())
     check = f"import sys; {lines}; print(sorted(set(sys.modules).intersection({sorted({*LIBRARIES, 'gradio', 'scipy', 'sacrebleu', 'rouge_score'})!r})))"
     answer = subprocess.run([sys.executable, "-c", check], cwd=PROJECT, capture_output=True, text=True, check=True)

@@ -1,9 +1,11 @@
 """Training for real: what runs is what was asked for, it learns, it stops at once, and nothing is left over."""
 
+import gc
 import json
 import os
 import subprocess
 import sys
+import weakref
 
 import pytest
 
@@ -71,7 +73,8 @@ def test_the_receipt_comes_first_and_tells_what_runs(trained):
     ]
     kept_in = trained.loaded.report.dtype
     lowered = () if kept_in == "float32" else (f"Trained embeddings are kept in {kept_in} afterwards, the precision of the base.",)
-    assert receipt.notes == ("embed_tokens and lm_head are tied: they train as one.", *lowered)
+    assert receipt.notes == lowered
+    assert (receipt.embeddings.layers, receipt.embeddings.is_tied) == (("embed_tokens", "lm_head"), True)
 
 
 def test_embeddings_have_their_own_learning_rate(trained):
@@ -230,3 +233,16 @@ def test_a_full_disk_or_other_fault_while_telling_is_not_swallowed(unsloth, stor
     with pytest.raises(OSError, match="No space left"):
         train(loaded, config, prepare_for(config, loaded), tmp_path / "adapter", emit, lambda: False)
     assert all(weight.grad is None for weight in loaded.model.parameters())
+
+
+def test_an_embedding_that_an_8_bit_optimizer_noted_is_forgotten_after_a_run(unsloth, stories, rows, tmp_path):
+    import bitsandbytes
+    import torch
+
+    embedding = torch.nn.Embedding(10, 64)
+    weight = weakref.ref(embedding.weight)
+    bitsandbytes.optim.GlobalOptimManager.get_instance().register_module_override(embedding, "weight", {"optim_bits": 32})
+    train_for(small_config(stories, rows), tmp_path / "adapter")
+    del embedding
+    gc.collect()
+    assert weight() is None

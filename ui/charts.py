@@ -52,13 +52,20 @@ def charts(snapshot: Snapshot) -> str:
     marked = f"best check: step {best.step:,}, loss {figure(best.eval_loss)}" if best else ""
     train = Series("train", "train", [(s.step, s.loss) for s in steps])
     norm = Series("norm", "norm", [(s.step, s.grad_norm) for s in steps if s.grad_norm is not None])
+    in_use = [(m.time - began, m.used_by_us_gib) for m in memory]
     drawn = [
         chart("Loss", [train, checks], "step", may_cut=True, remark=marked),
-        chart("Memory, GiB", [Series(used, "memory", [(m.time - began, m.used_by_us_gib) for m in memory])], "time"),
+        chart("Memory, GiB", [Series(used, "memory", in_use), _estimated(snapshot, in_use)], "time"),
         chart("Learning rate", [Series("adapter", "rate", [(s.step, s.learning_rate) for s in steps])], "step"),
         chart("Gradient norm", [norm], "step", may_cut=True),
     ]
     return f'<div class="charts">{"".join(drawn)}</div>'
+
+
+def _estimated(snapshot: Snapshot, in_use: list[Point]) -> Series:
+    """A level line at what the run was expected to take, as long as that of what it takes."""
+    ends = [in_use[0][0], in_use[-1][0]] if in_use and snapshot.estimated else []
+    return Series("estimate", "estimate", [(x, snapshot.estimated.comparable_gib) for x in ends])
 
 
 def run_chart(runs: list[tuple[str, Snapshot]], x: Axis) -> str:

@@ -28,8 +28,12 @@ _CHOICES = {  # words for choices whose names would not say what they are
     "model.load_in_4bit": [("4-bit", True), ("16-bit", False)],
     "data.header": [("judge by the first rows", "auto"), ("yes", "yes"), ("no", "no")],
     "data.text_rows": [("judge by the text", "auto"), ("a line", "line"), ("a paragraph", "paragraph"), ("the whole file", "file")],
+    "adapter.trainable_tokens": [("all", "all"), ("of new tokens", "new"), ("of tokens that your rows have", "seen")],
     "training.use_gradient_checkpointing": [("unsloth", "unsloth"), ("usual", "true"), ("off", "false")],
 }
+_BATCH = "training.per_device_train_batch_size"
+# Any other number can be typed; 32 is not among them, as a 3 with Enter would choose it.
+_BATCHES = ["auto", "1", "2", "4", "8"]
 COLUMN_BY_NAME = ("", "")  # nothing chosen: found by its name
 _BACK = {"true": True, "false": False}
 
@@ -67,6 +71,8 @@ def flatten(config: RunConfig) -> dict[str, Any]:
 def _shown(name: str, value: Any) -> Any:
     if name == "training.use_gradient_checkpointing" and isinstance(value, bool):
         return str(value).lower()
+    if name == _BATCH:
+        return str(value)
     if fields()[name].annotation == list[str]:
         return "\n".join(value)
     return "" if value is None and not _is_number(fields()[name].annotation) else value
@@ -106,6 +112,8 @@ def _component(name: str, info: Any, value: Any) -> gr.components.Component:
         return gr.Textbox(lines=1, max_lines=8, **common)  # of several lines: a template may have line breaks
     if name.startswith("data.") and name.endswith("path"):
         return gr.Textbox(lines=1, max_lines=4, **common)  # of several lines: one path each
+    if name == _BATCH:
+        return gr.Dropdown(_BATCHES, allow_custom_value=True, **common)
     if name.endswith("_column"):
         return gr.Dropdown([COLUMN_BY_NAME], allow_custom_value=True, **common)  # the rows bring the choices
     if name == "model.load_in_4bit":

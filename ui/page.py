@@ -77,7 +77,7 @@ def build_page(workbench: Workbench) -> tuple[gr.Blocks, Live]:
                         proof = ProofTab(workbench, model.token)
                 with gr.Tab("Runs", id="runs") as runs_tab:
                     runs = RunsTab(workbench, workbench.runs, form, model.preset, model.token, runs_tab, tabs)
-        parts = (model, data, train, compare, blind, measure, proof, runs)
+        parts = (model, data, train, train.fit, compare, blind, measure, proof, runs)
         for tab in parts:
             tab.connect()
         live = Live([side, *parts])

@@ -17,10 +17,11 @@ from core.runs import Run, RunError
 from core.whole import write_whole
 from ui.charts import charts
 from ui.proof_view import proof_text
+from ui.receipt_view import receipt_text
 from ui.report_parts import card, facts, folded, measures_text, settings_text, short_name, short_names, votes_text
 from ui.runs_table import duration_or_dash, loss, when
 from ui.samples_view import samples_text
-from ui.train_tab import finished_text, heldout_text, receipt_text
+from ui.train_tab import finished_text, heldout_text
 from ui.words import notice
 
 FILE = "report.html"
@@ -59,7 +60,7 @@ def make_report(run: Run) -> str:
     parts = {
         "summary": _summary(snapshot, config),
         "figures on rows kept back": heldout_text(snapshot.heldout) if snapshot.heldout else "",
-        "figures at the end": finished_text(snapshot.finished) if snapshot.finished else "",
+        "figures at the end": finished_text(snapshot),
         "curves": card("Curves", charts(snapshot)) if snapshot.steps or snapshot.evaluations else "",
         "samples": samples_text(snapshot),
         "measures": measures_text(run.folder),

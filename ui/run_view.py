@@ -10,9 +10,10 @@ from core.run_list import Overview
 from core.checkpoint_list import Checkpoint
 from core.runs import Run
 from ui.charts import charts
+from ui.receipt_view import receipt_text
 from ui.run_words import KINDS
 from ui.runs_table import data_name, duration_or_dash, loss, steps, when
-from ui.train_tab import end_text, receipt_text
+from ui.train_tab import end_text
 from ui.words import count, gib, notice
 
 LOG_CHARACTERS = 20_000  # of a failure's log: its end says what went wrong

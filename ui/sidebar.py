@@ -42,7 +42,7 @@ class Sidebar:
         workbench, snapshot = self._workbench, self._workbench.snapshot
         stopping = snapshot is not None and snapshot.status == "stopping"
         return {
-            self.machine: {"value": machine_text(workbench.machine, workbench.memory())},
+            self.machine: {"value": machine_text(workbench.machine, workbench.memory(), snapshot)},
             self.model: {"value": model_text(workbench.model_state, workbench)},
             self.run: {"value": run_text(snapshot)},
             self.stop: {
@@ -53,7 +53,8 @@ class Sidebar:
         }
 
 
-def machine_text(machine: Machine, memory: MemoryStats) -> str:
+def machine_text(machine: Machine, memory: MemoryStats, run: Snapshot | None = None) -> str:
+    """The machine and its memory; while a run is going on, also what that was expected to take."""
     rows = [("in use", f"{gib(memory.in_use_gib)} of {gib(memory.total_gib)}")]
     if machine.is_gpu:
         rows += [
@@ -73,6 +74,8 @@ def machine_text(machine: Machine, memory: MemoryStats) -> str:
             ("its peak", gib(memory.peak_process_gib)),
             ("available", gib(memory.available_gib)),
         ]
+    if run is not None and run.estimated and not run.is_over:
+        rows.append(("run, estimated", gib(run.estimated.comparable_gib)))
     return _block(machine.name, bar(memory.in_use_gib / memory.total_gib, "memory in use"), rows)
 
 

@@ -5,16 +5,19 @@ from html import escape
 import gradio as gr
 
 from core.config import ConfigError
-from core.events import Finished, HeldOut, Receipt, Snapshot
+from core.events import HeldOut, Snapshot
 from core.hub import ModelError
 from core.runs import RunError
 from core.model_slot import ModelState
 from core.workbench import Busy, Workbench
 from ui.charts import charts
+from ui.fit_form import FitForm
+from ui.fit_view import memory_text
 from ui.form import Form
+from ui.receipt_view import receipt_text
 from ui.run_words import best_button, best_text, can_resume, resume_text, state_text
 from ui.samples_view import samples_text
-from ui.words import count, gib, notice, percent, rate
+from ui.words import count, gib, notice, percent
 
 
 class TrainTab:
@@ -34,7 +37,10 @@ class TrainTab:
             with gr.Column(min_width=200):
                 form.add("training.max_steps", "training.num_train_epochs")
         with gr.Row():
-            form.add("adapter.use_rslora", "adapter.modules_to_save", "training.completion_only_loss")
+            with gr.Column(min_width=200):
+                form.add("adapter.use_rslora", "training.completion_only_loss")
+            with gr.Column(min_width=200, scale=2), gr.Row():
+                form.add("adapter.modules_to_save", "adapter.trainable_tokens")
         with gr.Accordion("More: layers, dropout, schedule, optimizer, seed, checkpointing", open=False):
             form.add("adapter.target_modules")
             with gr.Row():
@@ -49,6 +55,7 @@ class TrainTab:
             with gr.Row():
                 form.add("training.early_stopping_patience", "training.stop_at_loss", "training.report_to")
             form.add("training.sample_prompts")
+        self.fit = FitForm(workbench, form, token)
         self.start = gr.Button("Start training", variant="primary", elem_id="start")
         self.trouble = gr.HTML(padding=False, elem_id="train-trouble")
         self.state = gr.HTML(padding=False, elem_id="train-state")
@@ -127,43 +134,19 @@ class TrainTab:
         return ""
 
 
-def receipt_text(receipt: Receipt) -> str:
-    """What really trains, read back before the first step."""
-    share = receipt.trainable_parameters / receipt.total_parameters
-    groups = "".join(
-        f"<tr><td>{escape(g.name)}</td><td>{g.parameters:,}</td><td>{rate(g.learning_rate)}</td>"
-        f"<td>{g.weight_decay:g}</td></tr>"
-        for g in receipt.groups
-    )
-    changes = "".join(
-        f"<li><b>{escape(c.setting)}</b>: asked {escape(c.asked)}, runs {escape(c.runs)}"
-        f"{f' ({escape(c.reason)})' if c.reason else ''}</li>"
-        for c in receipt.changes
-    )
-    notes = "".join(f"<li>{escape(note)}</li>" for note in receipt.notes)
-    return (
-        '<section class="card"><h3>What really trains</h3>'
-        f'<p class="figures">{receipt.trainable_parameters:,} of {receipt.total_parameters:,} weights ({percent(share)}), on '
-        f"{count(receipt.train_rows, 'row')}; {count(receipt.validation_rows, 'row')} to check with. "
-        f"{percent(receipt.trained_tokens_share)} of the tokens are trained on.</p>"
-        f'<table><thead><tr><th>group</th><th>weights</th><th>learning rate</th><th>decay</th></tr></thead>'
-        f"<tbody>{groups}</tbody></table>"
-        f"<p>{escape(receipt.precision)}. Optimizer: {escape(receipt.optimizer)}.</p>"
-        f"{f'<ul>{notes}</ul>' if notes else ''}"
-        f"<p>{'Changed by the libraries:' if changes else 'No setting was changed by the libraries.'}</p>"
-        f"{f'<ul>{changes}</ul>' if changes else ''}</section>"
-    )
-
-
 def end_text(snapshot: Snapshot | None) -> str:
     """The figures at the end, and base against tuned on rows that neither saw."""
     if snapshot is None:
         return ""
     held = heldout_text(snapshot.heldout) if snapshot.heldout else ""
-    return held + (finished_text(snapshot.finished) if snapshot.finished else "")
+    return held + finished_text(snapshot)
 
 
-def finished_text(done: Finished) -> str:
+def finished_text(snapshot: Snapshot) -> str:
+    """The figures at the end; empty before."""
+    done = snapshot.finished
+    if done is None:
+        return ""
     total = done.total_memory_gib
     training = done.peak_memory_for_training_gib
     rows = [
@@ -171,11 +154,12 @@ def finished_text(done: Finished) -> str:
         ("Speed", f"{done.tokens_per_s:,.0f} tokens/s"),
         ("Peak memory", f"{gib(done.peak_memory_gib)} ({percent(done.peak_memory_gib / total)} of {gib(total)})"),
         ("Of that for training", f"{gib(training)} ({percent(training / total)})"),
+        ("Memory", memory_text(snapshot)),
         ("Mean training loss", "–" if done.train_loss is None else f"{done.train_loss:.4f}"),
         ("Validation loss", "–" if done.eval_loss is None else f"{done.eval_loss:.4f}"),
         ("Adapter", done.adapter_dir or "none kept"),
     ]
-    table = "".join(f"<dt>{escape(key)}</dt><dd>{escape(value)}</dd>" for key, value in rows)
+    table = "".join(f"<dt>{escape(key)}</dt><dd>{escape(value)}</dd>" for key, value in rows if value)
     return f'<section class="card"><h3>At the end</h3><dl class="facts">{table}</dl></section>'
 
 

@@ -80,16 +80,18 @@ def survey(data: PreparedData, training: TrainingConfig, end_name: str) -> Surve
         "shared": int(np.isin(validation["hash"], train["hash"]).sum()),
         "languages": data.languages,
         "epoch_steps": steps_per_epoch(len(train), training),
-        "step_rows": training.per_device_train_batch_size * training.gradient_accumulation_steps,
+        "step_rows": training.effective_batch,
     }
     found = Survey(**figures, warnings=())
     return Survey(**figures, warnings=tuple(_warnings(found, data, end_name)))
 
 
 def steps_per_epoch(rows: int, training: TrainingConfig) -> int:
-    """Optimizer steps in which all rows are seen once, as transformers' Trainer counts them; a rest makes a step."""
-    batches = ceil(rows / training.per_device_train_batch_size)
-    return max(ceil(batches / training.gradient_accumulation_steps), 1)
+    """Optimizer steps in which all rows are seen once, as transformers' Trainer counts them; a rest makes a step.
+
+    It counts batches, then steps of them: rounded up twice that is the same as once, so the batch need not be known.
+    """
+    return max(ceil(rows / training.effective_batch), 1)
 
 
 def _histogram(lengths) -> tuple[tuple[int, ...], tuple[int, ...]]:

@@ -80,7 +80,15 @@ def activations_while_layers_go_back(work: Workload) -> float:
 
 def activations_at_the_loss(work: Workload) -> float:
     """What is kept, and the last hidden states: as given, normed, and their gradient."""
-    return work.tokens * (_kept(work) + (4 + 2 * work.element) * work.shape.hidden_size)
+    return work.tokens * (_kept(work) + (4 + 2 * work.element) * work.shape.hidden_size) + _head_copy(work)
+
+
+def _head_copy(work: Workload) -> float:
+    """Autocast computes with a 16-bit copy of a 32-bit head, which has a gradient of its own (PyTorch, "Automatic mixed
+    precision"). A head that does not train is 16-bit as it is."""
+    trains = "lm_head" in work.trained or (work.shape.tied_embeddings and work.trained)
+    is_copied = trains and not work.only_rows and work.trained_element != work.element
+    return 2 * work.element * work.shape.embedding_parameters if is_copied else 0.0
 
 
 def _kept(work: Workload) -> float:

@@ -63,9 +63,9 @@ def probe_lines(record: "ProbeRecord") -> list[str]:
     """What `probe` prints for a person."""
     lines = [
         f"Peak memory: {record.peak_gib:.2f} GiB (estimated {record.estimate.comparable_gib:.2f} GiB).",
-        f"One step: {record.seconds_per_step:.3g} s.",
+        f"One step: {record.seconds_per_step:.3g} s, on rows of {record.length:,} tokens.",
     ]
     if record.steps:
         minutes = record.steps * record.seconds_per_step / 60
-        lines.append(f"The whole run of {record.steps:,} steps: about {max(minutes, 0.1):.1f} minutes.")
+        lines.append(f"The whole run of {record.steps:,} steps: about {max(minutes, 0.1):.1f} minutes; less with shorter rows.")
     return [*lines, "From now on the estimate for this model on this machine is corrected by it."]

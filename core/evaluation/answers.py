@@ -126,7 +126,7 @@ def _losses(loaded: LoadedModel, batch: Sequence) -> list[tuple[float, int]]:
     longest = max(len(row.input_ids) for row in batch)
 
     def padded(rows: Sequence[Sequence[int]], value: int):
-        return torch.tensor([[*row, *[value] * (longest - len(row))] for row in rows], device=loaded.model.device)
+        return torch.tensor([[*row, *[value] * (longest - len(row))] for row in rows], device=loaded.device)
 
     ids = padded([row.input_ids for row in batch], loaded.tokenizer.pad_token_id)
     labels = padded([row.labels for row in batch], UNTRAINED)

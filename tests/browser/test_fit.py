@@ -1,0 +1,278 @@
+"""Will it fit, as a newcomer sees it: the estimate follows the form, says what helps, and is then measured."""
+
+import json
+import re
+import shutil
+
+import pytest
+from playwright.sync_api import expect
+
+from core.config import PROJECT_DIR, RunConfig
+from core.estimate import Estimate, estimate, find_card, shape_of, suggestions, to_fit, verdict
+from core.presets import find_preset
+from core.runs import list_runs
+from tests.app_process import running_app
+from tests.browser.conftest import PHONE, photograph, tab
+from tests.hub_server import Hub
+from ui.fit_view import size
+
+LLAMA_8B = {
+    "model_type": "llama", "architectures": ["LlamaForCausalLM"], "vocab_size": 128256, "hidden_size": 4096,
+    "intermediate_size": 14336, "num_hidden_layers": 32, "num_attention_heads": 32, "num_key_value_heads": 8,
+    "max_position_embeddings": 131072, "tie_word_embeddings": False, "dtype": "bfloat16",
+}  # fmt: skip
+HUB_NAME = "somebody/a-llama"
+
+
+@pytest.fixture(scope="module")
+def hub(tmp_path_factory):
+    """With one model whose config.json is all that there is of it."""
+    folder = tmp_path_factory.mktemp("hub")
+    shutil.copy(PROJECT_DIR / "presets" / "demo-llama" / "config.json", folder)
+    with Hub({HUB_NAME: folder}) as hub:
+        yield hub
+
+
+@pytest.fixture(scope="module")
+def app(tmp_path_factory, hub):
+    folder = tmp_path_factory.mktemp("fit")
+    own_hub = {"HF_ENDPOINT": hub.address, "HF_HUB_OFFLINE": "0", "HF_HOME": str(folder / "home")}
+    with running_app(folder, environment=own_hub) as app:
+        yield app
+
+
+@pytest.fixture
+def large_model(tmp_path):
+    """A folder with the shape of an 8B Llama and nothing else."""
+    (tmp_path / "config.json").write_text(json.dumps(LLAMA_8B))
+    return str(tmp_path)
+
+
+def choose(page, name: str, text: str) -> None:
+    """Typed into a list that takes other values too."""
+    box = page.locator(f"#{name} input")
+    box.fill(text)
+    box.press("Enter")
+
+
+def fill(page, name: str, value) -> None:
+    page.locator(f"#{name} input").fill(str(value))
+
+
+def put_on(page, card: str) -> None:
+    page.locator("#card input").click()
+    page.get_by_role("option", name=f"On {card}", exact=True).click()
+    expect(page.locator("#card input")).to_have_value(f"On {card}")
+
+
+def use_model(page, name: str) -> None:
+    tab(page, "Model")
+    choose(page, "model-model_name", name)
+    tab(page, "Train")
+
+
+def expected(config: RunConfig, card: str) -> Estimate:
+    return estimate(config, shape_of(config.model), find_card(card))
+
+
+def expect_shown(page, config: RunConfig, card: str) -> None:
+    """The words and the legend of just these settings."""
+    found, room = expected(config, card), find_card(card).usable_gib
+    words = f"It takes about {size(found.total_gib)}; the {card} has {size(room)} for it"
+    expect(page.locator("#fit .fit-words")).to_contain_text(words)
+    expect(page.locator("#fit .fit-words b").first).to_have_text(
+        {"fits": "Fits.", "tight": "Tight.", "no": "Does not fit."}[verdict(found, find_card(card))]
+    )
+    figures = [size(value) for value in found.parts.values() if value > 0]
+    expect(page.locator("#fit .fit-legend b")).to_have_text(figures)
+    expect(page.locator("#fit .fit-bar i")).to_have_count(len(figures))
+
+
+def share_of(page, part: str) -> float:
+    """Of the bar's whole width."""
+    bar = page.locator("#fit .fit-bar").bounding_box()
+    return page.locator(f"#fit .fit-bar .part-{part}").bounding_box()["width"] / bar["width"]
+
+
+def test_1_the_bar_follows_every_change_of_the_form(app, open_page):
+    page = open_page(app.url)
+    tab(page, "Train")
+    expect(page.locator("#fit .fit-words")).to_contain_text("Fits. It takes about")
+    expect(page.locator("#fit .fit-words")).to_contain_text("this machine has")
+    photograph(page, "90-fit-first")
+
+    tab(page, "Model")
+    page.locator("#preset input").click()
+    page.get_by_role("option", name=re.compile("8B")).first.click()
+    tab(page, "Train")
+    put_on(page, "RTX 3060 12GB")
+    config = find_preset("llama-3.1-8b").config
+    expect_shown(page, config, "RTX 3060 12GB")
+    assert share_of(page, "weights") == pytest.approx(
+        expected(config, "RTX 3060 12GB").parts["weights"] / find_card("RTX 3060 12GB").usable_gib, abs=0.005
+    )
+    photograph(page, "91-fit-fits")
+
+    for name, value, setting in (
+        ("adapter-r", 128, "adapter.r=128"),
+        ("training-per_device_train_batch_size", "3", "training.per_device_train_batch_size=3"),
+        ("training-per_device_train_batch_size", "auto", "training.per_device_train_batch_size=auto"),
+        ("model-max_seq_length", 4096, "model.max_seq_length=4096"),
+    ):
+        if name.endswith("batch_size"):
+            choose(page, name, value)
+        else:
+            tab(page, "Model" if name.startswith("model") else "Train")
+            fill(page, name, value)
+            tab(page, "Train")
+        config = config.with_settings([setting])
+        expect_shown(page, config, "RTX 3060 12GB")
+    batch = expected(config, "RTX 3060 12GB").batch
+    expect(page.locator("#fit .fit-basis")).to_contain_text(f"Batch size auto: this supposes {batch};")
+
+    fill(page, "adapter-r", 16)
+    page.locator("#adapter-modules_to_save label", has_text="embed_tokens").click()
+    config = config.with_settings(["adapter.r=16", "adapter.modules_to_save=[embed_tokens]"])
+    expect_shown(page, config, "RTX 3060 12GB")
+    expect(page.locator("#fit .warning")).to_contain_text("Trained embeddings make the adapter")
+
+
+def test_2_a_card_too_small_says_what_helps_and_does_it(app, open_page, large_model):
+    page = open_page(app.url)
+    tab(page, "Train")
+    choose(page, "training-per_device_train_batch_size", "4")
+    put_on(page, "RTX 3070 8GB")
+    use_model(page, large_model)
+    card = find_card("RTX 3070 8GB")
+    config = find_preset("demo-yoda").config.with_settings(
+        [f"model.model_name={large_model}", "training.per_device_train_batch_size=4"]
+    )
+    expect_shown(page, config, card.name)
+    about = (config, shape_of(config.model), card)
+    assert verdict(expected(config, card.name), card) == "no"
+    first, *_ = suggestions(*about)
+    button = page.locator("#fit .fit-changes li button").first
+    expect(button).to_have_text(first.words)
+    expect(page.locator("#fit .fit-changes li:has(button)").first).to_contain_text(f"saves {size(first.saves_gib)}")
+    photograph(page, "92-fit-does-not-fit")
+
+    before = expected(config, card.name).total_gib
+    button.click()
+    changed = config.with_settings([first.set, *first.also])
+    expect_shown(page, changed, card.name)
+    assert before - expected(changed, card.name).total_gib == pytest.approx(first.saves_gib)
+
+    put_on(page, "RTX 4090 24GB")
+    expect_shown(page, changed, "RTX 4090 24GB")
+    expect(page.locator("#fit .fit-words")).to_contain_text("Fits.")
+    expect(page.locator("#fit .fit-changes")).to_have_count(0)
+
+
+def test_3_one_press_makes_it_fit(app, open_page, large_model):
+    page = open_page(f"{app.url}/?__theme=dark", size=PHONE)
+    use_model(page, large_model)
+    put_on(page, "RTX 3070 8GB")
+    card = find_card("RTX 3070 8GB")
+    config = find_preset("demo-yoda").config.with_settings([f"model.model_name={large_model}"])
+    changes = to_fit(config, shape_of(config.model), card)
+    expect(page.locator("#fit .fit-words")).to_contain_text("Does not fit.")
+    photograph(page, "93-fit-phone-dark")
+    assert page.evaluate("document.documentElement.scrollWidth") <= PHONE["width"]
+    assert changes
+    page.get_by_role("button", name="Make it fit").click()
+    settled = config.with_settings([setting for change in changes for setting in (change.set, *change.also)])
+    expect_shown(page, settled, card.name)
+    assert verdict(expected(settled, card.name), card) != "no"
+
+
+def test_4_bad_input_and_models_that_cannot_be_told(app, hub, open_page):
+    page = open_page(app.url)
+    use_model(page, "./nowhere")
+    expect(page.locator("#fit .warning")).to_have_text(
+        "There is no folder ./nowhere; check the path, or give a name like owner/model."
+    )
+    expect(page.locator("#fit .fit-bar")).to_have_count(0)
+    use_model(page, HUB_NAME)
+    expect(page.locator("#fit")).to_contain_text(f"The config.json of {HUB_NAME} is not on this machine yet")
+    assert hub.requests == [], "nothing is asked of a hub before a person says so"
+    photograph(page, "94-fit-not-here-yet")
+    page.get_by_role("button", name="Fetch it from Hugging Face").click()
+    expect(page.locator("#fit .fit-words")).to_contain_text("Fits.")
+    assert {request.path.rpartition("/")[2] for request in hub.requests} == {"config.json"}
+    use_model(page, "somebody/else")
+    page.get_by_role("button", name="Fetch it from Hugging Face").click()
+    expect(page.locator("#fit .warning")).to_contain_text("The memory of somebody/else cannot be estimated yet")
+
+    use_model(page, "presets/demo-llama")
+    expect(page.locator("#fit .fit-words")).to_contain_text("Fits.")
+    fill(page, "adapter-r", 0)
+    expect(page.locator("#fit .warning")).to_contain_text("Rank (adapter.r) cannot be 0")
+    fill(page, "adapter-r", 16)
+    choose(page, "training-per_device_train_batch_size", "many")
+    refused = "Batch size (training.per_device_train_batch_size) cannot be 'many"
+    expect(page.locator("#fit .warning")).to_contain_text(refused)
+    choose(page, "training-per_device_train_batch_size", "16")
+    expect(page.locator("#fit .fit-words")).to_contain_text("Fits.")
+
+
+def test_5_measured_found_and_told_of_at_the_end(app, open_page):
+    page = open_page(app.url)
+    tab(page, "Model")
+    fill(page, "model-max_seq_length", 64)
+    tab(page, "Train")
+    choose(page, "training-per_device_train_batch_size", "2")
+    fill(page, "training-gradient_accumulation_steps", 4)
+    fill(page, "training-max_steps", 12)
+    page.click("#probe")
+    expect(page.locator("#probing .good")).to_contain_text(
+        re.compile(
+            r"Measured on rows of 64 tokens, 2 at once: peak memory \d\.\d\d GiB \(estimated \d\.\d\d GiB\), "
+            r"[\d.]+ s a step. The run of 12 steps would take 0:\d\d if all rows were that long. "
+            r"The estimate is now corrected by this."
+        ),
+        timeout=120_000,
+    )
+    peak = re.search(r"peak memory (\S+ GiB)", page.locator("#probing .good").inner_text())[1]
+    expect(page.locator("#fit .fit-basis")).to_contain_text(f"Corrected by a probe on this machine, which took {peak}.")
+    photograph(page, "95-fit-probed")
+    put_on(page, "RTX 3060 12GB")
+    expect(page.locator("#fit .fit-basis")).to_have_count(0)  # what was measured here says nothing of another card
+    page.locator("#card input").click()
+    page.get_by_role("option", name=re.compile("On this machine")).click()
+    expect(page.locator("#fit .fit-words")).to_contain_text("this machine has")
+
+    page.click("#find-batch")
+    found = "The largest batch that leaves 10% of the memory free is 8"
+    expect(page.locator("#probing .good").first).to_contain_text(found, timeout=120_000)
+    photograph(page, "96-fit-batch-found")
+    page.get_by_role("button", name="Use batch 8 with accumulation 1").click()
+    expect(page.locator("#training-per_device_train_batch_size input")).to_have_value("8")
+    expect(page.locator("#training-gradient_accumulation_steps input")).to_have_value("1")
+
+    page.click("#start")
+    expect(page.locator("#charts polyline.estimate")).to_have_count(1, timeout=60_000)
+    expect(page.locator("#charts .key.estimate")).to_contain_text("estimate")
+    fill(page, "adapter-r", 256)  # followed while the run goes on
+    expect(page.locator("#fit .fit-basis")).to_contain_text("Corrected by a probe")
+    expect(page.locator("#train-end .card").last).to_contain_text("At the end", timeout=180_000)
+    (run, *_) = list_runs(app.runs_dir)
+    snapshot = run.snapshot()
+    expect(page.locator("#train-end dl")).to_contain_text(
+        f"estimated {snapshot.estimated.comparable_gib:.2f} GiB · probed {snapshot.probed.peak_gib:.2f} GiB · "
+        f"was {snapshot.finished.peak_memory_gib:.2f} GiB (estimate "
+    )
+    photograph(page, "97-fit-at-the-end")
+
+
+def test_6_a_probe_is_stopped_and_one_that_cannot_be_says_why(app, open_page, large_model):
+    page = open_page(app.url)
+    tab(page, "Train")
+    page.click("#find-batch")
+    page.click("#stop-probe")
+    expect(page.locator("#fit-trouble .warning")).to_have_text("Stopped before there was an answer.", timeout=120_000)
+    expect(page.locator("#stop-probe")).to_be_hidden()
+    expect(page.locator("#start")).to_have_text("Start training")
+    use_model(page, large_model)
+    page.click("#probe")
+    expect(page.locator("#probing .error")).to_contain_text("has no weights as safetensors", timeout=60_000)
+    photograph(page, "98-fit-probe-failed")

@@ -1,0 +1,257 @@
+"""The largest batch that fits: the search exactly, over made-up memories; then by real probes, in a run with auto."""
+
+import json
+import threading
+
+import pytest
+from safetensors.torch import load_file
+
+from core.batch_search import HEADROOM, drawn_on, find_batch, largest_batch, limit_gib
+from core.events import BatchChosen, Estimated, Probed, StatusChanged
+from core.hardware import detect_machine, sample_memory
+from core.keeping import TrainingError
+from core.probe_record import exact_probe, latest_probe
+from core.runs import find_run, list_runs
+from core.stopping import Stopped
+from core.workbench import Busy, Workbench
+from tests.conftest import PROMPT, load_for, prepare_for, small_config
+
+
+def up_to(most: int):
+    return lambda batch: batch / 10 if batch <= most else None
+
+
+@pytest.mark.parametrize(
+    ("rows", "most", "sizes"),
+    [
+        (8, 8, [1, 2, 4, 8]), (8, 3, [1, 2, 4]), (8, 0, [1]), (1, 1, [1]), (64, 11, [1, 2, 4, 8, 16]),
+        # What lies between two sizes is halved; 12 has divisors that are no powers of two.
+        (12, 5, [1, 2, 4, 6]), (60, 11, [1, 2, 4, 6, 12, 10]), (1024, 1024, [2**n for n in range(11)]),
+        (7, 7, [1, 7]), (7, 6, [1, 7]), (36, 7, [1, 2, 4, 6, 12, 9]),
+    ],
+)  # fmt: skip
+def test_the_search_doubles_then_halves(rows, most, sizes):
+    best, tried = largest_batch(rows, up_to(most))
+    assert tried == tuple((size, up_to(most)(size)) for size in sizes)
+    assert best == max((size for size in sizes if size <= most), default=None)
+
+
+def test_the_largest_divisor_that_fits_is_found_whatever_fits():
+    for rows in (1, 2, 7, 12, 16, 60, 97, 210, 1024):
+        divisors = [size for size in range(1, rows + 1) if rows % size == 0]
+        for most in range(rows + 1):
+            best, tried = largest_batch(rows, up_to(most))
+            assert best == max((size for size in divisors if size <= most), default=None)
+            sizes = [size for size, _ in tried]
+            assert len(sizes) == len(set(sizes)) <= 2 * rows.bit_length() + 1 and set(sizes) <= set(divisors)
+
+
+def test_what_may_be_held_is_what_is_held_and_what_is_free_less_the_headroom():
+    memory = sample_memory().model_copy(update={"total_gib": 24.0, "available_gib": 20.0, "process_gib": 2.0, "reserved_gib": None})
+    assert limit_gib(memory, 0.1) == pytest.approx(19.6)
+    assert limit_gib(memory.model_copy(update={"reserved_gib": 1.0}), 0.25) == pytest.approx(15.0)
+
+
+def test_a_peak_to_come_is_drawn_on_from_two_that_fit():
+    assert drawn_on([], 1) == drawn_on([(1, 2.0)], 2) == 0.0
+    assert drawn_on([(1, 2.0), (2, 2.5)], 4) == pytest.approx(3.5)
+    assert drawn_on([(1, 9.0), (2, 2.0), (4, 3.0), (8, None)], 6) == pytest.approx(4.0)
+
+
+@pytest.fixture(scope="module")
+def config(unsloth, stories, rows):
+    return small_config(
+        stories, rows, "training.max_steps=12", "training.per_device_train_batch_size=auto", "adapter.lora_dropout=0.2",
+        "training.gradient_accumulation_steps=4", "training.eval_steps=3", "training.save_steps=2",
+    )  # fmt: skip
+
+
+def want_too_much(loaded, above: int) -> None:
+    """From now on a batch of more rows than that wants more memory than there is: torch's own allocator refuses it."""
+    import torch
+
+    def refuse(module, args, kwargs) -> None:
+        if len(kwargs["input_ids"]) > above:
+            torch.empty(2**48, dtype=torch.float32)
+
+    loaded.model.register_forward_pre_hook(refuse, with_kwargs=True)
+
+
+@pytest.mark.parametrize(("most", "batch"), [(100, 4), (3, 2), (1, 1)])
+def test_real_probes_find_what_fits_and_leave_no_trace(config, most, batch):
+    loaded = load_for(config)
+    before = {name: weight.detach().clone() for name, weight in loaded.model.named_parameters()}
+    want_too_much(loaded, most)
+    said, sizes = [], []
+    found = find_batch(
+        loaded, config, prepare_for(config, loaded), trying=lambda size, tried: said.append((size, len(tried))),
+        measured=lambda sized, measured: sizes.append((sized.training.per_device_train_batch_size, sized.training.gradient_accumulation_steps)),
+    )  # fmt: skip
+    assert (found.batch, found.accumulation, found.headroom) == (batch, 4 // batch, HEADROOM)
+    tried = [1, 2, 4] if most >= 2 else [1, 2]
+    assert [size for size, _ in found.tried] == tried and said == list(zip(tried, range(3), strict=False))
+    assert [peak is not None for _, peak in found.tried] == [size <= most for size in tried]
+    assert sizes == [(size, 4 // size) for size in tried if size <= most]
+    assert all(weight.equal(before[name]) for name, weight in loaded.model.named_parameters())
+
+
+def test_a_headroom_that_nothing_leaves_takes_one_row(config):
+    loaded = load_for(config)
+    found = find_batch(loaded, config, headroom=0.999)
+    assert (found.batch, found.accumulation) == (1, 4)
+    assert found.tried[0][1] > 0 and found.tried[1:] == ((2, None),)
+
+
+def test_not_even_one_row_is_said_with_what_would_help(config):
+    loaded = load_for(config)
+    want_too_much(loaded, 0)
+    with pytest.raises(TrainingError, match="^The computer's memory is full"):
+        find_batch(loaded, config, prepare_for(config, loaded))
+
+
+# On the workbench
+
+
+@pytest.fixture(scope="module")
+def bench(unsloth, tmp_path_factory) -> Workbench:
+    return Workbench(tmp_path_factory.mktemp("auto") / "runs")
+
+
+def adapter_of(run) -> dict:
+    return load_file(run.adapter_dir / "adapter_model.safetensors")
+
+
+def differing(ours: dict, theirs: dict) -> list[str]:
+    assert ours.keys() == theirs.keys() and ours
+    return [name for name in ours if not ours[name].equal(theirs[name])]
+
+
+@pytest.fixture(scope="module")
+def run(bench, config):
+    run = bench.start(config, "auto")
+    assert bench.wait(200).status == "completed", bench.snapshot.message
+    return run
+
+
+def events_of(run) -> list:
+    from core.events import from_line
+
+    return [from_line(line) for line in (run.folder / "events.jsonl").read_text().splitlines()]
+
+
+def test_a_run_with_auto_finds_its_batch_and_trains_as_one_with_that_batch(bench, config, run):
+    snapshot = run.snapshot()
+    chosen = snapshot.batch_chosen
+    assert (chosen.batch, chosen.accumulation) == (4, 1)
+    assert [size for size, _ in chosen.tried] == [1, 2, 4] and all(peak > 0 for _, peak in chosen.tried)
+    said = [e.message for e in events_of(run) if isinstance(e, StatusChanged)]
+    wanted = [f"Finding the largest batch: trying {size}" for size in (1, 2, 4)]
+    at = said.index(wanted[0])
+    assert said[at : at + 4] == [*wanted, ""]
+    (change,) = [change for change in snapshot.receipt.changes if change.setting == "per_device_train_batch_size"]
+    assert (change.asked, change.runs) == ("auto", "4 × 1")
+    assert change.reason == "the most rows at once that fit, of 4 in a step"
+    assert run.config().training.per_device_train_batch_size == "auto"
+    plain = config.with_batch(4, 1)
+    same = bench.start(plain, "plain")
+    assert bench.wait(200).status == "completed", bench.snapshot.message
+    assert differing(adapter_of(run), adapter_of(same)) == []
+    assert [c for c in same.snapshot().receipt.changes if c.setting == "per_device_train_batch_size"] == []
+    # What the search measured is that run's probe.
+    assert same.snapshot().probed.peak_gib == chosen.tried[2][1]
+    assert exact_probe(bench.runs_dir, detect_machine(), plain).peak_gib == chosen.tried[2][1]
+
+
+def test_the_summary_holds_estimate_probe_and_reality(run):
+    snapshot = run.snapshot()
+    memory = json.loads((run.folder / "summary.json").read_text())["memory"]
+    assert memory == {
+        "estimate": snapshot.estimated.comparable_gib,
+        "probe": snapshot.probed.peak_gib,
+        "reality": snapshot.finished.peak_memory_gib,
+    }
+    assert all(0 < figure < 24 for figure in memory.values())
+    kinds = [type(event) for event in events_of(run)]
+    assert kinds.index(BatchChosen) < kinds.index(Estimated) < kinds.index(Probed)
+    assert sum(snapshot.estimated.parts.values()) == pytest.approx(snapshot.estimated.total_gib)
+
+
+def test_a_resumed_run_goes_on_with_the_batch_it_had_and_ends_bit_equal(bench, config, run, wait_until):
+    stopped = bench.start(config, "stopped")
+    wait_until(lambda: bench.snapshot.step >= 3, "a step after the first checkpoint", 120)
+    bench.stop()
+    assert bench.wait(100).status == "stopped" and 3 <= bench.snapshot.step < 12
+    before = stopped.snapshot().batch_chosen
+    want_other = [event for event in events_of(stopped) if isinstance(event, BatchChosen)]
+    assert want_other == [before]
+    again = Workbench(bench.runs_dir)
+    again.resume(stopped.id)
+    assert again.wait(200).status == "completed", again.snapshot.message
+    assert again.snapshot.batch_chosen == before
+    assert [event for event in events_of(stopped) if isinstance(event, BatchChosen)] == [before]
+    assert again.snapshot.receipt.changes[0].runs == "4 × 1"
+    assert differing(adapter_of(find_run(bench.runs_dir, stopped.id)), adapter_of(run)) == []
+
+
+def test_probes_are_no_runs(bench, run):
+    assert (bench.runs_dir / "probes").is_dir()
+    assert "probes" not in {found.id for found in list_runs(bench.runs_dir)}
+
+
+def test_the_search_at_a_wish_says_what_it_tries_and_what_it_came_to(bench, config):
+    found = bench.find_batch(config.with_settings(["adapter.r=4"]))
+    assert (found.batch, found.accumulation) == (4, 1)
+    state = bench.probing
+    assert (state.doing, state.error, state.note, state.found, state.tried) == ("", "", "", found, found.tried)
+    assert state.record.settings["training.per_device_train_batch_size"] == 4
+    assert state.record.peak_gib == found.tried[-1][1]
+    assert latest_probe(bench.runs_dir, detect_machine(), config.with_settings(["adapter.r=4"])) == state.record
+
+
+def test_it_can_be_stopped_and_nothing_else_gets_in_between(bench, config, wait_until):
+    long = config.with_settings(["model.max_seq_length=2048", "training.gradient_accumulation_steps=1024"])
+    ended = []
+
+    def search() -> None:
+        try:
+            bench.find_batch(long)
+        except Stopped as stopped:
+            ended.append(stopped)
+
+    thread = threading.Thread(target=search)
+    thread.start()
+    wait_until(lambda: bench.probing.doing.startswith("Finding the largest batch: trying "), "the first try", 100)
+    with pytest.raises(Busy, match="This must wait: a probe is going on."):
+        bench.start(config, "too early")
+    bench.stop_probe()
+    thread.join(120)
+    assert len(ended) == 1 and (bench.probing.doing, bench.probing.error) == ("", "")
+    assert bench.busy_with == ""
+    run = bench.start(config, "after a stop")
+    assert bench.wait(200).status == "completed", bench.snapshot.message
+    assert differing(adapter_of(run), adapter_of(next(r for r in list_runs(bench.runs_dir) if r.name == "auto"))) == []
+
+
+def test_a_run_can_be_stopped_while_it_looks_for_its_batch(bench, config, wait_until):
+    long = config.with_settings(["training.gradient_accumulation_steps=1024"])
+    stopped = bench.start(long, "stopped early")
+    wait_until(lambda: bench.snapshot.message.startswith("Finding the largest batch: "), "the first try", 100)
+    bench.stop()
+    snapshot = bench.wait(120)
+    assert (snapshot.status, snapshot.message) == ("stopped", "Stopped before the first step; nothing was trained.")
+    assert snapshot.batch_chosen is None and not stopped.has_adapter and bench.busy_with == ""
+
+
+def test_an_answer_after_a_probe_is_the_bases(bench, config):
+    from contextlib import closing
+
+    from core.compare import Sampling
+
+    bench.load_model(config.model)
+    with closing(bench.lab.compare(PROMPT, "", Sampling(max_new_tokens=6))) as answers:
+        *_, (fresh, _, _) = answers
+    bench.probe(config.with_batch(2, 2))
+    assert bench.model_state.report is not None and bench.model_state.adapter == ""
+    with closing(bench.lab.compare(PROMPT, "", Sampling(max_new_tokens=6))) as answers:
+        *_, (probed, tuned, _) = answers
+    assert (probed.text, tuned) == (fresh.text, None)

@@ -1,0 +1,246 @@
+"""What the page says of memory: the verdict, the bar and its legend, the changes that help, and what was measured."""
+
+import json
+import re
+from html import unescape
+
+import pytest
+
+from core.batch_search import BatchFound
+from core.estimate import PARTS, Card, Estimate, Suggestion
+from core.events import Estimated, Finished, Probed, Snapshot
+from core.hardware import Machine, MemoryStats
+from core.probe_record import ProbeRecord
+from core.probing import Probing
+from ui.fit_view import THIS_MACHINE, fetch_text, fit_text, memory_text, pace, probing_text, size
+from ui.sidebar import machine_text
+
+CARD = Card(name="RTX 3050 8GB", memory_gib=8, kept_gib=0.5)
+HERE = Card(name=THIS_MACHINE, memory_gib=16, is_gpu=False, kept_gib=4)
+TOOK = {"weights": 4.0, "adapter": 0.25, "gradients": 0.25, "optimizer": 0.125, "activations": 0.5, "logits": 0.375}
+
+
+def took(**more: float) -> Estimate:
+    """6 GiB without trained embeddings, or with what is given."""
+    return Estimate(parts={**dict.fromkeys(PARTS, 0.0), **TOOK, "overhead": 0.5, **more})
+
+
+def plain(html: str) -> str:
+    return " ".join(unescape(re.sub(r"<[^>]+>", "", re.sub(r"(?=<(?:p|li)\b)", " ", html))).split())
+
+
+def verdict_of(html: str) -> str:
+    return plain(re.search(r'<p class="fit-words.*?</p>', html)[0])
+
+
+def legend(html: str) -> list[str]:
+    return [plain(entry) for entry in re.findall(r"<li>(<i class=.*?)</li>", html)]
+
+
+def bar(html: str) -> list[tuple[str, float]]:
+    return [(key, float(width)) for key, width in re.findall(r'<i class="part-(\w+)" style="width:([\d.]+)%"', html)]
+
+
+def changes(html: str) -> str:
+    return plain(html[html.index('<div class="fit-changes">') :])
+
+
+@pytest.mark.parametrize(
+    ("estimate", "card", "text"),
+    [
+        (took(), CARD, "Fits. It takes about 6.0 GiB; the RTX 3050 8GB has 7.5 GiB for it, which leaves 1.5 GiB free."),
+        (
+            took(weights=5.0), CARD,
+            "Tight. It takes about 7.0 GiB; the RTX 3050 8GB has 7.5 GiB for it, which leaves 0.50 GiB free: another "
+            "program may take that.",
+        ),
+        (
+            took(weights=7.5), CARD,
+            "Does not fit. It takes about 9.5 GiB; the RTX 3050 8GB has 7.5 GiB for it, which is 2.0 GiB too little.",
+        ),
+        (
+            took(weights=8.0), HERE,
+            "Fits. It takes about 10.0 GiB; this machine has 12.0 GiB for it, which leaves 2.0 GiB free.",
+        ),
+    ],
+)  # fmt: skip
+def test_the_verdict_says_by_how_much(estimate, card, text):
+    assert verdict_of(fit_text(estimate, card)) == text
+
+
+def test_the_legend_has_each_part_that_there_is_in_the_order_of_the_bar():
+    text = fit_text(took(), CARD)
+    assert legend(text) == [
+        "weights 4.0 GiB", "adapter 0.25 GiB", "gradients 0.25 GiB", "optimizer 0.12 GiB", "activations 0.50 GiB",
+        "logits 0.38 GiB", "CUDA overhead 0.50 GiB",
+    ]  # fmt: skip
+    assert [key for key, _ in bar(text)] == [*TOOK, "overhead"]
+    assert legend(fit_text(took(embeddings=1.25), CARD))[2] == "trained embeddings 1.2 GiB"
+    assert legend(fit_text(took(), HERE))[-1] == "program and libraries 0.50 GiB", "there is no CUDA without a card"
+
+
+def test_the_bar_and_the_mark_have_one_scale():
+    text = fit_text(took(), CARD)
+    assert dict(bar(text))["weights"] == pytest.approx(4 / 7.5 * 100, abs=0.01)
+    assert sum(width for _, width in bar(text)) == pytest.approx(6 / 7.5 * 100, abs=0.05)
+    assert 'class="fit-end" style="left:100.00%"' in text and "fit-beyond" not in text
+    over = fit_text(took(weights=8.0), CARD)
+    assert sum(width for _, width in bar(over)) == pytest.approx(100, abs=0.05)
+    assert 'class="fit-end" style="left:75.00%"' in over and 'class="fit-beyond" style="left:75.00%"' in over
+    assert "card ends: 7.5 GiB" in over and "memory ends: 12.0 GiB" in fit_text(took(), HERE)
+
+
+def test_a_reader_who_sees_no_bar_hears_it():
+    assert (
+        'aria-label="weights 4.0 GiB, adapter 0.25 GiB, gradients 0.25 GiB, optimizer 0.12 GiB, activations 0.50 GiB, '
+        'logits 0.38 GiB, CUDA overhead 0.50 GiB; the card ends at 7.5 GiB"'
+    ) in fit_text(took(), CARD)
+
+
+BATCH = Suggestion(
+    set="training.per_device_train_batch_size=1", also=("training.gradient_accumulation_steps=8",), words="batch 2 → 1",
+    saves_gib=1.25,
+)  # fmt: skip
+LENGTH = Suggestion(set="model.max_seq_length=1024", words="length 2,048 → 1,024", saves_gib=0.75)
+SMALL = Suggestion(set="adapter.r=8", words="rank 16 → 8", saves_gib=0.004)
+
+
+def test_changes_say_what_each_saves_and_which_is_enough():
+    text = fit_text(took(weights=6.5), CARD, [BATCH, LENGTH, SMALL])
+    assert changes(text) == (
+        "What would help, each by itself: batch 2 → 1 saves 1.2 GiB, then it fits length 2,048 → 1,024 saves 0.75 GiB"
+    )
+    asked = re.findall(r'data-ask="apply" data-settings="([^"]*)"', text)
+    assert unescape(asked[0]) == '["training.per_device_train_batch_size=1", "training.gradient_accumulation_steps=8"]'
+    assert unescape(asked[1]) == '["model.max_seq_length=1024"]'
+
+
+def test_where_none_is_enough_it_offers_those_that_together_are():
+    far = took(weights=8.0)
+    text = fit_text(far, CARD, [BATCH, LENGTH], [LENGTH, BATCH])
+    assert changes(text) == (
+        "The cheapest way to make it fit, together: length 2,048 → 1,024 saves 0.75 GiB batch 2 → 1 saves 1.2 GiB "
+        "Make it fit "
+        "Or one of these by itself: batch 2 → 1 saves 1.2 GiB length 2,048 → 1,024 saves 0.75 GiB"
+    )
+    assert json.loads(unescape(re.search(r'data-settings="([^"]*)">Make it fit<', text)[1])) == [
+        "model.max_seq_length=1024", "training.per_device_train_batch_size=1", "training.gradient_accumulation_steps=8",
+    ]  # fmt: skip
+    no_change = "No change of these settings makes it fit: take a smaller model, or another card."
+    assert changes(fit_text(far, CARD)) == no_change
+    helps = "What would help, each by itself: length 2,048 → 1,024 saves 0.75 GiB"
+    assert changes(fit_text(far, CARD, [LENGTH])) == f"{no_change} {helps}"
+
+
+def test_where_there_is_room_nothing_is_advised():
+    assert "fit-changes" not in fit_text(took(), CARD, [BATCH])
+    tight = fit_text(took(weights=5.0), CARD, [LENGTH])
+    assert changes(tight) == "What would help, each by itself: length 2,048 → 1,024 saves 0.75 GiB"
+    assert "fit-changes" not in fit_text(took(weights=5.0), CARD)
+
+
+def test_what_the_figures_stand_on():
+    assert '<p class="fit-basis">Measured. The longest row has 9 tokens.</p>' in fit_text(
+        took(), CARD, basis=["Measured.", "", "The longest row has 9 tokens."]
+    )
+    assert "fit-basis" not in fit_text(took(), CARD, basis=["", ""])
+
+
+def test_what_others_wrote_is_text():
+    change = BATCH.model_copy(update={"words": "<i>"})
+    text = fit_text(took(weights=9.0), Card(name="<b>", memory_gib=8), [change], [change], ["<s>"], "<u>")
+    assert "<i>" not in text and "&lt;s&gt;" in text
+    assert "the &lt;b&gt;" in text and ">&lt;i&gt;</button>" in text and "&lt;u&gt;" in text
+    assert "of &lt;b&gt; is not" in fetch_text("<b>")
+
+
+@pytest.mark.parametrize(
+    ("gib", "text"),
+    [(23.46, "23.5 GiB"), (0.96, "1.0 GiB"), (0.5, "0.50 GiB"), (0.01, "0.01 GiB"), (0.0007, "0.72 MiB")],
+)
+def test_sizes_have_the_digits_that_an_estimate_knows(gib, text):
+    assert size(gib) == text
+
+
+def finished(peak: float, estimated: float | None, probed: float | None = None) -> Snapshot:
+    done = Finished(
+        steps=60, runtime_s=60, tokens_per_s=100, peak_memory_gib=peak, peak_memory_for_training_gib=1,
+        total_memory_gib=12,
+    )  # fmt: skip
+    said = Estimated(total_gib=estimated + 0.5, comparable_gib=estimated, parts={}) if estimated else None
+    measured = Probed(peak_gib=probed, seconds_per_step=1) if probed else None
+    return Snapshot(finished=done, estimated=said, probed=measured)
+
+
+@pytest.mark.parametrize(
+    ("snapshot", "text"),
+    [
+        (finished(5.8, 5.92, 5.7), "estimated 5.92 GiB · probed 5.70 GiB · was 5.80 GiB (estimate 2% high)"),
+        (finished(5.0, 4.5), "estimated 4.50 GiB · was 5.00 GiB (estimate 10% low)"),
+        (finished(5.0, 5.01), "estimated 5.01 GiB · was 5.00 GiB (estimate within 1%)"),
+        (finished(5.0, None), ""),
+        (Snapshot(estimated=Estimated(total_gib=1, comparable_gib=1, parts={})), ""),
+    ],
+)
+def test_estimate_probe_and_reality_stand_in_one_row(snapshot, text):
+    assert memory_text(snapshot) == text
+
+
+RECORD = ProbeRecord(
+    machine="RTX", total_gib=8, model=("m",), settings={"training.per_device_train_batch_size": 2}, length=2048,
+    estimate=took(), peak_gib=5.75, seconds_per_step=1.5, steps=60,
+)  # fmt: skip
+
+
+def test_a_probe_says_what_it_measured_and_what_that_means():
+    assert plain(probing_text(Probing(record=RECORD))) == (
+        "Measured on rows of 2,048 tokens, 2 at once: peak memory 5.75 GiB (estimated 6.00 GiB), 1.50 s a step. "
+        "The run of 60 steps would take 1:30 if all rows were that long. The estimate is now corrected by this."
+    )
+    one = RECORD.model_copy(update={"settings": {"training.per_device_train_batch_size": 1}, "steps": 0})
+    assert plain(probing_text(Probing(record=one, note="It could not be kept."))) == (
+        "Measured on one row of 2,048 tokens: peak memory 5.75 GiB (estimated 6.00 GiB), 1.50 s a step. "
+        "The estimate is now corrected by this. It could not be kept."
+    )
+
+
+def test_a_search_tells_each_try_and_puts_what_it_found_into_the_form():
+    tried = ((1, 4.0), (2, 5.0), (4, None))
+    assert plain(probing_text(Probing(doing="Trying a batch of 4", tried=tried[:2]))) == (
+        "Trying a batch of 4… Tried: batch 1 takes 4.00 GiB, batch 2 takes 5.00 GiB."
+    )
+    text = probing_text(Probing(found=BatchFound(batch=2, accumulation=4, tried=tried)))
+    assert plain(text) == (
+        "The largest batch that leaves 10% of the memory free is 2; with accumulation 4 a step still sees 8 rows. "
+        "Tried: batch 1 takes 4.00 GiB, batch 2 takes 5.00 GiB, batch 4 does not fit. Use batch 2 with accumulation 4"
+    )
+    assert json.loads(unescape(re.search(r'data-settings="([^"]*)"', text)[1])) == [
+        "training.per_device_train_batch_size=2", "training.gradient_accumulation_steps=4",
+    ]  # fmt: skip
+    all_rows = probing_text(Probing(found=BatchFound(batch=8, accumulation=1, tried=((8, 5.0),))))
+    assert "That is all rows of a step: for a larger batch raise the accumulation first." in all_rows
+
+
+def test_a_probe_that_failed_says_why_and_before_any_it_says_what_it_is():
+    assert probing_text(Probing(error="The card's memory is full <b>.")) == (
+        '<p class="notice error" role="status">The card&#x27;s memory is full &lt;b&gt;.</p>'
+    )
+    for nothing_yet in (Probing(), Probing(tried=((1, 4.0),))):  # the second was stopped
+        assert plain(probing_text(nothing_yet)) == (
+            "To be sure, measure on this machine: both load the model, take real steps at the full length, undo them. "
+            "The second tries larger and larger batches."
+        )
+
+
+@pytest.mark.parametrize(("seconds", "text"), [(0.254, "0.25 s"), (42.4, "42 s"), (125, "2:05")])
+def test_the_pace_of_a_step(seconds, text):
+    assert pace(seconds) == text
+
+
+def test_the_sidebar_has_the_estimate_while_the_run_goes_on():
+    machine = Machine(name="RTX", is_gpu=False, total_gib=8)
+    memory = MemoryStats(total_gib=8, in_use_gib=2, available_gib=6, process_gib=1, peak_process_gib=1)
+    run = Snapshot(status="training", estimated=Estimated(total_gib=6, comparable_gib=5.5, parts={}))
+    assert "<dt>run, estimated</dt><dd>5.50 GiB</dd>" in machine_text(machine, memory, run)
+    for other in (None, Snapshot(status="training"), run.model_copy(update={"status": "completed"})):
+        assert "estimated" not in machine_text(machine, memory, other)

@@ -1,0 +1,162 @@
+"""Will it fit: the estimate that follows the form, the card it is held against, and the two ways to measure.
+
+The estimate is computed in milliseconds from the model's config.json; so its event waits in no queue, and a run that is
+going on does not hold it up. Knows nothing of torch.
+"""
+
+import json
+from collections.abc import Callable, Iterator
+
+import gradio as gr
+
+from core.config import ConfigError, ModelConfig, RunConfig, resolve_path
+from core.embeddings import embeddings_cost
+from core.estimate import CARDS, Card, Estimate, estimate, shape_of, suggestions, this_machine, to_fit, verdict
+from core.hub import ModelError
+from core.probe_record import ProbeRecord, latest_probe
+from core.probing import PROBING
+from core.stopping import Stopped
+from core.workbench import SENTENCES, Busy, Workbench
+from ui.fit_view import THIS_MACHINE, fetch_text, fit_text, probing_text
+from ui.form import Form
+from ui.runs_table import CLICKS
+from ui.words import count, gib, notice
+
+HERE = ""  # the choice of this machine
+
+
+class FitForm:
+    """Layout and handlers; `live` tells what its parts show now."""
+
+    def __init__(self, workbench: Workbench, form: Form, token: gr.Textbox):
+        self._workbench, self._form, self._token = workbench, form, token
+        self.card = gr.Dropdown(
+            _choices(workbench), value=HERE, label="Will it fit", elem_id="card",
+            info="An estimate that follows every change; no model is loaded for it.",
+        )  # fmt: skip
+        self.fit = gr.HTML(padding=False, elem_id="fit", js_on_load=CLICKS)
+        with gr.Row(elem_id="fit-buttons"):
+            self.probe = gr.Button("Probe one step", size="sm", elem_id="probe")
+            self.find = gr.Button("Find the largest batch", size="sm", elem_id="find-batch")
+            self.stop = gr.Button("Stop probing", size="sm", variant="stop", visible=False, elem_id="stop-probe")
+        self.trouble = gr.HTML(padding=False, elem_id="fit-trouble")
+        self.probing = gr.HTML(padding=False, elem_id="probing", js_on_load=CLICKS)
+        self.known = gr.Textbox(visible="hidden")  # changes when more is known, such as by a probe
+
+    def connect(self) -> None:
+        """Wires the handlers, once the form has all its fields."""
+        quiet = {"api_visibility": "private", "show_progress": "hidden"}
+        at_once = quiet | {"queue": False}
+        settings = list(self._form.components.values())
+        inputs = {*settings, self.card, self._token}
+        changes = [component.change for component in (*settings, self.card, self.known)]
+        gr.on(changes, self._follow, inputs, [self.fit], api_name="fit", trigger_mode="always_last", **at_once)
+        for place in (self.fit, self.probing):
+            name = f"asked_in_{place.elem_id}"
+            place.asked(self._answer, inputs, [self.fit, *settings], api_name=name, concurrency_limit=None, **quiet)
+        self.probe.click(self._probe, inputs, [self.trouble], api_name="press_probe", **quiet)
+        self.find.click(self._find, inputs, [self.trouble], api_name="press_find_batch", **quiet)
+        self.stop.click(self._workbench.stop_probe, api_name="press_stop_probe", **at_once)
+
+    def live(self) -> dict:
+        workbench, busy = self._workbench, self._workbench.busy_with
+        state, report, survey = workbench.probing, workbench.model_state.report, workbench.preparing.survey
+        known = (workbench.machine, report and report.name, survey and survey.longest, state.record)
+        why = f" ({busy})" if busy and busy != PROBING else ""
+        return {
+            self.card: {"choices": _choices(workbench)},
+            self.probe: {"interactive": not busy, "value": f"Probe one step{why}"},
+            self.find: {"interactive": not busy, "value": f"Find the largest batch{why}"},
+            self.stop: {"visible": bool(state.doing)},
+            self.probing: {"value": probing_text(state)},
+            self.known: {"value": str(hash(str(known)))},
+        }
+
+    # The estimate
+
+    def _follow(self, values: dict) -> str:
+        try:
+            return self._estimated(self._form.read(values), values[self.card], values[self._token])
+        except (ConfigError, ModelError) as error:
+            return notice(str(error), "warning")
+
+    def _estimated(self, config: RunConfig, chosen: str, token: str, fetch: bool = False) -> str:
+        """Asks nothing of the hub unless `fetch`, so that no half-typed name is looked for there. Raises ModelError."""
+        try:
+            shape = shape_of(config.model, token, fetch)
+        except ModelError:
+            if fetch or not _may_be_on_hub(config.model):
+                raise
+            return fetch_text(config.model.model_name)
+        card, probe, longest = self._card(chosen), None, self._longest(config)
+        if chosen == HERE:
+            probe = latest_probe(self._workbench.runs_dir, self._workbench.machine, config)
+        about = (config, shape, card, probe, longest)
+        found, cost = estimate(*about), embeddings_cost(config, shape, card)
+        changes = ([], []) if verdict(found, card) == "fits" else (suggestions(*about), to_fit(*about))
+        return fit_text(found, card, *changes, _basis(config, found, probe, longest), cost.warning if cost else "")
+
+    def _card(self, chosen: str) -> Card:
+        if chosen == HERE:
+            return this_machine(self._workbench.machine).model_copy(update={"name": THIS_MACHINE})
+        return next(card for card in CARDS if card.name == chosen)
+
+    def _longest(self, config: RunConfig) -> int | None:
+        """Tokens of the longest row, once all rows were read with just these settings."""
+        survey = self._workbench.preparing.survey
+        return survey.longest if survey and self._workbench.has_checked(config) else None
+
+    # What is asked for
+
+    def _answer(self, values: dict, asked: gr.EventData) -> Iterator[dict]:
+        """A press of one of the buttons inside the texts."""
+        try:
+            config = self._form.read(values)
+            if asked.ask == "fetch":
+                yield {self.fit: notice(f"Asking Hugging Face for the config.json of {config.model.model_name}…")}
+                yield {self.fit: self._estimated(config, values[self.card], values[self._token], fetch=True)}
+                return
+            settings = json.loads(asked.settings)
+            filled = self._form.fill(config.with_settings(settings))
+            changed = [self._form.components[setting.partition("=")[0]] for setting in settings]
+            yield {component: filled[component] for component in changed}  # their change brings the new estimate
+        except (ConfigError, ModelError) as error:
+            yield {self.fit: notice(str(error), "warning")}
+
+    def _probe(self, values: dict) -> str:
+        return self._measured(values, self._workbench.probe)
+
+    def _find(self, values: dict) -> str:
+        return self._measured(values, self._workbench.find_batch)
+
+    def _measured(self, values: dict, measure: Callable[[RunConfig, str], object]) -> str:
+        try:
+            measure(self._form.read(values), values[self._token])
+        except (ConfigError, Busy) as error:
+            return notice(str(error), "error")
+        except Stopped:
+            return notice("Stopped before there was an answer.", "warning")
+        except SENTENCES:
+            pass  # the state below says it, and goes on saying it after a reload
+        return ""
+
+
+def _basis(config: RunConfig, found: Estimate, probe: ProbeRecord | None, longest: int | None) -> list[str]:
+    """What the figures stand on, in sentences."""
+    batch, is_auto = found.batch, config.training.per_device_train_batch_size == "auto"
+    return [
+        f"Corrected by a probe on this machine, which took {gib(probe.peak_gib)}." if probe else "",
+        f"The longest row has {count(longest, 'token')}." if longest else "",
+        f"Batch size auto: this supposes {batch:,}; the run finds the largest that fits by itself." if is_auto else "",
+    ]
+
+
+def _choices(workbench: Workbench) -> list[tuple[str, str]]:
+    machine = workbench.machine
+    here = f"On this machine ({machine.name}, {gib(machine.total_gib)})"
+    return [(here, HERE), *((f"On {card.name}", card.name) for card in CARDS)]
+
+
+def _may_be_on_hub(config: ModelConfig) -> bool:
+    name = config.model_name
+    return resolve_path(name) is None and name.count("/") == 1 and not name.startswith((".", "/", "~"))
