@@ -33,6 +33,7 @@ from core.presets import find_preset, list_presets
 from core.runs import Run, RunError, find_run
 from core.stopping import Stopped
 from core.templates import TemplateError
+from core.keeping import TrainingError
 from core.uploads import uploads_dir
 from core.workbench import Workbench
 from ui.access import needs_consent
@@ -145,18 +146,28 @@ def estimate(preset: str, settings: tuple[str, ...], gpu: str | None, runs_dir: 
 @settings_option
 @runs_dir_option
 @json_option
-def probe(preset: str, settings: tuple[str, ...], runs_dir: Path, as_json: bool) -> None:
+def probe(preset: str, settings: tuple[str, ...], runs_dir: Path, as_json: bool) -> int:
     """Measure one real step, then undo it: peak memory, seconds a step, and the time of the whole run."""
     from core.estimate.said import probe_lines
 
     config = find_preset(preset).config.with_settings(list(settings))
     _warn_of_code(config)
     with _stdout_for_results() as results:
-        record = Workbench(runs_dir.resolve()).probe(config, os.environ.get("HF_TOKEN"))
+        workbench = Workbench(runs_dir.resolve())
+        try:
+            with _ctrl_c_calls(workbench.stop_probe):
+                record = workbench.probe(config, os.environ.get("HF_TOKEN"))
+        except Stopped:
+            print("Stopped; nothing was measured.", file=sys.stderr)
+            return 130
+        except TrainingError as error:
+            print(error, file=sys.stderr)
+            return 1
         if as_json:
             print(record.model_dump_json(), file=results)
         else:
             print(*probe_lines(record), sep="\n", file=results)
+    return 0
 
 
 @app.command()
@@ -237,8 +248,9 @@ def evaluate(run: str, data: str | None, prompts: str | None, rows: int, runs_di
     with _stdout_for_results() as results:
         lab = Workbench(found.folder.resolve().parent).lab
         try:
-            with _until_ctrl_c() as was_pressed, _bar() as show:
-                evaluation = evaluate_run(lab, found, source, was_pressed, show, rows, os.environ.get("HF_TOKEN"))
+            pressed = threading.Event()
+            with _ctrl_c_calls(pressed.set), _bar() as show:
+                evaluation = evaluate_run(lab, found, source, pressed.is_set, show, rows, os.environ.get("HF_TOKEN"))
         except Stopped:
             print("Stopped; nothing was saved.", file=sys.stderr)
             return 130
@@ -265,12 +277,11 @@ def report(run: str, runs_dir: Path) -> None:
 
 
 @contextmanager
-def _until_ctrl_c() -> Iterator[Callable[[], bool]]:
-    """Tells whether Ctrl-C was pressed, which meanwhile interrupts nothing else: what computes must leave by itself."""
-    pressed = threading.Event()
-    before = signal.signal(signal.SIGINT, lambda *_: pressed.set())
+def _ctrl_c_calls(stop: Callable[[], None]) -> Iterator[None]:
+    """Ctrl-C asks for a stop meanwhile and interrupts nothing else: what computes must leave by itself."""
+    before = signal.signal(signal.SIGINT, lambda *_: stop())
     try:
-        yield pressed.is_set
+        yield
     finally:
         signal.signal(signal.SIGINT, before)
 

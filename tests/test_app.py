@@ -154,6 +154,36 @@ def test_a_run_that_fails_is_code_1(tmp_path):
     assert "Traceback" not in done.stderr
 
 
+def test_a_probe_is_told_and_corrects_the_estimate(tmp_path):
+    small = ["--set", "training.per_device_train_batch_size=2", "--set", "model.max_seq_length=64", "--runs-dir", str(tmp_path)]
+    done = run_app("probe", "demo-yoda", "--json", *small)
+    assert done.returncode == 0, done.stderr
+    record = json.loads(done.stdout)
+    assert record["length"] == 64 and record["seconds_per_step"] > 0 and record["steps"] == 160
+    found = json.loads(run_app("estimate", "demo-yoda", "--json", *small).stdout)
+    assert found["is_corrected_by_a_probe"] and found["total_gib"] == pytest.approx(record["peak_gib"])
+    elsewhere = json.loads(run_app("estimate", "demo-yoda", "--gpu", "8GB", "--json", *small).stdout)
+    assert not elsewhere["is_corrected_by_a_probe"]
+    words = run_app("estimate", "demo-yoda", *small).stdout
+    assert f"About {record['peak_gib']:.1f} GiB of the " in words and ", corrected by a probe:" in words
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="Ctrl-C cannot be sent to one process there")
+def test_ctrl_c_stops_a_probe(tmp_path):
+    large = ["--set", "training.per_device_train_batch_size=64", "--set", "training.gradient_accumulation_steps=2"]
+    command = [sys.executable, "app.py", "probe", "demo-yoda", *large, "--runs-dir", str(tmp_path)]
+    process = subprocess.Popen(command, cwd=PROJECT, env=ENVIRONMENT, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
+    told = ""
+    while "LlamaForCausalLM on" not in told:  # what Unsloth says once the model is there
+        line = process.stderr.readline()
+        assert line, f"it ended before the model was loaded: {told}"
+        told += line
+    process.send_signal(signal.SIGINT)
+    printed, rest = process.communicate(timeout=300)
+    assert (process.returncode, printed) == (130, "")
+    assert "Traceback" not in told + rest and rest.endswith("Stopped; nothing was measured.\n")
+
+
 @pytest.mark.skipif(sys.platform == "win32", reason="Ctrl-C cannot be sent to one process there")
 def test_ctrl_c_stops_the_run_and_keeps_its_adapter(tmp_path, wait_until):
     command = [sys.executable, "app.py", "train", "demo-yoda", "--set", "training.max_steps=5000", "--runs-dir", str(tmp_path)]

@@ -13,12 +13,14 @@ GIB = 1024**3
 # unsloth_zoo, fused_losses/cross_entropy_loss.py: for each logit 16-bit, 32-bit, softmax and gradient; a part at a time,
 # a multiple of four of them, each of at most half of what is free, and 4 GiB.
 FUSED_BYTES, FUSED_CHUNKS, FUSED_MOST = 16, 4, 4 * GIB
+# unsloth_zoo, cpu/ops.py: so many logits at a time; 16-bit, 32-bit, their softmax, and 16-bit again.
+CPU_LOGITS, CPU_BYTES = 16 * 1024**2, 12
 TORCHTUNE_CHUNKS = 8  # torchtune, modules/loss: LinearCrossEntropyLoss, num_output_chunks
 
 
 def layer_kept(work: Workload) -> float:
     """What one layer keeps of each token for the way back."""
-    shape, e = work.shape, work.element
+    shape, e = work.shape, work.passing_element
     hidden, query, key, inner = shape.hidden_size, shape.query_width, shape.key_width, shape.intermediate_size
     keys = 2 * e * (query if work.expands_keys else key)
     attention = e * query + keys + e * query  # queries, keys, values and the answer (Dao et al., arXiv:2205.14135)
@@ -64,7 +66,7 @@ def _dropped(work: Workload) -> float:
 def layer_backward(work: Workload) -> float:
     """What one layer needs of each token on the way back, besides what was kept: gradients of the inner layer, two at a
     time (Unsloth forms them in place), and of both residuals."""
-    shape, e = work.shape, work.element
+    shape, e = work.shape, work.passing_element
     inner = (1 if work.kernels == "unsloth" else 2) * 2 * e * shape.intermediate_size
     return inner + 4 * e * shape.hidden_size
 
@@ -84,15 +86,16 @@ def activations_at_the_loss(work: Workload) -> float:
 
 
 def _head_copy(work: Workload) -> float:
-    """Autocast computes with a 16-bit copy of a 32-bit head, which has a gradient of its own (PyTorch, "Automatic mixed
-    precision"). A head that does not train is 16-bit as it is."""
+    """Without a card a head that trains is 32-bit: autocast computes with a 16-bit copy, and the loss holds the gradient
+    in 32-bit until the way back (unsloth_zoo, cpu/ops.py, _ChunkedLinearCrossEntropy)."""
     trains = "lm_head" in work.trained or (work.shape.tied_embeddings and work.trained)
-    is_copied = trains and not work.only_rows and work.trained_element != work.element
-    return 2 * work.element * work.shape.embedding_parameters if is_copied else 0.0
+    is_own = trains and work.loss == "cpu" and not work.only_rows
+    return (work.element + 4) * work.shape.embedding_parameters if is_own else 0.0
 
 
 def _kept(work: Workload) -> float:
-    layers, hidden = work.shape.num_hidden_layers, work.stream_element * work.shape.hidden_size
+    layers = work.shape.num_hidden_layers
+    hidden = max(work.stream_element, work.passing_element) * work.shape.hidden_size
     if not work.checkpointing:
         return layers * layer_kept(work)
     return 2 * hidden if work.offloads else layers * hidden
@@ -120,6 +123,8 @@ def logits_at_the_loss(work: Workload, free: float = float("inf")) -> float:
     vocab, tokens, e = work.shape.vocab_size, work.tokens, work.element
     if work.loss == "fused":
         return _fused(work, free)
+    if work.loss == "cpu":
+        return vocab * min(tokens, max(CPU_LOGITS // vocab, 16)) * CPU_BYTES
     if work.loss == "chunked":
         return vocab * (e + 12) * tokens / TORCHTUNE_CHUNKS
     return vocab * tokens * {"full": e + 12, "shifted": 16, "half": 4 * e, "unsloth-full": e + 4}[work.loss]

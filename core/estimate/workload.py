@@ -28,13 +28,14 @@ class Workload:
     quantization: Literal["none", "nf4", "nf4-dq"] = "nf4-dq"
     element: int = 2  # bytes of what is not 4-bit
     stream_element: int = 2  # bytes of embeddings, head and norms, and of what goes from layer to layer
+    passing_element: int = 2  # of what layers compute
     adapter_element: int = 4  # of the adapter's weights and gradients
     trained_element: int = 2  # of trained embeddings and their gradients
     optimizer: OptimizerName = "adamw_8bit"
     checkpointing: Literal["unsloth", True, False] = "unsloth"
     attention: Literal["eager", "sdpa", "flash"] = "flash"
     kernels: Literal["unsloth", "torch"] = "unsloth"
-    loss: Literal["fused", "chunked", "half", "full", "shifted", "unsloth-full"] = "fused"
+    loss: Literal["fused", "cpu", "chunked", "half", "full", "shifted", "unsloth-full"] = "fused"
     adapter_inputs: Literal["shared", "copied", "float32"] = "shared"  # what the adapter keeps of each layer's input
     has_dropout: bool = False
     expands_keys: bool = False  # keys and values are copied for each query head
@@ -72,12 +73,14 @@ def workload(config: RunConfig, shape: ModelShape, on_gpu: bool, has_bfloat16: b
         quantization="nf4-dq" if model.load_in_4bit else "none",
         element=element,
         stream_element=element,
+        # 32-bit embeddings make what follows 32-bit: bitsandbytes gives back the precision that it got (Linear4bit).
+        passing_element=4 if not on_gpu and model.load_in_4bit and "embed_tokens" in adapter.modules_to_save and not only_rows else element,
         # Without a card trained weights are 32-bit; on one Unsloth keeps embeddings as they are, float16 apart.
         trained_element=4 if not on_gpu or in_float16 else element,
         optimizer=training.optim if on_gpu or not training.optim.endswith("bit") else "adamw_torch_fused",
         checkpointing=training.use_gradient_checkpointing,
         kernels="unsloth" if on_gpu else "torch",
-        loss="fused" if on_gpu else "full",
+        loss="fused" if on_gpu else "cpu",
         adapter_inputs="shared" if on_gpu else "copied",
         has_dropout=adapter.lora_dropout > 0,
         attention="flash" if on_gpu else "sdpa",
