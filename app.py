@@ -166,7 +166,7 @@ def probe(preset: str, settings: tuple[str, ...], runs_dir: Path, as_json: bool)
         if as_json:
             print(record.model_dump_json(), file=results)
         else:
-            print(*probe_lines(record), sep="\n", file=results)
+            print(*probe_lines(record, workbench.probing.note), sep="\n", file=results)
     return 0
 
 

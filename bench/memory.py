@@ -4,7 +4,9 @@
 
 A row of the CSV is a run that somebody measured: model, quant, rank, target_modules, batch, seq_len, grad_ckpt, attn,
 peak_gb, unit, source. What a source does not say of a row and its code does (loss, optimizer, precision of the adapter)
-stands in SOURCES below with the reason. A row whose length is not given is left out; no other is.
+stands in SOURCES below with the reason. A row is left out where its length is not given, or where its model or its
+source's code is not known; each is listed with the reason. Rows of the kind "max-context" name the longest row that
+fitted on a card, in place of a measured peak: the card is taken as full, and they are counted apart.
 """
 
 import csv
@@ -157,8 +159,11 @@ def main(path: Path) -> None:
         )
     for row, why in left_out:
         print(f"left out: {row['model']} {row['quant']} r={row['rank']} ({row['source'].split(' ')[0]}): {why}")
+    for kind in dict.fromkeys(point.row["kind"] for point in points):
+        errors = [abs(point.error) for point in points if point.row["kind"] == kind]
+        print(f"{kind}: {len(errors)} rows, median error {statistics.median(errors):.1%}, worst {max(errors):.1%}")
     errors = [abs(point.error) for point in points]
-    print(f"{len(points)} rows: median error {statistics.median(errors):.1%}, worst {max(errors):.1%}; {len(left_out)} left out")
+    print(f"all: {len(errors)} rows, median error {statistics.median(errors):.1%}, worst {max(errors):.1%}; {len(left_out)} left out")
 
 
 if __name__ == "__main__":

@@ -1,8 +1,8 @@
 """The largest batch that fits, found by probes. Knows nothing of threads, files or gradio.
 
-`largest_batch` is the search alone, over any way to try a batch; `find_batch` tries by probing, under a headroom: the
-share of the device's memory that must stay free. Rows of a step stay as many as they were: a batch divides them, and the
-rest is accumulation.
+`largest_batch` is the search alone, over any way to try a batch; `find_batch` tries by probing, under the settings'
+headroom: the share of the device's memory that must stay free. Rows of a step stay as many as they were: a batch
+divides them, and the rest is accumulation.
 """
 
 from collections.abc import Callable
@@ -18,7 +18,7 @@ from core.probe import Measured, measure
 from core.relief import is_out_of_memory, relief
 from core.stopping import ShouldStop, leave_if
 
-HEADROOM = 0.1
+MOST = 1024  # rows at once, and micro-batches in a step: where both settings end
 Tried = tuple[tuple[int, float | None], ...]
 
 
@@ -29,7 +29,7 @@ class BatchFound(BaseModel, frozen=True):
     batch: int
     accumulation: int
     tried: Tried
-    headroom: float = HEADROOM
+    headroom: float
 
 
 def words_of_trying(batch: int) -> str:
@@ -37,13 +37,19 @@ def words_of_trying(batch: int) -> str:
     return f"Finding the largest batch: trying {batch:,}"
 
 
-def largest_batch(rows_of_a_step: int, fits: Callable[[int], float | None]) -> tuple[int | None, Tried]:
-    """The largest divisor of `rows_of_a_step` that fits, and all that were tried; None when not even one row does.
+def sizes_of(rows_of_a_step: int) -> list[int]:
+    """The batches into which so many rows can be shared out, the smallest first: where a step has more than `MOST` rows
+    that is not one row at a time."""
+    most = min(rows_of_a_step, MOST)
+    return [size for size in range(1, most + 1) if rows_of_a_step % size == 0 and rows_of_a_step // size <= MOST]
 
-    `fits(batch)` gives the peak in GiB, or None. From 1 on each try is about twice the one before, so that none is far
-    beyond what fits; once one does not, what lies between is halved.
+
+def largest_batch(sizes: list[int], fits: Callable[[int], float | None]) -> tuple[int | None, Tried]:
+    """The largest of `sizes`, which are in order, that fits, and all that were tried; None when not even the smallest does.
+
+    `fits(batch)` gives the peak in GiB, or None. From the smallest on each try is about twice the one before, so that
+    none is far beyond what fits; once one does not, what lies between is halved.
     """
-    sizes = [size for size in range(1, rows_of_a_step + 1) if rows_of_a_step % size == 0]
     tried: list[tuple[int, float | None]] = []
 
     def tries(size: int) -> bool:
@@ -60,7 +66,7 @@ def largest_batch(rows_of_a_step: int, fits: Callable[[int], float | None]) -> t
         if best is None or best + 1 >= above:
             break
         doubled = max((place for place, size in enumerate(sizes) if size <= 2 * sizes[best]), default=best)
-        # Divisors may lie further apart than doubling reaches.
+        # Sizes may lie further apart than doubling reaches.
         at = max(doubled, best + 1) if above == len(sizes) else (best + above) // 2
     return None if best is None else sizes[best], tuple(tried)
 
@@ -69,7 +75,6 @@ def find_batch(
     loaded: LoadedModel,
     config: RunConfig,
     data: PreparedData | None = None,
-    headroom: float = HEADROOM,
     should_stop: ShouldStop = lambda: False,
     trying: Callable[[int, Tried], None] = lambda batch, tried: None,
     measured: Callable[[RunConfig, Measured], None] = lambda config, found: None,
@@ -77,10 +82,11 @@ def find_batch(
     """Probes batches of `loaded`, which has its adapter on it, and leaves it as it was.
 
     `trying` is called before each probe, with what was tried before; `measured` after each that went through, with its
-    settings. A single row at a time is taken when it goes through at all: nothing smaller is left. Raises TrainingError
+    settings. The smallest batch is taken when it goes through at all: nothing smaller is left. Raises TrainingError
     when not even that does, with what would help, and Stopped.
     """
-    rows, tried = config.training.effective_batch, []
+    rows, headroom, tried = config.training.effective_batch, config.training.auto_batch_headroom, []
+    sizes = sizes_of(rows)
 
     def fits(batch: int) -> float | None:
         tried.append((batch, peak := probed(batch)))
@@ -92,17 +98,17 @@ def find_batch(
         sized = config.with_batch(batch, rows // batch)
         free_memory()
         limit = limit_gib(sample_memory(), headroom)
-        if loaded.device.type == "cpu" and batch > 1 and drawn_on(tried, batch) > limit:
+        if loaded.device.type == "cpu" and batch != sizes[0] and drawn_on(tried, batch) > limit:
             return None
         found = measure_if_it_fits(loaded, sized, data, should_stop)
         if found is None:
             return None
         measured(sized, found)
-        return found.peak_gib if found.peak_gib <= limit or batch == 1 else None
+        return found.peak_gib if found.peak_gib <= limit or batch == sizes[0] else None
 
-    batch, all_tried = largest_batch(rows, fits)
+    batch, all_tried = largest_batch(sizes, fits)
     if batch is None:
-        raise TrainingError(relief(loaded, config.with_batch(1, rows), data))
+        raise TrainingError(relief(loaded, config.with_batch(sizes[0], rows // sizes[0]), data))
     return BatchFound(batch=batch, accumulation=rows // batch, tried=all_tried, headroom=headroom)
 
 
@@ -112,13 +118,13 @@ def limit_gib(memory: MemoryStats, headroom: float) -> float:
 
 
 def drawn_on(tried: list[tuple[int, float | None]], batch: int) -> float:
-    """The peak to be expected, in GiB: a straight line through the last two that fit; 0 before there are two.
+    """The peak to be expected, in GiB: a straight line through the last two that fit, or the only one; 0 without any.
 
     Without a card memory that runs out may end the whole program, so there what would be too much is not tried.
     """
     peaks = [(size, peak) for size, peak in tried if peak is not None][-2:]
     if len(peaks) < 2:
-        return 0.0
+        return peaks[0][1] if peaks else 0.0
     (small, low), (large, high) = peaks
     return high + (high - low) / (large - small) * (batch - large)
 

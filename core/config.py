@@ -206,6 +206,9 @@ class TrainingConfig(Part):
     gradient_accumulation_steps: int = Field(
         4, ge=1, le=1024, title="Accumulation", description="Micro-batches in one step: a larger batch, no more memory."
     )
+    auto_batch_headroom: float = Field(
+        0.1, ge=0, lt=1, title="Headroom", description="Share of the memory that auto batch leaves free."
+    )
     num_train_epochs: float = Field(
         1.0, gt=0, le=1000, title="Epochs", description="How often all rows are seen, when steps is -1."
     )
@@ -270,6 +273,16 @@ class TrainingConfig(Part):
         title="Tracker",
         description="Sends the figures to a tracker that is installed beside; wandb sends them off this machine.",
     )
+
+    @field_validator("per_device_train_batch_size", mode="before")
+    @classmethod
+    def _auto_in_any_case(cls, value: Any) -> Any:
+        text = value.strip() if isinstance(value, str) else ""
+        if text.lower() == "auto":
+            return "auto"
+        if value is None or isinstance(value, str) and not text.removeprefix("-").isdecimal():
+            raise ValueError("give a number from 1 to 1,024, or auto")
+        return value
 
     @field_validator("sample_prompts", mode="before")
     @classmethod

@@ -49,7 +49,8 @@ def embeddings_cost(
     """None when neither trains. `card` is where the run would be, a GPU when it is not given; `rows` the number of rows
     that train, where only some do and it is known already: without it all rows are taken.
 
-    The memory is that of `core.estimate`: with trained embeddings, less without them. Where only rows train, PEFT puts
+    The memory is the trained copies', the gradients' and the optimizer's of `core.estimate`, with trained embeddings less
+    without them; what the loss needs for a head that trains comes on top. Where only rows train, PEFT puts
     them into a copy of the whole matrix at each pass (peft, TrainableTokensLayer.get_merged_weights), which counts too.
     """
     adapter = config.adapter

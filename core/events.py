@@ -172,13 +172,20 @@ class Resumed(_Event):
 class Estimated(_Event):
     """What the run was expected to take before its first step, in GiB, whole and by part (`core.estimate`).
 
-    `comparable_gib` is what the program's own figure should reach: reserved on a GPU, resident on a CPU.
+    `comparable_gib` is what the program's own figure should reach: reserved on a GPU, resident on a CPU. All of these
+    are corrected by a probe where there was one; `before_probe_gib` is `comparable_gib` without that (None: not known).
     """
 
     type: Literal["estimated"] = "estimated"
     total_gib: Measured
     comparable_gib: Measured
+    before_probe_gib: Measured | None = None
     parts: dict[str, Measured]
+
+    @property
+    def by_itself_gib(self) -> float:
+        """What the estimate alone came to, before anything was measured: as `comparable_gib`, as far as is known."""
+        return self.comparable_gib if self.before_probe_gib is None else self.before_probe_gib
 
 
 class Probed(_Event):

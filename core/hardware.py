@@ -142,7 +142,7 @@ def _peak_resident(own) -> int:
 class MemoryMonitor:
     """Calls `report(MemoryStats)` every `interval` seconds from a thread of its own, between start and stop.
 
-    Use as a context manager; `peak_gib` is the largest `used_by_us_gib` seen.
+    Use as a context manager; `peak_gib` is the largest `used_by_us_gib` seen. Torch's own peak begins anew with it.
     """
 
     def __init__(self, report: Callable[[MemoryStats], None], interval: float = 1.0):
@@ -153,6 +153,8 @@ class MemoryMonitor:
         self.peak_gib = 0.0
 
     def __enter__(self) -> "MemoryMonitor":
+        if (torch := _loaded_torch()) is not None and torch.cuda.is_initialized():
+            torch.cuda.reset_peak_memory_stats()  # else the peak of what ran before would count as ours
         self._thread.start()
         return self
 

@@ -51,7 +51,7 @@ def locate(config: ModelConfig, token: str | None = None, report: Report = lambd
         return _checked_folder(path, config.model_name, config.trust_remote_code is not None)
     if config.model_name.startswith((".", "/", "~")) or config.model_name.count("/") > 1:
         raise ModelError(f"There is no folder {config.model_name}; check the path, or give a name like owner/model.")
-    token = _checked_token(token)
+    token = checked_token(token)
     name = exact_name(config)
     revision = config.revision if name == config.model_name else None  # a revision of the other repository
     is_trusted = config.trust_remote_code is not None
@@ -76,7 +76,7 @@ def exact_name(config: ModelConfig) -> str:
     return config.model_name if config.load_in_4bit else config.model_name.removesuffix(ending)
 
 
-def _checked_token(token: str | None) -> str | None:
+def checked_token(token: str | None) -> str | None:
     """Raises ModelError for what cannot be a token: the client would quote it in its error."""
     token = (token or "").strip()
     if not re.fullmatch(r"[!-~]*", token):

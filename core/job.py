@@ -47,7 +47,7 @@ def perform(
         emit(MemorySampled(**stats.model_dump(), used_by_us_gib=stats.used_by_us_gib))
 
     before = sample_memory()
-    with _memory_in_words(loaded, asked, data):
+    with memory_in_words(loaded, asked, data):
         if not loaded.has_adapter:
             begin_adapter(loaded, asked, data)
         check_going_on(loaded)
@@ -58,7 +58,7 @@ def perform(
     for event in filter(None, (estimated, probed)):
         emit(event)
     emit(StatusChanged(status="training", message=note))
-    with MemoryMonitor(sampled) as monitor, _memory_in_words(loaded, config, data):
+    with MemoryMonitor(sampled) as monitor, memory_in_words(loaded, config, data):
         result = train(loaded, config, data, run.adapter_dir, emit, should_stop, resume_from, changes)
     heldout, note = None, f" {note}" if note else ""
     if not result.was_stopped and data.validation:
@@ -75,7 +75,7 @@ def perform(
     finished = _figures(result, run, before, monitor.peak_gib)
     emit(finished)
     memory = {
-        "estimate": estimated.comparable_gib if estimated else None,
+        "estimate": estimated.by_itself_gib if estimated else None,
         "probe": probed.peak_gib if probed else None,
         "reality": finished.peak_memory_gib,
     }
@@ -83,11 +83,14 @@ def perform(
 
 
 def begin_adapter(loaded: LoadedModel, config: RunConfig, data: PreparedData | None) -> None:
-    """Puts a new adapter on the base. Raises ModelError, and TrainingError where rows that are not there decide on it."""
-    if data is None and config.adapter.trains_rows and config.adapter.trainable_tokens == "seen":
-        raise TrainingError("Check all rows first, on the Data tab: which tokens they hold decides what trains.")
+    """Puts a new adapter on the base, without `data` unless the rows decide on it (`rows_decide`). Raises ModelError."""
     training, token_ids = config.training, rows_to_train(config.adapter, loaded, data)
     attach_adapter(loaded, config.adapter, training.use_gradient_checkpointing, training.seed, token_ids)
+
+
+def rows_decide(config: RunConfig) -> bool:
+    """Whether what a new adapter trains depends on which tokens the rows hold."""
+    return config.adapter.trains_rows and config.adapter.trainable_tokens == "seen"
 
 
 def _choose_batch(
@@ -130,12 +133,19 @@ def _expected(
         shape = shape_of(config.model, fetch=False)
     except ModelError as error:
         return None, probed, str(error)
-    found = estimate(config, shape, this_machine(machine), exact or latest_probe(runs_dir, machine, config), longest)
-    return Estimated(total_gib=found.total_gib, comparable_gib=found.comparable_gib, parts=found.parts), probed, ""
+    card, probe = this_machine(machine), exact or latest_probe(runs_dir, machine, config)
+    found = estimate(config, shape, card, probe, longest)
+    estimated = Estimated(
+        total_gib=found.total_gib,
+        comparable_gib=found.comparable_gib,
+        before_probe_gib=estimate(config, shape, card, longest=longest).comparable_gib,
+        parts=found.parts,
+    )
+    return estimated, probed, ""
 
 
 @contextmanager
-def _memory_in_words(loaded: LoadedModel, config: RunConfig, data: PreparedData):
+def memory_in_words(loaded: LoadedModel, config: RunConfig, data: PreparedData | None):
     """Memory that runs out becomes TrainingError, with what would help."""
     try:
         yield

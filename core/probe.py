@@ -84,8 +84,6 @@ def measure(
     rows = MadeUpRows(count, length, loaded.model.config.vocab_size)
     free_memory()
     with undone(loaded) as kept_gib, TemporaryDirectory(prefix="hearthtune-") as folder:
-        if on_gpu:
-            torch.cuda.reset_peak_memory_stats()
         with MemoryMonitor(lambda stats: None, 1.0 if on_gpu else WATCHED) as monitor:
             unsloth.FastLanguageModel.for_training(loaded.model)
             trainer, _ = build_trainer(loaded, probed, rows, Path(folder), None)

@@ -17,7 +17,7 @@ from pydantic import BaseModel, Field, ValidationError, field_validator
 
 from core.config import RunConfig
 from core.dataset.survey import steps_per_epoch
-from core.estimate import PARTS, Estimate, estimate, shape_of, this_machine
+from core.estimate import FORMULAS, PARTS, Estimate, estimate, shape_of, this_machine
 from core.hardware import Machine, detect_machine
 from core.whole import write_whole
 
@@ -37,7 +37,8 @@ class ProbeRecord(BaseModel, frozen=True):
 
     `settings` are those on which memory depends (`memory_settings`), `length` the tokens of each row of the probe.
     `estimate` is the uncorrected one for just that; `peak_gib` compares with its `comparable_gib`. `steps` are those of
-    a whole run at these settings, 0 when they are not known, and `at` is the time in ISO 8601.
+    a whole run at these settings, 0 when they are not known, and `at` is the time in ISO 8601. `formulas` are those of
+    the estimate, as `core.estimate.FORMULAS` counts them; 0: from before they were counted.
     """
 
     machine: str
@@ -46,6 +47,7 @@ class ProbeRecord(BaseModel, frozen=True):
     settings: dict[str, Any]
     length: int = Field(ge=1, le=10**7)
     estimate: Estimate
+    formulas: int = 0
     peak_gib: float = Field(gt=0, lt=1e6, allow_inf_nan=False)
     seconds_per_step: float = Field(ge=0, lt=1e9, allow_inf_nan=False)
     steps: int = Field(0, ge=0, le=10**9)
@@ -54,15 +56,15 @@ class ProbeRecord(BaseModel, frozen=True):
     @field_validator("estimate")
     @classmethod
     def _of_all_parts(cls, found: Estimate) -> Estimate:
-        # What another version counted otherwise corrects nothing here.
         if found.parts.keys() != PARTS.keys():
             raise ValueError("an estimate of other parts")
         return found
 
     def is_of(self, machine: Machine, config: RunConfig) -> bool:
-        """Whether it was made on this machine with this model."""
+        """Whether it was made on this machine with this model, and compares with the estimates of today."""
         is_here = self.machine == machine.name and abs(self.total_gib - machine.total_gib) < 0.5
-        return is_here and self.model == config.model.base
+        # How far older formulas were off says nothing of these.
+        return is_here and self.model == config.model.base and self.formulas == FORMULAS
 
 
 def memory_settings(config: RunConfig) -> dict[str, Any]:
@@ -102,6 +104,7 @@ def measured_here(
         settings=memory_settings(config),
         length=length,
         estimate=estimate(config, shape_of(config.model, fetch=False), this_machine(machine), longest=length),
+        formulas=FORMULAS,
         peak_gib=peak_gib,
         seconds_per_step=seconds_per_step,
         steps=steps_of(config, rows),

@@ -2,6 +2,8 @@
 
 What computes here does so under the workbench's lock, which is lent as `take` and `release`. Afterwards the model is
 still loaded, with an adapter on it that nothing was trained into: a run of the same settings begins on it as on a new one.
+No model is loaded any more where the adapter was one to go on from or has single rows of the embeddings, as no other run
+can begin on that, and after a fault that was not in the rows.
 """
 
 import threading
@@ -11,12 +13,12 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TypeVar
 
-from core.batch_search import HEADROOM, BatchFound, Tried, find_batch, measure_if_it_fits, words_of_trying
+from core.batch_search import BatchFound, Tried, find_batch, measure_if_it_fits, words_of_trying
 from core.config import RunConfig
 from core.dataset import DataError, PreparedData
 from core.estimate import shape_of
 from core.hub import ModelError
-from core.job import begin_adapter
+from core.job import begin_adapter, memory_in_words, rows_decide
 from core.keeping import TrainingError
 from core.model import LoadedModel, first_line
 from core.model_slot import ModelSlot
@@ -75,12 +77,12 @@ class Prober:
             return self.state.record or self.probe(config.with_batch(found.batch, found.accumulation), token)
         return self._alone(lambda: self._probe(config, token))
 
-    def find_batch(self, config: RunConfig, token: str | None = None, headroom: float = HEADROOM) -> BatchFound:
-        """The largest batch that leaves `headroom` (a share) of the memory free, with as many rows in a step as before.
+    def find_batch(self, config: RunConfig, token: str | None = None) -> BatchFound:
+        """The largest batch that leaves the settings' headroom free, with as many rows in a step as before.
 
         `state.record` is then the probe of that batch. Raises as `probe` does.
         """
-        return self._alone(lambda: self._find(config, token, headroom))
+        return self._alone(lambda: self._find(config, token))
 
     def stop(self) -> None:
         """Asks for a stop after the micro-batch that is going on."""
@@ -103,7 +105,7 @@ class Prober:
                 error.with_traceback(None)
                 error.__context__ = error.__cause__ = None
             self.state = replace(self.state, doing="", error="" if isinstance(said, Stopped) else str(said))
-            if self._has_begun and not isinstance(said, Stopped):
+            if self._has_begun and not isinstance(said, Stopped | DataError):  # rows at fault do the model no harm
                 self._slot.let_go()
             raise said
         finally:
@@ -120,7 +122,7 @@ class Prober:
         self.state = Probing(record=record, note=note)
         return record
 
-    def _find(self, config: RunConfig, token: str | None, headroom: float) -> BatchFound:
+    def _find(self, config: RunConfig, token: str | None) -> BatchFound:
         loaded, data = self._ready(config, token)
         records: dict[int, tuple[ProbeRecord, str]] = {}
 
@@ -130,13 +132,13 @@ class Prober:
         def measured(sized: RunConfig, found: Measured) -> None:
             records[sized.training.per_device_train_batch_size] = self._kept(sized, found, data)
 
-        found = find_batch(loaded, config, data, headroom, self._stop.is_set, trying, measured)
+        found = find_batch(loaded, config, data, self._stop.is_set, trying, measured)
         record, note = records[found.batch]
         self.state = Probing(tried=found.tried, record=record, note=note, found=found)
         return found
 
     def _ready(self, config: RunConfig, token: str | None) -> tuple[LoadedModel, PreparedData | None]:
-        """The model with a new adapter on it, and its rows when they were prepared before."""
+        """The model with a new adapter on it, and its rows where they were prepared before, or decide on the adapter."""
         self.state = Probing(doing="Loading the model")
         shape_of(config.model, token)  # of what is no Llama there is no estimate to set beside a probe
         loaded = self._slot.ready_for(config)
@@ -149,7 +151,11 @@ class Prober:
         self._has_begun = True
         data = self._preparation.at_hand(config, loaded)
         if not loaded.has_adapter:
-            begin_adapter(loaded, config, data)
+            if data is None and rows_decide(config):
+                self.state = Probing(doing="Reading the rows")
+                data = self._preparation.prepare(config, loaded, token, self._stop.is_set)
+            with memory_in_words(loaded, config, data):
+                begin_adapter(loaded, config, data)
         # A new adapter is as good as another; one that a run left, or one of the rows' own tokens, is not.
         if not config.adapter.continue_from and not config.adapter.trains_rows:
             self._slot.show_untouched(config)

@@ -8,7 +8,7 @@ import threading
 import traceback
 from pathlib import Path
 
-from core.batch_search import HEADROOM, BatchFound
+from core.batch_search import BatchFound
 from core.checkpoint_list import Checkpoint
 from core.config import ModelConfig, RunConfig
 from core.dataset import DataError, PreparedData, RowView
@@ -187,12 +187,12 @@ class Workbench:
         """
         return self._prober.probe(config, token)
 
-    def find_batch(self, config: RunConfig, token: str | None = None, headroom: float = HEADROOM) -> BatchFound:
-        """The largest batch that leaves that share of the memory free, and the accumulation that goes with it.
+    def find_batch(self, config: RunConfig, token: str | None = None) -> BatchFound:
+        """The largest batch that leaves the settings' headroom free, and the accumulation that goes with it.
 
         Raises as `probe` does.
         """
-        return self._prober.find_batch(config, token, headroom)
+        return self._prober.find_batch(config, token)
 
     def stop_probe(self) -> None:
         """Asks a probe or a search to stop after its micro-batch."""
@@ -292,6 +292,8 @@ class Workbench:
             status, message = self._train(run, config, token, newest, emit)
         except Stopped:
             status, message = "stopped", "Stopped before the first step; nothing was trained."
+            if self._slot.state.adapter == run.id and _made(run.adapter_dir) == made_before:
+                self._slot.let_go()  # what is on the model under this run's name is not what it trained
         except Exception as error:
             told = isinstance(error, SENTENCES)
             message = str(error) if told else f"Training failed: {first_line(error)}; the run's log.txt says more."

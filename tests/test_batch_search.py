@@ -6,7 +6,8 @@ import threading
 import pytest
 from safetensors.torch import load_file
 
-from core.batch_search import HEADROOM, drawn_on, find_batch, largest_batch, limit_gib
+from core.batch_search import drawn_on, find_batch, largest_batch, limit_gib, sizes_of
+from core.config import RunConfig
 from core.events import BatchChosen, Estimated, Probed, StatusChanged
 from core.hardware import detect_machine, sample_memory
 from core.keeping import TrainingError
@@ -31,7 +32,7 @@ def up_to(most: int):
     ],
 )  # fmt: skip
 def test_the_search_doubles_then_halves(rows, most, sizes):
-    best, tried = largest_batch(rows, up_to(most))
+    best, tried = largest_batch(sizes_of(rows), up_to(most))
     assert tried == tuple((size, up_to(most)(size)) for size in sizes)
     assert best == max((size for size in sizes if size <= most), default=None)
 
@@ -40,10 +41,24 @@ def test_the_largest_divisor_that_fits_is_found_whatever_fits():
     for rows in (1, 2, 7, 12, 16, 60, 97, 210, 1024):
         divisors = [size for size in range(1, rows + 1) if rows % size == 0]
         for most in range(rows + 1):
-            best, tried = largest_batch(rows, up_to(most))
+            best, tried = largest_batch(sizes_of(rows), up_to(most))
             assert best == max((size for size in divisors if size <= most), default=None)
             sizes = [size for size, _ in tried]
             assert len(sizes) == len(set(sizes)) <= 2 * rows.bit_length() + 1 and set(sizes) <= set(divisors)
+
+
+@pytest.mark.parametrize(
+    ("rows", "sizes"),
+    [
+        (1024, [2**n for n in range(11)]), (4096, [2**n for n in range(2, 11)]), (1025, [5, 25, 41, 205]),
+        (2047, [23, 89]), (2**20, [1024]), (1021 * 3, [3, 1021]),
+    ],
+)  # fmt: skip
+def test_neither_the_batch_nor_the_accumulation_is_more_than_its_setting_can_be(rows, sizes):
+    assert sizes_of(rows) == sizes
+    for size in sizes:
+        settings = [f"training.per_device_train_batch_size={size}", f"training.gradient_accumulation_steps={rows // size}"]
+        assert RunConfig().with_settings(settings).training.effective_batch == rows
 
 
 def test_what_may_be_held_is_what_is_held_and_what_is_free_less_the_headroom():
@@ -53,7 +68,8 @@ def test_what_may_be_held_is_what_is_held_and_what_is_free_less_the_headroom():
 
 
 def test_a_peak_to_come_is_drawn_on_from_two_that_fit():
-    assert drawn_on([], 1) == drawn_on([(1, 2.0)], 2) == 0.0
+    assert drawn_on([], 1) == drawn_on([(1, None)], 2) == 0.0
+    assert drawn_on([(1, 2.0)], 2) == 2.0, "a larger batch takes no less"
     assert drawn_on([(1, 2.0), (2, 2.5)], 4) == pytest.approx(3.5)
     assert drawn_on([(1, 9.0), (2, 2.0), (4, 3.0), (8, None)], 6) == pytest.approx(4.0)
 
@@ -87,7 +103,7 @@ def test_real_probes_find_what_fits_and_leave_no_trace(config, most, batch):
         loaded, config, prepare_for(config, loaded), trying=lambda size, tried: said.append((size, len(tried))),
         measured=lambda sized, measured: sizes.append((sized.training.per_device_train_batch_size, sized.training.gradient_accumulation_steps)),
     )  # fmt: skip
-    assert (found.batch, found.accumulation, found.headroom) == (batch, 4 // batch, HEADROOM)
+    assert (found.batch, found.accumulation, found.headroom) == (batch, 4 // batch, 0.1)
     tried = [1, 2, 4] if most >= 2 else [1, 2]
     assert [size for size, _ in found.tried] == tried and said == list(zip(tried, range(3), strict=False))
     assert [peak is not None for _, peak in found.tried] == [size <= most for size in tried]
@@ -95,11 +111,29 @@ def test_real_probes_find_what_fits_and_leave_no_trace(config, most, batch):
     assert all(weight.equal(before[name]) for name, weight in loaded.model.named_parameters())
 
 
-def test_a_headroom_that_nothing_leaves_takes_one_row(config):
-    loaded = load_for(config)
-    found = find_batch(loaded, config, headroom=0.999)
-    assert (found.batch, found.accumulation) == (1, 4)
+@pytest.mark.parametrize("limit", [None, 0.01])
+def test_a_headroom_that_nothing_leaves_takes_one_row_and_risks_no_more(config, limit, monkeypatch):
+    """Also where what is left, here a hundredth of a GiB, is less than the first row takes."""
+    import core.batch_search
+
+    if limit:
+        monkeypatch.setattr(core.batch_search, "limit_gib", lambda memory, headroom: limit)
+    config, probed = config.with_settings(["training.auto_batch_headroom=0.999"]), []
+    found = find_batch(load_for(config), config, measured=lambda sized, measured: probed.append(sized.training))
+    assert (found.batch, found.accumulation, found.headroom) == (1, 4, 0.999)
     assert found.tried[0][1] > 0 and found.tried[1:] == ((2, None),)
+    # Without a card memory that runs out may end the program: two rows were not even tried.
+    assert [training.per_device_train_batch_size for training in probed] == [1]
+
+
+def test_more_rows_in_a_step_than_accumulation_can_be_begin_with_the_smallest_batch_there_is(config):
+    many = config.with_batch(64, 64).with_settings(["training.auto_batch_headroom=0.999"])
+    found = find_batch(load_for(config), many)
+    assert (found.batch, found.accumulation, [size for size, _ in found.tried]) == (4, 1024, [4, 8])
+    loaded = load_for(config)
+    want_too_much(loaded, 0)
+    with pytest.raises(TrainingError, match="^The computer's memory is full"):
+        find_batch(loaded, many)
 
 
 def test_not_even_one_row_is_said_with_what_would_help(config):
@@ -166,11 +200,13 @@ def test_the_summary_holds_estimate_probe_and_reality(run):
     snapshot = run.snapshot()
     memory = json.loads((run.folder / "summary.json").read_text())["memory"]
     assert memory == {
-        "estimate": snapshot.estimated.comparable_gib,
+        "estimate": snapshot.estimated.before_probe_gib,
         "probe": snapshot.probed.peak_gib,
         "reality": snapshot.finished.peak_memory_gib,
     }
     assert all(0 < figure < 24 for figure in memory.values())
+    # Corrected by the exact probe the estimate would be the probe, and say nothing.
+    assert snapshot.estimated.comparable_gib == pytest.approx(memory["probe"]) != pytest.approx(memory["estimate"])
     kinds = [type(event) for event in events_of(run)]
     assert kinds.index(BatchChosen) < kinds.index(Estimated) < kinds.index(Probed)
     assert sum(snapshot.estimated.parts.values()) == pytest.approx(snapshot.estimated.total_gib)
@@ -240,6 +276,8 @@ def test_a_run_can_be_stopped_while_it_looks_for_its_batch(bench, config, wait_u
     snapshot = bench.wait(120)
     assert (snapshot.status, snapshot.message) == ("stopped", "Stopped before the first step; nothing was trained.")
     assert snapshot.batch_chosen is None and not stopped.has_adapter and bench.busy_with == ""
+    # The adapter that was put on for the search is no one's: nothing can be compared with it.
+    assert (bench.model_state.adapter, bench.model_state.report, bench.compare_ready) == ("", None, False)
 
 
 def test_an_answer_after_a_probe_is_the_bases(bench, config):

@@ -27,7 +27,7 @@ def test_every_setting_has_a_title_a_description_and_a_default():
     for name, info in fields().items():
         assert info.title and info.description and info.description.endswith("."), name
         assert not info.is_required(), name
-    assert list(fields())[0] == "model.model_name" and len(fields()) == 53
+    assert list(fields())[0] == "model.model_name" and len(fields()) == 54
 
 
 def test_two_configs_share_nothing():
@@ -174,7 +174,7 @@ def test_several_files_are_a_list_or_lines():
     assert RunConfig().with_settings(["data.answer_column=null"]).data.answer_column is None
 
 
-@pytest.mark.parametrize(("value", "batch", "rows"), [("auto", "auto", 8), ("3", 3, 24), (3, 3, 24), (1024, 1024, 8192)])
+@pytest.mark.parametrize(("value", "batch", "rows"), [("auto", "auto", 8), (" AUTO", "auto", 8), ("3", 3, 24), (3, 3, 24), (1024, 1024, 8192)])
 def test_a_batch_is_a_number_or_left_to_be_found(value, batch, rows):
     values = {"training": {"per_device_train_batch_size": value, "gradient_accumulation_steps": 8}}
     config = RunConfig.build(values)
@@ -183,10 +183,17 @@ def test_a_batch_is_a_number_or_left_to_be_found(value, batch, rows):
     assert RunConfig().with_settings([f"training.per_device_train_batch_size={value}"]).training.per_device_train_batch_size == batch
 
 
-@pytest.mark.parametrize(("value", "why"), [("most", "a valid integer"), (0, "greater than or equal to 1"), (1025, "less than or equal to 1024")])
+@pytest.mark.parametrize(("value", "why"), [(2.5, "a valid integer"), (0, "greater than or equal to 1"), (1025, "less than or equal to 1024")])
 def test_other_batches_are_refused_under_the_settings_own_name(value, why):
     sentence = refusal({"training": {"per_device_train_batch_size": value}})
     assert sentence.startswith(f"Batch size (training.per_device_train_batch_size) cannot be {value!r}: input should be {why}")
+
+
+@pytest.mark.parametrize("value", ["most", "", "2.5", "³", "1e3", None])
+def test_of_a_batch_that_is_no_number_it_says_that_it_may_be_auto(value):
+    sentence = refusal({"training": {"per_device_train_batch_size": value}})
+    why = "give a number from 1 to 1,024, or auto."
+    assert sentence == f"Batch size (training.per_device_train_batch_size) cannot be {value!r}: {why}"
 
 
 def test_a_batch_can_be_settled_in_a_copy():

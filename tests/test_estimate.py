@@ -15,12 +15,19 @@ from core.estimate.workload import Workload, workload
 from core.hardware import Machine, MemoryStats
 from core.hub import ModelError
 from core.presets import PRESETS_DIR, list_presets
+from core.probe_record import ProbeRecord
 from tests.app_process import run_app
 from tests.conftest import load_for, prepare_for, small_config
 from tests.hub_server import Hub
 
 BIG = Card(name="big", memory_gib=96)
 LLAMA_8B = ModelConfig(model_name="unsloth/Meta-Llama-3.1-8B-bnb-4bit")
+
+
+CONFIG_8B = {
+    "model_type": "llama", "vocab_size": 128256, "hidden_size": 4096, "intermediate_size": 14336, "num_hidden_layers": 32,
+    "num_attention_heads": 32, "num_key_value_heads": 8, "max_position_embeddings": 131072,
+}  # fmt: skip
 
 
 def on(card: Card, *settings: str, model: str = "unsloth/Meta-Llama-3.1-8B-bnb-4bit"):
@@ -126,7 +133,8 @@ def test_published_measurements_are_met(shared_data):
                 reasons.append(str(why))
                 assert not row["seq_len"]
     assert len(points) == 31 and set(reasons) == {"its length is not given"}
-    assert statistics.median(abs(point.error) for point in points) <= 0.10
+    measured = [abs(point.error) for point in points if point.row["kind"] == "measured"]
+    assert len(measured) == 23 and statistics.median(measured) <= 0.10
     assert [point.row for point in points if abs(point.error) > 0.25] == []
 
 
@@ -180,6 +188,75 @@ def test_logits_grow_with_the_vocabulary_and_the_fused_loss_takes_a_part_at_a_ti
     # 16 bytes for each of them are 7.8 GiB: of 16 GiB free, at most 4 GiB at a time, so four parts.
     assert logits_at_the_loss(fused, 16 * GIB) == 14 * 128256 * 4096 / 4
     assert logits_at_the_loss(fused, 2 * GIB) == 14 * 128256 * 4096 / 8
+
+
+def quantized(**settings) -> ModelShape:
+    return ModelShape.build(CONFIG_8B | {"quantization_config": {"load_in_4bit": True} | settings}, "it")
+
+
+def test_what_stays_16_bit_and_double_quantisation_are_read_from_the_config():
+    def gib(shape: ModelShape) -> float:
+        return estimate(RunConfig().with_settings(["adapter.modules_to_save=[]"]), shape, BIG).parts["weights"]
+
+    plain, linear = gib(quantized()), 32 * (2 * 4096**2 + 2 * 4096 * 1024 + 3 * 4096 * 14336)
+    # A 32-bit constant for 64 weights, in place of an 8-bit one and a 32-bit one for 256 of those.
+    assert gib(quantized(bnb_4bit_use_double_quant=False)) - plain == pytest.approx(linear * (4 / 64 - 1 / 64 - 4 / 64 / 256) / GIB)
+    # Two inner layers and one matrix, as the dynamic ones of Unsloth name them; a name that is none covers nothing.
+    kept = ["lm_head", "model.layers.1.mlp", "model.layers.31.mlp", "model.layers.5.self_attn.o_proj", "multi_modal_projector"]
+    whole = 2 * 3 * 4096 * 14336 + 4096**2
+    in_4bit = 0.5 + 1 / 64 + 4 / 64 / 256
+    assert gib(quantized(llm_int8_skip_modules=kept)) - plain == pytest.approx(whole * (2 - in_4bit) / GIB)
+
+
+def test_tied_embeddings_train_as_one_whichever_is_named():
+    found = [on(BIG, f"adapter.modules_to_save=[{names}]", model="unsloth/Llama-3.2-3B-bnb-4bit").parts
+             for names in ("embed_tokens", "lm_head", "embed_tokens, lm_head")]  # fmt: skip
+    assert found[0] == found[1] == found[2]
+
+
+def test_a_processor_without_bfloat16_computes_in_32_bit():
+    card = Card(name="old", memory_gib=64, is_gpu=False, has_bfloat16=False)
+    whole = "model.load_in_4bit=no", "adapter.modules_to_save=[]"
+    old, new = on(card, *whole), on(card.model_copy(update={"has_bfloat16": True}), *whole)
+    assert old.parts["weights"] == 2 * new.parts["weights"]
+
+
+def test_a_probe_corrects_its_own_settings_exactly_and_others_in_proportion(tmp_path):
+    config = RunConfig().with_settings(["model.model_name=unsloth/Llama-3.2-1B-bnb-4bit"])
+    shape = shape_of(config.model)
+    raw = estimate(config, shape, BIG)
+    for measured in (raw.comparable_gib * 1.2, raw.comparable_gib * 0.9, raw.comparable_gib * 3, 0.5):
+        probe = ProbeRecord(
+            machine="it", total_gib=96, model=config.model.base, settings={}, length=2048, estimate=raw, peak_gib=measured, seconds_per_step=1
+        )
+        found = estimate(config, shape, BIG, probe)
+        assert found.comparable_gib == pytest.approx(measured) and found.is_corrected
+        assert min(found.parts.values()) >= 0
+        larger = config.with_settings(["training.per_device_train_batch_size=4"])
+        assert estimate(larger, shape, BIG, probe).comparable_gib >= measured
+
+
+def test_advice_at_the_limits_of_the_settings():
+    config = RunConfig().with_settings(
+        ["training.per_device_train_batch_size=4", "training.gradient_accumulation_steps=1024", "model.max_seq_length=8192"]
+    )
+    shape = shape_of(LLAMA_8B)
+    # More accumulation than the settings allow would be needed, and fewer rows in a step are another training.
+    assert not any("batch" in change.words for change in suggestions(config, shape, BIG))
+    packed = config.with_settings(["training.packing=yes"])
+    lengths = [change.set for change in suggestions(packed, shape, BIG, longest=300) if "length" in change.words]
+    assert lengths == ["model.max_seq_length=4096"]
+    auto = config.with_settings(["training.per_device_train_batch_size=auto", "training.gradient_accumulation_steps=840"])
+    card = Card(name="it", memory_gib=24)
+    found = estimate(auto, shape, card)
+    sizes = [size for size in range(1, 841) if 840 % size == 0]
+    fitting = [n for n in sizes if verdict(estimate(auto.with_batch(n, 840 // n), shape, card), card) == "fits"]
+    assert found.batch == max(fitting, default=1)
+
+
+def test_a_token_that_is_none_is_told_and_not_sent():
+    with pytest.raises(ModelError, match="The Hugging Face token holds characters that no token has"):
+        shape_of(ModelConfig(model_name="somebody/nothing"), "é")
 
 
 def test_rows_shorter_than_the_length_take_less_and_packed_ones_do_not():
@@ -242,6 +319,7 @@ def test_this_machine_leaves_others_what_they_have():
     ("said", "name"),
     [
         ("RTX 3060 12GB", "RTX 3060 12GB"), ("rtx3060", "RTX 3060 12GB"), ("NVIDIA GeForce RTX 4090", "RTX 4090 24GB"),
+        ("RTX 4060", "RTX 4060 8GB"), ("L4", "L4 24GB"), ("45GB", "a card of 45GB"),  # no A4500
         ("h100", "H100 80GB"), ("12GB", "a card of 12GB"), ("7.5 GiB", "a card of 7.5GB"), ("T4", "Tesla T4 16GB"),
     ],
 )  # fmt: skip
@@ -268,6 +346,7 @@ def test_a_card_that_is_none_is_told_in_a_sentence(said, sentence):
     [
         (None, "holds no model: config.json is missing; choose another model or folder."),
         ("{", "is damaged: its config.json cannot be read; fetch the model again."),
+        ("a Mixtral", "cannot be estimated: its config.json is none of a Llama."),
         ('{"model_type": "bert", "hidden_size": 3}', "cannot be estimated: its config.json is none of a Llama."),
         ('{"hidden_size": 64, "num_attention_heads": 0}', "cannot be estimated: its config.json is none of a Llama."),
         (
@@ -277,6 +356,8 @@ def test_a_card_that_is_none_is_told_in_a_sentence(said, sentence):
     ],
 )
 def test_a_folder_that_holds_no_llama_is_told_in_a_sentence(tmp_path, text, sentence):
+    if text == "a Mixtral":  # of the same names, with eight inner layers in place of one
+        text = json.dumps(CONFIG_8B | {"model_type": "mixtral", "num_local_experts": 8})
     if text is not None:
         (tmp_path / "config.json").write_text(text)
     with pytest.raises(ModelError) as told:

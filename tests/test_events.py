@@ -49,6 +49,13 @@ def step(number: int, elapsed: float, **values) -> StepDone:
     return StepDone(step=number, elapsed=elapsed, **known | values)
 
 
+def test_an_estimate_without_its_probe_is_known_of_new_runs_only():
+    assert ESTIMATED.by_itself_gib == 5.0
+    new = ESTIMATED.model_copy(update={"before_probe_gib": 5.5})
+    assert (from_line(to_line(new)), new.by_itself_gib) == (new, 5.5)
+    assert "before_probe_gib" not in to_line(ESTIMATED) and from_line(to_line(ESTIMATED)) == ESTIMATED
+
+
 EVENTS = [
     StatusChanged(time=1.0, status="preparing", message="Getting ready — “yes”\nand so on"),
     RECEIPT,

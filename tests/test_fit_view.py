@@ -12,7 +12,7 @@ from core.events import Estimated, Finished, Probed, Snapshot
 from core.hardware import Machine, MemoryStats
 from core.probe_record import ProbeRecord
 from core.probing import Probing
-from ui.fit_view import THIS_MACHINE, fetch_text, fit_text, memory_text, pace, probing_text, size
+from ui.fit_view import THIS_MACHINE, fetch_text, fit_text, found_text, memory_text, pace, probing_text, size
 from ui.sidebar import machine_text
 
 CARD = Card(name="RTX 3050 8GB", memory_gib=8, kept_gib=0.5)
@@ -162,12 +162,13 @@ def test_sizes_have_the_digits_that_an_estimate_knows(gib, text):
     assert size(gib) == text
 
 
-def finished(peak: float, estimated: float | None, probed: float | None = None) -> Snapshot:
+def finished(peak: float, estimated: float | None, probed: float | None = None, corrected: float | None = None) -> Snapshot:
     done = Finished(
         steps=60, runtime_s=60, tokens_per_s=100, peak_memory_gib=peak, peak_memory_for_training_gib=1,
         total_memory_gib=12,
     )  # fmt: skip
-    said = Estimated(total_gib=estimated + 0.5, comparable_gib=estimated, parts={}) if estimated else None
+    figures = {"comparable_gib": corrected, "before_probe_gib": estimated} if corrected else {"comparable_gib": estimated}
+    said = Estimated(total_gib=9, parts={}, **figures) if estimated else None
     measured = Probed(peak_gib=probed, seconds_per_step=1) if probed else None
     return Snapshot(finished=done, estimated=said, probed=measured)
 
@@ -178,6 +179,7 @@ def finished(peak: float, estimated: float | None, probed: float | None = None) 
         (finished(5.8, 5.92, 5.7), "estimated 5.92 GiB · probed 5.70 GiB · was 5.80 GiB (estimate 2% high)"),
         (finished(5.0, 4.5), "estimated 4.50 GiB · was 5.00 GiB (estimate 10% low)"),
         (finished(5.0, 5.01), "estimated 5.01 GiB · was 5.00 GiB (estimate within 1%)"),
+        (finished(0.84, 0.78, 0.71, 0.71), "estimated 0.78 GiB · probed 0.71 GiB · was 0.84 GiB (estimate 7% low)"),
         (finished(5.0, None), ""),
         (Snapshot(estimated=Estimated(total_gib=1, comparable_gib=1, parts={})), ""),
     ],
@@ -187,21 +189,23 @@ def test_estimate_probe_and_reality_stand_in_one_row(snapshot, text):
 
 
 RECORD = ProbeRecord(
-    machine="RTX", total_gib=8, model=("m",), settings={"training.per_device_train_batch_size": 2}, length=2048,
+    machine="RTX", total_gib=8, model=("owner/<m>", None, True, "auto"), settings={"training.per_device_train_batch_size": 2}, length=2048,
     estimate=took(), peak_gib=5.75, seconds_per_step=1.5, steps=60,
 )  # fmt: skip
 
 
 def test_a_probe_says_what_it_measured_and_what_that_means():
     assert plain(probing_text(Probing(record=RECORD))) == (
-        "Measured on rows of 2,048 tokens, 2 at once: peak memory 5.75 GiB (estimated 6.00 GiB), 1.50 s a step. "
-        "The run of 60 steps would take 1:30 if all rows were that long. The estimate is now corrected by this."
+        "owner/<m>: measured on rows of 2,048 tokens, 2 at once: peak memory 5.75 GiB (estimated 6.00 GiB), 1.50 s a step. "
+        "The run of 60 steps would take 1:30 if all rows were that long. The estimate for this model on this machine "
+        "is now corrected by it."
     )
     one = RECORD.model_copy(update={"settings": {"training.per_device_train_batch_size": 1}, "steps": 0})
     assert plain(probing_text(Probing(record=one, note="It could not be kept."))) == (
-        "Measured on one row of 2,048 tokens: peak memory 5.75 GiB (estimated 6.00 GiB), 1.50 s a step. "
-        "The estimate is now corrected by this. It could not be kept."
+        "owner/<m>: measured on one row of 2,048 tokens: peak memory 5.75 GiB (estimated 6.00 GiB), 1.50 s a step. How long "
+        "the whole run takes is known once all rows are checked, or steps are set. It could not be kept."
     )
+    assert "owner/&lt;m&gt;: measured" in probing_text(Probing(record=one))
 
 
 def test_a_search_tells_each_try_and_puts_what_it_found_into_the_form():
@@ -209,15 +213,18 @@ def test_a_search_tells_each_try_and_puts_what_it_found_into_the_form():
     assert plain(probing_text(Probing(doing="Trying a batch of 4", tried=tried[:2]))) == (
         "Trying a batch of 4… Tried: batch 1 takes 4.00 GiB, batch 2 takes 5.00 GiB."
     )
-    text = probing_text(Probing(found=BatchFound(batch=2, accumulation=4, tried=tried)))
+    text = found_text(BatchFound(batch=2, accumulation=4, tried=tried, headroom=0.2), RECORD)
     assert plain(text) == (
-        "The largest batch that leaves 10% of the memory free is 2; with accumulation 4 a step still sees 8 rows. "
+        "owner/<m>: the largest batch that leaves 20% of the memory free is 2; with accumulation 4 a step still sees 8 rows. "
         "Tried: batch 1 takes 4.00 GiB, batch 2 takes 5.00 GiB, batch 4 does not fit. Use batch 2 with accumulation 4"
     )
     assert json.loads(unescape(re.search(r'data-settings="([^"]*)"', text)[1])) == [
         "training.per_device_train_batch_size=2", "training.gradient_accumulation_steps=4",
     ]  # fmt: skip
-    all_rows = probing_text(Probing(found=BatchFound(batch=8, accumulation=1, tried=((8, 5.0),))))
+    all_rows = probing_text(
+        Probing(found=BatchFound(batch=8, accumulation=1, tried=((8, 5.0),), headroom=0.1), record=RECORD)
+    )
+    assert "owner/&lt;m&gt;: the largest" in all_rows and "owner/&lt;m&gt;: measured" in all_rows
     assert "That is all rows of a step: for a larger batch raise the accumulation first." in all_rows
 
 

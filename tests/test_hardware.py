@@ -75,6 +75,20 @@ def test_a_short_stay_is_sampled_at_both_ends():
 
 
 @pytest.mark.gpu
+def test_the_peak_of_what_ran_before_is_not_the_monitors(unsloth):
+    import torch
+
+    if not torch.cuda.is_available():
+        pytest.skip("no NVIDIA GPU")
+    torch.empty(1 << 30, dtype=torch.uint8, device="cuda")  # let go at once
+    torch.cuda.empty_cache()
+    assert sample_memory().peak_reserved_gib >= 1
+    with MemoryMonitor(lambda stats: None) as monitor:
+        kept = torch.empty(1 << 28, dtype=torch.uint8, device="cuda")
+    assert 0.25 <= monitor.peak_gib < 1 and len(kept) == 1 << 28
+
+
+@pytest.mark.gpu
 def test_the_card(unsloth):
     import torch
 

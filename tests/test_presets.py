@@ -14,7 +14,7 @@ from tests.conftest import PROJECT
 # Of these, HearthTune itself makes what the libraries take.
 OF_OUR_OWN = {
     "use_gradient_checkpointing", "completion_only_loss", "continue_from", "early_stopping_patience", "stop_at_loss",
-    "sample_prompts", "trainable_tokens",
+    "sample_prompts", "trainable_tokens", "auto_batch_headroom",
 }  # fmt: skip
 FILES = sorted(PRESETS_DIR.glob("*.yaml"))
 

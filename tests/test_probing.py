@@ -7,7 +7,8 @@ import pytest
 from safetensors.torch import load_file
 
 from core.config import ModelConfig, RunConfig
-from core.estimate import PARTS, Estimate
+from core.dataset import DataError
+from core.estimate import FORMULAS, PARTS, Estimate
 from core.hardware import Machine, detect_machine
 from core.hub import ModelError
 from core.keeping import TrainingError
@@ -63,7 +64,7 @@ def test_a_probe_is_told_kept_and_found_again(bench, config, without):
     assert 0.1 < record.peak_gib < machine.total_gib and 0 < record.seconds_per_step < 60
     # The rows of the run before are at hand: twelve of them, none as long as the length.
     assert 10 < record.length < 128 and record.steps == 3
-    assert not record.estimate.is_corrected and record.estimate.comparable_gib > 0
+    assert record.formulas == FORMULAS and not record.estimate.is_corrected and record.estimate.comparable_gib > 0
     assert latest_probe(bench.runs_dir, machine, config) == exact_probe(bench.runs_dir, machine, config) == record
     assert ProbeRecord.model_validate_json(record.model_dump_json()) == record
 
@@ -116,6 +117,37 @@ def test_a_probe_of_a_run_that_goes_on_from_another_leaves_no_model(bench, confi
     run = run_of(bench, further, "further")
     bench.load_model(config.model)
     assert differing(weights(run), weights(run_of(bench, further, "further without"))) == []
+
+
+def test_rows_that_decide_what_trains_are_read_by_the_probe_itself(bench, config, without):
+    seen = config.with_settings(["adapter.trainable_tokens=seen", "data.seed=11"])
+    bench.load_model(config.model)
+    assert not bench.has_checked(seen)
+    record = bench.probe(seen)
+    # Twelve rows, none as long as the length: that of the longest is known by now.
+    assert record.settings["adapter.trainable_tokens"] == "seen" and 10 < record.length < 128
+    assert bench.preparing.rows == 12
+    assert bench._slot.loaded is None and bench.model_state.report is None
+    run_of(bench, seen, "single rows")
+
+
+def test_rows_that_cannot_be_read_do_not_cost_the_model_that_is_there(bench, config, tmp_path):
+    bench.load_model(config.model)
+    loaded = bench._slot.loaded
+    with pytest.raises(DataError):
+        bench.probe(config.with_settings(["adapter.trainable_tokens=seen", f"data.path={tmp_path}"]))
+    assert bench._slot.loaded is loaded and bench.probing.error and bench.busy_with == ""
+
+
+def test_memory_that_runs_out_for_the_adapter_is_said_with_what_would_help(bench, config, monkeypatch):
+    import core.job
+    import torch
+
+    monkeypatch.setattr(core.job, "attach_adapter", lambda *_: torch.empty(2**48, dtype=torch.float32))
+    bench.load_model(config.model)
+    with pytest.raises(TrainingError, match="^The computer's memory is full. What would help most: "):
+        bench.probe(config)
+    assert bench._slot.loaded is None and bench.busy_with == ""
 
 
 def test_with_auto_the_probe_is_that_of_the_largest_batch(bench, config):
@@ -181,7 +213,7 @@ ESTIMATE = Estimate(parts=dict.fromkeys(PARTS, 0.5), context_gib=0.25)
 def record_for(config: RunConfig, **values) -> ProbeRecord:
     known = {
         "machine": "A card", "total_gib": 12.0, "model": config.model.base, "settings": memory_settings(config), "length": 2048,
-        "estimate": ESTIMATE, "peak_gib": 5.5, "seconds_per_step": 2.0, "at": "2026-01-02T03:04:05",
+        "estimate": ESTIMATE, "formulas": FORMULAS, "peak_gib": 5.5, "seconds_per_step": 2.0, "at": "2026-01-02T03:04:05",
     }  # fmt: skip
     return ProbeRecord(**known | values)
 
@@ -205,6 +237,17 @@ def test_the_newest_of_the_same_settings_comes_first(tmp_path):
     assert latest_probe(tmp_path, MACHINE, config.with_settings(["model.load_in_4bit=no"])) is None
     assert latest_probe(tmp_path, Machine(name="A card", is_gpu=True, total_gib=24.0), config) is None
     assert latest_probe(tmp_path, Machine(name="Another", is_gpu=True, total_gib=12.0), config) is None
+
+
+def test_what_was_held_against_older_formulas_corrects_nothing(tmp_path):
+    config = RunConfig()
+    keep(tmp_path, record_for(config, formulas=FORMULAS - 1))
+    (file,) = (tmp_path / "probes").iterdir()
+    file.write_text(file.read_text() + record_for(config, length=512).model_dump_json(exclude={"formulas"}) + "\n")
+    assert latest_probe(tmp_path, MACHINE, config) is None and exact_probe(tmp_path, MACHINE, config) is None
+    keep(tmp_path, record_for(config))
+    assert latest_probe(tmp_path, MACHINE, config) == record_for(config)
+    assert len(file.read_text().splitlines()) == 2, "it takes the place of the older one"
 
 
 @pytest.mark.parametrize(

@@ -35,9 +35,11 @@ class FitForm:
             info="An estimate that follows every change; no model is loaded for it.",
         )  # fmt: skip
         self.fit = gr.HTML(padding=False, elem_id="fit", js_on_load=CLICKS)
-        with gr.Row(elem_id="fit-buttons"):
+        with gr.Row(elem_id="fit-buttons", equal_height=False):
             self.probe = gr.Button("Probe one step", size="sm", elem_id="probe")
             self.find = gr.Button("Find the largest batch", size="sm", elem_id="find-batch")
+            with gr.Column(scale=0, min_width=350):
+                form.add("training.auto_batch_headroom")
             self.stop = gr.Button("Stop probing", size="sm", variant="stop", visible=False, elem_id="stop-probe")
         self.trouble = gr.HTML(padding=False, elem_id="fit-trouble")
         self.probing = gr.HTML(padding=False, elem_id="probing", js_on_load=CLICKS)

@@ -146,32 +146,35 @@ def probing_text(state: Probing) -> str:
     if state.doing:
         tried = f'<p class="fit-basis">Tried: {_tries(state.tried)}.</p>' if state.tried else ""
         return f'<p class="busy" role="status">{escape(state.doing)}…</p>{tried}'
-    found = found_text(state.found) if state.found else ""
-    measured = probed_text(state.record) if state.record else ""
+    found = found_text(state.found, state.record) if state.found else ""
+    measured = probed_text(state.record, not state.note) if state.record else ""
     told = notice(state.error, "error") + found + measured + notice(state.note, "warning")
     return told or f'<p class="fit-basis">{WHAT_A_PROBE_IS}</p>'
 
 
-def probed_text(record: ProbeRecord) -> str:
-    """What one real step came to, and what that means for the run."""
-    batch, whole = record.settings.get(BATCH), ""
+def probed_text(record: ProbeRecord, is_kept: bool = True) -> str:
+    """What one real step of a model came to, and what that means for the run; only what is kept corrects estimates."""
+    batch = record.settings.get(BATCH)
+    whole = "How long the whole run takes is known once all rows are checked, or steps are set."
     if record.steps:
         took = duration(record.seconds_per_step * record.steps)
-        whole = f" The run of {count(record.steps, 'step')} would take {took} if all rows were that long."
+        whole = f"The run of {count(record.steps, 'step')} would take {took} if all rows were that long."
+    corrected = " The estimate for this model on this machine is now corrected by it." if is_kept else ""
     return notice(
-        f"Measured on {'rows' if batch != 1 else 'one row'} of {count(record.length, 'token')}"
+        f"{record.model[0]}: measured on {'rows' if batch != 1 else 'one row'} of {count(record.length, 'token')}"
         f"{f', {batch:,} at once' if isinstance(batch, int) and batch > 1 else ''}: peak memory {gib(record.peak_gib)} "
-        f"(estimated {gib(record.estimate.comparable_gib)}), {pace(record.seconds_per_step)} a step.{whole} "
-        "The estimate is now corrected by this.",
+        f"(estimated {gib(record.estimate.comparable_gib)}), {pace(record.seconds_per_step)} a step. {whole}"
+        f"{corrected}",
         "good",
     )
 
 
-def found_text(found: BatchFound) -> str:
-    """The largest batch that fits, a button that puts it into the form, and which sizes were tried for it."""
+def found_text(found: BatchFound, record: ProbeRecord) -> str:
+    """The largest batch that fits, a button that puts it into the form, and which sizes were tried for it. `record` is
+    the probe of that batch."""
     batch, accumulation = found.batch, found.accumulation
     words = (
-        f"The largest batch that leaves {found.headroom:.0%} of the memory free is {batch:,}; with accumulation "
+        f"{record.model[0]}: the largest batch that leaves {found.headroom:.0%} of the memory free is {batch:,}; with accumulation "
         f"{accumulation:,} a step still sees {count(batch * accumulation, 'row')}. Tried: {_tries(found.tried)}."
     )
     if accumulation == 1:
@@ -195,7 +198,8 @@ def memory_text(snapshot: Snapshot) -> str:
     """Estimate, probe and reality of a finished run in one row; empty before there is something to compare."""
     if snapshot.finished is None or snapshot.estimated is None:
         return ""
-    was, estimated = snapshot.finished.peak_memory_gib, snapshot.estimated.comparable_gib
+    # A probe of just these settings corrects the estimate to what it measured, which would be no estimate any more.
+    was, estimated = snapshot.finished.peak_memory_gib, snapshot.estimated.by_itself_gib
     probed = f" · probed {gib(snapshot.probed.peak_gib)}" if snapshot.probed else ""
     return f"estimated {gib(estimated)}{probed} · was {gib(was)}{_off(estimated, was)}"
 

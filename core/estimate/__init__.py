@@ -3,9 +3,9 @@
 from core.estimate.cards import CARDS, Card, find_card, this_machine
 from core.estimate.changes import WORTH_SAYING, Suggestion, suggestions, to_fit
 from core.estimate.shape import ModelShape, shape_of
-from core.estimate.total import PARTS, Estimate, Verdict, estimate, verdict
+from core.estimate.total import FORMULAS, PARTS, Estimate, Verdict, estimate, verdict
 
 __all__ = [
-    "CARDS", "PARTS", "WORTH_SAYING", "Card", "Estimate", "ModelShape", "Suggestion", "Verdict", "estimate", "find_card",
+    "CARDS", "FORMULAS", "PARTS", "WORTH_SAYING", "Card", "Estimate", "ModelShape", "Suggestion", "Verdict", "estimate", "find_card",
     "shape_of", "suggestions", "this_machine", "to_fit", "verdict",
 ]  # fmt: skip

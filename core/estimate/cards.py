@@ -2,6 +2,7 @@
 
 import difflib
 import re
+from pathlib import Path
 
 from pydantic import BaseModel
 
@@ -48,15 +49,18 @@ CARDS = [
 
 def find_card(text: str) -> Card:
     """The card of that name, as people write it: "3060", "rtx3060 12 gb". Raises ConfigError with a sentence."""
+    if match := re.fullmatch(r"(\d{1,4}(?:\.\d+)?) ?gi?b", text.strip().lower()):
+        return Card(name=f"a card of {float(match[1]):g}GB", memory_gib=float(match[1]))
     wanted = _plain(text)
     plain = {_plain(card.name): card for card in CARDS}
     if wanted in plain:
         return plain[wanted]
-    found = [card for name, card in plain.items() if wanted and wanted in name.removesuffix(_size(card))]
-    if len(found) == 1 and wanted:
-        return found[0]
-    if match := re.fullmatch(r"(\d{1,4}(?:\.\d+)?) ?gi?b", text.strip().lower()):
-        return Card(name=f"a card of {float(match[1]):g}GB", memory_gib=float(match[1]))
+    for is_it in (str.__eq__, str.__contains__):
+        found = [card for name, card in plain.items() if wanted and is_it(name.removesuffix(_size(card)), wanted)]
+        if len(found) == 1:
+            return found[0]
+        if found:
+            break
     if found:
         raise ConfigError(f"There are several cards {text!r:.60}: {', '.join(card.name for card in found)}; say which.")
     near = difflib.get_close_matches(wanted, list(plain), n=3, cutoff=0.5)
@@ -86,5 +90,11 @@ def this_machine(machine: Machine, memory: MemoryStats | None = None) -> Card:
 
 
 def _has_bfloat16(machine: Machine) -> bool:
-    """Since Ampere. A name that is not on the list is taken for a newer card."""
-    return next((card.has_bfloat16 for card in CARDS if _plain(card.name).startswith(_plain(machine.name))), True)
+    """Cards have it since Ampere; processors where Linux says so. What is not known to lack it is taken to have it."""
+    if machine.is_gpu:
+        return not re.match(r"gtx|rtx20|titan|quadro|teslat4|t4|(tesla)?[vp]100", _plain(machine.name))
+    try:
+        flags = Path("/proc/cpuinfo").read_text(encoding="utf-8")
+    except OSError:
+        return True
+    return bool(re.search(r"\b(avx512_bf16|amx_bf16|bf16)\b", flags))

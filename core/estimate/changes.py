@@ -14,6 +14,7 @@ if TYPE_CHECKING:
     from core.probe_record import ProbeRecord
 
 LEAST_LENGTH = 128
+MOST_ACCUMULATION = 1024  # that the settings allow
 WORTH_SAYING = 0.005  # GiB
 
 
@@ -99,9 +100,9 @@ def _changes(config: RunConfig, shape: ModelShape, card: Card, longest: int | No
     """Each as a setting, those that go with it, and words; cheapest first."""
     training, adapter, model = config.training, config.adapter, config.model
     batch, steps = batch_size(config), training.gradient_accumulation_steps
-    if training.per_device_train_batch_size != "auto" and batch > 1:
-        half = batch // 2
-        more = -(-steps * batch // half)
+    half = max(batch // 2, 1)
+    more = -(-steps * batch // half)
+    if training.per_device_train_batch_size != "auto" and batch > 1 and more <= MOST_ACCUMULATION:
         yield (
             f"training.per_device_train_batch_size={half}", [f"training.gradient_accumulation_steps={more}"],
             f"batch {batch} → {half}, with accumulation {steps} → {more}",
@@ -115,7 +116,8 @@ def _changes(config: RunConfig, shape: ModelShape, card: Card, longest: int | No
         yield "training.optim=adamw_8bit", [], "optimizer adamw_8bit"
     if not model.load_in_4bit:
         yield "model.load_in_4bit=yes", [], "4-bit weights"
-    length = min(model.max_seq_length, shape.max_length, longest or model.max_seq_length)
+    fills = training.packing and card.is_gpu  # packed rows are as long as the length, however short they were
+    length = model.max_seq_length if fills else min(model.max_seq_length, shape.max_length, longest or model.max_seq_length)
     if length > LEAST_LENGTH:
         shorter = max(length // 2, LEAST_LENGTH)
         yield f"model.max_seq_length={shorter}", [], f"length {model.max_seq_length:,} → {shorter:,}"

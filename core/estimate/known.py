@@ -38,7 +38,8 @@ def _names() -> dict[str, dict]:
         for name in names:
             found[name] = shape
             if name.startswith("unsloth/"):
-                found[f"{name}-bnb-4bit"] = found[f"{name}-unsloth-bnb-4bit"] = shape | _IN_4BIT
+                # Of "-unsloth-bnb-4bit" some layers stay 16-bit, others for each model: its config.json names them.
+                found[f"{name}-bnb-4bit"] = shape | _IN_4BIT
     return found
 
 

@@ -6,7 +6,6 @@ section 4.1) stand for another layer: four times as wide inside, with dropout, i
 keep no input, and Llama's inner layer has three of its own width.
 """
 
-from core.estimate.standing import trained_matrices
 from core.estimate.workload import Workload
 
 GIB = 1024**3
@@ -65,7 +64,8 @@ def _dropped(work: Workload) -> float:
 
 def layer_backward(work: Workload) -> float:
     """What one layer needs of each token on the way back, besides what was kept: gradients of the inner layer, two at a
-    time (Unsloth forms them in place), and of both residuals."""
+    time (transformers, LlamaMLP: of its product, then of gate and up; Unsloth forms them in place: kernels/fast_lora.py,
+    LoRA_MLP.backward, and kernels/swiglu.py), and of both residuals. A gradient is as large as what it is of."""
     shape, e = work.shape, work.passing_element
     inner = (1 if work.kernels == "unsloth" else 2) * 2 * e * shape.intermediate_size
     return inner + 4 * e * shape.hidden_size
@@ -81,16 +81,21 @@ def activations_while_layers_go_back(work: Workload) -> float:
 
 
 def activations_at_the_loss(work: Workload) -> float:
-    """What is kept, and the last hidden states: as given, normed, and their gradient."""
+    """What is kept, and the last hidden states: in 32-bit in the last norm, normed, and their gradient (transformers,
+    LlamaModel.norm, LlamaRMSNorm)."""
     return work.tokens * (_kept(work) + (4 + 2 * work.element) * work.shape.hidden_size) + _head_copy(work)
 
 
 def _head_copy(work: Workload) -> float:
     """Without a card a head that trains is 32-bit: autocast computes with a 16-bit copy, and the loss holds the gradient
     in 32-bit until the way back (unsloth_zoo, cpu/ops.py, _ChunkedLinearCrossEntropy)."""
-    trains = "lm_head" in work.trained or (work.shape.tied_embeddings and work.trained)
-    is_own = trains and work.loss == "cpu" and not work.only_rows
-    return (work.element + 4) * work.shape.embedding_parameters if is_own else 0.0
+    is_copied = _trains_head(work) and work.loss == "cpu"
+    return (work.element + 4) * work.shape.embedding_parameters if is_copied else 0.0
+
+
+def _trains_head(work: Workload) -> bool:
+    """In full; one that is tied to the embeddings trains with them."""
+    return not work.only_rows and bool("lm_head" in work.trained or (work.shape.tied_embeddings and work.trained))
 
 
 def _kept(work: Workload) -> float:
@@ -139,8 +144,7 @@ def logits_while_layers_go_back(work: Workload) -> float:
 def _fused(work: Workload, free: float) -> float:
     whole = FUSED_BYTES * work.shape.vocab_size * work.tokens
     # A trained head's gradient is summed over the parts: the sum and a part's own.
-    own_head = "lm_head" in work.trained and not work.only_rows
-    heads = 2 * work.trained_element * work.shape.embedding_parameters if own_head and trained_matrices(work) else 0
+    heads = 2 * work.trained_element * work.shape.embedding_parameters if _trains_head(work) else 0
     target = max(min(free / 2, FUSED_MOST), GIB / 8)
     target = target - heads if 0 < heads < target else target
     parts = 1 if whole <= target else -(-whole // (target * FUSED_CHUNKS)) * FUSED_CHUNKS

@@ -3,6 +3,7 @@
 from typing import TYPE_CHECKING, Any
 
 from core.config import RunConfig
+from core.embeddings import embeddings_cost
 from core.estimate.cards import Card
 from core.estimate.changes import WORTH_SAYING, suggestions, to_fit
 from core.estimate.shape import ModelShape
@@ -27,6 +28,7 @@ def as_values(config: RunConfig, shape: ModelShape, card: Card, probe: "ProbeRec
         "verdict": verdict(found, card),
         "batch": found.batch,
         "is_corrected_by_a_probe": found.is_corrected,
+        "warning": _warning(config, shape, card),
         "suggestions": [change.model_dump() for change in suggestions(config, shape, card, probe)],
         "to_fit": [change.model_dump() for change in to_fit(config, shape, card, probe)],
     }
@@ -47,6 +49,8 @@ def in_lines(config: RunConfig, shape: ModelShape, card: Card, probe: "ProbeReco
     lines += [f"  {names[part]:<19}{size:6.2f} GiB" for part, size in found.parts.items() if size >= WORTH_SAYING]
     if config.training.per_device_train_batch_size == "auto":
         lines.append(f"That is with a batch of {found.batch}, the largest that fits by this estimate.")
+    if warning := _warning(config, shape, card):
+        lines.append(warning)
     if judged != "no":
         return lines
     if not (changes := to_fit(config, shape, card, probe)):
@@ -55,17 +59,24 @@ def in_lines(config: RunConfig, shape: ModelShape, card: Card, probe: "ProbeReco
     return lines + [f"  {change.words}: {change.saves_gib:.1f} GiB   {_options(change)}" for change in changes]
 
 
+def _warning(config: RunConfig, shape: ModelShape, card: Card) -> str:
+    cost = embeddings_cost(config, shape, card)
+    return cost.warning if cost else ""
+
+
 def _options(change) -> str:
     return " ".join(f"--set {setting}" for setting in (change.set, *change.also))
 
 
-def probe_lines(record: "ProbeRecord") -> list[str]:
-    """What `probe` prints for a person."""
+def probe_lines(record: "ProbeRecord", note: str) -> list[str]:
+    """What `probe` prints for a person. `note` says why the record could not be kept, when it could not."""
     lines = [
         f"Peak memory: {record.peak_gib:.2f} GiB (estimated {record.estimate.comparable_gib:.2f} GiB).",
         f"One step: {record.seconds_per_step:.3g} s, on rows of {record.length:,} tokens.",
     ]
     if record.steps:
-        minutes = record.steps * record.seconds_per_step / 60
-        lines.append(f"The whole run of {record.steps:,} steps: about {max(minutes, 0.1):.1f} minutes; less with shorter rows.")
-    return [*lines, "From now on the estimate for this model on this machine is corrected by it."]
+        minutes = max(record.steps * record.seconds_per_step / 60, 0.1)
+        lines.append(f"The whole run of {record.steps:,} steps: about {minutes:.1f} minutes; less with shorter rows.")
+    else:
+        lines.append("How long the whole run takes is not known: it goes by epochs, and its rows were not counted.")
+    return [*lines, note or "From now on the estimate for this model on this machine is corrected by it."]

@@ -1,8 +1,10 @@
 """The shape of a Llama, from its config.json alone: no weights are read. Knows nothing of torch, threads or gradio."""
 
 import json
+import re
 from functools import lru_cache
 from pathlib import Path
+from typing import Literal
 
 import httpx
 from huggingface_hub import hf_hub_download
@@ -11,9 +13,12 @@ from pydantic import BaseModel, Field, ValidationError
 
 from core.config import ModelConfig, resolve_path
 from core.estimate.known import KNOWN
-from core.hub import ModelError, exact_name
+from core.hub import ModelError, checked_token, exact_name
 from core.reading import Unreadable, read_json
 
+LIKE_LLAMA = ("llama", "mistral")  # of the same layers; others have some that are not counted here
+EXPERTS = ("num_local_experts", "num_experts", "n_routed_experts")
+ATTENTION, INNER = ["q_proj", "k_proj", "v_proj", "o_proj"], ["gate_proj", "up_proj", "down_proj"]
 _MOST = 10_000_000  # far above any real one
 _MOST_WEIGHTS = 10**13
 _UNREACHED = "its config.json is not on this machine and could not be fetched"
@@ -32,6 +37,8 @@ class ModelShape(BaseModel, frozen=True):
     tied_embeddings: bool
     max_length: int = Field(ge=1)
     is_prequantized: bool = False  # its weights lie in 4-bit already
+    quantization: Literal["nf4", "nf4-dq"] = "nf4-dq"  # in which they are, or will be
+    unquantized_parameters: int = 0  # of the layers' matrices, those that stay 16-bit all the same
 
     @property
     def query_width(self) -> int:
@@ -77,6 +84,8 @@ class ModelShape(BaseModel, frozen=True):
         """From the values of a config.json. Raises ModelError when they are those of no Llama."""
         try:
             heads, hidden = values["num_attention_heads"], values["hidden_size"]
+            if values.get("model_type", "llama") not in LIKE_LLAMA or any(key in values for key in EXPERTS):
+                raise ValueError("of another kind")
             quantized = values.get("quantization_config") or {}
             shape = cls(
                 **{key: values[key] for key in ("vocab_size", "hidden_size", "intermediate_size", "num_hidden_layers")},
@@ -86,12 +95,25 @@ class ModelShape(BaseModel, frozen=True):
                 tied_embeddings=bool(values.get("tie_word_embeddings", False)),
                 max_length=values.get("max_position_embeddings") or 2048,
                 is_prequantized=bool(quantized.get("load_in_4bit")),
+                quantization="nf4-dq" if quantized.get("bnb_4bit_use_double_quant", True) else "nf4",
             )
+            skipped = [str(module) for module in quantized.get("llm_int8_skip_modules") or ()]
         except (KeyError, TypeError, ValueError, AttributeError, ArithmeticError, ValidationError):
             raise ModelError(f"The memory of {name} cannot be estimated: its config.json is none of a Llama.") from None
         if shape.parameters > _MOST_WEIGHTS:
             raise ModelError(f"The memory of {name} cannot be estimated: its config.json promises more weights than any model has.")
-        return shape
+        return shape.model_copy(update={"unquantized_parameters": shape._weights_of(skipped)})
+
+    def _weights_of(self, modules: list[str]) -> int:
+        """How many weights the layers' matrices have that these names cover, as model.layers.3.mlp or q_proj."""
+        covered = set()
+        for module in modules:
+            found = re.search(r"(?:layers\.(\d{1,5}))?(?:\.?(self_attn|mlp))?(?:\.?([a-z]+_proj))?$", module)
+            number, part, matrix = found.groups()
+            names = [matrix] if matrix else {"self_attn": ATTENTION, "mlp": INNER, None: ATTENTION + INNER}[part]
+            layers = [int(number)] if number else range(self.num_hidden_layers) if part or matrix else []
+            covered |= {(layer, name) for layer in layers for name in names if name in self.linear_widths}
+        return sum(a * b for layer, name in covered for a, b in [self.linear_widths[name]])
 
 
 def shape_of(config: ModelConfig, token: str | None = None, fetch: bool = True) -> ModelShape:
@@ -103,12 +125,12 @@ def shape_of(config: ModelConfig, token: str | None = None, fetch: bool = True) 
     path = resolve_path(config.model_name)
     if path is not None:
         return _read(path / "config.json", name)
-    if config.revision is None and (known := KNOWN.get(config.model_name.lower())) is not None:
+    if config.revision is None and (known := KNOWN.get(name.lower())) is not None:
         return ModelShape.build(known, name)
     revision = config.revision if name == config.model_name else None
     if config.model_name.startswith((".", "/", "~")) or config.model_name.count("/") != 1:
         raise ModelError(f"There is no folder {config.model_name:.200}; check the path, or give a name like owner/model.")
-    return _read(Path(_fetched(name, revision, (token or "").strip() or None, fetch)), name)
+    return _read(Path(_fetched(name, revision, checked_token(token), fetch)), name)
 
 
 def _read(path: Path, name: str) -> ModelShape:

@@ -9,7 +9,7 @@ from core.estimate.workload import Workload
 # one and for each 256 of those a 32-bit one (Dettmers et al., QLoRA, arXiv:2305.14314, section 3).
 BYTES_OF_A_WEIGHT = {"none": None, "nf4": 0.5 + 4 / 64, "nf4-dq": 0.5 + 1 / 64 + 4 / (64 * 256)}
 # States of an optimizer for each trained weight. Adam (arXiv:1412.6980) keeps two moments; in 8-bit (arXiv:2110.02861)
-# a byte each and for each 256 of them a 32-bit constant. Of "adamw_torch" in 16-bit, see `adam_element`.
+# a byte each and for each 256 of them a 32-bit constant. Of "adamw_torch" in 16-bit, see adamw_16bit below.
 STATES = {
     "adamw_torch": 8.0, "adamw_torch_fused": 8.0, "paged_adamw_32bit": 8.0, "adamw_16bit": 4.0,
     "adamw_8bit": 2 + 2 * 4 / 256, "paged_adamw_8bit": 2 + 2 * 4 / 256, "sgd": 0.0,
@@ -23,7 +23,9 @@ def weights(work: Workload) -> float:
     models/llama.py, get_peft_model).
     """
     shape = work.shape
-    matrices = shape.linear_parameters * (BYTES_OF_A_WEIGHT[work.quantization] or work.element)
+    small = BYTES_OF_A_WEIGHT[work.quantization] or work.element
+    as_they_are = shape.unquantized_parameters * work.element
+    matrices = (shape.linear_parameters - shape.unquantized_parameters) * small + as_they_are
     whole = [shape.embedding_parameters] if shape.tied_embeddings else [shape.embedding_parameters] * 2
     if work.offloads and not work.only_rows:
         whole = whole[: max(len(whole) - trained_matrices(work), 0)]
@@ -43,7 +45,7 @@ def adapter(work: Workload) -> float:
 
 
 def trained_matrices(work: Workload) -> int:
-    """How many of embeddings and head train in full: tied ones are one."""
+    """How many of embeddings and head train in full: tied ones stay one (peft, ensure_weight_tying)."""
     return min(len(work.trained), 1) if work.shape.tied_embeddings else len(work.trained)
 
 
@@ -60,7 +62,8 @@ def embeddings(work: Workload) -> float:
 
 
 def gradients(work: Workload) -> float:
-    """As large as what trains; where only some rows do, the matrix they were put into still has one."""
+    """As large as what trains, in its precision (PyTorch, Tensor.grad). Where only some rows do, the matrix they were put
+    into still has one (peft, TrainableTokensLayer)."""
     merged = trained_matrices(work) * work.shape.embedding_parameters * work.element if work.only_rows else 0
     return adapter_parameters(work) * work.adapter_element + trained_parameters(work) * work.trained_element + merged
 

@@ -1,5 +1,6 @@
 """All parts together, whether they fit, and how a probe corrects them. Knows nothing of torch or gradio."""
 
+from bisect import bisect_left
 from typing import TYPE_CHECKING, Literal
 
 from pydantic import BaseModel
@@ -25,6 +26,7 @@ PARTS = {
     "optimizer": "optimizer", "activations": "activations", "logits": "logits", "overhead": "CUDA overhead",
 }  # fmt: skip
 PASSING = ("activations", "logits")
+FORMULAS = 2  # raised when they change: a probe corrects the estimate that it was compared with
 # Memory that torch holds for what comes and goes, beyond it: blocks of 2 and 20 MiB that are not full (PyTorch, "CUDA
 # semantics", memory management). A twentieth is an assumption until it is measured on a card.
 UNUSED_SHARE = 0.05
@@ -75,7 +77,9 @@ def of_workload(work: Workload, context_gib: float = 0.0, libraries_gib: float =
         "weights": weights(work), "adapter": adapter(work), "embeddings": embeddings(work), "gradients": gradients(work),
         "optimizer": optimizer(work),
     }  # fmt: skip
-    free = work.free_gib * GIB - sum(parts.values())
+    # The loss looks once, at the first pass, when there are no gradients and no states yet (unsloth_zoo,
+    # _measured_target_gb is cached).
+    free = (work.free_gib - context_gib) * GIB - sum(parts[part] for part in ("weights", "adapter", "embeddings"))
     at_the_loss = activations_at_the_loss(work), logits_at_the_loss(work, free)
     in_layers = activations_while_layers_go_back(work), logits_while_layers_go_back(work)
     parts["activations"], parts["logits"] = max(at_the_loss, in_layers, key=sum)
@@ -97,7 +101,11 @@ def corrected(found: Estimate, probe: "ProbeRecord") -> Estimate:
     scale = min(max((passing + missing) / passing, 0.5), 2.0) if passing else 1.0
     rest = missing - (scale - 1) * passing
     parts = {part: size * (scale if part in PASSING else 1.0) for part, size in found.parts.items()}
-    parts["overhead"] = max(parts["overhead"] + rest, found.context_gib)
+    parts["overhead"] += rest
+    if (short := parts["overhead"] - found.context_gib) < 0:  # far less was measured than stands by arithmetic
+        others = sum(parts.values()) - parts["overhead"]
+        parts = {part: size * max(1 + short / others, 0.0) for part, size in parts.items()}
+        parts["overhead"] = found.context_gib
     return found.model_copy(update={"parts": parts, "is_corrected": True})
 
 
@@ -108,10 +116,13 @@ def verdict(found: Estimate, card: Card) -> Verdict:
 
 
 def _largest_that_fits(config, shape, card, probe, longest) -> Estimate:
+    """One row at a time where nothing fits. A larger batch never takes less, so that few need to be tried."""
     rows = config.training.gradient_accumulation_steps
-    for batch in sorted((n for n in range(1, rows + 1) if rows % n == 0), reverse=True):
-        training = config.training.model_copy(update={"per_device_train_batch_size": batch})
-        found = estimate(config.model_copy(update={"training": training}), shape, card, probe, longest)
-        if verdict(found, card) == "fits" or batch == 1:
-            return found
-    raise AssertionError("one row is always tried")
+    sizes = [size for size in range(1, rows + 1) if rows % size == 0]
+
+    def of(size: int) -> Estimate:
+        training = config.training.model_copy(update={"per_device_train_batch_size": size})
+        return estimate(config.model_copy(update={"training": training}), shape, card, probe, longest)
+
+    fitting = bisect_left(sizes, True, key=lambda size: verdict(of(size), card) != "fits")
+    return of(sizes[max(fitting - 1, 0)])

@@ -3,7 +3,7 @@
 from dataclasses import dataclass
 from typing import Literal
 
-from core.config import ALL_TARGET_MODULES, RunConfig
+from core.config import ALL_TARGET_MODULES, AdapterConfig, RunConfig
 from core.estimate.shape import ModelShape
 
 OptimizerName = str  # as transformers' `optim`
@@ -59,7 +59,9 @@ def workload(config: RunConfig, shape: ModelShape, on_gpu: bool, has_bfloat16: b
     length = min(model.max_seq_length, shape.max_length) if longest is None else min(model.max_seq_length, longest)
     if training.packing and on_gpu:  # rows fill the length
         length = model.max_seq_length
-    element = {"float32": 4, "bfloat16": 2, "float16": 2}.get(model.dtype, 2)
+    element = 4 if model.dtype == "float32" else 2
+    if not on_gpu and model.dtype != "bfloat16" and not has_bfloat16:
+        element = 4  # unsloth_zoo, cpu/loader.py, _resolve_dtype
     in_float16 = model.dtype == "float16" or (model.dtype == "auto" and not has_bfloat16)
     only_rows = getattr(adapter, "trainable_tokens", "all") != "all"
     return Workload(
@@ -70,11 +72,11 @@ def workload(config: RunConfig, shape: ModelShape, on_gpu: bool, has_bfloat16: b
         targets=tuple(adapter.target_modules),
         trained=tuple(adapter.modules_to_save),
         only_rows=only_rows and bool(adapter.modules_to_save),
-        quantization="nf4-dq" if model.load_in_4bit else "none",
+        quantization=shape.quantization if model.load_in_4bit or shape.is_prequantized else "none",
         element=element,
         stream_element=element,
         # 32-bit embeddings make what follows 32-bit: bitsandbytes gives back the precision that it got (Linear4bit).
-        passing_element=4 if not on_gpu and model.load_in_4bit and "embed_tokens" in adapter.modules_to_save and not only_rows else element,
+        passing_element=4 if not on_gpu and model.load_in_4bit and _trains_embed_tokens(adapter, shape) and not only_rows else element,
         # Without a card trained weights are 32-bit; on one Unsloth keeps embeddings as they are, float16 apart.
         trained_element=4 if not on_gpu or in_float16 else element,
         optimizer=training.optim if on_gpu or not training.optim.endswith("bit") else "adamw_torch_fused",
@@ -87,6 +89,10 @@ def workload(config: RunConfig, shape: ModelShape, on_gpu: bool, has_bfloat16: b
         on_gpu=on_gpu,
         free_gib=free_gib,
     )
+
+
+def _trains_embed_tokens(adapter: AdapterConfig, shape: ModelShape) -> bool:
+    return bool(adapter.modules_to_save) if shape.tied_embeddings else "embed_tokens" in adapter.modules_to_save
 
 
 def batch_size(config: RunConfig) -> int:

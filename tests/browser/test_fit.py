@@ -226,9 +226,9 @@ def test_5_measured_found_and_told_of_at_the_end(app, open_page):
     page.click("#probe")
     expect(page.locator("#probing .good")).to_contain_text(
         re.compile(
-            r"Measured on rows of 64 tokens, 2 at once: peak memory \d\.\d\d GiB \(estimated \d\.\d\d GiB\), "
+            r"^presets/demo-llama: measured on rows of 64 tokens, 2 at once: peak memory \d\.\d\d GiB \(estimated \d\.\d\d GiB\), "
             r"[\d.]+ s a step. The run of 12 steps would take 0:\d\d if all rows were that long. "
-            r"The estimate is now corrected by this."
+            r"The estimate for this model on this machine is now corrected by it."
         ),
         timeout=120_000,
     )
@@ -241,8 +241,9 @@ def test_5_measured_found_and_told_of_at_the_end(app, open_page):
     page.get_by_role("option", name=re.compile("On this machine")).click()
     expect(page.locator("#fit .fit-words")).to_contain_text("this machine has")
 
+    fill(page, "training-auto_batch_headroom", 0.05)
     page.click("#find-batch")
-    found = "The largest batch that leaves 10% of the memory free is 8"
+    found = "presets/demo-llama: the largest batch that leaves 5% of the memory free is 8"
     expect(page.locator("#probing .good").first).to_contain_text(found, timeout=120_000)
     photograph(page, "96-fit-batch-found")
     page.get_by_role("button", name="Use batch 8 with accumulation 1").click()
@@ -258,7 +259,7 @@ def test_5_measured_found_and_told_of_at_the_end(app, open_page):
     (run, *_) = list_runs(app.runs_dir)
     snapshot = run.snapshot()
     expect(page.locator("#train-end dl")).to_contain_text(
-        f"estimated {snapshot.estimated.comparable_gib:.2f} GiB · probed {snapshot.probed.peak_gib:.2f} GiB · "
+        f"estimated {snapshot.estimated.before_probe_gib:.2f} GiB · probed {snapshot.probed.peak_gib:.2f} GiB · "
         f"was {snapshot.finished.peak_memory_gib:.2f} GiB (estimate "
     )
     photograph(page, "97-fit-at-the-end")
