@@ -9,7 +9,7 @@ from html import escape
 
 from core.batch_search import BatchFound, Tried
 from core.estimate import PARTS, WORTH_SAYING, Card, Estimate, Suggestion, verdict
-from core.events import Snapshot
+from core.events import Probed, Snapshot
 from core.probe_record import ProbeRecord
 from core.probing import Probing
 from ui.words import count, duration, gib, notice
@@ -200,8 +200,14 @@ def memory_text(snapshot: Snapshot) -> str:
         return ""
     # A probe of just these settings corrects the estimate to what it measured, which would be no estimate any more.
     was, estimated = snapshot.finished.peak_memory_gib, snapshot.estimated.by_itself_gib
-    probed = f" · probed {gib(snapshot.probed.peak_gib)}" if snapshot.probed else ""
+    probed = _probed_in_short(snapshot.probed) if snapshot.probed else ""
     return f"estimated {gib(estimated)}{probed} · was {gib(was)}{_off(estimated, was)}"
+
+
+def _probed_in_short(probed: Probed) -> str:
+    """With the length, because the run's own rows may be shorter."""
+    rows = f" on rows of {count(probed.length, 'token')}" if probed.length else ""
+    return f" · probed {gib(probed.peak_gib)}{rows}"
 
 
 def _off(estimated: float, was: float) -> str:

@@ -259,7 +259,7 @@ def test_5_measured_found_and_told_of_at_the_end(app, open_page):
     (run, *_) = list_runs(app.runs_dir)
     snapshot = run.snapshot()
     expect(page.locator("#train-end dl")).to_contain_text(
-        f"estimated {snapshot.estimated.before_probe_gib:.2f} GiB · probed {snapshot.probed.peak_gib:.2f} GiB · "
+        f"estimated {snapshot.estimated.before_probe_gib:.2f} GiB · probed {snapshot.probed.peak_gib:.2f} GiB on rows of {snapshot.probed.length} tokens · "
         f"was {snapshot.finished.peak_memory_gib:.2f} GiB (estimate "
     )
     photograph(page, "97-fit-at-the-end")
