@@ -18,19 +18,22 @@ TORCHTUNE_CHUNKS = 8  # torchtune, modules/loss: LinearCrossEntropyLoss, num_out
 
 
 def layer_kept(work: Workload) -> float:
-    """What one layer keeps of each token for the way back."""
+    """What one layer keeps of each token for the way back.
+
+    Attention keeps queries, keys, values and its answer (Dao et al., arXiv:2205.14135); eager attention also the softmax,
+    in 32-bit and rounded, for each head and each token before (transformers, eager_attention_forward). Unsloth's norms
+    keep what they got and what they gave, its inner layer gate and up, whose product is computed again (unsloth,
+    kernels/rms_layernorm.py and fast_lora.py). In transformers' modeling_llama.py norms keep their input in 32-bit, the
+    inner layer gate, its silu and up.
+    """
     shape, e = work.shape, work.passing_element
     hidden, query, key, inner = shape.hidden_size, shape.query_width, shape.key_width, shape.intermediate_size
     keys = 2 * e * (query if work.expands_keys else key)
-    attention = e * query + keys + e * query  # queries, keys, values and the answer (Dao et al., arXiv:2205.14135)
+    attention = e * query + keys + e * query
     if work.attention == "eager":
-        # transformers, eager_attention_forward: the softmax in 32-bit and rounded, for each head and token before.
         attention += shape.num_attention_heads * work.length * (4 + e)
     if work.kernels == "unsloth":
-        # unsloth, kernels: both norms keep what they got and what they gave (fast_lora's X), the inner layer gate and
-        # up; their product is computed again.
         return 4 * e * hidden + attention + 2 * e * inner + _dropped(work)
-    # transformers, modeling_llama.py: both norms keep their input in 32-bit; the inner layer gate, its silu and up.
     return 2 * 4 * hidden + attention + 3 * e * inner + _adapter_inputs(work) + _quantized_inputs(work)
 
 
