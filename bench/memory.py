@@ -142,14 +142,20 @@ def _checkpointing(words: str) -> str | bool:
     return words.startswith("yes")
 
 
-def main(path: Path) -> None:
+def read_points(path: Path) -> tuple[list[Point], list[tuple[dict[str, str], str]]]:
+    """The rows of the CSV that can be compared, and the others each with the reason."""
     points, left_out = [], []
     with path.open(newline="", encoding="utf-8") as file:
         for row in csv.DictReader(file):
             try:
                 points.append(compare(row))
             except LeftOut as why:
-                left_out.append((row, why))
+                left_out.append((row, str(why)))
+    return points, left_out
+
+
+def main(path: Path) -> None:
+    points, left_out = read_points(path)
     print(f"{'model':<24}{'quant':<8}{'r':>4}{'batch':>6}{'length':>8}  {'checkpoints':<13}{'attention':<17}{'measured':>10}{'estimate':>10}{'error':>8}")
     for point in sorted(points, key=lambda point: abs(point.error)):
         row = point.row

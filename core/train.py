@@ -59,8 +59,6 @@ def train(
     weight is no number: only then is no adapter saved, because its weights are worth nothing; the checkpoints before
     it stay.
     """
-    import torch
-
     language_model = import_unsloth().FastLanguageModel
     from core.progress import Progress
 
@@ -96,8 +94,6 @@ def train(
     callback.save = save if settings.save_steps else None
     trainer.add_callback(callback)
     was_stopped, ending, is_restored = False, "", False
-    if torch.cuda.is_available():
-        torch.cuda.reset_peak_memory_stats()
     try:
         if resume_from and is_done(resume_from.folder, before):
             restore_adapter(resume_from.folder, loaded.model)

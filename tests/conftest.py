@@ -167,6 +167,19 @@ def train_for(config, adapter_dir: Path, should_stop=lambda: False, loaded=None,
     return loaded, events, result
 
 
+def adapter_weights(run) -> dict:
+    """Tensors of a run's adapter as they lie on disk."""
+    from safetensors.torch import load_file
+
+    return load_file(run.adapter_dir / "adapter_model.safetensors")
+
+
+def differing(ours: dict, theirs: dict) -> list[str]:
+    """Names of the tensors that are not equal, bit for bit."""
+    assert ours.keys() == theirs.keys() and ours
+    return [name for name in ours if not ours[name].equal(theirs[name])]
+
+
 def next_logits(loaded, base: bool = False, prompt: str = PROMPT):
     """Logits of the token after the prompt, by the base or by the model as it stands."""
     from core.compare import next_token_logits

@@ -4,7 +4,6 @@ import json
 import threading
 
 import pytest
-from safetensors.torch import load_file
 
 from core.batch_search import drawn_on, find_batch, largest_batch, limit_gib, sizes_of
 from core.config import RunConfig
@@ -15,7 +14,7 @@ from core.probe_record import exact_probe, latest_probe
 from core.runs import find_run, list_runs
 from core.stopping import Stopped
 from core.workbench import Busy, Workbench
-from tests.conftest import PROMPT, load_for, prepare_for, small_config
+from tests.conftest import PROMPT, adapter_weights, differing, load_for, prepare_for, small_config
 
 
 def up_to(most: int):
@@ -151,15 +150,6 @@ def bench(unsloth, tmp_path_factory) -> Workbench:
     return Workbench(tmp_path_factory.mktemp("auto") / "runs")
 
 
-def adapter_of(run) -> dict:
-    return load_file(run.adapter_dir / "adapter_model.safetensors")
-
-
-def differing(ours: dict, theirs: dict) -> list[str]:
-    assert ours.keys() == theirs.keys() and ours
-    return [name for name in ours if not ours[name].equal(theirs[name])]
-
-
 @pytest.fixture(scope="module")
 def run(bench, config):
     run = bench.start(config, "auto")
@@ -189,7 +179,7 @@ def test_a_run_with_auto_finds_its_batch_and_trains_as_one_with_that_batch(bench
     plain = config.with_batch(4, 1)
     same = bench.start(plain, "plain")
     assert bench.wait(200).status == "completed", bench.snapshot.message
-    assert differing(adapter_of(run), adapter_of(same)) == []
+    assert differing(adapter_weights(run), adapter_weights(same)) == []
     assert [c for c in same.snapshot().receipt.changes if c.setting == "per_device_train_batch_size"] == []
     # What the search measured is that run's probe.
     assert same.snapshot().probed.peak_gib == chosen.tried[2][1]
@@ -226,7 +216,7 @@ def test_a_resumed_run_goes_on_with_the_batch_it_had_and_ends_bit_equal(bench, c
     assert again.snapshot.batch_chosen == before
     assert [event for event in events_of(stopped) if isinstance(event, BatchChosen)] == [before]
     assert again.snapshot.receipt.changes[0].runs == "4 × 1"
-    assert differing(adapter_of(find_run(bench.runs_dir, stopped.id)), adapter_of(run)) == []
+    assert differing(adapter_weights(find_run(bench.runs_dir, stopped.id)), adapter_weights(run)) == []
 
 
 def test_probes_are_no_runs(bench, run):
@@ -265,7 +255,7 @@ def test_it_can_be_stopped_and_nothing_else_gets_in_between(bench, config, wait_
     assert bench.busy_with == ""
     run = bench.start(config, "after a stop")
     assert bench.wait(200).status == "completed", bench.snapshot.message
-    assert differing(adapter_of(run), adapter_of(next(r for r in list_runs(bench.runs_dir) if r.name == "auto"))) == []
+    assert differing(adapter_weights(run), adapter_weights(next(r for r in list_runs(bench.runs_dir) if r.name == "auto"))) == []
 
 
 def test_a_run_can_be_stopped_while_it_looks_for_its_batch(bench, config, wait_until):

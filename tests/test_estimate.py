@@ -1,6 +1,5 @@
 """The estimate against real models: their weights, adapters, optimizers, what autograd keeps, and published runs."""
 
-import csv
 import json
 import statistics
 from pathlib import Path
@@ -119,20 +118,14 @@ def _bytes_saved(layers: int, targets: list[str], precision, autocast: bool, att
 
 
 def test_published_measurements_are_met(shared_data):
-    from bench.memory import LeftOut, compare
+    from bench.memory import read_points
 
     path = shared_data.parent / "vram_points.csv"
     if not path.exists():
         pytest.skip("there are no published measurements beside the project")
-    points, reasons = [], []
-    with path.open(newline="", encoding="utf-8") as file:
-        for row in csv.DictReader(file):
-            try:
-                points.append(compare(row))
-            except LeftOut as why:
-                reasons.append(str(why))
-                assert not row["seq_len"]
-    assert len(points) == 31 and set(reasons) == {"its length is not given"}
+    points, left_out = read_points(path)
+    assert [row for row, _ in left_out if row["seq_len"]] == []
+    assert len(points) == 31 and {why for _, why in left_out} == {"its length is not given"}
     measured = [abs(point.error) for point in points if point.row["kind"] == "measured"]
     assert len(measured) == 23 and statistics.median(measured) <= 0.10
     assert [point.row for point in points if abs(point.error) > 0.25] == []

@@ -4,7 +4,6 @@ import json
 import shutil
 
 import pytest
-from safetensors.torch import load_file
 
 from core.config import ModelConfig, RunConfig
 from core.dataset import DataError
@@ -17,7 +16,7 @@ from core.probe_record import MOST, ProbeRecord, exact_probe, keep, latest_probe
 from core.proof import prove
 from core.runs import find_run, list_runs
 from core.workbench import Workbench
-from tests.conftest import small_config
+from tests.conftest import adapter_weights, differing, small_config
 
 
 @pytest.fixture(scope="module")
@@ -36,15 +35,6 @@ def run_of(bench: Workbench, config: RunConfig, name: str):
     run = bench.start(config, name)
     assert bench.wait(200).status == "completed", bench.snapshot.message
     return run
-
-
-def weights(run) -> dict:
-    return load_file(run.adapter_dir / "adapter_model.safetensors")
-
-
-def differing(ours: dict, theirs: dict) -> list[str]:
-    assert ours.keys() == theirs.keys() and ours
-    return [name for name in ours if not ours[name].equal(theirs[name])]
 
 
 @pytest.fixture(scope="module")
@@ -77,12 +67,12 @@ def test_a_run_begins_on_the_model_that_a_probe_left_and_ends_bit_equal(bench, c
     assert bench._slot.loaded is probed
     run = run_of(bench, config, "after probes")
     assert bench._slot.loaded is probed and bench.model_state.adapter == run.id
-    assert differing(weights(run), weights(without)) == []
+    assert differing(adapter_weights(run), adapter_weights(without)) == []
     snapshot = run.snapshot()
     assert snapshot.probed.peak_gib == exact_probe(bench.runs_dir, detect_machine(), config).peak_gib
     # Once something was trained into it, it is no new adapter any more.
     again = run_of(bench, config, "again")
-    assert bench._slot.loaded is not probed and differing(weights(again), weights(without)) == []
+    assert bench._slot.loaded is not probed and differing(adapter_weights(again), adapter_weights(without)) == []
 
 
 @pytest.mark.parametrize("setting", ["adapter.r=4", "training.seed=7", "training.use_gradient_checkpointing=yes"])
@@ -93,7 +83,7 @@ def test_a_run_of_other_settings_than_the_probe_loads_the_model_anew(bench, conf
     run = run_of(bench, other, "other")
     assert bench._slot.loaded is not probed
     bench.load_model(config.model)
-    assert differing(weights(run), weights(run_of(bench, other, "other on a fresh one"))) == []
+    assert differing(adapter_weights(run), adapter_weights(run_of(bench, other, "other on a fresh one"))) == []
 
 
 def test_panes_and_proofs_are_not_confused_by_the_probes_adapter(bench, config, without):
@@ -107,7 +97,7 @@ def test_panes_and_proofs_are_not_confused_by_the_probes_adapter(bench, config, 
     bench.lab.load_run(without.id)
     assert bench.lab.loaded_pane == Pane(without.id) and list(bench._slot.loaded.model.peft_config) == ["default"]
     run = run_of(bench, config, "after a proof")
-    assert differing(weights(run), weights(without)) == []
+    assert differing(adapter_weights(run), adapter_weights(without)) == []
 
 
 def test_a_probe_of_a_run_that_goes_on_from_another_leaves_no_model(bench, config, without):
@@ -116,7 +106,7 @@ def test_a_probe_of_a_run_that_goes_on_from_another_leaves_no_model(bench, confi
     assert bench._slot.loaded is None and bench.model_state.report is None
     run = run_of(bench, further, "further")
     bench.load_model(config.model)
-    assert differing(weights(run), weights(run_of(bench, further, "further without"))) == []
+    assert differing(adapter_weights(run), adapter_weights(run_of(bench, further, "further without"))) == []
 
 
 def test_rows_that_decide_what_trains_are_read_by_the_probe_itself(bench, config, without):
@@ -178,7 +168,7 @@ def test_a_fault_is_one_sentence_and_the_next_run_is_as_ever(bench, config, with
     assert (bench.probing.error, bench.probing.doing, bench.probing.record) == (str(told.value), "", None)
     assert (told.value.__cause__, told.value.__context__) == (None, None)
     assert bench._slot.loaded is None and bench.busy_with == ""
-    assert differing(weights(run_of(bench, config, "after a fault")), weights(without)) == []
+    assert differing(adapter_weights(run_of(bench, config, "after a fault")), adapter_weights(without)) == []
 
 
 def test_a_name_that_is_not_there_does_not_cost_the_model_that_is(bench, config):

@@ -9,7 +9,7 @@ def _shape(vocab, hidden, inner, layers, heads, kv_heads, tied=False, head_dim=N
     }  # fmt: skip
 
 
-_FAMILIES = {
+FAMILIES = {
     "llama-3.2-1b": _shape(128256, 2048, 8192, 16, 32, 8, tied=True),
     "llama-3.2-3b": _shape(128256, 3072, 8192, 28, 24, 8, tied=True),
     "llama-3.1-8b": _shape(128256, 4096, 14336, 32, 32, 8),
@@ -28,7 +28,7 @@ _IN_4BIT = {"quantization_config": {"load_in_4bit": True}}
 def _names() -> dict[str, dict]:
     """Under the names of the repositories that Unsloth and Meta keep, in small letters."""
     found: dict[str, dict] = {}
-    for family, shape in _FAMILIES.items():
+    for family, shape in FAMILIES.items():
         names = {"tinyllama": ("unsloth/tinyllama",)}.get(family) or tuple(
             f"{owner}/{prefix}{family}{ending}"
             for owner, prefixes in (("unsloth", ("", "meta-")), ("meta-llama", ("", "meta-")))
@@ -44,4 +44,3 @@ def _names() -> dict[str, dict]:
 
 
 KNOWN = _names()
-FAMILIES = _FAMILIES

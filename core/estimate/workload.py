@@ -6,8 +6,6 @@ from typing import Literal
 from core.config import ALL_TARGET_MODULES, AdapterConfig, RunConfig
 from core.estimate.shape import ModelShape
 
-OptimizerName = str  # as transformers' `optim`
-
 
 @dataclass(frozen=True)
 class Workload:
@@ -31,7 +29,7 @@ class Workload:
     passing_element: int = 2  # of what layers compute
     adapter_element: int = 4  # of the adapter's weights and gradients
     trained_element: int = 2  # of trained embeddings and their gradients
-    optimizer: OptimizerName = "adamw_8bit"
+    optimizer: str = "adamw_8bit"  # as transformers' `optim`
     checkpointing: Literal["unsloth", True, False] = "unsloth"
     attention: Literal["eager", "sdpa", "flash"] = "flash"
     kernels: Literal["unsloth", "torch"] = "unsloth"
