@@ -29,11 +29,11 @@ from core.config import ConfigError, RunConfig
 from core.dataset import DataError
 from core.events import Snapshot
 from core.hub import ModelError, code_warning
+from core.keeping import TrainingError
 from core.presets import find_preset, list_presets
 from core.runs import Run, RunError, find_run
 from core.stopping import Stopped
 from core.templates import TemplateError
-from core.keeping import TrainingError
 from core.uploads import uploads_dir
 from core.workbench import Workbench
 from ui.access import needs_consent

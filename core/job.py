@@ -4,8 +4,8 @@ import traceback
 from collections.abc import Callable
 from contextlib import contextmanager, suppress
 
-from core.checkpoint_list import Checkpoint
 from core.batch_search import Tried, find_batch, words_of_trying
+from core.checkpoint_list import Checkpoint
 from core.config import RunConfig
 from core.dataset import PreparedData
 from core.estimate import estimate, shape_of, this_machine

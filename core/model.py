@@ -7,8 +7,8 @@ import ctypes
 import gc
 import json
 import os
-import shutil
 import re
+import shutil
 import sys
 import time
 from collections.abc import Sequence
@@ -21,9 +21,9 @@ from typing import Any
 from pydantic import BaseModel
 
 from core.config import PROJECT_DIR, AdapterConfig, ModelConfig
-from core.whole import ASIDE
 from core.hub import ModelError, Report, checked_adapter, exact_name, locate
 from core.reading import Unreadable, read_json
+from core.whole import ASIDE
 
 GIB = 1024**3
 OTHER_SHAPES = "its weights have other shapes than its settings say"

@@ -11,7 +11,18 @@ from typing import Any
 
 from core.config import RunConfig
 from core.dataset import (
-    DataError, LeftOut, PreparedData, RowView, Shape, Survey, end_mark, open_rows, prepare, recognise, survey, view,
+    DataError,
+    LeftOut,
+    PreparedData,
+    RowView,
+    Shape,
+    Survey,
+    end_mark,
+    open_rows,
+    prepare,
+    recognise,
+    survey,
+    view,
 )  # fmt: skip
 from core.dataset.files import find
 from core.dataset.left_out import NothingLeftError

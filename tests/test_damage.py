@@ -16,6 +16,7 @@ import pytest
 from starlette.applications import Starlette
 
 import core.presets
+from core.checkpoint_list import list_checkpoints
 from core.config import ConfigError, ModelConfig
 from core.events import Evaluated, Sampled, StatusChanged, StepDone, to_line
 from core.hub import ModelError
@@ -24,7 +25,6 @@ from core.own_thread import in_own_thread
 from core.presets import DEMO as DEMO_PRESET
 from core.presets import PRESETS_DIR, find_preset, list_presets
 from core.run_list import RunList
-from core.checkpoint_list import list_checkpoints
 from core.runs import Run, RunError, find_run, list_runs
 from core.templates import TemplateError, prompt_text
 from core.workbench import Workbench

@@ -7,7 +7,18 @@ from pathlib import Path
 import pytest
 
 from core.config import ALL_TARGET_MODULES, ConfigError, ModelConfig, RunConfig
-from core.estimate import PARTS, Card, ModelShape, estimate, find_card, shape_of, suggestions, this_machine, to_fit, verdict
+from core.estimate import (
+    PARTS,
+    Card,
+    ModelShape,
+    estimate,
+    find_card,
+    shape_of,
+    suggestions,
+    this_machine,
+    to_fit,
+    verdict,
+)
 from core.estimate.passing import GIB, layer_kept, logits_at_the_loss
 from core.estimate.standing import adapter_parameters, optimizer, trained_parameters, weights
 from core.estimate.workload import Workload, workload

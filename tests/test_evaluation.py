@@ -15,7 +15,14 @@ from core.evaluation import Evaluation, Source, evaluate, row_of
 from core.evaluation.answers import answer_limit, batches, cache_bytes, given, room
 from core.evaluation.forgetting import GENERAL, general_rows
 from core.evaluation.of_a_run import (
-    MEASURING, OTHER_ROWS, UNKNOWN_ROWS, evaluate_run, load_evaluations, note_on_rows, rows_of, save,
+    MEASURING,
+    OTHER_ROWS,
+    UNKNOWN_ROWS,
+    evaluate_run,
+    load_evaluations,
+    note_on_rows,
+    rows_of,
+    save,
 )  # fmt: skip
 from core.evaluation.rows import row_of_prompt
 from core.evaluation.work import Work

@@ -12,9 +12,9 @@ from core.compare import Sampling
 from core.config import ModelConfig
 from core.dataset import DataError
 from core.hub import ModelError
+from core.lab import ANSWERING
 from core.runs import RunError, find_run, list_runs
 from core.stopping import Stopped
-from core.lab import ANSWERING
 from core.workbench import READING, TRAINING, Busy, Workbench
 from tests.conftest import PROMPT, data_file, small_config
 

@@ -5,9 +5,9 @@ All that a person wrote is escaped here.
 
 from html import escape
 
+from core.checkpoint_list import Checkpoint
 from core.events import Snapshot
 from core.run_list import Overview
-from core.checkpoint_list import Checkpoint
 from core.runs import Run
 from ui.charts import charts
 from ui.receipt_view import receipt_text

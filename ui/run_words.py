@@ -8,7 +8,6 @@ from core.insight import overfitting
 from core.model_slot import ModelState
 from ui.words import bar, duration, notice
 
-
 KINDS = {"completed": "good", "failed": "error", "stopped": "warning", "interrupted": "warning"}  # of notices
 CAN_GO_ON = {"interrupted", "stopped", "failed"}
 

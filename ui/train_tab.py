@@ -7,8 +7,8 @@ import gradio as gr
 from core.config import ConfigError
 from core.events import HeldOut, Snapshot
 from core.hub import ModelError
-from core.runs import RunError
 from core.model_slot import ModelState
+from core.runs import RunError
 from core.workbench import Busy, Workbench
 from ui.charts import charts
 from ui.fit_form import FitForm

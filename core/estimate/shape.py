@@ -8,7 +8,7 @@ from typing import Literal
 
 import httpx
 from huggingface_hub import hf_hub_download
-from huggingface_hub.errors import HFValidationError, HfHubHTTPError, LocalEntryNotFoundError, OfflineModeIsEnabled
+from huggingface_hub.errors import HfHubHTTPError, HFValidationError, LocalEntryNotFoundError, OfflineModeIsEnabled
 from pydantic import BaseModel, Field, ValidationError
 
 from core.config import ModelConfig, resolve_path

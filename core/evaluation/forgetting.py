@@ -9,8 +9,8 @@ from collections.abc import Sequence
 
 from core.config import PROJECT_DIR
 from core.dataset.tokens import Rendered, tokenise
-from core.evaluation.bootstrap import compare
 from core.evaluation.answers import row_losses
+from core.evaluation.bootstrap import compare
 from core.evaluation.record import Forgetting
 from core.evaluation.rows import Row, row_of
 from core.messages import Pieces

@@ -77,7 +77,6 @@ def bleu_parts(answer: str, reference: str) -> list[int]:
 def bleu(sums) -> Any:
     """Corpus BLEU (0 to 100) of sums of `bleu_parts`, of shape (sets, 10)."""
     import numpy as np
-
     from sacrebleu.metrics import BLEU
 
     return np.array([

@@ -7,8 +7,8 @@ import pytest
 from gradio_client import Client
 from playwright.sync_api import expect
 
-from core.runs import list_runs
 from core.events import FINAL
+from core.runs import list_runs
 from tests.app_process import running_app
 from tests.browser.conftest import photograph, tab
 
