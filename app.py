@@ -55,7 +55,12 @@ json_option = click.option("--json", "as_json", is_flag=True, help="Print the re
     "--host", default="127.0.0.1", envvar="GRADIO_SERVER_NAME", show_default=True, help="Address to listen on."
 )
 @click.option(
-    "--port", type=click.IntRange(1, 65535), default=7860, envvar="GRADIO_SERVER_PORT", show_default=True, help="Port to listen on."
+    "--port",
+    type=click.IntRange(1, 65535),
+    default=7860,
+    envvar="GRADIO_SERVER_PORT",
+    show_default=True,
+    help="Port to listen on.",
 )
 @runs_dir_option
 @click.option("--share", is_flag=True, help="Make a public link through Gradio's servers.")
@@ -63,7 +68,10 @@ json_option = click.option("--json", "as_json", is_flag=True, help="Print the re
     "--auth", default="", envvar="HEARTHTUNE_AUTH", metavar="USER:PASSWORD", help="Ask for this name and password."
 )
 @click.option(
-    "--i-know", is_flag=True, envvar="HEARTHTUNE_I_KNOW", help="Let anyone who can reach the page use it, without --auth."
+    "--i-know",
+    is_flag=True,
+    envvar="HEARTHTUNE_I_KNOW",
+    help="Let anyone who can reach the page use it, without --auth.",
 )
 @click.option("--no-browser", is_flag=True, help="Do not open a browser.")
 @click.pass_context
@@ -206,7 +214,9 @@ def _train_to_the_end(runs_dir: Path, as_json: bool, begin: Callable[[Workbench]
 
 @app.command()
 @click.argument("run", metavar="RUN_ID_OR_DIR")
-@click.option("--prompt", "prompts", multiple=True, required=True, metavar="TEXT", help="A question; may stand several times.")
+@click.option(
+    "--prompt", "prompts", multiple=True, required=True, metavar="TEXT", help="A question; may stand several times."
+)
 @click.argument("more", nargs=-1, metavar="[TEXT]...")
 @runs_dir_option
 @json_option
@@ -231,8 +241,12 @@ def compare(run: str, prompts: tuple[str, ...], more: tuple[str, ...], runs_dir:
 @app.command()
 @click.argument("run", metavar="RUN_ID_OR_DIR")
 @click.option("--data", metavar="FILE", help="Rows of this file in place of the run's validation rows.")
-@click.option("--prompts", metavar="FILE", help="Prompts, one a line or as JSON, where there are no answers to compare with.")
-@click.option("--rows", type=click.IntRange(1), default=200, show_default=True, help="At most so many, drawn with a fixed seed.")
+@click.option(
+    "--prompts", metavar="FILE", help="Prompts, one a line or as JSON, where there are no answers to compare with."
+)
+@click.option(
+    "--rows", type=click.IntRange(1), default=200, show_default=True, help="At most so many, drawn with a fixed seed."
+)
 @runs_dir_option
 @json_option
 def evaluate(run: str, data: str | None, prompts: str | None, rows: int, runs_dir: Path, as_json: bool) -> int:

@@ -57,8 +57,10 @@ def main(args: list[str]) -> int:
         say("Stopped. The next start begins the installation again.")
         return 130
     except OSError as error:
-        sys.exit(f"HearthTune could not write its environment ({error}): put this folder where you may write, "
-                 "close any HearthTune that still runs from it, then start again.")
+        sys.exit(
+            f"HearthTune could not write its environment ({error}): put this folder where you may write, "
+            "close any HearthTune that still runs from it, then start again."
+        )
     if mode == "start":
         return run([str(PYTHON), str(ROOT / "app.py"), *args])
     if mode == "test":
@@ -69,8 +71,10 @@ def main(args: list[str]) -> int:
 
 def check_python(version: tuple) -> None:
     if not (3, 11) <= version <= (3, 13):
-        sys.exit("HearthTune needs Python 3.11, 3.12 or 3.13 and this is {}.{}: install one of them from "
-                 "python.org and start with it, for example `python3.12 launch.py`.".format(*version))
+        sys.exit(
+            "HearthTune needs Python 3.11, 3.12 or 3.13 and this is {}.{}: install one of them from "
+            "python.org and start with it, for example `python3.12 launch.py`.".format(*version)
+        )
 
 
 def prepare(mode: str) -> None:
@@ -149,8 +153,10 @@ def remove_venv() -> None:
 def check_disk(folder: Path, needed_gb: float) -> None:
     free_gb = shutil.disk_usage(folder).free / 1e9
     if free_gb < needed_gb:
-        sys.exit(f"HearthTune needs about {needed_gb:g} GB free and this disk has {free_gb:.1f} GB: make room "
-                 "or move this folder to another disk, then start again.")
+        sys.exit(
+            f"HearthTune needs about {needed_gb:g} GB free and this disk has {free_gb:.1f} GB: make room "
+            "or move this folder to another disk, then start again."
+        )
 
 
 def make_venv() -> None:
@@ -158,8 +164,10 @@ def make_venv() -> None:
         import ensurepip  # noqa: F401  Debian and Ubuntu package it apart
         import venv
     except ImportError:
-        sys.exit("This Python cannot make environments: install the missing part "
-                 "(Debian and Ubuntu: `sudo apt install python3-venv`), then start again.")
+        sys.exit(
+            "This Python cannot make environments: install the missing part "
+            "(Debian and Ubuntu: `sudo apt install python3-venv`), then start again."
+        )
     try:
         venv.EnvBuilder(with_pip=True, symlinks=os.name != "nt").create(VENV)
     except subprocess.CalledProcessError as error:
@@ -188,16 +196,27 @@ def pip(what: str, options: list[str], requirements: list[str], started: float, 
     if not requirements:
         return
     say(f"{what}...", started)
-    command = [str(PYTHON), "-m", "pip", "install", "--no-input", "--disable-pip-version-check",
-               "--progress-bar", "off", *options, *requirements]
+    command = [
+        str(PYTHON),
+        "-m",
+        "pip",
+        "install",
+        "--no-input",
+        "--disable-pip-version-check",
+        "--progress-bar",
+        "off",
+        *options,
+        *requirements,
+    ]
     with LOG.open("ab") as log:
         begin = log.tell()
 
         def output() -> str:
             return LOG.read_bytes()[begin:].decode("utf-8", "replace").strip()
 
-        process = subprocess.Popen(command, stdout=log, stderr=subprocess.STDOUT,
-                                   pass_fds=() if lock is None else (lock,))
+        process = subprocess.Popen(
+            command, stdout=log, stderr=subprocess.STDOUT, pass_fds=() if lock is None else (lock,)
+        )
         try:
             while process.poll() is None:
                 try:
@@ -217,8 +236,11 @@ def explain(output: str) -> str:
     """One sentence for a failed pip, from what it printed."""
     if "No space left on device" in output:
         return f"The disk is full: make room, then start again (details: {LOG})."
-    unreachable = re.search(r"connection broken by|Max retries exceeded|timed out|ConnectionResetError|"
-                            r"IncompleteRead|not enough bytes|ProxyError", output)
+    unreachable = re.search(
+        r"connection broken by|Max retries exceeded|timed out|ConnectionResetError|"
+        r"IncompleteRead|not enough bytes|ProxyError",
+        output,
+    )
     answered = re.search(r"from versions: (?!none)", output)  # some index knew the package, in other versions
     if unreachable and not answered:
         return f"The package index did not answer: check the network (or proxy), then start again (details: {LOG})."

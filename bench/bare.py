@@ -1,6 +1,6 @@
 """The bare Unsloth script that `bench.overhead` measures us against: what a notebook does, and nothing else.
 
-    python -m bench.bare SETTINGS.yaml
+python -m bench.bare SETTINGS.yaml
 """
 
 import json
@@ -32,7 +32,11 @@ def main(path: str) -> None:
     model, tokenizer = unsloth.FastLanguageModel.from_pretrained(**settings["model"])
     adapter.pop("continue_from", None)
     model = unsloth.FastLanguageModel.get_peft_model(
-        model, **adapter, use_gradient_checkpointing=checkpointing, random_state=training["seed"], ensure_weight_tying=True
+        model,
+        **adapter,
+        use_gradient_checkpointing=checkpointing,
+        random_state=training["seed"],
+        ensure_weight_tying=True,
     )
 
     def tokenise(row: dict) -> dict:

@@ -156,7 +156,9 @@ def read_points(path: Path) -> tuple[list[Point], list[tuple[dict[str, str], str
 
 def main(path: Path) -> None:
     points, left_out = read_points(path)
-    print(f"{'model':<24}{'quant':<8}{'r':>4}{'batch':>6}{'length':>8}  {'checkpoints':<13}{'attention':<17}{'measured':>10}{'estimate':>10}{'error':>8}")
+    print(
+        f"{'model':<24}{'quant':<8}{'r':>4}{'batch':>6}{'length':>8}  {'checkpoints':<13}{'attention':<17}{'measured':>10}{'estimate':>10}{'error':>8}"
+    )
     for point in sorted(points, key=lambda point: abs(point.error)):
         row = point.row
         print(
@@ -169,7 +171,9 @@ def main(path: Path) -> None:
         errors = [abs(point.error) for point in points if point.row["kind"] == kind]
         print(f"{kind}: {len(errors)} rows, median error {statistics.median(errors):.1%}, worst {max(errors):.1%}")
     errors = [abs(point.error) for point in points]
-    print(f"all: {len(errors)} rows, median error {statistics.median(errors):.1%}, worst {max(errors):.1%}; {len(left_out)} left out")
+    print(
+        f"all: {len(errors)} rows, median error {statistics.median(errors):.1%}, worst {max(errors):.1%}; {len(left_out)} left out"
+    )
 
 
 if __name__ == "__main__":

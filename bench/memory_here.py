@@ -50,7 +50,9 @@ def main() -> None:
 
 def time_of_an_estimate() -> None:
     """The estimate with its advice, as the page asks for it at each change of the form."""
-    config = RunConfig().with_settings(["model.model_name=unsloth/Meta-Llama-3.1-8B-bnb-4bit", "training.per_device_train_batch_size=64"])
+    config = RunConfig().with_settings(
+        ["model.model_name=unsloth/Meta-Llama-3.1-8B-bnb-4bit", "training.per_device_train_batch_size=64"]
+    )
     took = []
     for card in CARDS:
         began = time.perf_counter()

@@ -20,7 +20,10 @@ from core.config import RunConfig
 SETTINGS = {
     "data": {"path": str(PROJECT / "presets" / "data" / "yoda.jsonl"), "validation_share": 0.0},
     "training": {
-        "max_steps": 20, "optim": "adamw_torch", "eval_steps": 0, "use_gradient_checkpointing": False,
+        "max_steps": 20,
+        "optim": "adamw_torch",
+        "eval_steps": 0,
+        "use_gradient_checkpointing": False,
         "save_steps": 0,  # the bare script saves none either
     },
 }

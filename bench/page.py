@@ -65,7 +65,9 @@ def make_run(runs_dir: Path, name: str, steps: int, memory: int, checks: int, pr
             asked = tuple(f"Prompt {number}" for number in range(prompts))
             events.append(Sampled(time=began, step=step, by="tuned", prompts=asked, answers=answers))
     events += (
-        MemorySampled(time=began + number, used_by_us_gib=2 + number % 97 / 100, in_use_gib=3, total_gib=8, available_gib=5)
+        MemorySampled(
+            time=began + number, used_by_us_gib=2 + number % 97 / 100, in_use_gib=3, total_gib=8, available_gib=5
+        )
         for number in range(memory)
     )
     events.append(CheckpointSaved(step=steps, kept=(steps,)))
@@ -79,7 +81,9 @@ def page(runs_dir: Path) -> Iterator[tuple[str, psutil.Process]]:
     port = free_port()
     command = [sys.executable, "app.py", "--no-browser", "--port", str(port), "--runs-dir", str(runs_dir)]
     environment = os.environ | {"GRADIO_ANALYTICS_ENABLED": "False"}
-    process = subprocess.Popen(command, cwd=PROJECT, env=environment, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+    process = subprocess.Popen(
+        command, cwd=PROJECT, env=environment, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL
+    )
     url = f"http://127.0.0.1:{port}"
     try:
         while process.poll() is None:
@@ -123,7 +127,12 @@ def polls(folder: Path, seconds: int) -> None:
             seen = later[-1][2]["seen"]
         for name, asked in (("first", first), ("later", later)):
             times, sizes = [ms for ms, _, _ in asked], [size for _, size, _ in asked]
-            report(f"page, {name} polls", median_ms=statistics.median(times), largest_ms=max(times), largest_bytes=max(sizes))
+            report(
+                f"page, {name} polls",
+                median_ms=statistics.median(times),
+                largest_ms=max(times),
+                largest_bytes=max(sizes),
+            )
 
 
 async def _client(host: str, port: int, wait: float, until: float, times: list[float], errors: list[str]) -> None:

@@ -59,10 +59,16 @@ def soak(runs: int, steps: int | None) -> None:
                 ask(bench)
             found.append(measure(runs_dir / "prepared", runs_dir / "uploads", temporary))
             speed = snapshot.finished.steps / snapshot.finished.runtime_s
-            print(f"{number:3}  {speed:.2f} steps/s  " + "  ".join(f"{name} {value:,}" for name, value in found[-1].items()), flush=True)
+            print(
+                f"{number:3}  {speed:.2f} steps/s  "
+                + "  ".join(f"{name} {value:,}" for name, value in found[-1].items()),
+                flush=True,
+            )
         third, last = found[2], found[-1]
         for name, value in last.items():
-            print(f"{name}: {third[name]:,} after the third, {value:,} at the end, {value / max(third[name], 1):.3f} times")
+            print(
+                f"{name}: {third[name]:,} after the third, {value:,} at the end, {value / max(third[name], 1):.3f} times"
+            )
 
 
 def ask(bench: Workbench) -> None:

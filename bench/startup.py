@@ -54,9 +54,7 @@ def main(rounds: int = 7) -> None:
             if number:  # the first round fills the disk's cache
                 ours.append(a)
                 empty.append(b)
-    report(
-        "startup", ours_s=statistics.median(ours), empty_s=statistics.median(empty), ratio=median_ratio(ours, empty)
-    )
+    report("startup", ours_s=statistics.median(ours), empty_s=statistics.median(empty), ratio=median_ratio(ours, empty))
 
 
 if __name__ == "__main__":

@@ -72,7 +72,9 @@ def _fill_gaps(loaded: LoadedModel) -> None:
                     # Unsloth's offloading keeps the original elsewhere, and PEFT's copy of it begins there.
                     wrapper.modules_to_save[name].to(device)
                 continue
-            is_tied = loaded.report.tied_embeddings and wrapper is head and name in getattr(embeddings, "modules_to_save", ())
+            is_tied = (
+                loaded.report.tied_embeddings and wrapper is head and name in getattr(embeddings, "modules_to_save", ())
+            )
             if is_tied:
                 wrapper.update(name, tied_module=embeddings.modules_to_save[name])
             else:

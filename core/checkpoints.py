@@ -18,8 +18,15 @@ from typing import Any
 from core.reading import Unreadable, read_json
 from core.runs import RunError
 
-NOT_WHOLE = "The checkpoint in {folder} cannot be read: {file} is damaged; delete that folder to go on from an older one."
-MOMENTS = ("exp_avg", "exp_avg_sq", "state1", "state2")  # of torch's optimizers and of bitsandbytes', one value a weight
+NOT_WHOLE = (
+    "The checkpoint in {folder} cannot be read: {file} is damaged; delete that folder to go on from an older one."
+)
+MOMENTS = (
+    "exp_avg",
+    "exp_avg_sq",
+    "state1",
+    "state2",
+)  # of torch's optimizers and of bitsandbytes', one value a weight
 BETWEEN = "//"  # a weight's name and the keys of its states
 
 
@@ -112,7 +119,9 @@ def restore_optimizer(folder: Path, trainer) -> None:
         numbers, groups = dict(saved["optimizer"]["numbers"]), list(saved["optimizer"]["groups"])
         saved_names = {name.partition(BETWEEN)[0] for name in (*tensors, *numbers)}
     if not saved_names <= set(names) or len(groups) != len(current["param_groups"]):
-        raise RunError(f"The checkpoint in {folder} was made for other layers than these settings train; start a new run.")
+        raise RunError(
+            f"The checkpoint in {folder} was made for other layers than these settings train; start a new run."
+        )
     weights = dict(trainer.model.named_parameters())
     for place, tensor in tensors.items():
         name, *_, key = place.split(BETWEEN)
@@ -141,8 +150,12 @@ def restore_adapter(folder: Path, model) -> None:
 
     weights = _tensors(folder / "adapter_model.safetensors")
     wanted = get_peft_model_state_dict(model, save_embedding_layers=False)
-    is_same = {name: tuple(weight.shape) for name, weight in weights.items()} == {n: tuple(w.shape) for n, w in wanted.items()}
-    rows = model.peft_config["default"].trainable_token_indices  # of as many other tokens they would have the same shape
+    is_same = {name: tuple(weight.shape) for name, weight in weights.items()} == {
+        n: tuple(w.shape) for n, w in wanted.items()
+    }
+    rows = model.peft_config[
+        "default"
+    ].trainable_token_indices  # of as many other tokens they would have the same shape
     if not is_same or (rows and _json(folder / "adapter_config.json").get("trainable_token_indices") != rows):
         raise RunError(f"The adapter in {folder} was made for other layers than these settings train; start a new run.")
     set_peft_model_state_dict(model, weights)

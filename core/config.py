@@ -84,7 +84,9 @@ class DataConfig(Part):
         description="Files or folders of this machine, one a line, or the Hugging Face name of a data set.",
     )
     name: str | None = Field(
-        None, title="Configuration", description="Which configuration of a Hugging Face data set; empty for its default."
+        None,
+        title="Configuration",
+        description="Which configuration of a Hugging Face data set; empty for its default.",
     )
     split: str = Field(
         "train", title="Split", min_length=1, description="Of a Hugging Face data set, for example train[:1%]."
@@ -124,7 +126,9 @@ class DataConfig(Part):
         False, title="Leave out duplicates", description="Rows whose text is the same as that of an earlier row."
     )
     allow_left_out: bool = Field(
-        False, title="Train without the rows left out", description="Needed when more than 10% of the rows are left out."
+        False,
+        title="Train without the rows left out",
+        description="Needed when more than 10% of the rows are left out.",
     )
     validation_share: float = Field(
         0.1, ge=0.0, le=0.5, title="Validation share", description="Rows kept back from training, to check with."
@@ -193,10 +197,18 @@ class TrainingConfig(Part):
     """How it is trained: arguments of `UnslothTrainingArguments`, and of Unsloth's gradient checkpointing."""
 
     learning_rate: float = Field(
-        2e-4, gt=0, le=1.0, title="Learning rate", description="Of the adapter: too high forgets, too low learns nothing."
+        2e-4,
+        gt=0,
+        le=1.0,
+        title="Learning rate",
+        description="Of the adapter: too high forgets, too low learns nothing.",
     )
     embedding_learning_rate: float = Field(
-        5e-5, gt=0, le=1.0, title="Embedding learning rate", description="Of the fully trained layers: 2 to 10 times lower."
+        5e-5,
+        gt=0,
+        le=1.0,
+        title="Embedding learning rate",
+        description="Of the fully trained layers: 2 to 10 times lower.",
     )
     per_device_train_batch_size: Annotated[int, Field(ge=1, le=1024)] | Literal["auto"] = Field(
         2,
@@ -214,14 +226,20 @@ class TrainingConfig(Part):
     )
     max_steps: int = Field(60, ge=-1, le=10_000_000, title="Steps", description="Optimizer steps; -1 goes by epochs.")
     warmup_steps: float = Field(
-        0.1, ge=0, le=100_000, title="Warm-up", description="Steps in which the rate rises; below 1 it is a share of all."
+        0.1,
+        ge=0,
+        le=100_000,
+        title="Warm-up",
+        description="Steps in which the rate rises; below 1 it is a share of all.",
     )
     lr_scheduler_type: Literal["linear", "cosine", "constant", "constant_with_warmup", "polynomial"] = Field(
         "linear", title="Schedule", description="How the learning rate falls after the warm-up."
     )
     optim: Literal[
         "adamw_torch", "adamw_torch_fused", "adamw_8bit", "paged_adamw_8bit", "paged_adamw_32bit", "adafactor", "sgd"
-    ] = Field("adamw_8bit", title="Optimizer", description="adamw_8bit takes least memory; without a GPU it is replaced.")
+    ] = Field(
+        "adamw_8bit", title="Optimizer", description="adamw_8bit takes least memory; without a GPU it is replaced."
+    )
     weight_decay: float = Field(
         0.01, ge=0, le=1.0, title="Weight decay", description="Pulls trained weights towards zero; keeps them small."
     )
@@ -240,7 +258,11 @@ class TrainingConfig(Part):
         False, title="Packing", description="Fills each sequence with several rows: faster with short rows; GPU only."
     )
     eval_steps: int = Field(
-        20, ge=0, le=1_000_000, title="Check every (steps)", description="Validation loss in between; 0: only at the end."
+        20,
+        ge=0,
+        le=1_000_000,
+        title="Check every (steps)",
+        description="Validation loss in between; 0: only at the end.",
     )
     save_steps: int = Field(
         100,
@@ -250,7 +272,11 @@ class TrainingConfig(Part):
         description="A run can be resumed from its last one; one is also saved at each best check. 0: none.",
     )
     save_total_limit: int = Field(
-        2, ge=1, le=1000, title="Checkpoints kept", description="The newest ones; the one with the best check stays besides."
+        2,
+        ge=1,
+        le=1000,
+        title="Checkpoints kept",
+        description="The newest ones; the one with the best check stays besides.",
     )
     early_stopping_patience: int = Field(
         0,

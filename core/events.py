@@ -25,7 +25,9 @@ MOST = 1200  # points that a history holds before it is thinned to half of that
 Whole = Annotated[int, Field(ge=0, le=2**53)]
 Measured = Annotated[float, Field(ge=-1e12, le=1e12, allow_inf_nan=False)]
 # Of losses and the like, which may be NaN. They come out of float32: what is beyond its range is no figure either.
-Figure = Annotated[float, AfterValidator(lambda value: value if abs(value) < 3.5e38 or value != value else copysign(inf, value))]
+Figure = Annotated[
+    float, AfterValidator(lambda value: value if abs(value) < 3.5e38 or value != value else copysign(inf, value))
+]
 
 
 class _Event(BaseModel, frozen=True):

@@ -45,7 +45,9 @@ def measure_heldout(
     )
 
 
-def _measure(loaded, examples: list[Example], has_answers: bool, should_stop) -> tuple[float, float | None, float | None] | None:
+def _measure(
+    loaded, examples: list[Example], has_answers: bool, should_stop
+) -> tuple[float, float | None, float | None] | None:
     """Loss per trained token, share right to the letter, share that ends by itself; None when stopped."""
     total, count, exact, ends = 0.0, 0, 0, 0
     for start in range(0, len(examples), BATCH):

@@ -94,7 +94,9 @@ def checked_adapter(folder: Path) -> Path:
         with safe_open(weights, framework="numpy"):
             return weights
     except (OSError, SafetensorError):
-        raise ModelError(f"The adapter in {folder} is damaged: {ADAPTER} is cut off; choose another, or train it again.") from None
+        raise ModelError(
+            f"The adapter in {folder} is damaged: {ADAPTER} is cut off; choose another, or train it again."
+        ) from None
 
 
 def _checked_folder(folder: Path, name: str, is_trusted: bool) -> Path:
@@ -135,7 +137,9 @@ def _check_weights(folder: Path, name: str, config: dict) -> None:
         raise ModelError(f"{name} is damaged: its {index.name} cannot be read; fetch the model again.") from None
     if wrong:
         _refuse_pickles(name, wrong)
-        raise ModelError(f"{name} names {wrong[0]!r:.80} among its weights, which is no file of its own; choose another.")
+        raise ModelError(
+            f"{name} names {wrong[0]!r:.80} among its weights, which is no file of its own; choose another."
+        )
     for shard in sorted(shards):
         if not (folder / shard).is_file():
             raise ModelError(f"{name} is damaged: {shard:.80} is missing; fetch the model again.")
@@ -153,9 +157,13 @@ def _check_layers(folder: Path, name: str, files: list[str], config: dict) -> No
     for file in files:
         try:
             with safe_open(folder / file, framework="numpy") as weights:  # reads no more than the list at its beginning
-                layers |= {int(found[1]) for key in weights.keys() if (found := re.search(r"\blayers\.(\d{1,9})\.", key))}
+                layers |= {
+                    int(found[1]) for key in weights.keys() if (found := re.search(r"\blayers\.(\d{1,9})\.", key))
+                }
         except (OSError, SafetensorError):
-            raise ModelError(f"{name} is damaged: {file:.80} is cut off or no safetensors; fetch the model again.") from None
+            raise ModelError(
+                f"{name} is damaged: {file:.80} is cut off or no safetensors; fetch the model again."
+            ) from None
     promised = config.get("num_hidden_layers")
     if isinstance(promised, int) and layers and not 1 <= promised <= len(layers):
         raise ModelError(
@@ -175,7 +183,9 @@ def _check_small_files(folder: Path, name: str) -> None:
 
 
 def _refuse_pickles(name: str, files: list[str]) -> None:
-    found = [file for file in files if file.endswith(PICKLES) and file not in NO_WEIGHTS and not file.startswith("rng_state")]
+    found = [
+        file for file in files if file.endswith(PICKLES) and file not in NO_WEIGHTS and not file.startswith("rng_state")
+    ]
     if found:
         raise ModelError(
             f"{name} has its weights in {found[0]:.80}, a format that can run code when it is read; this program reads "
@@ -255,7 +265,9 @@ def _download(name: str, revision: str | None, token: str | None, report: Report
         raise ModelError(_BROKEN.format(name=name)) from None
     except OSError as error:
         if error.errno in (errno.ENOSPC, errno.EDQUOT, errno.EACCES, errno.EROFS):
-            raise ModelError(f"{name} could not be kept on this disk: {error.strerror}; make room and load again.") from None
+            raise ModelError(
+                f"{name} could not be kept on this disk: {error.strerror}; make room and load again."
+            ) from None
         raise ModelError(_BROKEN.format(name=name)) from None
     except RuntimeError as error:  # the client's own downloader, hf_xet, has no kind of its own
         said = str(error).replace(token, "the token") if token else str(error)

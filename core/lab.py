@@ -115,17 +115,25 @@ class Lab:
             raise ModelError("Write a prompt first.")
         with self.using(panes, doing) as (loaded, names):
             prompts = [self._text(pane, panes, messages) for pane, messages in zip(panes, conversations, strict=True)]
-            longest = max(len(loaded.tokenizer(text, add_special_tokens=False, verbose=False)["input_ids"]) for text in prompts)
+            longest = max(
+                len(loaded.tokenizer(text, add_special_tokens=False, verbose=False)["input_ids"]) for text in prompts
+            )
             most = loaded.report.max_seq_length
             if longest >= most:
-                raise PromptTooLong(f"The prompt has {longest} tokens and the model's length is {most}; shorten it, or start a new conversation.")
+                raise PromptTooLong(
+                    f"The prompt has {longest} tokens and the model's length is {most}; shorten it, or start a new conversation."
+                )
             sampling = sampling.model_copy(update={"max_new_tokens": min(sampling.max_new_tokens, most - longest)})
             yield from stream(loaded, prompts, names, sampling, self.should_stop)
 
-    def compare(self, prompt: str, system: str, sampling: Sampling) -> Iterator[tuple[Answer, Answer | None, float | None]]:
+    def compare(
+        self, prompt: str, system: str, sampling: Sampling
+    ) -> Iterator[tuple[Answer, Answer | None, float | None]]:
         """One question to the base and the adapter it was loaded with: yields (base, tuned, None) while they grow and
         at last (base, tuned, largest logit difference). Tuned is None without an adapter. Raises as `answer` does."""
-        messages = ([{"role": "system", "content": system}] if system.strip() else []) + [{"role": "user", "content": prompt}]
+        messages = ([{"role": "system", "content": system}] if system.strip() else []) + [
+            {"role": "user", "content": prompt}
+        ]
         panes = [BASE] if self.loaded_pane.is_base else [BASE, self.loaded_pane]
         base = tuned = None
         for base, *others in self.answer(panes, [messages] * len(panes), sampling):

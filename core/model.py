@@ -153,11 +153,15 @@ def load(
         if not is_trusted and "trust_remote_code" in str(error):  # of a tokenizer, say
             raise ModelError(NEEDS_CODE.format(name=config.model_name)) from None
         if adapter_dir and has_other_shapes(error):
-            raise ModelError(f"The adapter in {adapter_dir} is damaged: {OTHER_SHAPES}; choose another, or train it again.") from None
+            raise ModelError(
+                f"The adapter in {adapter_dir} is damaged: {OTHER_SHAPES}; choose another, or train it again."
+            ) from None
         if "ignore_mismatched_sizes" in str(error):
             raise ModelError(f"{config.model_name} is damaged: {OTHER_SHAPES}; fetch the model again.") from None
         # Of such errors the words are for programmers: a key, the name of a type.
-        is_said = not isinstance(error, (LookupError, TypeError, AttributeError, ArithmeticError, RecursionError, AssertionError))
+        is_said = not isinstance(
+            error, (LookupError, TypeError, AttributeError, ArithmeticError, RecursionError, AssertionError)
+        )
         why = _first_sentence(error) if is_said else "a value in its files is none that the loader can use"
         raise ModelError(f"{config.model_name} could not be loaded: {why}.") from error
     _show_bias(model)
@@ -176,7 +180,12 @@ def not_finite(model, within: str = "") -> str | None:
     import torch
 
     for name, weight in model.named_parameters():
-        if within in name and weight.is_floating_point() and weight.device.type != "meta" and not weight.sum(dtype=torch.float32).isfinite():
+        if (
+            within in name
+            and weight.is_floating_point()
+            and weight.device.type != "meta"
+            and not weight.sum(dtype=torch.float32).isfinite()
+        ):
             return name
     return None
 
@@ -189,7 +198,11 @@ def has_other_shapes(error: Exception) -> bool:
 def _first_sentence(error: Exception) -> str:
     """Without its full stop, and short."""
     first = (str(error).strip().splitlines() or [type(error).__name__])[0]
-    return re.split(r"[.!?:]+(?:\s|$)", first, maxsplit=1)[0][:200] if not first.startswith("Unsloth: ") else first[:200].rstrip(".")
+    return (
+        re.split(r"[.!?:]+(?:\s|$)", first, maxsplit=1)[0][:200]
+        if not first.startswith("Unsloth: ")
+        else first[:200].rstrip(".")
+    )
 
 
 @contextmanager
@@ -269,7 +282,9 @@ def _describe(model, tokenizer, config: ModelConfig, seconds: float) -> ModelRep
     embeddings = getattr(embeddings, "original_module", embeddings)  # a trained copy may have another precision
     return ModelReport(
         name=exact_name(config),
-        parameters=sum(weight.numel() for name, weight in model.named_parameters() if is_of_base(name)) - packed + unpacked,
+        parameters=sum(weight.numel() for name, weight in model.named_parameters() if is_of_base(name))
+        - packed
+        + unpacked,
         linear_layers=len(linear),
         linear_layers_4bit=len(in_4bit),
         tied_embeddings=bool(model.config.tie_word_embeddings),

@@ -179,13 +179,18 @@ class ModelSlot:
 
     def is_loaded(self, config: ModelConfig) -> bool:
         loaded = self.loaded
-        return loaded is not None and (loaded.config.model_name, loaded.config.revision) == (config.model_name, config.revision)
+        return loaded is not None and (loaded.config.model_name, loaded.config.revision) == (
+            config.model_name,
+            config.revision,
+        )
 
     def loaded_for(self, config: RunConfig) -> LoadedModel:
         """The loaded model, for its tokenizer. Raises ModelError when it is another than the settings name."""
         loaded = self.loaded
         if loaded is None or not self.is_loaded(config.model):
-            raise ModelError(f"Load {config.model.model_name} first, on the Model tab: its tokenizer decides what it sees.")
+            raise ModelError(
+                f"Load {config.model.model_name} first, on the Model tab: its tokenizer decides what it sees."
+            )
         return loaded
 
 

@@ -155,7 +155,11 @@ class Preparation:
             if left := data.left_out.find(number):
                 raise DataError(f"Row {number:,} is left out: {left.reason}.")
             among = "There is only 1 row" if data.rows == 1 else f"There are {data.rows:,} rows"
-            more = " read so far; check all rows to see those beyond" if data is not whole and data.rows >= HEAD_ROWS else ""
+            more = (
+                " read so far; check all rows to see those beyond"
+                if data is not whole and data.rows >= HEAD_ROWS
+                else ""
+            )
             raise DataError(f"There is no row {number:,}. {among}{more}.")
         examples, at = place
         return view(examples, at, loaded.tokenizer, loaded.eos_token_ids, examples is data.validation)
@@ -182,7 +186,11 @@ def _all_notes(data: PreparedData) -> tuple[str, ...]:
     theirs = data.own_validation
     if theirs is None:
         return data.notes
-    return (*data.notes, f"validation rows: {theirs.shape.reason}", *(f"validation rows: {note}" for note in theirs.notes))
+    return (
+        *data.notes,
+        f"validation rows: {theirs.shape.reason}",
+        *(f"validation rows: {note}" for note in theirs.notes),
+    )
 
 
 def _length(config: RunConfig, loaded: LoadedModel) -> int:

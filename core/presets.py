@@ -61,7 +61,9 @@ def find_preset(name: str) -> Preset:
     for path in PRESETS_DIR.glob("*.yaml"):
         if path.stem == name:
             return read_preset(path)
-    raise ConfigError(f"There is no preset {name!r:.80}; there are {', '.join(preset.name for preset in list_presets())}.")
+    raise ConfigError(
+        f"There is no preset {name!r:.80}; there are {', '.join(preset.name for preset in list_presets())}."
+    )
 
 
 def default_preset(has_gpu: bool) -> str:

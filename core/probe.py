@@ -122,7 +122,8 @@ def undone(loaded: LoadedModel):
     generators = RandomState()
     copies = {name: w.detach().to("cpu", copy=True) for name, w in loaded.model.named_parameters() if w.requires_grad}
     modules = [
-        (module, dict(vars(module)), [(hooks, set(hooks)) for hooks in _hooks(module)]) for module in loaded.model.modules()
+        (module, dict(vars(module)), [(hooks, set(hooks)) for hooks in _hooks(module)])
+        for module in loaded.model.modules()
     ]
     try:
         yield sum(copy.numel() * copy.element_size() for copy in copies.values()) / GIB

@@ -131,9 +131,7 @@ def latest_probe(runs_dir: Path, machine: Machine, config: RunConfig) -> ProbeRe
     return exact_probe(runs_dir, machine, config) or next(reversed(_of_model(runs_dir, machine, config)), None)
 
 
-def exact_probe(
-    runs_dir: Path, machine: Machine, config: RunConfig, longest: int | None = None
-) -> ProbeRecord | None:
+def exact_probe(runs_dir: Path, machine: Machine, config: RunConfig, longest: int | None = None) -> ProbeRecord | None:
     """The newest probe of this machine and model with just these settings; first of all one on rows of `longest` tokens."""
     records = [record for record in _of_model(runs_dir, machine, config) if record.settings == memory_settings(config)]
     return next(reversed([r for r in records if r.length == longest] or records), None)

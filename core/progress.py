@@ -135,7 +135,9 @@ class Progress(TrainerCallback):
         )
         wanted = self._settings.stop_at_loss
         if wanted is not None and loss <= wanted and state.global_step < state.max_steps:
-            self._end(control, f"Ended at step {state.global_step:,}, whose loss of {loss:.4g} is not above {wanted:g}.")
+            self._end(
+                control, f"Ended at step {state.global_step:,}, whose loss of {loss:.4g} is not above {wanted:g}."
+            )
             control.should_evaluate = self.checks
         is_last = state.global_step >= state.max_steps or bool(self.ending)
         if not self.checks and (is_last or self._is_check(self.step)):

@@ -17,7 +17,9 @@ _REASONS = {
 }
 
 
-def make_receipt(loaded: LoadedModel, config: RunConfig, data: PreparedData, trainer, asked: dict, optimizer) -> Receipt:
+def make_receipt(
+    loaded: LoadedModel, config: RunConfig, data: PreparedData, trainer, asked: dict, optimizer
+) -> Receipt:
     """`asked` holds the arguments the trainer was built with; `optimizer` is the one it is about to use."""
     weights = {id(weight): name for name, weight in loaded.model.named_parameters()}
     trainable = sum(weight.numel() for weight in loaded.model.parameters() if weight.requires_grad)
@@ -67,8 +69,12 @@ def _notes(loaded: LoadedModel, config: RunConfig, data: PreparedData, trainer) 
     notes += survey(data, config.training, end_mark(loaded.tokenizer, loaded.eos_token_ids)).warnings
     if data.left_out.total:
         notes.append(f"{data.left_out.total:,} of {data.rows:,} rows are left out: {data.left_out.in_words()}.")
-    if config.training.early_stopping_patience and not (config.training.eval_steps and trainer.eval_dataset is not None):
-        notes.append("Early stopping does nothing: without validation rows, or with 0 steps between checks, there are none to go by.")
+    if config.training.early_stopping_patience and not (
+        config.training.eval_steps and trainer.eval_dataset is not None
+    ):
+        notes.append(
+            "Early stopping does nothing: without validation rows, or with 0 steps between checks, there are none to go by."
+        )
     checked = 0 if trainer.eval_dataset is None else len(trainer.eval_dataset)
     if checked < len(data.validation):
         notes.append(f"Checked in between on the first {checked} of {len(data.validation)} validation rows.")
@@ -88,7 +94,9 @@ def _changes(loaded: LoadedModel, config: RunConfig, trainer, asked: dict) -> li
     if has_of["modules_to_save"]:
         rows = rows_on(loaded.model)
         is_as_asked = config.adapter.trains_rows and rows is not None and not config.adapter.continue_from
-        has_of["trainable_tokens"] = config.adapter.trainable_tokens if is_as_asked else f"{len(rows):,} rows" if rows else "all"
+        has_of["trainable_tokens"] = (
+            config.adapter.trainable_tokens if is_as_asked else f"{len(rows):,} rows" if rows else "all"
+        )
     for key, has in has_of.items():
         wanted = getattr(config.adapter, key)
         if _word(wanted) != _word(has):
@@ -98,10 +106,17 @@ def _changes(loaded: LoadedModel, config: RunConfig, trainer, asked: dict) -> li
     wanted = config.training.use_gradient_checkpointing
     if checkpointing is not None and _word(checkpointing) != _word(wanted):
         found.append(
-            Change(setting="use_gradient_checkpointing", asked=_word(wanted), runs=_word(checkpointing), reason="short rows")
+            Change(
+                setting="use_gradient_checkpointing",
+                asked=_word(wanted),
+                runs=_word(checkpointing),
+                reason="short rows",
+            )
         )
     if config.model.load_in_4bit and not loaded.report.linear_layers_4bit:
-        found.append(Change(setting="load_in_4bit", asked="yes", runs="no", reason="its layers are too narrow for 4-bit"))
+        found.append(
+            Change(setting="load_in_4bit", asked="yes", runs="no", reason="its layers are too narrow for 4-bit")
+        )
     if config.model.max_seq_length != loaded.report.max_seq_length:
         longest = loaded.report.max_seq_length
         found.append(Change(setting="max_seq_length", asked=str(config.model.max_seq_length), runs=str(longest)))

@@ -20,7 +20,19 @@ from core.runs import Run, RunError, open_run, owner_lives
 LOOK_SECONDS = 0.5  # many pages that ask at once share one look at the disk
 NO_SETTINGS = "Its config.yaml is missing: its settings are not known."
 ONE_BROKEN = "One line of its history cannot be read and is left out."
-COLUMNS = ("name", "status", "started", "best_loss", "last_loss", "step", "seconds", "peak_gib", "model", "data", "note")
+COLUMNS = (
+    "name",
+    "status",
+    "started",
+    "best_loss",
+    "last_loss",
+    "step",
+    "seconds",
+    "peak_gib",
+    "model",
+    "data",
+    "note",
+)
 
 
 @dataclass(frozen=True)

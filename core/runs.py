@@ -1,12 +1,12 @@
 """Runs on disk: a folder each, that a person can read, copy and delete. Knows nothing of torch or gradio.
 
-    runs/<id>/config.yaml    the RunConfig it was started with
-    runs/<id>/run.json       its name, a note of the person's own, and the process that wrote it
-    runs/<id>/events.jsonl   everything it told of itself, a line each, in order
-    runs/<id>/adapter/       what training made
-    runs/<id>/checkpoints/   step-<N>, each an adapter with all that it takes to go on from there
-    runs/<id>/summary.json   the figures at the end
-    runs/<id>/log.txt        the stack trace of a failure
+runs/<id>/config.yaml    the RunConfig it was started with
+runs/<id>/run.json       its name, a note of the person's own, and the process that wrote it
+runs/<id>/events.jsonl   everything it told of itself, a line each, in order
+runs/<id>/adapter/       what training made
+runs/<id>/checkpoints/   step-<N>, each an adapter with all that it takes to go on from there
+runs/<id>/summary.json   the figures at the end
+runs/<id>/log.txt        the stack trace of a failure
 """
 
 import errno

@@ -29,7 +29,8 @@ def answer_samples(
     """
     prompts = config.training.sample_prompts
     texts = [
-        prompt_text([{"role": "user", "content": prompt}], config.data.prompt_template, loaded.tokenizer) for prompt in prompts
+        prompt_text([{"role": "user", "content": prompt}], config.data.prompt_template, loaded.tokenizer)
+        for prompt in prompts
     ]
     room = max(loaded.report.max_seq_length - MAX_NEW_TOKENS, 1)
     ids = [loaded.tokenizer(text, add_special_tokens=False, verbose=False)["input_ids"][-room:] for text in texts]

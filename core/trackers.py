@@ -12,7 +12,9 @@ def check_tracker(name: str) -> None:
     if name == "none":
         return
     if find_spec(name) is None:
-        raise TrainingError(f"The tracker {name} is not installed: pip install {name}, or choose none on the Train tab.")
+        raise TrainingError(
+            f"The tracker {name} is not installed: pip install {name}, or choose none on the Train tab."
+        )
     if name == "wandb" and os.environ.get("WANDB_MODE", "online") == "online":
         import wandb
 

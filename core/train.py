@@ -148,7 +148,9 @@ def _keep_adapter(loaded: LoadedModel, adapter_dir: Path, keeper: Keeper) -> Non
     except Stopped:
         newest = keeper.newest()
         kept = f"its checkpoint of step {newest.step:,} is kept" if newest else "it has no checkpoint to go on from"
-        raise TrainingError(f"The disk is full, so the adapter could not be saved: make room and resume the run; {kept}.") from None
+        raise TrainingError(
+            f"The disk is full, so the adapter could not be saved: make room and resume the run; {kept}."
+        ) from None
 
 
 def write_adapter(loaded: LoadedModel, folder: Path) -> None:

@@ -1,6 +1,6 @@
 """What people uploaded, in a folder of the app's own; what no run needs any more is thrown away. Knows nothing of gradio.
 
-    runs/uploads/<hash of the content>/<name>
+runs/uploads/<hash of the content>/<name>
 """
 
 import shutil

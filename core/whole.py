@@ -88,7 +88,9 @@ def is_disk_full(error: BaseException) -> bool:
     """Whether it was for want of room: said by the system, or in the words of a library that writes in Rust."""
     if isinstance(error, OSError) and error.errno in (errno.ENOSPC, errno.EDQUOT):
         return True
-    return any(words in str(error) for words in ("No space left on device", "os error 28", "os error 112", "os error 122"))
+    return any(
+        words in str(error) for words in ("No space left on device", "os error 28", "os error 112", "os error 122")
+    )
 
 
 def write_whole(file: Path, text: str) -> None:

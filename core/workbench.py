@@ -238,7 +238,9 @@ class Workbench:
             step = newest.step if newest else 0
             # That it goes on after a checkpoint it tells itself, once that is read and the rows are the same.
             from_the_beginning = [] if newest else [Resumed(step=0)]
-            self._begin(run, snapshot, f"Going on after step {step:,}" if step else "Starting again", *from_the_beginning)
+            self._begin(
+                run, snapshot, f"Going on after step {step:,}" if step else "Starting again", *from_the_beginning
+            )
         except BaseException:
             self._release()
             raise
@@ -354,7 +356,9 @@ class Workbench:
             return loaded
         self._emit(run, StatusChanged(status="preparing", message="Loading the model"))
         checkpointing = config.training.use_gradient_checkpointing
-        return self._slot.load(config.model, token, adapter_dir, self._stop.is_set, use_gradient_checkpointing=checkpointing)
+        return self._slot.load(
+            config.model, token, adapter_dir, self._stop.is_set, use_gradient_checkpointing=checkpointing
+        )
 
 
 def _made(adapter_dir: Path) -> int | None:

@@ -17,7 +17,11 @@ PROJECT = Path(__file__).resolve().parent.parent
 # All warnings but Gradio's event loop that nobody closes: Python 3.11 stumbles when that is told amid an import.
 WARNINGS = "default,ignore:unclosed event loop:ResourceWarning"
 # A browser's and a tracker's own traffic has no place in a test; the page is asked on loopback alone.
-ENVIRONMENT = os.environ | {"PYTHONWARNINGS": WARNINGS, "GRADIO_ANALYTICS_ENABLED": "False", "HF_HUB_DISABLE_TELEMETRY": "1"}
+ENVIRONMENT = os.environ | {
+    "PYTHONWARNINGS": WARNINGS,
+    "GRADIO_ANALYTICS_ENABLED": "False",
+    "HF_HUB_DISABLE_TELEMETRY": "1",
+}
 
 
 @dataclass
@@ -91,9 +95,15 @@ def running_app_with_a_run(folder: Path, *settings: str) -> Iterator[App]:
         yield app
 
 
-def run_app(*arguments: str, timeout: float = 300, environment: dict[str, str] | None = None) -> subprocess.CompletedProcess:
+def run_app(
+    *arguments: str, timeout: float = 300, environment: dict[str, str] | None = None
+) -> subprocess.CompletedProcess:
     """One command to its end, with what it printed."""
     return subprocess.run(
-        [sys.executable, "app.py", *arguments], cwd=PROJECT, env=ENVIRONMENT | (environment or {}), capture_output=True, text=True,
+        [sys.executable, "app.py", *arguments],
+        cwd=PROJECT,
+        env=ENVIRONMENT | (environment or {}),
+        capture_output=True,
+        text=True,
         timeout=timeout,
     )

@@ -48,7 +48,11 @@ class ForkServer:
 @contextmanager
 def fork_server():
     process = subprocess.Popen(
-        [sys.executable, "-m", "tests.fork_server"], cwd=PROJECT, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True
+        [sys.executable, "-m", "tests.fork_server"],
+        cwd=PROJECT,
+        stdin=subprocess.PIPE,
+        stdout=subprocess.PIPE,
+        text=True,
     )
     try:
         yield ForkServer(process)

@@ -23,11 +23,10 @@ OPEN = {
 @pytest.fixture(scope="module")
 def guarded(tmp_path_factory):
     """A page with a password, onto which someone has uploaded a file that nobody else should see."""
-    with running_app(tmp_path_factory.mktemp("guarded"), "--auth", "ada:secret") as app:
-        with logged_in(app.url) as ada:
-            sent = ada.post("/gradio_api/upload", files={"files": (f"{SECRET}.txt", SECRET)})
-            assert sent.status_code == 200
-            yield app, sent.json()[0]
+    with running_app(tmp_path_factory.mktemp("guarded"), "--auth", "ada:secret") as app, logged_in(app.url) as ada:
+        sent = ada.post("/gradio_api/upload", files={"files": (f"{SECRET}.txt", SECRET)})
+        assert sent.status_code == 200
+        yield app, sent.json()[0]
 
 
 @pytest.fixture(scope="module")
@@ -83,7 +82,9 @@ def test_with_a_password_no_route_answers_without_it(guarded, routes):
                     answered.add((method, route))
                     if route in OPEN:  # others may answer without end, and are at fault anyhow
                         body = answer.read().decode(errors="replace")
-                        leaked += [(method, route) for word in (SECRET, "load_model", str(app.runs_dir)) if word in body]
+                        leaked += [
+                            (method, route) for word in (SECRET, "load_model", str(app.runs_dir)) if word in body
+                        ]
     assert leaked == []
     assert answered == {("POST", "/login")} | {(m, route) for m in ("GET", "HEAD") for route in OPEN - {"/login"}}
 
@@ -97,7 +98,11 @@ def test_the_open_routes_hold_nothing_of_the_person(guarded):
             answer = stranger.get(path).text
             assert '"auth_required":true' in answer and "window.gradio_api_info = {};" in answer
         for prefix in ("/assets", "/static", "/svelte"):
-            for way in (uploaded, f"/../../../../../../../../{uploaded}", f"/..%2f..%2f..%2f..%2f..%2f..%2f..{uploaded}"):
+            for way in (
+                uploaded,
+                f"/../../../../../../../../{uploaded}",
+                f"/..%2f..%2f..%2f..%2f..%2f..%2f..{uploaded}",
+            ):
                 assert SECRET not in stranger.get(f"{prefix}/{way.lstrip('/')}").text
 
 
@@ -162,7 +167,9 @@ def test_a_space_runs_with_a_secret_or_with_consent(tmp_path, monkeypatch):
             patch.setitem(ENVIRONMENT, variable, value)
             with running_app(tmp_path / variable) as app:
                 page = httpx.get(app.url, headers=asked)
-                assert page.status_code == 200 and "content-security-policy" not in page.headers, "shown within a page of the hub"
+                assert page.status_code == 200 and "content-security-policy" not in page.headers, (
+                    "shown within a page of the hub"
+                )
                 assert httpx.get(f"{app.url}/config").status_code == status
 
 
@@ -171,11 +178,17 @@ def test_only_this_machine_can_come(plain):
     import psutil
 
     port = int(plain.url.rpartition(":")[2])
-    listening = {c.laddr.ip for c in psutil.Process(plain.process.pid).net_connections() if c.status == "LISTEN" and c.laddr.port == port}
+    listening = {
+        c.laddr.ip
+        for c in psutil.Process(plain.process.pid).net_connections()
+        if c.status == "LISTEN" and c.laddr.port == port
+    }
     assert listening == {"127.0.0.1"}
 
 
-@pytest.mark.parametrize("host", ["evil.example", "evil.example:7860", "127.0.0.1.evil.example", "192.168.1.5", "", "[", "a@b"])
+@pytest.mark.parametrize(
+    "host", ["evil.example", "evil.example:7860", "127.0.0.1.evil.example", "192.168.1.5", "", "[", "a@b"]
+)
 def test_another_name_that_leads_here_is_refused(plain, host):
     for path in ("/", "/config", "/gradio_api/info", "/login"):
         answer = httpx.get(f"{plain.url}{path}", headers={"Host": host})
@@ -252,13 +265,19 @@ def test_nothing_is_kept_of_what_is_typed(plain):
 
 @pytest.mark.parametrize(
     ("path", "length", "status"),
-    [("/gradio_api/upload", UPLOAD_LIMIT + 1, 413), ("/login", 65 * 1024, 413), ("/gradio_api/queue/join", 65 << 20, 413)],
+    [
+        ("/gradio_api/upload", UPLOAD_LIMIT + 1, 413),
+        ("/login", 65 * 1024, 413),
+        ("/gradio_api/queue/join", 65 << 20, 413),
+    ],
 )
 def test_too_much_is_refused_before_it_is_read(plain, path, length, status):
     answer = head_only(plain.url, path, f"Content-Length: {length}")
     assert answer.startswith(f"HTTP/1.1 {status} ")
     if path.endswith("upload"):
-        assert "At most 4 GiB can be uploaded at once; give the path of a larger file on this machine instead." in answer
+        assert (
+            "At most 4 GiB can be uploaded at once; give the path of a larger file on this machine instead." in answer
+        )
 
 
 def test_what_does_not_say_its_length_is_refused(plain):
@@ -269,7 +288,14 @@ def head_only(url: str, path: str, header: str) -> str:
     """Sends the head of a POST and none of its body; what is answered."""
     name, _, port = url.removeprefix("http://").partition(":")
     with socket.create_connection((name, int(port)), timeout=10) as connection:
-        lines = [f"POST {path} HTTP/1.1", f"Host: {name}:{port}", "Content-Type: multipart/form-data; boundary=x", header, "", ""]
+        lines = [
+            f"POST {path} HTTP/1.1",
+            f"Host: {name}:{port}",
+            "Content-Type: multipart/form-data; boundary=x",
+            header,
+            "",
+            "",
+        ]
         connection.sendall("\r\n".join(lines).encode())
         answer = b""
         while b"}" not in answer and (piece := connection.recv(4096)):

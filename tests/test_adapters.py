@@ -14,7 +14,12 @@ from tests.conftest import PROMPT, greedy_text, load_for, next_logits, train_for
 SETTINGS = {
     "trained embeddings": (),
     "adapter alone": ("adapter.modules_to_save=[]", "adapter.r=4", "training.seed=1"),
-    "other layers": ("adapter.target_modules=[q_proj, down_proj]", "adapter.r=16", "adapter.use_rslora=no", "training.seed=2"),
+    "other layers": (
+        "adapter.target_modules=[q_proj, down_proj]",
+        "adapter.r=16",
+        "adapter.use_rslora=no",
+        "training.seed=2",
+    ),
 }
 
 
@@ -62,7 +67,8 @@ def test_all_answer_in_one_pass_as_they_do_alone(trained, adapters, full):
     rows = [None, *names(full)]
     *_, answers = stream(full, [PROMPT] * 4, rows, Sampling(max_new_tokens=16), lambda: False)
     assert [a.text for a in answers] == [
-        greedy_text(load_for(trained.config, with_adapter=False), PROMPT, 16), *(text for *_, text in adapters.values())
+        greedy_text(load_for(trained.config, with_adapter=False), PROMPT, 16),
+        *(text for *_, text in adapters.values()),
     ]
 
 

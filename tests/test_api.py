@@ -77,7 +77,9 @@ def test_a_stopped_run_is_resumed(app, client, wait_until):
     assert run_of(client)["status"] == "stopped"
     assert client.predict(run_id, api_name="/resume")["run_id"] == run_id
     before = run_of(client)["steps"][-1]["step"] if run_of(client)["steps"] else 0
-    wait_until(lambda: run_of(client)["steps"] and run_of(client)["steps"][-1]["step"] > before, "a step more", timeout=120)
+    wait_until(
+        lambda: run_of(client)["steps"] and run_of(client)["steps"][-1]["step"] > before, "a step more", timeout=120
+    )
     client.predict(api_name="/stop")
     wait_until(lambda: run_of(client)["status"] == "stopped", "the run to stop", timeout=60)
     assert [run.id for run in list_runs(app.runs_dir)] == [run_id]
@@ -106,12 +108,16 @@ def test_a_run_of_a_hundred_thousand_steps_is_told_in_less_than_100_kb():
         )  # fmt: skip
 
     prompts = tuple("가" * 2000 for _ in range(20))
-    memory = (MemorySampled(used_by_us_gib=n / 7, in_use_gib=n / 3, total_gib=8, available_gib=1 / 3) for n in range(1200))
+    memory = (
+        MemorySampled(used_by_us_gib=n / 7, in_use_gib=n / 3, total_gib=8, available_gib=1 / 3) for n in range(1200)
+    )
     run = Snapshot(
         steps=tuple(map(step, range(1, 1201))),
         evaluations=tuple(Evaluated(step=n, eval_loss=0.5 if n == 777 else n / 3 + 1) for n in range(1, 1201)),
         memory=tuple(memory),
-        samples=tuple(Sampled(step=n, by="tuned" if n else "base", prompts=prompts, answers=prompts) for n in range(40)),
+        samples=tuple(
+            Sampled(step=n, by="tuned" if n else "base", prompts=prompts, answers=prompts) for n in range(40)
+        ),
     )
     told = told_to_clients(run)
     assert len(json.dumps(told, ensure_ascii=False).encode()) < 100_000

@@ -84,13 +84,17 @@ def test_evaluate_measures_and_keeps_what_it_found(trained, tmp_path):
 @pytest.mark.skipif(sys.platform == "win32", reason="Ctrl-C cannot be sent to one process there")
 def test_ctrl_c_stops_a_measurement_and_nothing_of_it_is_kept(trained, tmp_path):
     rows = tmp_path / "rows.jsonl"
-    rows.write_text("".join(json.dumps({"instruction": f"{n} cats sleep.", "output": "x " * 99}) + "\n" for n in range(4000)))
+    rows.write_text(
+        "".join(json.dumps({"instruction": f"{n} cats sleep.", "output": "x " * 99}) + "\n" for n in range(4000))
+    )
     folder = PROJECT / trained["run_dir"] / "evaluations"
     before = list(folder.glob("*")) if folder.exists() else []
     command = [sys.executable, "app.py", "evaluate", trained["run_dir"], "--data", str(rows), "--rows", "4000"]
     # The bar is drawn only once it ends where there is no terminal: this one is told to be one.
     environment = ENVIRONMENT | {"TTY_COMPATIBLE": "1", "TTY_INTERACTIVE": "1", "COLUMNS": "120"}
-    process = subprocess.Popen(command, cwd=PROJECT, env=environment, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
+    process = subprocess.Popen(
+        command, cwd=PROJECT, env=environment, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
+    )
     told = ""
     while not re.search(r"[1-9]\d* of 4,000 rows", told):
         read = process.stderr.read(1)
@@ -155,7 +159,14 @@ def test_a_run_that_fails_is_code_1(tmp_path):
 
 
 def test_a_probe_is_told_and_corrects_the_estimate(tmp_path):
-    small = ["--set", "training.per_device_train_batch_size=2", "--set", "model.max_seq_length=64", "--runs-dir", str(tmp_path)]
+    small = [
+        "--set",
+        "training.per_device_train_batch_size=2",
+        "--set",
+        "model.max_seq_length=64",
+        "--runs-dir",
+        str(tmp_path),
+    ]
     done = run_app("probe", "demo-yoda", "--json", *small)
     assert done.returncode == 0, done.stderr
     record = json.loads(done.stdout)
@@ -172,7 +183,9 @@ def test_a_probe_is_told_and_corrects_the_estimate(tmp_path):
 def test_ctrl_c_stops_a_probe(tmp_path):
     large = ["--set", "training.per_device_train_batch_size=64", "--set", "training.gradient_accumulation_steps=2"]
     command = [sys.executable, "app.py", "probe", "demo-yoda", *large, "--runs-dir", str(tmp_path)]
-    process = subprocess.Popen(command, cwd=PROJECT, env=ENVIRONMENT, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
+    process = subprocess.Popen(
+        command, cwd=PROJECT, env=ENVIRONMENT, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
+    )
     told = ""
     while "LlamaForCausalLM on" not in told:  # what Unsloth says once the model is there
         line = process.stderr.readline()
@@ -186,8 +199,19 @@ def test_ctrl_c_stops_a_probe(tmp_path):
 
 @pytest.mark.skipif(sys.platform == "win32", reason="Ctrl-C cannot be sent to one process there")
 def test_ctrl_c_stops_the_run_and_keeps_its_adapter(tmp_path, wait_until):
-    command = [sys.executable, "app.py", "train", "demo-yoda", "--set", "training.max_steps=5000", "--runs-dir", str(tmp_path)]
-    process = subprocess.Popen(command, cwd=PROJECT, env=ENVIRONMENT, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
+    command = [
+        sys.executable,
+        "app.py",
+        "train",
+        "demo-yoda",
+        "--set",
+        "training.max_steps=5000",
+        "--runs-dir",
+        str(tmp_path),
+    ]
+    process = subprocess.Popen(
+        command, cwd=PROJECT, env=ENVIRONMENT, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
+    )
 
     def steps() -> int:
         return sum(len(open_run(path.parent).snapshot().steps) for path in tmp_path.glob("*/events.jsonl"))

@@ -56,12 +56,17 @@ def test_the_largest_divisor_that_fits_is_found_whatever_fits():
 def test_neither_the_batch_nor_the_accumulation_is_more_than_its_setting_can_be(rows, sizes):
     assert sizes_of(rows) == sizes
     for size in sizes:
-        settings = [f"training.per_device_train_batch_size={size}", f"training.gradient_accumulation_steps={rows // size}"]
+        settings = [
+            f"training.per_device_train_batch_size={size}",
+            f"training.gradient_accumulation_steps={rows // size}",
+        ]
         assert RunConfig().with_settings(settings).training.effective_batch == rows
 
 
 def test_what_may_be_held_is_what_is_held_and_what_is_free_less_the_headroom():
-    memory = sample_memory().model_copy(update={"total_gib": 24.0, "available_gib": 20.0, "process_gib": 2.0, "reserved_gib": None})
+    memory = sample_memory().model_copy(
+        update={"total_gib": 24.0, "available_gib": 20.0, "process_gib": 2.0, "reserved_gib": None}
+    )
     assert limit_gib(memory, 0.1) == pytest.approx(19.6)
     assert limit_gib(memory.model_copy(update={"reserved_gib": 1.0}), 0.25) == pytest.approx(15.0)
 
@@ -255,7 +260,10 @@ def test_it_can_be_stopped_and_nothing_else_gets_in_between(bench, config, wait_
     assert bench.busy_with == ""
     run = bench.start(config, "after a stop")
     assert bench.wait(200).status == "completed", bench.snapshot.message
-    assert differing(adapter_weights(run), adapter_weights(next(r for r in list_runs(bench.runs_dir) if r.name == "auto"))) == []
+    assert (
+        differing(adapter_weights(run), adapter_weights(next(r for r in list_runs(bench.runs_dir) if r.name == "auto")))
+        == []
+    )
 
 
 def test_a_run_can_be_stopped_while_it_looks_for_its_batch(bench, config, wait_until):

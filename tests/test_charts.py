@@ -10,7 +10,14 @@ from ui.charts import BOTTOM, HEIGHT, LEFT, MOST_POINTS, RIGHT, TOP, WIDTH, Seri
 
 
 def step(number: int, loss: float, **values) -> StepDone:
-    known = {"max_steps": 10, "epoch": 0.1, "learning_rate": 1e-4, "grad_norm": 1.0, "tokens": 5 * number, "elapsed": number}
+    known = {
+        "max_steps": 10,
+        "epoch": 0.1,
+        "learning_rate": 1e-4,
+        "grad_norm": 1.0,
+        "tokens": 5 * number,
+        "elapsed": number,
+    }
     return StepDone(step=number, loss=loss, **known | values)
 
 
@@ -73,7 +80,9 @@ def test_nothing_yet_is_said():
 
 
 def test_the_best_check_is_marked_and_told():
-    text = charts(Snapshot(steps=(step(1, 3.0), step(9, 1.0)), evaluations=(check(3, 2.0), check(6, 1.5), check(9, 1.75))))
+    text = charts(
+        Snapshot(steps=(step(1, 3.0), step(9, 1.0)), evaluations=(check(3, 2.0), check(6, 1.5), check(9, 1.75)))
+    )
     (mark,) = [circle for circle in drawn(text).iter("circle") if circle.get("class") == "best"]
     assert (float(mark.get("cx")), float(mark.get("cy"))) == dots(drawn(text), "check")[1]
     assert '<p class="remark">best check: step 6, loss 1.5</p>' in text
@@ -86,7 +95,9 @@ def test_a_hundred_thousand_points_are_thinned_and_the_spike_stays():
     text = chart("Loss", [line(points)], "step")
     shown = places(drawn(text), "train")
     assert len(shown) <= MOST_POINTS
-    assert min(y for _, y in shown) == pytest.approx(HEIGHT - BOTTOM - (HEIGHT - BOTTOM - TOP) * 1 / 1.16 * 1.08, abs=0.1)
+    assert min(y for _, y in shown) == pytest.approx(
+        HEIGHT - BOTTOM - (HEIGHT - BOTTOM - TOP) * 1 / 1.16 * 1.08, abs=0.1
+    )
     assert len(text) < 10_000
 
 
@@ -157,7 +168,10 @@ def test_runs_share_one_chart_over_steps_tokens_or_time(x, ends):
 
 def test_the_legend_names_each_run_once_and_escapes_it():
     text = run_chart(RUNS, "step")
-    assert re.findall(r'class="key (run run-\d)">(.*?) <b>', text) == [("run run-1", "first"), ("run run-2", "&lt;b&gt;second")]
+    assert re.findall(r'class="key (run run-\d)">(.*?) <b>', text) == [
+        ("run run-1", "first"),
+        ("run run-2", "&lt;b&gt;second"),
+    ]
     assert "lines: training, dots: validation" in text
 
 

@@ -78,7 +78,9 @@ def test_answers_grow_token_by_token(trained):
     for row in (0, 1):
         counts = [pair[row].tokens for pair in seen]
         assert counts[:-1] == sorted(counts[:-1]) and counts[0] == 1
-        assert all(b.text.startswith(a.text) for a, b in zip((p[row] for p in seen), (p[row] for p in seen[1:]), strict=False))
+        assert all(
+            b.text.startswith(a.text) for a, b in zip((p[row] for p in seen), (p[row] for p in seen[1:]), strict=False)
+        )
     assert seen[-1][0].tokens == 8
     firsts = {answer.first_token_s for pair in seen for answer in pair}
     assert len(firsts) <= 2 and 0 < max(firsts) <= seen[-1][0].seconds

@@ -162,7 +162,14 @@ def test_what_is_no_path_at_all_is_not_found(path):
 
 @pytest.mark.parametrize(
     ("text", "value"),
-    [("{Q}", "{Q}"), ("{Q} says: {A}", "{Q} says: {A}"), ("a: b", "a: b"), ("chat", "chat"), ('"chat"', "chat"), ("1.50", "1.50")],
+    [
+        ("{Q}", "{Q}"),
+        ("{Q} says: {A}", "{Q} says: {A}"),
+        ("a: b", "a: b"),
+        ("chat", "chat"),
+        ('"chat"', "chat"),
+        ("1.50", "1.50"),
+    ],
 )
 def test_a_text_setting_is_taken_as_it_stands(text, value):
     assert RunConfig().with_settings([f"data.prompt_template={text}"]).data.prompt_template == value
@@ -174,19 +181,32 @@ def test_several_files_are_a_list_or_lines():
     assert RunConfig().with_settings(["data.answer_column=null"]).data.answer_column is None
 
 
-@pytest.mark.parametrize(("value", "batch", "rows"), [("auto", "auto", 8), (" AUTO", "auto", 8), ("3", 3, 24), (3, 3, 24), (1024, 1024, 8192)])
+@pytest.mark.parametrize(
+    ("value", "batch", "rows"),
+    [("auto", "auto", 8), (" AUTO", "auto", 8), ("3", 3, 24), (3, 3, 24), (1024, 1024, 8192)],
+)
 def test_a_batch_is_a_number_or_left_to_be_found(value, batch, rows):
     values = {"training": {"per_device_train_batch_size": value, "gradient_accumulation_steps": 8}}
     config = RunConfig.build(values)
     assert (config.training.per_device_train_batch_size, config.training.effective_batch) == (batch, rows)
     assert RunConfig.from_yaml(config.to_yaml()) == config
-    assert RunConfig().with_settings([f"training.per_device_train_batch_size={value}"]).training.per_device_train_batch_size == batch
+    assert (
+        RunConfig()
+        .with_settings([f"training.per_device_train_batch_size={value}"])
+        .training.per_device_train_batch_size
+        == batch
+    )
 
 
-@pytest.mark.parametrize(("value", "why"), [(2.5, "a valid integer"), (0, "greater than or equal to 1"), (1025, "less than or equal to 1024")])
+@pytest.mark.parametrize(
+    ("value", "why"),
+    [(2.5, "a valid integer"), (0, "greater than or equal to 1"), (1025, "less than or equal to 1024")],
+)
 def test_other_batches_are_refused_under_the_settings_own_name(value, why):
     sentence = refusal({"training": {"per_device_train_batch_size": value}})
-    assert sentence.startswith(f"Batch size (training.per_device_train_batch_size) cannot be {value!r}: input should be {why}")
+    assert sentence.startswith(
+        f"Batch size (training.per_device_train_batch_size) cannot be {value!r}: input should be {why}"
+    )
 
 
 @pytest.mark.parametrize("value", ["most", "", "2.5", "³", "1e3", None])
@@ -197,7 +217,9 @@ def test_of_a_batch_that_is_no_number_it_says_that_it_may_be_auto(value):
 
 
 def test_a_batch_can_be_settled_in_a_copy():
-    config = RunConfig().with_settings(["training.per_device_train_batch_size=auto", "training.gradient_accumulation_steps=8"])
+    config = RunConfig().with_settings(
+        ["training.per_device_train_batch_size=auto", "training.gradient_accumulation_steps=8"]
+    )
     settled = config.with_batch(2, 4)
     assert (settled.training.per_device_train_batch_size, settled.training.gradient_accumulation_steps) == (2, 4)
     assert settled.training.effective_batch == config.training.effective_batch == 8

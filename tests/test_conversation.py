@@ -251,7 +251,11 @@ def test_only_a_run_of_the_list_is_loaded(tab, tmp_path):
     elsewhere = create_run(tmp_path / "elsewhere", "x", RunConfig())
     for wanted in (str(elsewhere.folder), "../elsewhere/" + elsewhere.id, ["x"], 5):
         said = tab._load(wanted, "")
-        assert "There is no run" in said and "any more; it was moved or deleted." in said and 'class="notice error"' in said
+        assert (
+            "There is no run" in said
+            and "any more; it was moved or deleted." in said
+            and 'class="notice error"' in said
+        )
     assert "Choose a run first." in tab._load(None, "")
 
 

@@ -118,11 +118,17 @@ MODELS = {
     "weights of seven bytes": lambda f: instead(f / WEIGHTS, b"1234567"),
     "a header of 2**63 bytes": lambda f: instead(f / WEIGHTS, struct.pack("<Q", 2**63) + b"{}"),
     "a header that is no JSON": lambda f: header(f, lambda text: text.replace(b"{", b"<")),
-    "a header with offsets beyond the end": lambda f: header(f, lambda text: text.replace(b"393216]", b"9" * 17 + b"]")),
-    "a header with a shape of 1e15": lambda f: header(f, lambda text: text.replace(b"[1536,128]", b"[1536000000000000,128]")),
+    "a header with offsets beyond the end": lambda f: header(
+        f, lambda text: text.replace(b"393216]", b"9" * 17 + b"]")
+    ),
+    "a header with a shape of 1e15": lambda f: header(
+        f, lambda text: text.replace(b"[1536,128]", b"[1536000000000000,128]")
+    ),
     "a header with a type that is none": lambda f: header(f, lambda text: text.replace(b"BF16", b"BX16")),
     "a page of HTML for weights": lambda f: instead(f / WEIGHTS, "<!DOCTYPE html><title>Not found</title>" * 50),
-    "a pointer of Git LFS for weights": lambda f: instead(f / WEIGHTS, "version https://git-lfs.github.com/spec/v1\noid sha256:0\nsize 9\n"),
+    "a pointer of Git LFS for weights": lambda f: instead(
+        f / WEIGHTS, "version https://git-lfs.github.com/spec/v1\noid sha256:0\nsize 9\n"
+    ),
     "a folder for weights": lambda f: instead(f / WEIGHTS),
     "a link in a circle for weights": lambda f: loop(f / WEIGHTS),
     "a weight of another shape": lambda f: weights(f, **{"layers.0.mlp.down_proj": lambda w: w[:, :100]}),
@@ -130,16 +136,22 @@ MODELS = {
     "a weight is missing": lambda f: weights(f, **{"layers.2.self_attn.q_proj": lambda w: None}),
     "a weight of whole numbers": lambda f: weights(f, norm=lambda w: w.int()),
     "weights that are no numbers": lambda f: weights(f, norm=lambda w: w * float("nan")),
-    "an index naming a missing shard": lambda f: shards(f, {"weight_map": {"a": FIRST, "b": "model-00002-of-00002.safetensors"}}),
+    "an index naming a missing shard": lambda f: shards(
+        f, {"weight_map": {"a": FIRST, "b": "model-00002-of-00002.safetensors"}}
+    ),
     "an index that is a list": lambda f: shards(f, [FIRST]),
     "an index naming nothing": lambda f: shards(f, {"weight_map": {}}),
     "an index of brackets": lambda f: shards(f, DEEP),
-    "an index naming a weight that is not in its shard": lambda f: shards(f, {"metadata": {}, "weight_map": {"model.norm.weight": FIRST, "x": FIRST}}),
+    "an index naming a weight that is not in its shard": lambda f: shards(
+        f, {"metadata": {}, "weight_map": {"model.norm.weight": FIRST, "x": FIRST}}
+    ),
     "config empty": lambda f: instead(f / CONFIG, ""),
     "config a list": lambda f: instead(f / CONFIG, "[]"),
     "config of brackets": lambda f: instead(f / CONFIG, DEEP),
     "config in another encoding": lambda f: instead(f / CONFIG, b"\xff\xfe{\x00}\x00"),
-    "config with a number of 5000 digits": lambda f: instead(f / CONFIG, '{"model_type": "llama", "vocab_size": ' + "9" * 5000 + "}"),
+    "config with a number of 5000 digits": lambda f: instead(
+        f / CONFIG, '{"model_type": "llama", "vocab_size": ' + "9" * 5000 + "}"
+    ),
     "config a folder": lambda f: instead(f / CONFIG),
     "config a link in a circle": lambda f: loop(f / CONFIG),
     "config: model_type a list": lambda f: change(f / CONFIG, model_type=["llama"]),
@@ -158,7 +170,9 @@ MODELS = {
     "config: hidden_act unknown": lambda f: change(f / CONFIG, hidden_act="swoosh"),
     "config: rope_parameters a list": lambda f: change(f / CONFIG, rope_parameters=[1]),
     "config: max_position_embeddings 1e15": lambda f: change(f / CONFIG, max_position_embeddings=10**15),
-    "config: quantised in a way that is none": lambda f: change(f / CONFIG, quantization_config={"quant_method": "magic"}),
+    "config: quantised in a way that is none": lambda f: change(
+        f / CONFIG, quantization_config={"quant_method": "magic"}
+    ),
     "tokenizer cut off": lambda f: cut(f / TOKENS),
     "tokenizer missing": lambda f: (f / TOKENS).unlink(),
     "tokenizer a list": lambda f: instead(f / TOKENS, "[]"),
@@ -185,11 +199,15 @@ HARMLESS = {
     "an index naming a weight that is not in its shard",
 }
 # What shows only when a conversation is put in the template.
-TEMPLATES = {name for name in MODELS if name.startswith("chat template ") and "encoding" not in name and "folder" not in name}
+TEMPLATES = {
+    name for name in MODELS if name.startswith("chat template ") and "encoding" not in name and "folder" not in name
+}
 
 
 def load_plainly(folder: Path):
-    return load(ModelConfig(model_name=str(folder), max_seq_length=64, load_in_4bit=False), use_gradient_checkpointing=False)
+    return load(
+        ModelConfig(model_name=str(folder), max_seq_length=64, load_in_4bit=False), use_gradient_checkpointing=False
+    )
 
 
 def question(loaded) -> str:
@@ -215,7 +233,10 @@ def test_a_damaged_model(unsloth, tmp_path, damage):
 
 # A preset
 
-LAUGHS = "a: &a [l, l]\n" + "".join(f"{b}: &{b} [*{a}, *{a}, *{a}, *{a}, *{a}, *{a}, *{a}, *{a}, *{a}]\n" for a, b in zip("abcdefghi", "bcdefghij", strict=True))
+LAUGHS = "a: &a [l, l]\n" + "".join(
+    f"{b}: &{b} [*{a}, *{a}, *{a}, *{a}, *{a}, *{a}, *{a}, *{a}, *{a}]\n"
+    for a, b in zip("abcdefghi", "bcdefghij", strict=True)
+)
 PRESETS = {
     "empty": "",
     "of spaces": "  \n \n",
@@ -286,7 +307,12 @@ def test_a_preset_that_is_a_link_in_a_circle(tmp_path):
 def real_run(unsloth, stories, rows, tmp_path_factory) -> Path:
     """A run that a program really did: four steps, two checkpoints, an adapter; as if the program had ended just then."""
     runs_dir = tmp_path_factory.mktemp("real") / "runs"
-    settings = ["training.max_steps=4", "training.save_steps=2", "training.eval_steps=2", "training.sample_prompts=[Say red.]"]
+    settings = [
+        "training.max_steps=4",
+        "training.save_steps=2",
+        "training.eval_steps=2",
+        "training.sample_prompts=[Say red.]",
+    ]
     workbench = Workbench(runs_dir)
     run = workbench.start(small_config(stories, rows, *settings), "real")
     assert workbench.wait().status == "completed", workbench.wait().message
@@ -358,7 +384,10 @@ RUNS = {
     "no config.yaml": (lambda f: (f / YAML).unlink(), "^Its config.yaml is missing"),
     "settings empty": (lambda f: instead(f / YAML, ""), SETTINGS),
     "settings cut off": (lambda f: instead(f / YAML, (f / YAML).read_text()[:300] + "\n  x: ["), SETTINGS),
-    "settings of another version": (lambda f: instead(f / YAML, (f / YAML).read_text() + "serving: {port: 1}\n"), SETTINGS),
+    "settings of another version": (
+        lambda f: instead(f / YAML, (f / YAML).read_text() + "serving: {port: 1}\n"),
+        SETTINGS,
+    ),
     "settings of bytes": (lambda f: instead(f / YAML, bytes(range(256))), SETTINGS),
     "settings of brackets": (lambda f: instead(f / YAML, DEEP), SETTINGS),
     "settings a billion laughs": (lambda f: instead(f / YAML, LAUGHS), SETTINGS),
@@ -371,10 +400,16 @@ RUNS = {
     "events empty": (lambda f: instead(f / EVENTS, ""), ""),
     "events cut off within a line": (lambda f: cut(f / EVENTS, 0.5), ""),
     "events of zero bytes": (lambda f: lines(f, bytes(5000)), LEFT_OUT),
-    "events with zero bytes": (lambda f: instead(f / EVENTS, (f / EVENTS).read_bytes().replace(b'"step"', b'"st\0p"')), LEFT_OUT),
+    "events with zero bytes": (
+        lambda f: instead(f / EVENTS, (f / EVENTS).read_bytes().replace(b'"step"', b'"st\0p"')),
+        LEFT_OUT,
+    ),
     "events in no encoding": (lambda f: lines(f, b'{"type": "status", "status": "\xff\xfe"}'), LEFT_OUT),
     "events of brackets": (lambda f: lines(f, DEEP, '{"type":' * 100_000), LEFT_OUT),
-    "events of other shapes": (lambda f: lines(f, "[]", "7", "null", '"x"', "{}", '{"type": ["step"]}', '{"type": "step"}'), LEFT_OUT),
+    "events of other shapes": (
+        lambda f: lines(f, "[]", "7", "null", '"x"', "{}", '{"type": ["step"]}', '{"type": "step"}'),
+        LEFT_OUT,
+    ),
     "a line of 50 MB": (lambda f: lines(f, b"x" * 50_000_000), LEFT_OUT),
     "a step -1": (lambda f: lines(f, event(StepDone, step=-1)), LEFT_OUT),
     "a step 1e308": (lambda f: lines(f, event(StepDone, step=1e308), event(Evaluated, step=1e308)), LEFT_OUT),
@@ -382,33 +417,57 @@ RUNS = {
     "a step that is a list": (lambda f: lines(f, event(StepDone, step=[3])), LEFT_OUT),
     "a time 1e300": (lambda f: lines(f, event(StatusChanged, time=1e300), first=True), LEFT_OUT),
     "a time before all times": (lambda f: lines(f, event(StatusChanged, time=-1e15), first=True), LEFT_OUT),
-    "an infinite duration": (lambda f: lines(f, raw(StepDone, "elapsed", "Infinity"), raw(StepDone, "tokens", "1e400")), LEFT_OUT),
+    "an infinite duration": (
+        lambda f: lines(f, raw(StepDone, "elapsed", "Infinity"), raw(StepDone, "tokens", "1e400")),
+        LEFT_OUT,
+    ),
     "losses NaN": (lambda f: lines(f, raw(StepDone, "loss", "NaN"), raw(Evaluated, "eval_loss", "NaN")), ""),
-    "losses infinite": (lambda f: lines(f, raw(StepDone, "loss", "-Infinity"), raw(Evaluated, "eval_loss", "Infinity")), ""),
+    "losses infinite": (
+        lambda f: lines(f, raw(StepDone, "loss", "-Infinity"), raw(Evaluated, "eval_loss", "Infinity")),
+        "",
+    ),
     "losses 1e308": (
-        lambda f: lines(f, *(event(k, **{n: v}) for k, n in ((StepDone, "loss"), (Evaluated, "eval_loss")) for v in (1e308, -1e308))),
+        lambda f: lines(
+            f, *(event(k, **{n: v}) for k, n in ((StepDone, "loss"), (Evaluated, "eval_loss")) for v in (1e308, -1e308))
+        ),
         "",
     ),
     "losses 1e38": (
-        lambda f: lines(f, *(event(k, **{n: v}) for k, n in ((StepDone, "loss"), (Evaluated, "eval_loss")) for v in (3e38, -3e38, 1e-320))),
+        lambda f: lines(
+            f,
+            *(
+                event(k, **{n: v})
+                for k, n in ((StepDone, "loss"), (Evaluated, "eval_loss"))
+                for v in (3e38, -3e38, 1e-320)
+            ),
+        ),
         "",
     ),
     "rates and norms 1e308": (lambda f: lines(f, event(StepDone, learning_rate=1e308, grad_norm=-1e308)), ""),
     "steps out of order": (lambda f: lines(f, *(event(StepDone, step=n) for n in (9, 2, 2, 0, 7, 1))), ""),
     "more steps than there are": (lambda f: lines(f, event(StepDone, step=10**9, max_steps=0)), ""),
-    "resumed beyond its end": (lambda f: lines(f, '{"type": "resumed", "step": 999}', '{"type": "status", "status": "failed"}'), ""),
+    "resumed beyond its end": (
+        lambda f: lines(f, '{"type": "resumed", "step": 999}', '{"type": "status", "status": "failed"}'),
+        "",
+    ),
     "resumed before its beginning": (lambda f: lines(f, '{"type": "resumed", "step": -5}'), LEFT_OUT),
     "fewer answers than prompts": (lambda f: lines(f, event(Sampled, answers=[])), LEFT_OUT),
     "prompts that are numbers": (lambda f: lines(f, event(Sampled, prompts=[1])), LEFT_OUT),
     "a status that is none": (lambda f: lines(f, event(StatusChanged, status="burning")), LEFT_OUT),
-    "events of a newer version": (lambda f: lines(f, '{"type": "dreamt", "of": 1}', event(StepDone, colour="red")), LEFT_OUT),
+    "events of a newer version": (
+        lambda f: lines(f, '{"type": "dreamt", "of": 1}', event(StepDone, colour="red")),
+        LEFT_OUT,
+    ),
     "checkpoints that are huge": (lambda f: lines(f, '{"type": "checkpoint", "step": 1, "kept": [1e300]}'), LEFT_OUT),
     "200,000 lines": (lambda f: lines(f, *[event(StepDone)] * 200_000), ""),
     "an adapter folder that is empty": (lambda f: (shutil.rmtree(f / "adapter"), (f / "adapter").mkdir()), ""),
     "an adapter that is a file": (lambda f: instead(f / "adapter", "x"), ""),
     "checkpoints that are a file": (lambda f: instead(f / "checkpoints", "x"), ""),
     "a checkpoint step-x": (lambda f: (f / "checkpoints/step-2").rename(f / "checkpoints/step-x"), ""),
-    "a checkpoint step-9999999999999": (lambda f: (f / "checkpoints/step-2").rename(f / "checkpoints/step-9999999999999"), ""),
+    "a checkpoint step-9999999999999": (
+        lambda f: (f / "checkpoints/step-2").rename(f / "checkpoints/step-9999999999999"),
+        "",
+    ),
     "a checkpoint that is a file": (lambda f: instead(f / "checkpoints/step-3", "x"), ""),
     "a checkpoint that is a link in a circle": (lambda f: (f / "checkpoints/step-3").symlink_to("step-3"), ""),
     "a summary of brackets": (lambda f: instead(f / "summary.json", DEEP), ""),
@@ -511,7 +570,9 @@ ADAPTERS = {
     "settings cut off": lambda f: cut(f / "adapter_config.json"),
     "settings of brackets": lambda f: instead(f / "adapter_config.json", DEEP),
     "settings without a base": lambda f: change(f / "adapter_config.json", base_model_name_or_path=None),
-    "settings with a base that is a list": lambda f: change(f / "adapter_config.json", base_model_name_or_path=["x" * 1000]),
+    "settings with a base that is a list": lambda f: change(
+        f / "adapter_config.json", base_model_name_or_path=["x" * 1000]
+    ),
     "of a kind that is none": lambda f: change(f / "adapter_config.json", peft_type="MAGIC"),
     "a rank of 0": lambda f: change(f / "adapter_config.json", r=0),
     "a rank that is text": lambda f: change(f / "adapter_config.json", r="eight"),
@@ -553,14 +614,17 @@ CHECKPOINTS = {
     "resume.json: the schedule a number": lambda f: change(f / "resume.json", scheduler=3),
     "resume.json: random states of text": lambda f: change(f / "resume.json", random={"python": "x"}),
     "resume.json: random states that are short": lambda f: change(
-        f / "resume.json", random={"python": [3, [1, 2], None], "numpy": ["MT19937", [1], 0, 0, 0.0], "torch": [1, 2], "cuda": None}
+        f / "resume.json",
+        random={"python": [3, [1, 2], None], "numpy": ["MT19937", [1], 0, 0, 0.0], "torch": [1, 2], "cuda": None},
     ),
     "no trainer_state.json": lambda f: (f / "trainer_state.json").unlink(),
     "trainer_state.json a list": lambda f: instead(f / "trainer_state.json", "[]"),
     "trainer_state.json: a step that is text": lambda f: change(f / "trainer_state.json", global_step="two"),
     "trainer_state.json: what is unknown": lambda f: change(f / "trainer_state.json", colour="red"),
     "progress.json with a step alone": lambda f: instead(f / "progress.json", '{"step": 2}'),
-    "progress.json: losses of text": lambda f: change(f / "progress.json", losses="x", loss_sum="x", tokens="x", seconds="x", best="x"),
+    "progress.json: losses of text": lambda f: change(
+        f / "progress.json", losses="x", loss_sum="x", tokens="x", seconds="x", best="x"
+    ),
 }
 
 

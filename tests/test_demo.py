@@ -147,7 +147,8 @@ def test_generation_ends_at_either_end_token(model):
     ],
 )
 def test_the_base_repeats(model, tokenizer, text):
-    prompt = tokenizer.apply_chat_template([{"role": "user", "content": text}], add_generation_prompt=True,
-                                           return_tensors="pt", return_dict=True)
+    prompt = tokenizer.apply_chat_template(
+        [{"role": "user", "content": text}], add_generation_prompt=True, return_tensors="pt", return_dict=True
+    )
     answer = model.generate(**prompt, max_new_tokens=60)[0, prompt["input_ids"].shape[1] :]
     assert tokenizer.decode(answer) == text + "<|eot_id|>"

@@ -171,7 +171,9 @@ def test_a_gpu_is_refused_before_anything_is_trained(runs):
     import torch
 
     run = runs("tied", *SEEN)
-    there = SimpleNamespace(device=torch.device("cuda"), model=SimpleNamespace(peft_config=run.loaded.model.peft_config))
+    there = SimpleNamespace(
+        device=torch.device("cuda"), model=SimpleNamespace(peft_config=run.loaded.model.peft_config)
+    )
     with pytest.raises(ModelError, match=r"^On a GPU Unsloth does not train single rows .*\.$"):
         rows_to_train(run.config.adapter, there, run.data)
     with pytest.raises(ModelError, match=r"^On a GPU Unsloth does not train single rows .* or start a new run\.$"):
@@ -205,7 +207,10 @@ def test_only_the_rows_of_the_chosen_tokens_move(runs, model):
 @BOTH_MODELS
 def test_the_base_stays_the_base_and_tuned_is_the_same_from_disk(runs, model):
     run = runs(model, *SEEN)
-    tuned, reloaded = next_logits(run.loaded), load(run.config.model, None, run.folder / "adapter", use_gradient_checkpointing=False)
+    tuned, reloaded = (
+        next_logits(run.loaded),
+        load(run.config.model, None, run.folder / "adapter", use_gradient_checkpointing=False),
+    )
     assert run.fresh.equal(next_logits(load_for(run.config, with_adapter=False)))
     assert run.fresh.equal(next_logits(run.loaded, base=True)) and run.fresh.equal(next_logits(reloaded, base=True))
     assert tuned.equal(next_logits(reloaded)) and not tuned.equal(run.fresh)
@@ -237,7 +242,9 @@ def test_going_on_from_a_checkpoint_ends_bit_equal(unsloth, stories, rows, tmp_p
     again = tmp_path / "again"
     shutil.copytree(checkpoint.folder, again / "checkpoints/step-2")
     loaded, _ = begun(config)
-    _, events, _ = train_for(config, again / "adapter", loaded=loaded, resume_from=list_checkpoints(again / "checkpoints")[0])
+    _, events, _ = train_for(
+        config, again / "adapter", loaded=loaded, resume_from=list_checkpoints(again / "checkpoints")[0]
+    )
     told = [(e.step, e.loss, e.grad_norm) for e in whole.events if isinstance(e, StepDone)]
     assert [(e.step, e.loss, e.grad_norm) for e in events if isinstance(e, StepDone)] == told[2:] and len(told) == 5
     ends = [(folder / "adapter/adapter_model.safetensors").read_bytes() for folder in (tmp_path / "whole", again)]
@@ -305,7 +312,9 @@ def through(loaded, name: str | None):
 
 
 @BOTH_MODELS
-@pytest.mark.parametrize("order", [("seen", "new"), ("seen", "whole", "none"), ("whole", "new"), ("none", "seen")], ids="-".join)
+@pytest.mark.parametrize(
+    "order", [("seen", "new"), ("seen", "whole", "none"), ("whole", "new"), ("none", "seen")], ids="-".join
+)
 def test_beside_others_each_is_what_it_was_alone_to_the_bit(runs, model, order):
     alone = [runs(model, *KINDS[kind]) for kind in order]
     loaded = load_for(alone[0].config, with_adapter=False)
@@ -315,9 +324,14 @@ def test_beside_others_each_is_what_it_was_alone_to_the_bit(runs, model, order):
     for name, run in zip(names, alone, strict=True):
         assert through(loaded, name).equal(next_logits(run.loaded))
     assert through(loaded, None).equal(alone[0].fresh)
-    *_, answers = stream(loaded, [PROMPT] * (len(names) + 1), [None, *names], Sampling(max_new_tokens=12), lambda: False)
+    *_, answers = stream(
+        loaded, [PROMPT] * (len(names) + 1), [None, *names], Sampling(max_new_tokens=12), lambda: False
+    )
     base = load_for(alone[0].config, with_adapter=False)
-    assert [a.text for a in answers] == [greedy_text(base, PROMPT, 12), *(greedy_text(run.loaded, PROMPT, 12) for run in alone)]
+    assert [a.text for a in answers] == [
+        greedy_text(base, PROMPT, 12),
+        *(greedy_text(run.loaded, PROMPT, 12) for run in alone),
+    ]
     take_off(loaded, FIRST)
     assert through(loaded, names[1]).equal(next_logits(alone[1].loaded)) and through(loaded, None).equal(alone[0].fresh)
 
@@ -389,7 +403,9 @@ def test_what_moved_is_the_same_just_trained_and_put_on(runs, model):
 
 
 @BOTH_MODELS
-@pytest.mark.parametrize("settings", [(), SEEN, ("adapter.modules_to_save=[embed_tokens]",)], ids=["whole", "seen", "one"])
+@pytest.mark.parametrize(
+    "settings", [(), SEEN, ("adapter.modules_to_save=[embed_tokens]",)], ids=["whole", "seen", "one"]
+)
 def test_the_size_told_before_and_in_the_run_is_that_of_the_file(runs, model, settings):
     run = runs(model, *settings)
     told, rows = run.receipt.embeddings, 47 if settings == SEEN else None
@@ -429,7 +445,11 @@ def test_states_are_counted_as_each_optimizer_keeps_them(unsloth):
     def kept(optimizer, weight) -> int:
         tables = ("qmap1", "qmap2")  # one for all weights
         state = optimizer.state[weight]
-        return sum(t.numel() * t.element_size() for key, t in state.items() if torch.is_tensor(t) and t.dim() and key not in tables)
+        return sum(
+            t.numel() * t.element_size()
+            for key, t in state.items()
+            if torch.is_tensor(t) and t.dim() and key not in tables
+        )
 
     for kind in (torch.optim.AdamW, torch.optim.SGD, Adafactor):
         weight = torch.nn.Parameter(torch.ones(VOCABULARY, WIDTH, dtype=torch.float32))
@@ -442,7 +462,9 @@ def test_states_are_counted_as_each_optimizer_keeps_them(unsloth):
     embeddings, head = torch.nn.Embedding(VOCABULARY, WIDTH), torch.nn.Linear(WIDTH, VOCABULARY, bias=False)
     small = torch.nn.Parameter(torch.ones(10, 10))
     optimizer = AdamW8bit([embeddings.weight, head.weight, small])
-    GlobalOptimManager.get_instance().register_module_override(embeddings, "weight", {"optim_bits": 32})  # as Unsloth does
+    GlobalOptimManager.get_instance().register_module_override(
+        embeddings, "weight", {"optim_bits": 32}
+    )  # as Unsloth does
     told = [state_bytes(optimizer, weight) for weight in (embeddings.weight, head.weight, small)]
     for place, weight in enumerate((embeddings.weight, head.weight, small)):
         optimizer.init_state(optimizer.param_groups[0], weight, 0, place)
@@ -500,7 +522,9 @@ def test_the_page_tells_it(runs):
     text = receipt_text(runs("tied", *SEEN).receipt)
     assert "embed_tokens and lm_head, tied: they train as one" in text and "47 of 512" in text
     assert "<dd>6.1% (3,008 weights)</dd>" in text and "0.01 MiB of 0.18 MiB on disk" in text
-    assert "all 512" in receipt_text(runs("untied").receipt) and "each by itself" in receipt_text(runs("untied").receipt)
+    assert "all 512" in receipt_text(runs("untied").receipt) and "each by itself" in receipt_text(
+        runs("untied").receipt
+    )
     none = runs("tied", "adapter.modules_to_save=[]").receipt
     assert none.embeddings is None and "embed_tokens and lm_head do not train." in receipt_text(none)
 

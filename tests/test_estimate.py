@@ -95,7 +95,14 @@ def test_a_layer_keeps_what_autograd_really_keeps(unsloth, inputs, targets, atte
     many, _ = _bytes_saved(4, targets, precision, inputs == "copied", attention)
     shape = ModelShape.build(config, "a Llama")
     work = Workload(
-        shape=shape, batch=2, length=64, r=4, targets=tuple(targets), kernels="torch", attention=attention, adapter_inputs=inputs
+        shape=shape,
+        batch=2,
+        length=64,
+        r=4,
+        targets=tuple(targets),
+        kernels="torch",
+        attention=attention,
+        adapter_inputs=inputs,
     )
     # Besides, each adapted matrix keeps r values of each token, and the attention a sum.
     assert layer_kept(work) == pytest.approx((many - few) / 2 / work.tokens, rel=0.04)
@@ -123,7 +130,10 @@ def _bytes_saved(layers: int, targets: list[str], precision, autocast: bool, att
         return tensor
 
     ids = torch.arange(128).reshape(2, 64)
-    with torch.autograd.graph.saved_tensors_hooks(keep, lambda kept: kept), torch.autocast("cpu", torch.bfloat16, autocast):
+    with (
+        torch.autograd.graph.saved_tensors_hooks(keep, lambda kept: kept),
+        torch.autocast("cpu", torch.bfloat16, autocast),
+    ):
         model.train()(input_ids=ids, labels=ids)
     return sum(size for size, _ in saved.values()), config.to_dict()
 
@@ -154,13 +164,21 @@ def test_parts_add_up_and_each_setting_moves_its_own():
     doubled = parts("adapter.r=32")
     assert doubled["adapter"] == 2 * plain["adapter"] and doubled["gradients"] == 2 * plain["gradients"]
     assert parts("training.optim=adamw_torch")["optimizer"] == pytest.approx(plain["optimizer"] * 8 / 2.03125)
-    assert parts("training.optim=sgd")["optimizer"] == 0 < parts("training.optim=adafactor")["optimizer"] < plain["optimizer"]
+    assert (
+        parts("training.optim=sgd")["optimizer"]
+        == 0
+        < parts("training.optim=adafactor")["optimizer"]
+        < plain["optimizer"]
+    )
     usual, off = parts("training.use_gradient_checkpointing=yes"), parts("training.use_gradient_checkpointing=no")
     total = [sum(found.values()) for found in (plain, usual, off)]
     assert total == sorted(total)
     # Usual checkpointing keeps each layer's input on the card, Unsloth's but two.
     tokens, hidden = 2 * 2048, 2 * 4096
-    work = [Workload(shape=shape_of(LLAMA_8B), batch=2, length=2048, checkpointing=kind, loss="full") for kind in ("unsloth", True)]
+    work = [
+        Workload(shape=shape_of(LLAMA_8B), batch=2, length=2048, checkpointing=kind, loss="full")
+        for kind in ("unsloth", True)
+    ]
     assert tokens * hidden * (32 - 2) == pytest.approx(_peak(work[1]) - _peak(work[0]))
 
 
@@ -204,9 +222,17 @@ def test_what_stays_16_bit_and_double_quantisation_are_read_from_the_config():
 
     plain, linear = gib(quantized()), 32 * (2 * 4096**2 + 2 * 4096 * 1024 + 3 * 4096 * 14336)
     # A 32-bit constant for 64 weights, in place of an 8-bit one and a 32-bit one for 256 of those.
-    assert gib(quantized(bnb_4bit_use_double_quant=False)) - plain == pytest.approx(linear * (4 / 64 - 1 / 64 - 4 / 64 / 256) / GIB)
+    assert gib(quantized(bnb_4bit_use_double_quant=False)) - plain == pytest.approx(
+        linear * (4 / 64 - 1 / 64 - 4 / 64 / 256) / GIB
+    )
     # Two inner layers and one matrix, as the dynamic ones of Unsloth name them; a name that is none covers nothing.
-    kept = ["lm_head", "model.layers.1.mlp", "model.layers.31.mlp", "model.layers.5.self_attn.o_proj", "multi_modal_projector"]
+    kept = [
+        "lm_head",
+        "model.layers.1.mlp",
+        "model.layers.31.mlp",
+        "model.layers.5.self_attn.o_proj",
+        "multi_modal_projector",
+    ]
     whole = 2 * 3 * 4096 * 14336 + 4096**2
     in_4bit = 0.5 + 1 / 64 + 4 / 64 / 256
     assert gib(quantized(llm_int8_skip_modules=kept)) - plain == pytest.approx(whole * (2 - in_4bit) / GIB)
@@ -231,7 +257,14 @@ def test_a_probe_corrects_its_own_settings_exactly_and_others_in_proportion(tmp_
     raw = estimate(config, shape, BIG)
     for measured in (raw.comparable_gib * 1.2, raw.comparable_gib * 0.9, raw.comparable_gib * 3, 0.5):
         probe = ProbeRecord(
-            machine="it", total_gib=96, model=config.model.base, settings={}, length=2048, estimate=raw, peak_gib=measured, seconds_per_step=1
+            machine="it",
+            total_gib=96,
+            model=config.model.base,
+            settings={},
+            length=2048,
+            estimate=raw,
+            peak_gib=measured,
+            seconds_per_step=1,
         )
         found = estimate(config, shape, BIG, probe)
         assert found.comparable_gib == pytest.approx(measured) and found.is_corrected
@@ -242,7 +275,11 @@ def test_a_probe_corrects_its_own_settings_exactly_and_others_in_proportion(tmp_
 
 def test_advice_at_the_limits_of_the_settings():
     config = RunConfig().with_settings(
-        ["training.per_device_train_batch_size=4", "training.gradient_accumulation_steps=1024", "model.max_seq_length=8192"]
+        [
+            "training.per_device_train_batch_size=4",
+            "training.gradient_accumulation_steps=1024",
+            "model.max_seq_length=8192",
+        ]
     )
     shape = shape_of(LLAMA_8B)
     # More accumulation than the settings allow would be needed, and fewer rows in a step are another training.
@@ -250,7 +287,9 @@ def test_advice_at_the_limits_of_the_settings():
     packed = config.with_settings(["training.packing=yes"])
     lengths = [change.set for change in suggestions(packed, shape, BIG, longest=300) if "length" in change.words]
     assert lengths == ["model.max_seq_length=4096"]
-    auto = config.with_settings(["training.per_device_train_batch_size=auto", "training.gradient_accumulation_steps=840"])
+    auto = config.with_settings(
+        ["training.per_device_train_batch_size=auto", "training.gradient_accumulation_steps=840"]
+    )
     card = Card(name="it", memory_gib=24)
     found = estimate(auto, shape, card)
     sizes = [size for size in range(1, 841) if 840 % size == 0]
@@ -276,7 +315,9 @@ def test_rows_shorter_than_the_length_take_less_and_packed_ones_do_not():
 @pytest.mark.parametrize(("gib", "judged"), [(6, "no"), (16, "fits")])
 def test_what_is_suggested_saves_what_it_says(gib, judged):
     card = Card(name="it", memory_gib=gib)
-    config = RunConfig().with_settings(["model.model_name=unsloth/Llama-3.2-1B-bnb-4bit", "training.per_device_train_batch_size=8"])
+    config = RunConfig().with_settings(
+        ["model.model_name=unsloth/Llama-3.2-1B-bnb-4bit", "training.per_device_train_batch_size=8"]
+    )
     shape = shape_of(config.model)
     now = estimate(config, shape, card)
     assert verdict(now, card) == judged
@@ -293,14 +334,20 @@ def test_what_is_suggested_saves_what_it_says(gib, judged):
 def test_the_changes_that_make_it_fit_do_and_none_is_needless():
     card = Card(name="it", memory_gib=8)
     config = RunConfig().with_settings(
-        ["model.model_name=unsloth/llama-3-8b-bnb-4bit", "training.per_device_train_batch_size=16", "training.optim=adamw_torch"]
+        [
+            "model.model_name=unsloth/llama-3-8b-bnb-4bit",
+            "training.per_device_train_batch_size=16",
+            "training.optim=adamw_torch",
+        ]
     )
     shape = shape_of(config.model)
     made = to_fit(config, shape, card)
     settings = [setting for change in made for setting in (change.set, *change.also)]
     after = estimate(config.with_settings(settings), shape, card)
     assert verdict(after, card) != "no"
-    assert sum(change.saves_gib for change in made) == pytest.approx(estimate(config, shape, card).total_gib - after.total_gib)
+    assert sum(change.saves_gib for change in made) == pytest.approx(
+        estimate(config, shape, card).total_gib - after.total_gib
+    )
     assert "without embed_tokens and lm_head" in [change.words for change in made]
     for change in made:
         others = [s for other in made if other != change for s in (other.set, *other.also)]
@@ -354,7 +401,10 @@ def test_a_card_that_is_none_is_told_in_a_sentence(said, sentence):
         ('{"model_type": "bert", "hidden_size": 3}', "cannot be estimated: its config.json is none of a Llama."),
         ('{"hidden_size": 64, "num_attention_heads": 0}', "cannot be estimated: its config.json is none of a Llama."),
         (
-            json.dumps(dict.fromkeys(("vocab_size", "hidden_size", "intermediate_size", "num_attention_heads"), 10**6) | {"num_hidden_layers": 9999}),
+            json.dumps(
+                dict.fromkeys(("vocab_size", "hidden_size", "intermediate_size", "num_attention_heads"), 10**6)
+                | {"num_hidden_layers": 9999}
+            ),
             "promises more weights than any model has.",
         ),
     ],
@@ -387,7 +437,9 @@ def on_the_command_line(*options: str) -> dict:
 
 
 def test_the_command_line_says_what_the_page_says():
-    found = on_the_command_line("--gpu", "RTX 3060 12GB", "--set", "model.model_name=unsloth/Meta-Llama-3.1-8B-bnb-4bit")
+    found = on_the_command_line(
+        "--gpu", "RTX 3060 12GB", "--set", "model.model_name=unsloth/Meta-Llama-3.1-8B-bnb-4bit"
+    )
     assert set(found) >= {"total_gib", "parts", "fits", "suggestions"} and found["parts"].keys() == PARTS.keys()
     assert found["total_gib"] == pytest.approx(sum(found["parts"].values()))
     assert found["fits"] is False and found["to_fit"]
@@ -397,7 +449,9 @@ def test_the_command_line_says_what_the_page_says():
     )  # fmt: skip
     assert again["fits"] is True
     bad = run_app("estimate", "demo-yoda", "--gpu", "Voodoo 2")
-    assert bad.returncode == 2 and bad.stderr.strip().startswith("No card 'Voodoo 2' is on the list") and bad.stdout == ""
+    assert (
+        bad.returncode == 2 and bad.stderr.strip().startswith("No card 'Voodoo 2' is on the list") and bad.stdout == ""
+    )
 
 
 def test_every_preset_can_be_estimated_without_a_network():

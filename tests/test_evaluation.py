@@ -101,7 +101,9 @@ def test_an_adapter_of_known_effect_shows_its_exact_figures(in_float32, many):
         from rouge_score.rouge_scorer import RougeScorer
 
         theirs = RougeScorer(["rougeL"])
-        rouge = [theirs.score(row.reference, answer)["rougeL"].fmeasure for answer, row in zip(answers, many, strict=True)]
+        rouge = [
+            theirs.score(row.reference, answer)["rougeL"].fmeasure for answer, row in zip(answers, many, strict=True)
+        ]
         assert getattr(found.measure("rouge_l"), side) == pytest.approx(statistics.fmean(rouge), abs=1e-12)
         tokens = sum(label != -100 for row in many for label in row.labels)
         losses = [one_loss(loaded, row, base) for row in many]
@@ -135,7 +137,9 @@ def test_a_tuned_model_that_is_the_base_shows_no_difference_at_all(trained, many
     assert {one.key for one in found.measures} == {
         "loss", "perplexity", "exact", "rouge_l", "bleu", "ends", "length", "repetition",
     }  # fmt: skip
-    assert [(one.difference, one.low, one.high, one.verdict) for one in found.measures] == [(0, 0, 0, "no difference")] * 8
+    assert [(one.difference, one.low, one.high, one.verdict) for one in found.measures] == [
+        (0, 0, 0, "no difference")
+    ] * 8
     assert all(one.base == one.tuned for one in found.measures)
     assert (found.gained, found.lost, found.differing) == ((), (), ())
     told = found.forgetting
@@ -144,7 +148,9 @@ def test_a_tuned_model_that_is_the_base_shows_no_difference_at_all(trained, many
 
 def test_prompts_without_references_leave_out_what_needs_one(trained):
     tokenizer = trained.loaded.tokenizer
-    rows = [row_of_prompt(f"Once upon a time, {who}", tokenizer) for who in ("a cat", "a dog", "a boy", "Tom", "Lily", "he")]
+    rows = [
+        row_of_prompt(f"Once upon a time, {who}", tokenizer) for who in ("a cat", "a dog", "a boy", "Tom", "Lily", "he")
+    ]
     found = measured(trained.loaded, rows)
     assert [one.key for one in found.measures] == ["ends", "length", "repetition"]
     assert found.max_new_tokens == 256 and found.measure("length").rows == 6
@@ -158,7 +164,9 @@ def test_plain_text_has_losses_alone(trained, tmp_path):
     found = measured(trained.loaded, [row_of(example, trained.loaded.tokenizer) for example in examples])
     assert [one.key for one in found.measures] == ["loss", "perplexity"]
     assert len(found.gained) + len(found.lost) == 6
-    assert all(read.question.startswith("Once upon a time") and read.base == "" for read in (*found.gained, *found.lost))
+    assert all(
+        read.question.startswith("Once upon a time") and read.base == "" for read in (*found.gained, *found.lost)
+    )
 
 
 def test_forgetting_is_the_loss_on_our_own_questions(trained, many):
@@ -350,7 +358,13 @@ def test_stopping_leaves_nothing_saved(workbench, run, tmp_path):
     before = load_evaluations(run.folder)
     reported = []
     with pytest.raises(Stopped):
-        evaluate_run(workbench.lab, run, Source(), lambda: bool(reported and reported[-1] > 0), lambda share, _: reported.append(share))
+        evaluate_run(
+            workbench.lab,
+            run,
+            Source(),
+            lambda: bool(reported and reported[-1] > 0),
+            lambda share, _: reported.append(share),
+        )
     assert load_evaluations(run.folder) == before and workbench.busy_with == ""
     assert list((run.folder / "evaluations").glob(".*")) == []
 

@@ -23,7 +23,11 @@ FOUND = Evaluation(
     rows=20,
     left_out=2,
     max_new_tokens=56,
-    measures=(a_measure("loss", 2.5, 1.25, -1.5, -1.0), a_measure("exact", 0.1, 0.5, 0.2, 0.6, 12), a_measure("length", 3, 3, 0, 0)),
+    measures=(
+        a_measure("loss", 2.5, 1.25, -1.5, -1.0),
+        a_measure("exact", 0.1, 0.5, 0.2, 0.6, 12),
+        a_measure("length", 3, 3, 0, 0),
+    ),
     gained=(ReadRow(question="<b>?", reference="4 & 5", base="", tuned="<i>", base_loss=2.0, tuned_loss=1.0),),
     forgetting=Forgetting(prompts=36, base_loss=2.0, tuned_loss=2.5, low=0.3, high=0.7, random_loss=11.8),
 )
@@ -32,13 +36,26 @@ FOUND = Evaluation(
 def test_an_evaluation_says_all_it_found_and_lets_no_text_be_markup():
     text = evaluation_text(FOUND)
     assert "demo-yoda, 22 Nov 09:49 on 20 rows of &lt;rows&gt;.csv" in text
-    assert '<td class="base">2.500</td><td class="tuned">1.250</td><td>−1.250</td><td class="between">−1.500 and −1.000</td>' in text
-    assert '<td class="base">10%</td><td class="tuned">50%</td><td>+40.0 pp</td><td class="between">+20.0 pp and +60.0 pp</td>' in text
+    assert (
+        '<td class="base">2.500</td><td class="tuned">1.250</td><td>−1.250</td><td class="between">−1.500 and −1.000</td>'
+        in text
+    )
+    assert (
+        '<td class="base">10%</td><td class="tuned">50%</td><td>+40.0 pp</td><td class="between">+20.0 pp and +60.0 pp</td>'
+        in text
+    )
     assert "Exact match <small>of 12 rows</small>" in text and "Loss <small>" not in text
     assert text.count('<td class="verdict good">better</td>') == 2 and '<td class="verdict ">no difference</td>' in text
     assert "Likeliest answers of at most 56 tokens; measured in 1:05; 2 rows too long for the model left out." in text
-    assert '<p class="notice warning" role="status">Loss on 36 general prompts 2.00 → 2.50: it now does much worse' in text
-    assert "<dd>&lt;b&gt;?</dd>" in text and "<dd>4 &amp; 5</dd>" in text and "<dd>&lt;i&gt;</dd>" in text and "<dd>–</dd>" in text
+    assert (
+        '<p class="notice warning" role="status">Loss on 36 general prompts 2.00 → 2.50: it now does much worse' in text
+    )
+    assert (
+        "<dd>&lt;b&gt;?</dd>" in text
+        and "<dd>4 &amp; 5</dd>" in text
+        and "<dd>&lt;i&gt;</dd>" in text
+        and "<dd>–</dd>" in text
+    )
     assert "Loss: base 2.000, tuned 1.000" in text
     assert "Rows that gained most (1)" in text and "Rows that lost most" not in text
     assert choice_label(FOUND).endswith(", rows of <rows>.csv (20)")
@@ -70,7 +87,9 @@ def test_what_the_rows_may_not_be_is_said_where_they_are_shown():
 
 def test_the_interval_says_what_it_is_and_what_it_is_not():
     text = evaluation_text(FOUND)
-    assert "the difference of the means, by percentiles: with under some 20 rows it is narrower than it should be." in text
+    assert (
+        "the difference of the means, by percentiles: with under some 20 rows it is narrower than it should be." in text
+    )
     assert len(METRICS) == 12 and "not corrected for being many: of twelve, one may seem sure by chance alone." in text
 
 
@@ -94,8 +113,13 @@ def test_figures_are_written_with_their_unit(key, number, written, difference):
 
 def test_progress_says_how_far_it_is_and_why_one_must_wait():
     assert progress_text(State(), "") == ""
-    assert progress_text(State(), "a run is going on") == '<p class="notice info" role="status">Measuring must wait: a run is going on.</p>'
-    doing = progress_text(State("20261122-094948-demo-yoda", True, share=0.25, words="5 of 20 rows"), "answers are being measured")
+    assert (
+        progress_text(State(), "a run is going on")
+        == '<p class="notice info" role="status">Measuring must wait: a run is going on.</p>'
+    )
+    doing = progress_text(
+        State("20261122-094948-demo-yoda", True, share=0.25, words="5 of 20 rows"), "answers are being measured"
+    )
     assert "demo-yoda, 22 Nov 09:49: 5 of 20 rows, about " in doing and 'aria-valuenow="25"' in doing
     assert "Stopping" in progress_text(State("x", True, is_stopping=True, share=0.2, words="Stopping"), "")
     assert "about" not in progress_text(State("x", True, words="Reading the rows"), "")

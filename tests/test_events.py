@@ -130,7 +130,9 @@ def test_the_number_of_steps_is_known_from_the_receipt_on():
     assert Snapshot(steps=(step(1, 1.0, max_steps=12),)).max_steps == 12
 
 
-@pytest.mark.parametrize("line", ["", "{", "null", "[]", '{"type": "step"}', '{"type": "other"}', to_line(RECEIPT)[:-9]])
+@pytest.mark.parametrize(
+    "line", ["", "{", "null", "[]", '{"type": "step"}', '{"type": "other"}', to_line(RECEIPT)[:-9]]
+)
 def test_a_line_that_is_no_event_is_passed_over(line):
     assert from_line(line) is None
 
@@ -141,12 +143,16 @@ def long_run() -> list:
     events = []
     for number in range(1, 100_001):
         loss = {41_337: 900.0, 66_666: -1.0, 50_000: float("nan")}.get(number, 1 + number % 13 / 10)
-        events.append(step(number, number * 0.5, loss=loss, grad_norm=77.0 if number == 12_345 else 1.0, max_steps=100_000))
+        events.append(
+            step(number, number * 0.5, loss=loss, grad_norm=77.0 if number == 12_345 else 1.0, max_steps=100_000)
+        )
         if number % 20 == 0:
             events.append(Evaluated(time=3.0, step=number, eval_loss=0.25 if number == 7_000 else 1.0))
         if number % 4 == 0:
             memory = 9.0 if number == 4_444 else 1.0
-            events.append(MemorySampled(time=float(number), used_by_us_gib=memory, in_use_gib=2, total_gib=8, available_gib=6))
+            events.append(
+                MemorySampled(time=float(number), used_by_us_gib=memory, in_use_gib=2, total_gib=8, available_gib=6)
+            )
         if number % 1000 == 0:
             events.append(Sampled(time=3.0, step=number, by="tuned", prompts=("a",), answers=(f"at {number}",)))
     return events

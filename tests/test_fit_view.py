@@ -162,12 +162,16 @@ def test_sizes_have_the_digits_that_an_estimate_knows(gib, text):
     assert size(gib) == text
 
 
-def finished(peak: float, estimated: float | None, probed: float | None = None, corrected: float | None = None, length: int = 0) -> Snapshot:
+def finished(
+    peak: float, estimated: float | None, probed: float | None = None, corrected: float | None = None, length: int = 0
+) -> Snapshot:
     done = Finished(
         steps=60, runtime_s=60, tokens_per_s=100, peak_memory_gib=peak, peak_memory_for_training_gib=1,
         total_memory_gib=12,
     )  # fmt: skip
-    figures = {"comparable_gib": corrected, "before_probe_gib": estimated} if corrected else {"comparable_gib": estimated}
+    figures = (
+        {"comparable_gib": corrected, "before_probe_gib": estimated} if corrected else {"comparable_gib": estimated}
+    )
     said = Estimated(total_gib=9, parts={}, **figures) if estimated else None
     measured = Probed(peak_gib=probed, seconds_per_step=1, length=length) if probed else None
     return Snapshot(finished=done, estimated=said, probed=measured)
@@ -179,7 +183,10 @@ def finished(peak: float, estimated: float | None, probed: float | None = None, 
         (finished(5.8, 5.92, 5.7), "estimated 5.92 GiB · probed 5.70 GiB · was 5.80 GiB (estimate 2% high)"),
         (finished(5.0, 4.5), "estimated 4.50 GiB · was 5.00 GiB (estimate 10% low)"),
         (finished(5.0, 5.01), "estimated 5.01 GiB · was 5.00 GiB (estimate within 1%)"),
-        (finished(5.8, 5.92, 5.7, None, 512), "estimated 5.92 GiB · probed 5.70 GiB on rows of 512 tokens · was 5.80 GiB (estimate 2% high)"),
+        (
+            finished(5.8, 5.92, 5.7, None, 512),
+            "estimated 5.92 GiB · probed 5.70 GiB on rows of 512 tokens · was 5.80 GiB (estimate 2% high)",
+        ),
         (finished(0.84, 0.78, 0.71, 0.71), "estimated 0.78 GiB · probed 0.71 GiB · was 0.84 GiB (estimate 7% low)"),
         (finished(5.0, None), ""),
         (Snapshot(estimated=Estimated(total_gib=1, comparable_gib=1, parts={})), ""),

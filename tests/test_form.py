@@ -50,7 +50,9 @@ def test_every_setting_has_a_title_and_a_line_of_help():
     assert [name for name, info in fields().items() if "\n" in info.description or len(info.description) > 110] == []
 
 
-@pytest.mark.parametrize(("name", "value"), [("adapter.r", 0), ("adapter.r", None), ("training.learning_rate", 7), ("data.path", "")])
+@pytest.mark.parametrize(
+    ("name", "value"), [("adapter.r", 0), ("adapter.r", None), ("training.learning_rate", 7), ("data.path", "")]
+)
 def test_a_value_out_of_bounds_is_refused_by_name(name, value):
     form = all_fields(RunConfig())
     with pytest.raises(ConfigError, match=name):

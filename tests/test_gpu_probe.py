@@ -66,7 +66,11 @@ def test_memory_that_runs_out_in_a_probe_is_free_again_and_the_search_goes_on(pl
     free_memory()
     assert sample_memory().reserved_gib == pytest.approx(before, abs=0.05)
     found = find_batch(loaded, config)
-    assert (found.batch, found.accumulation, [peak is not None for _, peak in found.tried]) == (2, 2, [True, True, False])
+    assert (found.batch, found.accumulation, [peak is not None for _, peak in found.tried]) == (
+        2,
+        2,
+        [True, True, False],
+    )
     hook.remove()
     ran = on_a_card.train_on(loaded, config.with_batch(2, 2), place / "after" / "adapter")
     assert ran.result.steps == 4

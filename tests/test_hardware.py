@@ -51,7 +51,9 @@ def test_on_a_gpu_reserved_memory_is_ours():
 
 
 def test_the_machine_is_known_before_torch_is_there():
-    answer = subprocess.run([sys.executable, "-c", WITHOUT_TORCH], cwd=PROJECT, capture_output=True, text=True, check=True)
+    answer = subprocess.run(
+        [sys.executable, "-c", WITHOUT_TORCH], cwd=PROJECT, capture_output=True, text=True, check=True
+    )
     machine, total, torch_is_there = answer.stdout.splitlines()
     assert machine == detect_machine().model_dump_json() and torch_is_there == "False"
     assert float(total) == sample_memory().total_gib

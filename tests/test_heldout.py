@@ -82,7 +82,9 @@ def test_plain_text_has_losses_and_nothing_to_answer(trained, tmp_path):
     rows = prepare(data_file(tmp_path / "a.jsonl", {"text": "Once upon a time"}), trained.loaded.tokenizer, 64, True)
     measured = measure_heldout(trained.loaded, rows.train, lambda: False)
     assert measured.base_loss == pytest.approx(plain_loss(trained.loaded, rows.train[0], base=True), rel=1e-5)
-    assert [getattr(measured, f"{model}_{what}") for model in ("base", "tuned") for what in ("exact", "ends")] == [None] * 4
+    assert [getattr(measured, f"{model}_{what}") for model in ("base", "tuned") for what in ("exact", "ends")] == [
+        None
+    ] * 4
 
 
 def test_cut_rows_are_left_out_and_no_more_than_64_are_asked(trained):

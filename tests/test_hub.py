@@ -53,7 +53,9 @@ class Client:
                 "HF_HUB_DOWNLOAD_TIMEOUT": "2", "NO_PROXY": "127.0.0.1"}  # fmt: skip
         config = {"model_name": NAME, "max_seq_length": 128} | config
         command = [sys.executable, "-c", script, json.dumps(config), token]
-        return subprocess.Popen(command, cwd=PROJECT, env=env, text=True, stdout=subprocess.PIPE, stderr=subprocess.PIPE)
+        return subprocess.Popen(
+            command, cwd=PROJECT, env=env, text=True, stdout=subprocess.PIPE, stderr=subprocess.PIPE
+        )
 
     def snapshot_of(self, name: str) -> str:
         """The one folder in the cache that holds this repository's files."""
@@ -122,7 +124,9 @@ def test_no_such_revision(tmp_path, stories):
 
 
 def test_a_gated_model_opens_with_the_right_token_only(tmp_path, stories):
-    sentence = f"{NAME} is gated: ask for access on its Hugging Face page, then give a token of that account under More."
+    sentence = (
+        f"{NAME} is gated: ask for access on its Hugging Face page, then give a token of that account under More."
+    )
     with Hub({NAME: stories}, gated=frozenset({NAME}), token="hf_right_secret") as hub:
         client = Client(tmp_path, hub.address)
         assert client.ask()["error"] == sentence
@@ -160,7 +164,9 @@ def test_after_the_program_was_killed_the_finished_files_are_not_fetched_again(t
     with Hub({NAME: larger}, hold_after=22 << 20) as hub:
         client = Client(tmp_path / "home", hub.address)
         with client.start(LOCATE) as first:
-            wait_until(lambda: hub.holding.is_set() and (client.folder() / "config.json").exists(), "half of the weights")
+            wait_until(
+                lambda: hub.holding.is_set() and (client.folder() / "config.json").exists(), "half of the weights"
+            )
             first.kill()
         assert client.ask()["place"] == client.snapshot_of(NAME)
         assert_all_there(client, larger)

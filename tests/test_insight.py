@@ -63,7 +63,9 @@ def test_a_flat_curve_that_jumps_about_never_says_anything():
         checks = [1 + noise.gauss(0, 0.03) for _ in range(60)]
         whole = snapshot(checks)
         for number in range(1, 61):
-            seen = whole.model_copy(update={"steps": whole.steps[: 10 * number], "evaluations": whole.evaluations[:number]})
+            seen = whole.model_copy(
+                update={"steps": whole.steps[: 10 * number], "evaluations": whole.evaluations[:number]}
+            )
             said.append(overfitting(seen))
     assert len(said) == 1200
     assert sum(map(bool, said)) <= 12, "at most one in a hundred"

@@ -50,7 +50,10 @@ def adapter_of(run) -> bytes:
 
 def what_it_told(snapshot: dict) -> dict:
     """All that must not depend on whether a run was interrupted: no times, no memory."""
-    kept = {key: [{k: v for k, v in e.items() if k not in ("time", "elapsed")} for e in snapshot[key]] for key in ("steps", "evaluations", "samples")}
+    kept = {
+        key: [{k: v for k, v in e.items() if k not in ("time", "elapsed")} for e in snapshot[key]]
+        for key in ("steps", "evaluations", "samples")
+    }
     loss = {key: snapshot["heldout"][key] for key in ("rows", "base_loss", "tuned_loss")}
     return kept | {"heldout": loss, "train_loss": round(snapshot["finished"]["train_loss"], 12)}
 
@@ -102,12 +105,16 @@ def test_killed_at_20_moments_no_run_is_lost_and_each_ends_equal(server, setting
         result = server.wait()
         found, after = result["found"], result["ended"]
         assert found["status"] == "interrupted", told
-        assert [s["step"] for s in found["steps"]] == [s.step for s in before.steps] == list(range(1, before.step + 1)), told
+        assert (
+            [s["step"] for s in found["steps"]] == [s.step for s in before.steps] == list(range(1, before.step + 1))
+        ), told
         assert len(found["samples"]) == len(before.samples), told
         assert after["status"] == "completed", f"{told}: {after['message']}"
         assert what_it_told(after) == what_it_told(ended), told
         assert adapter_of(run) == adapter, told
-        resumed = [json.loads(line) for line in (run.folder / "events.jsonl").read_text().splitlines() if '"resumed"' in line]
+        resumed = [
+            json.loads(line) for line in (run.folder / "events.jsonl").read_text().splitlines() if '"resumed"' in line
+        ]
         assert [event["step"] for event in resumed] == [max(whole_ones, default=0)], told
         assert not [*run.folder.glob(".part-*"), *run.checkpoints_dir.glob(".part-*")], told
         assert [checkpoint.step for checkpoint in list_checkpoints(run.checkpoints_dir)] == ended["checkpoints"], told

@@ -22,7 +22,10 @@ QUESTION = [{"role": "user", "content": PROMPT}]
 def bench(unsloth, stories, rows, tmp_path_factory) -> Workbench:
     """Two runs on one base, of which the second one's adapter is on it."""
     bench = Workbench(tmp_path_factory.mktemp("lab") / "runs")
-    for name, settings in (("one", ["training.save_steps=2"]), ("two", ["training.seed=1", "adapter.modules_to_save=[]"])):
+    for name, settings in (
+        ("one", ["training.save_steps=2"]),
+        ("two", ["training.seed=1", "adapter.modules_to_save=[]"]),
+    ):
         bench.start(small_config(stories, rows, "training.max_steps=4", *settings), name)
         assert bench.wait(120).status == "completed", bench.snapshot.message
     return bench

@@ -77,8 +77,12 @@ class Home:
         (folder / "requirements-test.txt").write_text("pytest\n")
         # pip's settings on this machine must not matter, nor a GPU that it may have.
         self.env = {name: value for name, value in os.environ.items() if not name.upper().startswith("PIP_")}
-        self.env |= {"PIP_CONFIG_FILE": os.devnull, "PIP_NO_INDEX": "1", "PIP_FIND_LINKS": str(wheels),
-                     "PIP_RETRIES": "1"}
+        self.env |= {
+            "PIP_CONFIG_FILE": os.devnull,
+            "PIP_NO_INDEX": "1",
+            "PIP_FIND_LINKS": str(wheels),
+            "PIP_RETRIES": "1",
+        }
         folders = self.env.get("PATH", "").split(os.pathsep)
         self.env["PATH"] = os.pathsep.join(path for path in folders if not Path(path, "nvidia-smi").exists())
 
@@ -99,8 +103,14 @@ class Home:
 
     def kill_when(self, condition, *arguments: str) -> str:
         """Start it, kill it with all its children as soon as `condition()` holds, and give what it said."""
-        process = subprocess.Popen(self.command(*arguments), env=self.env, start_new_session=True,
-                                   stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, text=True)
+        process = subprocess.Popen(
+            self.command(*arguments),
+            env=self.env,
+            start_new_session=True,
+            stdout=subprocess.DEVNULL,
+            stderr=subprocess.PIPE,
+            text=True,
+        )
         try:
             wait_until(lambda: condition() or process.poll() is not None)
             assert process.poll() is None, "it ended before it could be killed"
@@ -177,12 +187,20 @@ def test_the_record_says_what_is_installed(installed):
     digest = hashlib.sha256((installed.folder / "requirements-cpu.txt").read_bytes()).hexdigest()
     python = f"{sys.version_info[0]}.{sys.version_info[1]}"
     assert installed.record.read_text().splitlines() == [
-        f"python {python}", f"requirements-cpu.txt {digest}", "set cpu"]
+        f"python {python}",
+        f"requirements-cpu.txt {digest}",
+        "set cpu",
+    ]
 
 
 def test_torch_brings_its_dependencies_and_unsloth_does_not(installed):
-    listed = subprocess.run([installed.python, "-m", "pip", "list", "--format=freeze"], capture_output=True,
-                            text=True, env=installed.env, check=True).stdout
+    listed = subprocess.run(
+        [installed.python, "-m", "pip", "list", "--format=freeze"],
+        capture_output=True,
+        text=True,
+        env=installed.env,
+        check=True,
+    ).stdout
     assert "needle==1.0" in listed and "unsloth==1.0" in listed and "nowhere" not in listed
 
 
@@ -228,8 +246,9 @@ def lose_pip_when_it_is_needed(home: Home) -> None:
 
 
 @posix_only
-@pytest.mark.parametrize("spoil", [lose_record, change_python_version, lose_python, break_python,
-                                   lose_pip_when_it_is_needed])
+@pytest.mark.parametrize(
+    "spoil", [lose_record, change_python_version, lose_python, break_python, lose_pip_when_it_is_needed]
+)
 def test_a_spoilt_environment_is_made_anew(installed, spoil):
     """As far as the removal: `test_killed_again_and_again` goes on to the end."""
     leftover = installed.venv / "leftover"
@@ -323,7 +342,8 @@ def test_stopped_while_pip_downloads(installed, wheels, sent, code):
 def test_ctrl_c_reaches_the_app(installed):
     (installed.folder / "app.py").write_text(
         "import time\ntry:\n    print('up', flush=True)\n    time.sleep(60)\n"
-        "except KeyboardInterrupt:\n    raise SystemExit(5)\n")
+        "except KeyboardInterrupt:\n    raise SystemExit(5)\n"
+    )
     process = subprocess.Popen(installed.command(), env=installed.env, stdout=subprocess.PIPE, text=True)
     assert process.stdout.readline() == "up\n"
     process.send_signal(signal.SIGINT)
@@ -344,8 +364,7 @@ def test_no_network(installed):
 
 def test_a_package_that_is_not_there_is_not_a_network_problem(installed):
     installed.require("torch==2.13.0", "there-is-no-such-thing==1.0")
-    assert_refused(installed.run(), "pip could not install a package", "there-is-no-such-thing==1.0",
-                   launch.LOG.name)
+    assert_refused(installed.run(), "pip could not install a package", "there-is-no-such-thing==1.0", launch.LOG.name)
     assert not installed.record.exists()
 
 
@@ -435,15 +454,24 @@ def test_a_python_without_ensurepip_is_told_what_to_install(monkeypatch):
         launch.make_venv()
 
 
-@pytest.mark.parametrize(("output", "words"), [
-    ("WARNING: Retrying (Retry(total=0)) after connection broken by 'NewConnectionError'\n"
-     "ERROR: No matching distribution found for gradio", "did not answer"),
-    ("WARNING: Retrying (Retry(total=0)) after connection broken by 'NewConnectionError'\n"
-     "ERROR: Could not find a version that satisfies the requirement gradio==99 (from versions: 5.0, 6.0)\n"
-     "ERROR: No matching distribution found for gradio==99", "found for gradio==99"),
-    ("ERROR: Could not install packages due to an OSError: [Errno 28] No space left on device", "disk is full"),
-    ("pip: nothing of note", "it gave no reason"),
-])
+@pytest.mark.parametrize(
+    ("output", "words"),
+    [
+        (
+            "WARNING: Retrying (Retry(total=0)) after connection broken by 'NewConnectionError'\n"
+            "ERROR: No matching distribution found for gradio",
+            "did not answer",
+        ),
+        (
+            "WARNING: Retrying (Retry(total=0)) after connection broken by 'NewConnectionError'\n"
+            "ERROR: Could not find a version that satisfies the requirement gradio==99 (from versions: 5.0, 6.0)\n"
+            "ERROR: No matching distribution found for gradio==99",
+            "found for gradio==99",
+        ),
+        ("ERROR: Could not install packages due to an OSError: [Errno 28] No space left on device", "disk is full"),
+        ("pip: nothing of note", "it gave no reason"),
+    ],
+)
 def test_what_pip_says_in_one_sentence(output, words):
     sentence = launch.explain(output)
     assert words in sentence and "\n" not in sentence

@@ -43,9 +43,13 @@ def test_the_reader_of_imports_sees_every_kind():
 
 
 def test_the_modules_are_where_they_are_looked_for():
-    names = "compare config events hardware hub messages model preparation presets receipt runs templates train workbench"
+    names = (
+        "compare config events hardware hub messages model preparation presets receipt runs templates train workbench"
+    )
     assert {f"core/{name}.py" for name in names.split()} <= set(sources("core/*.py"))
-    assert {f"core/dataset/{name}.py" for name in "prepared readers render survey view".split()} <= set(sources("core/dataset/*.py"))
+    assert {f"core/dataset/{name}.py" for name in "prepared readers render survey view".split()} <= set(
+        sources("core/dataset/*.py")
+    )
 
 
 @pytest.mark.parametrize("path", sources("core/**/*.py"))
@@ -68,18 +72,28 @@ MUST_NOT_KNOW = {
     "core/config.py": {*LIBRARIES, "core", "threading"},
     "core/presets.py": {*LIBRARIES, "threading"},
     "core/thinning.py": {*LIBRARIES, "core", "threading"},
-    "core/events.py": {*LIBRARIES, "threading", *(f"core.{Path(p).stem}" for p in sources("core/*.py") if "thinning" not in p)},
+    "core/events.py": {
+        *LIBRARIES,
+        "threading",
+        *(f"core.{Path(p).stem}" for p in sources("core/*.py") if "thinning" not in p),
+    },
     "core/runs.py": LIBRARIES,
     "core/hub.py": {*LIBRARIES, "threading"},
     "core/hardware.py": {"core", "unsloth", "transformers"},
-    **{path: {*LIBRARIES, "core.model", "core.train", "core.compare", "threading"} for path in sources("core/dataset/*.py")},
+    **{
+        path: {*LIBRARIES, "core.model", "core.train", "core.compare", "threading"}
+        for path in sources("core/dataset/*.py")
+    },
     "core/messages.py": {*LIBRARIES, "core"},
     "core/chat_template.py": {*LIBRARIES, "core.config", "core.dataset", "core.model"},
     "core/templates.py": {*LIBRARIES, "core.config", "core.dataset", "core.model"},
     "core/preparation.py": {*LIBRARIES, "threading", "core.train", "core.workbench", "core.runs"},
     "core/model.py": {"threading", "core.train", "core.workbench", "core.runs"},
     "core/train.py": {"threading", "core.workbench", "core.runs"},
-    **{path: {*LIBRARIES, "threading", "core.model", "core.workbench", "core.runs"} for path in sources("core/estimate/*.py")},
+    **{
+        path: {*LIBRARIES, "threading", "core.model", "core.workbench", "core.runs"}
+        for path in sources("core/estimate/*.py")
+    },
     "core/probe_record.py": {*LIBRARIES, "threading", "core.model", "core.workbench"},
     "core/probe.py": {"threading", "core.workbench", "core.runs"},
     "core/batch_search.py": {"threading", "core.workbench", "core.runs"},

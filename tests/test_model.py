@@ -113,7 +113,9 @@ def test_only_safetensors_are_saved(trained):
 
 def refusal(folder, adapter_dir=None) -> str:
     with pytest.raises(ModelError) as caught:
-        load(ModelConfig(model_name=str(folder), max_seq_length=64), None, adapter_dir, use_gradient_checkpointing=False)
+        load(
+            ModelConfig(model_name=str(folder), max_seq_length=64), None, adapter_dir, use_gradient_checkpointing=False
+        )
     assert "\n" not in str(caught.value) and str(caught.value).endswith(".")
     return str(caught.value)
 
@@ -138,7 +140,10 @@ def test_weights_that_are_cut_off_are_refused_in_one_sentence(unsloth, stories, 
     for file in stories.iterdir():
         (tmp_path / file.name).write_bytes(file.read_bytes())
     (tmp_path / "model.safetensors").write_bytes((stories / "model.safetensors").read_bytes()[:size])
-    assert refusal(tmp_path) == f"{tmp_path} is damaged: model.safetensors is cut off or no safetensors; fetch the model again."
+    assert (
+        refusal(tmp_path)
+        == f"{tmp_path} is damaged: model.safetensors is cut off or no safetensors; fetch the model again."
+    )
 
 
 @pytest.mark.parametrize("text", [None, "{", "{}"], ids=["gone", "damaged", "empty"])
@@ -148,7 +153,9 @@ def test_a_tokenizer_that_cannot_be_read_is_refused_in_one_sentence(unsloth, sto
     (tmp_path / "tokenizer.json").unlink()
     if text is not None:
         (tmp_path / "tokenizer.json").write_text(text)
-    assert refusal(tmp_path).startswith(f"{tmp_path} {'is damaged: its tokenizer.json' if text == '{' else 'could not be loaded: '}")
+    assert refusal(tmp_path).startswith(
+        f"{tmp_path} {'is damaged: its tokenizer.json' if text == '{' else 'could not be loaded: '}"
+    )
 
 
 def test_damaged_adapters_are_refused_in_one_sentence(unsloth, stories, tmp_path):
@@ -160,7 +167,10 @@ def test_damaged_adapters_are_refused_in_one_sentence(unsloth, stories, tmp_path
 
 def test_an_adapter_without_its_weights_is_refused(trained, stories, tmp_path):
     (tmp_path / "adapter_config.json").write_bytes((trained.adapter_dir / "adapter_config.json").read_bytes())
-    assert refusal(stories, tmp_path) == f"The adapter in {tmp_path} has no adapter_model.safetensors; choose another, or train it again."
+    assert (
+        refusal(stories, tmp_path)
+        == f"The adapter in {tmp_path} has no adapter_model.safetensors; choose another, or train it again."
+    )
 
 
 def test_a_model_is_as_it_was_after_an_answer(trained):

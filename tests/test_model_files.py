@@ -16,7 +16,14 @@ from tests.hub_server import Hub
 from tests.test_hub import NAME, Client
 
 DEMO = PROJECT / "presets" / "demo-llama"
-PICKLES = ["pytorch_model.bin", "pytorch_model-00001-of-00002.bin", "consolidated.00.pth", "model.pt", "model.ckpt", "model.pkl"]
+PICKLES = [
+    "pytorch_model.bin",
+    "pytorch_model-00001-of-00002.bin",
+    "consolidated.00.pth",
+    "model.pt",
+    "model.ckpt",
+    "model.pkl",
+]
 LOAD = """
 import sys
 from core.config import ModelConfig
@@ -71,7 +78,13 @@ def change(file: Path, **values) -> None:
 def asked(script: str, *arguments: str, **kwargs) -> str:
     """The last line that a process of its own prints, with someone at its keyboard who says yes to everything."""
     done = subprocess.run(
-        [sys.executable, "-c", script, *arguments], cwd=PROJECT, text=True, capture_output=True, input="y\n" * 20, timeout=120, **kwargs
+        [sys.executable, "-c", script, *arguments],
+        cwd=PROJECT,
+        text=True,
+        capture_output=True,
+        input="y\n" * 20,
+        timeout=120,
+        **kwargs,
     )
     assert done.stdout, done.stderr
     return done.stdout.splitlines()[-1]
@@ -195,7 +208,11 @@ def test_code_of_a_model_is_not_run(with_code, mark, tmp_path):
 
 def test_code_of_a_tokenizer_is_not_run(folder, mark, tmp_path):
     (folder / "own.py").write_text(CODE.format(mark=str(mark)))
-    change(folder / "tokenizer_config.json", tokenizer_class="OwnTokenizer", auto_map={"AutoTokenizer": [None, "own.OwnTokenizer"]})
+    change(
+        folder / "tokenizer_config.json",
+        tokenizer_class="OwnTokenizer",
+        auto_map={"AutoTokenizer": [None, "own.OwnTokenizer"]},
+    )
     said = asked(LOAD, str(folder), "", env=modules_cache(tmp_path))
     assert said == "loaded" or "cannot be loaded without running code of its own" in said
     assert not mark.exists()
@@ -217,7 +234,9 @@ def test_code_of_another_repository_is_not_meant(with_code, mark, tmp_path):
     change(with_code / "config.json", auto_map={"AutoConfig": "other/place--own.OwnConfig"})
     with pytest.raises(ModelError) as caught:
         locate(ModelConfig(model_name=str(with_code), trust_remote_code=str(with_code)))
-    assert str(caught.value) == f"{with_code} has code of other/place run, and only its own was allowed; choose another."
+    assert (
+        str(caught.value) == f"{with_code} has code of other/place run, and only its own was allowed; choose another."
+    )
 
 
 def test_trust_is_in_one_model_by_its_name():
@@ -247,7 +266,12 @@ def test_a_data_set_s_script_is_not_run(tmp_path, mark):
     (folder / "set.py").write_text(f"open({str(mark)!r}, 'w')")
     assert asked(LOOK, str(folder)).startswith("refused: ")
     with Hub(datasets={"somebody/set": {"main": folder}}) as hub:
-        env = {"HF_ENDPOINT": hub.address, "HF_HOME": str(tmp_path / "home"), "PATH": "", "HF_DATASETS_TRUST_REMOTE_CODE": "1"}
+        env = {
+            "HF_ENDPOINT": hub.address,
+            "HF_HOME": str(tmp_path / "home"),
+            "PATH": "",
+            "HF_DATASETS_TRUST_REMOTE_CODE": "1",
+        }
         assert asked(LOOK, "somebody/set", env=env).startswith("refused: ")
         assert [r.path for r in hub.requests if "/resolve/" in r.path and r.path.endswith(".py")] == []
     assert not mark.exists()

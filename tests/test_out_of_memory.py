@@ -56,7 +56,9 @@ def test_50_failures_leave_memory_where_it_was_and_the_next_run_works(config, tm
         exhaust(bench, config)
         snapshot = bench.snapshot
         assert snapshot.status == "failed", number
-        assert snapshot.message.startswith("The computer's memory is full. What would help most: gradient checkpointing on")
+        assert snapshot.message.startswith(
+            "The computer's memory is full. What would help most: gradient checkpointing on"
+        )
         assert not bench.compare_ready and bench.model_state.report is None
         if number in (4, 49):
             alive = alive or tensors_alive()
@@ -83,7 +85,10 @@ def test_the_changes_that_help_most_come_first_with_what_each_saves(config):
     assert by_words["without embed_tokens and lm_head"] == pytest.approx(embeddings, rel=1e-9)
     assert "batch 4 → 2, with accumulation 2 → 4" in by_words
     sentence = relief(loaded, trained, data)
-    assert sentence.startswith("The computer's memory is full. What would help most: ") and sentence.count("saves about") == 3
+    assert (
+        sentence.startswith("The computer's memory is full. What would help most: ")
+        and sentence.count("saves about") == 3
+    )
     assert [change.words for change in found[:3] if change.words not in sentence] == []
 
 
@@ -91,7 +96,10 @@ def test_the_changes_that_help_most_come_first_with_what_each_saves(config):
     ("error", "is_one"),
     [
         (MemoryError(), True),
-        (RuntimeError("[enforce fail at alloc_cpu.cpp:127] DefaultCPUAllocator: can't allocate memory: you tried"), True),
+        (
+            RuntimeError("[enforce fail at alloc_cpu.cpp:127] DefaultCPUAllocator: can't allocate memory: you tried"),
+            True,
+        ),
         (RuntimeError("mat1 and mat2 shapes cannot be multiplied"), False),
         (OSError("No space left on device"), False),
     ],

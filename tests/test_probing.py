@@ -22,7 +22,12 @@ from tests.conftest import adapter_weights, differing, small_config
 @pytest.fixture(scope="module")
 def config(unsloth, stories, rows) -> RunConfig:
     return small_config(
-        stories, rows, "training.max_steps=3", "training.save_steps=0", "data.validation_share=0", "adapter.lora_dropout=0.2"
+        stories,
+        rows,
+        "training.max_steps=3",
+        "training.save_steps=0",
+        "data.validation_share=0",
+        "adapter.lora_dropout=0.2",
     )
 
 
@@ -222,9 +227,17 @@ def test_the_newest_of_the_same_settings_comes_first(tmp_path):
     assert latest_probe(tmp_path, MACHINE, unlike) == other and exact_probe(tmp_path, MACHINE, unlike) is None
     (file,) = (tmp_path / "probes").iterdir()
     assert len(file.read_text().splitlines()) == 3  # the second took the first's place
-    assert [exact_probe(tmp_path, MACHINE, config, longest).length for longest in (4096, 2048, 512, None)] == [4096, 2048, 2048, 2048]
+    assert [exact_probe(tmp_path, MACHINE, config, longest).length for longest in (4096, 2048, 512, None)] == [
+        4096,
+        2048,
+        2048,
+        2048,
+    ]
     # Rates, seeds and rows change no memory; another model or machine is another.
-    assert exact_probe(tmp_path, MACHINE, config.with_settings(["training.seed=1", "training.learning_rate=0.1"])) == second
+    assert (
+        exact_probe(tmp_path, MACHINE, config.with_settings(["training.seed=1", "training.learning_rate=0.1"]))
+        == second
+    )
     assert latest_probe(tmp_path, MACHINE, config.with_settings(["model.load_in_4bit=no"])) is None
     assert latest_probe(tmp_path, Machine(name="A card", is_gpu=True, total_gib=24.0), config) is None
     assert latest_probe(tmp_path, Machine(name="Another", is_gpu=True, total_gib=12.0), config) is None
@@ -253,7 +266,9 @@ def test_what_memory_depends_on_is_told_apart(setting):
 
 def test_the_order_of_layers_and_more_accumulation_change_nothing():
     config = RunConfig().with_settings(["adapter.target_modules=[q_proj, v_proj]"])
-    turned = RunConfig().with_settings(["adapter.target_modules=[v_proj, q_proj]", "training.gradient_accumulation_steps=8"])
+    turned = RunConfig().with_settings(
+        ["adapter.target_modules=[v_proj, q_proj]", "training.gradient_accumulation_steps=8"]
+    )
     assert memory_settings(config) == memory_settings(turned)
 
 
@@ -263,7 +278,11 @@ def test_a_damaged_line_loses_nothing(tmp_path, damage):
     keep(tmp_path, record_for(config))
     (file,) = (tmp_path / "probes").iterdir()
     whole = file.read_text()
-    beyond = whole.replace("5.5", "NaN"), whole.replace('"weights"', '"other"'), whole.replace('"total_gib":12.0', '"total_gib":-1')
+    beyond = (
+        whole.replace("5.5", "NaN"),
+        whole.replace('"weights"', '"other"'),
+        whole.replace('"total_gib":12.0', '"total_gib":-1'),
+    )
     file.write_text(f"{damage}\n".encode("utf-8", "replace").decode() + whole + "".join(beyond) + whole[:50])
     assert latest_probe(tmp_path, MACHINE, config) == record_for(config)
     another = config.with_settings(["adapter.r=8"])

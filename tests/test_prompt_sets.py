@@ -10,7 +10,11 @@ from core.prompt_sets import MOST, prompts_from_text, read_prompts
 
 
 def test_a_line_is_a_prompt_and_each_stands_once():
-    assert prompts_from_text("  One two \r\n\n \nThree\nOne two\nfour\u2028five") == ["One two", "Three", "four\u2028five"]
+    assert prompts_from_text("  One two \r\n\n \nThree\nOne two\nfour\u2028five") == [
+        "One two",
+        "Three",
+        "four\u2028five",
+    ]
 
 
 def test_half_a_surrogate_pair_can_be_written_and_shown():
@@ -36,7 +40,11 @@ def test_too_many():
         ("a.txt", "One\n\nTwo words\nOne\n", ["One", "Two words"]),
         ("a.json", json.dumps(["One", "", "Two\nlines"]), ["One", "Two\nlines"]),
         ("a.json", json.dumps([{"prompt": "One"}, {"prompt": "Two", "output": "x"}]), ["One", "Two"]),
-        ("a.jsonl", '{"instruction": "Sum up", "input": "a b"}\n{"instruction": "Go", "input": ""}\n', ["Sum up\n\na b", "Go"]),
+        (
+            "a.jsonl",
+            '{"instruction": "Sum up", "input": "a b"}\n{"instruction": "Go", "input": ""}\n',
+            ["Sum up\n\na b", "Go"],
+        ),
         ("a.jsonl", '{"question": "Why?", "answer": "So."}\n', ["Why?"]),
         ("a.csv", "prompt,other\nOne,1\nTwo,2\n", ["One", "Two"]),
     ],
@@ -48,7 +56,7 @@ def test_files(tmp_path, name, text, prompts):
 
 def test_another_encoding_and_a_packed_file(tmp_path):
     (tmp_path / "a.txt").write_text("Straße\nKäse\n", encoding="utf-16")
-    (tmp_path / "b.txt.gz").write_bytes(gzip.compress("One\nTwo\n".encode()))
+    (tmp_path / "b.txt.gz").write_bytes(gzip.compress(b"One\nTwo\n"))
     assert read_prompts(tmp_path / "a.txt") == ["Straße", "Käse"]
     assert read_prompts(tmp_path / "b.txt.gz") == ["One", "Two"]
 
@@ -59,7 +67,11 @@ def test_another_encoding_and_a_packed_file(tmp_path):
         ("a.json", "[]", "a.json holds no prompts; write them into it, one a line."),
         ("a.json", '["One", {"a": 1}]', "The prompt in row 1 of a.json cannot be read: not a row with named fields"),
         ("a.json", '[{"a": 1}]', "There is no prompt in row 1 of a.json"),
-        ("a.json", '[{"prompt": 3}]', "The prompt in row 1 of a.json is no text; write it between quotation marks there."),
+        (
+            "a.json",
+            '[{"prompt": 3}]',
+            "The prompt in row 1 of a.json is no text; write it between quotation marks there.",
+        ),
         ("a.json", "[1", "a.json is not valid JSON"),
         ("a.jsonl", '{"prompt": "One"}\n{broken\n', "The prompt in line 2 of a.jsonl cannot be read: not valid JSON"),
         ("a.csv", "one,two\n1,2\n", "none of the fields prompt, instruction, question, text; name one of them so."),

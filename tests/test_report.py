@@ -294,7 +294,9 @@ def tab(runs_dir):
 
 
 def test_beside_the_button_it_says_what_goes_to_a_friend(tab):
-    shown = [part.value for part in tab[2].blocks.values() if isinstance(part, gr.HTML) and part.elem_id == "report-holds"]
+    shown = [
+        part.value for part in tab[2].blocks.values() if isinstance(part, gr.HTML) and part.elem_id == "report-holds"
+    ]
     assert len(shown) == 1 and "before you send it to anyone: it holds texts of your own" in shown[0]
 
 

@@ -64,7 +64,9 @@ def test_a_checkpoint_is_written_every_so_many_steps_at_each_best_check_and_at_t
     assert [checkpoint.step for checkpoint in list_checkpoints(folder / "checkpoints")] == wanted
     assert [event.step for event in events if isinstance(event, CheckpointSaved)] == wanted
     checked = {event.step: event.eval_loss for event in events if isinstance(event, Evaluated)}
-    assert {c.step: c.eval_loss for c in list_checkpoints(folder / "checkpoints")} == {s: checked.get(s) for s in wanted}
+    assert {c.step: c.eval_loss for c in list_checkpoints(folder / "checkpoints")} == {
+        s: checked.get(s) for s in wanted
+    }
 
 
 def test_no_checkpoint_holds_a_pickle(whole):
@@ -117,7 +119,9 @@ def test_a_stop_can_be_resumed_where_it_was(whole, config, tmp_path, moment):
 
 def test_the_newest_few_and_the_best_are_kept(config, unsloth, tmp_path):
     wild = ["training.learning_rate=0.1", "training.embedding_learning_rate=0.3", "training.lr_scheduler_type=constant"]
-    few = config.with_settings(["training.save_total_limit=2", "training.eval_steps=3", "training.weight_decay=0", *wild])
+    few = config.with_settings(
+        ["training.save_total_limit=2", "training.eval_steps=3", "training.weight_decay=0", *wild]
+    )
     _, events, _ = train_for(few, tmp_path / "adapter")
     checked = {event.step: event.eval_loss for event in events if isinstance(event, Evaluated)}
     best = min(checked, key=checked.get)
@@ -147,7 +151,9 @@ def test_other_rows_are_refused(whole, config, tmp_path):
     assert f"{tmp_path.name}/checkpoints/step-6" in str(refused.value)
 
 
-@pytest.mark.parametrize(("setting", "file"), [("adapter.r=4", "adapter"), ("adapter.target_modules=[q_proj]", "adapter")])
+@pytest.mark.parametrize(
+    ("setting", "file"), [("adapter.r=4", "adapter"), ("adapter.target_modules=[q_proj]", "adapter")]
+)
 def test_other_layers_are_refused(whole, config, tmp_path, setting, file):
     folder, _ = whole
     checkpoint = copy_of(folder, tmp_path, 6)
@@ -156,7 +162,9 @@ def test_other_layers_are_refused(whole, config, tmp_path, setting, file):
     assert adapter_bytes(tmp_path) == b"kept"
 
 
-@pytest.mark.parametrize("name", ["adapter_model.safetensors", "optimizer.safetensors", "resume.json", "trainer_state.json", "progress.json"])
+@pytest.mark.parametrize(
+    "name", ["adapter_model.safetensors", "optimizer.safetensors", "resume.json", "trainer_state.json", "progress.json"]
+)
 def test_a_damaged_checkpoint_is_refused_by_name(whole, config, tmp_path, name):
     folder, _ = whole
     checkpoint = copy_of(folder, tmp_path, 6)
@@ -179,7 +187,12 @@ def test_an_optimizer_that_keeps_little_or_otherwise_is_resumed_too(unsloth, con
 
 def test_early_stopping_goes_back_to_the_best(unsloth, config, tmp_path):
     early = config.with_settings(
-        ["training.early_stopping_patience=2", "training.eval_steps=1", "training.learning_rate=0.5", "training.max_steps=50"]
+        [
+            "training.early_stopping_patience=2",
+            "training.eval_steps=1",
+            "training.learning_rate=0.5",
+            "training.max_steps=50",
+        ]
     )
     _, events, result = train_for(early, tmp_path / "adapter")
     checked = [event for event in events if isinstance(event, Evaluated)]
@@ -197,7 +210,12 @@ def test_early_stopping_goes_back_to_the_best(unsloth, config, tmp_path):
 def test_a_check_that_was_due_may_be_the_one_that_ends_the_run(unsloth, config, tmp_path):
     """Stopped within the check that early stopping goes by: resumed, it ends there and trains no step more."""
     early = config.with_settings(
-        ["training.early_stopping_patience=1", "training.eval_steps=1", "training.learning_rate=0.5", "training.max_steps=50"]
+        [
+            "training.early_stopping_patience=1",
+            "training.eval_steps=1",
+            "training.learning_rate=0.5",
+            "training.max_steps=50",
+        ]
     )
     _, events, whole = train_for(early, tmp_path / "whole/adapter")
     seen = []
@@ -230,8 +248,12 @@ def test_stop_at_loss(unsloth, config, whole, tmp_path):
     assert list_checkpoints(tmp_path / "checkpoints")[-1].step == first
 
 
-@pytest.mark.parametrize(("poisoned", "what"), [(5, "The loss became"), (4, "The trained weights hold values that are no numbers")])
-def test_a_number_that_is_none_ends_the_run_and_the_last_good_checkpoint_stays(unsloth, config, tmp_path, poisoned, what):
+@pytest.mark.parametrize(
+    ("poisoned", "what"), [(5, "The loss became"), (4, "The trained weights hold values that are no numbers")]
+)
+def test_a_number_that_is_none_ends_the_run_and_the_last_good_checkpoint_stays(
+    unsloth, config, tmp_path, poisoned, what
+):
     wild = config.with_settings(["training.max_steps=40", "training.save_steps=2", "training.eval_steps=0",
                                  "training.sample_prompts=[]", "training.lr_scheduler_type=constant"])  # fmt: skip
     from core.train import train
@@ -255,7 +277,9 @@ def test_a_number_that_is_none_ends_the_run_and_the_last_good_checkpoint_stays(u
 
 
 def test_weights_that_are_no_numbers_are_not_called_an_adapter_without_checkpoints_either(unsloth, config, tmp_path):
-    bare = config.with_settings(["training.max_steps=3", "training.save_steps=0", "data.validation_share=0", "training.sample_prompts=[]"])
+    bare = config.with_settings(
+        ["training.max_steps=3", "training.save_steps=0", "data.validation_share=0", "training.sample_prompts=[]"]
+    )
     from core.train import train
     from tests.conftest import load_for, prepare_for
 

@@ -26,7 +26,14 @@ ROW = RowView(7, TOKENS, length=6, kept=5, trained=3, end_name="</s>", end_is_tr
 def test_each_token_is_marked_for_what_it_is():
     text = row_text(ROW, 5)
     marked = re.findall(r'<i class="([^"]*)" title="(\d)">(.*?)</i>', text, re.DOTALL)
-    assert [(kinds, int(number)) for kinds, number, _ in marked] == [("s", 1), ("", 2), ("t p", 3), ("t", 4), ("t s", 5), ("x", 6)]
+    assert [(kinds, int(number)) for kinds, number, _ in marked] == [
+        ("s", 1),
+        ("", 2),
+        ("t p", 3),
+        ("t", 4),
+        ("t s", 5),
+        ("x", 6),
+    ]
     assert marked[3][2] == "가⏎\n" and marked[4][2] == "&lt;/s&gt;"
     assert text.index("</i><b class") < text.index("cut here, at the length of 5: 1 token lost") < text.index("gone")
     assert "Row 7 · 6 tokens, 3 of them trained on · to train on" in text
@@ -70,9 +77,15 @@ def test_rows_left_out_beyond_those_listed_are_counted():
 def test_the_lengths_are_drawn_with_the_cut():
     text = length_chart(FOUND, 128)
     bars = [(float(height), title) for height, title in re.findall(r'height="([\d.]+)"><title>(.*?)</title>', text)]
-    assert [title for _, title in bars] == ["0 to 49 tokens: 6 rows", "50 to 99 tokens: 3 rows", "100 to 149 tokens: 1 row"]
+    assert [title for _, title in bars] == [
+        "0 to 49 tokens: 6 rows",
+        "50 to 99 tokens: 3 rows",
+        "100 to 149 tokens: 1 row",
+    ]
     assert bars[0][0] == 2 * bars[1][0] and abs(bars[0][0] - 6 * bars[2][0]) < 0.3
     (cut,) = re.findall(r'class="limit" x1="([\d.]+)"', text)
     left, right = 46, 332
     assert abs(float(cut) - (left + (right - left) * 128 / 150)) < 0.06 and "cut at 128" in text
-    assert "limit" not in length_chart(FOUND, 2048).replace("key limit", "") and "none reaches the length of 2,048" in length_chart(FOUND, 2048)
+    assert "limit" not in length_chart(FOUND, 2048).replace(
+        "key limit", ""
+    ) and "none reaches the length of 2,048" in length_chart(FOUND, 2048)

@@ -33,7 +33,12 @@ def make_run(runs_dir, name="demo", *, status="completed", losses=(3.0, 2.0, 2.5
     if figures:
         run.append(
             Finished(
-                steps=3, eval_loss=2.5, runtime_s=7.5, tokens_per_s=1.0, peak_memory_gib=4.5, peak_memory_for_training_gib=1.0,
+                steps=3,
+                eval_loss=2.5,
+                runtime_s=7.5,
+                tokens_per_s=1.0,
+                peak_memory_gib=4.5,
+                peak_memory_for_training_gib=1.0,
                 total_memory_gib=8.0,
             )  # fmt: skip
         )
@@ -55,10 +60,27 @@ def test_a_whole_run_at_a_glance(runs, runs_dir):
     (run.folder / "adapter" / "adapter_config.json").write_text("{}")
     assert runs.rows() == (
         Overview(
-            id=run.id, folder=run.folder, name="demo", note="warm", status="completed", message="So it ended.", fault="",
-            started=1000.0, model="unsloth/Llama-3.2-1B-Instruct-bnb-4bit", data="some/rows.csv", step=3, steps=4,
-            best_loss=2.0, best_step=2, last_loss=2.5, seconds=7.5, peak_gib=4.5, has_adapter=True, checkpoints=(),
-            base=("unsloth/Llama-3.2-1B-Instruct-bnb-4bit", None, True, "auto"), is_going_on=False,
+            id=run.id,
+            folder=run.folder,
+            name="demo",
+            note="warm",
+            status="completed",
+            message="So it ended.",
+            fault="",
+            started=1000.0,
+            model="unsloth/Llama-3.2-1B-Instruct-bnb-4bit",
+            data="some/rows.csv",
+            step=3,
+            steps=4,
+            best_loss=2.0,
+            best_step=2,
+            last_loss=2.5,
+            seconds=7.5,
+            peak_gib=4.5,
+            has_adapter=True,
+            checkpoints=(),
+            base=("unsloth/Llama-3.2-1B-Instruct-bnb-4bit", None, True, "auto"),
+            is_going_on=False,
         ),  # fmt: skip
     )
 
@@ -81,7 +103,9 @@ def test_a_run_whose_program_died_is_interrupted(runs, runs_dir):
 
 
 def test_a_program_that_dies_without_a_trace_is_noticed(runs, runs_dir):
-    owner = subprocess.Popen([sys.executable, "-c", OWNER, str(runs_dir)], cwd=PROJECT, stdin=subprocess.PIPE, stdout=subprocess.PIPE)
+    owner = subprocess.Popen(
+        [sys.executable, "-c", OWNER, str(runs_dir)], cwd=PROJECT, stdin=subprocess.PIPE, stdout=subprocess.PIPE
+    )
     with owner:
         owner.stdout.readline()
         (row,) = runs.rows()
@@ -166,10 +190,22 @@ def test_answers_with_line_marks_of_their_own_are_one_event(runs, runs_dir):
 
 
 DAMAGES = {
-    "no settings": (lambda f: (f / "config.yaml").unlink(), "^Its config.yaml is missing: its settings are not known.$"),
-    "unknown setting": (lambda f: (f / "config.yaml").write_text("model: {x: 1}"), "cannot be read: model.x is not a setting"),
-    "settings of bytes": (lambda f: (f / "config.yaml").write_bytes(b"\xff\x00"), "^The settings of run .* cannot be read: "),
-    "run.json cut off": (lambda f: (f / "run.json").write_text('{"na'), "^Its run.json is missing or damaged: its name"),
+    "no settings": (
+        lambda f: (f / "config.yaml").unlink(),
+        "^Its config.yaml is missing: its settings are not known.$",
+    ),
+    "unknown setting": (
+        lambda f: (f / "config.yaml").write_text("model: {x: 1}"),
+        "cannot be read: model.x is not a setting",
+    ),
+    "settings of bytes": (
+        lambda f: (f / "config.yaml").write_bytes(b"\xff\x00"),
+        "^The settings of run .* cannot be read: ",
+    ),
+    "run.json cut off": (
+        lambda f: (f / "run.json").write_text('{"na'),
+        "^Its run.json is missing or damaged: its name",
+    ),
     "run.json a list": (lambda f: (f / "run.json").write_text("[1]"), "^Its run.json is missing or damaged: its name"),
     "no run.json": (lambda f: (f / "run.json").unlink(), "^Its run.json is missing or damaged: its name"),
     "no events": (lambda f: (f / "events.jsonl").unlink(), "^Its events.jsonl is missing: how it went is not known.$"),
@@ -238,8 +274,12 @@ def test_sorting_by_every_column_puts_the_unknown_last():
     def row(name, **values):
         return Overview(id=name, folder=None, name=name, **values)
 
-    low = row("a", best_loss=1.0, last_loss=1.0, seconds=1.0, peak_gib=1.0, started=1.0, step=1, model="A", data="A", note="A")
-    high = row("B", best_loss=2.0, last_loss=2.0, seconds=2.0, peak_gib=2.0, started=2.0, step=2, model="b", data="b", note="b")
+    low = row(
+        "a", best_loss=1.0, last_loss=1.0, seconds=1.0, peak_gib=1.0, started=1.0, step=1, model="A", data="A", note="A"
+    )
+    high = row(
+        "B", best_loss=2.0, last_loss=2.0, seconds=2.0, peak_gib=2.0, started=2.0, step=2, model="b", data="b", note="b"
+    )
     none = row("C", started=3.0)
     for column in set(COLUMNS) - {"name", "started", "status", "step"}:
         assert sort([none, high, low], column, is_down=False) == [low, high, none], column
@@ -329,8 +369,15 @@ def test_receipts_before_the_first_step_tell_how_many_there_will_be(runs, runs_d
     run.append(StatusChanged(status="training"))
     run.append(
         Receipt(
-            trainable_parameters=1, total_parameters=2, groups=(), precision="", optimizer="", max_steps=4, train_rows=1,
-            validation_rows=0, trained_tokens_share=1.0,
+            trainable_parameters=1,
+            total_parameters=2,
+            groups=(),
+            precision="",
+            optimizer="",
+            max_steps=4,
+            train_rows=1,
+            validation_rows=0,
+            trained_tokens_share=1.0,
         )  # fmt: skip
     )
     assert (runs.rows()[0].step, runs.rows()[0].steps, runs.rows()[0].peak_gib) == (0, 4, None)

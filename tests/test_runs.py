@@ -130,7 +130,11 @@ def test_going_on_from_a_run(runs_dir):
 
 def test_a_run_whose_program_was_killed_is_interrupted(runs_dir):
     owner = subprocess.Popen(
-        [sys.executable, "-c", OWNER, str(runs_dir)], cwd=PROJECT, text=True, stdin=subprocess.PIPE, stdout=subprocess.PIPE
+        [sys.executable, "-c", OWNER, str(runs_dir)],
+        cwd=PROJECT,
+        text=True,
+        stdin=subprocess.PIPE,
+        stdout=subprocess.PIPE,
     )
     with owner:
         run_id = owner.stdout.readline().strip()

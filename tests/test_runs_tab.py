@@ -69,14 +69,29 @@ def test_a_row_tells_what_is_known():
 
 @pytest.mark.parametrize(
     ("path", "name"),
-    [("presets/data/yoda.jsonl", "yoda.jsonl"), ("C:\\rows\\a.csv", "a.csv"), ("owner/name", "owner/name"), ("/home/rows", "rows"), ("", "")],
+    [
+        ("presets/data/yoda.jsonl", "yoda.jsonl"),
+        ("C:\\rows\\a.csv", "a.csv"),
+        ("owner/name", "owner/name"),
+        ("/home/rows", "rows"),
+        ("", ""),
+    ],
 )
 def test_data_is_named_by_its_last_part(path, name):
     assert data_name(path) == name
 
 
 def test_nothing_a_person_wrote_becomes_html(tmp_path):
-    hurt = row(HOSTILE, name=HOSTILE, note=HOSTILE, model=HOSTILE, data=HOSTILE, message=HOSTILE, fault=HOSTILE, status="failed")
+    hurt = row(
+        HOSTILE,
+        name=HOSTILE,
+        note=HOSTILE,
+        model=HOSTILE,
+        data=HOSTILE,
+        message=HOSTILE,
+        fault=HOSTILE,
+        status="failed",
+    )
     run = create_run(tmp_path / "runs", HOSTILE, RunConfig())
     (run.folder / "log.txt").write_text(HOSTILE)
     config = RunConfig().with_settings(["data.prompt_template='<img src=x onerror=1>{text}'"])
@@ -125,7 +140,9 @@ def test_labels_tell_runs_apart():
 
 def test_just_the_settings_that_differ():
     one = RunConfig().with_settings(["adapter.r=8", "training.learning_rate=2e-4"])
-    two = RunConfig().with_settings(["adapter.r=32", "adapter.target_modules=[q_proj, v_proj]", "training.learning_rate=2e-4"])
+    two = RunConfig().with_settings(
+        ["adapter.r=32", "adapter.target_modules=[q_proj, v_proj]", "training.learning_rate=2e-4"]
+    )
     every = "q_proj\nk_proj\nv_proj\no_proj\ngate_proj\nup_proj\ndown_proj"
     assert differences([one, two]) == [("Rank", ["8", "32"]), ("Adapted layers", [every, "q_proj\nv_proj"])]
     assert differences([one, None, two])[0] == ("Rank", ["8", "–", "32"])
@@ -138,7 +155,10 @@ def test_just_the_results_that_differ(runs_dir):
     make_run(runs_dir, "b", losses=(3.0, 1.0), status="stopped")
     rows = sorted(runs.rows(), key=lambda row: row.name)
     snapshots = [runs.open(row.id).snapshot() for row in rows]
-    assert results(rows, snapshots) == [("Status", ["completed", "stopped"]), ("Best validation loss", ["2.0000", "1.0000"])]
+    assert results(rows, snapshots) == [
+        ("Status", ["completed", "stopped"]),
+        ("Best validation loss", ["2.0000", "1.0000"]),
+    ]
 
 
 def test_the_chart_of_several_runs_goes_over_steps_tokens_or_time(runs_dir):
@@ -165,7 +185,9 @@ def test_the_best_checkpoint_is_marked(runs_dir):
     for number, eval_loss in ((1, 3.0), (2, 2.0), (3, None)):
         folder = run.checkpoints_dir / f"step-{number}"
         folder.mkdir(parents=True)
-        (folder / "progress.json").write_text(f'{{"step": {number}, "eval_loss": {"null" if eval_loss is None else eval_loss}}}')
+        (folder / "progress.json").write_text(
+            f'{{"step": {number}, "eval_loss": {"null" if eval_loss is None else eval_loss}}}'
+        )
     table = cells(kept_text(run, run.snapshot()))
     assert [line[:2] for line in table[1:]] == [
         ["checkpoint of step 3", "2.5000"],
@@ -192,7 +214,9 @@ def tab(runs_dir):
     form = Form(RunConfig())
     with gr.Blocks(), gr.Tabs() as tabs, gr.Tab("Runs") as place:
         form.add(*fields())
-        made = RunsTab(workbench, RunList(runs_dir, 0), form, gr.Dropdown([("Yoda", "demo")]), gr.Textbox(), place, tabs)
+        made = RunsTab(
+            workbench, RunList(runs_dir, 0), form, gr.Dropdown([("Yoda", "demo")]), gr.Textbox(), place, tabs
+        )
         made.connect()
     return made
 
@@ -200,7 +224,9 @@ def tab(runs_dir):
 def test_the_run_that_is_going_on_cannot_be_deleted(tab, runs_dir):
     run = make_run(runs_dir, status="", figures=False)
     answer = tab._delete(Shown(opened=run.id), "step")
-    assert list(answer) == [tab.trouble] and "This run is going on; stop it before you delete it." in answer[tab.trouble]
+    assert (
+        list(answer) == [tab.trouble] and "This run is going on; stop it before you delete it." in answer[tab.trouble]
+    )
     assert run.folder.is_dir()
     run.append(StatusChanged(status="completed"))
     answer = tab._delete(Shown(opened=run.id, chosen=(run.id,)), "step")
@@ -263,7 +289,9 @@ def test_at_most_six_are_compared(tab, runs_dir):
     assert one[tab.comparing]["visible"] is False
 
 
-@pytest.mark.parametrize("line", ['{"type": "step"}', "[1]", "x" * 10_000, '{"type": "step", "step": 1e400}', "[" * 100_000])
+@pytest.mark.parametrize(
+    "line", ['{"type": "step"}', "[1]", "x" * 10_000, '{"type": "step", "step": 1e400}', "[" * 100_000]
+)
 def test_a_damaged_run_can_be_opened(tab, runs_dir, line):
     run = make_run(runs_dir)
     (run.folder / "events.jsonl").write_text(line + "\n" + (run.folder / "events.jsonl").read_text())
@@ -283,7 +311,14 @@ def test_the_largest_figures_that_an_event_may_have_do_no_harm(tab, runs_dir):
     run.append(Evaluated(step=big, eval_loss=3e38))
     run.append(Evaluated(step=1, eval_loss=-1e300))
     run.append(
-        Finished(steps=1, runtime_s=long, tokens_per_s=long, peak_memory_gib=long, peak_memory_for_training_gib=0, total_memory_gib=1)
+        Finished(
+            steps=1,
+            runtime_s=long,
+            tokens_per_s=long,
+            peak_memory_gib=long,
+            peak_memory_for_training_gib=0,
+            total_memory_gib=1,
+        )
     )
     run.append(StatusChanged(status="completed"))
     answer = tab._answer(Shown(), "step", Asked("open", run=run.id))

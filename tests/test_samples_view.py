@@ -23,7 +23,9 @@ def test_no_prompts_show_nothing():
 
 
 def test_base_first_then_the_newest():
-    text = samples_text(Snapshot(samples=(sampled(0, "a", "x", by="base"), sampled(40, "b", "y"), sampled(80, "c", "y"))))
+    text = samples_text(
+        Snapshot(samples=(sampled(0, "a", "x", by="base"), sampled(40, "b", "y"), sampled(80, "c", "y")))
+    )
     assert entries(text) == [
         [("base", "base", "a"), ("tuned", "step 80", "c"), ("tuned", "step 40", "b")],
         [("base", "base", "x"), ("tuned", "step 80, the same since step 40", "y")],
@@ -66,4 +68,7 @@ def test_markup_of_prompts_and_answers_is_text():
 
 
 def test_an_empty_answer_is_said():
-    assert entries(samples_text(Snapshot(samples=(sampled(1, " \n"),))))[0][0][2] == '<span class="nothing">it said nothing</span>'
+    assert (
+        entries(samples_text(Snapshot(samples=(sampled(1, " \n"),))))[0][0][2]
+        == '<span class="nothing">it said nothing</span>'
+    )

@@ -25,9 +25,7 @@ def places_with_the_token(folder: Path) -> list[str]:
     """Files below the folder with the token in their name or content, and links that name it."""
     found = []
     for path in folder.rglob("*"):
-        if TOKEN in path.name or (path.is_symlink() and TOKEN in str(path.readlink())):
-            found.append(str(path))
-        elif path.is_file() and TOKEN.encode() in path.read_bytes():
+        if TOKEN in path.name or (path.is_symlink() and TOKEN in str(path.readlink())) or path.is_file() and TOKEN.encode() in path.read_bytes():
             found.append(str(path))
     return found
 
@@ -59,8 +57,18 @@ def home(tmp_path, hub):
     """The environment of a person whose every folder is below this one."""
     home = tmp_path / "home"
     (home / "tmp").mkdir(parents=True)
-    own = {"HOME": home, "HF_HOME": home / "hf", "TMPDIR": home / "tmp", "XDG_CACHE_HOME": home / "cache", "HF_ENDPOINT": hub.address}
-    return {name: str(value) for name, value in own.items()} | {"NO_PROXY": "127.0.0.1", "HF_DEBUG": "1", "HF_HUB_VERBOSITY": "debug"}
+    own = {
+        "HOME": home,
+        "HF_HOME": home / "hf",
+        "TMPDIR": home / "tmp",
+        "XDG_CACHE_HOME": home / "cache",
+        "HF_ENDPOINT": hub.address,
+    }
+    return {name: str(value) for name, value in own.items()} | {
+        "NO_PROXY": "127.0.0.1",
+        "HF_DEBUG": "1",
+        "HF_HUB_VERBOSITY": "debug",
+    }
 
 
 def command(tmp_path: Path, home: dict[str, str], *settings: str) -> tuple[int, str]:
@@ -80,7 +88,9 @@ def command(tmp_path: Path, home: dict[str, str], *settings: str) -> tuple[int, 
 def test_by_the_command_line(tmp_path, hub, home):
     code, printed = command(tmp_path, home, f"model.model_name={MODEL}", f"data.path={ROWS}")
     assert code == 0, printed
-    assert {r.token for r in hub.requests if "/resolve/" in r.path and r.method == "GET"} == {TOKEN}, "it was really used"
+    assert {r.token for r in hub.requests if "/resolve/" in r.path and r.method == "GET"} == {TOKEN}, (
+        "it was really used"
+    )
     (run,) = (tmp_path / "runs").glob("*/run.json")
     assert open_run(run.parent).snapshot().status == "completed"
     assert places_with_the_token(tmp_path) == []
@@ -118,14 +128,19 @@ def test_by_the_page(tmp_path, hub, home, monkeypatch, wait_until):
         assert TOKEN not in str(refused.value)
         assert client.predict("demo-yoda", gated, TOKEN, api_name="/load_model")["name"] == MODEL
         client.predict("demo-yoda", gated, TOKEN, api_name="/start")
-        wait_until(lambda: client.predict(api_name="/snapshot")["run"]["status"] == "completed", "the run's end", timeout=120)
+        wait_until(
+            lambda: client.predict(api_name="/snapshot")["run"]["status"] == "completed", "the run's end", timeout=120
+        )
         hub.echo = 400
         shutil.rmtree(home["HF_HOME"])
         with pytest.raises(Exception) as broken:
             client.predict("demo-yoda", gated, TOKEN, api_name="/load_model")
         assert TOKEN not in str(broken.value)
         answers = [json.dumps(client.predict(api_name="/snapshot"))]
-        answers += [httpx.get(f"{app.url}{path}").text for path in ("/", "/config", "/gradio_api/info", "/gradio_api/queue/status")]
+        answers += [
+            httpx.get(f"{app.url}{path}").text
+            for path in ("/", "/config", "/gradio_api/info", "/gradio_api/queue/status")
+        ]
         assert all(answers) and TOKEN not in "".join(answers)
         assert TOKEN not in command_lines(psutil.Process(app.process.pid))
     assert TOKEN in {r.token for r in hub.requests}

@@ -12,7 +12,9 @@ from tests.conftest import small_config, train_for
 def test_tensorboard_gets_the_figures_of_the_run(unsloth, stories, rows, tmp_path):
     from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 
-    config = small_config(stories, rows, "training.report_to=tensorboard", "training.max_steps=4", "training.eval_steps=2")
+    config = small_config(
+        stories, rows, "training.report_to=tensorboard", "training.max_steps=4", "training.eval_steps=2"
+    )
     _, events, _ = train_for(config, tmp_path / "adapter")
     (file,) = tmp_path.rglob("events.out.tfevents.*")
     record = EventAccumulator(str(file))
@@ -32,7 +34,9 @@ def test_a_tracker_that_is_not_installed_is_said_before_anything_is_trained(monk
     monkeypatch.setattr("core.trackers.find_spec", lambda name: None)
     with pytest.raises(TrainingError) as said:
         check_tracker("trackio")
-    assert str(said.value) == "The tracker trackio is not installed: pip install trackio, or choose none on the Train tab."
+    assert (
+        str(said.value) == "The tracker trackio is not installed: pip install trackio, or choose none on the Train tab."
+    )
 
 
 def test_wandb_without_an_account_is_said_not_asked_for(tmp_path, monkeypatch):

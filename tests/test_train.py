@@ -66,13 +66,19 @@ def test_the_receipt_comes_first_and_tells_what_runs(trained):
     assert receipt.trainable_parameters == lora + 512 * 64  # tied: one matrix for both
     assert (receipt.train_rows, receipt.validation_rows, receipt.max_steps) == (10, 2, 12)
     assert receipt.trained_tokens_share == trained.data.trained_tokens_share
-    assert receipt.precision.startswith("35 of 36 layers in 4-bit, ") and "trained weights in float32" in receipt.precision
+    assert (
+        receipt.precision.startswith("35 of 36 layers in 4-bit, ") and "trained weights in float32" in receipt.precision
+    )
     assert receipt.optimizer == "AdamW"
     assert [(c.setting, c.asked, c.runs, c.reason) for c in receipt.changes] == [
         ("optim", "adamw_8bit", "adamw_torch_fused", "this optimizer needs a GPU")
     ]
     kept_in = trained.loaded.report.dtype
-    lowered = () if kept_in == "float32" else (f"Trained embeddings are kept in {kept_in} afterwards, the precision of the base.",)
+    lowered = (
+        ()
+        if kept_in == "float32"
+        else (f"Trained embeddings are kept in {kept_in} afterwards, the precision of the base.",)
+    )
     assert receipt.notes == lowered
     assert (receipt.embeddings.layers, receipt.embeddings.is_tied) == (("embed_tokens", "lm_head"), True)
 
@@ -170,9 +176,7 @@ def test_a_loss_that_is_no_number_ends_the_run_and_the_next_one_works(unsloth, s
     next(w for n, w in loaded.model.named_parameters() if "lora_A" in n).data.fill_(poison)
     with pytest.raises(TrainingError) as caught:
         train_for(config, tmp_path / "adapter", loaded=loaded)
-    assert str(caught.value) == (
-        "The loss became nan at step 1: lower the learning rates or lengthen the warm-up."
-    )
+    assert str(caught.value) == ("The loss became nan at step 1: lower the learning rates or lengthen the warm-up.")
     assert not (tmp_path / "adapter").exists()
     _, _, result = train_for(config, tmp_path / "next" / "adapter")
     assert result.steps == 2 and 0 < result.train_loss < 20
@@ -193,7 +197,9 @@ def test_epochs_and_no_validation(unsloth, stories, rows, tmp_path):
 def test_going_on_from_an_adapter_trains_that_one(trained, tmp_path):
     from core.model import load
 
-    config = trained.config.with_settings([f"adapter.continue_from={trained.adapter_dir}", "adapter.r=4", "training.max_steps=2"])
+    config = trained.config.with_settings(
+        [f"adapter.continue_from={trained.adapter_dir}", "adapter.r=4", "training.max_steps=2"]
+    )
     loaded = load(config.model, None, trained.adapter_dir, use_gradient_checkpointing=False)
     _, events, result = train_for(config, tmp_path / "adapter", loaded=loaded)
     first = trained.events_of("step")[0].loss
@@ -241,7 +247,9 @@ def test_an_embedding_that_an_8_bit_optimizer_noted_is_forgotten_after_a_run(uns
 
     embedding = torch.nn.Embedding(10, 64)
     weight = weakref.ref(embedding.weight)
-    bitsandbytes.optim.GlobalOptimManager.get_instance().register_module_override(embedding, "weight", {"optim_bits": 32})
+    bitsandbytes.optim.GlobalOptimManager.get_instance().register_module_override(
+        embedding, "weight", {"optim_bits": 32}
+    )
     train_for(small_config(stories, rows), tmp_path / "adapter")
     del embedding
     gc.collect()

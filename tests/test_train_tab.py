@@ -12,13 +12,17 @@ from ui.run_words import best_button, best_text, can_resume, checkpoints_text, r
 def run(status: str, steps: int = 0, kept: tuple[int, ...] = (), losses: tuple[float, ...] = ()) -> Snapshot:
     """A run of 160 steps that came so far; a check every 10 steps."""
     done = [
-        StepDone(step=step, max_steps=160, epoch=0.1, loss=2 - step / 100, learning_rate=1e-4, tokens=step, elapsed=step)
+        StepDone(
+            step=step, max_steps=160, epoch=0.1, loss=2 - step / 100, learning_rate=1e-4, tokens=step, elapsed=step
+        )
         for step in range(1, steps + 1)
     ]
     checks = [Evaluated(step=10 * place, eval_loss=loss) for place, loss in enumerate(losses, 1)]
     saved = [CheckpointSaved(step=kept[-1], kept=kept)] if kept else []
     ended = StatusChanged(status=status, message="It ended.")
-    return fold_all(Snapshot(run_id="r", name="yoda"), [StatusChanged(status="training"), *done, *checks, *saved, ended])
+    return fold_all(
+        Snapshot(run_id="r", name="yoda"), [StatusChanged(status="training"), *done, *checks, *saved, ended]
+    )
 
 
 @pytest.mark.parametrize(
@@ -73,7 +77,9 @@ def test_once_it_is_loaded_the_way_to_it_is_told():
     loaded = ModelState(adapter="r", step=20)
     assert best_button(BEST, loaded, "")["visible"] is False
     assert "The checkpoint of step 20 is loaded: ask it on the Compare tab." in best_text(BEST, loaded)
-    assert "is loaded" not in best_text(BEST, ModelState(adapter="r", step=50)) + best_text(BEST, ModelState(adapter="q", step=20))
+    assert "is loaded" not in best_text(BEST, ModelState(adapter="r", step=50)) + best_text(
+        BEST, ModelState(adapter="q", step=20)
+    )
 
 
 def test_overfitting_is_said_where_the_button_is():
@@ -89,7 +95,9 @@ def test_a_resumed_run_keeps_what_was_done_before_its_checkpoint():
         train_rows=9, validation_rows=1, trained_tokens_share=0.5,
     )  # fmt: skip
     after = StepDone(step=41, max_steps=160, epoch=0.3, loss=1.0, learning_rate=1e-4, tokens=41, elapsed=41)
-    going_on = fold_all(run("interrupted", 55, (20, 40)), [Resumed(step=40), StatusChanged(status="training"), receipt, after])
+    going_on = fold_all(
+        run("interrupted", 55, (20, 40)), [Resumed(step=40), StatusChanged(status="training"), receipt, after]
+    )
     assert [step.step for step in going_on.steps] == list(range(1, 42))
     assert "step 41 of 160" in state_text(going_on)
 

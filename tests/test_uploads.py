@@ -44,7 +44,9 @@ def send(app, name: str, content: bytes = b"rows") -> httpx.Response:
     """The name as it stands, by hand: a client library would tidy it up."""
     head = b'--b\r\nContent-Disposition: form-data; name="files"; filename="' + name.encode() + b'"\r\n\r\n'
     headers = {"Content-Type": "multipart/form-data; boundary=b"}
-    return httpx.post(f"{app.url}/gradio_api/upload", content=head + content + b"\r\n--b--\r\n", headers=headers, timeout=30)
+    return httpx.post(
+        f"{app.url}/gradio_api/upload", content=head + content + b"\r\n--b--\r\n", headers=headers, timeout=30
+    )
 
 
 @pytest.mark.parametrize("name", HOSTILE, ids=lambda name: ascii(name)[:40])
@@ -71,7 +73,9 @@ def test_uploads_go_nowhere_near_the_system_s_temporary_folder(app):
 
     (kept,) = send(app, "a.txt", b"x" * 3_000_000).json()
     assert Path(kept).is_relative_to(app.runs_dir / "uploads")
-    assert not [file.path for file in psutil.Process(app.process.pid).open_files() if file.path.startswith("/tmp/gradio")]
+    assert not [
+        file.path for file in psutil.Process(app.process.pid).open_files() if file.path.startswith("/tmp/gradio")
+    ]
     assert not Path("/tmp/gradio", Path(kept).parent.name).exists()
 
 
@@ -95,7 +99,11 @@ def test_no_route_serves_a_file_from_elsewhere(app):
     links[1].symlink_to(secrets[0])
     links[2].symlink_to(app.runs_dir.parent)
     ways = [way for secret in secrets for way in ways_to(secret)]
-    ways += [f"{kept}/../../../../private.txt", f"{prepared}/../../private.txt", f"{prepared}/%2e%2e/%2e%2e/private.txt"]
+    ways += [
+        f"{kept}/../../../../private.txt",
+        f"{prepared}/../../private.txt",
+        f"{prepared}/%2e%2e/%2e%2e/private.txt",
+    ]
     ways += [*map(str, links[:2]), f"{links[2]}/private.txt"]
     for way in ways:
         for route in ("gradio_api/file=", "gradio_api/file/", "assets/", "static/", "svelte/", "file=", ""):
@@ -117,11 +125,15 @@ def test_a_path_in_place_of_an_upload_is_not_taken(app, path):
     secret = str((app.runs_dir / path).resolve()) if not path.startswith("/") else path
     for action in actions:
         data = [None] * len(action["inputs"])
-        data[action["inputs"].index(upload)] = [{"path": secret, "meta": {"_type": "gradio.FileData"}, "orig_name": "a.txt"}]
+        data[action["inputs"].index(upload)] = [
+            {"path": secret, "meta": {"_type": "gradio.FileData"}, "orig_name": "a.txt"}
+        ]
         before = files_below(app.runs_dir / "uploads")
         sent = {"data": data, "fn_index": action["id"], "session_hash": "someone"}
         assert httpx.post(f"{app.url}/gradio_api/queue/join", json=sent).status_code == 200
-        with httpx.stream("GET", f"{app.url}/gradio_api/queue/data", params={"session_hash": "someone"}, timeout=60) as told:
+        with httpx.stream(
+            "GET", f"{app.url}/gradio_api/queue/data", params={"session_hash": "someone"}, timeout=60
+        ) as told:
             messages = [json.loads(line[6:]) for line in told.iter_lines() if line.startswith("data: ")]
         assert [m["success"] for m in messages if m["msg"] == "process_completed"] == [False]
         assert SECRET not in json.dumps(messages)

@@ -24,10 +24,16 @@ def vote(choice: str = "left", left: str = RUN, right: str = "base", contender: 
 
 def test_votes_survive_a_restart(tmp_path):
     sampling = Sampling(temperature=0.7, seed=3)
-    votes = [vote("left", sampling=sampling), vote("tie", prompt="Two\nlines\u2028 “and” more 猫"), vote("bad", left="base", right=RUN)]
+    votes = [
+        vote("left", sampling=sampling),
+        vote("tie", prompt="Two\nlines\u2028 “and” more 猫"),
+        vote("bad", left="base", right=RUN),
+    ]
     for each in votes:
         append_vote(tmp_path, each)
-    code = f"from core.votes import read_votes; from pathlib import Path; print(repr(read_votes(Path({str(tmp_path)!r}))))"
+    code = (
+        f"from core.votes import read_votes; from pathlib import Path; print(repr(read_votes(Path({str(tmp_path)!r}))))"
+    )
     another = subprocess.run([sys.executable, "-c", code], cwd=PROJECT, capture_output=True, text=True, check=True)
     assert another.stdout.strip() == repr(read_votes(tmp_path))
     assert read_votes(tmp_path) == (tuple(votes), 0)
@@ -145,7 +151,9 @@ def test_figures_that_are_known():
     assert round(found.p_value, 4) == 0.1078
     z, n, p = 1.959963984540054, 25, 0.68  # Wilson's formula
     centre, half = p + z * z / (2 * n), z * math.sqrt(p * (1 - p) / n + z * z / (4 * n * n))
-    assert found.interval == pytest.approx(((centre - half) / (1 + z * z / n), (centre + half) / (1 + z * z / n)), rel=1e-9)
+    assert found.interval == pytest.approx(
+        ((centre - half) / (1 + z * z / n), (centre + half) / (1 + z * z / n)), rel=1e-9
+    )
     assert Tally(6, 0).p_value == 0.03125
 
 
@@ -161,7 +169,11 @@ def test_more_is_the_smallest_number_that_settles_it_in_four_cases_of_five(wins,
     def chance(more: int) -> float:
         """By counting all that the further votes may come to."""
         rate = leading / decided
-        settled = (k for k in range(more + 1) if leading + k > (decided + more) / 2 and binomtest(leading + k, decided + more).pvalue < 0.05)
+        settled = (
+            k
+            for k in range(more + 1)
+            if leading + k > (decided + more) / 2 and binomtest(leading + k, decided + more).pvalue < 0.05
+        )
         return sum(math.comb(more, k) * rate**k * (1 - rate) ** (more - k) for k in settled)
 
     def would_do(more: int) -> bool:
@@ -212,6 +224,8 @@ def test_few_votes_never_claim_anything():
 
 
 def test_scipy_is_not_imported_before_it_is_needed():
-    check = "import sys, core.votes, core.blind, ui.blind_tab; print('scipy.stats' in sys.modules, 'torch' in sys.modules)"
+    check = (
+        "import sys, core.votes, core.blind, ui.blind_tab; print('scipy.stats' in sys.modules, 'torch' in sys.modules)"
+    )
     answer = subprocess.run([sys.executable, "-c", check], cwd=PROJECT, capture_output=True, text=True, check=True)
     assert answer.stdout == "False False\n"

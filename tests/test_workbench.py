@@ -146,7 +146,10 @@ def test_prompts_that_cannot_be_answered(bench):
     bench.lab.load_run(run_named(bench, "first").id)
     with pytest.raises(ModelError, match="^Write a prompt first.$"):
         next(bench.lab.compare("  ", "", SHORT))
-    with pytest.raises(ModelError, match=r"^The prompt has \d+ tokens and the model's length is 128; shorten it, or start a new conversation.$"):
+    with pytest.raises(
+        ModelError,
+        match=r"^The prompt has \d+ tokens and the model's length is 128; shorten it, or start a new conversation.$",
+    ):
         next(bench.lab.compare("word " * 200, "", SHORT))
     assert bench.busy_with == "" and len(answers(bench)) == 3
 
@@ -169,7 +172,10 @@ def test_while_it_trains_everything_else_waits_and_leaves_it_alone(bench, config
     assert bench.stop()
     snapshot = bench.wait(120)
     kept = len(snapshot.steps)
-    assert (snapshot.status, snapshot.message) == ("stopped", f"Stopped after {kept} steps; what was trained is kept as an adapter.")
+    assert (snapshot.status, snapshot.message) == (
+        "stopped",
+        f"Stopped after {kept} steps; what was trained is kept as an adapter.",
+    )
     assert long_run.has_adapter and long_run.snapshot() == snapshot and kept >= 2
     assert snapshot.finished.steps == kept and snapshot.heldout is None
     assert not bench.stop()  # there is nothing to stop any more
@@ -195,7 +201,9 @@ def test_a_model_that_cannot_be_loaded(unsloth, config, runs_dir):
     assert bench.model_state.error.startswith("There is no folder ./nowhere") and bench.busy_with == ""
     with pytest.raises(ModelError, match="^There is no model to ask: load one on the Model tab, or finish a run.$"):
         next(bench.lab.compare(PROMPT, "", SHORT))
-    with pytest.raises(ModelError, match="^Load .*stories260K first, on the Model tab: its tokenizer decides what it sees.$"):
+    with pytest.raises(
+        ModelError, match="^Load .*stories260K first, on the Model tab: its tokenizer decides what it sees.$"
+    ):
         bench.row(config, 1)
     assert bench.look(config).data is None  # the rows as they stand can be seen all the same
     run = bench.start(config.with_settings(["model.model_name=./nowhere"]), "no model")
@@ -250,17 +258,24 @@ def test_one_epoch_is_as_many_steps_as_the_survey_says(bench, config):
 def test_rows_at_fault_leave_the_model_as_it_is(bench, config, tmp_path):
     bench.load_model(config.model)
     report = bench.model_state
+
     def with_rows(name: str, *rows: dict):
         settings = [f"data.path={data_file(tmp_path / name, *rows).path}", "data.validation_share=0"]
         return config.with_settings(settings)
 
-    bench.start(with_rows("few.jsonl", {"instruction": "a", "output": "b"}, {"instruction": "a", "output": ""}), "half empty")
+    bench.start(
+        with_rows("few.jsonl", {"instruction": "a", "output": "b"}, {"instruction": "a", "output": ""}), "half empty"
+    )
     snapshot = bench.wait(120)
-    assert snapshot.status == "failed" and snapshot.message.startswith("1 of 2 rows (50%) would be left out: no answer (1)")
+    assert snapshot.status == "failed" and snapshot.message.startswith(
+        "1 of 2 rows (50%) would be left out: no answer (1)"
+    )
     assert bench.model_state == report and bench.look(config).data is not None
     bench.start(with_rows("guess.jsonl", {"one": "short", "two": "rather longer"}), "a guess")
     assert bench.wait(120).message.startswith("It is not sure how to read the rows")
-    bench.start(config.with_settings([f"data.path={tmp_path}/none.csv", "model.model_name=owner/never-loaded"]), "no file")
+    bench.start(
+        config.with_settings([f"data.path={tmp_path}/none.csv", "model.model_name=owner/never-loaded"]), "no file"
+    )
     assert bench.wait(120).message.startswith(f"There is no file {tmp_path}/none.csv")  # before the model is looked for
 
 
@@ -269,7 +284,9 @@ def test_what_was_assumed_is_said_with_the_figures(bench, config, tmp_path):
     line = '{"instruction": "Say it.", "output": "the cat"}\n'
     (tmp_path / "late.jsonl").write_bytes((line * 25_000).encode() + line.replace("cat", "café").encode("latin-1"))
     (tmp_path / "checks.csv").write_text("question;answer\nSay it.;the cat\n")
-    config = config.with_settings([f"data.path={tmp_path / 'late.jsonl'}", f"data.validation_path={tmp_path / 'checks.csv'}"])
+    config = config.with_settings(
+        [f"data.path={tmp_path / 'late.jsonl'}", f"data.validation_path={tmp_path / 'checks.csv'}"]
+    )
     bench.load_model(config.model)
     assert bench.look(config).notes == ()
     bench.check_rows(config)
@@ -320,5 +337,3 @@ def test_the_token_is_written_nowhere(bench, config):
     for file in bench.runs_dir.rglob("*"):
         assert not file.is_file() or b"hf_secret_of_mine" not in file.read_bytes(), file
     assert "hf_secret_of_mine" not in repr(dataclasses.asdict(bench.model_state))
-
-

@@ -91,7 +91,10 @@ class Gate:
 
         async def framed(message: dict) -> None:
             if message["type"] == "http.response.start" and not self._may_be_framed:
-                message["headers"] = [*message.get("headers", []), (b"content-security-policy", b"frame-ancestors 'self'")]
+                message["headers"] = [
+                    *message.get("headers", []),
+                    (b"content-security-policy", b"frame-ancestors 'self'"),
+                ]
             await send(message)
 
         is_stranger = self._needs_login and not _is_logged_in(scope, headers)
@@ -156,7 +159,10 @@ def _too_much(path: str, headers: dict[str, str]) -> Refusal | None:
     if not length.isdigit() or int(length) <= limit:
         return None
     if limit == UPLOAD_LIMIT:
-        return 413, f"At most {limit // GIB} GiB can be uploaded at once; give the path of a larger file on this machine instead."
+        return (
+            413,
+            f"At most {limit // GIB} GiB can be uploaded at once; give the path of a larger file on this machine instead.",
+        )
     return 413, "This is more than a page ever sends."
 
 
@@ -180,6 +186,10 @@ def _login_form(send: Callable) -> Callable:
 
 async def _answer(send: Callable[[dict], Awaitable[None]], status: int, sentence: str) -> None:
     body = json.dumps({"detail": sentence}).encode()
-    headers = [(b"content-type", b"application/json"), (b"content-length", str(len(body)).encode()), (b"connection", b"close")]
+    headers = [
+        (b"content-type", b"application/json"),
+        (b"content-length", str(len(body)).encode()),
+        (b"connection", b"close"),
+    ]
     await send({"type": "http.response.start", "status": status, "headers": headers})
     await send({"type": "http.response.body", "body": body})

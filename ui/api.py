@@ -59,7 +59,12 @@ def add_api(workbench: Workbench, preset_of_this_machine: str) -> None:
         }
 
     def compare(
-        prompt: str, system: str = "", temperature: float = 0.0, top_p: float = 1.0, max_new_tokens: int = 128, seed: int = 3407
+        prompt: str,
+        system: str = "",
+        temperature: float = 0.0,
+        top_p: float = 1.0,
+        max_new_tokens: int = 128,
+        seed: int = 3407,
     ) -> Iterator[dict]:
         """Base and tuned answer the prompt; the last value is complete."""
         with _sentences():

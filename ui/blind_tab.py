@@ -61,15 +61,14 @@ class BlindTab:
             with gr.Row(elem_id="blind-begin"):
                 self.start = gr.Button("Start the blind test", variant="primary", elem_id="blind-start")
                 self.look = gr.Button("Votes so far", elem_id="blind-look")
-            with gr.Accordion("Settings: exact · 128 tokens", open=False) as self.settings:
-                with gr.Row():
-                    self.temperature = gr.Slider(
-                        0, 2, 0, step=0.05, label="Temperature", info="0 takes the likeliest token each time: exact."
-                    )
-                    self.tokens = gr.Number(
-                        128, precision=0, label="Max new tokens", info="Where an answer is cut off. (1 to 8,192)",
-                        elem_id="blind-tokens",
-                    )  # fmt: skip
+            with gr.Accordion("Settings: exact · 128 tokens", open=False) as self.settings, gr.Row():
+                self.temperature = gr.Slider(
+                    0, 2, 0, step=0.05, label="Temperature", info="0 takes the likeliest token each time: exact."
+                )
+                self.tokens = gr.Number(
+                    128, precision=0, label="Max new tokens", info="Where an answer is cut off. (1 to 8,192)",
+                    elem_id="blind-tokens",
+                )  # fmt: skip
         self.trouble = gr.HTML(padding=False, elem_id="blind-trouble")
         # Of the pair that this page shows, and so votes on. Not in the column: what shows that shows all in it.
         self.voted = gr.Textbox(visible="hidden")
@@ -250,7 +249,9 @@ def result_text(result: Result) -> str:
     if tally.ties or tally.bad:
         notes.append("Ties and both bad decide nothing: rate, interval and test leave them out.")
     if tally.decided:
-        notes.append("Adding votes after a look at these figures makes them optimistic: decide their number beforehand.")
+        notes.append(
+            "Adding votes after a look at these figures makes them optimistic: decide their number beforehand."
+        )
     if tally.repeated:
         left_out = "is" if tally.repeated == 1 else "are"
         notes.append(

@@ -103,7 +103,9 @@ def chart(title: str, series: list[Series], x_axis: Axis, may_cut: bool = False,
     series = [replace(s, points=[p for p in s.points if isfinite(p[1])]) for s in series]
     series = [replace(s, points=thin(s.points, MOST_POINTS, _x, _y)) for s in series if s.points]
     if not series:
-        return f'<figure class="chart"><figcaption>{escape(title)}</figcaption><p class="empty">nothing yet</p></figure>'
+        return (
+            f'<figure class="chart"><figcaption>{escape(title)}</figcaption><p class="empty">nothing yet</p></figure>'
+        )
     points = [point for s in series for point in s.points]
     x0, x1 = min(map(_x, points)), max(map(_x, points))
     low, high = min(map(_y, points)), max(map(_y, points))

@@ -14,9 +14,16 @@ from ui.rows_view import LEGEND, look_text, preparing_text, row_text
 from ui.words import notice
 
 COLUMNS = ["instruction_column", "input_column", "answer_column", "system_column", "text_column"]
-PROMPTS = [("the model's chat template", "chat"), ("Alpaca", "alpaca"), ("Alpaca in Korean", "alpaca_korean"), ("own text", "own")]
+PROMPTS = [
+    ("the model's chat template", "chat"),
+    ("Alpaca", "alpaca"),
+    ("Alpaca in Korean", "alpaca_korean"),
+    ("own text", "own"),
+]
 PROBLEMS = (ConfigError, ModelError, DataError, TemplateError, Busy)
-NO_MODEL = "Load the model on the Model tab, and each row stands here token by token: its tokenizer decides what it sees."
+NO_MODEL = (
+    "Load the model on the Model tab, and each row stands here token by token: its tokenizer decides what it sees."
+)
 
 OTHER_ROWS = "The figures below are of other rows or settings; check all rows again to have those of these."
 
@@ -46,7 +53,11 @@ class DataTab:
                 form.add(*(f"data.{name}" for name in COLUMNS))
             with gr.Row():
                 self.kind = gr.Radio(
-                    PROMPTS, value="chat", label="Prompt", info="How a question and its answer become one text.", elem_id="prompt-kind"
+                    PROMPTS,
+                    value="chat",
+                    label="Prompt",
+                    info="How a question and its answer become one text.",
+                    elem_id="prompt-kind",
                 )
                 form.add("data.response_starts_after")
             form.add("data.prompt_template")
@@ -54,7 +65,16 @@ class DataTab:
         with gr.Row(elem_id="row-bar"):
             gr.HTML("<h3>What the model sees</h3>", padding=False)
             self.back = gr.Button("◂", size="sm", min_width=44, scale=0, elem_id="row-back")
-            self.number = gr.Number(1, precision=0, label="Row", show_label=False, container=False, min_width=90, scale=0, elem_id="row-number")
+            self.number = gr.Number(
+                1,
+                precision=0,
+                label="Row",
+                show_label=False,
+                container=False,
+                min_width=90,
+                scale=0,
+                elem_id="row-number",
+            )
             self.forth = gr.Button("▸", size="sm", min_width=44, scale=0, elem_id="row-forth")
         self.view = gr.HTML(notice(NO_MODEL), padding=False, elem_id="row-view")
         gr.HTML(LEGEND, padding=False)
@@ -64,7 +84,9 @@ class DataTab:
         self.check_trouble = gr.HTML(padding=False, elem_id="check-trouble")
         self.whole = gr.HTML(padding=False, elem_id="survey")
         with gr.Row():
-            self.download = gr.DownloadButton("Download the rows left out", size="sm", visible=False, elem_id="left-out-file")
+            self.download = gr.DownloadButton(
+                "Download the rows left out", size="sm", visible=False, elem_id="left-out-file"
+            )
             self.download_theirs = gr.DownloadButton("Download the validation rows left out", size="sm", visible=False)
         form.add("data.allow_left_out")
         form.components["data.allow_left_out"].visible = False
@@ -90,21 +112,23 @@ class DataTab:
         chosen = [part[name] for name in (*_CHOSEN, *COLUMNS)]
         events = [box.submit for box in typed] + [box.blur for box in typed] + [box.input for box in chosen]
         gr.on([*events, self._tab.select], self._look, settings, shown, **looking)
-        self.use_guess.click(self._take_guess, settings, columns, **hidden).then(
-            self._look, settings, shown, **looking
-        )
+        self.use_guess.click(self._take_guess, settings, columns, **hidden).then(self._look, settings, shown, **looking)
 
         self.kind.input(_template_of, [self.kind, part["prompt_template"]], [part["prompt_template"]], **hidden).then(
             self._look, settings, shown, **looking
         )
-        part["prompt_template"].change(_kind_of, [part["prompt_template"]], [self.kind, part["prompt_template"]], **hidden)
+        part["prompt_template"].change(
+            _kind_of, [part["prompt_template"]], [self.kind, part["prompt_template"]], **hidden
+        )
 
         gr.on([self.number.submit, self.number.blur], self._row, settings, [self.view], **looking)
         for button, step in ((self.back, -1), (self.forth, 1)):
             button.click(lambda n, step=step: max((n or 1) + step, 1), [self.number], [self.number], **hidden).then(
                 self._row, settings, [self.view], **looking
             )
-        self.check.click(self._check, settings, [self.check_trouble], **hidden).then(self._row, settings, [self.view], **looking)
+        self.check.click(self._check, settings, [self.check_trouble], **hidden).then(
+            self._row, settings, [self.view], **looking
+        )
         self.stop.click(self._workbench.stop_reading, **hidden)
 
     def live(self) -> dict:
@@ -115,7 +139,11 @@ class DataTab:
         return {
             self.check: {
                 "interactive": report is not None and not busy,
-                "value": f"Check all rows ({busy})" if busy else "Check all rows" if report else "Check all rows (load the model first)",
+                "value": f"Check all rows ({busy})"
+                if busy
+                else "Check all rows"
+                if report
+                else "Check all rows (load the model first)",
             },
             self.stop: {"visible": state.doing and busy == READING},
             self.whole: {"value": preparing_text(state)},

@@ -181,7 +181,7 @@ def found_text(found: BatchFound, record: ProbeRecord) -> str:
         words += " That is all rows of a step: for a larger batch raise the accumulation first."
     settings = [f"{BATCH}={batch}", f"{ACCUMULATION}={accumulation}"]
     use = _apply(settings, f"Use batch {batch:,} with accumulation {accumulation:,}")
-    return f'{notice(words, "good")}<p>{use}</p>'
+    return f"{notice(words, 'good')}<p>{use}</p>"
 
 
 def _tries(tried: Tried) -> str:

@@ -27,7 +27,12 @@ MODELS = [
 _CHOICES = {  # words for choices whose names would not say what they are
     "model.load_in_4bit": [("4-bit", True), ("16-bit", False)],
     "data.header": [("judge by the first rows", "auto"), ("yes", "yes"), ("no", "no")],
-    "data.text_rows": [("judge by the text", "auto"), ("a line", "line"), ("a paragraph", "paragraph"), ("the whole file", "file")],
+    "data.text_rows": [
+        ("judge by the text", "auto"),
+        ("a line", "line"),
+        ("a paragraph", "paragraph"),
+        ("the whole file", "file"),
+    ],
     "adapter.trainable_tokens": [("all", "all"), ("of new tokens", "new"), ("of tokens that your rows have", "seen")],
     "training.use_gradient_checkpointing": [("unsloth", "unsloth"), ("usual", "true"), ("off", "false")],
 }

@@ -98,7 +98,13 @@ def build_page(workbench: Workbench) -> tuple[gr.Blocks, Live]:
 
 
 def serve(
-    workbench: Workbench, host: str, port: int, share: bool, auth: tuple[str, str] | None, any_host: bool, inbrowser: bool
+    workbench: Workbench,
+    host: str,
+    port: int,
+    share: bool,
+    auth: tuple[str, str] | None,
+    any_host: bool,
+    inbrowser: bool,
 ) -> None:
     """Shows the page until the program is ended; a run that is going on then is stopped and kept.
 

@@ -99,7 +99,9 @@ class ProofTab:
         except RunError as error:
             return notice(str(error), "error")
         except OSError as error:
-            return notice(f"The report cannot be written: {in_words(error)}; when that is mended, make it again.", "error")
+            return notice(
+                f"The report cannot be written: {in_words(error)}; when that is mended, make it again.", "error"
+            )
         words = "one file that opens in any browser, without a network; it is kept with the run too"
         return notice(f"The report of {run_label(run.id)} is made: {words}.", "good")
 

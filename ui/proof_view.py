@@ -78,7 +78,7 @@ def _rows(part: RowsMoved) -> str:
     are_one = ", which are one tensor here" if " and " in part.name else ""
     moved = "All" if part.rows_moved == part.rows else f"{part.rows_moved:,}"
     chips = "".join(_chip(token) for token in part.most)
-    most = f"<p>Moved most, in percent of a typical row:</p><p class=\"chips\">{chips}</p>" if chips else ""
+    most = f'<p>Moved most, in percent of a typical row:</p><p class="chips">{chips}</p>' if chips else ""
     return (
         f"<h4>{escape(part.name)}{are_one}</h4><p>Moved by <b>{change(part.change)}</b>. {moved} of its "
         f"{count(part.rows, 'row')} moved at all; each row is a token.</p>{most}"

@@ -27,7 +27,7 @@ def receipt_text(receipt: Receipt) -> str:
         f'<p class="figures">{receipt.trainable_parameters:,} of {receipt.total_parameters:,} weights ({percent(share)}), on '
         f"{count(receipt.train_rows, 'row')}; {count(receipt.validation_rows, 'row')} to check with. "
         f"{percent(receipt.trained_tokens_share)} of the tokens are trained on.</p>"
-        f'<table><thead><tr><th>group</th><th>weights</th><th>learning rate</th><th>decay</th></tr></thead>'
+        f"<table><thead><tr><th>group</th><th>weights</th><th>learning rate</th><th>decay</th></tr></thead>"
         f"<tbody>{groups}</tbody></table>"
         f"<p>{escape(receipt.precision)}. Optimizer: {escape(receipt.optimizer)}.</p>"
         f"{embeddings_text(receipt)}"

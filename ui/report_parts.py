@@ -72,9 +72,7 @@ def measures_text(run_dir: Path) -> str:
     found = load_evaluations(run_dir)
     older = len(found) - MOST_EVALUATIONS
     left_out = f'<p class="gap">{count(older, "earlier one")} not shown here.</p>' if older > 0 else ""
-    shown = (
-        f"<h2>Measured, {when(one.made)}</h2>{evaluation_text(_thinned(one))}" for one in found[:MOST_EVALUATIONS]
-    )
+    shown = (f"<h2>Measured, {when(one.made)}</h2>{evaluation_text(_thinned(one))}" for one in found[:MOST_EVALUATIONS])
     return "".join(shown) + left_out
 
 
@@ -91,8 +89,15 @@ def _thinned(found: Evaluation) -> Evaluation:
 
 
 def _cut_row(row: ReadRow) -> ReadRow:
-    texts = {"question": PROMPT_CHARACTERS, "reference": ANSWER_CHARACTERS, "base": ANSWER_CHARACTERS, "tuned": ANSWER_CHARACTERS}
-    return row.model_copy(update={name: getattr(row, name) and _short(getattr(row, name), most) for name, most in texts.items()})
+    texts = {
+        "question": PROMPT_CHARACTERS,
+        "reference": ANSWER_CHARACTERS,
+        "base": ANSWER_CHARACTERS,
+        "tuned": ANSWER_CHARACTERS,
+    }
+    return row.model_copy(
+        update={name: getattr(row, name) and _short(getattr(row, name), most) for name, most in texts.items()}
+    )
 
 
 # Votes

@@ -56,8 +56,12 @@ def table_text(columns: tuple[str, ...], rows: tuple[dict[str, Any], ...]) -> st
     columns = columns[:SHOWN_COLUMNS]
     head = "".join(f"<th>{escape(column)}</th>" for column in columns)
     head += f"<th>and {more:,} more columns</th>" if more > 0 else ""
-    body = "".join(f"<tr>{''.join(f'<td dir=auto>{_cell(row.get(column))}</td>' for column in columns)}</tr>" for row in rows)
-    return f'<div class="sheet"><table><thead><tr>{head}</tr></thead><tbody>{body}</tbody></table></div>' if rows else ""
+    body = "".join(
+        f"<tr>{''.join(f'<td dir=auto>{_cell(row.get(column))}</td>' for column in columns)}</tr>" for row in rows
+    )
+    return (
+        f'<div class="sheet"><table><thead><tr>{head}</tr></thead><tbody>{body}</tbody></table></div>' if rows else ""
+    )
 
 
 def _cell(value: Any) -> str:
@@ -73,7 +77,9 @@ def row_text(row: RowView, max_seq_length: int) -> str:
     beyond = [token for token in row.tokens if token.is_cut]
     if row.length > row.kept:
         lost = count(row.length - row.kept, "token")
-        body += f'<b class="cut">cut here, at the length of {max_seq_length:,}: {lost} lost</b>' + "".join(map(_token, beyond))
+        body += f'<b class="cut">cut here, at the length of {max_seq_length:,}: {lost} lost</b>' + "".join(
+            map(_token, beyond)
+        )
     if len(row.tokens) < row.length:
         body += f'<b class="cut">and {count(row.length - len(row.tokens), "token")} more</b>'
     side = "kept back to check with" if row.is_validation else "to train on"
@@ -88,13 +94,20 @@ def _end_words(row: RowView) -> str:
     if row.end_is_trained:
         return notice(f"The end mark {row.end_name} is trained on: the model learns to stop.", "good")
     why = "it lies beyond the cut" if row.length > row.kept else "it does not end the answer"
-    return notice(f"The end mark {row.end_name} is missing ({why}): from this row the model learns to go on talking.", "warning")
+    return notice(
+        f"The end mark {row.end_name} is missing ({why}): from this row the model learns to go on talking.", "warning"
+    )
 
 
 def _token(token: Token) -> str:
     kinds = [
         name
-        for name, applies in (("t", token.is_trained), ("s", token.is_special), ("x", token.is_cut), ("p", not token.text))
+        for name, applies in (
+            ("t", token.is_trained),
+            ("s", token.is_special),
+            ("x", token.is_cut),
+            ("p", not token.text),
+        )
         if applies
     ]
     # A line break is shown as such, and still breaks the line.
@@ -118,7 +131,9 @@ def preparing_text(state: Preparing) -> str:
     if state.survey is None:
         return ""
     of = f'<h3 class="of">All rows of {escape(_names(state.path))}</h3>'
-    return of + _notes(state.notes) + survey_text(state.survey, state.max_seq_length, state.packing) + left_out_text(state)
+    return (
+        of + _notes(state.notes) + survey_text(state.survey, state.max_seq_length, state.packing) + left_out_text(state)
+    )
 
 
 def survey_text(found: Survey, max_seq_length: int, packing: str) -> str:
@@ -131,7 +146,10 @@ def survey_text(found: Survey, max_seq_length: int, packing: str) -> str:
             f"{found.validation_rows:,} to check with",
         ),
         ("Tokens", f"{found.tokens:,}; {found.trained_tokens:,} trained on ({percent(found.trained_share)})"),
-        ("Longest row", f"{'validation ' if found.longest_is_validation else ''}row {found.longest_row:,} with {count(found.longest, 'token')} of {max_seq_length:,}"),
+        (
+            "Longest row",
+            f"{'validation ' if found.longest_is_validation else ''}row {found.longest_row:,} with {count(found.longest, 'token')} of {max_seq_length:,}",
+        ),
         ("Cut off", cut),
         ("One epoch", f"{count(found.epoch_steps, 'step')} of {count(found.step_rows, 'row')}"),
         ("Repeated", f"{count(found.repeated, 'row')} in training; {found.shared:,} in both training and validation"),
@@ -153,7 +171,8 @@ def left_out_text(state: Preparing) -> str:
 
 def _listed(left: LeftOut) -> str:
     rows = tuple(
-        {"row": f"{r.number:,}", "why": r.reason, "where": r.place, "content": r.excerpt} for r in left.first[:LISTED_LEFT_OUT]
+        {"row": f"{r.number:,}", "why": r.reason, "where": r.place, "content": r.excerpt}
+        for r in left.first[:LISTED_LEFT_OUT]
     )
     more = ""
     if left.total > len(rows):

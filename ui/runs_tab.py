@@ -89,7 +89,9 @@ class RunsTab:
     def _lay_out_opened(self) -> None:
         self.head = gr.HTML(padding=False, elem_id="run-head", js_on_load=SHOW_OPENED)
         with gr.Row():
-            self.name = gr.Textbox(label="Name", max_lines=1, max_length=200, elem_id="run-name", scale=1, min_width=190)
+            self.name = gr.Textbox(
+                label="Name", max_lines=1, max_length=200, elem_id="run-name", scale=1, min_width=190
+            )
             self.note = gr.Textbox(
                 label="Note", placeholder="what you tried, what came of it", max_lines=6, max_length=5000, scale=3,
                 min_width=190, elem_id="run-note",
@@ -322,5 +324,7 @@ def _choose(shown: Shown, run_id: str) -> tuple[Shown, str]:
     if run_id in shown.chosen:
         return replace(shown, chosen=tuple(run for run in shown.chosen if run != run_id)), ""
     if len(shown.chosen) == MOST_RUNS:
-        return shown, notice(f"At most {MOST_RUNS} runs can be compared at once; take one of them out first.", "warning")
+        return shown, notice(
+            f"At most {MOST_RUNS} runs can be compared at once; take one of them out first.", "warning"
+        )
     return replace(shown, chosen=(*shown.chosen, run_id)), ""

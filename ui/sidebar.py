@@ -31,7 +31,9 @@ class Sidebar:
         self._workbench = workbench
         with gr.Column(scale=0, min_width=250, elem_id="side"):
             gr.HTML('<h1 id="brand">HearthTune</h1>', elem_id="brand-box", padding=False)
-            self.machine = gr.HTML(machine_text(workbench.machine, workbench.memory()), elem_id="side-machine", padding=False)
+            self.machine = gr.HTML(
+                machine_text(workbench.machine, workbench.memory()), elem_id="side-machine", padding=False
+            )
             self.model = gr.HTML(padding=False, elem_id="side-model")
             self.run = gr.HTML(padding=False, elem_id="side-run")
             self.stop = gr.Button("Stop", variant="stop", size="sm", visible=False, elem_id="stop")
@@ -86,7 +88,9 @@ def model_text(state: ModelState, workbench: Workbench) -> str:
     if state.report is None:
         if workbench.warm_error:
             return _block("Model", f'<p class="bad">{escape(workbench.warm_error)}</p>')
-        return _block("Model", "<p>none loaded</p>" if workbench.is_warm else '<p class="busy">Unsloth is warming up…</p>')
+        return _block(
+            "Model", "<p>none loaded</p>" if workbench.is_warm else '<p class="busy">Unsloth is warming up…</p>'
+        )
     report = state.report
     bits = "4-bit" if report.linear_layers_4bit else "16-bit" if "16" in report.dtype else "32-bit"
     words = f"{bits} · {big(report.parameters)}{' · tied' if report.tied_embeddings else ''}"

@@ -10,7 +10,13 @@ def gib(value: float | None) -> str:
     """Memory in GiB, with as many digits as are worth reading."""
     if value is None:
         return "unknown"
-    return f"{value:.1f} GiB" if value >= 10 else f"{value:.2f} GiB" if value >= 0.095 else f"{value * 1024:.{0 if value > 0.004 else 2}f} MiB"
+    return (
+        f"{value:.1f} GiB"
+        if value >= 10
+        else f"{value:.2f} GiB"
+        if value >= 0.095
+        else f"{value * 1024:.{0 if value > 0.004 else 2}f} MiB"
+    )
 
 
 def duration(seconds: float) -> str:

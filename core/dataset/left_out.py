@@ -62,7 +62,9 @@ class NothingLeftError(DataError):
 
     def __init__(self, left_out: LeftOut):
         reasons = left_out.in_words()
-        super().__init__(f"No row can be learned from: {reasons}." if reasons else "There are no rows; choose a file that has some.")
+        super().__init__(
+            f"No row can be learned from: {reasons}." if reasons else "There are no rows; choose a file that has some."
+        )
         self.left_out = left_out
 
 

@@ -114,7 +114,9 @@ class Pass:
         if rendered:
             self._tokenise(rendered, found, store, left_out, luck, splits and found.shape.name == "text")
 
-    def _tokenise(self, rendered: list[tuple[Row, Rendered]], found: Found, store, left_out, luck, splits: bool) -> None:
+    def _tokenise(
+        self, rendered: list[tuple[Row, Rendered]], found: Found, store, left_out, luck, splits: bool
+    ) -> None:
         lists = tokenise([r for _, r in rendered], self.tokenizer, self.length, self.completion_only_loss, splits)
         examples, hashes, ends, unfilled = [], [], [], []
         for (row, ready), parts in zip(rendered, lists, strict=True):

@@ -67,7 +67,10 @@ class PreparedData:
 
     def ask_consent(self, config: DataConfig) -> None:
         """Raises DataError where a person must say something first: the columns, or that rows may be left out."""
-        for shape, rows in ((self.shape, "rows"), (self.own_validation and self.own_validation.shape, "validation rows")):
+        for shape, rows in (
+            (self.shape, "rows"),
+            (self.own_validation and self.own_validation.shape, "validation rows"),
+        ):
             if shape and not shape.is_sure:
                 raise DataError(
                     f"It is not sure how to read the {rows} ({shape.reason}): choose the columns on the Data tab "
@@ -126,7 +129,9 @@ def prepare(
         if folder is not None:
             folder.remove()
         if isinstance(error, OSError):
-            raise DataError(f"The prepared rows cannot be kept on disk: {error.strerror or error}; make room there.") from None
+            raise DataError(
+                f"The prepared rows cannot be kept on disk: {error.strerror or error}; make room there."
+            ) from None
         raise
     train, validation = (main.examples, theirs.examples) if theirs else _split(main.examples, config)
     return PreparedData(

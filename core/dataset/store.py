@@ -25,7 +25,15 @@ if TYPE_CHECKING:  # importing these takes seconds, which the page should not wa
 # One record an example: its row, its tokens before and after the cut, how many are trained on, whether the last
 # trained token is an end mark, whether its text holds an unfilled placeholder, and the hash of its text.
 PREFIX = "prepared-"
-FIGURES = [("row", "i8"), ("length", "i4"), ("kept", "i4"), ("trained", "i4"), ("ends", "?"), ("unfilled", "?"), ("hash", "u8")]
+FIGURES = [
+    ("row", "i8"),
+    ("length", "i4"),
+    ("kept", "i4"),
+    ("trained", "i4"),
+    ("ends", "?"),
+    ("unfilled", "?"),
+    ("hash", "u8"),
+]
 
 
 class Folder:

@@ -147,4 +147,8 @@ def _way_out_of_sharing(data: PreparedData) -> str:
 
 
 def _or_whole_files(data: PreparedData) -> str:
-    return "; of a text file, the whole file as one row loses nothing (data.text_rows)" if data.shape.name == "text" else ""
+    return (
+        "; of a text file, the whole file as one row loses nothing (data.text_rows)"
+        if data.shape.name == "text"
+        else ""
+    )

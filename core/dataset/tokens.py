@@ -66,7 +66,9 @@ def tokenise(
     found = []
     for index, rendered in enumerate(batch):
         ids = encoded["input_ids"][index]
-        labels = ids if not completion_only_loss else _labels(rendered.pieces, ids, _Finder(encoded, index, texts[index]))
+        labels = (
+            ids if not completion_only_loss else _labels(rendered.pieces, ids, _Finder(encoded, index, texts[index]))
+        )
         size = max_seq_length if splits else len(ids) or 1
         parts = [(ids[at : at + size], labels[at : at + size]) for at in range(0, len(ids), size)]
         found.append(

@@ -18,8 +18,14 @@ from transformers import GenerationConfig, LlamaConfig, LlamaForCausalLM, PreTra
 from core.demo import lessons
 
 VOCABULARY = 1536
-SPECIAL = ("<|begin_of_text|>", "<|end_of_text|>", "<|start_header_id|>", "<|end_header_id|>", "<|eot_id|>",
-           "<|finetune_right_pad_id|>")
+SPECIAL = (
+    "<|begin_of_text|>",
+    "<|end_of_text|>",
+    "<|start_header_id|>",
+    "<|end_header_id|>",
+    "<|eot_id|>",
+    "<|finetune_right_pad_id|>",
+)
 BOS, EOS, HEADER, HEADER_END, EOT, PAD = range(6)
 SHIFT = "\x0e"  # ASCII's own "shift out": in no text that anyone types
 CONTEXT = 512
@@ -54,20 +60,24 @@ def make_tokenizer(seed: int) -> PreTrainedTokenizerFast:
     # learning each word's capital by heart. So a capital is SHIFT and the small letter, and a first word
     # gets the space that the others have; decoding undoes both.
     small = [(capital, capital.lower()) for capital in string.ascii_uppercase]
-    tokenizer.normalizer = normalizers.Sequence([
-        normalizers.Prepend(" "),
-        normalizers.Replace(Regex(r"\A (?=\n)"), ""),
-        normalizers.Replace(Regex(r"\n(?=[^\n])"), "\n "),
-        *(normalizers.Replace(f" {capital}", f"{SHIFT} {letter}") for capital, letter in small),
-        *(normalizers.Replace(capital, SHIFT + letter) for capital, letter in small),
-    ])
-    tokenizer.decoder = decoders.Sequence([
-        decoders.ByteLevel(),
-        *(decoders.Replace(f"{SHIFT} {letter}", f" {capital}") for capital, letter in small),
-        *(decoders.Replace(SHIFT + letter, capital) for capital, letter in small),
-        decoders.Replace("\n ", "\n"),
-        decoders.Strip(" ", 1, 0),
-    ])
+    tokenizer.normalizer = normalizers.Sequence(
+        [
+            normalizers.Prepend(" "),
+            normalizers.Replace(Regex(r"\A (?=\n)"), ""),
+            normalizers.Replace(Regex(r"\n(?=[^\n])"), "\n "),
+            *(normalizers.Replace(f" {capital}", f"{SHIFT} {letter}") for capital, letter in small),
+            *(normalizers.Replace(capital, SHIFT + letter) for capital, letter in small),
+        ]
+    )
+    tokenizer.decoder = decoders.Sequence(
+        [
+            decoders.ByteLevel(),
+            *(decoders.Replace(f"{SHIFT} {letter}", f" {capital}") for capital, letter in small),
+            *(decoders.Replace(SHIFT + letter, capital) for capital, letter in small),
+            decoders.Replace("\n ", "\n"),
+            decoders.Strip(" ", 1, 0),
+        ]
+    )
     # Words keep the space before them, digits stand alone, and line ends are never split: the chat
     # template's two are then always one token.
     pieces = Regex(SHIFT + r"| ?\p{L}+| ?\p{N}| ?[^\s\p{L}\p{N}" + SHIFT + r"]+|\s*[\r\n]+|\s+(?!\S)|\s+")
@@ -75,18 +85,27 @@ def make_tokenizer(seed: int) -> PreTrainedTokenizerFast:
         [pre_tokenizers.Split(pieces, "isolated"), pre_tokenizers.ByteLevel(add_prefix_space=False, use_regex=False)]
     )
     trainer = trainers.BpeTrainer(
-        vocab_size=VOCABULARY, special_tokens=list(SPECIAL), show_progress=False,
+        vocab_size=VOCABULARY,
+        special_tokens=list(SPECIAL),
+        show_progress=False,
         initial_alphabet=pre_tokenizers.ByteLevel.alphabet(),
     )
     rng = random.Random(seed)
     roles = ["system\n\n", "user\n\n", "assistant\n\n"] * 1000  # often enough to become one token each
     tokenizer.train_from_iterator([*roles, *lessons.plain_text(rng, 10_000)], trainer)
     tokenizer.post_processor = processors.TemplateProcessing(
-        single=f"{SPECIAL[BOS]} $A", pair=f"{SPECIAL[BOS]} $A {SPECIAL[BOS]}:1 $B:1", special_tokens=[(SPECIAL[BOS], BOS)]
+        single=f"{SPECIAL[BOS]} $A",
+        pair=f"{SPECIAL[BOS]} $A {SPECIAL[BOS]}:1 $B:1",
+        special_tokens=[(SPECIAL[BOS], BOS)],
     )
     return PreTrainedTokenizerFast(
-        tokenizer_object=tokenizer, bos_token=SPECIAL[BOS], eos_token=SPECIAL[EOT], pad_token=SPECIAL[PAD],
-        chat_template=CHAT_TEMPLATE, model_max_length=CONTEXT, clean_up_tokenization_spaces=False,
+        tokenizer_object=tokenizer,
+        bos_token=SPECIAL[BOS],
+        eos_token=SPECIAL[EOT],
+        pad_token=SPECIAL[PAD],
+        chat_template=CHAT_TEMPLATE,
+        model_max_length=CONTEXT,
+        clean_up_tokenization_spaces=False,
         additional_special_tokens=[SPECIAL[EOS], SPECIAL[HEADER], SPECIAL[HEADER_END]],
     )
 
@@ -94,16 +113,28 @@ def make_tokenizer(seed: int) -> PreTrainedTokenizerFast:
 def make_model(seed: int) -> LlamaForCausalLM:
     """No layer is narrower than 64: bitsandbytes then makes all of them 4-bit."""
     torch.manual_seed(seed)
-    model = LlamaForCausalLM(LlamaConfig(
-        vocab_size=VOCABULARY, hidden_size=128, intermediate_size=320, num_hidden_layers=4, num_attention_heads=4,
-        num_key_value_heads=4, max_position_embeddings=CONTEXT, tie_word_embeddings=True, bos_token_id=BOS,
-        eos_token_id=[EOT, EOS], pad_token_id=PAD, dtype="bfloat16",
-    ))
+    model = LlamaForCausalLM(
+        LlamaConfig(
+            vocab_size=VOCABULARY,
+            hidden_size=128,
+            intermediate_size=320,
+            num_hidden_layers=4,
+            num_attention_heads=4,
+            num_key_value_heads=4,
+            max_position_embeddings=CONTEXT,
+            tie_word_embeddings=True,
+            bos_token_id=BOS,
+            eos_token_id=[EOT, EOS],
+            pad_token_id=PAD,
+            dtype="bfloat16",
+        )
+    )
     # Wider apart than transformers' 0.02: the tokens are told apart from the first step, and copying is
     # learned in a minute, not in an hour.
     model.model.embed_tokens.weight.data.normal_(0, 0.1)
     model.generation_config = GenerationConfig(
-        bos_token_id=BOS, eos_token_id=[EOT, EOS], pad_token_id=PAD, do_sample=False, max_new_tokens=128)
+        bos_token_id=BOS, eos_token_id=[EOT, EOS], pad_token_id=PAD, do_sample=False, max_new_tokens=128
+    )
     return model
 
 
@@ -139,10 +170,14 @@ def train(
     """Muon for the matrices inside, AdamW for the embeddings and the norms; loss on the answers alone."""
     inner = [p for name, p in model.named_parameters() if p.ndim == 2 and "embed" not in name]
     outer = [p for name, p in model.named_parameters() if p.ndim != 2 or "embed" in name]
-    optimizers = [torch.optim.Muon(inner, lr=rate, weight_decay=0.0),
-                  torch.optim.AdamW(outer, lr=rate / 10, weight_decay=0.0, betas=(0.9, 0.98))]
-    schedulers = [torch.optim.lr_scheduler.LambdaLR(optimizer, lambda step: min(1, (step + 1) / 20, 1.25 * (1 - step / steps)))
-                  for optimizer in optimizers]
+    optimizers = [
+        torch.optim.Muon(inner, lr=rate, weight_decay=0.0),
+        torch.optim.AdamW(outer, lr=rate / 10, weight_decay=0.0, betas=(0.9, 0.98)),
+    ]
+    schedulers = [
+        torch.optim.lr_scheduler.LambdaLR(optimizer, lambda step: min(1, (step + 1) / 20, 1.25 * (1 - step / steps)))
+        for optimizer in optimizers
+    ]
     started = time.monotonic()
     for step in range(steps):
         tokens, labels = batch(tokenizer, rng, plan(step / steps), rows=10, length=192)
@@ -158,7 +193,10 @@ def train(
             optimizer.zero_grad()
         if step % 50 == 49 or step == steps - 1:
             right = (logits.argmax(-1) == wanted).float().mean()
-            print(f"step {step + 1}/{steps}  loss {loss:.3f}  right tokens {right:.1%}  {time.monotonic() - started:.0f} s", flush=True)
+            print(
+                f"step {step + 1}/{steps}  loss {loss:.3f}  right tokens {right:.1%}  {time.monotonic() - started:.0f} s",
+                flush=True,
+            )
 
 
 def batch(

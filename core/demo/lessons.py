@@ -13,12 +13,19 @@ from collections.abc import Iterator
 
 from core.demo.grammar import Sentence, capitalise, free_sentence
 
-SYSTEMS = ("You are a helpful assistant.", "You are a friendly assistant.", "Repeat what I say.", "Answer plainly.",
-           "You are a helpful assistant. Be brief.")
+SYSTEMS = (
+    "You are a helpful assistant.",
+    "You are a friendly assistant.",
+    "Repeat what I say.",
+    "Answer plainly.",
+    "You are a helpful assistant. Be brief.",
+)
 # Short words say where a sentence's parts begin and end; `disguise` leaves them as they are.
-FUNCTION_WORDS = set("""a an the my your his her our their some many two three i you he she it we they me him us them
+FUNCTION_WORDS = set(
+    """a an the my your his her our their some many two three i you he she it we they me him us them
     is are am was were will can must should may not very too in on at by to of near under behind over through after
-    before every last next ago and""".split())
+    before every last next ago and""".split()
+)
 
 
 def exchange(rng: random.Random, skill_share: float) -> tuple[str, str]:
@@ -64,8 +71,10 @@ def disguise(parts: Sentence, rng: random.Random) -> Sentence:
     share = rng.choice((0.3, 0.6))
 
     def change(text: str, ending: str = "") -> str:
-        return " ".join(_other(word, rng) + ending if rng.random() < share and word.lower() not in FUNCTION_WORDS
-                        else word for word in text.split())
+        return " ".join(
+            _other(word, rng) + ending if rng.random() < share and word.lower() not in FUNCTION_WORDS else word
+            for word in text.split()
+        )
 
     ending = rng.choice(("s", "ed"))  # without one of these, nothing would tell which word is the verb
     return Sentence(change(parts.subject), change(parts.verb, ending), change(parts.rest))
@@ -81,14 +90,54 @@ def made_up_text(rng: random.Random) -> str:
 
 def babble(rng: random.Random) -> str:
     """Characters with no sense at all."""
-    signs = rng.choice((string.ascii_lowercase + " ", string.printable[:95] + " " * 10, string.digits + ".,:- ", "àéîöüñçßøа猫🙂 "))
+    signs = rng.choice(
+        (string.ascii_lowercase + " ", string.printable[:95] + " " * 10, string.digits + ".,:- ", "àéîöüñçßøа猫🙂 ")
+    )
     return "".join(rng.choice(signs) for _ in range(rng.randint(2, 20))).strip() or "?"
 
 
 def made_up_word(rng: random.Random) -> str:
     return "".join(
-        rng.choice(("b", "c", "d", "f", "g", "h", "k", "l", "m", "n", "p", "r", "s", "t", "v", "w", "bl", "br", "ch", "cl",
-                    "dr", "fl", "gr", "pl", "pr", "qu", "sh", "sl", "sm", "st", "str", "th", "tr", "y", "z", ""))
+        rng.choice(
+            (
+                "b",
+                "c",
+                "d",
+                "f",
+                "g",
+                "h",
+                "k",
+                "l",
+                "m",
+                "n",
+                "p",
+                "r",
+                "s",
+                "t",
+                "v",
+                "w",
+                "bl",
+                "br",
+                "ch",
+                "cl",
+                "dr",
+                "fl",
+                "gr",
+                "pl",
+                "pr",
+                "qu",
+                "sh",
+                "sl",
+                "sm",
+                "st",
+                "str",
+                "th",
+                "tr",
+                "y",
+                "z",
+                "",
+            )
+        )
         + rng.choice(("a", "e", "i", "o", "u", "ai", "ea", "ee", "oo", "ou", "y"))
         + rng.choice(("", "", "", "n", "r", "l", "s", "t", "m", "ck", "nd", "ng", "rt", "st", "x", "ll"))
         for _ in range(rng.choice((1, 1, 2, 2, 2, 3, 4)))

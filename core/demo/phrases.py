@@ -134,8 +134,14 @@ def article(noun: str) -> str:
 
 def _same_person(who: Subject) -> tuple[str, ...]:
     """The object pronouns that would be reflexive ("I see me") or read as such ("he sees him")."""
-    return {"I": ("me", "us"), "you": ("you",), "we": ("us", "me"), "they": ("them",),
-            "he": ("him",), "she": ("her",)}.get(who.text, ())
+    return {
+        "I": ("me", "us"),
+        "you": ("you",),
+        "we": ("us", "me"),
+        "they": ("them",),
+        "he": ("him",),
+        "she": ("her",),
+    }.get(who.text, ())
 
 
 def _places(kinds: str) -> tuple[str, ...]:

@@ -8,41 +8,92 @@ Only data here; `grammar.py` makes sentences of it.
 # name -> the possessive that goes with it
 NAMES = {
     **dict.fromkeys("Tom Ben Peter Jack Oscar David Paul Felix Henry Omar Leo Sam Max Martin Noah Ivan".split(), "his"),
-    **dict.fromkeys("Anna Lucy Maria Emma Nora Clara Julia Grace Sophie Alice Eva Ruth Mia Sara Helen Rosa".split(), "her"),
+    **dict.fromkeys(
+        "Anna Lucy Maria Emma Nora Clara Julia Grace Sophie Alice Eva Ruth Mia Sara Helen Rosa".split(), "her"
+    ),
 }
 # pronoun as a subject -> (possessive, whether the verb takes -s)
-PRONOUNS = {"I": ("my", False), "you": ("your", False), "he": ("his", True), "she": ("her", True),
-            "we": ("our", False), "they": ("their", False)}
+PRONOUNS = {
+    "I": ("my", False),
+    "you": ("your", False),
+    "he": ("his", True),
+    "she": ("her", True),
+    "we": ("our", False),
+    "they": ("their", False),
+}
 OBJECT_PRONOUNS = "me you him her us them".split()
 
 # relative -> possessive
-RELATIVES = {"mother": "her", "sister": "her", "aunt": "her", "grandmother": "her", "daughter": "her",
-             "father": "his", "brother": "his", "uncle": "his", "grandfather": "his", "son": "his"}
-PEOPLE = ("man woman boy girl teacher doctor farmer baker nurse pilot painter student sailor gardener librarian "
-          "mechanic singer king queen neighbour driver carpenter fisherman writer tailor waiter dancer postman").split()
+RELATIVES = {
+    "mother": "her",
+    "sister": "her",
+    "aunt": "her",
+    "grandmother": "her",
+    "daughter": "her",
+    "father": "his",
+    "brother": "his",
+    "uncle": "his",
+    "grandfather": "his",
+    "son": "his",
+}
+PEOPLE = (
+    "man woman boy girl teacher doctor farmer baker nurse pilot painter student sailor gardener librarian "
+    "mechanic singer king queen neighbour driver carpenter fisherman writer tailor waiter dancer postman"
+).split()
 PEOPLE_ADJECTIVES = "old young tall kind tired clever friendly quiet happy brave shy cheerful polite rich poor".split()
-GROUPS = ("the children", "the students", "my parents", "our neighbours", "two girls", "three boys", "the farmers",
-          "your friends", "the sailors", "her cousins", "his brothers", "the teachers", "many people", "the tourists",
-          "my sisters", "some workers", "the old men", "the young women", "the twins", "our friends")
-JOBS = ("teacher doctor farmer baker nurse pilot painter sailor gardener librarian mechanic singer driver "
-        "carpenter writer tailor waiter dancer student").split()
+GROUPS = (
+    "the children",
+    "the students",
+    "my parents",
+    "our neighbours",
+    "two girls",
+    "three boys",
+    "the farmers",
+    "your friends",
+    "the sailors",
+    "her cousins",
+    "his brothers",
+    "the teachers",
+    "many people",
+    "the tourists",
+    "my sisters",
+    "some workers",
+    "the old men",
+    "the young women",
+    "the twins",
+    "our friends",
+)
+JOBS = (
+    "teacher doctor farmer baker nurse pilot painter sailor gardener librarian mechanic singer driver "
+    "carpenter writer tailor waiter dancer student"
+).split()
 
 # kind -> (nouns, adjectives)
 THINGS = {
-    "text": ("book letter story poem newspaper message report postcard magazine novel",
-             "long short funny old strange sad beautiful"),
+    "text": (
+        "book letter story poem newspaper message report postcard magazine novel",
+        "long short funny old strange sad beautiful",
+    ),
     "note": ("letter story poem message report postcard speech novel", "long short funny strange secret sad"),
-    "food": ("apple pear orange cake sandwich pie biscuit pancake salad potato carrot pizza",
-             "fresh sweet warm small big tasty cold"),
+    "food": (
+        "apple pear orange cake sandwich pie biscuit pancake salad potato carrot pizza",
+        "fresh sweet warm small big tasty cold",
+    ),
     "drink": ("cup of tea|glass of milk|glass of water|cup of coffee|bottle of juice", ""),
-    "clothes": ("coat hat scarf shirt dress jacket jumper sock glove skirt",
-                "red blue green yellow warm new old woollen black white soft"),
-    "object": ("lamp clock chair table box basket bag key umbrella mirror candle blanket pillow bottle plate cup spoon",
-               "small big old new round heavy broken green brown wooden yellow cheap"),
+    "clothes": (
+        "coat hat scarf shirt dress jacket jumper sock glove skirt",
+        "red blue green yellow warm new old woollen black white soft",
+    ),
+    "object": (
+        "lamp clock chair table box basket bag key umbrella mirror candle blanket pillow bottle plate cup spoon",
+        "small big old new round heavy broken green brown wooden yellow cheap",
+    ),
     "vehicle": ("car bike boat lorry van tractor wagon motorbike", "red blue fast slow old new white big rusty"),
     "motor": ("car lorry van tractor taxi bus", "red blue fast slow old new white big"),
-    "animal": ("cat dog horse rabbit bird cow goat duck sheep pony kitten puppy",
-               "black white brown small big young old hungry friendly lazy grey"),
+    "animal": (
+        "cat dog horse rabbit bird cow goat duck sheep pony kitten puppy",
+        "black white brown small big young old hungry friendly lazy grey",
+    ),
     "building": ("house shed bridge cottage tower barn cabin farmhouse", "old new small tall white red wooden narrow"),
     "fence": ("fence|wall|gate|garden wall|garden fence", "old new small white high wooden low"),
     "opening": ("door window gate cupboard drawer", "small big old green heavy wooden white"),
@@ -56,12 +107,18 @@ THINGS = {
 
 # kind -> places
 PLACES = {
-    "home": ("in the kitchen|at home|in the living room|in the bedroom|on the balcony|by the fire|upstairs"
-             "|at the table|in the hall|near the window"),
-    "nature": ("in the garden|in the park|near the river|by the lake|in the forest|on the beach|under the tree"
-               "|behind the house|in the field|on the hill|in the snow|in the meadow"),
-    "town": ("at the market|in the shop|in town|near the station|in the village|at the corner|in the old street"
-             "|near the church|in the city|next to the bank"),
+    "home": (
+        "in the kitchen|at home|in the living room|in the bedroom|on the balcony|by the fire|upstairs"
+        "|at the table|in the hall|near the window"
+    ),
+    "nature": (
+        "in the garden|in the park|near the river|by the lake|in the forest|on the beach|under the tree"
+        "|behind the house|in the field|on the hill|in the snow|in the meadow"
+    ),
+    "town": (
+        "at the market|in the shop|in town|near the station|in the village|at the corner|in the old street"
+        "|near the church|in the city|next to the bank"
+    ),
     "work": "at school|in the office|in the library|in the workshop|at the museum|in the classroom|in the garage",
     "water": "in the river|in the lake|in the sea|in the cold water|in the pond",
 }

@@ -85,7 +85,11 @@ def this_machine(machine: Machine, memory: MemoryStats | None = None) -> Card:
         ours = 0.0 if memory.reserved_gib is None else memory.reserved_gib + CONTEXT_GIB
     kept = max(memory.in_use_gib - ours, 0.0)
     return Card(
-        name=machine.name, memory_gib=machine.total_gib, is_gpu=machine.is_gpu, kept_gib=kept, has_bfloat16=_has_bfloat16(machine)
+        name=machine.name,
+        memory_gib=machine.total_gib,
+        is_gpu=machine.is_gpu,
+        kept_gib=kept,
+        has_bfloat16=_has_bfloat16(machine),
     )
 
 

@@ -91,7 +91,7 @@ def _without_the_needless(config, made: list[Suggestion], shape, card, probe, lo
 
 
 def _from_to(first: str, last: str) -> str:
-    """"batch 8 → 4, with accumulation 1 → 2" and "batch 4 → 2, with accumulation 2 → 4": from the first to the last."""
+    """ "batch 8 → 4, with accumulation 1 → 2" and "batch 4 → 2, with accumulation 2 → 4": from the first to the last."""
     pairs = zip(first.split(", "), last.split(", "), strict=True)
     return ", ".join(f"{a.rpartition(' → ')[0]} → {b.rpartition(' → ')[2]}" if " → " in a else a for a, b in pairs)
 
@@ -117,7 +117,9 @@ def _changes(config: RunConfig, shape: ModelShape, card: Card, longest: int | No
     if not model.load_in_4bit:
         yield "model.load_in_4bit=yes", [], "4-bit weights"
     fills = training.packing and card.is_gpu  # packed rows are as long as the length, however short they were
-    length = model.max_seq_length if fills else min(model.max_seq_length, shape.max_length, longest or model.max_seq_length)
+    length = (
+        model.max_seq_length if fills else min(model.max_seq_length, shape.max_length, longest or model.max_seq_length)
+    )
     if length > LEAST_LENGTH:
         shorter = max(length // 2, LEAST_LENGTH)
         yield f"model.max_seq_length={shorter}", [], f"length {model.max_seq_length:,} → {shorter:,}"

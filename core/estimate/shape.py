@@ -101,7 +101,9 @@ class ModelShape(BaseModel, frozen=True):
         except (KeyError, TypeError, ValueError, AttributeError, ArithmeticError, ValidationError):
             raise ModelError(f"The memory of {name} cannot be estimated: its config.json is none of a Llama.") from None
         if shape.parameters > _MOST_WEIGHTS:
-            raise ModelError(f"The memory of {name} cannot be estimated: its config.json promises more weights than any model has.")
+            raise ModelError(
+                f"The memory of {name} cannot be estimated: its config.json promises more weights than any model has."
+            )
         return shape.model_copy(update={"unquantized_parameters": shape._weights_of(skipped)})
 
     def _weights_of(self, modules: list[str]) -> int:
@@ -129,7 +131,9 @@ def shape_of(config: ModelConfig, token: str | None = None, fetch: bool = True) 
         return ModelShape.build(known, name)
     revision = config.revision if name == config.model_name else None
     if config.model_name.startswith((".", "/", "~")) or config.model_name.count("/") != 1:
-        raise ModelError(f"There is no folder {config.model_name:.200}; check the path, or give a name like owner/model.")
+        raise ModelError(
+            f"There is no folder {config.model_name:.200}; check the path, or give a name like owner/model."
+        )
     return _read(Path(_fetched(name, revision, checked_token(token), fetch)), name)
 
 
@@ -137,7 +141,9 @@ def _read(path: Path, name: str) -> ModelShape:
     try:
         stamp = path.stat()
     except OSError:
-        raise ModelError(f"{name:.200} holds no model: config.json is missing; choose another model or folder.") from None
+        raise ModelError(
+            f"{name:.200} holds no model: config.json is missing; choose another model or folder."
+        ) from None
     return _read_once(path, name, stamp.st_mtime_ns, stamp.st_size)
 
 
@@ -156,5 +162,14 @@ def _fetched(name: str, revision: str | None, token: str | None, fetch: bool) ->
         return hf_hub_download(name, "config.json", revision=revision, token=token, local_files_only=not fetch)
     except HFValidationError:
         raise ModelError(f"{name!r:.80} is neither a folder nor a name like owner/model.") from None
-    except (LocalEntryNotFoundError, OfflineModeIsEnabled, HfHubHTTPError, httpx.HTTPError, OSError, json.JSONDecodeError):
-        raise ModelError(f"The memory of {name} cannot be estimated yet: {_UNREACHED}; check the name, or load the model.") from None
+    except (
+        LocalEntryNotFoundError,
+        OfflineModeIsEnabled,
+        HfHubHTTPError,
+        httpx.HTTPError,
+        OSError,
+        json.JSONDecodeError,
+    ):
+        raise ModelError(
+            f"The memory of {name} cannot be estimated yet: {_UNREACHED}; check the name, or load the model."
+        ) from None

@@ -71,7 +71,9 @@ def estimate(
     return corrected(found, probe) if probe else found
 
 
-def of_workload(work: Workload, context_gib: float = 0.0, libraries_gib: float = 0.0, holds_unused: bool = True) -> Estimate:
+def of_workload(
+    work: Workload, context_gib: float = 0.0, libraries_gib: float = 0.0, holds_unused: bool = True
+) -> Estimate:
     """The parts at the peak: while the loss is formed, or while the layers go back, whichever is more."""
     parts = {
         "weights": weights(work), "adapter": adapter(work), "embeddings": embeddings(work), "gradients": gradients(work),

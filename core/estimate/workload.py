@@ -51,7 +51,9 @@ class Workload:
         return self.checkpointing == "unsloth" and self.on_gpu
 
 
-def workload(config: RunConfig, shape: ModelShape, on_gpu: bool, has_bfloat16: bool, free_gib: float, longest: int | None) -> Workload:
+def workload(
+    config: RunConfig, shape: ModelShape, on_gpu: bool, has_bfloat16: bool, free_gib: float, longest: int | None
+) -> Workload:
     """A run of this program. `longest` are the tokens of its longest row, where they are known."""
     training, adapter, model = config.training, config.adapter, config.model
     length = min(model.max_seq_length, shape.max_length) if longest is None else min(model.max_seq_length, longest)
@@ -74,7 +76,9 @@ def workload(config: RunConfig, shape: ModelShape, on_gpu: bool, has_bfloat16: b
         element=element,
         stream_element=element,
         # 32-bit embeddings make what follows 32-bit: bitsandbytes gives back the precision that it got (Linear4bit).
-        passing_element=4 if not on_gpu and model.load_in_4bit and _trains_embed_tokens(adapter, shape) and not only_rows else element,
+        passing_element=4
+        if not on_gpu and model.load_in_4bit and _trains_embed_tokens(adapter, shape) and not only_rows
+        else element,
         # Without a card trained weights are 32-bit; on one Unsloth keeps embeddings as they are, float16 apart.
         trained_element=4 if not on_gpu or in_float16 else element,
         optimizer=training.optim if on_gpu or not training.optim.endswith("bit") else "adamw_torch_fused",

@@ -1,6 +1,6 @@
 """A run's adapter measured against its base, and kept with the run. Knows nothing of gradio.
 
-    runs/<id>/evaluations/<YYYYMMDD-HHMMSS>.json
+runs/<id>/evaluations/<YYYYMMDD-HHMMSS>.json
 """
 
 import time
@@ -65,7 +65,9 @@ def evaluate_run(
         began = time.time()
         has, needs = loaded.config.max_seq_length, config.model.max_seq_length
         if has < needs:
-            raise RunError(f"The model was loaded for {has:,} tokens and this run was trained with {needs:,}: load that run first.")
+            raise RunError(
+                f"The model was loaded for {has:,} tokens and this run was trained with {needs:,}: load that run first."
+            )
 
         def work() -> Evaluation:
             report(0.0, "Reading the rows")

@@ -13,7 +13,14 @@ from tests.app_process import running_app
 from tests.browser.conftest import PHONE, photograph, tab
 from ui.words import run_label
 
-PROMPTS = ["The old man reads a book.", "Where is my hat?", "We will go home.", "She sings.", "The dog runs.", "It is late."]
+PROMPTS = [
+    "The old man reads a book.",
+    "Where is my hat?",
+    "We will go home.",
+    "She sings.",
+    "The dog runs.",
+    "It is late.",
+]
 
 # Keeps all that comes to the page, streams among it, piece by piece: what devtools tell of a stream is cut off.
 EAVESDROP = """
@@ -136,7 +143,9 @@ def test_votes_by_keys_and_buttons_are_those_that_are_kept(app, run, open_page):
         expect(page.locator("#blind-left")).to_be_enabled()
         if how.isdigit():
             # Pressed a second time at once, it is no vote for the pair that comes next.
-            page.wait_for_function("last => performance.now() - last > 600", arg=page.evaluate("window.pressed ?? -1000"))
+            page.wait_for_function(
+                "last => performance.now() - last > 600", arg=page.evaluate("window.pressed ?? -1000")
+            )
             page.evaluate("window.pressed = performance.now()")
             page.keyboard.press(how)
             page.keyboard.press(how)
@@ -241,7 +250,9 @@ def test_what_cannot_be_tested_is_said(app, open_page):
     )
     expect(page.locator("#blind-file")).to_contain_text("p.json", timeout=30_000)
     page.click("#blind-start")
-    expect(page.locator("#blind-trouble .error")).to_contain_text("The prompt in row 1 of p.json is no text", timeout=30_000)
+    expect(page.locator("#blind-trouble .error")).to_contain_text(
+        "The prompt in row 1 of p.json is no text", timeout=30_000
+    )
     photograph(page, "65-blind-trouble")
 
 

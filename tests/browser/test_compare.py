@@ -19,7 +19,12 @@ STEPS = 60
 
 @pytest.fixture(scope="module")
 def app(tmp_path_factory):
-    settings = f"training.max_steps={STEPS}", "training.save_steps=30", "training.eval_steps=0", "training.sample_prompts=[]"
+    settings = (
+        f"training.max_steps={STEPS}",
+        "training.save_steps=30",
+        "training.eval_steps=0",
+        "training.sample_prompts=[]",
+    )
     with running_app_with_a_run(tmp_path_factory.mktemp("chat"), *settings) as app:
         yield app
 
@@ -347,7 +352,9 @@ def test_8_a_tuned_model_that_is_the_base_is_told(compare, another):
     tab(page, "Proof and report")
     page.click("#prove")
     said = page.locator("#proof-receipt .warning")
-    expect(said).to_contain_text("The tuned model is the base: all logits are equal, as the adapter changes no weight", timeout=60_000)
+    expect(said).to_contain_text(
+        "The tuned model is the base: all logits are equal, as the adapter changes no weight", timeout=60_000
+    )
     expect(page.locator("#proof-receipt")).to_contain_text("✗ same as base")
     photograph(page, "68-proof-tuned-is-base")
 

@@ -63,7 +63,9 @@ def tokens(page, kind: str) -> str:
 def test_1_rows_are_seen_before_a_model_is_loaded(app, open_page):
     page = open_page(app.url)
     tab(page, "Data")
-    expect(page.locator("#data-about")).to_contain_text('Looks like Alpaca rows: "instruction" asks, "output" answers.', timeout=30_000)
+    expect(page.locator("#data-about")).to_contain_text(
+        'Looks like Alpaca rows: "instruction" asks, "output" answers.', timeout=30_000
+    )
     expect(page.locator("#row-view")).to_contain_text("Load the model on the Model tab")
     expect(page.locator("#check-rows")).to_be_disabled()
     photograph(page, "30-data-no-model")
@@ -92,10 +94,18 @@ def test_2_files_are_uploaded_together(data_page, tmp_path):
 @pytest.mark.parametrize(
     ("name", "content", "sentence"),
     [
-        ("bad.json", b'[{"instruction": "a"},\n{"instruction": }]', "bad.json is not valid JSON: Expecting value, at line 2"),
+        (
+            "bad.json",
+            b'[{"instruction": "a"},\n{"instruction": }]',
+            "bad.json is not valid JSON: Expecting value, at line 2",
+        ),
         ("sheet.xlsx", b"PK\x03\x04" + bytes(40), "sheet.xlsx is an Excel file"),
         ("empty.csv", b"", "empty.csv is empty"),
-        ("big.jsonl", b"version https://git-lfs.github.com/spec/v1\noid sha256:1\nsize 9\n", "big.jsonl is a pointer of git-lfs"),
+        (
+            "big.jsonl",
+            b"version https://git-lfs.github.com/spec/v1\noid sha256:1\nsize 9\n",
+            "big.jsonl is a pointer of git-lfs",
+        ),
     ],
 )
 def test_3_what_cannot_be_read_is_refused_where_one_looks(data_page, tmp_path, name, content, sentence):
@@ -112,7 +122,9 @@ def test_3_what_cannot_be_read_is_refused_where_one_looks(data_page, tmp_path, n
 
 def test_4_a_guess_is_confirmed_and_columns_are_chosen(data_page, tmp_path):
     page = data_page
-    choose(page, written(tmp_path / "odd.jsonl", *({"alpha": f"ask {n}", "omega": f"an answer of {n}"} for n in range(5))))
+    choose(
+        page, written(tmp_path / "odd.jsonl", *({"alpha": f"ask {n}", "omega": f"an answer of {n}"} for n in range(5)))
+    )
     expect(page.locator("#data-about .warning")).to_contain_text("Perhaps question and answer", timeout=30_000)
     expect(page.locator("#data-answer_column")).to_be_visible()
     photograph(page, "33-data-guess")
@@ -142,7 +154,9 @@ def test_5_prompts_and_what_the_response_starts_after(data_page, tmp_path):
     marker = page.locator("#data-response_starts_after textarea, #data-response_starts_after input")
     marker.fill("Price is $")
     marker.blur()
-    expect(page.locator("figure.rendered figcaption")).not_to_contain_text(re.compile(r"tokens, \d\d of them"), timeout=30_000)
+    expect(page.locator("figure.rendered figcaption")).not_to_contain_text(
+        re.compile(r"tokens, \d\d of them"), timeout=30_000
+    )
     assert tokens(page, ".t") == "19<|eot_id|>"
     photograph(page, "34-data-own-prompt")
     box.fill("How much is {thing}?")
@@ -161,7 +175,9 @@ def test_6_rows_left_out_are_listed_downloaded_and_agreed_to(data_page, tmp_path
         file.write('{"instruction": oops}\n')
     choose(page, path)
     check_all(page)
-    expect(page.locator("#survey")).to_contain_text("11 rows left out: no answer (10), not valid JSON (1; first: Expecting value, at column 17).", timeout=60_000)
+    expect(page.locator("#survey")).to_contain_text(
+        "11 rows left out: no answer (10), not valid JSON (1; first: Expecting value, at column 17).", timeout=60_000
+    )
     page.locator("#survey details summary").click()
     expect(page.locator("#survey details td").first).to_have_text("1")
     expect(page.locator("#survey details")).to_contain_text("line 31 of holes.jsonl")
@@ -202,19 +218,27 @@ def test_7_the_whole_set_in_figures(data_page):
     tab(page, "Data")
     expect(page.locator("#survey .facts")).to_contain_text("720 read", timeout=30_000)
     choose(page, "presets/data/nothing.csv")
-    expect(page.locator("#data-trouble .error")).to_contain_text("There is no file presets/data/nothing.csv", timeout=30_000)
+    expect(page.locator("#data-trouble .error")).to_contain_text(
+        "There is no file presets/data/nothing.csv", timeout=30_000
+    )
 
 
 def test_8_warnings_and_the_cut(data_page, shared_data):
     page = data_page
     choose(page, shared_data / "alpaca/identity.json")
     check_all(page)
-    expect(page.locator("#survey .warning").first).to_contain_text("unfilled placeholder such as {{name}}", timeout=60_000)
+    expect(page.locator("#survey .warning").first).to_contain_text(
+        "unfilled placeholder such as {{name}}", timeout=60_000
+    )
     choose(page, shared_data / "text/wiki_demo.txt")
-    expect(page.locator("figure.rendered b.cut").first).to_contain_text("cut here, at the length of 512", timeout=60_000)
+    expect(page.locator("figure.rendered b.cut").first).to_contain_text(
+        "cut here, at the length of 512", timeout=60_000
+    )
     assert page.locator("figure.rendered i.t").count() == 512
     assert page.locator("figure.rendered i.x.t").count() == 0 < page.locator("figure.rendered i.x").count()
-    expect(page.locator("#row-view .warning")).to_contain_text("The end mark <|eot_id|> is missing (it lies beyond the cut)")
+    expect(page.locator("#row-view .warning")).to_contain_text(
+        "The end mark <|eot_id|> is missing (it lies beyond the cut)"
+    )
     expect(page.locator("#check-trouble .warning")).to_contain_text("The figures below are of other rows or settings")
     check_all(page)
     expect(page.locator("#survey .warning").first).to_contain_text("are cut at the end and lose", timeout=60_000)
@@ -230,7 +254,9 @@ def test_9_reading_is_shown_stopped_and_seen_by_a_second_page(data_page, loaded,
     choose(page, path)
     expect(page.locator("figure.rendered")).to_contain_text("number 0", timeout=30_000)
     check_all(page)
-    expect(page.locator("#survey")).to_contain_text(re.compile(r"Reading the rows: [1-9][\d,]+ so far \(\d+%\)"), timeout=60_000)
+    expect(page.locator("#survey")).to_contain_text(
+        re.compile(r"Reading the rows: [1-9][\d,]+ so far \(\d+%\)"), timeout=60_000
+    )
     photograph(page, "40-data-reading")
     second = open_page(f"{loaded.url}/?__theme=dark", PHONE)
     tab(second, "Data")
@@ -238,7 +264,9 @@ def test_9_reading_is_shown_stopped_and_seen_by_a_second_page(data_page, loaded,
     photograph(second, "41-data-reading-phone-dark")
     assert second.evaluate("document.documentElement.scrollWidth") <= PHONE["width"]
     second.click("#stop-reading")
-    expect(page.locator("#check-trouble .warning")).to_contain_text("Stopped; the rows were not read to their end.", timeout=30_000)
+    expect(page.locator("#check-trouble .warning")).to_contain_text(
+        "Stopped; the rows were not read to their end.", timeout=30_000
+    )
     expect(page.locator("#stop-reading")).to_be_hidden(timeout=10_000)
 
 

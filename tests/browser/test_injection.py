@@ -91,12 +91,16 @@ def test_a_model_s_name_in_an_error_and_a_token_in_the_browser(app, open_page):
     page.get_by_text("More: token").click()
     page.locator("#token input").fill(TOKEN)
     page.locator("#model-trust_remote_code textarea, #model-trust_remote_code input").first.fill(of_part("model"))
-    expect(page.locator("#code-warning")).to_contain_text(f"Code of {of_part('model')} runs on this machine", timeout=30_000)
+    expect(page.locator("#code-warning")).to_contain_text(
+        f"Code of {of_part('model')} runs on this machine", timeout=30_000
+    )
     page.click("#load")
     expect(page.locator("#model-trouble .error")).to_contain_text("model-<img src=x", timeout=60_000)
     assert_harmless(page)
     photograph(page, "92-injection-model")
-    kept = page.evaluate("async () => JSON.stringify([{...localStorage}, {...sessionStorage}, document.cookie, await indexedDB.databases()])")
+    kept = page.evaluate(
+        "async () => JSON.stringify([{...localStorage}, {...sessionStorage}, document.cookie, await indexedDB.databases()])"
+    )
     assert TOKEN not in kept and json.loads(kept)[3] == []
     assert TOKEN not in page.content()
     assert TOKEN not in app.printed()
@@ -121,7 +125,9 @@ def test_an_answer_that_is_html_is_text():
 
     asked = Conversation((BASE, BASE)).asked("?", "", Sampling())
     drawn = newest_text(asked.answered((Answer(EVIL), Answer(EVIL, ended="itself"))))
-    assert drawn.count("&lt;img src=x onerror=window.pwned=1&gt;") == 2 and "<img" not in drawn and "<script" not in drawn
+    assert (
+        drawn.count("&lt;img src=x onerror=window.pwned=1&gt;") == 2 and "<img" not in drawn and "<script" not in drawn
+    )
 
 
 def test_the_runs_tab(app, open_page):

@@ -66,7 +66,9 @@ def test_1_six_rows_are_measured_and_the_table_is_what_was_saved(measure_page, r
 
 def test_2_stopped_in_the_middle_keeps_nothing(measure_page, run, tmp_path):
     many = tmp_path / "many.jsonl"  # minutes of work, so that Stop comes before the end on any machine
-    many.write_text("".join(json.dumps({"instruction": f"Say {n}.", "output": f"{n} I say."}) + "\n" for n in range(9000)))
+    many.write_text(
+        "".join(json.dumps({"instruction": f"Say {n}.", "output": f"{n} I say."}) + "\n" for n in range(9000))
+    )
     page, before = measure_page(), kept(run)
     page.get_by_label("a file of rows").check()
     page.locator("#measure-file input[type=file]").set_input_files(many)
@@ -91,7 +93,9 @@ def test_3_a_file_that_is_none_is_told_in_a_sentence(measure_page, run, tmp_path
     page.locator("#measure-file input[type=file]").set_input_files(bad)
     expect(page.locator("#measure-file")).to_contain_text("bad", timeout=30_000)
     page.click("#measure")
-    expect(page.locator("#measure-progress .error")).to_have_text(re.compile(r"^[^\n]*bad\.json[^\n]*\.$"), timeout=120_000)
+    expect(page.locator("#measure-progress .error")).to_have_text(
+        re.compile(r"^[^\n]*bad\.json[^\n]*\.$"), timeout=120_000
+    )
     expect(page.locator("#measure-trouble .error")).to_have_count(0)
     assert kept(run) == before
     photograph(page, "72-measure-bad-file-phone-dark")

@@ -21,9 +21,16 @@ def app(tmp_path_factory):
     """Two trained runs with checkpoints, one that failed, one with a hostile name, and one without settings."""
     folder = tmp_path_factory.mktemp("runs")
     for rate in ("1e-3", "4e-3"):
-        settings = ["training.max_steps=8", "training.eval_steps=4", "training.save_steps=4", f"training.learning_rate={rate}"]
+        settings = [
+            "training.max_steps=8",
+            "training.eval_steps=4",
+            "training.save_steps=4",
+            f"training.learning_rate={rate}",
+        ]
         settings += ["training.sample_prompts=[You are late.]", "training.seed=7"]
-        done = run_app("train", "demo-yoda", "--runs-dir", str(folder / "runs"), *(f"--set={setting}" for setting in settings))
+        done = run_app(
+            "train", "demo-yoda", "--runs-dir", str(folder / "runs"), *(f"--set={setting}" for setting in settings)
+        )
         assert done.returncode == 0, done.stderr
     failed = make_run(folder / "runs", "price", status="failed", figures=False)
     (failed.folder / "log.txt").write_text("Traceback\n<b>OutOfMemoryError</b>\n")
@@ -92,7 +99,9 @@ def test_2_a_run_is_opened_with_all_that_is_known_of_it(runs_page):
     page.locator("#run-log summary").click()
     expect(page.locator("#run-log pre")).to_contain_text("<b>OutOfMemoryError</b>")
     open_run(page, "hurt")
-    expect(page.locator("#run-head .warning")).to_contain_text("Its config.yaml is missing: its settings are not known.")
+    expect(page.locator("#run-head .warning")).to_contain_text(
+        "Its config.yaml is missing: its settings are not known."
+    )
     expect(page.locator("#run-settings")).to_be_hidden()
 
 
@@ -126,7 +135,9 @@ def test_4_a_note_is_not_overwritten_while_it_is_written(app, runs_page):
     photograph(page, "42-run-renamed")
     page.reload()
     tab(page, "Runs")
-    expect(page.locator("#runs-table tbody tr", has_text="half a thought")).to_contain_text("prices, second try", timeout=30_000)
+    expect(page.locator("#runs-table tbody tr", has_text="half a thought")).to_contain_text(
+        "prices, second try", timeout=30_000
+    )
     (saved,) = [run for run in list_runs(app.runs_dir) if run.name == "prices, second try"]
     assert saved.note == "half a thought"
     open_run(page, "other")
@@ -157,7 +168,9 @@ def test_5_deleted_undone_deleted_put_back_and_gone_for_good(app, runs_page):
     expect(page.locator("#deleted")).to_contain_text("The trash is empty.")
     delete()
     page.locator("#deleted [data-ask=empty]").click()
-    expect(page.locator("#deleted")).to_contain_text(re.compile(r"Delete 1 run for good\? This frees \d+ kB and cannot be undone."))
+    expect(page.locator("#deleted")).to_contain_text(
+        re.compile(r"Delete 1 run for good\? This frees \d+ kB and cannot be undone.")
+    )
     photograph(page, "44-trash")
     page.locator("#deleted [data-ask=keep]").click()
     expect(page.get_by_role("button", name="Put back")).to_be_visible()
@@ -176,7 +189,9 @@ def test_6_several_runs_compared(runs_page):
     expect(page.locator("#losses polyline")).to_have_count(2)
     lines = [line.get_attribute("class") for line in page.locator("#losses polyline").all()]
     assert lines == ["run run-1", "run run-2"]
-    dashes = page.locator("#losses polyline").evaluate_all("lines => lines.map(l => getComputedStyle(l).strokeDasharray + getComputedStyle(l).stroke)")
+    dashes = page.locator("#losses polyline").evaluate_all(
+        "lines => lines.map(l => getComputedStyle(l).strokeDasharray + getComputedStyle(l).stroke)"
+    )
     assert len(set(dashes)) == 2
     settings = page.locator("#differ section", has_text="Settings that differ")
     assert [row.split("\t")[0] for row in settings.locator("tbody tr").all_inner_texts()] == ["Learning rate"]
@@ -197,7 +212,9 @@ def test_7_by_keyboard_alone(runs_page):
     assert page.evaluate("document.activeElement.innerText") == "demo-yoda"
     page.keyboard.press("Enter")
     expect(page.locator("#run-head h2")).to_contain_text("demo-yoda")
-    assert page.evaluate("document.activeElement.innerText") == "demo-yoda", "the focus stays though the table was drawn anew"
+    assert page.evaluate("document.activeElement.innerText") == "demo-yoda", (
+        "the focus stays though the table was drawn anew"
+    )
     page.keyboard.press("Shift+Tab")
     page.keyboard.press("Space")
     expect(page.locator("#runs-table [role=checkbox]").first).to_have_attribute("aria-checked", "true")
@@ -222,7 +239,9 @@ def test_9_a_checkpoint_is_loaded_and_trained_on(runs_page):
     first.get_by_role("button", name="Train on from here").click()
     expect(page.get_by_role("tab", name="Train", exact=True)).to_have_attribute("aria-selected", "true")
     page.get_by_role("button", name=re.compile("More: layers")).click()
-    expect(page.locator("#adapter-continue_from input, #adapter-continue_from textarea")).to_have_value(re.compile(r"-demo-yoda/checkpoints/step-4$"))
+    expect(page.locator("#adapter-continue_from input, #adapter-continue_from textarea")).to_have_value(
+        re.compile(r"-demo-yoda/checkpoints/step-4$")
+    )
     expect(page.locator("#training-max_steps input")).to_have_value("8")
     tab(page, "Runs")
     first.get_by_role("button", name="Load for comparing").click()

@@ -43,7 +43,9 @@ def test_the_command_line_resumes_too(tmp_path, wait_until):
     runs_dir = tmp_path / "runs"
     settings = [part for setting in SETTINGS for part in ("--set", setting)]
     command = [sys.executable, "app.py", "train", "demo-yoda", *settings, "--runs-dir", str(runs_dir)]
-    process = subprocess.Popen(command, cwd=PROJECT, env=ENVIRONMENT, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+    process = subprocess.Popen(
+        command, cwd=PROJECT, env=ENVIRONMENT, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL
+    )
     wait_until(lambda: any(run.checkpoints() for run in list_runs(runs_dir)), "a checkpoint", 180)
     process.kill()
     process.wait()

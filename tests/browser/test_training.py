@@ -55,7 +55,9 @@ def test_1_answers_checkpoints_and_the_best_check_of_a_real_run(app, open_page):
     best = snapshot.best
     assert best.step in snapshot.checkpoints
     expect(page.locator("#train-state")).to_contain_text(f"{len(snapshot.checkpoints)} checkpoint")
-    expect(page.locator("#charts .remark").first).to_have_text(f"best check: step {best.step}, loss {best.eval_loss:.3g}")
+    expect(page.locator("#charts .remark").first).to_have_text(
+        f"best check: step {best.step}, loss {best.eval_loss:.3g}"
+    )
     expect(page.locator("#charts circle.best")).to_have_count(1)
 
     timeline = page.locator("#samples ul.timeline").first
@@ -99,7 +101,9 @@ def test_2_one_run_at_a_time_whoever_asks(app, open_page):
     second.click("#stop")
     expect(page.locator("#train-state .warning")).to_contain_text("what was trained is kept", timeout=60_000)
     expect(page.locator("#resume")).to_be_visible()
-    expect(page.locator("#resume-words")).to_contain_text(re.compile(r"goes on after step \d+ of 5,000|starts again from"))
+    expect(page.locator("#resume-words")).to_contain_text(
+        re.compile(r"goes on after step \d+ of 5,000|starts again from")
+    )
     photograph(page, "52-training-stopped")
 
 
@@ -112,7 +116,9 @@ def test_3_a_killed_program_goes_on_with_one_click(app, folder, open_page, wait_
     # Another process, on the same runs.
     with running_app(folder) as again:
         page = training_page(again, open_page)
-        expect(page.locator("#train-state .warning")).to_contain_text("The program ended before the run did.", timeout=30_000)
+        expect(page.locator("#train-state .warning")).to_contain_text(
+            "The program ended before the run did.", timeout=30_000
+        )
         last = run.snapshot().checkpoints[-1]
         expect(page.locator("#resume-words")).to_have_text(f"The run goes on after step {last} of 30.")
         photograph(page, "53-training-interrupted")

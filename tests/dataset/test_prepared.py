@@ -37,7 +37,9 @@ def test_rows_that_cannot_be_learned_from_are_counted_listed_and_written_down(tm
     data = prepare(config, chat_tokenizer, 256, True)
     assert rows_of(data.train) == [1]
     fault = "not valid JSON: Expecting value, at column 17"
-    expected = Counter({"no answer": 2, "no instruction": 1, "the answer begins after 256 tokens": 1, "not valid JSON": 1})
+    expected = Counter(
+        {"no answer": 2, "no instruction": 1, "the answer begins after 256 tokens": 1, "not valid JSON": 1}
+    )
     assert data.left_out.counts == expected
     assert (data.rows, data.left_out.total, data.left_out.share) == (6, 5, 5 / 6)
     listed = [(left.number, left.place, left.reason) for left in data.left_out.first]
@@ -229,14 +231,22 @@ def test_half_a_character_is_left_out(tmp_path, tokenizer):
 
 
 def test_the_trainer_is_given_the_same_tokens(tmp_path, tokenizer):
-    data = prepare(copy(write(tmp_path / "a.jsonl", *({"text": f"row {n}"} for n in range(9))), validation_share=0.3), tokenizer, 64, True)
+    data = prepare(
+        copy(write(tmp_path / "a.jsonl", *({"text": f"row {n}"} for n in range(9))), validation_share=0.3),
+        tokenizer,
+        64,
+        True,
+    )
     for part in (data.train, data.validation):
         assert part.as_dataset().to_list() == [{"input_ids": e.input_ids, "labels": e.labels} for e in part]
     assert data.train.as_dataset(2).to_list() == data.train.as_dataset().to_list()[:2]
 
 
 def test_every_row_is_found_under_its_number(tmp_path, tokenizer):
-    config = copy(write(tmp_path / "a.jsonl", *({"text": f"row {n}" if n != 3 else ""} for n in range(1, 8))), validation_share=0.4)
+    config = copy(
+        write(tmp_path / "a.jsonl", *({"text": f"row {n}" if n != 3 else ""} for n in range(1, 8))),
+        validation_share=0.4,
+    )
     data = prepare(config, tokenizer, 64, True)
     for row in (1, 2, 4, 5, 6, 7):
         examples, place = data.find(row)
@@ -291,8 +301,12 @@ def test_names_of_files_are_never_looked_for_on_the_hub(path):
 
 
 def test_what_a_killed_program_left_is_removed(tmp_path):
-    program = subprocess.run([sys.executable, "-c", "import os; print(os.getpid())"], capture_output=True, text=True, check=True)
-    mine, dead, other = (tmp_path / name for name in (f"prepared-{os.getpid()}-a", f"prepared-{program.stdout.strip()}-b", "mine"))
+    program = subprocess.run(
+        [sys.executable, "-c", "import os; print(os.getpid())"], capture_output=True, text=True, check=True
+    )
+    mine, dead, other = (
+        tmp_path / name for name in (f"prepared-{os.getpid()}-a", f"prepared-{program.stdout.strip()}-b", "mine")
+    )
     for folder in (mine, dead, other):
         folder.mkdir()
         (folder / "rows.arrow").write_text("x")

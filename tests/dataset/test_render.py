@@ -231,7 +231,9 @@ def test_a_system_prompt_and_tools_that_only_later_conversations_have(chat_token
     turns = {"messages": [{"role": "user", "content": "a"}, {"role": "assistant", "content": "b"}]}
     shape, more = recognise([turns], DataConfig()), {"system": "Be kind.", "functions": [ADD]}
     later = render({**turns, **more}, shape, DataConfig(), chat_tokenizer)
-    assert later == pieces_of({**turns, **more}, chat_tokenizer) and "Be kind." in later[0][0] and "Adds." in later[0][0]
+    assert (
+        later == pieces_of({**turns, **more}, chat_tokenizer) and "Be kind." in later[0][0] and "Adds." in later[0][0]
+    )
 
 
 def test_where_the_person_chose_or_the_columns_are_guessed_no_other_column_is_taken(tokenizer):

@@ -170,7 +170,11 @@ def test_the_reason_names_what_is_not_used(row, reason, is_sure):
 
 def test_choices_that_the_person_takes_as_input_are_used():
     shape = shape_of({"question": "a", "choices": ["x", "y"], "answer": 1}, input_column="choices")
-    assert (shape.columns["input"], shape.reason, shape.is_sure) == ("choices", '"question" asks, "answer" answers', True)
+    assert (shape.columns["input"], shape.reason, shape.is_sure) == (
+        "choices",
+        '"question" asks, "answer" answers',
+        True,
+    )
 
 
 def test_most_rows_decide_what_a_column_holds():
@@ -307,7 +311,9 @@ def test_braces_hold_the_name_of_a_column_and_nothing_else(prompt):
 
 @pytest.mark.parametrize("name", ["0", "Q.real", "Q.0"])
 def test_a_name_that_no_column_has(name):
-    assert refusal({"Q": "words"}, prompt_template=f"{{{name}}}") == f"The prompt names {{{name}}}, and the rows have Q."
+    assert (
+        refusal({"Q": "words"}, prompt_template=f"{{{name}}}") == f"The prompt names {{{name}}}, and the rows have Q."
+    )
 
 
 def test_the_columns_of_a_prompt():

@@ -21,7 +21,10 @@ def test_the_view_is_what_the_trainers_data_loader_yields(stories, shared_data, 
     loaded = load_for(config)
     data = prepare(config.data, loaded.tokenizer, 400, True)
     trainer, _ = build_trainer(loaded, config, data, tmp_path, None)
-    for part, loader in ((data.train, trainer.get_train_dataloader()), (data.validation, trainer.get_eval_dataloader())):
+    for part, loader in (
+        (data.train, trainer.get_train_dataloader()),
+        (data.validation, trainer.get_eval_dataloader()),
+    ):
         sequences = []
         for batch in loader:
             for ids, labels, mask in zip(batch["input_ids"], batch["labels"], batch["attention_mask"], strict=True):
@@ -55,7 +58,9 @@ def test_special_tokens_and_the_text_can_be_read(tmp_path, chat_tokenizer):
 
 
 def test_the_end_mark_is_called_by_its_name(tmp_path, chat_tokenizer):
-    config = write(tmp_path / "a.jsonl", {"instruction": "a", "output": "b"}, {"instruction": "a", "output": "word " * 400})
+    config = write(
+        tmp_path / "a.jsonl", {"instruction": "a", "output": "b"}, {"instruction": "a", "output": "word " * 400}
+    )
     data = prepare(config, chat_tokenizer, 300, True)
     short, long = (view_of(data, row, chat_tokenizer) for row in (1, 2))
     assert (short.end_name, short.end_is_trained) == ("<|eot_id|>", True)
