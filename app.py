@@ -26,14 +26,14 @@ from pathlib import Path
 import click
 
 from core.config import ConfigError, RunConfig
-from core.dataset import DataError
+from core.dataset.rows import DataError
 from core.events import Snapshot
 from core.hub import ModelError, code_warning
 from core.keeping import TrainingError
+from core.messages import TemplateError
 from core.presets import find_preset, list_presets
 from core.runs import Run, RunError, find_run
 from core.stopping import Stopped
-from core.templates import TemplateError
 from core.uploads import uploads_dir
 from core.workbench import Workbench
 from ui.access import needs_consent
@@ -133,8 +133,9 @@ def train(preset: str, settings: tuple[str, ...], runs_dir: Path, as_json: bool)
 @json_option
 def estimate(preset: str, settings: tuple[str, ...], gpu: str | None, runs_dir: Path, as_json: bool) -> None:
     """Say whether training will fit, before any model is loaded, and what would make it fit."""
-    from core.estimate import find_card, shape_of, this_machine
+    from core.estimate.cards import find_card, this_machine
     from core.estimate.said import as_values, in_lines
+    from core.estimate.shape import shape_of
     from core.hardware import detect_machine
     from core.probe_record import latest_probe
 
@@ -253,8 +254,8 @@ def evaluate(run: str, data: str | None, prompts: str | None, rows: int, runs_di
     """Measure a run's base and tuned model on rows that neither was trained on; kept with the run."""
     if data and prompts:
         raise click.UsageError("Give --data or --prompts, not both.")
-    from core.evaluation import Source
     from core.evaluation.of_a_run import evaluate_run
+    from core.evaluation.record import Source
 
     source = Source(kind="file" if data else "prompts" if prompts else "validation", path=data or prompts or "")
     found = find_run(runs_dir, run)

@@ -10,7 +10,7 @@ from collections.abc import Callable
 from pydantic import BaseModel
 
 from core.config import RunConfig
-from core.dataset import PreparedData
+from core.dataset.prepared import PreparedData
 from core.hardware import MemoryStats, sample_memory
 from core.keeping import TrainingError
 from core.model import LoadedModel, free_memory

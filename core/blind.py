@@ -17,13 +17,13 @@ from dataclasses import dataclass
 from typing import Literal
 
 from core.compare import Sampling
-from core.dataset import DataError
+from core.dataset.rows import DataError
 from core.hub import ModelError
 from core.lab import Lab, PromptTooLong
+from core.messages import TemplateError
 from core.panes import Pane
 from core.run_list import RunList
 from core.runs import RunError
-from core.templates import TemplateError
 from core.votes import Choice, Tally, Vote, append_vote, read_votes, tally
 from core.workbench import Busy
 

@@ -9,7 +9,8 @@ from math import inf
 from pydantic import BaseModel
 
 from core.config import RunConfig
-from core.estimate import Card, ModelShape
+from core.estimate.cards import Card
+from core.estimate.shape import ModelShape
 from core.estimate.standing import STATES, adapter_parameters, embeddings, gradients, optimizer
 from core.estimate.workload import Workload, workload
 from core.hardware import GIB

@@ -5,7 +5,8 @@ The few figures that every run ends with; `core.evaluation` measures more. Knows
 
 from collections.abc import Callable
 
-from core.dataset import UNTRAINED, Example, Examples
+from core.dataset.store import Examples
+from core.dataset.tokens import UNTRAINED, Example
 from core.evaluation.answers import row_losses
 from core.evaluation.rows import plain, split
 from core.events import HeldOut

@@ -7,8 +7,10 @@ from contextlib import contextmanager, suppress
 from core.batch_search import Tried, find_batch, words_of_trying
 from core.checkpoint_list import Checkpoint
 from core.config import RunConfig
-from core.dataset import PreparedData
-from core.estimate import estimate, shape_of, this_machine
+from core.dataset.prepared import PreparedData
+from core.estimate.cards import this_machine
+from core.estimate.shape import shape_of
+from core.estimate.total import estimate
 from core.events import BatchChosen, Change, Estimated, Event, Finished, HeldOut, MemorySampled, Probed, StatusChanged
 from core.hardware import MemoryMonitor, MemoryStats, detect_machine, sample_memory
 from core.heldout import measure_heldout

@@ -11,8 +11,9 @@ from contextlib import contextmanager
 from pathlib import Path
 
 from core.compare import Answer, Sampling, max_logit_differences, stream
-from core.dataset import DataError
+from core.dataset.rows import DataError
 from core.hub import ModelError
+from core.messages import TemplateError
 from core.model import LoadedModel, ModelReport, first_line, free_memory
 from core.model_slot import ModelSlot
 from core.own_thread import in_own_thread
@@ -20,7 +21,7 @@ from core.panes import BASE, Pane
 from core.run_list import RunList
 from core.runs import Run, RunError, find_run
 from core.stopping import Stopped
-from core.templates import TemplateError, prompt_text
+from core.templates import prompt_text
 
 LOADING, ANSWERING = "a model is being loaded", "an answer is being written"
 SENTENCES = (ModelError, RunError, DataError, TemplateError, Stopped)  # said as they stand; the rest is a library's

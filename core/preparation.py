@@ -10,24 +10,18 @@ from pathlib import Path
 from typing import Any
 
 from core.config import RunConfig
-from core.dataset import (
-    DataError,
-    LeftOut,
-    PreparedData,
-    RowView,
-    Shape,
-    Survey,
-    end_mark,
-    open_rows,
-    prepare,
-    recognise,
-    survey,
-    view,
-)  # fmt: skip
 from core.dataset.files import find
-from core.dataset.left_out import NothingLeftError
+from core.dataset.left_out import (
+    LeftOut,  # fmt: skip
+    NothingLeftError,
+)
 from core.dataset.one_pass import HEAD_ROWS, readable_head
+from core.dataset.prepared import PreparedData, open_rows, prepare  # fmt: skip
+from core.dataset.rows import DataError  # fmt: skip
+from core.dataset.shapes import Shape, recognise  # fmt: skip
 from core.dataset.store import remove_left_behind
+from core.dataset.survey import Survey, survey  # fmt: skip
+from core.dataset.view import RowView, end_mark, view  # fmt: skip
 from core.model import LoadedModel
 from core.stopping import ShouldStop, leave_if
 

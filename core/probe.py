@@ -16,7 +16,7 @@ from pydantic import BaseModel
 
 from core.checkpoints import RandomState
 from core.config import RunConfig
-from core.dataset import PreparedData
+from core.dataset.prepared import PreparedData
 from core.hardware import GIB, MemoryMonitor
 from core.model import LoadedModel, free_memory, import_unsloth
 from core.stopping import ShouldStop, leave_if

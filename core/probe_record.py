@@ -17,7 +17,9 @@ from pydantic import BaseModel, Field, ValidationError, field_validator
 
 from core.config import RunConfig
 from core.dataset.survey import steps_per_epoch
-from core.estimate import FORMULAS, PARTS, Estimate, estimate, shape_of, this_machine
+from core.estimate.cards import this_machine
+from core.estimate.shape import shape_of
+from core.estimate.total import FORMULAS, PARTS, Estimate, estimate
 from core.hardware import Machine, detect_machine
 from core.whole import write_whole
 
@@ -38,7 +40,7 @@ class ProbeRecord(BaseModel, frozen=True):
     `settings` are those on which memory depends (`memory_settings`), `length` the tokens of each row of the probe.
     `estimate` is the uncorrected one for just that; `peak_gib` compares with its `comparable_gib`. `steps` are those of
     a whole run at these settings, 0 when they are not known, and `at` is the time in ISO 8601. `formulas` are those of
-    the estimate, as `core.estimate.FORMULAS` counts them; 0: from before they were counted.
+    the estimate, as `core.estimate.total.FORMULAS` counts them; 0: from before they were counted.
     """
 
     machine: str

@@ -15,8 +15,9 @@ from typing import TypeVar
 
 from core.batch_search import BatchFound, Tried, find_batch, measure_if_it_fits, words_of_trying
 from core.config import RunConfig
-from core.dataset import DataError, PreparedData
-from core.estimate import shape_of
+from core.dataset.prepared import PreparedData
+from core.dataset.rows import DataError
+from core.estimate.shape import shape_of
 from core.hub import ModelError
 from core.job import begin_adapter, memory_in_words, rows_decide
 from core.keeping import TrainingError

@@ -1,8 +1,10 @@
 """What to change when memory ran out, and how much each change would save. Knows nothing of threads or gradio."""
 
 from core.config import RunConfig
-from core.dataset import PreparedData
-from core.estimate import ModelShape, suggestions, this_machine
+from core.dataset.prepared import PreparedData
+from core.estimate.cards import this_machine
+from core.estimate.changes import suggestions
+from core.estimate.shape import ModelShape
 from core.hardware import detect_machine
 from core.hub import ModelError
 from core.model import LoadedModel

@@ -8,7 +8,7 @@ from collections import Counter
 from collections.abc import Iterator
 
 from core.config import AdapterConfig
-from core.dataset import PreparedData
+from core.dataset.prepared import PreparedData
 from core.embeddings import ON_A_GPU
 from core.hub import ModelError
 from core.model import LoadedModel

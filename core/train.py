@@ -13,7 +13,7 @@ from pathlib import Path
 from core.checkpoint_list import Checkpoint
 from core.checkpoints import is_done, read_progress, restore_adapter
 from core.config import RunConfig
-from core.dataset import PreparedData
+from core.dataset.prepared import PreparedData
 from core.events import Change, Event, Receipt, Resumed
 from core.keeping import Keeper, TrainingError, check_finite, is_finite
 from core.model import LoadedModel, free_memory, import_unsloth

@@ -9,7 +9,7 @@ from pathlib import Path
 
 from core.checkpoints import restore_adapter, restore_optimizer, restore_random_state, restore_scaler
 from core.config import RunConfig
-from core.dataset import PreparedData
+from core.dataset.prepared import PreparedData
 from core.model import LoadedModel, import_unsloth
 from core.token_rows import give_rows_their_own_group, token_layers
 

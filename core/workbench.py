@@ -11,12 +11,16 @@ from pathlib import Path
 from core.batch_search import BatchFound
 from core.checkpoint_list import Checkpoint
 from core.config import ModelConfig, RunConfig
-from core.dataset import DataError, PreparedData, RowView
+from core.dataset.prepared import PreparedData
+from core.dataset.rows import DataError
+from core.dataset.view import RowView
 from core.events import Event, Resumed, Snapshot, StatusChanged, fold
 from core.hardware import Machine, MemoryStats, detect_machine, sample_memory
 from core.hub import ModelError
 from core.job import Emit, perform
+from core.keeping import TrainingError
 from core.lab import LOADING, Lab
+from core.messages import TemplateError
 from core.model import LoadedModel, ModelReport, first_line, import_unsloth
 from core.model_slot import ModelSlot, ModelState
 from core.own_thread import in_own_thread
@@ -26,9 +30,7 @@ from core.probing import Prober, Probing
 from core.run_list import RunList
 from core.runs import Run, RunError, create_run, find_adapter, find_run, list_runs, mark_interrupted
 from core.stopping import Stopped
-from core.templates import TemplateError
 from core.trackers import check_tracker
-from core.train import TrainingError
 
 TRAINING, READING = "a run is going on", "the rows are being read"
 SENTENCES = (ModelError, DataError, RunError, TrainingError, TemplateError)  # what is said to the person as it stands

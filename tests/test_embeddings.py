@@ -14,7 +14,8 @@ from core.checkpoint_list import list_checkpoints
 from core.compare import Sampling, next_token_logits, stream
 from core.config import ConfigError, RunConfig
 from core.embeddings import embeddings_cost, large_adapter
-from core.estimate import Card, shape_of
+from core.estimate.cards import Card
+from core.estimate.shape import shape_of
 from core.events import Receipt, StepDone, from_line, to_line
 from core.hub import ModelError
 from core.model import attach_adapter, for_inference, load

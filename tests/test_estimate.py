@@ -7,20 +7,12 @@ from pathlib import Path
 import pytest
 
 from core.config import ALL_TARGET_MODULES, ConfigError, ModelConfig, RunConfig
-from core.estimate import (
-    PARTS,
-    Card,
-    ModelShape,
-    estimate,
-    find_card,
-    shape_of,
-    suggestions,
-    this_machine,
-    to_fit,
-    verdict,
-)
+from core.estimate.cards import Card, find_card, this_machine
+from core.estimate.changes import suggestions, to_fit
 from core.estimate.passing import GIB, layer_kept, logits_at_the_loss
+from core.estimate.shape import ModelShape, shape_of
 from core.estimate.standing import adapter_parameters, optimizer, trained_parameters, weights
+from core.estimate.total import PARTS, estimate, verdict
 from core.estimate.workload import Workload, workload
 from core.hardware import Machine, MemoryStats
 from core.hub import ModelError

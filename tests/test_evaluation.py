@@ -10,10 +10,11 @@ from contextlib import nullcontext
 import pytest
 
 from core.adapters import FIRST
-from core.dataset import DataError, prepare
-from core.evaluation import Evaluation, Source, evaluate, row_of
+from core.dataset.prepared import prepare
+from core.dataset.rows import DataError
 from core.evaluation.answers import answer_limit, batches, cache_bytes, given, room
 from core.evaluation.forgetting import GENERAL, general_rows
+from core.evaluation.measuring import evaluate
 from core.evaluation.of_a_run import (
     MEASURING,
     OTHER_ROWS,
@@ -24,7 +25,8 @@ from core.evaluation.of_a_run import (
     rows_of,
     save,
 )  # fmt: skip
-from core.evaluation.rows import row_of_prompt
+from core.evaluation.record import Evaluation, Source
+from core.evaluation.rows import row_of, row_of_prompt
 from core.evaluation.work import Work
 from core.model import base_view, for_inference, load
 from core.panes import BASE, Pane

@@ -7,7 +7,9 @@ from html import unescape
 import pytest
 
 from core.batch_search import BatchFound
-from core.estimate import PARTS, Card, Estimate, Suggestion
+from core.estimate.cards import Card
+from core.estimate.changes import Suggestion
+from core.estimate.total import PARTS, Estimate
 from core.events import Estimated, Finished, Probed, Snapshot
 from core.hardware import Machine, MemoryStats
 from core.probe_record import ProbeRecord

@@ -6,7 +6,8 @@ import shutil
 import pytest
 
 from core.config import AdapterConfig, ModelConfig
-from core.model import ModelError, attach_adapter, load
+from core.hub import ModelError
+from core.model import attach_adapter, load
 from tests.conftest import load_for, next_logits, small_config
 
 

@@ -6,7 +6,9 @@ import psutil
 import pytest
 
 from core.config import RunConfig
-from core.estimate import ModelShape, shape_of, suggestions, this_machine
+from core.estimate.cards import this_machine
+from core.estimate.changes import suggestions
+from core.estimate.shape import ModelShape, shape_of
 from core.hardware import detect_machine
 from core.relief import is_out_of_memory, relief
 from core.workbench import Workbench

@@ -6,7 +6,7 @@ import inspect
 import pytest
 
 from core.config import AdapterConfig, ConfigError, DataConfig, ModelConfig, TrainingConfig
-from core.dataset import template_columns
+from core.dataset.choice import template_columns
 from core.presets import DEMO, PRESETS_DIR, Preset, default_preset, find_preset, list_presets, read_preset
 from core.templates import TEMPLATES
 from tests.conftest import PROJECT

@@ -6,8 +6,8 @@ import shutil
 import pytest
 
 from core.config import ModelConfig, RunConfig
-from core.dataset import DataError
-from core.estimate import FORMULAS, PARTS, Estimate
+from core.dataset.rows import DataError
+from core.estimate.total import FORMULAS, PARTS, Estimate
 from core.hardware import Machine, detect_machine
 from core.hub import ModelError
 from core.keeping import TrainingError

@@ -8,8 +8,8 @@ import gradio as gr
 import pytest
 
 from core.config import RunConfig
-from core.evaluation import Evaluation, Forgetting, Measure, ReadRow, Source
 from core.evaluation.of_a_run import save
+from core.evaluation.record import Evaluation, Forgetting, Measure, ReadRow, Source
 from core.events import (
     Change,
     Evaluated,

@@ -5,7 +5,9 @@ from collections import Counter
 from dataclasses import replace
 from pathlib import Path
 
-from core.dataset import LeftOut, LeftOutRow, RowView, Survey, Token
+from core.dataset.left_out import LeftOut, LeftOutRow
+from core.dataset.survey import Survey
+from core.dataset.view import RowView, Token
 from core.preparation import Preparing
 from ui.charts import length_chart
 from ui.rows_view import left_out_text, preparing_text, row_text, survey_text, table_text

@@ -25,7 +25,12 @@ def places_with_the_token(folder: Path) -> list[str]:
     """Files below the folder with the token in their name or content, and links that name it."""
     found = []
     for path in folder.rglob("*"):
-        if TOKEN in path.name or (path.is_symlink() and TOKEN in str(path.readlink())) or path.is_file() and TOKEN.encode() in path.read_bytes():
+        if (
+            TOKEN in path.name
+            or (path.is_symlink() and TOKEN in str(path.readlink()))
+            or path.is_file()
+            and TOKEN.encode() in path.read_bytes()
+        ):
             found.append(str(path))
     return found
 

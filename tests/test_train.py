@@ -9,7 +9,8 @@ import weakref
 
 import pytest
 
-from core.train import TrainingError, train
+from core.keeping import TrainingError
+from core.train import train
 from tests.conftest import PROJECT, load_for, next_logits, prepare_for, small_config, train_for
 
 IN_16_BIT = "model.load_in_4bit=no"

@@ -10,7 +10,7 @@ import pytest
 
 from core.compare import Sampling
 from core.config import ModelConfig
-from core.dataset import DataError
+from core.dataset.rows import DataError
 from core.hub import ModelError
 from core.lab import ANSWERING
 from core.runs import RunError, find_run, list_runs

@@ -10,7 +10,7 @@ import gradio as gr
 
 from core.blind import Blind, BlindError, Result, Shown
 from core.compare import Sampling
-from core.dataset import DataError
+from core.dataset.rows import DataError
 from core.hub import ModelError
 from core.panes import BASE, Pane
 from core.prompt_sets import prompts_from_text, read_prompts

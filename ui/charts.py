@@ -11,7 +11,7 @@ from html import escape
 from math import floor, isfinite, log10
 from typing import Literal
 
-from core.dataset import Survey
+from core.dataset.survey import Survey
 from core.events import Snapshot, StepDone
 from core.thinning import thin
 from ui.words import count

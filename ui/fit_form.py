@@ -11,7 +11,10 @@ import gradio as gr
 
 from core.config import ConfigError, ModelConfig, RunConfig, resolve_path
 from core.embeddings import embeddings_cost
-from core.estimate import CARDS, Card, Estimate, estimate, shape_of, suggestions, this_machine, to_fit, verdict
+from core.estimate.cards import CARDS, Card, this_machine
+from core.estimate.changes import suggestions, to_fit
+from core.estimate.shape import shape_of
+from core.estimate.total import Estimate, estimate, verdict
 from core.hub import ModelError
 from core.probe_record import ProbeRecord, latest_probe
 from core.probing import PROBING

@@ -8,7 +8,9 @@ from collections.abc import Sequence
 from html import escape
 
 from core.batch_search import BatchFound, Tried
-from core.estimate import PARTS, WORTH_SAYING, Card, Estimate, Suggestion, verdict
+from core.estimate.cards import Card
+from core.estimate.changes import WORTH_SAYING, Suggestion
+from core.estimate.total import PARTS, Estimate, verdict
 from core.events import Probed, Snapshot
 from core.probe_record import ProbeRecord
 from core.probing import Probing

@@ -4,8 +4,8 @@ from html import escape
 
 import gradio as gr
 
-from core.evaluation import Evaluation, Source
 from core.evaluation.of_a_run import MEASURING, MOST_ROWS, load_evaluations
+from core.evaluation.record import Evaluation, Source
 from core.evaluation.work import State, Work
 from core.runs import RunError
 from core.workbench import Workbench

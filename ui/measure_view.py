@@ -5,7 +5,8 @@ from html import escape
 from math import isnan
 from pathlib import Path
 
-from core.evaluation import BY_KEY, Evaluation, Measure, Metric, ReadRow, Source
+from core.evaluation.metrics import BY_KEY, Metric
+from core.evaluation.record import Evaluation, Measure, ReadRow, Source
 from ui.words import count, duration, notice, percent, run_label
 
 GOOD, BAD = {"better"}, {"worse"}

@@ -9,8 +9,8 @@ from html import escape
 from pathlib import Path
 
 from core.config import RunConfig, fields
-from core.evaluation import Evaluation, ReadRow
 from core.evaluation.of_a_run import load_evaluations
+from core.evaluation.record import Evaluation, ReadRow
 from core.panes import Pane
 from core.votes import Tally, Vote, read_votes, tally
 from ui.measure_view import evaluation_text

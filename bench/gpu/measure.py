@@ -52,7 +52,7 @@ def speed(shape: str, trainer: str) -> dict:
 
 def memory(shape: str, length: int, batch: int, embeddings: bool, checkpointing: str | bool) -> dict:
     """Peak memory of our run, with all that the estimate is made from: so it can be made again without a card."""
-    from core.estimate import shape_of
+    from core.estimate.shape import shape_of
 
     model = llama.make(shape)
     config = plan.memory_config(model, llama.write_rows(length), length, batch, embeddings, checkpointing)
@@ -119,7 +119,7 @@ def tests() -> dict:
 
 def _train_ours(config, tick, begin) -> None:
     """The app's own way from settings to an adapter, without the page."""
-    from core.dataset import prepare
+    from core.dataset.prepared import prepare
     from core.events import StepDone
     from core.model import attach_adapter, free_memory, load
     from core.train import train

@@ -22,8 +22,8 @@ from core.dataset.rows import DataError, Row
 from core.dataset.shapes import Shape, recognise
 from core.dataset.store import Examples, StoreWriter, ids_hash, text_hash
 from core.dataset.tokens import Rendered, tokenise
+from core.messages import TemplateError
 from core.stopping import ShouldStop, leave_if
-from core.templates import TemplateError
 
 Report = Callable[[float | None, int], None]  # how far (0 to 1, None when unknown) and how many rows
 HEAD_ROWS = 200  # the shape is judged by these

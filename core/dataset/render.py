@@ -7,6 +7,7 @@ Joined, the pieces are the whole text, special tokens included. Knows nothing of
 
 from typing import Any
 
+from core.chat_template import chat_pieces
 from core.config import DataConfig
 from core.dataset.choice import template_parts
 from core.dataset.doubts import columns_by_later_roles
@@ -14,7 +15,7 @@ from core.dataset.fields import MISSING, as_text, as_turns, lookup
 from core.dataset.shapes import Shape
 from core.dataset.turns import messages_of, tools_of
 from core.messages import Message, Pieces, TemplateError
-from core.templates import TEMPLATES, chat_pieces
+from core.templates import TEMPLATES
 
 
 def render(values: dict[str, Any], shape: Shape, config: DataConfig, tokenizer) -> Pieces:

@@ -13,7 +13,8 @@ from pydantic import ValidationError
 
 from core.checkpoints import read_progress
 from core.config import RunConfig
-from core.dataset import DataError, PreparedData, prepare
+from core.dataset.prepared import PreparedData, prepare
+from core.dataset.rows import DataError
 from core.evaluation.forgetting import general_rows
 from core.evaluation.measuring import evaluate
 from core.evaluation.record import Evaluation, Source

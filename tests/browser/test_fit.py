@@ -8,7 +8,10 @@ import pytest
 from playwright.sync_api import expect
 
 from core.config import PROJECT_DIR, RunConfig
-from core.estimate import Estimate, estimate, find_card, shape_of, suggestions, to_fit, verdict
+from core.estimate.cards import find_card
+from core.estimate.changes import suggestions, to_fit
+from core.estimate.shape import shape_of
+from core.estimate.total import Estimate, estimate, verdict
 from core.presets import find_preset
 from core.runs import list_runs
 from tests.app_process import running_app

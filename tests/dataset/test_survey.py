@@ -5,9 +5,10 @@ import json
 import pytest
 
 from core.config import DataConfig, TrainingConfig
-from core.dataset import UNTRAINED, prepare, survey
 from core.dataset.languages import languages
-from core.dataset.survey import steps_per_epoch
+from core.dataset.prepared import prepare
+from core.dataset.survey import steps_per_epoch, survey
+from core.dataset.tokens import UNTRAINED
 from tests.conftest import data_file as write
 
 TRAINING = TrainingConfig(per_device_train_batch_size=2, gradient_accumulation_steps=4)

@@ -2,7 +2,9 @@
 
 import pytest
 
-from core.dataset import UNTRAINED, end_mark, prepare, view
+from core.dataset.prepared import prepare
+from core.dataset.tokens import UNTRAINED
+from core.dataset.view import end_mark, view
 from tests.conftest import data_file as write
 from tests.conftest import load_for, small_config
 
