@@ -25,14 +25,12 @@ from pathlib import Path
 
 import click
 
-from core.config import ConfigError, RunConfig
-from core.dataset.rows import DataError
+from core.config import RunConfig
 from core.events import Snapshot
-from core.hub import ModelError, code_warning
-from core.keeping import TrainingError
-from core.messages import TemplateError
+from core.hub import code_warning
 from core.presets import find_preset, list_presets
-from core.runs import Run, RunError, find_run
+from core.problems import ConfigError, DataError, ModelError, RunError, TemplateError, TrainingError
+from core.runs import Run, find_run
 from core.stopping import Stopped
 from core.uploads import uploads_dir
 from core.workbench import Workbench

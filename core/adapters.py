@@ -7,8 +7,8 @@ from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
 
-from core.hub import ModelError
 from core.model import OTHER_SHAPES, LoadedModel, adapter_files, base_view, has_other_shapes, not_finite
+from core.problems import ModelError
 from core.relief import is_out_of_memory
 from core.row_copies import as_copies, give_copies, take_rows_out
 

@@ -12,9 +12,9 @@ from pydantic import BaseModel
 from core.config import RunConfig
 from core.dataset.prepared import PreparedData
 from core.hardware import MemoryStats, sample_memory
-from core.keeping import TrainingError
 from core.model import LoadedModel, free_memory
 from core.probe import Measured, measure
+from core.problems import TrainingError
 from core.relief import is_out_of_memory, relief
 from core.stopping import ShouldStop, leave_if
 

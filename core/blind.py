@@ -17,23 +17,15 @@ from dataclasses import dataclass
 from typing import Literal
 
 from core.compare import Sampling
-from core.dataset.rows import DataError
-from core.hub import ModelError
-from core.lab import Lab, PromptTooLong
-from core.messages import TemplateError
+from core.lab import Lab
 from core.panes import Pane
+from core.problems import BlindError, Busy, DataError, ModelError, PromptTooLong, RunError, TemplateError
 from core.run_list import RunList
-from core.runs import RunError
 from core.votes import Choice, Tally, Vote, append_vote, read_votes, tally
-from core.workbench import Busy
 
 AHEAD = 3  # pairs that wait to be voted on while no more are made
 RETRY_SECONDS = 0.5  # between two looks at a model that others have
 WRITING = "answers of the blind test are being written"
-
-
-class BlindError(ValueError):
-    """A test that cannot be, or a vote that cannot be kept; the message is one sentence."""
 
 
 @dataclass(frozen=True)

@@ -8,7 +8,8 @@ import json
 
 from jinja2 import TemplateError as JinjaError
 
-from core.messages import Message, Pieces, TemplateError, Tools, check_messages, is_learned, uses_tools, written_out
+from core.messages import Message, Pieces, Tools, check_messages, is_learned, uses_tools, written_out
+from core.problems import TemplateError
 
 Span = tuple[int, int]  # from and to, in characters of a text
 MANY_MESSAGES = 48  # beyond this a conversation is rendered in windows, or its cost would grow with its square

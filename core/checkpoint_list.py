@@ -4,7 +4,7 @@ from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 
-from core.reading import Unreadable, read_json
+from core.disk.tolerant_reading import Unreadable, read_json
 
 
 @dataclass(frozen=True)

@@ -15,8 +15,8 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
-from core.reading import Unreadable, read_json
-from core.runs import RunError
+from core.disk.tolerant_reading import Unreadable, read_json
+from core.problems import RunError
 
 NOT_WHOLE = (
     "The checkpoint in {folder} cannot be read: {file} is damaged; delete that folder to go on from an older one."

@@ -16,8 +16,8 @@ from typing import Literal
 from pydantic import BaseModel, Field
 
 from core.adapters import adapter_view
+from core.fresh_thread import in_own_thread
 from core.model import LoadedModel, for_inference
-from core.own_thread import in_own_thread
 from core.relief import is_out_of_memory
 from core.sampling import end_criteria, logits_processors
 

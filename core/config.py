@@ -13,6 +13,8 @@ from typing import Annotated, Any, Literal, get_args
 import yaml
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator, model_validator
 
+from core.problems import ConfigError
+
 PROJECT_DIR = Path(__file__).resolve().parent.parent
 
 TargetModule = Literal["q_proj", "k_proj", "v_proj", "o_proj", "gate_proj", "up_proj", "down_proj"]
@@ -22,10 +24,6 @@ ALL_TARGET_MODULES: list[str] = list(TargetModule.__args__)
 # Eight times as fast, where PyYAML was built with it.
 _LOADER = getattr(yaml, "CSafeLoader", yaml.SafeLoader)
 MOST_TEXT, MOST_NESTED = 1_000_000, 20  # far above any settings: characters, and values within values
-
-
-class ConfigError(ValueError):
-    """A setting that cannot be used; the message is one sentence for the person who gave it."""
 
 
 class Part(BaseModel):

@@ -26,9 +26,10 @@ from safetensors import SafetensorError, safe_open
 from tqdm.auto import tqdm
 
 from core.config import ModelConfig, resolve_path
-from core.reading import Unreadable, read_json, read_text
+from core.disk.tolerant_reading import Unreadable, read_json, read_text
+from core.hub_names import PREQUANTISED
+from core.problems import ModelError
 
-PREQUANTISED = ("-unsloth-bnb-4bit", "-bnb-4bit")
 # Weights as safetensors only: a pickle can run code when it is read. original/ holds Meta's own copy of the weights.
 FILES = ["*.safetensors", "*.json", "*.jinja", "*.model", "*.txt"]
 NOT_FILES = ["original/*", "*/*"]
@@ -38,10 +39,6 @@ NO_WEIGHTS = ("training_args.bin", "optimizer.bin", "optimizer.pt", "scheduler.p
 MODEL, ADAPTER = "model.safetensors", "adapter_model.safetensors"
 
 Report = Callable[[str, float | None], None]  # what is going on, and the share done (0 to 1) where it is known
-
-
-class ModelError(ValueError):
-    """A model that cannot be had or loaded; the message is one sentence with the way out."""
 
 
 def locate(config: ModelConfig, token: str | None = None, report: Report = lambda text, share: None) -> Path:

@@ -14,11 +14,10 @@ from core.estimate.total import estimate
 from core.events import BatchChosen, Change, Estimated, Event, Finished, HeldOut, MemorySampled, Probed, StatusChanged
 from core.hardware import MemoryMonitor, MemoryStats, detect_machine, sample_memory
 from core.heldout import measure_heldout
-from core.hub import ModelError
-from core.keeping import TrainingError
-from core.model import LoadedModel, attach_adapter, first_line, free_memory
+from core.model import LoadedModel, attach_adapter, free_memory
 from core.probe import Measured, full_length
 from core.probe_record import exact_probe, latest_probe, measured_here
+from core.problems import ModelError, TrainingError, first_line
 from core.relief import is_out_of_memory, relief
 from core.runs import Run
 from core.stopping import ShouldStop

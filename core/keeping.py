@@ -10,15 +10,12 @@ from pathlib import Path
 
 from core.checkpoint_list import Checkpoint, list_checkpoints
 from core.checkpoints import RandomState, write_trainer
+from core.disk.atomic import is_disk_full, put_in_place, remove_all_but, write_whole
 from core.events import CheckpointSaved, Event, StatusChanged
+from core.problems import TrainingError
 from core.stopping import ShouldStop, leave_if
-from core.whole import is_disk_full, put_in_place, remove_all_but, write_whole
 
 RETRY_SECONDS = 2.0
-
-
-class TrainingError(RuntimeError):
-    """A run that cannot go on; the message is one sentence with the way out."""
 
 
 class Keeper:

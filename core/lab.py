@@ -11,24 +11,18 @@ from contextlib import contextmanager
 from pathlib import Path
 
 from core.compare import Answer, Sampling, max_logit_differences, stream
-from core.dataset.rows import DataError
-from core.hub import ModelError
-from core.messages import TemplateError
-from core.model import LoadedModel, ModelReport, first_line, free_memory
+from core.fresh_thread import in_own_thread
+from core.model import LoadedModel, ModelReport, free_memory
 from core.model_slot import ModelSlot
-from core.own_thread import in_own_thread
 from core.panes import BASE, Pane
+from core.problems import DataError, ModelError, PromptTooLong, RunError, TemplateError, first_line
 from core.run_list import RunList
-from core.runs import Run, RunError, find_run
+from core.runs import Run, find_run
 from core.stopping import Stopped
 from core.templates import prompt_text
 
 LOADING, ANSWERING = "a model is being loaded", "an answer is being written"
 SENTENCES = (ModelError, RunError, DataError, TemplateError, Stopped)  # said as they stand; the rest is a library's
-
-
-class PromptTooLong(ModelError):
-    """The prompt is longer than the model can read."""
 
 
 class Lab:

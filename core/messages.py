@@ -6,14 +6,12 @@ Knows nothing of templates, tokenizers, files or gradio.
 import json
 from typing import Any
 
+from core.problems import TemplateError
+
 Message = dict[str, Any]  # role, content; tool_calls of an assistant; weight 0 of an answer that is not to be learned
 Tools = list[dict[str, Any]]  # each {"type": "function", "function": {"name", "description", "parameters"}}
 Pieces = list[tuple[str, bool]]  # text, and whether it is trained on
 ROLES = ("system", "user", "assistant", "tool")
-
-
-class TemplateError(ValueError):
-    """A row that cannot be rendered; the message is a few words that complete "left out:"."""
 
 
 def check_messages(messages) -> list[Message]:

@@ -21,9 +21,10 @@ from typing import Any
 from pydantic import BaseModel
 
 from core.config import PROJECT_DIR, AdapterConfig, ModelConfig
-from core.hub import ModelError, Report, checked_adapter, exact_name, locate
-from core.reading import Unreadable, read_json
-from core.whole import ASIDE
+from core.disk.atomic import ASIDE
+from core.disk.tolerant_reading import Unreadable, read_json
+from core.hub import Report, checked_adapter, exact_name, locate
+from core.problems import ModelError
 
 GIB = 1024**3
 OTHER_SHAPES = "its weights have other shapes than its settings say"
@@ -429,8 +430,3 @@ def free_memory() -> None:
     if hasattr(libc, "malloc_trim"):
         # glibc keeps what threads have freed in a pool for each of them, which grow one by one over many runs.
         libc.malloc_trim(0)
-
-
-def first_line(error: BaseException) -> str:
-    """What an error of a library says, short enough for a sentence."""
-    return (str(error).strip().splitlines() or [type(error).__name__])[0].rstrip(".")[:300]

@@ -9,9 +9,10 @@ from pathlib import Path
 
 from core.adapters import FIRST, put_on, take_off
 from core.config import ModelConfig, RunConfig
-from core.hub import ModelError, locate
-from core.model import LoadedModel, ModelReport, first_line, free_memory, load
+from core.hub import locate
+from core.model import LoadedModel, ModelReport, free_memory, load
 from core.panes import BASE, Pane
+from core.problems import ModelError, first_line
 from core.proof import fingerprint
 from core.stopping import ShouldStop, leave_if
 

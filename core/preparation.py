@@ -17,12 +17,12 @@ from core.dataset.left_out import (
 )
 from core.dataset.one_pass import HEAD_ROWS, readable_head
 from core.dataset.prepared import PreparedData, open_rows, prepare  # fmt: skip
-from core.dataset.rows import DataError  # fmt: skip
 from core.dataset.shapes import Shape, recognise  # fmt: skip
 from core.dataset.store import remove_left_behind
 from core.dataset.survey import Survey, survey  # fmt: skip
 from core.dataset.view import RowView, end_mark, view  # fmt: skip
 from core.model import LoadedModel
+from core.problems import DataError  # fmt: skip
 from core.stopping import ShouldStop, leave_if
 
 SHOWN_ROWS = 5

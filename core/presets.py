@@ -10,8 +10,9 @@ from pathlib import Path
 
 from pydantic import BaseModel
 
-from core.config import PROJECT_DIR, ConfigError, RunConfig, parse_yaml
-from core.reading import Unreadable, read_text
+from core.config import PROJECT_DIR, RunConfig, parse_yaml
+from core.disk.tolerant_reading import Unreadable, read_text
+from core.problems import ConfigError
 
 PRESETS_DIR = PROJECT_DIR / "presets"
 DEMO = "demo-yoda"

@@ -17,11 +17,11 @@ from pydantic import BaseModel, Field, ValidationError, field_validator
 
 from core.config import RunConfig
 from core.dataset.survey import steps_per_epoch
+from core.disk.atomic import write_whole
 from core.estimate.cards import this_machine
 from core.estimate.shape import shape_of
 from core.estimate.total import FORMULAS, PARTS, Estimate, estimate
 from core.hardware import Machine, detect_machine
-from core.whole import write_whole
 
 FOLDER = "probes"
 MOST = 200  # lines kept of one machine and model

@@ -16,19 +16,17 @@ from typing import TypeVar
 from core.batch_search import BatchFound, Tried, find_batch, measure_if_it_fits, words_of_trying
 from core.config import RunConfig
 from core.dataset.prepared import PreparedData
-from core.dataset.rows import DataError
 from core.estimate.shape import shape_of
-from core.hub import ModelError
+from core.fresh_thread import in_own_thread
 from core.job import begin_adapter, memory_in_words, rows_decide
-from core.keeping import TrainingError
-from core.model import LoadedModel, first_line
+from core.model import LoadedModel
 from core.model_slot import ModelSlot
-from core.own_thread import in_own_thread
 from core.preparation import Preparation
 from core.probe import Measured
 from core.probe_record import ProbeRecord, measured_here
+from core.problems import DataError, ModelError, RunError, TrainingError, first_line
 from core.relief import relief
-from core.runs import RunError, find_adapter
+from core.runs import find_adapter
 from core.stopping import Stopped
 
 PROBING = "a probe is going on"

@@ -12,7 +12,8 @@ from transformers import TrainerCallback
 from core.checkpoints import RandomState
 from core.config import TrainingConfig
 from core.events import Evaluated, Event, Receipt, StepDone
-from core.keeping import TrainingError, no_number
+from core.keeping import no_number
+from core.problems import TrainingError
 from core.stopping import Ended, ShouldStop, leave_if
 
 

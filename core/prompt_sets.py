@@ -10,7 +10,8 @@ Files are read as rows for training are: whatever their encoding, packed or not.
 from pathlib import Path
 
 from core.dataset.readers import open_files
-from core.dataset.rows import DataError, Row
+from core.dataset.rows import Row
+from core.problems import DataError
 
 MOST = 10_000
 COLUMNS = ("prompt", "instruction", "question", "text")  # where a prompt is looked for, in this order

@@ -14,13 +14,13 @@ from typing import TYPE_CHECKING
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, computed_field
 
 from core.adapters import adapter_view
+from core.disk.atomic import write_whole
+from core.disk.tolerant_reading import Unreadable, read_text
+from core.fresh_thread import in_own_thread
 from core.model import LoadedModel, for_inference
 from core.moved import Moved, moved
-from core.own_thread import in_own_thread
 from core.panes import BASE, Pane
-from core.reading import Unreadable, read_text
 from core.runs import Run
-from core.whole import write_whole
 
 if TYPE_CHECKING:  # what loads the model asks for its fingerprint, and the lab stands on that
     from core.lab import Lab

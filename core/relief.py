@@ -6,8 +6,8 @@ from core.estimate.cards import this_machine
 from core.estimate.changes import suggestions
 from core.estimate.shape import ModelShape
 from core.hardware import detect_machine
-from core.hub import ModelError
 from core.model import LoadedModel
+from core.problems import ModelError
 
 WORDS = (  # of errors that have no type of their own
     "DefaultCPUAllocator: can't allocate memory", "DefaultCPUAllocator: not enough memory",

@@ -13,9 +13,10 @@ from math import isfinite
 from pathlib import Path
 
 from core.config import RunConfig
+from core.disk.tolerant_reading import Unreadable, read_json
 from core.events import Event, Snapshot, Status, fold_all, from_line
-from core.reading import Unreadable, read_json
-from core.runs import Run, RunError, open_run, owner_lives
+from core.problems import RunError
+from core.runs import Run, open_run, owner_lives
 
 LOOK_SECONDS = 0.5  # many pages that ask at once share one look at the disk
 NO_SETTINGS = "Its config.yaml is missing: its settings are not known."

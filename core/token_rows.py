@@ -10,8 +10,8 @@ from collections.abc import Iterator
 from core.config import AdapterConfig
 from core.dataset.prepared import PreparedData
 from core.embeddings import ON_A_GPU
-from core.hub import ModelError
 from core.model import LoadedModel
+from core.problems import ModelError
 
 ROWS = ".trainable_tokens_delta."  # in the names of weights that hold trained rows
 BATCH = 1000  # examples looked at in one go

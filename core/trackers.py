@@ -4,7 +4,7 @@ import os
 import sys
 from importlib.util import find_spec
 
-from core.keeping import TrainingError
+from core.problems import TrainingError
 
 
 def check_tracker(name: str) -> None:

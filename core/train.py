@@ -14,15 +14,16 @@ from core.checkpoint_list import Checkpoint
 from core.checkpoints import is_done, read_progress, restore_adapter
 from core.config import RunConfig
 from core.dataset.prepared import PreparedData
+from core.disk.atomic import put_in_place
 from core.events import Change, Event, Receipt, Resumed
-from core.keeping import Keeper, TrainingError, check_finite, is_finite
+from core.keeping import Keeper, check_finite, is_finite
 from core.model import LoadedModel, free_memory, import_unsloth
+from core.problems import TrainingError
 from core.receipt import make_receipt
 from core.samples import answer_samples
 from core.stopping import Ended, ShouldStop, Stopped
 from core.trackers import end_tracker
 from core.trainer import build_trainer, take_apart
-from core.whole import put_in_place
 
 
 @dataclass(frozen=True)

@@ -11,7 +11,8 @@ from dataclasses import dataclass
 from datetime import datetime
 from pathlib import Path
 
-from core.runs import RunError, open_run
+from core.problems import RunError
+from core.runs import open_run
 
 
 @dataclass(frozen=True)

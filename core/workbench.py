@@ -12,32 +12,25 @@ from core.batch_search import BatchFound
 from core.checkpoint_list import Checkpoint
 from core.config import ModelConfig, RunConfig
 from core.dataset.prepared import PreparedData
-from core.dataset.rows import DataError
 from core.dataset.view import RowView
 from core.events import Event, Resumed, Snapshot, StatusChanged, fold
+from core.fresh_thread import in_own_thread
 from core.hardware import Machine, MemoryStats, detect_machine, sample_memory
-from core.hub import ModelError
 from core.job import Emit, perform
-from core.keeping import TrainingError
 from core.lab import LOADING, Lab
-from core.messages import TemplateError
-from core.model import LoadedModel, ModelReport, first_line, import_unsloth
+from core.model import LoadedModel, ModelReport, import_unsloth
 from core.model_slot import ModelSlot, ModelState
-from core.own_thread import in_own_thread
 from core.preparation import Look, Preparation, Preparing
 from core.probe_record import ProbeRecord
 from core.probing import Prober, Probing
+from core.problems import Busy, DataError, ModelError, RunError, TemplateError, TrainingError, first_line
 from core.run_list import RunList
-from core.runs import Run, RunError, create_run, find_adapter, find_run, list_runs, mark_interrupted
+from core.runs import Run, create_run, find_adapter, find_run, list_runs, mark_interrupted
 from core.stopping import Stopped
 from core.trackers import check_tracker
 
 TRAINING, READING = "a run is going on", "the rows are being read"
 SENTENCES = (ModelError, DataError, RunError, TrainingError, TemplateError)  # what is said to the person as it stands
-
-
-class Busy(RuntimeError):
-    """Something else is going on; the message is one sentence that says what."""
 
 
 class Workbench:

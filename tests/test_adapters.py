@@ -7,8 +7,8 @@ import torch
 
 from core.adapters import FIRST, adapter_view, put_on, take_off
 from core.compare import Sampling, next_token_logits, stream, supports_rows
-from core.hub import ModelError
 from core.model import for_inference
+from core.problems import ModelError
 from tests.conftest import PROMPT, greedy_text, load_for, next_logits, train_for
 
 SETTINGS = {

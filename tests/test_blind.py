@@ -8,10 +8,11 @@ from pathlib import Path
 
 import pytest
 
-from core.blind import AHEAD, Blind, BlindError, Result
+from core.blind import AHEAD, Blind, Result
 from core.compare import Sampling
 from core.panes import BASE, Pane
-from core.runs import RunError, list_runs
+from core.problems import BlindError, RunError
+from core.runs import list_runs
 from core.votes import FILE, Tally, read_votes
 from core.workbench import Workbench
 from tests.conftest import small_config

@@ -4,7 +4,8 @@ from pathlib import Path
 
 import pytest
 
-from core.config import PROJECT_DIR, ConfigError, RunConfig, fields, parse_yaml, resolve_path
+from core.config import PROJECT_DIR, RunConfig, fields, parse_yaml, resolve_path
+from core.problems import ConfigError
 
 
 def refusal(values) -> str:

@@ -17,16 +17,15 @@ from starlette.applications import Starlette
 
 import core.presets
 from core.checkpoint_list import list_checkpoints
-from core.config import ConfigError, ModelConfig
+from core.config import ModelConfig
 from core.events import Evaluated, Sampled, StatusChanged, StepDone, to_line
-from core.hub import ModelError
-from core.messages import TemplateError
+from core.fresh_thread import in_own_thread
 from core.model import load
-from core.own_thread import in_own_thread
 from core.presets import DEMO as DEMO_PRESET
 from core.presets import PRESETS_DIR, find_preset, list_presets
+from core.problems import ConfigError, ModelError, RunError, TemplateError
 from core.run_list import RunList
-from core.runs import Run, RunError, find_run, list_runs
+from core.runs import Run, find_run, list_runs
 from core.templates import prompt_text
 from core.workbench import Workbench
 from tests.conftest import PROJECT, small_config

@@ -56,16 +56,16 @@ def small_disk(tmp_path, monkeypatch):
         yield SmallDisk(folder)
         subprocess.run(["umount", "-l", str(folder)], check=True)
         return
-    import core.whole
+    import core.disk.atomic
 
-    disk, sync = FullByDecree(folder), core.whole._sync
+    disk, sync = FullByDecree(folder), core.disk.atomic._sync
 
     def refused(path) -> None:
         if disk.is_full:
             raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
         sync(path)
 
-    monkeypatch.setattr(core.whole, "_sync", refused)
+    monkeypatch.setattr(core.disk.atomic, "_sync", refused)
     yield disk
 
 

@@ -11,7 +11,6 @@ import pytest
 
 from core.adapters import FIRST
 from core.dataset.prepared import prepare
-from core.dataset.rows import DataError
 from core.evaluation.answers import answer_limit, batches, cache_bytes, given, room
 from core.evaluation.forgetting import GENERAL, general_rows
 from core.evaluation.measuring import evaluate
@@ -30,9 +29,9 @@ from core.evaluation.rows import row_of, row_of_prompt
 from core.evaluation.work import Work
 from core.model import base_view, for_inference, load
 from core.panes import BASE, Pane
-from core.runs import RunError, find_run
+from core.problems import Busy, DataError, RunError
+from core.runs import find_run
 from core.stopping import Stopped
-from core.workbench import Busy
 from tests.conftest import data_file, load_for, small_config, write_rows
 
 BOTH = (None, FIRST)

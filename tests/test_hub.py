@@ -15,7 +15,8 @@ from pathlib import Path
 import pytest
 
 from core.config import ModelConfig
-from core.hub import ModelError, locate
+from core.hub import locate
+from core.problems import ModelError
 from tests.conftest import PROJECT
 from tests.hub_server import Hub, commit_of
 

@@ -8,10 +8,10 @@ import torch
 
 from core.adapters import adapter_view
 from core.compare import Sampling
-from core.hub import ModelError
 from core.panes import BASE, Pane
-from core.runs import RunError, list_runs
-from core.workbench import Busy, Workbench
+from core.problems import Busy, ModelError, RunError
+from core.runs import list_runs
+from core.workbench import Workbench
 from tests.conftest import PROMPT, data_file, small_config
 
 SHORT = Sampling(max_new_tokens=8)

@@ -7,7 +7,7 @@ import httpx
 import pytest
 from starlette.applications import Starlette
 
-from core.own_thread import in_own_thread
+from core.fresh_thread import in_own_thread
 from ui.live import Live
 
 

@@ -6,8 +6,8 @@ import shutil
 import pytest
 
 from core.config import AdapterConfig, ModelConfig
-from core.hub import ModelError
 from core.model import attach_adapter, load
+from core.problems import ModelError
 from tests.conftest import load_for, next_logits, small_config
 
 

@@ -6,13 +6,11 @@ import shutil
 import pytest
 
 from core.config import ModelConfig, RunConfig
-from core.dataset.rows import DataError
 from core.estimate.total import FORMULAS, PARTS, Estimate
 from core.hardware import Machine, detect_machine
-from core.hub import ModelError
-from core.keeping import TrainingError
 from core.panes import Pane
 from core.probe_record import MOST, ProbeRecord, exact_probe, keep, latest_probe, memory_settings, steps_of
+from core.problems import DataError, ModelError, TrainingError
 from core.proof import prove
 from core.runs import find_run, list_runs
 from core.workbench import Workbench

@@ -5,7 +5,7 @@ import json
 
 import pytest
 
-from core.dataset.rows import DataError
+from core.problems import DataError
 from core.prompt_sets import MOST, prompts_from_text, read_prompts
 
 

@@ -7,8 +7,7 @@ from safetensors.torch import load_file
 
 from core.checkpoint_list import list_checkpoints
 from core.events import CheckpointSaved, Evaluated, Sampled, StepDone
-from core.keeping import TrainingError
-from core.runs import RunError
+from core.problems import RunError, TrainingError
 from tests.conftest import small_config, train_for, write_rows
 
 STEPS = 13

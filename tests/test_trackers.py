@@ -4,7 +4,7 @@ import pytest
 
 from core.config import TrainingConfig
 from core.events import Evaluated, StepDone
-from core.keeping import TrainingError
+from core.problems import TrainingError
 from core.trackers import check_tracker
 from tests.conftest import small_config, train_for
 

@@ -9,7 +9,7 @@ import weakref
 
 import pytest
 
-from core.keeping import TrainingError
+from core.problems import TrainingError
 from core.train import train
 from tests.conftest import PROJECT, load_for, next_logits, prepare_for, small_config, train_for
 

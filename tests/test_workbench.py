@@ -10,12 +10,11 @@ import pytest
 
 from core.compare import Sampling
 from core.config import ModelConfig
-from core.dataset.rows import DataError
-from core.hub import ModelError
 from core.lab import ANSWERING
-from core.runs import RunError, find_run, list_runs
+from core.problems import Busy, DataError, ModelError, RunError
+from core.runs import find_run, list_runs
 from core.stopping import Stopped
-from core.workbench import READING, TRAINING, Busy, Workbench
+from core.workbench import READING, TRAINING, Workbench
 from tests.conftest import PROMPT, data_file, small_config
 
 SHORT = Sampling(max_new_tokens=6)

@@ -8,13 +8,11 @@ from html import escape
 
 import gradio as gr
 
-from core.blind import Blind, BlindError, Result, Shown
+from core.blind import Blind, Result, Shown
 from core.compare import Sampling
-from core.dataset.rows import DataError
-from core.hub import ModelError
 from core.panes import BASE, Pane
+from core.problems import BlindError, DataError, ModelError, RunError
 from core.prompt_sets import prompts_from_text, read_prompts
-from core.runs import RunError
 from core.votes import CHOICES
 from core.workbench import Workbench
 from ui.sampling_form import make_sampling

@@ -10,12 +10,10 @@ import gradio as gr
 
 from core.compare import Sampling
 from core.conversation import Conversation, as_json, as_markdown, asked_again
-from core.hub import ModelError
 from core.lab import ANSWERING, LOADING
-from core.messages import TemplateError
 from core.panes import BASE, Pane
-from core.runs import RunError
-from core.workbench import TRAINING, Busy, Workbench
+from core.problems import Busy, ModelError, RunError, TemplateError
+from core.workbench import TRAINING, Workbench
 from ui.chat_view import earlier_text, newest_text, proof_text
 from ui.sampling_form import make_sampling
 from ui.train_tab import heldout_text

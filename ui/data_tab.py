@@ -2,14 +2,12 @@
 
 import gradio as gr
 
-from core.config import ConfigError, RunConfig
+from core.config import RunConfig
 from core.dataset.left_out import CONSENT_SHARE, LeftOut
-from core.dataset.rows import DataError
-from core.hub import ModelError
-from core.messages import TemplateError
+from core.problems import Busy, ConfigError, DataError, ModelError, TemplateError
 from core.stopping import Stopped
 from core.templates import TEMPLATES
-from core.workbench import READING, Busy, Workbench
+from core.workbench import READING, Workbench
 from ui.form import COLUMN_BY_NAME, Form
 from ui.rows_view import LEGEND, look_text, preparing_text, row_text
 from ui.words import notice

@@ -9,17 +9,17 @@ from collections.abc import Callable, Iterator
 
 import gradio as gr
 
-from core.config import ConfigError, ModelConfig, RunConfig, resolve_path
+from core.config import ModelConfig, RunConfig, resolve_path
 from core.embeddings import embeddings_cost
 from core.estimate.cards import CARDS, Card, this_machine
 from core.estimate.changes import suggestions, to_fit
 from core.estimate.shape import shape_of
 from core.estimate.total import Estimate, estimate, verdict
-from core.hub import ModelError
 from core.probe_record import ProbeRecord, latest_probe
 from core.probing import PROBING
+from core.problems import Busy, ConfigError, ModelError
 from core.stopping import Stopped
-from core.workbench import SENTENCES, Busy, Workbench
+from core.workbench import SENTENCES, Workbench
 from ui.fit_view import THIS_MACHINE, fetch_text, fit_text, probing_text
 from ui.form import Form
 from ui.runs_table import CLICKS

@@ -7,7 +7,7 @@ import gradio as gr
 from core.evaluation.of_a_run import MEASURING, MOST_ROWS, load_evaluations
 from core.evaluation.record import Evaluation, Source
 from core.evaluation.work import State, Work
-from core.runs import RunError
+from core.problems import RunError
 from core.workbench import Workbench
 from ui.measure_view import choice_label, evaluation_text
 from ui.words import bar, duration, notice, run_label

@@ -4,11 +4,11 @@ from html import escape
 
 import gradio as gr
 
-from core.config import ConfigError
-from core.hub import ModelError, code_warning
+from core.hub import code_warning
 from core.model import ModelReport
 from core.presets import Preset
-from core.workbench import Busy, Workbench
+from core.problems import Busy, ConfigError, ModelError
+from core.workbench import Workbench
 from ui.form import Form
 from ui.words import big, gib, notice
 

@@ -6,12 +6,12 @@ from pathlib import Path
 
 import gradio as gr
 
-from core.hub import ModelError
+from core.disk.tolerant_reading import in_words
+from core.problems import Busy, ModelError, RunError
 from core.proof import FILE, PROVING, load_proof, prove
-from core.reading import in_words
-from core.runs import Run, RunError
+from core.runs import Run
 from core.uploads import uploads_dir
-from core.workbench import Busy, Workbench
+from core.workbench import Workbench
 from ui.proof_view import proof_text
 from ui.report import IN_IT, write_report
 from ui.words import notice, run_label

@@ -10,11 +10,10 @@ from dataclasses import replace
 
 import gradio as gr
 
-from core.hub import ModelError
+from core.problems import Busy, ModelError, RunError
 from core.run_list import Overview, RunList, search, sort
-from core.runs import RunError
 from core.trash import Trash
-from core.workbench import Busy, Workbench
+from core.workbench import Workbench
 from ui.charts import MOST_RUNS
 from ui.compare_runs import losses_text, tables_text
 from ui.form import Form

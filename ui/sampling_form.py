@@ -3,7 +3,7 @@
 from pydantic import ValidationError
 
 from core.compare import Sampling
-from core.hub import ModelError
+from core.problems import ModelError
 
 
 def make_sampling(temperature, top_p=1.0, max_new_tokens=128, seed=3407) -> Sampling:

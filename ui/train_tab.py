@@ -4,12 +4,10 @@ from html import escape
 
 import gradio as gr
 
-from core.config import ConfigError
 from core.events import HeldOut, Snapshot
-from core.hub import ModelError
 from core.model_slot import ModelState
-from core.runs import RunError
-from core.workbench import Busy, Workbench
+from core.problems import Busy, ConfigError, ModelError, RunError
+from core.workbench import Workbench
 from ui.charts import charts
 from ui.fit_form import FitForm
 from ui.fit_view import memory_text

@@ -12,7 +12,7 @@ from pathlib import Path
 
 from bench.common import PROJECT
 from bench.gpu.plan import SHAPES
-from core.whole import put_in_place
+from core.disk.atomic import put_in_place
 
 WORK = Path("build/bench-gpu")  # relative: Unsloth writes beside a model whose path is absolute
 TOKENIZER = PROJECT / "presets" / "demo-llama"  # its words are the first of the vocabulary; the others are never seen

@@ -8,7 +8,7 @@ from typing import Any
 from core.config import DataConfig
 from core.dataset.column_names import plain
 from core.dataset.fields import MISSING, Column, lookup
-from core.dataset.rows import DataError
+from core.problems import DataError
 
 ROLES = ("instruction", "input", "answer", "system", "text")  # those that a person may give to a column
 SHOWN = 12  # column names in a message

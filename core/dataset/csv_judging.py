@@ -10,7 +10,7 @@ from collections.abc import Iterable, Iterator
 from itertools import takewhile
 from typing import NamedTuple
 
-from core.dataset.rows import DataError
+from core.problems import DataError
 
 END = "\udcfe"  # a line after the last one; where it lands tells whether a quote was left open
 NO_SEPARATOR = "\udcfd"  # no text can hold it, so it cuts nothing

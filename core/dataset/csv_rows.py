@@ -13,8 +13,9 @@ from core.dataset.csv_judging import (
     read_fields,
 )
 from core.dataset.encodings import MARK
-from core.dataset.rows import DataError, Row
+from core.dataset.rows import Row
 from core.dataset.source import Source, lines
+from core.problems import DataError
 
 
 def read_csv(source: Source, number: int, layout: Layout) -> Iterator[Row]:

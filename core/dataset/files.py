@@ -8,8 +8,8 @@ from urllib.parse import unquote
 
 from core.config import resolve_path
 from core.dataset import kinds
-from core.dataset.rows import DataError
 from core.dataset.source import Source
+from core.problems import DataError
 
 MAX_IN_FOLDER = 50_000
 SHOWN = 5  # names in a note

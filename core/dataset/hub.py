@@ -10,7 +10,8 @@ from typing import TYPE_CHECKING
 from core.config import DataConfig
 from core.dataset.hub_cache import find_in_cache
 from core.dataset.hub_lookup import Found, checked_token, gated, look_up
-from core.dataset.rows import DataError, Row
+from core.dataset.rows import Row
+from core.problems import DataError
 
 if TYPE_CHECKING:  # importing these takes a second, which the page should not wait for
     from datasets import Dataset, DatasetBuilder

@@ -5,7 +5,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from core.config import DataConfig
-from core.dataset.rows import DataError
+from core.problems import DataError
 
 if TYPE_CHECKING:  # importing it takes a second, which the page should not wait for
     from datasets import DatasetBuilder

@@ -4,7 +4,7 @@ import re
 from typing import NamedTuple
 
 from core.config import DataConfig
-from core.dataset.rows import DataError
+from core.problems import DataError
 
 TIMEOUT = 20  # seconds
 

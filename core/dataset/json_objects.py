@@ -10,8 +10,8 @@ from collections.abc import Iterator
 from typing import Any
 
 from core.dataset import kinds
-from core.dataset.rows import DataError
 from core.dataset.source import Source
+from core.problems import DataError
 
 
 def rows_of(value: dict[str, Any], source: Source) -> Iterator[dict[str, Any]]:

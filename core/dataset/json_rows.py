@@ -17,8 +17,9 @@ from core.dataset import kinds
 from core.dataset.encodings import MARK
 from core.dataset.json_objects import rows_of, under
 from core.dataset.json_values import DEEP, NotJson, TooLarge, Window, parse
-from core.dataset.rows import DataError, Row
+from core.dataset.rows import Row
 from core.dataset.source import Source, lines
+from core.problems import DataError
 
 OTHERWISE = "save its rows as a list, or one a line as JSONL"
 EACH_LINE = "in a file of JSON lines each line must be one object"

@@ -10,7 +10,7 @@ import zipfile
 from pathlib import Path
 from typing import Literal
 
-from core.dataset.rows import DataError
+from core.problems import DataError
 
 Kind = Literal["csv", "tsv", "json", "jsonl", "parquet", "txt"]
 KIND_OF_SUFFIX: dict[str, Kind] = {

@@ -6,7 +6,8 @@ from collections import Counter
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from core.dataset.rows import DataError, Row
+from core.dataset.rows import Row
+from core.problems import DataError
 
 LISTED = 200  # kept in memory to show; the file has them all
 EXCERPT = 200  # characters

@@ -18,11 +18,11 @@ from core.dataset.hub import HubRows
 from core.dataset.left_out import LeftOut, LeftOutWriter, NothingLeftError
 from core.dataset.readers import FileRows
 from core.dataset.render import render
-from core.dataset.rows import DataError, Row
+from core.dataset.rows import Row
 from core.dataset.shapes import Shape, recognise
 from core.dataset.store import Examples, StoreWriter, ids_hash, text_hash
 from core.dataset.tokens import Rendered, tokenise
-from core.messages import TemplateError
+from core.problems import DataError, TemplateError
 from core.stopping import ShouldStop, leave_if
 
 Report = Callable[[float | None, int], None]  # how far (0 to 1, None when unknown) and how many rows

@@ -8,8 +8,9 @@ from typing import TYPE_CHECKING, Any
 
 from core.dataset.csv_judging import check_width, names_of
 from core.dataset.kinds import shown
-from core.dataset.rows import DataError, Row
+from core.dataset.rows import Row
 from core.dataset.source import Source
+from core.problems import DataError
 
 if TYPE_CHECKING:  # importing pyarrow takes a while, which the page should not wait for
     import pyarrow.parquet

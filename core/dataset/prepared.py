@@ -23,9 +23,9 @@ from core.dataset.languages import languages
 from core.dataset.left_out import LeftOut, ask_consent
 from core.dataset.one_pass import Found, Pass, Report
 from core.dataset.readers import FileRows, open_files
-from core.dataset.rows import DataError
 from core.dataset.shapes import Shape
 from core.dataset.store import Examples, Folder
+from core.problems import DataError
 from core.stopping import ShouldStop
 
 HUB_NAME = re.compile(r"\w[\w-]*|\w[\w.-]*/\w[\w.-]*", re.ASCII)  # owner/name, or a name of the hub's own

@@ -15,9 +15,10 @@ from core.dataset.csv_rows import read_csv
 from core.dataset.json_rows import goes_over_lines, read_json, read_json_lines
 from core.dataset.kinds import Kind
 from core.dataset.parquet_rows import check_parquet, read_parquet
-from core.dataset.rows import DataError, Row
+from core.dataset.rows import Row
 from core.dataset.source import Source
 from core.dataset.text_rows import IN_WORDS, judge_text_rows, read_text
+from core.problems import DataError
 
 Read = Callable[[Source, int], Iterator[Row]]  # the rows of a file, after this many others
 

@@ -14,7 +14,8 @@ from core.dataset.doubts import columns_by_later_roles
 from core.dataset.fields import MISSING, as_text, as_turns, lookup
 from core.dataset.shapes import Shape
 from core.dataset.turns import messages_of, tools_of
-from core.messages import Message, Pieces, TemplateError
+from core.messages import Message, Pieces
+from core.problems import TemplateError
 from core.templates import TEMPLATES
 
 

@@ -3,10 +3,6 @@
 from typing import Any, NamedTuple
 
 
-class DataError(ValueError):
-    """Rows that cannot be used; the message is one sentence with the way out."""
-
-
 class Row(NamedTuple):
     """`number` counts from 1 through all files; `place` says where a person finds it ("line 3 of a.jsonl").
 

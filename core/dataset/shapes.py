@@ -14,7 +14,7 @@ from core.dataset.choice import ROLES, check_roles, check_template, chosen_colum
 from core.dataset.column_names import is_about, plain
 from core.dataset.doubts import FEW, are_scattered, choices_among, keys_without, later_roles, unused_columns
 from core.dataset.fields import Column, as_turns, columns_of, lookup, speaker_key
-from core.dataset.rows import DataError
+from core.problems import DataError
 from core.templates import TEMPLATES
 
 ShapeName = Literal["alpaca", "question", "messages", "sharegpt", "text", "columns"]

@@ -21,7 +21,7 @@ from core.dataset.encodings import (
     judge,
     judge_all,
 )
-from core.dataset.rows import DataError
+from core.problems import DataError
 
 HEAD_BYTES = 1 << 20
 BUFFER_BYTES = 1 << 18

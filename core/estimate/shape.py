@@ -12,9 +12,10 @@ from huggingface_hub.errors import HfHubHTTPError, HFValidationError, LocalEntry
 from pydantic import BaseModel, Field, ValidationError
 
 from core.config import ModelConfig, resolve_path
+from core.disk.tolerant_reading import Unreadable, read_json
 from core.estimate.known import KNOWN
-from core.hub import ModelError, checked_token, exact_name
-from core.reading import Unreadable, read_json
+from core.hub import checked_token, exact_name
+from core.problems import ModelError
 
 LIKE_LLAMA = ("llama", "mistral")  # of the same layers; others have some that are not counted here
 EXPERTS = ("num_local_experts", "num_experts", "n_routed_experts")

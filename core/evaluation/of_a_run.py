@@ -14,22 +14,22 @@ from pydantic import ValidationError
 from core.checkpoints import read_progress
 from core.config import RunConfig
 from core.dataset.prepared import PreparedData, prepare
-from core.dataset.rows import DataError
+from core.disk.atomic import write_whole
+from core.disk.tolerant_reading import Unreadable, read_text
 from core.evaluation.forgetting import general_rows
 from core.evaluation.measuring import evaluate
 from core.evaluation.record import Evaluation, Source
 from core.evaluation.rows import Row, plain, row_of, row_of_prompt
+from core.fresh_thread import in_own_thread
 from core.lab import Lab
 from core.model import LoadedModel
-from core.own_thread import in_own_thread
 from core.panes import BASE, Pane
+from core.problems import DataError, RunError
 from core.prompt_sets import read_prompts
-from core.reading import Unreadable, read_text
-from core.runs import Run, RunError
+from core.runs import Run
 from core.stopping import leave_if
 from core.templates import prompt_text
 from core.train import rows_fingerprint as fingerprint
-from core.whole import write_whole
 
 MOST_ROWS = 200
 SEED = 3407  # draws the rows when there are more

@@ -5,16 +5,12 @@ import time
 import traceback
 from dataclasses import dataclass, replace
 
-from core.dataset.rows import DataError
 from core.evaluation.of_a_run import evaluate_run
 from core.evaluation.record import Evaluation, Source
-from core.hub import ModelError
 from core.lab import Lab
-from core.messages import TemplateError
-from core.model import first_line
-from core.runs import Run, RunError
+from core.problems import Busy, DataError, ModelError, RunError, TemplateError, first_line
+from core.runs import Run
 from core.stopping import Stopped
-from core.workbench import Busy
 
 SENTENCES = (Busy, ModelError, RunError, DataError, TemplateError)  # what is said to the person as it stands
 

@@ -11,7 +11,7 @@ import zipfile
 import pytest
 
 from core.dataset.readers import open_files
-from core.dataset.rows import DataError
+from core.problems import DataError
 
 ROWS = b"q,a\nhi,ho\nyou,me\n"
 VALUES = [{"q": "hi", "a": "ho"}, {"q": "you", "a": "me"}]

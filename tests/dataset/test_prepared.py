@@ -14,8 +14,8 @@ import pytest
 from core.config import DataConfig
 from core.dataset.left_out import LISTED, NothingLeftError
 from core.dataset.prepared import open_rows, prepare
-from core.dataset.rows import DataError
 from core.dataset.store import remove_left_behind
+from core.problems import DataError
 from core.stopping import Stopped
 from tests.conftest import data_file as write
 

@@ -12,7 +12,7 @@ import pytest
 
 from core.dataset.csv_judging import names_of
 from core.dataset.readers import open_files
-from core.dataset.rows import DataError
+from core.problems import DataError
 
 HEADER = "the first row is taken for the names of the columns"
 

@@ -9,7 +9,7 @@ from core.config import DataConfig
 from core.dataset.fields import special_token_in, special_tokens_of
 from core.dataset.render import render
 from core.dataset.shapes import recognise
-from core.messages import TemplateError
+from core.problems import TemplateError
 from core.templates import TEMPLATES, prompt_text
 from tests.conftest import PROJECT
 

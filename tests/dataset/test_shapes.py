@@ -9,8 +9,8 @@ import pytest
 from core.config import DataConfig
 from core.dataset.choice import template_columns
 from core.dataset.fields import as_turns, columns_of, kind_of
-from core.dataset.rows import DataError
 from core.dataset.shapes import recognise
+from core.problems import DataError
 
 CHAT = [{"role": "user", "content": "hi"}, {"role": "assistant", "content": "yo"}]
 SHARED = [{"from": "human", "value": "hi"}, {"from": "gpt", "value": "yo"}]

@@ -6,7 +6,7 @@ import pytest
 
 from core.dataset.fields import MISSING, as_text, lookup
 from core.dataset.turns import ROLE_NAMES, messages_of, tools_of
-from core.messages import TemplateError
+from core.problems import TemplateError
 
 CALL = {"type": "function", "function": {"name": "add", "arguments": {"a": 1}}}
 

@@ -1,0 +1,1 @@
+PREQUANTISED = ("-unsloth-bnb-4bit", "-bnb-4bit")
