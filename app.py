@@ -25,12 +25,12 @@ from pathlib import Path
 
 import click
 
-from core.config import RunConfig
 from core.events import Snapshot
 from core.hub import code_warning
-from core.presets import find_preset, list_presets
 from core.problems import ConfigError, DataError, ModelError, RunError, TemplateError, TrainingError
 from core.runs import Run, find_run
+from core.settings.presets import find_preset, list_presets
+from core.settings.run_config import RunConfig
 from core.stopping import Stopped
 from core.uploads import uploads_dir
 from core.workbench import Workbench

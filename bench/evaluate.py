@@ -14,12 +14,12 @@ from pathlib import Path
 
 from bench.common import PROJECT, make_llama, report
 from core.adapters import FIRST, adapter_view
-from core.config import AdapterConfig, DataConfig, ModelConfig
 from core.dataset.prepared import prepare
 from core.evaluation.answers import answer_limit
 from core.evaluation.measuring import evaluate
 from core.evaluation.rows import row_of
 from core.model import attach_adapter, for_inference, import_unsloth, load
+from core.settings.sections import AdapterConfig, DataConfig, ModelConfig
 
 ALONE = 6  # rows answered one by one, before and after
 

@@ -17,12 +17,12 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
-from core.config import ALL_TARGET_MODULES
 from core.estimate.cards import CONTEXT_GIB
 from core.estimate.known import FAMILIES
 from core.estimate.shape import ModelShape
 from core.estimate.total import of_workload
 from core.estimate.workload import Workload
+from core.settings.sections import ALL_TARGET_MODULES
 
 GIB, GB = 1024**3, 1e9
 ALL = tuple(ALL_TARGET_MODULES)

@@ -16,11 +16,11 @@ import time
 from pathlib import Path
 
 from bench.common import PROJECT, report
-from core.config import RunConfig
 from core.estimate.cards import CARDS
 from core.estimate.changes import suggestions, to_fit
 from core.estimate.shape import shape_of
 from core.estimate.total import estimate
+from core.settings.run_config import RunConfig
 
 SETTINGS = [
     [], ["training.use_gradient_checkpointing=yes"], ["adapter.modules_to_save=[]"], ["training.per_device_train_batch_size=4"],

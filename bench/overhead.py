@@ -15,7 +15,7 @@ import tempfile
 from pathlib import Path
 
 from bench.common import PROJECT, make_llama, median_ratio, report
-from core.config import RunConfig
+from core.settings.run_config import RunConfig
 
 SETTINGS = {
     "data": {"path": str(PROJECT / "presets" / "data" / "yoda.jsonl"), "validation_share": 0.0},

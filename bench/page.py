@@ -40,8 +40,8 @@ from core.events import (
     from_line,
     to_line,
 )
-from core.presets import find_preset
 from core.runs import create_run
+from core.settings.presets import find_preset
 
 STEPS, MEMORY, CHECKS, RUNS = 100_000, 28_800, 5_000, 1_000
 

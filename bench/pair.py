@@ -17,9 +17,9 @@ from pathlib import Path
 from bench.common import make_llama, median_ratio, report
 from core.adapters import FIRST, put_on
 from core.compare import Sampling, stream, supports_rows
-from core.config import AdapterConfig, ModelConfig
 from core.hardware import sample_memory
 from core.model import GIB, attach_adapter, for_inference, import_unsloth, load
+from core.settings.sections import AdapterConfig, ModelConfig
 
 TOKENS = 32
 PROMPT = "<|begin_of_text|>The old man reads a book. "

@@ -15,8 +15,8 @@ import click
 import psutil
 
 from core.compare import Sampling
-from core.presets import find_preset
 from core.runs import list_runs
+from core.settings.presets import find_preset
 from core.workbench import Workbench
 
 

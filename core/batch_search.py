@@ -9,13 +9,13 @@ from collections.abc import Callable
 
 from pydantic import BaseModel
 
-from core.config import RunConfig
 from core.dataset.prepared import PreparedData
 from core.hardware import MemoryStats, sample_memory
 from core.model import LoadedModel, free_memory
 from core.probe import Measured, measure
 from core.problems import TrainingError
 from core.relief import is_out_of_memory, relief
+from core.settings.run_config import RunConfig
 from core.stopping import ShouldStop, leave_if
 
 MOST = 1024  # rows at once, and micro-batches in a step: where both settings end

@@ -8,12 +8,12 @@ from math import inf
 
 from pydantic import BaseModel
 
-from core.config import RunConfig
 from core.estimate.cards import Card
 from core.estimate.shape import ModelShape
 from core.estimate.standing import STATES, adapter_parameters, embeddings, gradients, optimizer
 from core.estimate.workload import Workload, workload
 from core.hardware import GIB
+from core.settings.run_config import RunConfig
 
 LARGE = 1.0  # GiB of an adapter, above which it is a burden to keep and to give away
 # It freezes all that is neither LoRA nor a whole copy (unsloth_zoo, training_utils.py, prepare_model_for_training).

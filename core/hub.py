@@ -25,10 +25,11 @@ from huggingface_hub.errors import (
 from safetensors import SafetensorError, safe_open
 from tqdm.auto import tqdm
 
-from core.config import ModelConfig, resolve_path
 from core.disk.tolerant_reading import Unreadable, read_json, read_text
-from core.hub_names import PREQUANTISED
+from core.hub_names import checked_token, exact_name
 from core.problems import ModelError
+from core.settings.paths import resolve_path
+from core.settings.sections import ModelConfig
 
 # Weights as safetensors only: a pickle can run code when it is read. original/ holds Meta's own copy of the weights.
 FILES = ["*.safetensors", "*.json", "*.jinja", "*.model", "*.txt"]
@@ -64,21 +65,6 @@ def code_warning(name: str) -> str:
         f"Code of {name} runs on this machine when it is loaded, with all that you may do here; allow that only if you have "
         "read it."
     )
-
-
-def exact_name(config: ModelConfig) -> str:
-    """The repository that is really loaded: one of 4-bit weights has no 16-bit ones, and Unsloth keeps those under
-    the name without the ending."""
-    ending = next((end for end in PREQUANTISED if config.model_name.endswith(end)), "")
-    return config.model_name if config.load_in_4bit else config.model_name.removesuffix(ending)
-
-
-def checked_token(token: str | None) -> str | None:
-    """Raises ModelError for what cannot be a token: the client would quote it in its error."""
-    token = (token or "").strip()
-    if not re.fullmatch(r"[!-~]*", token):
-        raise ModelError("The Hugging Face token holds characters that no token has; copy it again.")
-    return token or None
 
 
 def checked_adapter(folder: Path) -> Path:

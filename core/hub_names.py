@@ -1,1 +1,21 @@
+import re
+
+from core.problems import ModelError
+from core.settings.sections import ModelConfig
+
 PREQUANTISED = ("-unsloth-bnb-4bit", "-bnb-4bit")
+
+
+def exact_name(config: ModelConfig) -> str:
+    """The repository that is really loaded: one of 4-bit weights has no 16-bit ones, and Unsloth keeps those under
+    the name without the ending."""
+    ending = next((end for end in PREQUANTISED if config.model_name.endswith(end)), "")
+    return config.model_name if config.load_in_4bit else config.model_name.removesuffix(ending)
+
+
+def checked_token(token: str | None) -> str | None:
+    """Raises ModelError for what cannot be a token: the client would quote it in its error."""
+    token = (token or "").strip()
+    if not re.fullmatch(r"[!-~]*", token):
+        raise ModelError("The Hugging Face token holds characters that no token has; copy it again.")
+    return token or None

@@ -6,7 +6,6 @@ from contextlib import contextmanager, suppress
 
 from core.batch_search import Tried, find_batch, words_of_trying
 from core.checkpoint_list import Checkpoint
-from core.config import RunConfig
 from core.dataset.prepared import PreparedData
 from core.estimate.cards import this_machine
 from core.estimate.shape import shape_of
@@ -20,6 +19,7 @@ from core.probe_record import exact_probe, latest_probe, measured_here
 from core.problems import ModelError, TrainingError, first_line
 from core.relief import is_out_of_memory, relief
 from core.runs import Run
+from core.settings.run_config import RunConfig
 from core.stopping import ShouldStop
 from core.token_rows import check_going_on, rows_to_train
 from core.train import TrainResult, train

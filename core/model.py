@@ -20,11 +20,13 @@ from typing import Any
 
 from pydantic import BaseModel
 
-from core.config import PROJECT_DIR, AdapterConfig, ModelConfig
 from core.disk.atomic import ASIDE
 from core.disk.tolerant_reading import Unreadable, read_json
-from core.hub import Report, checked_adapter, exact_name, locate
+from core.hub import Report, checked_adapter, locate
+from core.hub_names import exact_name
 from core.problems import ModelError
+from core.settings.paths import PROJECT_DIR
+from core.settings.sections import AdapterConfig, ModelConfig
 
 GIB = 1024**3
 OTHER_SHAPES = "its weights have other shapes than its settings say"

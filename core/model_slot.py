@@ -8,12 +8,13 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 
 from core.adapters import FIRST, put_on, take_off
-from core.config import ModelConfig, RunConfig
 from core.hub import locate
 from core.model import LoadedModel, ModelReport, free_memory, load
 from core.panes import BASE, Pane
 from core.problems import ModelError, first_line
 from core.proof import fingerprint
+from core.settings.run_config import RunConfig
+from core.settings.sections import ModelConfig
 from core.stopping import ShouldStop, leave_if
 
 

@@ -9,7 +9,6 @@ from itertools import islice
 from pathlib import Path
 from typing import Any
 
-from core.config import RunConfig
 from core.dataset.files import find
 from core.dataset.left_out import (
     LeftOut,  # fmt: skip
@@ -23,6 +22,7 @@ from core.dataset.survey import Survey, survey  # fmt: skip
 from core.dataset.view import RowView, end_mark, view  # fmt: skip
 from core.model import LoadedModel
 from core.problems import DataError  # fmt: skip
+from core.settings.run_config import RunConfig
 from core.stopping import ShouldStop, leave_if
 
 SHOWN_ROWS = 5

@@ -15,10 +15,10 @@ from tempfile import TemporaryDirectory
 from pydantic import BaseModel
 
 from core.checkpoints import RandomState
-from core.config import RunConfig
 from core.dataset.prepared import PreparedData
 from core.hardware import GIB, MemoryMonitor
 from core.model import LoadedModel, free_memory, import_unsloth
+from core.settings.run_config import RunConfig
 from core.stopping import ShouldStop, leave_if
 from core.trainer import build_trainer, take_apart
 

@@ -9,19 +9,18 @@ import hashlib
 import json
 from contextlib import suppress
 from datetime import datetime
-from math import ceil
 from pathlib import Path
 from typing import Any
 
 from pydantic import BaseModel, Field, ValidationError, field_validator
 
-from core.config import RunConfig
-from core.dataset.survey import steps_per_epoch
 from core.disk.atomic import write_whole
 from core.estimate.cards import this_machine
 from core.estimate.shape import shape_of
 from core.estimate.total import FORMULAS, PARTS, Estimate, estimate
 from core.hardware import Machine, detect_machine
+from core.settings.run_config import RunConfig
+from core.settings.steps import steps_of
 
 FOLDER = "probes"
 MOST = 200  # lines kept of one machine and model
@@ -80,14 +79,6 @@ def memory_settings(config: RunConfig) -> dict[str, Any]:
 
     above = {f"{name} > {bound}": value(name) > bound for name, bound in _ABOVE.items()}
     return {name: value(name) for name in _NAMES} | above
-
-
-def steps_of(config: RunConfig, rows: int | None) -> int:
-    """Optimizer steps of a run as transformers' Trainer counts them; 0 when it goes by epochs of unknown length."""
-    training = config.training
-    if training.max_steps > 0:
-        return training.max_steps
-    return ceil(training.num_train_epochs * steps_per_epoch(rows, training)) if rows else 0
 
 
 def measured_here(

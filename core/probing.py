@@ -14,7 +14,6 @@ from pathlib import Path
 from typing import TypeVar
 
 from core.batch_search import BatchFound, Tried, find_batch, measure_if_it_fits, words_of_trying
-from core.config import RunConfig
 from core.dataset.prepared import PreparedData
 from core.estimate.shape import shape_of
 from core.fresh_thread import in_own_thread
@@ -27,6 +26,7 @@ from core.probe_record import ProbeRecord, measured_here
 from core.problems import DataError, ModelError, RunError, TrainingError, first_line
 from core.relief import relief
 from core.runs import find_adapter
+from core.settings.run_config import RunConfig
 from core.stopping import Stopped
 
 PROBING = "a probe is going on"

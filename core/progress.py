@@ -10,10 +10,10 @@ from math import isfinite
 from transformers import TrainerCallback
 
 from core.checkpoints import RandomState
-from core.config import TrainingConfig
 from core.events import Evaluated, Event, Receipt, StepDone
 from core.keeping import no_number
 from core.problems import TrainingError
+from core.settings.sections import TrainingConfig
 from core.stopping import Ended, ShouldStop, leave_if
 
 

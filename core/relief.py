@@ -1,6 +1,5 @@
 """What to change when memory ran out, and how much each change would save. Knows nothing of threads or gradio."""
 
-from core.config import RunConfig
 from core.dataset.prepared import PreparedData
 from core.estimate.cards import this_machine
 from core.estimate.changes import suggestions
@@ -8,6 +7,7 @@ from core.estimate.shape import ModelShape
 from core.hardware import detect_machine
 from core.model import LoadedModel
 from core.problems import ModelError
+from core.settings.run_config import RunConfig
 
 WORDS = (  # of errors that have no type of their own
     "DefaultCPUAllocator: can't allocate memory", "DefaultCPUAllocator: not enough memory",

@@ -12,11 +12,11 @@ from datetime import datetime
 from math import isfinite
 from pathlib import Path
 
-from core.config import RunConfig
 from core.disk.tolerant_reading import Unreadable, read_json
 from core.events import Event, Snapshot, Status, fold_all, from_line
 from core.problems import RunError
 from core.runs import Run, open_run, owner_lives
+from core.settings.run_config import RunConfig
 
 LOOK_SECONDS = 0.5  # many pages that ask at once share one look at the disk
 NO_SETTINGS = "Its config.yaml is missing: its settings are not known."

@@ -7,11 +7,11 @@ pass, so that the base's own matrix is never touched.
 from collections import Counter
 from collections.abc import Iterator
 
-from core.config import AdapterConfig
 from core.dataset.prepared import PreparedData
 from core.embeddings import ON_A_GPU
 from core.model import LoadedModel
 from core.problems import ModelError
+from core.settings.sections import AdapterConfig
 
 ROWS = ".trainable_tokens_delta."  # in the names of weights that hold trained rows
 BATCH = 1000  # examples looked at in one go

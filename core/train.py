@@ -12,7 +12,6 @@ from pathlib import Path
 
 from core.checkpoint_list import Checkpoint
 from core.checkpoints import is_done, read_progress, restore_adapter
-from core.config import RunConfig
 from core.dataset.prepared import PreparedData
 from core.disk.atomic import put_in_place
 from core.events import Change, Event, Receipt, Resumed
@@ -21,6 +20,7 @@ from core.model import LoadedModel, free_memory, import_unsloth
 from core.problems import TrainingError
 from core.receipt import make_receipt
 from core.samples import answer_samples
+from core.settings.run_config import RunConfig
 from core.stopping import Ended, ShouldStop, Stopped
 from core.trackers import end_tracker
 from core.trainer import build_trainer, take_apart

@@ -8,9 +8,9 @@ from collections.abc import Callable
 from pathlib import Path
 
 from core.checkpoints import restore_adapter, restore_optimizer, restore_random_state, restore_scaler
-from core.config import RunConfig
 from core.dataset.prepared import PreparedData
 from core.model import LoadedModel, import_unsloth
+from core.settings.run_config import RunConfig
 from core.token_rows import give_rows_their_own_group, token_layers
 
 EVAL_ROWS = 256  # of the validation rows, checked in between: more would cost more than the training they check

@@ -10,7 +10,6 @@ from pathlib import Path
 
 from core.batch_search import BatchFound
 from core.checkpoint_list import Checkpoint
-from core.config import ModelConfig, RunConfig
 from core.dataset.prepared import PreparedData
 from core.dataset.view import RowView
 from core.events import Event, Resumed, Snapshot, StatusChanged, fold
@@ -26,6 +25,8 @@ from core.probing import Prober, Probing
 from core.problems import Busy, DataError, ModelError, RunError, TemplateError, TrainingError, first_line
 from core.run_list import RunList
 from core.runs import Run, create_run, find_adapter, find_run, list_runs, mark_interrupted
+from core.settings.run_config import RunConfig
+from core.settings.sections import ModelConfig
 from core.stopping import Stopped
 from core.trackers import check_tracker
 

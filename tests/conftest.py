@@ -17,7 +17,8 @@ from typing import Any
 
 import pytest
 
-from core.config import DataConfig, RunConfig
+from core.settings.run_config import RunConfig
+from core.settings.sections import DataConfig
 
 os.environ.pop("HF_HUB_OFFLINE", None)
 os.environ |= {

@@ -86,7 +86,7 @@ def serve() -> None:
 
 
 def _obey(order: dict) -> None:
-    from core.config import RunConfig
+    from core.settings.run_config import RunConfig
     from core.workbench import Workbench
 
     bench = Workbench(Path(order["runs_dir"]))

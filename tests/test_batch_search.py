@@ -6,12 +6,12 @@ import threading
 import pytest
 
 from core.batch_search import drawn_on, find_batch, largest_batch, limit_gib, sizes_of
-from core.config import RunConfig
 from core.events import BatchChosen, Estimated, Probed, StatusChanged
 from core.hardware import detect_machine, sample_memory
 from core.probe_record import exact_probe, latest_probe
 from core.problems import Busy, TrainingError
 from core.runs import find_run, list_runs
+from core.settings.run_config import RunConfig
 from core.stopping import Stopped
 from core.workbench import Workbench
 from tests.conftest import PROMPT, adapter_weights, differing, load_for, prepare_for, small_config

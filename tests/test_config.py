@@ -4,8 +4,10 @@ from pathlib import Path
 
 import pytest
 
-from core.config import PROJECT_DIR, RunConfig, fields, parse_yaml, resolve_path
 from core.problems import ConfigError
+from core.settings.paths import PROJECT_DIR, resolve_path
+from core.settings.plain_yaml import parse_yaml
+from core.settings.run_config import RunConfig, fields
 
 
 def refusal(values) -> str:
@@ -152,7 +154,7 @@ def test_paths_are_found_here_and_beside_the_program(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     Path("mine.json").write_text("[]")
     assert resolve_path("mine.json") == (tmp_path / "mine.json").resolve()
-    assert resolve_path("core/config.py") == PROJECT_DIR / "core" / "config.py"
+    assert resolve_path("core/settings/run_config.py") == PROJECT_DIR / "core" / "config.py"
     assert resolve_path("owner/model") is None
 
 

@@ -6,13 +6,13 @@ import gradio as gr
 import pytest
 
 from core.compare import Answer, Sampling
-from core.config import RunConfig
 from core.conversation import Conversation, Turn, answer_figures, as_json, as_markdown, asked_again
 from core.lab import ANSWERING
 from core.model_slot import ModelState
 from core.panes import BASE, Pane
 from core.problems import ModelError
 from core.runs import create_run
+from core.settings.run_config import RunConfig
 from core.workbench import Workbench
 from ui.chat_view import earlier_text, newest_text, pane_looks, proof_text
 from ui.compare_tab import CompareTab

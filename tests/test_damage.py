@@ -15,17 +15,17 @@ import httpx
 import pytest
 from starlette.applications import Starlette
 
-import core.presets
+import core.settings.presets
 from core.checkpoint_list import list_checkpoints
-from core.config import ModelConfig
 from core.events import Evaluated, Sampled, StatusChanged, StepDone, to_line
 from core.fresh_thread import in_own_thread
 from core.model import load
-from core.presets import DEMO as DEMO_PRESET
-from core.presets import PRESETS_DIR, find_preset, list_presets
 from core.problems import ConfigError, ModelError, RunError, TemplateError
 from core.run_list import RunList
 from core.runs import Run, find_run, list_runs
+from core.settings.presets import DEMO as DEMO_PRESET
+from core.settings.presets import PRESETS_DIR, find_preset, list_presets
+from core.settings.sections import ModelConfig
 from core.templates import prompt_text
 from core.workbench import Workbench
 from tests.conftest import PROJECT, small_config
@@ -283,7 +283,7 @@ PRESETS = {
 def test_a_damaged_preset(tmp_path, monkeypatch, damage):
     shutil.copy(PRESETS_DIR / f"{DEMO_PRESET}.yaml", tmp_path)
     instead(tmp_path / "bad.yaml", PRESETS[damage])
-    monkeypatch.setattr(core.presets, "PRESETS_DIR", tmp_path)
+    monkeypatch.setattr(core.settings.presets, "PRESETS_DIR", tmp_path)
     for name in ("bad", str(tmp_path / "bad.yaml")):
         with pytest.raises(ConfigError) as refused:
             find_preset(name)

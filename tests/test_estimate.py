@@ -6,7 +6,6 @@ from pathlib import Path
 
 import pytest
 
-from core.config import ALL_TARGET_MODULES, ModelConfig, RunConfig
 from core.estimate.cards import Card, find_card, this_machine
 from core.estimate.changes import suggestions, to_fit
 from core.estimate.passing import GIB, layer_kept, logits_at_the_loss
@@ -15,9 +14,11 @@ from core.estimate.standing import adapter_parameters, optimizer, trained_parame
 from core.estimate.total import PARTS, estimate, verdict
 from core.estimate.workload import Workload, workload
 from core.hardware import Machine, MemoryStats
-from core.presets import PRESETS_DIR, list_presets
 from core.probe_record import ProbeRecord
 from core.problems import ConfigError, ModelError
+from core.settings.presets import PRESETS_DIR, list_presets
+from core.settings.run_config import RunConfig
+from core.settings.sections import ALL_TARGET_MODULES, ModelConfig
 from tests.app_process import run_app
 from tests.conftest import load_for, prepare_for, small_config
 from tests.hub_server import Hub

@@ -3,9 +3,9 @@
 import gradio as gr
 import pytest
 
-from core.config import RunConfig, fields
-from core.presets import list_presets
 from core.problems import ConfigError
+from core.settings.presets import list_presets
+from core.settings.run_config import RunConfig, fields
 from core.workbench import Workbench
 from ui.form import Form, help_text
 from ui.page import build_page

@@ -14,9 +14,9 @@ from pathlib import Path
 
 import pytest
 
-from core.config import ModelConfig
 from core.hub import locate
 from core.problems import ModelError
+from core.settings.sections import ModelConfig
 from tests.conftest import PROJECT
 from tests.hub_server import Hub, commit_of
 

@@ -69,8 +69,8 @@ def test_the_page_knows_nothing_of_torch(path):
 
 
 MUST_NOT_KNOW = {
-    "core/config.py": {*LIBRARIES, "core", "threading"},
-    "core/presets.py": {*LIBRARIES, "threading"},
+    "core/settings/run_config.py": {*LIBRARIES, "core", "threading"},
+    "core/settings/presets.py": {*LIBRARIES, "threading"},
     "core/thinning.py": {*LIBRARIES, "core", "threading"},
     "core/events.py": {
         *LIBRARIES,
@@ -85,8 +85,8 @@ MUST_NOT_KNOW = {
         for path in sources("core/dataset/*.py")
     },
     "core/messages.py": {*LIBRARIES, "core"},
-    "core/chat_template.py": {*LIBRARIES, "core.config", "core.dataset", "core.model"},
-    "core/templates.py": {*LIBRARIES, "core.config", "core.dataset", "core.model"},
+    "core/chat_template.py": {*LIBRARIES, "core.settings.run_config", "core.dataset", "core.model"},
+    "core/templates.py": {*LIBRARIES, "core.settings.run_config", "core.dataset", "core.model"},
     "core/preparation.py": {*LIBRARIES, "threading", "core.train", "core.workbench", "core.runs"},
     "core/model.py": {"threading", "core.train", "core.workbench", "core.runs"},
     "core/train.py": {"threading", "core.workbench", "core.runs"},

@@ -5,9 +5,9 @@ import shutil
 
 import pytest
 
-from core.config import AdapterConfig, ModelConfig
 from core.model import attach_adapter, load
 from core.problems import ModelError
+from core.settings.sections import AdapterConfig, ModelConfig
 from tests.conftest import load_for, next_logits, small_config
 
 

@@ -9,9 +9,10 @@ from pathlib import Path
 
 import pytest
 
-from core.config import ModelConfig, RunConfig
 from core.hub import locate
 from core.problems import ConfigError, ModelError
+from core.settings.run_config import RunConfig
+from core.settings.sections import ModelConfig
 from tests.conftest import PROJECT, load_for, next_logits, small_config
 from tests.hub_server import Hub
 from tests.test_hub import NAME, Client

@@ -5,12 +5,12 @@ import gc
 import psutil
 import pytest
 
-from core.config import RunConfig
 from core.estimate.cards import this_machine
 from core.estimate.changes import suggestions
 from core.estimate.shape import ModelShape, shape_of
 from core.hardware import detect_machine
 from core.relief import is_out_of_memory, relief
+from core.settings.run_config import RunConfig
 from core.workbench import Workbench
 from tests.conftest import load_for, prepare_for, small_config
 

@@ -5,10 +5,10 @@ import inspect
 
 import pytest
 
-from core.config import AdapterConfig, DataConfig, ModelConfig, TrainingConfig
 from core.dataset.choice import template_columns
-from core.presets import DEMO, PRESETS_DIR, Preset, default_preset, find_preset, list_presets, read_preset
 from core.problems import ConfigError
+from core.settings.presets import DEMO, PRESETS_DIR, Preset, default_preset, find_preset, list_presets, read_preset
+from core.settings.sections import AdapterConfig, DataConfig, ModelConfig, TrainingConfig
 from core.templates import TEMPLATES
 from tests.conftest import PROJECT
 

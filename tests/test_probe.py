@@ -6,9 +6,9 @@ import random
 import pytest
 from safetensors.torch import load_file
 
-from core.config import RunConfig
 from core.hardware import sample_memory
 from core.probe import MadeUpRows, full_length, measure, undone
+from core.settings.run_config import RunConfig
 from core.stopping import Stopped
 from tests.conftest import load_for, prepare_for, small_config, train_for
 

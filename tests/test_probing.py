@@ -5,14 +5,16 @@ import shutil
 
 import pytest
 
-from core.config import ModelConfig, RunConfig
 from core.estimate.total import FORMULAS, PARTS, Estimate
 from core.hardware import Machine, detect_machine
 from core.panes import Pane
-from core.probe_record import MOST, ProbeRecord, exact_probe, keep, latest_probe, memory_settings, steps_of
+from core.probe_record import MOST, ProbeRecord, exact_probe, keep, latest_probe, memory_settings
 from core.problems import DataError, ModelError, TrainingError
 from core.proof import prove
 from core.runs import find_run, list_runs
+from core.settings.run_config import RunConfig
+from core.settings.sections import ModelConfig
+from core.settings.steps import steps_of
 from core.workbench import Workbench
 from tests.conftest import adapter_weights, differing, small_config
 

@@ -7,7 +7,6 @@ from pathlib import Path
 import gradio as gr
 import pytest
 
-from core.config import RunConfig
 from core.evaluation.of_a_run import save
 from core.evaluation.record import Evaluation, Forgetting, Measure, ReadRow, Source
 from core.events import (
@@ -27,6 +26,7 @@ from core.model_slot import ModelState
 from core.moved import GroupMoved, Moved, RowsMoved, TokenMoved
 from core.proof import Proof
 from core.runs import create_run, open_run
+from core.settings.run_config import RunConfig
 from core.votes import Vote, append_vote
 from core.workbench import Workbench
 from tests.conftest import PROJECT

@@ -8,11 +8,11 @@ import sys
 import pytest
 
 import core.run_list
-from core.config import RunConfig
 from core.events import Evaluated, Finished, MemorySampled, Receipt, Resumed, Sampled, StatusChanged, StepDone, to_line
 from core.problems import RunError
 from core.run_list import COLUMNS, Overview, RunList, search, sort
 from core.runs import create_run
+from core.settings.run_config import RunConfig
 from core.trash import Trash
 from tests.conftest import PROJECT
 

@@ -9,10 +9,10 @@ from pathlib import Path
 
 import pytest
 
-from core.config import RunConfig
 from core.events import Evaluated, StatusChanged, to_line
 from core.problems import RunError
 from core.runs import create_run, find_adapter, find_run, list_runs, mark_interrupted, open_run
+from core.settings.run_config import RunConfig
 from tests.conftest import PROJECT
 
 CONFIG = RunConfig().with_settings(["training.max_steps=7", "data.path=rows.json"])

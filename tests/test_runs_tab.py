@@ -7,10 +7,10 @@ from html.parser import HTMLParser
 import gradio as gr
 import pytest
 
-from core.config import RunConfig, fields
 from core.events import Evaluated, Finished, StatusChanged, StepDone
 from core.run_list import Overview, RunList
 from core.runs import create_run
+from core.settings.run_config import RunConfig, fields
 from core.trash import Deleted
 from core.workbench import Workbench
 from tests.test_run_list import make_run, step

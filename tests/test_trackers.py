@@ -2,9 +2,9 @@
 
 import pytest
 
-from core.config import TrainingConfig
 from core.events import Evaluated, StepDone
 from core.problems import TrainingError
+from core.settings.sections import TrainingConfig
 from core.trackers import check_tracker
 from tests.conftest import small_config, train_for
 

@@ -105,7 +105,7 @@ def test_a_resumed_run_keeps_what_was_done_before_its_checkpoint():
 def test_the_same_state_is_not_drawn_anew(tmp_path):
     import gradio as gr
 
-    from core.config import RunConfig
+    from core.settings.run_config import RunConfig
     from ui.train_tab import TrainTab
 
     workbench = Workbench(tmp_path)

@@ -9,10 +9,10 @@ from pathlib import Path
 import pytest
 
 from core.compare import Sampling
-from core.config import ModelConfig
 from core.lab import ANSWERING
 from core.problems import Busy, DataError, ModelError, RunError
 from core.runs import find_run, list_runs
+from core.settings.sections import ModelConfig
 from core.stopping import Stopped
 from core.workbench import READING, TRAINING, Workbench
 from tests.conftest import PROMPT, data_file, small_config

@@ -9,10 +9,10 @@ from contextlib import contextmanager
 
 import gradio as gr
 
-from core.config import RunConfig
 from core.events import Snapshot
-from core.presets import find_preset
 from core.problems import Busy, ConfigError
+from core.settings.presets import find_preset
+from core.settings.run_config import RunConfig
 from core.thinning import thin
 from core.workbench import SENTENCES, Workbench
 from ui.sampling_form import make_sampling

@@ -6,11 +6,10 @@ All that a person wrote is escaped here.
 from html import escape
 from typing import Any
 
-from core.config import RunConfig, fields
 from core.events import Snapshot
 from core.run_list import Overview
+from core.settings.run_config import RunConfig, fields, flatten
 from ui.charts import Axis, run_chart
-from ui.form import flatten
 from ui.runs_table import duration_or_dash, labels, loss, steps
 from ui.words import gib, percent, rate
 

@@ -2,9 +2,9 @@
 
 import gradio as gr
 
-from core.config import RunConfig
 from core.dataset.left_out import CONSENT_SHARE, LeftOut
 from core.problems import Busy, ConfigError, DataError, ModelError, TemplateError
+from core.settings.run_config import RunConfig
 from core.stopping import Stopped
 from core.templates import TEMPLATES
 from core.workbench import READING, Workbench

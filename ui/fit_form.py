@@ -9,7 +9,6 @@ from collections.abc import Callable, Iterator
 
 import gradio as gr
 
-from core.config import ModelConfig, RunConfig, resolve_path
 from core.embeddings import embeddings_cost
 from core.estimate.cards import CARDS, Card, this_machine
 from core.estimate.changes import suggestions, to_fit
@@ -18,6 +17,9 @@ from core.estimate.total import Estimate, estimate, verdict
 from core.probe_record import ProbeRecord, latest_probe
 from core.probing import PROBING
 from core.problems import Busy, ConfigError, ModelError
+from core.settings.paths import resolve_path
+from core.settings.run_config import RunConfig
+from core.settings.sections import ModelConfig
 from core.stopping import Stopped
 from core.workbench import SENTENCES, Workbench
 from ui.fit_view import THIS_MACHINE, fetch_text, fit_text, probing_text

@@ -1,6 +1,6 @@
 """A component for each setting, made from the setting's own description. Knows nothing of trainers or threads.
 
-A field is named once, in `core.config`. Values travel as {dotted name: value}, never by position.
+A field is named once, in `core.settings.run_config`. Values travel as {dotted name: value}, never by position.
 """
 
 from types import UnionType
@@ -8,7 +8,7 @@ from typing import Any, Literal, get_args, get_origin
 
 import gradio as gr
 
-from core.config import RunConfig, fields
+from core.settings.run_config import RunConfig, fields, flatten
 
 # Unsloth's 4-bit Llamas from 1B to 8B, and the demo; any other name can be typed.
 MODELS = [
@@ -67,10 +67,6 @@ class Form:
         """Updates that show another config."""
         values = flatten(config)
         return {component: gr.update(value=_shown(name, values[name])) for name, component in self.components.items()}
-
-
-def flatten(config: RunConfig) -> dict[str, Any]:
-    return {f"{part}.{name}": value for part, values in config.model_dump().items() for name, value in values.items()}
 
 
 def _shown(name: str, value: Any) -> Any:

@@ -6,8 +6,8 @@ import gradio as gr
 
 from core.hub import code_warning
 from core.model import ModelReport
-from core.presets import Preset
 from core.problems import Busy, ConfigError, ModelError
+from core.settings.presets import Preset
 from core.workbench import Workbench
 from ui.form import Form
 from ui.words import big, gib, notice

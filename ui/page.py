@@ -10,8 +10,8 @@ from pathlib import Path
 import gradio as gr
 from starlette.middleware import Middleware
 
-from core.presets import default_preset, list_presets
 from core.runs import find_run
+from core.settings.presets import default_preset, list_presets
 from core.uploads import sweep_uploads
 from core.workbench import Workbench
 from ui.access import UPLOAD_LIMIT, Gate

@@ -10,12 +10,13 @@ from html import escape
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 
-from core.config import PROJECT_DIR, RunConfig
 from core.disk.atomic import write_whole
 from core.events import Snapshot
 from core.problems import RunError
 from core.proof import load_proof
 from core.runs import Run
+from core.settings.paths import PROJECT_DIR
+from core.settings.run_config import RunConfig
 from ui.charts import charts
 from ui.proof_view import proof_text
 from ui.receipt_view import receipt_text

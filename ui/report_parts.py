@@ -8,10 +8,10 @@ from collections.abc import Iterable
 from html import escape
 from pathlib import Path
 
-from core.config import RunConfig, fields
 from core.evaluation.of_a_run import load_evaluations
 from core.evaluation.record import Evaluation, ReadRow
 from core.panes import Pane
+from core.settings.run_config import RunConfig, fields
 from core.votes import Tally, Vote, read_votes, tally
 from ui.measure_view import evaluation_text
 from ui.runs_table import when

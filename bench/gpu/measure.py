@@ -74,8 +74,8 @@ def pair(shape: str) -> dict:
     from bench.pair import seconds_of
     from core.adapters import FIRST
     from core.compare import supports_rows
-    from core.config import AdapterConfig, ModelConfig
     from core.model import attach_adapter, for_inference, load
+    from core.settings.sections import AdapterConfig, ModelConfig
 
     loaded = load(ModelConfig(model_name=llama.make(shape), max_seq_length=1024))
     adapter = AdapterConfig(r=32, lora_alpha=32, modules_to_save=[])

@@ -4,7 +4,7 @@ from dataclasses import dataclass, field
 from itertools import product
 from typing import Literal
 
-from core.config import RunConfig
+from core.settings.run_config import RunConfig
 
 Kind = Literal["tests", "speed", "pair", "memory"]
 KINDS: tuple[Kind, ...] = ("tests", "speed", "pair", "memory")  # in the order in which they are measured

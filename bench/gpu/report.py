@@ -125,10 +125,10 @@ def _summary(errors: list[float]) -> str:
 
 def _estimate(one: Measurement, result: dict) -> float:
     """In GiB, for a card with just the memory that was to be had then."""
-    from core.config import RunConfig
     from core.estimate.cards import Card
     from core.estimate.shape import ModelShape
     from core.estimate.total import estimate
+    from core.settings.run_config import RunConfig
 
     config, shape = RunConfig.build(result["config"]), ModelShape(**result["model_shape"])
     is_gpu = result["device_gib"] is not None

@@ -8,7 +8,7 @@ import json
 from collections.abc import Callable
 from pathlib import Path
 
-from core.config import RunConfig
+from core.settings.run_config import RunConfig
 
 # Of TrainingConfig, what the libraries take under the same name.
 PASSED_ON = ("learning_rate", "per_device_train_batch_size", "gradient_accumulation_steps", "max_steps", "warmup_steps",

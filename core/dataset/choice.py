@@ -5,10 +5,10 @@ import string
 from functools import lru_cache
 from typing import Any
 
-from core.config import DataConfig
 from core.dataset.column_names import plain
 from core.dataset.fields import MISSING, Column, lookup
 from core.problems import DataError
+from core.settings.sections import DataConfig
 
 ROLES = ("instruction", "input", "answer", "system", "text")  # those that a person may give to a column
 SHOWN = 12  # column names in a message

@@ -6,10 +6,10 @@ from collections import Counter
 from pathlib import Path
 from urllib.parse import unquote
 
-from core.config import resolve_path
 from core.dataset import kinds
 from core.dataset.source import Source
 from core.problems import DataError
+from core.settings.paths import resolve_path
 
 MAX_IN_FOLDER = 50_000
 SHOWN = 5  # names in a note

@@ -7,11 +7,11 @@ commit is meant, and rows of any other commit are refused.
 from collections.abc import Iterator
 from typing import TYPE_CHECKING
 
-from core.config import DataConfig
 from core.dataset.hub_cache import find_in_cache
 from core.dataset.hub_lookup import Found, checked_token, gated, look_up
 from core.dataset.rows import Row
 from core.problems import DataError
+from core.settings.sections import DataConfig
 
 if TYPE_CHECKING:  # importing these takes a second, which the page should not wait for
     from datasets import Dataset, DatasetBuilder

@@ -4,8 +4,8 @@ import re
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from core.config import DataConfig
 from core.problems import DataError
+from core.settings.sections import DataConfig
 
 if TYPE_CHECKING:  # importing it takes a second, which the page should not wait for
     from datasets import DatasetBuilder

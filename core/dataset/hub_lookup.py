@@ -3,8 +3,8 @@
 import re
 from typing import NamedTuple
 
-from core.config import DataConfig
 from core.problems import DataError
+from core.settings.sections import DataConfig
 
 TIMEOUT = 20  # seconds
 

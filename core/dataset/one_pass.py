@@ -12,7 +12,6 @@ from itertools import islice
 from pathlib import Path
 from typing import Any
 
-from core.config import DataConfig
 from core.dataset.fields import special_token_in, special_tokens_of
 from core.dataset.hub import HubRows
 from core.dataset.left_out import LeftOut, LeftOutWriter, NothingLeftError
@@ -23,6 +22,7 @@ from core.dataset.shapes import Shape, recognise
 from core.dataset.store import Examples, StoreWriter, ids_hash, text_hash
 from core.dataset.tokens import Rendered, tokenise
 from core.problems import DataError, TemplateError
+from core.settings.sections import DataConfig
 from core.stopping import ShouldStop, leave_if
 
 Report = Callable[[float | None, int], None]  # how far (0 to 1, None when unknown) and how many rows

@@ -16,7 +16,6 @@ from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
 
-from core.config import DataConfig, resolve_path
 from core.dataset.hub import HubRows, open_hub
 from core.dataset.kinds import is_file_by_name
 from core.dataset.languages import languages
@@ -26,6 +25,8 @@ from core.dataset.readers import FileRows, open_files
 from core.dataset.shapes import Shape
 from core.dataset.store import Examples, Folder
 from core.problems import DataError
+from core.settings.paths import resolve_path
+from core.settings.sections import DataConfig
 from core.stopping import ShouldStop
 
 HUB_NAME = re.compile(r"\w[\w-]*|\w[\w.-]*/\w[\w.-]*", re.ASCII)  # owner/name, or a name of the hub's own

@@ -8,7 +8,6 @@ Joined, the pieces are the whole text, special tokens included. Knows nothing of
 from typing import Any
 
 from core.chat_template import chat_pieces
-from core.config import DataConfig
 from core.dataset.choice import template_parts
 from core.dataset.doubts import columns_by_later_roles
 from core.dataset.fields import MISSING, as_text, as_turns, lookup
@@ -16,6 +15,7 @@ from core.dataset.shapes import Shape
 from core.dataset.turns import messages_of, tools_of
 from core.messages import Message, Pieces
 from core.problems import TemplateError
+from core.settings.sections import DataConfig
 from core.templates import TEMPLATES
 
 

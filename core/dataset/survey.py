@@ -3,8 +3,9 @@
 from dataclasses import dataclass
 from math import ceil
 
-from core.config import TrainingConfig
 from core.dataset.prepared import PreparedData
+from core.settings.sections import TrainingConfig
+from core.settings.steps import steps_per_epoch
 
 BINS = 24
 CUT_SHARE = 0.05  # above this share of rows cut, a warning
@@ -84,14 +85,6 @@ def survey(data: PreparedData, training: TrainingConfig, end_name: str) -> Surve
     }
     found = Survey(**figures, warnings=())
     return Survey(**figures, warnings=tuple(_warnings(found, data, end_name)))
-
-
-def steps_per_epoch(rows: int, training: TrainingConfig) -> int:
-    """Optimizer steps in which all rows are seen once, as transformers' Trainer counts them; a rest makes a step.
-
-    It counts batches, then steps of them: rounded up twice that is the same as once, so the batch need not be known.
-    """
-    return max(ceil(rows / training.effective_batch), 1)
 
 
 def _histogram(lengths) -> tuple[tuple[int, ...], tuple[int, ...]]:

@@ -4,11 +4,11 @@ from typing import TYPE_CHECKING
 
 from pydantic import BaseModel
 
-from core.config import RunConfig
 from core.estimate.cards import Card
 from core.estimate.shape import ModelShape
 from core.estimate.total import estimate, verdict
 from core.estimate.workload import batch_size
+from core.settings.run_config import RunConfig
 
 if TYPE_CHECKING:
     from core.probe_record import ProbeRecord

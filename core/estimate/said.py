@@ -2,12 +2,12 @@
 
 from typing import TYPE_CHECKING, Any
 
-from core.config import RunConfig
 from core.embeddings import embeddings_cost
 from core.estimate.cards import Card
 from core.estimate.changes import WORTH_SAYING, suggestions, to_fit
 from core.estimate.shape import ModelShape
 from core.estimate.total import PARTS, estimate, verdict
+from core.settings.run_config import RunConfig
 
 if TYPE_CHECKING:
     from core.probe_record import ProbeRecord

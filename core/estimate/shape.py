@@ -11,11 +11,12 @@ from huggingface_hub import hf_hub_download
 from huggingface_hub.errors import HfHubHTTPError, HFValidationError, LocalEntryNotFoundError, OfflineModeIsEnabled
 from pydantic import BaseModel, Field, ValidationError
 
-from core.config import ModelConfig, resolve_path
 from core.disk.tolerant_reading import Unreadable, read_json
 from core.estimate.known import KNOWN
-from core.hub import checked_token, exact_name
+from core.hub_names import checked_token, exact_name
 from core.problems import ModelError
+from core.settings.paths import resolve_path
+from core.settings.sections import ModelConfig
 
 LIKE_LLAMA = ("llama", "mistral")  # of the same layers; others have some that are not counted here
 EXPERTS = ("num_local_experts", "num_experts", "n_routed_experts")

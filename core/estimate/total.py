@@ -5,7 +5,6 @@ from typing import TYPE_CHECKING, Literal
 
 from pydantic import BaseModel
 
-from core.config import RunConfig
 from core.estimate.cards import CONTEXT_GIB, Card
 from core.estimate.passing import (
     GIB,
@@ -17,6 +16,7 @@ from core.estimate.passing import (
 from core.estimate.shape import ModelShape
 from core.estimate.standing import adapter, embeddings, gradients, optimizer, weights
 from core.estimate.workload import Workload, workload
+from core.settings.run_config import RunConfig
 
 if TYPE_CHECKING:
     from core.probe_record import ProbeRecord

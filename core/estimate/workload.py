@@ -3,8 +3,9 @@
 from dataclasses import dataclass
 from typing import Literal
 
-from core.config import ALL_TARGET_MODULES, AdapterConfig, RunConfig
 from core.estimate.shape import ModelShape
+from core.settings.run_config import RunConfig
+from core.settings.sections import ALL_TARGET_MODULES, AdapterConfig
 
 
 @dataclass(frozen=True)

@@ -8,7 +8,6 @@ import json
 from collections.abc import Sequence
 
 from core.chat_template import chat_pieces
-from core.config import PROJECT_DIR
 from core.dataset.tokens import Rendered, tokenise
 from core.evaluation.answers import row_losses
 from core.evaluation.bootstrap import compare
@@ -16,6 +15,7 @@ from core.evaluation.record import Forgetting
 from core.evaluation.rows import Row, row_of
 from core.messages import Pieces
 from core.model import LoadedModel
+from core.settings.paths import PROJECT_DIR
 from core.templates import TEMPLATES, prompt_text
 
 GENERAL = PROJECT_DIR / "presets" / "data" / "general.jsonl"

@@ -12,7 +12,6 @@ from pathlib import Path
 from pydantic import ValidationError
 
 from core.checkpoints import read_progress
-from core.config import RunConfig
 from core.dataset.prepared import PreparedData, prepare
 from core.disk.atomic import write_whole
 from core.disk.tolerant_reading import Unreadable, read_text
@@ -27,6 +26,7 @@ from core.panes import BASE, Pane
 from core.problems import DataError, RunError
 from core.prompt_sets import read_prompts
 from core.runs import Run
+from core.settings.run_config import RunConfig
 from core.stopping import leave_if
 from core.templates import prompt_text
 from core.train import rows_fingerprint as fingerprint

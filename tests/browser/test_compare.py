@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 from playwright.sync_api import expect
 
-from core.presets import PRESETS_DIR
+from core.settings.presets import PRESETS_DIR
 from tests.app_process import running_app_with_a_run
 from tests.browser.conftest import PHONE, photograph, tab
 from ui.words import run_label

@@ -7,13 +7,14 @@ import shutil
 import pytest
 from playwright.sync_api import expect
 
-from core.config import PROJECT_DIR, RunConfig
 from core.estimate.cards import find_card
 from core.estimate.changes import suggestions, to_fit
 from core.estimate.shape import shape_of
 from core.estimate.total import Estimate, estimate, verdict
-from core.presets import find_preset
 from core.runs import list_runs
+from core.settings.paths import PROJECT_DIR
+from core.settings.presets import find_preset
+from core.settings.run_config import RunConfig
 from tests.app_process import running_app
 from tests.browser.conftest import PHONE, photograph, tab
 from tests.hub_server import Hub

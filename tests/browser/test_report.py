@@ -3,7 +3,7 @@
 import pytest
 from playwright.sync_api import expect
 
-from core.config import RunConfig
+from core.settings.run_config import RunConfig
 from tests.browser.conftest import DESKTOP, PHONE, SCREENSHOTS
 from tests.test_report import HOSTILE, a_run
 from ui.report import write_report

@@ -6,9 +6,9 @@ import time
 import pytest
 from playwright.sync_api import expect
 
-from core.config import RunConfig
 from core.events import Evaluated, StatusChanged
 from core.runs import create_run, list_runs
+from core.settings.run_config import RunConfig
 from tests.app_process import run_app, running_app
 from tests.browser.conftest import DESKTOP, PHONE, photograph, tab
 from tests.test_run_list import make_run

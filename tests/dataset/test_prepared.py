@@ -11,11 +11,11 @@ from collections import Counter
 
 import pytest
 
-from core.config import DataConfig
 from core.dataset.left_out import LISTED, NothingLeftError
 from core.dataset.prepared import open_rows, prepare
 from core.dataset.store import remove_left_behind
 from core.problems import DataError
+from core.settings.sections import DataConfig
 from core.stopping import Stopped
 from tests.conftest import data_file as write
 

@@ -5,11 +5,11 @@ from collections import Counter
 
 import pytest
 
-from core.config import DataConfig
 from core.dataset.fields import special_token_in, special_tokens_of
 from core.dataset.render import render
 from core.dataset.shapes import recognise
 from core.problems import TemplateError
+from core.settings.sections import DataConfig
 from core.templates import TEMPLATES, prompt_text
 from tests.conftest import PROJECT
 

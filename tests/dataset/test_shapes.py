@@ -6,11 +6,11 @@ import json
 
 import pytest
 
-from core.config import DataConfig
 from core.dataset.choice import template_columns
 from core.dataset.fields import as_turns, columns_of, kind_of
 from core.dataset.shapes import recognise
 from core.problems import DataError
+from core.settings.sections import DataConfig
 
 CHAT = [{"role": "user", "content": "hi"}, {"role": "assistant", "content": "yo"}]
 SHARED = [{"from": "human", "value": "hi"}, {"from": "gpt", "value": "yo"}]

@@ -4,11 +4,12 @@ import json
 
 import pytest
 
-from core.config import DataConfig, TrainingConfig
 from core.dataset.languages import languages
 from core.dataset.prepared import prepare
-from core.dataset.survey import steps_per_epoch, survey
+from core.dataset.survey import survey
 from core.dataset.tokens import UNTRAINED
+from core.settings.sections import DataConfig, TrainingConfig
+from core.settings.steps import steps_per_epoch
 from tests.conftest import data_file as write
 
 TRAINING = TrainingConfig(per_device_train_batch_size=2, gradient_accumulation_steps=4)

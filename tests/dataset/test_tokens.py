@@ -4,11 +4,11 @@ import json
 
 import pytest
 
-from core.config import DataConfig
 from core.dataset.prepared import open_rows, prepare
 from core.dataset.render import render
 from core.dataset.shapes import recognise
 from core.dataset.tokens import UNTRAINED, Rendered, tokenise
+from core.settings.sections import DataConfig
 from core.templates import prompt_text
 from tests.conftest import data_file as write
 

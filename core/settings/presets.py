@@ -1,7 +1,7 @@
 """The presets: named RunConfigs, one YAML file each in `presets/`. Knows nothing of gradio or torch.
 
 A preset file holds `title`, `description` and `card` (the graphics card it is meant for), and below them the
-settings that differ from the defaults, by the same names as in `core.config`.
+settings that differ from the defaults, by the same names as in `core.settings.run_config`.
 """
 
 import logging
@@ -10,9 +10,11 @@ from pathlib import Path
 
 from pydantic import BaseModel
 
-from core.config import PROJECT_DIR, RunConfig, parse_yaml
 from core.disk.tolerant_reading import Unreadable, read_text
 from core.problems import ConfigError
+from core.settings.paths import PROJECT_DIR
+from core.settings.plain_yaml import parse_yaml
+from core.settings.run_config import RunConfig
 
 PRESETS_DIR = PROJECT_DIR / "presets"
 DEMO = "demo-yoda"
