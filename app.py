@@ -25,14 +25,14 @@ from pathlib import Path
 
 import click
 
-from core.events import Snapshot
 from core.hub import code_warning
 from core.problems import ConfigError, DataError, ModelError, RunError, TemplateError, TrainingError
-from core.runs import Run, find_run
+from core.runs.run_folder import Run, find_run
+from core.runs.snapshot import Snapshot
+from core.runs.uploads import uploads_dir
 from core.settings.presets import find_preset, list_presets
 from core.settings.run_config import RunConfig
 from core.stopping import Stopped
-from core.uploads import uploads_dir
 from core.workbench import Workbench
 from ui.access import needs_consent
 

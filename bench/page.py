@@ -30,7 +30,7 @@ import click
 import psutil
 
 from bench.common import PROJECT, free_port, report
-from core.events import (
+from core.runs.events import (
     CheckpointSaved,
     Evaluated,
     MemorySampled,
@@ -40,7 +40,7 @@ from core.events import (
     from_line,
     to_line,
 )
-from core.runs import create_run
+from core.runs.run_folder import create_run
 from core.settings.presets import find_preset
 
 STEPS, MEMORY, CHECKS, RUNS = 100_000, 28_800, 5_000, 1_000

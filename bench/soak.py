@@ -15,7 +15,7 @@ import click
 import psutil
 
 from core.compare import Sampling
-from core.runs import list_runs
+from core.runs.run_folder import list_runs
 from core.settings.presets import find_preset
 from core.workbench import Workbench
 

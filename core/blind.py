@@ -18,9 +18,9 @@ from typing import Literal
 
 from core.compare import Sampling
 from core.lab import Lab
-from core.panes import Pane
 from core.problems import BlindError, Busy, DataError, ModelError, PromptTooLong, RunError, TemplateError
-from core.run_list import RunList
+from core.runs.adapter_ref import Pane
+from core.runs.run_list import RunList
 from core.votes import Choice, Tally, Vote, append_vote, read_votes, tally
 
 AHEAD = 3  # pairs that wait to be voted on while no more are made

@@ -9,7 +9,7 @@ from collections.abc import Sequence
 from dataclasses import asdict, dataclass, replace
 
 from core.compare import Answer, Sampling
-from core.panes import BASE, Pane
+from core.runs.adapter_ref import BASE, Pane
 
 SEEDS = 2**32
 ENDS = {"": "not finished", "itself": "ended by itself", "limit": "cut off at the limit", "stopped": "stopped"}

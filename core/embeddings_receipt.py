@@ -4,9 +4,9 @@ Knows nothing of threads or gradio.
 """
 
 from core.embeddings import large_adapter
-from core.events import EmbeddingsReceipt
 from core.hardware import GIB
 from core.model import LoadedModel
+from core.runs.events import EmbeddingsReceipt
 from core.token_rows import ROWS, rows_on, trained_layers
 
 COPIES = ".modules_to_save."  # in the names of weights that are trained copies of whole layers

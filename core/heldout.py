@@ -9,8 +9,8 @@ from core.dataset.store import Examples
 from core.dataset.tokens import UNTRAINED, Example
 from core.evaluation.answers import row_losses
 from core.evaluation.rows import plain, split
-from core.events import HeldOut
 from core.model import LoadedModel, base_view, for_inference
+from core.runs.events import HeldOut
 from core.sampling import likeliest_answers
 
 ROWS = 64

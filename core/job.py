@@ -5,12 +5,10 @@ from collections.abc import Callable
 from contextlib import contextmanager, suppress
 
 from core.batch_search import Tried, find_batch, words_of_trying
-from core.checkpoint_list import Checkpoint
 from core.dataset.prepared import PreparedData
 from core.estimate.cards import this_machine
 from core.estimate.shape import shape_of
 from core.estimate.total import estimate
-from core.events import BatchChosen, Change, Estimated, Event, Finished, HeldOut, MemorySampled, Probed, StatusChanged
 from core.hardware import MemoryMonitor, MemoryStats, detect_machine, sample_memory
 from core.heldout import measure_heldout
 from core.model import LoadedModel, attach_adapter, free_memory
@@ -18,7 +16,19 @@ from core.probe import Measured, full_length
 from core.probe_record import exact_probe, latest_probe, measured_here
 from core.problems import ModelError, TrainingError, first_line
 from core.relief import is_out_of_memory, relief
-from core.runs import Run
+from core.runs.checkpoint_list import Checkpoint
+from core.runs.events import (
+    BatchChosen,
+    Change,
+    Estimated,
+    Event,
+    Finished,
+    HeldOut,
+    MemorySampled,
+    Probed,
+    StatusChanged,
+)
+from core.runs.run_folder import Run
 from core.settings.run_config import RunConfig
 from core.stopping import ShouldStop
 from core.token_rows import check_going_on, rows_to_train

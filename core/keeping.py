@@ -8,11 +8,11 @@ import time
 from collections.abc import Callable
 from pathlib import Path
 
-from core.checkpoint_list import Checkpoint, list_checkpoints
 from core.checkpoints import RandomState, write_trainer
 from core.disk.atomic import is_disk_full, put_in_place, remove_all_but, write_whole
-from core.events import CheckpointSaved, Event, StatusChanged
 from core.problems import TrainingError
+from core.runs.checkpoint_list import Checkpoint, list_checkpoints
+from core.runs.events import CheckpointSaved, Event, StatusChanged
 from core.stopping import ShouldStop, leave_if
 
 RETRY_SECONDS = 2.0

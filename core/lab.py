@@ -14,10 +14,10 @@ from core.compare import Answer, Sampling, max_logit_differences, stream
 from core.fresh_thread import in_own_thread
 from core.model import LoadedModel, ModelReport, free_memory
 from core.model_slot import ModelSlot
-from core.panes import BASE, Pane
 from core.problems import DataError, ModelError, PromptTooLong, RunError, TemplateError, first_line
-from core.run_list import RunList
-from core.runs import Run, find_run
+from core.runs.adapter_ref import BASE, Pane
+from core.runs.run_folder import Run, find_run
+from core.runs.run_list import RunList
 from core.stopping import Stopped
 from core.templates import prompt_text
 

@@ -10,9 +10,9 @@ from pathlib import Path
 from core.adapters import FIRST, put_on, take_off
 from core.hub import locate
 from core.model import LoadedModel, ModelReport, free_memory, load
-from core.panes import BASE, Pane
 from core.problems import ModelError, first_line
 from core.proof import fingerprint
+from core.runs.adapter_ref import BASE, Pane
 from core.settings.run_config import RunConfig
 from core.settings.sections import ModelConfig
 from core.stopping import ShouldStop, leave_if

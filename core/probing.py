@@ -25,7 +25,7 @@ from core.probe import Measured
 from core.probe_record import ProbeRecord, measured_here
 from core.problems import DataError, ModelError, RunError, TrainingError, first_line
 from core.relief import relief
-from core.runs import find_adapter
+from core.runs.run_folder import find_adapter
 from core.settings.run_config import RunConfig
 from core.stopping import Stopped
 

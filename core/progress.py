@@ -10,9 +10,9 @@ from math import isfinite
 from transformers import TrainerCallback
 
 from core.checkpoints import RandomState
-from core.events import Evaluated, Event, Receipt, StepDone
 from core.keeping import no_number
 from core.problems import TrainingError
+from core.runs.events import Evaluated, Event, Receipt, StepDone
 from core.settings.sections import TrainingConfig
 from core.stopping import Ended, ShouldStop, leave_if
 

@@ -19,8 +19,8 @@ from core.disk.tolerant_reading import Unreadable, read_text
 from core.fresh_thread import in_own_thread
 from core.model import LoadedModel, for_inference
 from core.moved import Moved, moved
-from core.panes import BASE, Pane
-from core.runs import Run
+from core.runs.adapter_ref import BASE, Pane
+from core.runs.run_folder import Run
 
 if TYPE_CHECKING:  # what loads the model asks for its fingerprint, and the lab stands on that
     from core.lab import Lab
@@ -31,7 +31,7 @@ FILE = "proof.json"
 
 
 class Proof(BaseModel):
-    """What was found, of the adapter `pane` (`core.panes.Pane.key`) at `made`, in seconds since 1970.
+    """What was found, of the adapter `pane` (`core.runs.adapter_ref.Pane.key`) at `made`, in seconds since 1970.
 
     Hashes are SHA-256 of all logits of the fixed prompt, `tokens` of them long, as float32. `base_before` was taken
     when the model was loaded, None when that was together with an adapter. `difference` is the largest between a logit

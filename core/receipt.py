@@ -7,8 +7,8 @@ from core.dataset.prepared import PreparedData
 from core.dataset.survey import survey
 from core.dataset.view import end_mark
 from core.embeddings_receipt import embeddings_receipt, is_of_embeddings
-from core.events import Change, LearningGroup, Receipt
 from core.model import LoadedModel
+from core.runs.events import Change, LearningGroup, Receipt
 from core.settings.run_config import RunConfig
 from core.token_rows import rows_on, trained_layers
 

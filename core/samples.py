@@ -5,8 +5,8 @@ Knows nothing of threads or gradio.
 
 from contextlib import AbstractContextManager, nullcontext
 
-from core.events import Sampled
 from core.model import LoadedModel, base_view, for_inference
+from core.runs.events import Sampled
 from core.sampling import likeliest_answers
 from core.settings.run_config import RunConfig
 from core.stopping import ShouldStop, leave_if

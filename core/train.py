@@ -10,15 +10,15 @@ from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 
-from core.checkpoint_list import Checkpoint
 from core.checkpoints import is_done, read_progress, restore_adapter
 from core.dataset.prepared import PreparedData
 from core.disk.atomic import put_in_place
-from core.events import Change, Event, Receipt, Resumed
 from core.keeping import Keeper, check_finite, is_finite
 from core.model import LoadedModel, free_memory, import_unsloth
 from core.problems import TrainingError
 from core.receipt import make_receipt
+from core.runs.checkpoint_list import Checkpoint
+from core.runs.events import Change, Event, Receipt, Resumed
 from core.samples import answer_samples
 from core.settings.run_config import RunConfig
 from core.stopping import Ended, ShouldStop, Stopped

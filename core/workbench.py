@@ -9,10 +9,8 @@ import traceback
 from pathlib import Path
 
 from core.batch_search import BatchFound
-from core.checkpoint_list import Checkpoint
 from core.dataset.prepared import PreparedData
 from core.dataset.view import RowView
-from core.events import Event, Resumed, Snapshot, StatusChanged, fold
 from core.fresh_thread import in_own_thread
 from core.hardware import Machine, MemoryStats, detect_machine, sample_memory
 from core.job import Emit, perform
@@ -23,8 +21,11 @@ from core.preparation import Look, Preparation, Preparing
 from core.probe_record import ProbeRecord
 from core.probing import Prober, Probing
 from core.problems import Busy, DataError, ModelError, RunError, TemplateError, TrainingError, first_line
-from core.run_list import RunList
-from core.runs import Run, create_run, find_adapter, find_run, list_runs, mark_interrupted
+from core.runs.checkpoint_list import Checkpoint
+from core.runs.events import Event, Resumed, StatusChanged
+from core.runs.run_folder import Run, create_run, find_adapter, find_run, list_runs, mark_interrupted
+from core.runs.run_list import RunList
+from core.runs.snapshot import Snapshot, fold
 from core.settings.run_config import RunConfig
 from core.settings.sections import ModelConfig
 from core.stopping import Stopped

@@ -6,8 +6,9 @@ import pytest
 from gradio_client import Client
 from gradio_client.exceptions import AppError
 
-from core.events import Evaluated, MemorySampled, Sampled, Snapshot, StepDone
-from core.runs import find_run, list_runs
+from core.runs.events import Evaluated, MemorySampled, Sampled, StepDone
+from core.runs.run_folder import find_run, list_runs
+from core.runs.snapshot import Snapshot
 from tests.app_process import running_app
 from ui.api import told_to_clients
 

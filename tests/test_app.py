@@ -10,7 +10,7 @@ import time
 
 import pytest
 
-from core.runs import open_run
+from core.runs.run_folder import open_run
 from tests.app_process import ENVIRONMENT, PROJECT, run_app
 
 RESULT = {

@@ -6,11 +6,11 @@ import threading
 import pytest
 
 from core.batch_search import drawn_on, find_batch, largest_batch, limit_gib, sizes_of
-from core.events import BatchChosen, Estimated, Probed, StatusChanged
 from core.hardware import detect_machine, sample_memory
 from core.probe_record import exact_probe, latest_probe
 from core.problems import Busy, TrainingError
-from core.runs import find_run, list_runs
+from core.runs.events import BatchChosen, Estimated, Probed, StatusChanged
+from core.runs.run_folder import find_run, list_runs
 from core.settings.run_config import RunConfig
 from core.stopping import Stopped
 from core.workbench import Workbench
@@ -163,7 +163,7 @@ def run(bench, config):
 
 
 def events_of(run) -> list:
-    from core.events import from_line
+    from core.runs.events import from_line
 
     return [from_line(line) for line in (run.folder / "events.jsonl").read_text().splitlines()]
 

@@ -10,9 +10,9 @@ import pytest
 
 from core.blind import AHEAD, Blind, Result
 from core.compare import Sampling
-from core.panes import BASE, Pane
 from core.problems import BlindError, RunError
-from core.runs import list_runs
+from core.runs.adapter_ref import BASE, Pane
+from core.runs.run_folder import list_runs
 from core.votes import FILE, Tally, read_votes
 from core.workbench import Workbench
 from tests.conftest import small_config

@@ -5,7 +5,8 @@ from xml.etree import ElementTree
 
 import pytest
 
-from core.events import Estimated, Evaluated, MemorySampled, Snapshot, StepDone
+from core.runs.events import Estimated, Evaluated, MemorySampled, StepDone
+from core.runs.snapshot import Snapshot
 from ui.charts import BOTTOM, HEIGHT, LEFT, MOST_POINTS, RIGHT, TOP, WIDTH, Series, chart, charts, figure, run_chart
 
 

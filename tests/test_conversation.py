@@ -9,9 +9,9 @@ from core.compare import Answer, Sampling
 from core.conversation import Conversation, Turn, answer_figures, as_json, as_markdown, asked_again
 from core.lab import ANSWERING
 from core.model_slot import ModelState
-from core.panes import BASE, Pane
 from core.problems import ModelError
-from core.runs import create_run
+from core.runs.adapter_ref import BASE, Pane
+from core.runs.run_folder import create_run
 from core.settings.run_config import RunConfig
 from core.workbench import Workbench
 from ui.chat_view import earlier_text, newest_text, pane_looks, proof_text

@@ -16,13 +16,13 @@ import pytest
 from starlette.applications import Starlette
 
 import core.settings.presets
-from core.checkpoint_list import list_checkpoints
-from core.events import Evaluated, Sampled, StatusChanged, StepDone, to_line
 from core.fresh_thread import in_own_thread
 from core.model import load
 from core.problems import ConfigError, ModelError, RunError, TemplateError
-from core.run_list import RunList
-from core.runs import Run, find_run, list_runs
+from core.runs.checkpoint_list import list_checkpoints
+from core.runs.events import Evaluated, Sampled, StatusChanged, StepDone, to_line
+from core.runs.run_folder import Run, find_run, list_runs
+from core.runs.run_list import RunList
 from core.settings.presets import DEMO as DEMO_PRESET
 from core.settings.presets import PRESETS_DIR, find_preset, list_presets
 from core.settings.sections import ModelConfig

@@ -8,7 +8,7 @@ from contextlib import suppress
 
 import pytest
 
-from core.runs import find_run
+from core.runs.run_folder import find_run
 from core.workbench import Workbench
 from tests.conftest import small_config
 

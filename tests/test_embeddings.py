@@ -10,14 +10,14 @@ from typing import Any
 import pytest
 
 from core.adapters import FIRST, adapter_view, put_on, take_off
-from core.checkpoint_list import list_checkpoints
 from core.compare import Sampling, next_token_logits, stream
 from core.embeddings import embeddings_cost, large_adapter
 from core.estimate.cards import Card
 from core.estimate.shape import shape_of
-from core.events import Receipt, StepDone, from_line, to_line
 from core.model import attach_adapter, for_inference, load
 from core.problems import ConfigError, ModelError, RunError
+from core.runs.checkpoint_list import list_checkpoints
+from core.runs.events import Receipt, StepDone, from_line, to_line
 from core.settings.run_config import RunConfig
 from core.token_rows import check_going_on, new_tokens, rows_on, rows_to_train, seen_tokens, token_layers
 from core.workbench import Workbench

@@ -28,9 +28,9 @@ from core.evaluation.record import Evaluation, Source
 from core.evaluation.rows import row_of, row_of_prompt
 from core.evaluation.work import Work
 from core.model import base_view, for_inference, load
-from core.panes import BASE, Pane
 from core.problems import Busy, DataError, RunError
-from core.runs import find_run
+from core.runs.adapter_ref import BASE, Pane
+from core.runs.run_folder import find_run
 from core.stopping import Stopped
 from tests.conftest import data_file, load_for, small_config, write_rows
 

@@ -3,9 +3,8 @@
 import pytest
 from pydantic import ValidationError
 
-from core.events import (
+from core.runs.events import (
     FINAL,
-    MOST,
     BatchChosen,
     Change,
     Estimated,
@@ -18,14 +17,12 @@ from core.events import (
     Receipt,
     Resumed,
     Sampled,
-    Snapshot,
     StatusChanged,
     StepDone,
-    fold,
-    fold_all,
     from_line,
     to_line,
 )
+from core.runs.snapshot import MOST, Snapshot, fold, fold_all
 
 GROUP = LearningGroup(name="embeddings", learning_rate=5e-5, weight_decay=0.01, parameters=32768)
 CHANGE = Change(setting="optim", asked="adamw_8bit", runs="adamw_torch_fused", reason="no GPU")

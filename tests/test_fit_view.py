@@ -10,10 +10,11 @@ from core.batch_search import BatchFound
 from core.estimate.cards import Card
 from core.estimate.changes import Suggestion
 from core.estimate.total import PARTS, Estimate
-from core.events import Estimated, Finished, Probed, Snapshot
 from core.hardware import Machine, MemoryStats
 from core.probe_record import ProbeRecord
 from core.probing import Probing
+from core.runs.events import Estimated, Finished, Probed
+from core.runs.snapshot import Snapshot
 from ui.fit_view import THIS_MACHINE, fetch_text, fit_text, found_text, memory_text, pace, probing_text, size
 from ui.sidebar import machine_text
 

@@ -12,12 +12,12 @@ from typing import Any
 import pytest
 
 from core.adapters import FIRST, adapter_view
-from core.checkpoint_list import list_checkpoints
 from core.compare import Sampling, next_token_logits, stream, supports_rows
 from core.dataset.prepared import prepare
-from core.events import CheckpointSaved, Evaluated, Receipt, Sampled, StepDone
 from core.hardware import GIB
 from core.model import attach_adapter, for_inference, load
+from core.runs.checkpoint_list import list_checkpoints
+from core.runs.events import CheckpointSaved, Evaluated, Receipt, Sampled, StepDone
 from core.settings.run_config import RunConfig
 from core.train import train
 from core.workbench import Workbench

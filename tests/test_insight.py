@@ -4,8 +4,9 @@ import random
 
 import pytest
 
-from core.events import Evaluated, Snapshot, StepDone
-from core.insight import overfitting
+from core.runs.events import Evaluated, StepDone
+from core.runs.overfitting import overfitting
+from core.runs.snapshot import Snapshot
 
 
 def snapshot(checks: list[float], losses: list[float] | None = None, **values) -> Snapshot:

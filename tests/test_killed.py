@@ -10,8 +10,8 @@ from pathlib import Path
 
 import pytest
 
-from core.checkpoint_list import list_checkpoints
-from core.runs import list_runs
+from core.runs.checkpoint_list import list_checkpoints
+from core.runs.run_folder import list_runs
 from tests.conftest import small_config
 from tests.fork_server import fork_server
 

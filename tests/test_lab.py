@@ -8,9 +8,9 @@ import torch
 
 from core.adapters import adapter_view
 from core.compare import Sampling
-from core.panes import BASE, Pane
 from core.problems import Busy, ModelError, RunError
-from core.runs import list_runs
+from core.runs.adapter_ref import BASE, Pane
+from core.runs.run_folder import list_runs
 from core.workbench import Workbench
 from tests.conftest import PROMPT, data_file, small_config
 

@@ -71,13 +71,13 @@ def test_the_page_knows_nothing_of_torch(path):
 MUST_NOT_KNOW = {
     "core/settings/run_config.py": {*LIBRARIES, "core", "threading"},
     "core/settings/presets.py": {*LIBRARIES, "threading"},
-    "core/thinning.py": {*LIBRARIES, "core", "threading"},
-    "core/events.py": {
+    "core/runs/thinning.py": {*LIBRARIES, "core", "threading"},
+    "core/runs/events.py": {
         *LIBRARIES,
         "threading",
         *(f"core.{Path(p).stem}" for p in sources("core/*.py") if "thinning" not in p),
     },
-    "core/runs.py": LIBRARIES,
+    "core/runs/run_folder.py": LIBRARIES,
     "core/hub.py": {*LIBRARIES, "threading"},
     "core/hardware.py": {"core", "unsloth", "transformers"},
     **{
@@ -87,22 +87,22 @@ MUST_NOT_KNOW = {
     "core/messages.py": {*LIBRARIES, "core"},
     "core/chat_template.py": {*LIBRARIES, "core.settings.run_config", "core.dataset", "core.model"},
     "core/templates.py": {*LIBRARIES, "core.settings.run_config", "core.dataset", "core.model"},
-    "core/preparation.py": {*LIBRARIES, "threading", "core.train", "core.workbench", "core.runs"},
-    "core/model.py": {"threading", "core.train", "core.workbench", "core.runs"},
-    "core/train.py": {"threading", "core.workbench", "core.runs"},
+    "core/preparation.py": {*LIBRARIES, "threading", "core.train", "core.workbench", "core.runs.run_folder"},
+    "core/model.py": {"threading", "core.train", "core.workbench", "core.runs.run_folder"},
+    "core/train.py": {"threading", "core.workbench", "core.runs.run_folder"},
     **{
-        path: {*LIBRARIES, "threading", "core.model", "core.workbench", "core.runs"}
+        path: {*LIBRARIES, "threading", "core.model", "core.workbench", "core.runs.run_folder"}
         for path in sources("core/estimate/*.py")
     },
     "core/probe_record.py": {*LIBRARIES, "threading", "core.model", "core.workbench"},
-    "core/probe.py": {"threading", "core.workbench", "core.runs"},
-    "core/batch_search.py": {"threading", "core.workbench", "core.runs"},
+    "core/probe.py": {"threading", "core.workbench", "core.runs.run_folder"},
+    "core/batch_search.py": {"threading", "core.workbench", "core.runs.run_folder"},
     "core/embeddings.py": {*LIBRARIES, "threading", "core.model", "core.workbench"},
-    "core/receipt.py": {"threading", "core.workbench", "core.runs"},
-    "core/heldout.py": {"threading", "core.workbench", "core.runs"},
-    "core/panes.py": {*LIBRARIES, "core"},
-    "core/adapters.py": {"threading", "core.workbench", "core.runs"},
-    "core/moved.py": {"threading", "core.workbench", "core.runs"},
+    "core/receipt.py": {"threading", "core.workbench", "core.runs.run_folder"},
+    "core/heldout.py": {"threading", "core.workbench", "core.runs.run_folder"},
+    "core/runs/adapter_ref.py": {*LIBRARIES, "core"},
+    "core/adapters.py": {"threading", "core.workbench", "core.runs.run_folder"},
+    "core/moved.py": {"threading", "core.workbench", "core.runs.run_folder"},
     "core/proof.py": {"threading", "core.workbench"},
     "core/votes.py": {*LIBRARIES, "core.model", "core.lab", "core.workbench"},
     "core/differences.py": {*LIBRARIES, "core", "threading"},

@@ -7,11 +7,11 @@ import pytest
 
 from core.estimate.total import FORMULAS, PARTS, Estimate
 from core.hardware import Machine, detect_machine
-from core.panes import Pane
 from core.probe_record import MOST, ProbeRecord, exact_probe, keep, latest_probe, memory_settings
 from core.problems import DataError, ModelError, TrainingError
 from core.proof import prove
-from core.runs import find_run, list_runs
+from core.runs.adapter_ref import Pane
+from core.runs.run_folder import find_run, list_runs
 from core.settings.run_config import RunConfig
 from core.settings.sections import ModelConfig
 from core.settings.steps import steps_of

@@ -9,11 +9,11 @@ import torch
 
 from core.adapters import adapter_view, put_on
 from core.compare import Sampling, stream
-from core.events import StatusChanged
 from core.moved import moved, token_name
-from core.panes import BASE, Pane
 from core.proof import PROMPT, compared, fingerprint, load_proof, prove
-from core.runs import create_run
+from core.runs.adapter_ref import BASE, Pane
+from core.runs.events import StatusChanged
+from core.runs.run_folder import create_run
 from core.workbench import Workbench
 from tests.conftest import load_for, small_config, train_for
 from ui.proof_tab import ProofTab

@@ -9,7 +9,10 @@ import pytest
 
 from core.evaluation.of_a_run import save
 from core.evaluation.record import Evaluation, Forgetting, Measure, ReadRow, Source
-from core.events import (
+from core.model_slot import ModelState
+from core.moved import GroupMoved, Moved, RowsMoved, TokenMoved
+from core.proof import Proof
+from core.runs.events import (
     Change,
     Evaluated,
     Finished,
@@ -22,10 +25,7 @@ from core.events import (
     StepDone,
     to_line,
 )
-from core.model_slot import ModelState
-from core.moved import GroupMoved, Moved, RowsMoved, TokenMoved
-from core.proof import Proof
-from core.runs import create_run, open_run
+from core.runs.run_folder import create_run, open_run
 from core.settings.run_config import RunConfig
 from core.votes import Vote, append_vote
 from core.workbench import Workbench

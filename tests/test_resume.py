@@ -5,9 +5,9 @@ import shutil
 import pytest
 from safetensors.torch import load_file
 
-from core.checkpoint_list import list_checkpoints
-from core.events import CheckpointSaved, Evaluated, Sampled, StepDone
 from core.problems import RunError, TrainingError
+from core.runs.checkpoint_list import list_checkpoints
+from core.runs.events import CheckpointSaved, Evaluated, Sampled, StepDone
 from tests.conftest import small_config, train_for, write_rows
 
 STEPS = 13

@@ -7,13 +7,23 @@ import sys
 
 import pytest
 
-import core.run_list
-from core.events import Evaluated, Finished, MemorySampled, Receipt, Resumed, Sampled, StatusChanged, StepDone, to_line
+import core.runs.run_list
 from core.problems import RunError
-from core.run_list import COLUMNS, Overview, RunList, search, sort
-from core.runs import create_run
+from core.runs.events import (
+    Evaluated,
+    Finished,
+    MemorySampled,
+    Receipt,
+    Resumed,
+    Sampled,
+    StatusChanged,
+    StepDone,
+    to_line,
+)
+from core.runs.run_folder import create_run
+from core.runs.run_list import COLUMNS, Overview, RunList, search, sort
+from core.runs.trash import Trash
 from core.settings.run_config import RunConfig
-from core.trash import Trash
 from tests.conftest import PROJECT
 
 CONFIG = RunConfig().with_settings(["data.path=some/rows.csv", "training.max_steps=4"])
@@ -138,8 +148,8 @@ def parsed(monkeypatch):
         lines.append(line)
         return from_line(line)
 
-    from_line = core.run_list.from_line
-    monkeypatch.setattr(core.run_list, "from_line", looking)
+    from_line = core.runs.run_list.from_line
+    monkeypatch.setattr(core.runs.run_list, "from_line", looking)
     return lines
 
 

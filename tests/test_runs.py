@@ -9,9 +9,9 @@ from pathlib import Path
 
 import pytest
 
-from core.events import Evaluated, StatusChanged, to_line
 from core.problems import RunError
-from core.runs import create_run, find_adapter, find_run, list_runs, mark_interrupted, open_run
+from core.runs.events import Evaluated, StatusChanged, to_line
+from core.runs.run_folder import create_run, find_adapter, find_run, list_runs, mark_interrupted, open_run
 from core.settings.run_config import RunConfig
 from tests.conftest import PROJECT
 

@@ -7,11 +7,11 @@ from html.parser import HTMLParser
 import gradio as gr
 import pytest
 
-from core.events import Evaluated, Finished, StatusChanged, StepDone
-from core.run_list import Overview, RunList
-from core.runs import create_run
+from core.runs.events import Evaluated, Finished, StatusChanged, StepDone
+from core.runs.run_folder import create_run
+from core.runs.run_list import Overview, RunList
+from core.runs.trash import Deleted
 from core.settings.run_config import RunConfig, fields
-from core.trash import Deleted
 from core.workbench import Workbench
 from tests.test_run_list import make_run, step
 from ui.compare_runs import differences, losses_text, results, tables_text

@@ -3,7 +3,8 @@
 import re
 from html import unescape
 
-from core.events import Sampled, Snapshot
+from core.runs.events import Sampled
+from core.runs.snapshot import Snapshot
 from ui.samples_view import MOST_CHARACTERS, samples_text
 
 

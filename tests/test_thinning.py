@@ -4,7 +4,7 @@ from math import inf, nan
 
 import pytest
 
-from core.thinning import thin
+from core.runs.thinning import thin
 
 
 def x(point):

@@ -12,7 +12,7 @@ import psutil
 import pytest
 from gradio_client import Client
 
-from core.runs import open_run
+from core.runs.run_folder import open_run
 from tests.app_process import ENVIRONMENT, PROJECT, running_app
 from tests.hub_server import Hub
 

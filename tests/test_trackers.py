@@ -2,8 +2,8 @@
 
 import pytest
 
-from core.events import Evaluated, StepDone
 from core.problems import TrainingError
+from core.runs.events import Evaluated, StepDone
 from core.settings.sections import TrainingConfig
 from core.trackers import check_tracker
 from tests.conftest import small_config, train_for

@@ -2,8 +2,9 @@
 
 import pytest
 
-from core.events import CheckpointSaved, Evaluated, Receipt, Resumed, Snapshot, StatusChanged, StepDone, fold_all
 from core.model_slot import ModelState
+from core.runs.events import CheckpointSaved, Evaluated, Receipt, Resumed, StatusChanged, StepDone
+from core.runs.snapshot import Snapshot, fold_all
 from core.workbench import Workbench
 from ui.form import Form
 from ui.run_words import best_button, best_text, can_resume, checkpoints_text, resume_text, state_text

@@ -9,7 +9,7 @@ from urllib.parse import quote
 import httpx
 import pytest
 
-from core.uploads import sweep_uploads
+from core.runs.uploads import sweep_uploads
 from tests.app_process import running_app
 
 SECRET = "the-heron-knows-4711"

@@ -11,7 +11,7 @@ import pytest
 from core.compare import Sampling
 from core.lab import ANSWERING
 from core.problems import Busy, DataError, ModelError, RunError
-from core.runs import find_run, list_runs
+from core.runs.run_folder import find_run, list_runs
 from core.settings.sections import ModelConfig
 from core.stopping import Stopped
 from core.workbench import READING, TRAINING, Workbench

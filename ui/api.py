@@ -9,11 +9,11 @@ from contextlib import contextmanager
 
 import gradio as gr
 
-from core.events import Snapshot
 from core.problems import Busy, ConfigError
+from core.runs.snapshot import Snapshot
+from core.runs.thinning import thin
 from core.settings.presets import find_preset
 from core.settings.run_config import RunConfig
-from core.thinning import thin
 from core.workbench import SENTENCES, Workbench
 from ui.sampling_form import make_sampling
 

@@ -10,9 +10,9 @@ import gradio as gr
 
 from core.blind import Blind, Result, Shown
 from core.compare import Sampling
-from core.panes import BASE, Pane
 from core.problems import BlindError, DataError, ModelError, RunError
 from core.prompt_sets import prompts_from_text, read_prompts
+from core.runs.adapter_ref import BASE, Pane
 from core.votes import CHOICES
 from core.workbench import Workbench
 from ui.sampling_form import make_sampling

@@ -12,8 +12,9 @@ from math import floor, isfinite, log10
 from typing import Literal
 
 from core.dataset.survey import Survey
-from core.events import Snapshot, StepDone
-from core.thinning import thin
+from core.runs.events import StepDone
+from core.runs.snapshot import Snapshot
+from core.runs.thinning import thin
 from ui.words import count
 
 WIDTH, HEIGHT = 340, 150  # of the drawing, in its own units

@@ -7,7 +7,7 @@ from html import escape
 from core.compare import Answer
 from core.conversation import Conversation, Turn, answer_figures
 from core.differences import differences
-from core.panes import Pane
+from core.runs.adapter_ref import Pane
 from ui.words import notice, pane_label
 
 TUNED_LOOKS = ("tuned", "second", "third")  # the rules of style.css; the base has its own

@@ -6,8 +6,8 @@ All that a person wrote is escaped here.
 from html import escape
 from typing import Any
 
-from core.events import Snapshot
-from core.run_list import Overview
+from core.runs.run_list import Overview
+from core.runs.snapshot import Snapshot
 from core.settings.run_config import RunConfig, fields, flatten
 from ui.charts import Axis, run_chart
 from ui.runs_table import duration_or_dash, labels, loss, steps

@@ -11,8 +11,8 @@ import gradio as gr
 from core.compare import Sampling
 from core.conversation import Conversation, as_json, as_markdown, asked_again
 from core.lab import ANSWERING, LOADING
-from core.panes import BASE, Pane
 from core.problems import Busy, ModelError, RunError, TemplateError
+from core.runs.adapter_ref import BASE, Pane
 from core.workbench import TRAINING, Workbench
 from ui.chat_view import earlier_text, newest_text, proof_text
 from ui.sampling_form import make_sampling

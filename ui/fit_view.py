@@ -11,9 +11,10 @@ from core.batch_search import BatchFound, Tried
 from core.estimate.cards import Card
 from core.estimate.changes import WORTH_SAYING, Suggestion
 from core.estimate.total import PARTS, Estimate, verdict
-from core.events import Probed, Snapshot
 from core.probe_record import ProbeRecord
 from core.probing import Probing
+from core.runs.events import Probed
+from core.runs.snapshot import Snapshot
 from ui.words import count, duration, gib, notice
 
 THIS_MACHINE = "this machine"  # as a card's name

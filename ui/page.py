@@ -10,9 +10,9 @@ from pathlib import Path
 import gradio as gr
 from starlette.middleware import Middleware
 
-from core.runs import find_run
+from core.runs.run_folder import find_run
+from core.runs.uploads import sweep_uploads
 from core.settings.presets import default_preset, list_presets
-from core.uploads import sweep_uploads
 from core.workbench import Workbench
 from ui.access import UPLOAD_LIMIT, Gate
 from ui.api import add_api

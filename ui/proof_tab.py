@@ -9,8 +9,8 @@ import gradio as gr
 from core.disk.tolerant_reading import in_words
 from core.problems import Busy, ModelError, RunError
 from core.proof import FILE, PROVING, load_proof, prove
-from core.runs import Run
-from core.uploads import uploads_dir
+from core.runs.run_folder import Run
+from core.runs.uploads import uploads_dir
 from core.workbench import Workbench
 from ui.proof_view import proof_text
 from ui.report import IN_IT, write_report

@@ -3,8 +3,8 @@
 from html import escape
 
 from core.moved import GroupMoved, Moved, RowsMoved, TokenMoved
-from core.panes import Pane
 from core.proof import Proof
+from core.runs.adapter_ref import Pane
 from ui.runs_table import when
 from ui.words import count, notice, pane_label
 

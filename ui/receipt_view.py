@@ -2,7 +2,7 @@
 
 from html import escape
 
-from core.events import Receipt
+from core.runs.events import Receipt
 from ui.words import count, gib, notice, percent, rate
 
 GIB = 1024**3

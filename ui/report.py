@@ -11,10 +11,10 @@ from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 
 from core.disk.atomic import write_whole
-from core.events import Snapshot
 from core.problems import RunError
 from core.proof import load_proof
-from core.runs import Run
+from core.runs.run_folder import Run
+from core.runs.snapshot import Snapshot
 from core.settings.paths import PROJECT_DIR
 from core.settings.run_config import RunConfig
 from ui.charts import charts

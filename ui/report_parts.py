@@ -10,7 +10,7 @@ from pathlib import Path
 
 from core.evaluation.of_a_run import load_evaluations
 from core.evaluation.record import Evaluation, ReadRow
-from core.panes import Pane
+from core.runs.adapter_ref import Pane
 from core.settings.run_config import RunConfig, fields
 from core.votes import Tally, Vote, read_votes, tally
 from ui.measure_view import evaluation_text

@@ -5,10 +5,10 @@ All that a person wrote is escaped here.
 
 from html import escape
 
-from core.checkpoint_list import Checkpoint
-from core.events import Snapshot
-from core.run_list import Overview
-from core.runs import Run
+from core.runs.checkpoint_list import Checkpoint
+from core.runs.run_folder import Run
+from core.runs.run_list import Overview
+from core.runs.snapshot import Snapshot
 from ui.charts import charts
 from ui.receipt_view import receipt_text
 from ui.run_words import KINDS

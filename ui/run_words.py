@@ -3,9 +3,10 @@ threads or layout."""
 
 from html import escape
 
-from core.events import Evaluated, Snapshot
-from core.insight import overfitting
 from core.model_slot import ModelState
+from core.runs.events import Evaluated
+from core.runs.overfitting import overfitting
+from core.runs.snapshot import Snapshot
 from ui.words import bar, duration, notice
 
 KINDS = {"completed": "good", "failed": "error", "stopped": "warning", "interrupted": "warning"}  # of notices

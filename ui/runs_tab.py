@@ -11,8 +11,8 @@ from dataclasses import replace
 import gradio as gr
 
 from core.problems import Busy, ModelError, RunError
-from core.run_list import Overview, RunList, search, sort
-from core.trash import Trash
+from core.runs.run_list import Overview, RunList, search, sort
+from core.runs.trash import Trash
 from core.workbench import Workbench
 from ui.charts import MOST_RUNS
 from ui.compare_runs import losses_text, tables_text

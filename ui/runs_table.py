@@ -8,8 +8,8 @@ from dataclasses import dataclass, replace
 from datetime import datetime
 from html import escape
 
-from core.run_list import Overview
-from core.trash import Deleted
+from core.runs.run_list import Overview
+from core.runs.trash import Deleted
 from ui.charts import MOST_RUNS, figure
 from ui.words import count, duration, gib
 

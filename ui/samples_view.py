@@ -4,7 +4,7 @@ nothing of gradio."""
 from dataclasses import dataclass
 from html import escape
 
-from core.events import Snapshot
+from core.runs.snapshot import Snapshot
 from ui.words import count
 
 MOST_MOMENTS = 12  # of a prompt, the base's answer among them; fewer where there are many prompts,

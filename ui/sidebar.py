@@ -7,9 +7,9 @@ from html import escape
 
 import gradio as gr
 
-from core.events import Snapshot
 from core.hardware import Machine, MemoryStats
 from core.model_slot import ModelState
+from core.runs.snapshot import Snapshot
 from core.workbench import Workbench
 from ui.words import bar, big, duration, gib, run_label
 

@@ -4,9 +4,10 @@ from html import escape
 
 import gradio as gr
 
-from core.events import HeldOut, Snapshot
 from core.model_slot import ModelState
 from core.problems import Busy, ConfigError, ModelError, RunError
+from core.runs.events import HeldOut
+from core.runs.snapshot import Snapshot
 from core.workbench import Workbench
 from ui.charts import charts
 from ui.fit_form import FitForm

@@ -3,7 +3,7 @@
 from datetime import datetime
 from html import escape
 
-from core.panes import Pane
+from core.runs.adapter_ref import Pane
 
 
 def gib(value: float | None) -> str:

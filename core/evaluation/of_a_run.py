@@ -22,10 +22,10 @@ from core.evaluation.rows import Row, plain, row_of, row_of_prompt
 from core.fresh_thread import in_own_thread
 from core.lab import Lab
 from core.model import LoadedModel
-from core.panes import BASE, Pane
 from core.problems import DataError, RunError
 from core.prompt_sets import read_prompts
-from core.runs import Run
+from core.runs.adapter_ref import BASE, Pane
+from core.runs.run_folder import Run
 from core.settings.run_config import RunConfig
 from core.stopping import leave_if
 from core.templates import prompt_text

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from core.runs import list_runs
+from core.runs.run_folder import list_runs
 
 SCREENSHOTS = Path(__file__).parent / "screenshots"
 DESKTOP, PHONE = {"width": 1440, "height": 900}, {"width": 390, "height": 844}

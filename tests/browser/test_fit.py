@@ -11,7 +11,7 @@ from core.estimate.cards import find_card
 from core.estimate.changes import suggestions, to_fit
 from core.estimate.shape import shape_of
 from core.estimate.total import Estimate, estimate, verdict
-from core.runs import list_runs
+from core.runs.run_folder import list_runs
 from core.settings.paths import PROJECT_DIR
 from core.settings.presets import find_preset
 from core.settings.run_config import RunConfig

@@ -7,8 +7,8 @@ import pytest
 from gradio_client import Client
 from playwright.sync_api import expect
 
-from core.events import FINAL
-from core.runs import list_runs
+from core.runs.events import FINAL
+from core.runs.run_folder import list_runs
 from tests.app_process import running_app
 from tests.browser.conftest import photograph, tab
 
@@ -120,7 +120,7 @@ def test_an_answer_that_is_html_is_text():
     """What a tiny model says is not ours to choose, so the pane is given such an answer."""
     from core.compare import Answer, Sampling
     from core.conversation import Conversation
-    from core.panes import BASE
+    from core.runs.adapter_ref import BASE
     from ui.chat_view import newest_text
 
     asked = Conversation((BASE, BASE)).asked("?", "", Sampling())

@@ -6,8 +6,8 @@ import time
 import pytest
 from playwright.sync_api import expect
 
-from core.events import Evaluated, StatusChanged
-from core.runs import create_run, list_runs
+from core.runs.events import Evaluated, StatusChanged
+from core.runs.run_folder import create_run, list_runs
 from core.settings.run_config import RunConfig
 from tests.app_process import run_app, running_app
 from tests.browser.conftest import DESKTOP, PHONE, photograph, tab

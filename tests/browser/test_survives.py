@@ -8,7 +8,7 @@ import sys
 from gradio_client import Client
 from playwright.sync_api import expect
 
-from core.runs import list_runs
+from core.runs.run_folder import list_runs
 from tests.app_process import ENVIRONMENT, PROJECT, run_app, running_app
 from tests.browser.conftest import PHONE, photograph, tab
 

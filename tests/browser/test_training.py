@@ -9,7 +9,7 @@ from gradio_client import Client
 from gradio_client.exceptions import AppError
 from playwright.sync_api import expect
 
-from core.runs import find_run, list_runs
+from core.runs.run_folder import find_run, list_runs
 from tests.app_process import running_app
 from tests.browser.conftest import PHONE, photograph, tab, wait_for_step
 

@@ -6,7 +6,7 @@ import pytest
 from gradio_client import Client
 from playwright.sync_api import expect
 
-from core.runs import list_runs
+from core.runs.run_folder import list_runs
 from tests.app_process import running_app
 from tests.browser.conftest import PHONE, photograph, tab, wait_for_step
 

@@ -22,11 +22,12 @@ from pathlib import Path
 
 import psutil
 
-from core.checkpoint_list import Checkpoint, list_checkpoints
 from core.disk.atomic import remove_left_aside, write_whole
 from core.disk.tolerant_reading import Unreadable, read_json, read_text
-from core.events import FINAL, Event, Snapshot, StatusChanged, fold_all, from_line, to_line
 from core.problems import ConfigError, RunError
+from core.runs.checkpoint_list import Checkpoint, list_checkpoints
+from core.runs.events import FINAL, Event, StatusChanged, from_line, to_line
+from core.runs.snapshot import Snapshot, fold_all
 from core.settings.run_config import RunConfig
 
 LAST_BYTES = 4096  # of a history: more than the line that says how a run ended takes

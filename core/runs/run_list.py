@@ -13,9 +13,10 @@ from math import isfinite
 from pathlib import Path
 
 from core.disk.tolerant_reading import Unreadable, read_json
-from core.events import Event, Snapshot, Status, fold_all, from_line
 from core.problems import RunError
-from core.runs import Run, open_run, owner_lives
+from core.runs.events import Event, Status, from_line
+from core.runs.run_folder import Run, open_run, owner_lives
+from core.runs.snapshot import Snapshot, fold_all
 from core.settings.run_config import RunConfig
 
 LOOK_SECONDS = 0.5  # many pages that ask at once share one look at the disk

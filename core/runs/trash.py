@@ -12,7 +12,7 @@ from datetime import datetime
 from pathlib import Path
 
 from core.problems import RunError
-from core.runs import open_run
+from core.runs.run_folder import open_run
 
 
 @dataclass(frozen=True)

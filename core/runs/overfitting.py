@@ -3,7 +3,8 @@
 from math import isfinite
 from statistics import mean, median
 
-from core.events import Evaluated, Snapshot
+from core.runs.events import Evaluated
+from core.runs.snapshot import Snapshot
 
 CHECKS = 3  # above the best one after the other, before anything is said
 SHARE = 0.01  # that they must lie above it, of the best
