@@ -14,7 +14,7 @@ from pathlib import Path
 
 from bench.common import PROJECT, make_llama, report
 from core.adapters import FIRST, adapter_view
-from core.dataset.prepared import prepare
+from core.data.prepared.prepare import prepare
 from core.evaluation.answers import answer_limit
 from core.evaluation.measuring import evaluate
 from core.evaluation.rows import row_of

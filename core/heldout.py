@@ -5,8 +5,8 @@ The few figures that every run ends with; `core.evaluation` measures more. Knows
 
 from collections.abc import Callable
 
-from core.dataset.store import Examples
-from core.dataset.tokens import UNTRAINED, Example
+from core.data.prepared.examples_on_disk import Examples
+from core.data.prepared.tokens import UNTRAINED, Example
 from core.evaluation.answers import row_losses
 from core.evaluation.rows import plain, split
 from core.model import LoadedModel, base_view, for_inference

@@ -5,7 +5,7 @@ from collections.abc import Callable
 from contextlib import contextmanager, suppress
 
 from core.batch_search import Tried, find_batch, words_of_trying
-from core.dataset.prepared import PreparedData
+from core.data.prepared.prepare import PreparedData
 from core.estimate.cards import this_machine
 from core.estimate.shape import shape_of
 from core.estimate.total import estimate

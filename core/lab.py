@@ -11,6 +11,7 @@ from contextlib import contextmanager
 from pathlib import Path
 
 from core.compare import Answer, Sampling, max_logit_differences, stream
+from core.data.prompts.prompt_templates import prompt_text
 from core.fresh_thread import in_own_thread
 from core.model import LoadedModel, ModelReport, free_memory
 from core.model_slot import ModelSlot
@@ -19,7 +20,6 @@ from core.runs.adapter_ref import BASE, Pane
 from core.runs.run_folder import Run, find_run
 from core.runs.run_list import RunList
 from core.stopping import Stopped
-from core.templates import prompt_text
 
 LOADING, ANSWERING = "a model is being loaded", "an answer is being written"
 SENTENCES = (ModelError, RunError, DataError, TemplateError, Stopped)  # said as they stand; the rest is a library's

@@ -15,7 +15,7 @@ from tempfile import TemporaryDirectory
 from pydantic import BaseModel
 
 from core.checkpoints import RandomState
-from core.dataset.prepared import PreparedData
+from core.data.prepared.prepare import PreparedData
 from core.hardware import GIB, MemoryMonitor
 from core.model import LoadedModel, free_memory, import_unsloth
 from core.settings.run_config import RunConfig

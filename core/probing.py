@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import TypeVar
 
 from core.batch_search import BatchFound, Tried, find_batch, measure_if_it_fits, words_of_trying
-from core.dataset.prepared import PreparedData
+from core.data.prepared.prepare import PreparedData
 from core.estimate.shape import shape_of
 from core.fresh_thread import in_own_thread
 from core.job import begin_adapter, memory_in_words, rows_decide

@@ -9,8 +9,8 @@ Files are read as rows for training are: whatever their encoding, packed or not.
 
 from pathlib import Path
 
-from core.dataset.readers import open_files
-from core.dataset.rows import Row
+from core.data.files.open_files import open_files
+from core.data.rows import Row
 from core.problems import DataError
 
 MOST = 10_000

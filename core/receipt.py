@@ -3,9 +3,9 @@
 Knows nothing of threads or gradio.
 """
 
-from core.dataset.prepared import PreparedData
-from core.dataset.survey import survey
-from core.dataset.view import end_mark
+from core.data.prepared.prepare import PreparedData
+from core.data.prepared.row_view import end_mark
+from core.data.prepared.survey import survey
 from core.embeddings_receipt import embeddings_receipt, is_of_embeddings
 from core.model import LoadedModel
 from core.runs.events import Change, LearningGroup, Receipt

@@ -1,6 +1,6 @@
 """What to change when memory ran out, and how much each change would save. Knows nothing of threads or gradio."""
 
-from core.dataset.prepared import PreparedData
+from core.data.prepared.prepare import PreparedData
 from core.estimate.cards import this_machine
 from core.estimate.changes import suggestions
 from core.estimate.shape import ModelShape

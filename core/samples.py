@@ -5,12 +5,12 @@ Knows nothing of threads or gradio.
 
 from contextlib import AbstractContextManager, nullcontext
 
+from core.data.prompts.prompt_templates import prompt_text
 from core.model import LoadedModel, base_view, for_inference
 from core.runs.events import Sampled
 from core.sampling import likeliest_answers
 from core.settings.run_config import RunConfig
 from core.stopping import ShouldStop, leave_if
-from core.templates import prompt_text
 
 MAX_NEW_TOKENS = 128
 

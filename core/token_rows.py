@@ -7,7 +7,7 @@ pass, so that the base's own matrix is never touched.
 from collections import Counter
 from collections.abc import Iterator
 
-from core.dataset.prepared import PreparedData
+from core.data.prepared.prepare import PreparedData
 from core.embeddings import ON_A_GPU
 from core.model import LoadedModel
 from core.problems import ModelError

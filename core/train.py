@@ -4,14 +4,14 @@
 checkpoints, and leaves the adapter in a folder.
 """
 
-import hashlib
 from collections.abc import Callable
 from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 
 from core.checkpoints import is_done, read_progress, restore_adapter
-from core.dataset.prepared import PreparedData
+from core.data.prepared.prepare import PreparedData
+from core.data.prepared.rows_fingerprint import rows_fingerprint
 from core.disk.atomic import put_in_place
 from core.keeping import Keeper, check_finite, is_finite
 from core.model import LoadedModel, free_memory, import_unsloth
@@ -159,11 +159,3 @@ def write_adapter(loaded: LoadedModel, folder: Path) -> None:
     # Trained embeddings are saved as such; False keeps PEFT from asking the hub whether to add untrained ones.
     loaded.model.save_pretrained(str(folder), save_embedding_layers=False)
     loaded.tokenizer.save_pretrained(str(folder))
-
-
-def rows_fingerprint(data: PreparedData) -> str:
-    """Tells whether rows are the same as before: of each its place, its lengths and the hash of its text."""
-    digest = hashlib.blake2b(digest_size=16)
-    for part in (data.train, data.validation):
-        digest.update(part.figures.tobytes())
-    return digest.hexdigest()

@@ -8,7 +8,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 from core.checkpoints import restore_adapter, restore_optimizer, restore_random_state, restore_scaler
-from core.dataset.prepared import PreparedData
+from core.data.prepared.prepare import PreparedData
 from core.model import LoadedModel, import_unsloth
 from core.settings.run_config import RunConfig
 from core.token_rows import give_rows_their_own_group, token_layers

@@ -9,8 +9,8 @@ import traceback
 from pathlib import Path
 
 from core.batch_search import BatchFound
-from core.dataset.prepared import PreparedData
-from core.dataset.view import RowView
+from core.data.prepared.prepare import PreparedData
+from core.data.prepared.row_view import RowView
 from core.fresh_thread import in_own_thread
 from core.hardware import Machine, MemoryStats, detect_machine, sample_memory
 from core.job import Emit, perform

@@ -153,7 +153,7 @@ def load_for(config, with_adapter: bool = True):
 
 
 def prepare_for(config, loaded):
-    from core.dataset.prepared import prepare
+    from core.data.prepared.prepare import prepare
 
     return prepare(config.data, loaded.tokenizer, 128, config.training.completion_only_loss)
 

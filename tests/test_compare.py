@@ -8,7 +8,7 @@ import pytest
 
 from core.adapters import FIRST
 from core.compare import Sampling, max_logit_differences, stream, supports_rows
-from core.dataset.tokens import UNTRAINED
+from core.data.prepared.tokens import UNTRAINED
 from core.model import for_inference
 from tests.conftest import PROMPT, greedy_text, load_for, small_config
 

@@ -16,6 +16,7 @@ import pytest
 from starlette.applications import Starlette
 
 import core.settings.presets
+from core.data.prompts.prompt_templates import prompt_text
 from core.fresh_thread import in_own_thread
 from core.model import load
 from core.problems import ConfigError, ModelError, RunError, TemplateError
@@ -26,7 +27,6 @@ from core.runs.run_list import RunList
 from core.settings.presets import DEMO as DEMO_PRESET
 from core.settings.presets import PRESETS_DIR, find_preset, list_presets
 from core.settings.sections import ModelConfig
-from core.templates import prompt_text
 from core.workbench import Workbench
 from tests.conftest import PROJECT, small_config
 from ui.page import build_page

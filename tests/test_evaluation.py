@@ -10,7 +10,7 @@ from contextlib import nullcontext
 import pytest
 
 from core.adapters import FIRST
-from core.dataset.prepared import prepare
+from core.data.prepared.prepare import prepare
 from core.evaluation.answers import answer_limit, batches, cache_bytes, given, room
 from core.evaluation.forgetting import GENERAL, general_rows
 from core.evaluation.measuring import evaluate

@@ -4,8 +4,8 @@ import dataclasses
 
 import pytest
 
-from core.dataset.prepared import prepare
-from core.dataset.tokens import UNTRAINED
+from core.data.prepared.prepare import prepare
+from core.data.prepared.tokens import UNTRAINED
 from core.heldout import ROWS, measure_heldout
 from core.model import base_view, for_inference
 from tests.conftest import data_file, greedy_text

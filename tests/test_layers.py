@@ -84,9 +84,9 @@ MUST_NOT_KNOW = {
         path: {*LIBRARIES, "core.model", "core.train", "core.compare", "threading"}
         for path in sources("core/dataset/*.py")
     },
-    "core/messages.py": {*LIBRARIES, "core"},
-    "core/chat_template.py": {*LIBRARIES, "core.settings.run_config", "core.dataset", "core.model"},
-    "core/templates.py": {*LIBRARIES, "core.settings.run_config", "core.dataset", "core.model"},
+    "core/data/prompts/messages.py": {*LIBRARIES, "core"},
+    "core/data/prompts/chat_template.py": {*LIBRARIES, "core.settings.run_config", "core.data", "core.model"},
+    "core/data/prompts/prompt_templates.py": {*LIBRARIES, "core.settings.run_config", "core.data", "core.model"},
     "core/preparation.py": {*LIBRARIES, "threading", "core.train", "core.workbench", "core.runs.run_folder"},
     "core/model.py": {"threading", "core.train", "core.workbench", "core.runs.run_folder"},
     "core/train.py": {"threading", "core.workbench", "core.runs.run_folder"},

@@ -5,11 +5,11 @@ import inspect
 
 import pytest
 
-from core.dataset.choice import template_columns
+from core.data.columns.chosen_columns import template_columns
+from core.data.prompts.prompt_templates import TEMPLATES
 from core.problems import ConfigError
 from core.settings.presets import DEMO, PRESETS_DIR, Preset, default_preset, find_preset, list_presets, read_preset
 from core.settings.sections import AdapterConfig, DataConfig, ModelConfig, TrainingConfig
-from core.templates import TEMPLATES
 from tests.conftest import PROJECT
 
 # Of these, HearthTune itself makes what the libraries take.

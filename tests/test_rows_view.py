@@ -5,9 +5,9 @@ from collections import Counter
 from dataclasses import replace
 from pathlib import Path
 
-from core.dataset.left_out import LeftOut, LeftOutRow
-from core.dataset.survey import Survey
-from core.dataset.view import RowView, Token
+from core.data.prepared.left_out import LeftOut, LeftOutRow
+from core.data.prepared.row_view import RowView, Token
+from core.data.prepared.survey import Survey
 from core.preparation import Preparing
 from ui.charts import length_chart
 from ui.rows_view import left_out_text, preparing_text, row_text, survey_text, table_text

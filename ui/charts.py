@@ -11,7 +11,7 @@ from html import escape
 from math import floor, isfinite, log10
 from typing import Literal
 
-from core.dataset.survey import Survey
+from core.data.prepared.survey import Survey
 from core.runs.events import StepDone
 from core.runs.snapshot import Snapshot
 from core.runs.thinning import thin

@@ -2,11 +2,11 @@
 
 import gradio as gr
 
-from core.dataset.left_out import CONSENT_SHARE, LeftOut
+from core.data.prepared.left_out import CONSENT_SHARE, LeftOut
+from core.data.prompts.prompt_templates import TEMPLATES
 from core.problems import Busy, ConfigError, DataError, ModelError, TemplateError
 from core.settings.run_config import RunConfig
 from core.stopping import Stopped
-from core.templates import TEMPLATES
 from core.workbench import READING, Workbench
 from ui.form import COLUMN_BY_NAME, Form
 from ui.rows_view import LEGEND, look_text, preparing_text, row_text

@@ -6,10 +6,10 @@ Knows nothing of gradio.
 from html import escape
 from typing import Any
 
-from core.dataset.left_out import LeftOut
-from core.dataset.shapes import Shape
-from core.dataset.survey import Survey
-from core.dataset.view import RowView, Token
+from core.data.columns.recognise import Shape
+from core.data.prepared.left_out import LeftOut
+from core.data.prepared.row_view import RowView, Token
+from core.data.prepared.survey import Survey
 from core.preparation import Look, Preparing
 from ui.charts import length_chart
 from ui.words import bar, count, notice, percent

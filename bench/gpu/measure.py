@@ -119,7 +119,7 @@ def tests() -> dict:
 
 def _train_ours(config, tick, begin) -> None:
     """The app's own way from settings to an adapter, without the page."""
-    from core.dataset.prepared import prepare
+    from core.data.prepared.prepare import prepare
     from core.model import attach_adapter, free_memory, load
     from core.runs.events import StepDone
     from core.train import train

@@ -7,7 +7,7 @@ from collections.abc import Callable, Iterator, Sequence
 from dataclasses import replace
 from typing import TypeVar
 
-from core.dataset.tokens import UNTRAINED
+from core.data.prepared.tokens import UNTRAINED
 from core.evaluation.metrics import Given, repetition
 from core.evaluation.rows import Row, plain
 from core.model import LoadedModel, free_memory

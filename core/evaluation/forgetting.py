@@ -7,16 +7,16 @@ code and a few languages.
 import json
 from collections.abc import Sequence
 
-from core.chat_template import chat_pieces
-from core.dataset.tokens import Rendered, tokenise
+from core.data.prepared.tokens import Rendered, tokenise
+from core.data.prompts.chat_template import chat_pieces
+from core.data.prompts.messages import Pieces
+from core.data.prompts.prompt_templates import TEMPLATES, prompt_text
 from core.evaluation.answers import row_losses
 from core.evaluation.bootstrap import compare
 from core.evaluation.record import Forgetting
 from core.evaluation.rows import Row, row_of
-from core.messages import Pieces
 from core.model import LoadedModel
 from core.settings.paths import PROJECT_DIR
-from core.templates import TEMPLATES, prompt_text
 
 GENERAL = PROJECT_DIR / "presets" / "data" / "general.jsonl"
 BATCH = 8

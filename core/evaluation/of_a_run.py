@@ -12,7 +12,9 @@ from pathlib import Path
 from pydantic import ValidationError
 
 from core.checkpoints import read_progress
-from core.dataset.prepared import PreparedData, prepare
+from core.data.prepared.prepare import PreparedData, prepare
+from core.data.prepared.rows_fingerprint import rows_fingerprint as fingerprint
+from core.data.prompts.prompt_templates import prompt_text
 from core.disk.atomic import write_whole
 from core.disk.tolerant_reading import Unreadable, read_text
 from core.evaluation.forgetting import general_rows
@@ -28,8 +30,6 @@ from core.runs.adapter_ref import BASE, Pane
 from core.runs.run_folder import Run
 from core.settings.run_config import RunConfig
 from core.stopping import leave_if
-from core.templates import prompt_text
-from core.train import rows_fingerprint as fingerprint
 
 MOST_ROWS = 200
 SEED = 3407  # draws the rows when there are more

@@ -4,7 +4,7 @@ from array import array
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from core.dataset.tokens import UNTRAINED, Example
+from core.data.prepared.tokens import UNTRAINED, Example
 
 
 @dataclass(frozen=True)

@@ -5,7 +5,7 @@ import io
 
 import pytest
 
-from core.dataset.encodings import MARK, MARK_HANDLER, UTF8, Encoding, Utf8Stream, judge, judge_all
+from core.data.files.encodings import MARK, MARK_HANDLER, UTF8, Encoding, Utf8Stream, judge, judge_all
 
 KOREAN = "질문,대답\n안녕하세요?,네 안녕하세요.\n"
 FRENCH = "été,garçon\nÀ bientôt !,où ça ?\n"

@@ -10,7 +10,7 @@ import zipfile
 
 import pytest
 
-from core.dataset.readers import open_files
+from core.data.files.open_files import open_files
 from core.problems import DataError
 
 ROWS = b"q,a\nhi,ho\nyou,me\n"

@@ -4,8 +4,8 @@ import json
 
 import pytest
 
-from core.dataset.prepared import prepare
-from core.dataset.tokens import UNTRAINED
+from core.data.prepared.prepare import prepare
+from core.data.prepared.tokens import UNTRAINED
 from tests.conftest import load_for, small_config
 
 WORDS = ["red", "blue", "green", "pink", "grey", "black", "white", "brown"]

@@ -11,9 +11,9 @@ from collections import Counter
 
 import pytest
 
-from core.dataset.left_out import LISTED, NothingLeftError
-from core.dataset.prepared import open_rows, prepare
-from core.dataset.store import remove_left_behind
+from core.data.prepared.examples_on_disk import remove_left_behind
+from core.data.prepared.left_out import LISTED, NothingLeftError
+from core.data.prepared.prepare import open_rows, prepare
 from core.problems import DataError
 from core.settings.sections import DataConfig
 from core.stopping import Stopped
@@ -286,7 +286,7 @@ def test_its_files_go_when_it_goes(tmp_path, tokenizer):
 )  # fmt: skip
 def test_names_that_are_looked_for_on_the_hub(monkeypatch, path, name):
     asked = []
-    monkeypatch.setattr("core.dataset.prepared.open_hub", lambda config, token: asked.append((config.path, token)))
+    monkeypatch.setattr("core.data.prepared.open_hub", lambda config, token: asked.append((config.path, token)))
     open_rows(DataConfig(path=path), "secret")
     assert asked == [(name, "secret")]
 

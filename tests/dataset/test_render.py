@@ -5,12 +5,12 @@ from collections import Counter
 
 import pytest
 
-from core.dataset.fields import special_token_in, special_tokens_of
-from core.dataset.render import render
-from core.dataset.shapes import recognise
+from core.data.columns.field_values import special_token_in, special_tokens_of
+from core.data.columns.recognise import recognise
+from core.data.prepared.render import render
+from core.data.prompts.prompt_templates import TEMPLATES, prompt_text
 from core.problems import TemplateError
 from core.settings.sections import DataConfig
-from core.templates import TEMPLATES, prompt_text
 from tests.conftest import PROJECT
 
 ALPACA = TEMPLATES["alpaca"]
@@ -494,7 +494,7 @@ def test_ten_thousand_turns(any_tokenizer):
 def test_windows_give_what_single_turns_give(any_tokenizer, monkeypatch):
     turns = [("system", "Be kind."), *((("user", "assistant")[n % 2], f"turn {n}") for n in range(48))]
     few = chat(*turns, tokenizer=any_tokenizer)
-    monkeypatch.setattr("core.chat_template.MANY_MESSAGES", 10_000)
+    monkeypatch.setattr("core.data.prompts.chat_template.MANY_MESSAGES", 10_000)
     assert few == chat(*turns, tokenizer=any_tokenizer)
     assert Counter(is_trained for _, is_trained in few)[True] == 24
 

@@ -6,9 +6,9 @@ import json
 
 import pytest
 
-from core.dataset.choice import template_columns
-from core.dataset.fields import as_turns, columns_of, kind_of
-from core.dataset.shapes import recognise
+from core.data.columns.chosen_columns import template_columns
+from core.data.columns.field_values import as_turns, columns_of, kind_of
+from core.data.columns.recognise import recognise
 from core.problems import DataError
 from core.settings.sections import DataConfig
 

@@ -4,10 +4,10 @@ import json
 
 import pytest
 
-from core.dataset.languages import languages
-from core.dataset.prepared import prepare
-from core.dataset.survey import survey
-from core.dataset.tokens import UNTRAINED
+from core.data.prepared.languages import languages
+from core.data.prepared.prepare import prepare
+from core.data.prepared.survey import survey
+from core.data.prepared.tokens import UNTRAINED
 from core.settings.sections import DataConfig, TrainingConfig
 from core.settings.steps import steps_per_epoch
 from tests.conftest import data_file as write

@@ -4,12 +4,12 @@ import json
 
 import pytest
 
-from core.dataset.prepared import open_rows, prepare
-from core.dataset.render import render
-from core.dataset.shapes import recognise
-from core.dataset.tokens import UNTRAINED, Rendered, tokenise
+from core.data.columns.recognise import recognise
+from core.data.prepared.prepare import open_rows, prepare
+from core.data.prepared.render import render
+from core.data.prepared.tokens import UNTRAINED, Rendered, tokenise
+from core.data.prompts.prompt_templates import prompt_text
 from core.settings.sections import DataConfig
-from core.templates import prompt_text
 from tests.conftest import data_file as write
 
 CHAT = [("system", "Be kind."), ("user", "One?"), ("assistant", "Yes, one."), ("user", "Two\n\nlines?"),

@@ -4,8 +4,8 @@ import json
 
 import pytest
 
-from core.dataset.fields import MISSING, as_text, lookup
-from core.dataset.turns import ROLE_NAMES, messages_of, tools_of
+from core.data.columns.field_values import MISSING, as_text, lookup
+from core.data.prepared.conversations import ROLE_NAMES, messages_of, tools_of
 from core.problems import TemplateError
 
 CALL = {"type": "function", "function": {"name": "add", "arguments": {"a": 1}}}

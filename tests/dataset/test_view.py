@@ -2,9 +2,9 @@
 
 import pytest
 
-from core.dataset.prepared import prepare
-from core.dataset.tokens import UNTRAINED
-from core.dataset.view import end_mark, view
+from core.data.prepared.prepare import prepare
+from core.data.prepared.row_view import end_mark, view
+from core.data.prepared.tokens import UNTRAINED
 from tests.conftest import data_file as write
 from tests.conftest import load_for, small_config
 

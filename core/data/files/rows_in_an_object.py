@@ -9,8 +9,8 @@ from collections import Counter
 from collections.abc import Iterator
 from typing import Any
 
-from core.dataset import kinds
-from core.dataset.source import Source
+from core.data import kinds
+from core.data.files.file_source import Source
 from core.problems import DataError
 
 

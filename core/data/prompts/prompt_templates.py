@@ -5,8 +5,8 @@ Knows nothing of files, models or gradio. A plain prompt is for base models, whi
 
 from dataclasses import dataclass
 
-from core.chat_template import apply, chat_pieces
-from core.messages import Message, Pieces, Tools, check_messages, is_learned, written_out
+from core.data.prompts.chat_template import apply, chat_pieces
+from core.data.prompts.messages import Message, Pieces, Tools, check_messages, is_learned, written_out
 from core.problems import TemplateError
 
 __all__ = ["TEMPLATES", "Message", "PlainTemplate", "TemplateError", "chat_pieces", "check_messages", "prompt_text"]

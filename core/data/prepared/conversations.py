@@ -5,8 +5,8 @@ Knows nothing of chat templates, columns or files. Raises TemplateError with a f
 
 from typing import Any
 
-from core.dataset.fields import CONTENT_KEYS, MISSING, as_json, as_text, as_turns, parsed, speaker_key
-from core.messages import Message
+from core.data.columns.field_values import CONTENT_KEYS, MISSING, as_json, as_text, as_turns, parsed, speaker_key
+from core.data.prompts.messages import Message
 from core.problems import TemplateError
 
 # Who speaks, under the names that data sets give them; case, spaces and hyphens do not count.

@@ -6,10 +6,10 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any
 
-from core.dataset.csv_judging import check_width, names_of
-from core.dataset.kinds import shown
-from core.dataset.rows import Row
-from core.dataset.source import Source
+from core.data.files.csv_layout import check_width, names_of
+from core.data.files.file_kinds import shown
+from core.data.files.file_source import Source
+from core.data.rows import Row
 from core.problems import DataError
 
 if TYPE_CHECKING:  # importing pyarrow takes a while, which the page should not wait for

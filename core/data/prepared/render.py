@@ -7,16 +7,16 @@ Joined, the pieces are the whole text, special tokens included. Knows nothing of
 
 from typing import Any
 
-from core.chat_template import chat_pieces
-from core.dataset.choice import template_parts
-from core.dataset.doubts import columns_by_later_roles
-from core.dataset.fields import MISSING, as_text, as_turns, lookup
-from core.dataset.shapes import Shape
-from core.dataset.turns import messages_of, tools_of
-from core.messages import Message, Pieces
+from core.data.columns.chosen_columns import template_parts
+from core.data.columns.field_values import MISSING, as_text, as_turns, lookup
+from core.data.columns.open_questions import columns_by_later_roles
+from core.data.columns.recognise import Shape
+from core.data.prepared.conversations import messages_of, tools_of
+from core.data.prompts.chat_template import chat_pieces
+from core.data.prompts.messages import Message, Pieces
+from core.data.prompts.prompt_templates import TEMPLATES
 from core.problems import TemplateError
 from core.settings.sections import DataConfig
-from core.templates import TEMPLATES
 
 
 def render(values: dict[str, Any], shape: Shape, config: DataConfig, tokenizer) -> Pieces:

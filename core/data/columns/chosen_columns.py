@@ -5,8 +5,8 @@ import string
 from functools import lru_cache
 from typing import Any
 
-from core.dataset.column_names import plain
-from core.dataset.fields import MISSING, Column, lookup
+from core.data.columns.column_names import plain
+from core.data.columns.field_values import MISSING, Column, lookup
 from core.problems import DataError
 from core.settings.sections import DataConfig
 

@@ -12,15 +12,8 @@ from collections.abc import Iterator
 from functools import partial
 from pathlib import Path
 
-from core.dataset import kinds
-from core.dataset.encodings import (
-    MARK_HANDLER,
-    UTF8,
-    Encoding,
-    Utf8Stream,
-    judge,
-    judge_all,
-)
+from core.data import kinds
+from core.data.files.encodings import MARK_HANDLER, UTF8, Encoding, Utf8Stream, judge, judge_all
 from core.problems import DataError
 
 HEAD_BYTES = 1 << 20

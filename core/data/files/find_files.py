@@ -6,8 +6,8 @@ from collections import Counter
 from pathlib import Path
 from urllib.parse import unquote
 
-from core.dataset import kinds
-from core.dataset.source import Source
+from core.data import kinds
+from core.data.files.file_source import Source
 from core.problems import DataError
 from core.settings.paths import resolve_path
 

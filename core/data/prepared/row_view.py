@@ -6,8 +6,8 @@ Made from the very `input_ids` and `labels` that are trained on: tokens are deco
 from collections.abc import Iterable
 from dataclasses import dataclass
 
-from core.dataset.store import Examples
-from core.dataset.tokens import UNTRAINED, Example
+from core.data.prepared.examples_on_disk import Examples
+from core.data.prepared.tokens import UNTRAINED, Example
 
 MARKS = frozenset(map(chr, range(0x0E, 0x20)))  # control characters that no text has
 SHOWN_TOKENS = 4000  # a page with more of them is slow, and nobody reads on

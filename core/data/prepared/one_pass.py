@@ -12,15 +12,15 @@ from itertools import islice
 from pathlib import Path
 from typing import Any
 
-from core.dataset.fields import special_token_in, special_tokens_of
-from core.dataset.hub import HubRows
-from core.dataset.left_out import LeftOut, LeftOutWriter, NothingLeftError
-from core.dataset.readers import FileRows
-from core.dataset.render import render
-from core.dataset.rows import Row
-from core.dataset.shapes import Shape, recognise
-from core.dataset.store import Examples, StoreWriter, ids_hash, text_hash
-from core.dataset.tokens import Rendered, tokenise
+from core.data.columns.field_values import special_token_in, special_tokens_of
+from core.data.columns.recognise import Shape, recognise
+from core.data.files.open_files import FileRows
+from core.data.hub.hub_rows import HubRows
+from core.data.prepared.examples_on_disk import Examples, StoreWriter, ids_hash, text_hash
+from core.data.prepared.left_out import LeftOut, LeftOutWriter, NothingLeftError
+from core.data.prepared.render import render
+from core.data.prepared.tokens import Rendered, tokenise
+from core.data.rows import Row
 from core.problems import DataError, TemplateError
 from core.settings.sections import DataConfig
 from core.stopping import ShouldStop, leave_if

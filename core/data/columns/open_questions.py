@@ -7,9 +7,9 @@ from collections.abc import Iterable
 from functools import lru_cache
 from typing import Any
 
-from core.dataset import column_names as names_of
-from core.dataset.column_names import is_about, is_choices, plain
-from core.dataset.fields import Column
+from core.data import column_names as names_of
+from core.data.columns.column_names import is_about, is_choices, plain
+from core.data.columns.field_values import Column
 
 FEW = 4  # columns that a reason names
 OPTIONAL = {"input": names_of.INPUTS, "system": names_of.SYSTEMS, "tools": names_of.TOOLS, "title": names_of.TITLES}

@@ -9,15 +9,15 @@ from functools import partial
 from pathlib import Path
 from typing import NamedTuple
 
-from core.dataset import files, kinds
-from core.dataset.csv_judging import judge_layout
-from core.dataset.csv_rows import read_csv
-from core.dataset.json_rows import goes_over_lines, read_json, read_json_lines
-from core.dataset.kinds import Kind
-from core.dataset.parquet_rows import check_parquet, read_parquet
-from core.dataset.rows import Row
-from core.dataset.source import Source
-from core.dataset.text_rows import IN_WORDS, judge_text_rows, read_text
+from core.data import files, kinds
+from core.data.files.csv_layout import judge_layout
+from core.data.files.csv_rows import read_csv
+from core.data.files.file_kinds import Kind
+from core.data.files.file_source import Source
+from core.data.files.json_rows import goes_over_lines, read_json, read_json_lines
+from core.data.files.parquet_rows import check_parquet, read_parquet
+from core.data.files.text_rows import IN_WORDS, judge_text_rows, read_text
+from core.data.rows import Row
 from core.problems import DataError
 
 Read = Callable[[Source, int], Iterator[Row]]  # the rows of a file, after this many others

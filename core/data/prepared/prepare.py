@@ -16,14 +16,14 @@ from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
 
-from core.dataset.hub import HubRows, open_hub
-from core.dataset.kinds import is_file_by_name
-from core.dataset.languages import languages
-from core.dataset.left_out import LeftOut, ask_consent
-from core.dataset.one_pass import Found, Pass, Report
-from core.dataset.readers import FileRows, open_files
-from core.dataset.shapes import Shape
-from core.dataset.store import Examples, Folder
+from core.data.columns.recognise import Shape
+from core.data.files.file_kinds import is_file_by_name
+from core.data.files.open_files import FileRows, open_files
+from core.data.hub.hub_rows import HubRows, open_hub
+from core.data.prepared.examples_on_disk import Examples, Folder
+from core.data.prepared.languages import languages
+from core.data.prepared.left_out import LeftOut, ask_consent
+from core.data.prepared.one_pass import Found, Pass, Report
 from core.problems import DataError
 from core.settings.paths import resolve_path
 from core.settings.sections import DataConfig

@@ -4,9 +4,9 @@ import statistics
 from collections.abc import Iterator
 from typing import Literal
 
-from core.dataset.encodings import MARK
-from core.dataset.rows import Row
-from core.dataset.source import Source, lines
+from core.data.files.encodings import MARK
+from core.data.files.file_source import Source, lines
+from core.data.rows import Row
 
 TextRows = Literal["line", "paragraph", "file"]
 MAX_BLOCK = 1 << 20  # characters

@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, overload
 
 import psutil
 
-from core.dataset.tokens import Example
+from core.data.prepared.tokens import Example
 
 if TYPE_CHECKING:  # importing these takes seconds, which the page should not wait for
     import datasets

@@ -3,18 +3,10 @@
 import csv
 from collections.abc import Iterator
 
-from core.dataset.csv_judging import (
-    END,
-    MAX_FIELD,
-    Layout,
-    check_width,
-    is_blank,
-    names_of,
-    read_fields,
-)
-from core.dataset.encodings import MARK
-from core.dataset.rows import Row
-from core.dataset.source import Source, lines
+from core.data.files.csv_layout import END, MAX_FIELD, Layout, check_width, is_blank, names_of, read_fields
+from core.data.files.encodings import MARK
+from core.data.files.file_source import Source, lines
+from core.data.rows import Row
 from core.problems import DataError
 
 

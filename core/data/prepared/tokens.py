@@ -4,7 +4,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import NamedTuple
 
-from core.messages import Pieces
+from core.data.prompts.messages import Pieces
 
 UNTRAINED = -100  # torch's cross entropy leaves labels of this value out
 

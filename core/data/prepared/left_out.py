@@ -6,7 +6,7 @@ from collections import Counter
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from core.dataset.rows import Row
+from core.data.rows import Row
 from core.problems import DataError
 
 LISTED = 200  # kept in memory to show; the file has them all

@@ -8,7 +8,7 @@ import json
 
 from jinja2 import TemplateError as JinjaError
 
-from core.messages import Message, Pieces, Tools, check_messages, is_learned, uses_tools, written_out
+from core.data.prompts.messages import Message, Pieces, Tools, check_messages, is_learned, uses_tools, written_out
 from core.problems import TemplateError
 
 Span = tuple[int, int]  # from and to, in characters of a text

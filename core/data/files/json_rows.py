@@ -13,12 +13,12 @@ from collections.abc import Iterator
 from itertools import chain
 from typing import Any
 
-from core.dataset import kinds
-from core.dataset.encodings import MARK
-from core.dataset.json_objects import rows_of, under
-from core.dataset.json_values import DEEP, NotJson, TooLarge, Window, parse
-from core.dataset.rows import Row
-from core.dataset.source import Source, lines
+from core.data import kinds
+from core.data.files.encodings import MARK
+from core.data.files.file_source import Source, lines
+from core.data.files.json_stream import DEEP, NotJson, TooLarge, Window, parse
+from core.data.files.rows_in_an_object import rows_of, under
+from core.data.rows import Row
 from core.problems import DataError
 
 OTHERWISE = "save its rows as a list, or one a line as JSONL"

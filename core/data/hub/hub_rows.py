@@ -7,9 +7,9 @@ commit is meant, and rows of any other commit are refused.
 from collections.abc import Iterator
 from typing import TYPE_CHECKING
 
-from core.dataset.hub_cache import find_in_cache
-from core.dataset.hub_lookup import Found, checked_token, gated, look_up
-from core.dataset.rows import Row
+from core.data.hub.hub_cache import find_in_cache
+from core.data.hub.hub_lookup import Found, checked_token, gated, look_up
+from core.data.rows import Row
 from core.problems import DataError
 from core.settings.sections import DataConfig
 

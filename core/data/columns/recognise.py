@@ -8,14 +8,21 @@ Knows nothing of files, tokens or chat templates. A guess says that it is one, a
 from dataclasses import dataclass, field, replace
 from typing import Any, Literal
 
-from core.dataset import column_names as names_of
-from core.dataset.choice import ROLES, check_roles, check_template, chosen_columns, listed, names_in_words
-from core.dataset.column_names import is_about, plain
-from core.dataset.doubts import FEW, are_scattered, choices_among, keys_without, later_roles, unused_columns
-from core.dataset.fields import Column, as_turns, columns_of, lookup, speaker_key
+from core.data import column_names as names_of
+from core.data.columns.chosen_columns import ROLES, check_roles, check_template, chosen_columns, listed, names_in_words
+from core.data.columns.column_names import is_about, plain
+from core.data.columns.field_values import Column, as_turns, columns_of, lookup, speaker_key
+from core.data.columns.open_questions import (
+    FEW,
+    are_scattered,
+    choices_among,
+    keys_without,
+    later_roles,
+    unused_columns,
+)
+from core.data.prompts.prompt_templates import TEMPLATES
 from core.problems import DataError
 from core.settings.sections import DataConfig
-from core.templates import TEMPLATES
 
 ShapeName = Literal["alpaca", "question", "messages", "sharegpt", "text", "columns"]
 MUCH_LONGER = 3  # a text that many times as long as any beside it is the one that is meant
