@@ -131,11 +131,11 @@ def train(preset: str, settings: tuple[str, ...], runs_dir: Path, as_json: bool)
 @json_option
 def estimate(preset: str, settings: tuple[str, ...], gpu: str | None, runs_dir: Path, as_json: bool) -> None:
     """Say whether training will fit, before any model is loaded, and what would make it fit."""
-    from core.estimate.cards import find_card, this_machine
     from core.estimate.said import as_values, in_lines
-    from core.estimate.shape import shape_of
-    from core.hardware import detect_machine
-    from core.probe_record import latest_probe
+    from core.memory.cards import find_card, this_machine
+    from core.memory.hardware import detect_machine
+    from core.memory.model_shape import shape_of
+    from core.memory.probe_log import latest_probe
 
     config = find_preset(preset).config.with_settings(list(settings))
     machine = detect_machine()

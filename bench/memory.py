@@ -17,11 +17,11 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
-from core.estimate.cards import CONTEXT_GIB
-from core.estimate.known import FAMILIES
-from core.estimate.shape import ModelShape
-from core.estimate.total import of_workload
-from core.estimate.workload import Workload
+from core.memory.cards import CONTEXT_GIB
+from core.memory.estimate import of_workload
+from core.memory.known_shapes import FAMILIES
+from core.memory.model_shape import ModelShape
+from core.memory.workload import Workload
 from core.settings.sections import ALL_TARGET_MODULES
 
 GIB, GB = 1024**3, 1e9

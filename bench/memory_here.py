@@ -16,10 +16,10 @@ import time
 from pathlib import Path
 
 from bench.common import PROJECT, report
-from core.estimate.cards import CARDS
-from core.estimate.changes import suggestions, to_fit
-from core.estimate.shape import shape_of
-from core.estimate.total import estimate
+from core.memory.cards import CARDS
+from core.memory.estimate import estimate
+from core.memory.model_shape import shape_of
+from core.memory.suggestions import suggestions, to_fit
 from core.settings.run_config import RunConfig
 
 SETTINGS = [

@@ -17,7 +17,7 @@ from pathlib import Path
 from bench.common import make_llama, median_ratio, report
 from core.adapters import FIRST, put_on
 from core.compare import Sampling, stream, supports_rows
-from core.hardware import sample_memory
+from core.memory.hardware import sample_memory
 from core.model import GIB, attach_adapter, for_inference, import_unsloth, load
 from core.settings.sections import AdapterConfig, ModelConfig
 

@@ -10,7 +10,7 @@ from collections.abc import Callable
 from pydantic import BaseModel
 
 from core.data.prepared.prepare import PreparedData
-from core.hardware import MemoryStats, sample_memory
+from core.memory.hardware import MemoryStats, sample_memory
 from core.model import LoadedModel, free_memory
 from core.probe import Measured, measure
 from core.problems import TrainingError

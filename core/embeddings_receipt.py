@@ -3,8 +3,8 @@
 Knows nothing of threads or gradio.
 """
 
-from core.embeddings import large_adapter
-from core.hardware import GIB
+from core.memory.embeddings_cost import large_adapter
+from core.memory.hardware import GIB
 from core.model import LoadedModel
 from core.runs.events import EmbeddingsReceipt
 from core.token_rows import ROWS, rows_on, trained_layers

@@ -6,14 +6,14 @@ from contextlib import contextmanager, suppress
 
 from core.batch_search import Tried, find_batch, words_of_trying
 from core.data.prepared.prepare import PreparedData
-from core.estimate.cards import this_machine
-from core.estimate.shape import shape_of
-from core.estimate.total import estimate
-from core.hardware import MemoryMonitor, MemoryStats, detect_machine, sample_memory
 from core.heldout import measure_heldout
+from core.memory.cards import this_machine
+from core.memory.estimate import estimate
+from core.memory.hardware import MemoryMonitor, MemoryStats, detect_machine, sample_memory
+from core.memory.model_shape import shape_of
+from core.memory.probe_log import exact_probe, latest_probe, measured_here
 from core.model import LoadedModel, attach_adapter, free_memory
 from core.probe import Measured, full_length
-from core.probe_record import exact_probe, latest_probe, measured_here
 from core.problems import ModelError, TrainingError, first_line
 from core.relief import is_out_of_memory, relief
 from core.runs.checkpoint_list import Checkpoint

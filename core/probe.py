@@ -16,7 +16,7 @@ from pydantic import BaseModel
 
 from core.checkpoints import RandomState
 from core.data.prepared.prepare import PreparedData
-from core.hardware import GIB, MemoryMonitor
+from core.memory.hardware import GIB, MemoryMonitor
 from core.model import LoadedModel, free_memory, import_unsloth
 from core.settings.run_config import RunConfig
 from core.stopping import ShouldStop, leave_if

@@ -15,14 +15,15 @@ from typing import TypeVar
 
 from core.batch_search import BatchFound, Tried, find_batch, measure_if_it_fits, words_of_trying
 from core.data.prepared.prepare import PreparedData
-from core.estimate.shape import shape_of
 from core.fresh_thread import in_own_thread
 from core.job import begin_adapter, memory_in_words, rows_decide
+from core.memory.model_shape import shape_of
+from core.memory.probe_log import measured_here
+from core.memory.probe_record import ProbeRecord
 from core.model import LoadedModel
 from core.model_slot import ModelSlot
 from core.preparation import Preparation
 from core.probe import Measured
-from core.probe_record import ProbeRecord, measured_here
 from core.problems import DataError, ModelError, RunError, TrainingError, first_line
 from core.relief import relief
 from core.runs.run_folder import find_adapter

@@ -1,10 +1,10 @@
 """What to change when memory ran out, and how much each change would save. Knows nothing of threads or gradio."""
 
 from core.data.prepared.prepare import PreparedData
-from core.estimate.cards import this_machine
-from core.estimate.changes import suggestions
-from core.estimate.shape import ModelShape
-from core.hardware import detect_machine
+from core.memory.cards import this_machine
+from core.memory.hardware import detect_machine
+from core.memory.model_shape import ModelShape
+from core.memory.suggestions import suggestions
 from core.model import LoadedModel
 from core.problems import ModelError
 from core.settings.run_config import RunConfig

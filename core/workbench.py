@@ -12,13 +12,13 @@ from core.batch_search import BatchFound
 from core.data.prepared.prepare import PreparedData
 from core.data.prepared.row_view import RowView
 from core.fresh_thread import in_own_thread
-from core.hardware import Machine, MemoryStats, detect_machine, sample_memory
 from core.job import Emit, perform
 from core.lab import LOADING, Lab
+from core.memory.hardware import Machine, MemoryStats, detect_machine, sample_memory
+from core.memory.probe_record import ProbeRecord
 from core.model import LoadedModel, ModelReport, import_unsloth
 from core.model_slot import ModelSlot, ModelState
 from core.preparation import Look, Preparation, Preparing
-from core.probe_record import ProbeRecord
 from core.probing import Prober, Probing
 from core.problems import Busy, DataError, ModelError, RunError, TemplateError, TrainingError, first_line
 from core.runs.checkpoint_list import Checkpoint

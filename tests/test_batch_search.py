@@ -6,8 +6,8 @@ import threading
 import pytest
 
 from core.batch_search import drawn_on, find_batch, largest_batch, limit_gib, sizes_of
-from core.hardware import detect_machine, sample_memory
-from core.probe_record import exact_probe, latest_probe
+from core.memory.hardware import detect_machine, sample_memory
+from core.memory.probe_log import exact_probe, latest_probe
 from core.problems import Busy, TrainingError
 from core.runs.events import BatchChosen, Estimated, Probed, StatusChanged
 from core.runs.run_folder import find_run, list_runs

@@ -10,9 +10,9 @@ from bench.gpu.__main__ import RECORD, REPORT, Session, _run, main
 from bench.gpu.plan import MEMORY_SETTINGS, REAL_SHAPES, SHAPES, TRAINERS, Measurement, measurements
 from bench.gpu.plan import memory_config as config_of
 from bench.gpu.report import render
-from core.estimate.cards import Card
-from core.estimate.shape import ModelShape
-from core.estimate.total import estimate
+from core.memory.cards import Card
+from core.memory.estimate import estimate
+from core.memory.model_shape import ModelShape
 from tests.conftest import PROJECT
 
 ON = {"device": "Some card", "device_gib": 23.6, "versions": {"python": "3.12.3", "torch": "2.11.0"}}

@@ -11,9 +11,9 @@ import pytest
 
 from core.adapters import FIRST, adapter_view, put_on, take_off
 from core.compare import Sampling, next_token_logits, stream
-from core.embeddings import embeddings_cost, large_adapter
-from core.estimate.cards import Card
-from core.estimate.shape import shape_of
+from core.memory.cards import Card
+from core.memory.embeddings_cost import embeddings_cost, large_adapter
+from core.memory.model_shape import shape_of
 from core.model import attach_adapter, for_inference, load
 from core.problems import ConfigError, ModelError, RunError
 from core.runs.checkpoint_list import list_checkpoints

@@ -6,15 +6,16 @@ from pathlib import Path
 
 import pytest
 
-from core.estimate.cards import Card, find_card, this_machine
-from core.estimate.changes import suggestions, to_fit
-from core.estimate.passing import GIB, layer_kept, logits_at_the_loss
-from core.estimate.shape import ModelShape, shape_of
-from core.estimate.standing import adapter_parameters, optimizer, trained_parameters, weights
-from core.estimate.total import PARTS, estimate, verdict
-from core.estimate.workload import Workload, workload
-from core.hardware import Machine, MemoryStats
-from core.probe_record import ProbeRecord
+from core.memory.activations_and_logits import GIB, layer_kept, logits_at_the_loss
+from core.memory.cards import Card, find_card, this_machine
+from core.memory.estimate import estimate, verdict
+from core.memory.hardware import Machine, MemoryStats
+from core.memory.model_shape import ModelShape, shape_of
+from core.memory.parts import PARTS
+from core.memory.probe_record import ProbeRecord
+from core.memory.suggestions import suggestions, to_fit
+from core.memory.weights_and_states import adapter_parameters, optimizer, trained_parameters, weights
+from core.memory.workload import Workload, workload
 from core.problems import ConfigError, ModelError
 from core.settings.presets import PRESETS_DIR, list_presets
 from core.settings.run_config import RunConfig
@@ -176,7 +177,7 @@ def test_parts_add_up_and_each_setting_moves_its_own():
 
 
 def _peak(work: Workload) -> float:
-    from core.estimate.total import of_workload
+    from core.memory.estimate import of_workload
 
     found = of_workload(work, holds_unused=False)
     return (found.parts["activations"] + found.parts["logits"]) * GIB

@@ -7,11 +7,11 @@ from html import unescape
 import pytest
 
 from core.batch_search import BatchFound
-from core.estimate.cards import Card
-from core.estimate.changes import Suggestion
-from core.estimate.total import PARTS, Estimate
-from core.hardware import Machine, MemoryStats
-from core.probe_record import ProbeRecord
+from core.memory.cards import Card
+from core.memory.hardware import Machine, MemoryStats
+from core.memory.parts import PARTS, Estimate
+from core.memory.probe_record import ProbeRecord
+from core.memory.suggestions import Suggestion
 from core.probing import Probing
 from core.runs.events import Estimated, Finished, Probed
 from core.runs.snapshot import Snapshot

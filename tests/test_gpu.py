@@ -14,7 +14,7 @@ import pytest
 from core.adapters import FIRST, adapter_view
 from core.compare import Sampling, next_token_logits, stream, supports_rows
 from core.data.prepared.prepare import prepare
-from core.hardware import GIB
+from core.memory.hardware import GIB
 from core.model import attach_adapter, for_inference, load
 from core.runs.checkpoint_list import list_checkpoints
 from core.runs.events import CheckpointSaved, Evaluated, Receipt, Sampled, StepDone

@@ -7,7 +7,7 @@ import sys
 import psutil
 import pytest
 
-from core.hardware import GIB, MemoryMonitor, MemoryStats, detect_machine, sample_memory
+from core.memory.hardware import GIB, MemoryMonitor, MemoryStats, detect_machine, sample_memory
 from tests.conftest import PROJECT
 
 WITHOUT_TORCH = """

@@ -79,7 +79,7 @@ MUST_NOT_KNOW = {
     },
     "core/runs/run_folder.py": LIBRARIES,
     "core/hub.py": {*LIBRARIES, "threading"},
-    "core/hardware.py": {"core", "unsloth", "transformers"},
+    "core/memory/hardware.py": {"core", "unsloth", "transformers"},
     **{
         path: {*LIBRARIES, "core.model", "core.train", "core.compare", "threading"}
         for path in sources("core/dataset/*.py")
@@ -94,10 +94,10 @@ MUST_NOT_KNOW = {
         path: {*LIBRARIES, "threading", "core.model", "core.workbench", "core.runs.run_folder"}
         for path in sources("core/estimate/*.py")
     },
-    "core/probe_record.py": {*LIBRARIES, "threading", "core.model", "core.workbench"},
+    "core/memory/probe_log.py": {*LIBRARIES, "threading", "core.model", "core.workbench"},
     "core/probe.py": {"threading", "core.workbench", "core.runs.run_folder"},
     "core/batch_search.py": {"threading", "core.workbench", "core.runs.run_folder"},
-    "core/embeddings.py": {*LIBRARIES, "threading", "core.model", "core.workbench"},
+    "core/memory/embeddings_cost.py": {*LIBRARIES, "threading", "core.model", "core.workbench"},
     "core/receipt.py": {"threading", "core.workbench", "core.runs.run_folder"},
     "core/heldout.py": {"threading", "core.workbench", "core.runs.run_folder"},
     "core/runs/adapter_ref.py": {*LIBRARIES, "core"},

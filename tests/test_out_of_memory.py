@@ -5,10 +5,10 @@ import gc
 import psutil
 import pytest
 
-from core.estimate.cards import this_machine
-from core.estimate.changes import suggestions
-from core.estimate.shape import ModelShape, shape_of
-from core.hardware import detect_machine
+from core.memory.cards import this_machine
+from core.memory.hardware import detect_machine
+from core.memory.model_shape import ModelShape, shape_of
+from core.memory.suggestions import suggestions
 from core.relief import is_out_of_memory, relief
 from core.settings.run_config import RunConfig
 from core.workbench import Workbench

@@ -6,7 +6,7 @@ import random
 import pytest
 from safetensors.torch import load_file
 
-from core.hardware import sample_memory
+from core.memory.hardware import sample_memory
 from core.probe import MadeUpRows, full_length, measure, undone
 from core.settings.run_config import RunConfig
 from core.stopping import Stopped

@@ -5,9 +5,10 @@ import shutil
 
 import pytest
 
-from core.estimate.total import FORMULAS, PARTS, Estimate
-from core.hardware import Machine, detect_machine
-from core.probe_record import MOST, ProbeRecord, exact_probe, keep, latest_probe, memory_settings
+from core.memory.hardware import Machine, detect_machine
+from core.memory.parts import FORMULAS, PARTS, Estimate
+from core.memory.probe_log import MOST, exact_probe, keep, latest_probe
+from core.memory.probe_record import ProbeRecord, memory_settings
 from core.problems import DataError, ModelError, TrainingError
 from core.proof import prove
 from core.runs.adapter_ref import Pane

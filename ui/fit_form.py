@@ -9,12 +9,14 @@ from collections.abc import Callable, Iterator
 
 import gradio as gr
 
-from core.embeddings import embeddings_cost
-from core.estimate.cards import CARDS, Card, this_machine
-from core.estimate.changes import suggestions, to_fit
-from core.estimate.shape import shape_of
-from core.estimate.total import Estimate, estimate, verdict
-from core.probe_record import ProbeRecord, latest_probe
+from core.memory.cards import CARDS, Card, this_machine
+from core.memory.embeddings_cost import embeddings_cost
+from core.memory.estimate import estimate, verdict
+from core.memory.model_shape import shape_of
+from core.memory.parts import Estimate
+from core.memory.probe_log import latest_probe
+from core.memory.probe_record import ProbeRecord
+from core.memory.suggestions import suggestions, to_fit
 from core.probing import PROBING
 from core.problems import Busy, ConfigError, ModelError
 from core.settings.paths import resolve_path

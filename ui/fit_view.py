@@ -8,10 +8,11 @@ from collections.abc import Sequence
 from html import escape
 
 from core.batch_search import BatchFound, Tried
-from core.estimate.cards import Card
-from core.estimate.changes import WORTH_SAYING, Suggestion
-from core.estimate.total import PARTS, Estimate, verdict
-from core.probe_record import ProbeRecord
+from core.memory.cards import Card
+from core.memory.estimate import verdict
+from core.memory.parts import PARTS, Estimate
+from core.memory.probe_record import ProbeRecord
+from core.memory.suggestions import WORTH_SAYING, Suggestion
 from core.probing import Probing
 from core.runs.events import Probed
 from core.runs.snapshot import Snapshot

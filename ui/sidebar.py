@@ -7,7 +7,7 @@ from html import escape
 
 import gradio as gr
 
-from core.hardware import Machine, MemoryStats
+from core.memory.hardware import Machine, MemoryStats
 from core.model_slot import ModelState
 from core.runs.snapshot import Snapshot
 from core.workbench import Workbench

@@ -52,7 +52,7 @@ def speed(shape: str, trainer: str) -> dict:
 
 def memory(shape: str, length: int, batch: int, embeddings: bool, checkpointing: str | bool) -> dict:
     """Peak memory of our run, with all that the estimate is made from: so it can be made again without a card."""
-    from core.estimate.shape import shape_of
+    from core.memory.model_shape import shape_of
 
     model = llama.make(shape)
     config = plan.memory_config(model, llama.write_rows(length), length, batch, embeddings, checkpointing)

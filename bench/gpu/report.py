@@ -125,9 +125,9 @@ def _summary(errors: list[float]) -> str:
 
 def _estimate(one: Measurement, result: dict) -> float:
     """In GiB, for a card with just the memory that was to be had then."""
-    from core.estimate.cards import Card
-    from core.estimate.shape import ModelShape
-    from core.estimate.total import estimate
+    from core.memory.cards import Card
+    from core.memory.estimate import estimate
+    from core.memory.model_shape import ModelShape
     from core.settings.run_config import RunConfig
 
     config, shape = RunConfig.build(result["config"]), ModelShape(**result["model_shape"])

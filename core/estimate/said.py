@@ -2,15 +2,16 @@
 
 from typing import TYPE_CHECKING, Any
 
-from core.embeddings import embeddings_cost
-from core.estimate.cards import Card
-from core.estimate.changes import WORTH_SAYING, suggestions, to_fit
-from core.estimate.shape import ModelShape
-from core.estimate.total import PARTS, estimate, verdict
+from core.memory.cards import Card
+from core.memory.embeddings_cost import embeddings_cost
+from core.memory.estimate import estimate, verdict
+from core.memory.model_shape import ModelShape
+from core.memory.parts import PARTS
+from core.memory.suggestions import WORTH_SAYING, suggestions, to_fit
 from core.settings.run_config import RunConfig
 
 if TYPE_CHECKING:
-    from core.probe_record import ProbeRecord
+    from core.memory.probe_record import ProbeRecord
 
 IN_WORDS = {"fits": "fits", "tight": "fits, but tightly", "no": "does not fit"}
 

@@ -122,7 +122,7 @@ class Evaluated(_Event):
 
 
 class MemorySampled(_Event):
-    """Fields as in `core.hardware.MemoryStats`; GiB, percent, °C and W."""
+    """Fields as in `core.memory.hardware.MemoryStats`; GiB, percent, °C and W."""
 
     type: Literal["memory"] = "memory"
     used_by_us_gib: Measured
@@ -169,7 +169,7 @@ class Resumed(_Event):
 
 
 class Estimated(_Event):
-    """What the run was expected to take before its first step, in GiB, whole and by part (`core.estimate`).
+    """What the run was expected to take before its first step, in GiB, whole and by part (`core.memory`).
 
     `comparable_gib` is what the program's own figure should reach: reserved on a GPU, resident on a CPU. All of these
     are corrected by a probe where there was one; `before_probe_gib` is `comparable_gib` without that (None: not known).

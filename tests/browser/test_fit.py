@@ -7,10 +7,11 @@ import shutil
 import pytest
 from playwright.sync_api import expect
 
-from core.estimate.cards import find_card
-from core.estimate.changes import suggestions, to_fit
-from core.estimate.shape import shape_of
-from core.estimate.total import Estimate, estimate, verdict
+from core.memory.cards import find_card
+from core.memory.estimate import estimate, verdict
+from core.memory.model_shape import shape_of
+from core.memory.parts import Estimate
+from core.memory.suggestions import suggestions, to_fit
 from core.runs.run_folder import list_runs
 from core.settings.paths import PROJECT_DIR
 from core.settings.presets import find_preset

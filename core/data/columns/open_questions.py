@@ -7,7 +7,7 @@ from collections.abc import Iterable
 from functools import lru_cache
 from typing import Any
 
-from core.data import column_names as names_of
+from core.data.columns import column_names as names_of
 from core.data.columns.column_names import is_about, is_choices, plain
 from core.data.columns.field_values import Column
 

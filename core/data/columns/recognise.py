@@ -8,7 +8,7 @@ Knows nothing of files, tokens or chat templates. A guess says that it is one, a
 from dataclasses import dataclass, field, replace
 from typing import Any, Literal
 
-from core.data import column_names as names_of
+from core.data.columns import column_names as names_of
 from core.data.columns.chosen_columns import ROLES, check_roles, check_template, chosen_columns, listed, names_in_words
 from core.data.columns.column_names import is_about, plain
 from core.data.columns.field_values import Column, as_turns, columns_of, lookup, speaker_key

@@ -12,7 +12,7 @@ from collections.abc import Iterator
 from functools import partial
 from pathlib import Path
 
-from core.data import kinds
+from core.data.files import file_kinds
 from core.data.files.encodings import MARK_HANDLER, UTF8, Encoding, Utf8Stream, judge, judge_all
 from core.problems import DataError
 
@@ -42,16 +42,16 @@ class Source:
         """How the file begins, unpacked. Raises DataError for what is known by it to hold no rows."""
         with self.open_bytes() as stream:
             start = stream.read(512)
-        kinds.refuse_by_start(start, self.name, self.path)
-        self.packing = kinds.packing(start)
+        file_kinds.refuse_by_start(start, self.name, self.path)
+        self.packing = file_kinds.packing(start)
         with self.open_bytes() as stream:
             head = stream.read(HEAD_BYTES)
             self.is_whole = not stream.read(1)
         if self.packing:
-            kinds.refuse_by_start(head, self.name, None)
-            if not kinds.is_packed_by_name(self.path.name):
+            file_kinds.refuse_by_start(head, self.name, None)
+            if not file_kinds.is_packed_by_name(self.path.name):
                 self.notes.append(f"packed as {self.packing}, though its name does not say so")
-        elif kinds.is_packed_by_name(self.path.name):
+        elif file_kinds.is_packed_by_name(self.path.name):
             self.notes.append("not packed, whatever its name says")
         return head
 
@@ -68,7 +68,7 @@ class Source:
         if not stat.S_ISREG(about.st_mode):
             raise DataError(f"{self.name} is a device or a pipe, not a file; save the rows in a file and choose that.")
         if not about.st_size:
-            raise kinds.empty(self.name)
+            raise file_kinds.empty(self.name)
         return about.st_size
 
     def judge_encoding(self, head: bytes) -> str:

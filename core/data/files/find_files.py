@@ -6,7 +6,7 @@ from collections import Counter
 from pathlib import Path
 from urllib.parse import unquote
 
-from core.data import kinds
+from core.data.files import file_kinds
 from core.data.files.file_source import Source
 from core.problems import DataError
 from core.settings.paths import resolve_path
@@ -36,12 +36,14 @@ def find(path: str) -> list[Source]:
         if resolved is None:
             if "*" in given:
                 raise DataError("Patterns such as *.jsonl are not read; name the folder instead.")
-            raise DataError(f"There is no file {kinds.shown(given)}; check the path, or drop the file on the Data tab.")
+            raise DataError(
+                f"There is no file {file_kinds.shown(given)}; check the path, or drop the file on the Data tab."
+            )
         if resolved.is_dir():
             new = _in_folder(resolved)
         else:
-            kinds.refuse_by_name(resolved.name, kinds.shown(resolved.name))
-            new = {resolved: Source(resolved, kinds.shown(resolved.name))}
+            file_kinds.refuse_by_name(resolved.name, file_kinds.shown(resolved.name))
+            new = {resolved: Source(resolved, file_kinds.shown(resolved.name))}
         for place, source in new.items():
             if source.path in found:
                 found[source.path].notes.append("named more than once, read once")
@@ -76,7 +78,7 @@ def _tell_apart(found: dict[Path, Source], places: dict[Path, Path]) -> None:
             return
         for path in alike:
             depths[path] += 1
-            found[path].name = kinds.shown("/".join(places[path].parts[-depths[path] :]))
+            found[path].name = file_kinds.shown("/".join(places[path].parts[-depths[path] :]))
 
 
 def _what_is_read(sources: list[Source]) -> list[str]:
@@ -94,14 +96,14 @@ def _what_is_read(sources: list[Source]) -> list[str]:
 def _in_folder(folder: Path) -> dict[Path, Source]:
     """All files of rows in a folder and below it, by name; the first has a note of what was left aside."""
     paths = _walk(folder)
-    readable = [path for path in paths if kinds.kind_by_name(path.name) and path.name.lower() not in _PROGRAMS_OWN]
+    readable = [path for path in paths if file_kinds.kind_by_name(path.name) and path.name.lower() not in _PROGRAMS_OWN]
     if not all(map(_is_about_the_data, readable)):
         readable = [path for path in readable if not _is_about_the_data(path)]
     chosen = set(readable)
     aside = [str(path.relative_to(folder)) for path in paths if path not in chosen]
     sources: dict[Path, Source] = {}
     for path in readable:
-        name = kinds.shown(path.relative_to(folder).as_posix())
+        name = file_kinds.shown(path.relative_to(folder).as_posix())
         if _is_blank(path):
             aside.append(f"{name} (empty)")
         else:
@@ -109,17 +111,17 @@ def _in_folder(folder: Path) -> dict[Path, Source]:
     if not sources:
         held = f"only {_few(aside)}" if aside else "no files"
         raise DataError(
-            f"The folder {kinds.shown(folder.name)} holds {held}; choose one with {kinds.READABLE} files that have rows."
+            f"The folder {file_kinds.shown(folder.name)} holds {held}; choose one with {file_kinds.READABLE} files that have rows."
         )
     if aside:
         first = next(iter(sources.values()))
-        first.notes.append(f"left aside in the folder {kinds.shown(folder.name)}: {_few(aside)}")
+        first.notes.append(f"left aside in the folder {file_kinds.shown(folder.name)}: {_few(aside)}")
     return sources
 
 
 def _few(names: list[str]) -> str:
     more = f" and {len(names) - SHOWN:,} more" if len(names) > SHOWN else ""
-    return ", ".join(map(kinds.shown, names[:SHOWN])) + more
+    return ", ".join(map(file_kinds.shown, names[:SHOWN])) + more
 
 
 def _is_blank(path: Path) -> bool:
@@ -135,7 +137,7 @@ def _is_blank(path: Path) -> bool:
 
 
 def _is_about_the_data(path: Path) -> bool:
-    return kinds.kind_by_name(path.name) == "txt" and path.name.lower().startswith(_ABOUT_THE_DATA)
+    return file_kinds.kind_by_name(path.name) == "txt" and path.name.lower().startswith(_ABOUT_THE_DATA)
 
 
 def _walk(folder: Path) -> list[Path]:
@@ -143,7 +145,9 @@ def _walk(folder: Path) -> list[Path]:
     seen, found = set(), []
 
     def refuse(error: OSError) -> None:
-        raise DataError(f"The folder {kinds.shown(str(error.filename))} cannot be read: {error.strerror}.") from None
+        raise DataError(
+            f"The folder {file_kinds.shown(str(error.filename))} cannot be read: {error.strerror}."
+        ) from None
 
     for place, folders, names in os.walk(folder, onerror=refuse, followlinks=True):
         real = os.path.realpath(place)
@@ -155,6 +159,6 @@ def _walk(folder: Path) -> list[Path]:
         found += [path for name in names if not name.startswith(".") and (path := Path(place, name)).is_file()]
         if len(found) > MAX_IN_FOLDER:
             raise DataError(
-                f"The folder {kinds.shown(folder.name)} holds more than {MAX_IN_FOLDER:,} files; choose a smaller one."
+                f"The folder {file_kinds.shown(folder.name)} holds more than {MAX_IN_FOLDER:,} files; choose a smaller one."
             )
     return sorted(found)

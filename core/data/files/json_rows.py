@@ -13,7 +13,7 @@ from collections.abc import Iterator
 from itertools import chain
 from typing import Any
 
-from core.data import kinds
+from core.data.files import file_kinds
 from core.data.files.encodings import MARK
 from core.data.files.file_source import Source, lines
 from core.data.files.json_stream import DEEP, NotJson, TooLarge, Window, parse
@@ -112,7 +112,7 @@ def read_json(source: Source, number: int) -> Iterator[Row]:
             f"{source.name} is too large in one piece: {error.in_words(with_line=True)}; {OTHERWISE}."
         ) from None
     except NotJson as error:
-        is_of_lines = kinds.kind_by_name(source.path.name) == "jsonl"
+        is_of_lines = file_kinds.kind_by_name(source.path.name) == "jsonl"
         way_out = EACH_LINE if is_of_lines else "mend it there"
         raise DataError(f"{source.name} is not valid JSON: {error.in_words(with_line=True)}; {way_out}.") from None
 

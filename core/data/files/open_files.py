@@ -9,7 +9,7 @@ from functools import partial
 from pathlib import Path
 from typing import NamedTuple
 
-from core.data import files, kinds
+from core.data.files import file_kinds, find_files
 from core.data.files.csv_layout import judge_layout
 from core.data.files.csv_rows import read_csv
 from core.data.files.file_kinds import Kind
@@ -113,23 +113,23 @@ def open_files(path: str, header: str = "auto", text_rows: str = "auto") -> File
     paragraph, file) what a row of a text file is. Raises DataError for what is no file of rows; so does the iteration,
     for what only shows there.
     """
-    opened = [_open(source, header, text_rows) for source in files.find(path)]
+    opened = [_open(source, header, text_rows) for source in find_files.find(path)]
     return FileRows(opened, text_rows == "file" and any(each.kind == "txt" for each in opened))
 
 
 def _open(source: Source, header: str, text_rows: str) -> _Opened:
-    named = kinds.kind_by_name(source.path.name)
+    named = file_kinds.kind_by_name(source.path.name)
     start = source.look()
     if start.startswith(b"PAR1") or named == "parquet":
         check_parquet(source)
         return _Opened(source, "parquet", read_parquet, _unlike_its_name(named, "parquet"))
     head = source.judge_encoding(start)
-    kinds.refuse_text(head, source.is_whole, named, source.name)
-    kind = kinds.kind_by_text(head, named, text_rows != "auto")
+    file_kinds.refuse_text(head, source.is_whole, named, source.name)
+    kind = file_kinds.kind_by_text(head, named, text_rows != "auto")
     if kind == "jsonl" and named == "jsonl" and goes_over_lines(head, source):
         kind = "json"
     if kind is None:
-        raise DataError(f"{source.name} is no {kinds.READABLE} file by its name; give it the ending of its kind.")
+        raise DataError(f"{source.name} is no {file_kinds.READABLE} file by its name; give it the ending of its kind.")
     read, notes = _reader(source, kind, head, header, text_rows)
     return _Opened(source, kind, read, (*_unlike_its_name(named, kind), *notes))
 
@@ -147,4 +147,4 @@ def _reader(source: Source, kind: Kind, head: str, header: str, text_rows: str) 
 
 
 def _unlike_its_name(named: Kind | None, kind: Kind) -> tuple[str, ...]:
-    return () if named == kind else (f"read as {kinds.NAMES[kind]}, by what is in it",)
+    return () if named == kind else (f"read as {file_kinds.NAMES[kind]}, by what is in it",)

@@ -9,7 +9,7 @@ from collections import Counter
 from collections.abc import Iterator
 from typing import Any
 
-from core.data import kinds
+from core.data.files import file_kinds
 from core.data.files.file_source import Source
 from core.problems import DataError
 
@@ -40,12 +40,12 @@ def rows_of(value: dict[str, Any], source: Source) -> Iterator[dict[str, Any]]:
 
 
 def under(key: str) -> str:
-    return f'the rows are the list under "{kinds.shown(key)}"'
+    return f'the rows are the list under "{file_kinds.shown(key)}"'
 
 
 def _few(names: list[str]) -> str:
     more = f" and {len(names) - 5:,} more" if len(names) > 5 else ""
-    return ", ".join(map(kinds.shown, names[:5])) + more
+    return ", ".join(map(file_kinds.shown, names[:5])) + more
 
 
 def _are_objects(values: list[Any]) -> bool:

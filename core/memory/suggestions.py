@@ -4,14 +4,14 @@ from typing import TYPE_CHECKING
 
 from pydantic import BaseModel
 
-from core.estimate.cards import Card
-from core.estimate.shape import ModelShape
-from core.estimate.total import estimate, verdict
-from core.estimate.workload import batch_size
+from core.memory.cards import Card
+from core.memory.estimate import estimate, verdict
+from core.memory.model_shape import ModelShape
+from core.memory.workload import batch_size
 from core.settings.run_config import RunConfig
 
 if TYPE_CHECKING:
-    from core.probe_record import ProbeRecord
+    from core.memory.probe_record import ProbeRecord
 
 LEAST_LENGTH = 128
 MOST_ACCUMULATION = 1024  # that the settings allow

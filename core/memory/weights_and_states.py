@@ -3,7 +3,7 @@
 Knows nothing of torch or gradio.
 """
 
-from core.estimate.workload import Workload
+from core.memory.workload import Workload
 
 # bitsandbytes, functional.quantize_4bit: blocks of 64 weights, each with a 32-bit constant; double-quantised, an 8-bit
 # one and for each 256 of those a 32-bit one (Dettmers et al., QLoRA, arXiv:2305.14314, section 3).

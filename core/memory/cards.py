@@ -6,7 +6,7 @@ from pathlib import Path
 
 from pydantic import BaseModel
 
-from core.hardware import Machine, MemoryStats, sample_memory
+from core.memory.hardware import Machine, MemoryStats, sample_memory
 from core.problems import ConfigError
 
 # What a desktop and the driver keep of a home card. NVIDIA's control panel shows 0.3 to 1 GiB on an idle Windows

@@ -1,32 +1,25 @@
 """All parts together, whether they fit, and how a probe corrects them. Knows nothing of torch or gradio."""
 
 from bisect import bisect_left
-from typing import TYPE_CHECKING, Literal
+from typing import TYPE_CHECKING
 
-from pydantic import BaseModel
-
-from core.estimate.cards import CONTEXT_GIB, Card
-from core.estimate.passing import (
+from core.memory.activations_and_logits import (
     GIB,
     activations_at_the_loss,
     activations_while_layers_go_back,
     logits_at_the_loss,
     logits_while_layers_go_back,
 )
-from core.estimate.shape import ModelShape
-from core.estimate.standing import adapter, embeddings, gradients, optimizer, weights
-from core.estimate.workload import Workload, workload
+from core.memory.cards import CONTEXT_GIB, Card
+from core.memory.model_shape import ModelShape
+from core.memory.parts import PASSING, Estimate, Verdict
+from core.memory.weights_and_states import adapter, embeddings, gradients, optimizer, weights
+from core.memory.workload import Workload, workload
 from core.settings.run_config import RunConfig
 
 if TYPE_CHECKING:
-    from core.probe_record import ProbeRecord
+    from core.memory.probe_record import ProbeRecord
 
-PARTS = {
-    "weights": "weights", "adapter": "adapter", "embeddings": "trained embeddings", "gradients": "gradients",
-    "optimizer": "optimizer", "activations": "activations", "logits": "logits", "overhead": "CUDA overhead",
-}  # fmt: skip
-PASSING = ("activations", "logits")
-FORMULAS = 2  # raised when they change: a probe corrects the estimate that it was compared with
 # Memory that torch holds for what comes and goes, beyond it: blocks of 2 and 20 MiB that are not full (PyTorch, "CUDA
 # semantics", memory management). A twentieth is an assumption until it is measured on a card.
 UNUSED_SHARE = 0.05
@@ -34,26 +27,6 @@ UNUSED_SHARE = 0.05
 # nothing: 0.7 GiB at the demo's first step, 0.85 after 160 (measured).
 LIBRARIES_GIB = 0.85
 TIGHT_SHARE = 0.9  # of what can be used: above it a browser tab or a longer row may be too much
-
-Verdict = Literal["fits", "tight", "no"]
-
-
-class Estimate(BaseModel, frozen=True):
-    """`parts` in GiB, by key of PARTS, as they stand at the moment of the peak."""
-
-    parts: dict[str, float]
-    context_gib: float = 0.0  # of the overhead, the driver's own, which no figure of torch shows
-    batch: int = 1
-    is_corrected: bool = False
-
-    @property
-    def total_gib(self) -> float:
-        return sum(self.parts.values())
-
-    @property
-    def comparable_gib(self) -> float:
-        """What the program's own figure should reach: reserved by torch on a card, resident without one."""
-        return self.total_gib - self.context_gib
 
 
 def estimate(

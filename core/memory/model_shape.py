@@ -12,8 +12,8 @@ from huggingface_hub.errors import HfHubHTTPError, HFValidationError, LocalEntry
 from pydantic import BaseModel, Field, ValidationError
 
 from core.disk.tolerant_reading import Unreadable, read_json
-from core.estimate.known import KNOWN
 from core.hub_names import checked_token, exact_name
+from core.memory.known_shapes import KNOWN
 from core.problems import ModelError
 from core.settings.paths import resolve_path
 from core.settings.sections import ModelConfig

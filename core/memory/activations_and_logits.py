@@ -6,7 +6,7 @@ section 4.1) stand for another layer: four times as wide inside, with dropout, i
 keep no input, and Llama's inner layer has three of its own width.
 """
 
-from core.estimate.workload import Workload
+from core.memory.workload import Workload
 
 GIB = 1024**3
 # unsloth_zoo, fused_losses/cross_entropy_loss.py: for each logit 16-bit, 32-bit, softmax and gradient; a part at a time,

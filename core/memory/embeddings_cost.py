@@ -8,11 +8,11 @@ from math import inf
 
 from pydantic import BaseModel
 
-from core.estimate.cards import Card
-from core.estimate.shape import ModelShape
-from core.estimate.standing import STATES, adapter_parameters, embeddings, gradients, optimizer
-from core.estimate.workload import Workload, workload
-from core.hardware import GIB
+from core.memory.cards import Card
+from core.memory.hardware import GIB
+from core.memory.model_shape import ModelShape
+from core.memory.weights_and_states import STATES, adapter_parameters, embeddings, gradients, optimizer
+from core.memory.workload import Workload, workload
 from core.settings.run_config import RunConfig
 
 LARGE = 1.0  # GiB of an adapter, above which it is a burden to keep and to give away
@@ -50,7 +50,7 @@ def embeddings_cost(
     """None when neither trains. `card` is where the run would be, a GPU when it is not given; `rows` the number of rows
     that train, where only some do and it is known already: without it all rows are taken.
 
-    The memory is the trained copies', the gradients' and the optimizer's of `core.estimate`, with trained embeddings less
+    The memory is the trained copies', the gradients' and the optimizer's of `core.memory`, with trained embeddings less
     without them; what the loss needs for a head that trains comes on top. Where only rows train, PEFT puts
     them into a copy of the whole matrix at each pass (peft, TrainableTokensLayer.get_merged_weights), which counts too.
     """

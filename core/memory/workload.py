@@ -3,7 +3,7 @@
 from dataclasses import dataclass
 from typing import Literal
 
-from core.estimate.shape import ModelShape
+from core.memory.model_shape import ModelShape
 from core.settings.run_config import RunConfig
 from core.settings.sections import ALL_TARGET_MODULES, AdapterConfig
 
