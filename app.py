@@ -25,7 +25,7 @@ from pathlib import Path
 
 import click
 
-from core.hub import code_warning
+from core.model.model_files import code_warning
 from core.problems import ConfigError, DataError, ModelError, RunError, TemplateError, TrainingError
 from core.runs.run_folder import Run, find_run
 from core.runs.snapshot import Snapshot
@@ -221,7 +221,7 @@ def _train_to_the_end(runs_dir: Path, as_json: bool, begin: Callable[[Workbench]
 @json_option
 def compare(run: str, prompts: tuple[str, ...], more: tuple[str, ...], runs_dir: Path, as_json: bool) -> None:
     """Ask a run's base and tuned model the same questions, taking the likeliest token each time."""
-    from core.compare import Sampling
+    from core.answering.sampling import Sampling
 
     found = []
     with _stdout_for_results() as results:

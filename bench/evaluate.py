@@ -13,12 +13,15 @@ import time
 from pathlib import Path
 
 from bench.common import PROJECT, make_llama, report
-from core.adapters import FIRST, adapter_view
 from core.data.prepared.prepare import prepare
 from core.evaluation.answers import answer_limit
 from core.evaluation.measuring import evaluate
 from core.evaluation.rows import row_of
-from core.model import attach_adapter, for_inference, import_unsloth, load
+from core.model.adapters_on_base import FIRST
+from core.model.load import load
+from core.model.new_adapter import attach_adapter
+from core.model.unsloth_start import import_unsloth
+from core.model.views import adapter_view, for_inference
 from core.settings.sections import AdapterConfig, DataConfig, ModelConfig
 
 ALONE = 6  # rows answered one by one, before and after

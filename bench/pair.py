@@ -15,10 +15,15 @@ import time
 from pathlib import Path
 
 from bench.common import make_llama, median_ratio, report
-from core.adapters import FIRST, put_on
-from core.compare import Sampling, stream, supports_rows
+from core.answering.rows_in_one_pass import supports_rows
+from core.answering.sampling import Sampling
+from core.answering.stream import stream
 from core.memory.hardware import sample_memory
-from core.model import GIB, attach_adapter, for_inference, import_unsloth, load
+from core.model.adapters_on_base import FIRST, put_on
+from core.model.load import GIB, load
+from core.model.new_adapter import attach_adapter
+from core.model.unsloth_start import import_unsloth
+from core.model.views import for_inference
 from core.settings.sections import AdapterConfig, ModelConfig
 
 TOKENS = 32

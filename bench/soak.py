@@ -14,7 +14,7 @@ from pathlib import Path
 import click
 import psutil
 
-from core.compare import Sampling
+from core.answering.sampling import Sampling
 from core.runs.run_folder import list_runs
 from core.settings.presets import find_preset
 from core.workbench import Workbench

@@ -11,10 +11,11 @@ from pydantic import BaseModel
 
 from core.data.prepared.prepare import PreparedData
 from core.memory.hardware import MemoryStats, sample_memory
-from core.model import LoadedModel, free_memory
+from core.model.device_memory import free_memory, is_out_of_memory
+from core.model.loaded_model import LoadedModel
 from core.probe import Measured, measure
 from core.problems import TrainingError
-from core.relief import is_out_of_memory, relief
+from core.relief import relief
 from core.settings.run_config import RunConfig
 from core.stopping import ShouldStop, leave_if
 

@@ -16,7 +16,7 @@ from contextlib import closing
 from dataclasses import dataclass
 from typing import Literal
 
-from core.compare import Sampling
+from core.answering.sampling import Sampling
 from core.lab import Lab
 from core.problems import BlindError, Busy, DataError, ModelError, PromptTooLong, RunError, TemplateError
 from core.runs.adapter_ref import Pane

@@ -8,7 +8,7 @@ import re
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass, replace
 
-from core.compare import Answer, Sampling
+from core.answering.sampling import Answer, Sampling
 from core.runs.adapter_ref import BASE, Pane
 
 SEEDS = 2**32

@@ -5,9 +5,9 @@ Knows nothing of threads or gradio.
 
 from core.memory.embeddings_cost import large_adapter
 from core.memory.hardware import GIB
-from core.model import LoadedModel
+from core.model.embedding_rows import ROWS, rows_on, trained_layers
+from core.model.loaded_model import LoadedModel
 from core.runs.events import EmbeddingsReceipt
-from core.token_rows import ROWS, rows_on, trained_layers
 
 COPIES = ".modules_to_save."  # in the names of weights that are trained copies of whole layers
 

@@ -5,13 +5,14 @@ The few figures that every run ends with; `core.evaluation` measures more. Knows
 
 from collections.abc import Callable
 
+from core.answering.greedy import likeliest_answers
 from core.data.prepared.examples_on_disk import Examples
 from core.data.prepared.tokens import UNTRAINED, Example
 from core.evaluation.answers import row_losses
 from core.evaluation.rows import plain, split
-from core.model import LoadedModel, base_view, for_inference
+from core.model.loaded_model import LoadedModel
+from core.model.views import base_view, for_inference
 from core.runs.events import HeldOut
-from core.sampling import likeliest_answers
 
 ROWS = 64
 BATCH = 8

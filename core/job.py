@@ -12,10 +12,13 @@ from core.memory.estimate import estimate
 from core.memory.hardware import MemoryMonitor, MemoryStats, detect_machine, sample_memory
 from core.memory.model_shape import shape_of
 from core.memory.probe_log import exact_probe, latest_probe, measured_here
-from core.model import LoadedModel, attach_adapter, free_memory
+from core.model.device_memory import free_memory, is_out_of_memory
+from core.model.embedding_rows import check_going_on, rows_to_train
+from core.model.loaded_model import LoadedModel
+from core.model.new_adapter import attach_adapter
 from core.probe import Measured, full_length
 from core.problems import ModelError, TrainingError, first_line
-from core.relief import is_out_of_memory, relief
+from core.relief import relief
 from core.runs.checkpoint_list import Checkpoint
 from core.runs.events import (
     BatchChosen,
@@ -31,7 +34,6 @@ from core.runs.events import (
 from core.runs.run_folder import Run
 from core.settings.run_config import RunConfig
 from core.stopping import ShouldStop
-from core.token_rows import check_going_on, rows_to_train
 from core.train import TrainResult, train
 
 Emit = Callable[[Event], None]

@@ -10,10 +10,13 @@ from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 
-from core.compare import Answer, Sampling, max_logit_differences, stream
+from core.answering.logits import max_logit_differences
+from core.answering.sampling import Answer, Sampling
+from core.answering.stream import stream
 from core.data.prompts.prompt_templates import prompt_text
 from core.fresh_thread import in_own_thread
-from core.model import LoadedModel, ModelReport, free_memory
+from core.model.device_memory import free_memory
+from core.model.loaded_model import LoadedModel, ModelReport
 from core.model_slot import ModelSlot
 from core.problems import DataError, ModelError, PromptTooLong, RunError, TemplateError, first_line
 from core.runs.adapter_ref import BASE, Pane

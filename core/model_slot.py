@@ -7,11 +7,13 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
-from core.adapters import FIRST, put_on, take_off
-from core.hub import locate
-from core.model import LoadedModel, ModelReport, free_memory, load
+from core.model.adapters_on_base import FIRST, put_on, take_off
+from core.model.device_memory import free_memory
+from core.model.fingerprint import fingerprint
+from core.model.load import load
+from core.model.loaded_model import LoadedModel, ModelReport
+from core.model.model_files import locate
 from core.problems import ModelError, first_line
-from core.proof import fingerprint
 from core.runs.adapter_ref import BASE, Pane
 from core.settings.run_config import RunConfig
 from core.settings.sections import ModelConfig

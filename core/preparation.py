@@ -17,7 +17,7 @@ from core.data.prepared.one_pass import HEAD_ROWS, readable_head
 from core.data.prepared.prepare import PreparedData, open_rows, prepare  # fmt: skip
 from core.data.prepared.row_view import RowView, end_mark, view  # fmt: skip
 from core.data.prepared.survey import Survey, survey  # fmt: skip
-from core.model import LoadedModel
+from core.model.loaded_model import LoadedModel
 from core.problems import DataError  # fmt: skip
 from core.settings.run_config import RunConfig
 from core.stopping import ShouldStop, leave_if

@@ -17,7 +17,9 @@ from pydantic import BaseModel
 from core.checkpoints import RandomState
 from core.data.prepared.prepare import PreparedData
 from core.memory.hardware import GIB, MemoryMonitor
-from core.model import LoadedModel, free_memory, import_unsloth
+from core.model.device_memory import free_memory
+from core.model.loaded_model import LoadedModel
+from core.model.unsloth_start import import_unsloth
 from core.settings.run_config import RunConfig
 from core.stopping import ShouldStop, leave_if
 from core.trainer import build_trainer, take_apart

@@ -20,7 +20,7 @@ from core.job import begin_adapter, memory_in_words, rows_decide
 from core.memory.model_shape import shape_of
 from core.memory.probe_log import measured_here
 from core.memory.probe_record import ProbeRecord
-from core.model import LoadedModel
+from core.model.loaded_model import LoadedModel
 from core.model_slot import ModelSlot
 from core.preparation import Preparation
 from core.probe import Measured

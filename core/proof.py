@@ -4,28 +4,25 @@ When a model is loaded, before any adapter is on it, its logits are hashed; late
 off and with it on. So nothing has to be loaded twice to see whether the base is still the base, bit for bit.
 """
 
-import hashlib
 import time
-from collections.abc import Iterator
-from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, computed_field
 
-from core.adapters import adapter_view
 from core.disk.atomic import write_whole
 from core.disk.tolerant_reading import Unreadable, read_text
 from core.fresh_thread import in_own_thread
-from core.model import LoadedModel, for_inference
-from core.moved import Moved, moved
+from core.model.fingerprint import _hash, _logits, _undisturbed
+from core.model.loaded_model import LoadedModel
+from core.model.views import for_inference
+from core.model.weight_changes import Moved, moved
 from core.runs.adapter_ref import BASE, Pane
 from core.runs.run_folder import Run
 
 if TYPE_CHECKING:  # what loads the model asks for its fingerprint, and the lab stands on that
     from core.lab import Lab
 
-PROMPT = "A small proof: 1 + 2 = 3, the quick brown fox; said on a Monday (or not)?\nIt goes on"
 PROVING = "base and tuned are being proved"
 FILE = "proof.json"
 
@@ -88,17 +85,6 @@ class Proof(BaseModel):
         return "warning", f"The tuned model is the base: all logits are equal, as {why}; {way_out}."
 
 
-def fingerprint(loaded: LoadedModel) -> str:
-    """The hash of the base's logits for the fixed prompt; an adapter that is on the model is off meanwhile.
-
-    Leaves the model as it found it: neither its mode nor the random state changes. On a processor the same weights give
-    the same hash, with as many threads. On a graphics card the same kernels on the same card are expected to give the
-    same bits, as no sum in them depends on timing; that is not proven, and a driver or library may choose others.
-    """
-    with _undisturbed(loaded), for_inference(loaded):
-        return _hash(_logits(loaded, None))
-
-
 def prove(lab: "Lab", run: Run, step: int | None = None) -> Proof:
     """Proves base and the adapter of `run`, or that of its checkpoint of `step`, and keeps it as the run's proof.json.
 
@@ -134,32 +120,3 @@ def load_proof(run_dir: Path) -> Proof | None:
         return Proof.model_validate_json(read_text(run_dir / FILE))
     except (Unreadable, ValidationError):
         return None
-
-
-def _logits(loaded: LoadedModel, adapter: str | None):
-    """Of all tokens of the prompt, float32, of shape (tokens, vocabulary), in the computer's memory."""
-    import torch
-
-    ids = loaded.tokenizer([PROMPT], add_special_tokens=False, return_tensors="pt")["input_ids"].to(loaded.device)
-    with adapter_view(loaded, adapter), torch.inference_mode():
-        return loaded.model(input_ids=ids, attention_mask=torch.ones_like(ids), use_cache=False).logits[0].float().cpu()
-
-
-def _hash(logits) -> str:
-    return hashlib.sha256(logits.contiguous().numpy().tobytes()).hexdigest()
-
-
-@contextmanager
-def _undisturbed(loaded: LoadedModel) -> Iterator[None]:
-    """Unsloth leaves a model ready to train, whatever it was before; this puts back how each part of it stood."""
-    flags = ("training", "gradient_checkpointing")
-    modules = list(loaded.model.modules())
-    before = [(module, {flag: getattr(module, flag) for flag in flags if hasattr(module, flag)}) for module in modules]
-    side = loaded.tokenizer.padding_side
-    try:
-        yield
-    finally:
-        loaded.tokenizer.padding_side = side
-        for module, values in before:
-            for flag, value in values.items():
-                setattr(module, flag, value)

@@ -5,21 +5,9 @@ from core.memory.cards import this_machine
 from core.memory.hardware import detect_machine
 from core.memory.model_shape import ModelShape
 from core.memory.suggestions import suggestions
-from core.model import LoadedModel
+from core.model.loaded_model import LoadedModel
 from core.problems import ModelError
 from core.settings.run_config import RunConfig
-
-WORDS = (  # of errors that have no type of their own
-    "DefaultCPUAllocator: can't allocate memory", "DefaultCPUAllocator: not enough memory",
-    "CUDA error: out of memory", "CUBLAS_STATUS_ALLOC_FAILED",
-)  # fmt: skip
-
-
-def is_out_of_memory(error: BaseException) -> bool:
-    """Whether memory ran out: on a card or in the computer, where libraries often say so in words only."""
-    import torch
-
-    return isinstance(error, torch.OutOfMemoryError | MemoryError) or any(words in str(error) for words in WORDS)
 
 
 def relief(loaded: LoadedModel, config: RunConfig, data: PreparedData | None) -> str:

@@ -5,10 +5,11 @@ Knows nothing of threads or gradio.
 
 from contextlib import AbstractContextManager, nullcontext
 
+from core.answering.greedy import likeliest_answers
 from core.data.prompts.prompt_templates import prompt_text
-from core.model import LoadedModel, base_view, for_inference
+from core.model.loaded_model import LoadedModel
+from core.model.views import base_view, for_inference
 from core.runs.events import Sampled
-from core.sampling import likeliest_answers
 from core.settings.run_config import RunConfig
 from core.stopping import ShouldStop, leave_if
 

@@ -14,7 +14,9 @@ from core.data.prepared.prepare import PreparedData
 from core.data.prepared.rows_fingerprint import rows_fingerprint
 from core.disk.atomic import put_in_place
 from core.keeping import Keeper, check_finite, is_finite
-from core.model import LoadedModel, free_memory, import_unsloth
+from core.model.device_memory import free_memory
+from core.model.loaded_model import LoadedModel
+from core.model.unsloth_start import import_unsloth
 from core.problems import TrainingError
 from core.receipt import make_receipt
 from core.runs.checkpoint_list import Checkpoint

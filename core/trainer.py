@@ -3,15 +3,16 @@
 Knows nothing of threads or gradio.
 """
 
-import sys
 from collections.abc import Callable
 from pathlib import Path
 
 from core.checkpoints import restore_adapter, restore_optimizer, restore_random_state, restore_scaler
 from core.data.prepared.prepare import PreparedData
-from core.model import LoadedModel, import_unsloth
+from core.model.embedding_rows import give_rows_their_own_group, token_layers
+from core.model.library_patches import _forget_embeddings
+from core.model.loaded_model import LoadedModel
+from core.model.unsloth_start import import_unsloth
 from core.settings.run_config import RunConfig
-from core.token_rows import give_rows_their_own_group, token_layers
 
 EVAL_ROWS = 256  # of the validation rows, checked in between: more would cost more than the training they check
 
@@ -96,13 +97,6 @@ def take_apart(trainer, loaded: LoadedModel) -> None:
     # Accelerate wraps forward in autocast, and would leave it so for the answers that follow.
     trainer.accelerator.unwrap_model(loaded.model, keep_fp32_wrapper=False)
     _restore_precision(loaded)
-
-
-def _forget_embeddings() -> None:
-    """With an 8-bit optimizer transformers has bitsandbytes note every embedding of the model, for good: they would stay in
-    memory, and weights of the next run would be taken for them by their places."""
-    if bitsandbytes := sys.modules.get("bitsandbytes"):
-        bitsandbytes.optim.GlobalOptimManager.get_instance().initialize()
 
 
 def _restore_precision(loaded: LoadedModel) -> None:

@@ -13,7 +13,7 @@ from typing import Literal, NamedTuple
 
 from pydantic import BaseModel, Field, ValidationError, model_validator
 
-from core.compare import Sampling
+from core.answering.sampling import Sampling
 
 FILE = "votes.jsonl"
 Choice = Literal["left", "right", "tie", "bad"]

@@ -16,7 +16,8 @@ from core.job import Emit, perform
 from core.lab import LOADING, Lab
 from core.memory.hardware import Machine, MemoryStats, detect_machine, sample_memory
 from core.memory.probe_record import ProbeRecord
-from core.model import LoadedModel, ModelReport, import_unsloth
+from core.model.loaded_model import LoadedModel, ModelReport
+from core.model.unsloth_start import import_unsloth
 from core.model_slot import ModelSlot, ModelState
 from core.preparation import Look, Preparation, Preparing
 from core.probing import Prober, Probing

@@ -73,7 +73,7 @@ def wait_until():
 
 @pytest.fixture(scope="session")
 def unsloth():
-    from core.model import import_unsloth
+    from core.model.unsloth_start import import_unsloth
 
     return import_unsloth()
 
@@ -144,7 +144,8 @@ def rows(tmp_path_factory) -> Path:
 
 def load_for(config, with_adapter: bool = True):
     """The model of a RunConfig, with a fresh adapter on it."""
-    from core.model import attach_adapter, load
+    from core.model.load import load
+    from core.model.new_adapter import attach_adapter
 
     loaded = load(config.model, use_gradient_checkpointing=False)
     if with_adapter:
@@ -183,8 +184,8 @@ def differing(ours: dict, theirs: dict) -> list[str]:
 
 def next_logits(loaded, base: bool = False, prompt: str = PROMPT):
     """Logits of the token after the prompt, by the base or by the model as it stands."""
-    from core.compare import next_token_logits
-    from core.model import base_view, for_inference
+    from core.answering.logits import next_token_logits
+    from core.model.views import base_view, for_inference
 
     with for_inference(loaded):
         encoded = loaded.tokenizer([prompt], add_special_tokens=False, return_tensors="pt")
@@ -197,7 +198,7 @@ def next_logits(loaded, base: bool = False, prompt: str = PROMPT):
 
 def greedy_text(loaded, prompt: str, max_new_tokens: int, base: bool = False) -> str:
     """The plain greedy answer by transformers' own generate."""
-    from core.model import base_view, for_inference
+    from core.model.views import base_view, for_inference
 
     with for_inference(loaded), base_view(loaded) if base else nullcontext():
         ids = loaded.tokenizer([prompt], add_special_tokens=False, return_tensors="pt")["input_ids"]
@@ -233,7 +234,7 @@ class Trained:
 @pytest.fixture(scope="session")
 def trained(unsloth, stories, rows, tmp_path_factory) -> Trained:
     """Shared by many tests: look at it, do not train it further."""
-    import core.model
+    import core.model.load
     import core.receipt
     import core.train
 
@@ -241,7 +242,7 @@ def trained(unsloth, stories, rows, tmp_path_factory) -> Trained:
     run = Trained(None, config, None, [], None, tmp_path_factory.mktemp("trained") / "adapter")
     run.loaded = load_for(config, with_adapter=False)
     run.logits["fresh base"] = next_logits(run.loaded)
-    core.model.attach_adapter(run.loaded, config.adapter, False, config.training.seed)
+    core.model.new_adapter.attach_adapter(run.loaded, config.adapter, False, config.training.seed)
     run.logits["attached base"] = next_logits(run.loaded, base=True)
     run.logits["attached tuned"] = next_logits(run.loaded)
     optimizers = []
@@ -267,6 +268,6 @@ def trained(unsloth, stories, rows, tmp_path_factory) -> Trained:
 @pytest.fixture(scope="session")
 def reloaded(trained):
     """The same run, read back from disk."""
-    from core.model import load
+    from core.model.load import load
 
     return load(trained.config.model, None, trained.adapter_dir, use_gradient_checkpointing=False)

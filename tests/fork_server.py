@@ -64,7 +64,7 @@ def fork_server():
 def serve() -> None:
     answers = os.fdopen(os.dup(1), "w")
     os.dup2(2, 1)  # what libraries print is no answer
-    from core.model import import_unsloth
+    from core.model.unsloth_start import import_unsloth
 
     import_unsloth()
     import peft.tuners.lora  # noqa: F401 what a run needs besides, once for all children

@@ -5,9 +5,12 @@ import json
 import pytest
 import torch
 
-from core.adapters import FIRST, adapter_view, put_on, take_off
-from core.compare import Sampling, next_token_logits, stream, supports_rows
-from core.model import for_inference
+from core.answering.logits import next_token_logits
+from core.answering.rows_in_one_pass import supports_rows
+from core.answering.sampling import Sampling
+from core.answering.stream import stream
+from core.model.adapters_on_base import FIRST, put_on, take_off
+from core.model.views import adapter_view, for_inference
 from core.problems import ModelError
 from tests.conftest import PROMPT, greedy_text, load_for, next_logits, train_for
 

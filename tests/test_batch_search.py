@@ -281,7 +281,7 @@ def test_a_run_can_be_stopped_while_it_looks_for_its_batch(bench, config, wait_u
 def test_an_answer_after_a_probe_is_the_bases(bench, config):
     from contextlib import closing
 
-    from core.compare import Sampling
+    from core.answering.sampling import Sampling
 
     bench.load_model(config.model)
     with closing(bench.lab.compare(PROMPT, "", Sampling(max_new_tokens=6))) as answers:

@@ -8,8 +8,8 @@ from pathlib import Path
 
 import pytest
 
+from core.answering.sampling import Sampling
 from core.blind import AHEAD, Blind, Result
-from core.compare import Sampling
 from core.problems import BlindError, RunError
 from core.runs.adapter_ref import BASE, Pane
 from core.runs.run_folder import list_runs

@@ -6,10 +6,13 @@ import threading
 
 import pytest
 
-from core.adapters import FIRST
-from core.compare import Sampling, max_logit_differences, stream, supports_rows
+from core.answering.logits import max_logit_differences
+from core.answering.rows_in_one_pass import supports_rows
+from core.answering.sampling import Sampling
+from core.answering.stream import stream
 from core.data.prepared.tokens import UNTRAINED
-from core.model import for_inference
+from core.model.adapters_on_base import FIRST
+from core.model.views import for_inference
 from tests.conftest import PROMPT, greedy_text, load_for, small_config
 
 

@@ -5,7 +5,7 @@ import json
 import gradio as gr
 import pytest
 
-from core.compare import Answer, Sampling
+from core.answering.sampling import Answer, Sampling
 from core.conversation import Conversation, Turn, answer_figures, as_json, as_markdown, asked_again
 from core.lab import ANSWERING
 from core.model_slot import ModelState

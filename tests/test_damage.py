@@ -18,7 +18,7 @@ from starlette.applications import Starlette
 import core.settings.presets
 from core.data.prompts.prompt_templates import prompt_text
 from core.fresh_thread import in_own_thread
-from core.model import load
+from core.model.load import load
 from core.problems import ConfigError, ModelError, RunError, TemplateError
 from core.runs.checkpoint_list import list_checkpoints
 from core.runs.events import Evaluated, Sampled, StatusChanged, StepDone, to_line

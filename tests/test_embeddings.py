@@ -9,17 +9,21 @@ from typing import Any
 
 import pytest
 
-from core.adapters import FIRST, adapter_view, put_on, take_off
-from core.compare import Sampling, next_token_logits, stream
+from core.answering.logits import next_token_logits
+from core.answering.sampling import Sampling
+from core.answering.stream import stream
 from core.memory.cards import Card
 from core.memory.embeddings_cost import embeddings_cost, large_adapter
 from core.memory.model_shape import shape_of
-from core.model import attach_adapter, for_inference, load
+from core.model.adapters_on_base import FIRST, put_on, take_off
+from core.model.embedding_rows import check_going_on, new_tokens, rows_on, rows_to_train, seen_tokens, token_layers
+from core.model.load import load
+from core.model.new_adapter import attach_adapter
+from core.model.views import adapter_view, for_inference
 from core.problems import ConfigError, ModelError, RunError
 from core.runs.checkpoint_list import list_checkpoints
 from core.runs.events import Receipt, StepDone, from_line, to_line
 from core.settings.run_config import RunConfig
-from core.token_rows import check_going_on, new_tokens, rows_on, rows_to_train, seen_tokens, token_layers
 from core.workbench import Workbench
 from tests.conftest import PROMPT, greedy_text, load_for, next_logits, prepare_for, small_config, train_for
 from ui.receipt_view import embeddings_text, receipt_text
@@ -385,7 +389,7 @@ def test_rows_that_are_no_numbers_are_the_adapters_fault(runs, tmp_path):
 
 @BOTH_MODELS
 def test_what_moved_is_the_same_just_trained_and_put_on(runs, model):
-    from core.moved import moved
+    from core.model.weight_changes import moved
 
     run = runs(model, *SEEN)
     now = moved(run.loaded, FIRST).embeddings

@@ -9,7 +9,6 @@ from contextlib import nullcontext
 
 import pytest
 
-from core.adapters import FIRST
 from core.data.prepared.prepare import prepare
 from core.evaluation.answers import answer_limit, batches, cache_bytes, given, room
 from core.evaluation.forgetting import GENERAL, general_rows
@@ -27,7 +26,9 @@ from core.evaluation.of_a_run import (
 from core.evaluation.record import Evaluation, Source
 from core.evaluation.rows import row_of, row_of_prompt
 from core.evaluation.work import Work
-from core.model import base_view, for_inference, load
+from core.model.adapters_on_base import FIRST
+from core.model.load import load
+from core.model.views import base_view, for_inference
 from core.problems import Busy, DataError, RunError
 from core.runs.adapter_ref import BASE, Pane
 from core.runs.run_folder import find_run

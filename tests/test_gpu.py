@@ -11,11 +11,16 @@ from typing import Any
 
 import pytest
 
-from core.adapters import FIRST, adapter_view
-from core.compare import Sampling, next_token_logits, stream, supports_rows
+from core.answering.logits import next_token_logits
+from core.answering.rows_in_one_pass import supports_rows
+from core.answering.sampling import Sampling
+from core.answering.stream import stream
 from core.data.prepared.prepare import prepare
 from core.memory.hardware import GIB
-from core.model import attach_adapter, for_inference, load
+from core.model.adapters_on_base import FIRST
+from core.model.load import load
+from core.model.new_adapter import attach_adapter
+from core.model.views import adapter_view, for_inference
 from core.runs.checkpoint_list import list_checkpoints
 from core.runs.events import CheckpointSaved, Evaluated, Receipt, Sampled, StepDone
 from core.settings.run_config import RunConfig

@@ -14,7 +14,7 @@ from pathlib import Path
 
 import pytest
 
-from core.hub import locate
+from core.model.model_files import locate
 from core.problems import ModelError
 from core.settings.sections import ModelConfig
 from tests.conftest import PROJECT

@@ -6,8 +6,8 @@ import shutil
 import pytest
 import torch
 
-from core.adapters import adapter_view
-from core.compare import Sampling
+from core.answering.sampling import Sampling
+from core.model.views import adapter_view
 from core.problems import Busy, ModelError, RunError
 from core.runs.adapter_ref import BASE, Pane
 from core.runs.run_folder import list_runs

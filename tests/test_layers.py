@@ -60,7 +60,7 @@ def test_core_knows_nothing_of_gradio_and_the_page(path):
 @pytest.mark.parametrize("path", sources("core/**/*.py"))
 def test_only_model_and_train_import_unsloth(path):
     found = touching(imports_of(PROJECT / path), {"unsloth", "unsloth_zoo"})
-    assert not found or path in ("core/model.py", "core/train.py")
+    assert not found or path in ("core/model/load.py", "core/train.py")
 
 
 @pytest.mark.parametrize("path", sources("ui/**/*.py"))
@@ -78,33 +78,33 @@ MUST_NOT_KNOW = {
         *(f"core.{Path(p).stem}" for p in sources("core/*.py") if "thinning" not in p),
     },
     "core/runs/run_folder.py": LIBRARIES,
-    "core/hub.py": {*LIBRARIES, "threading"},
+    "core/model/model_files.py": {*LIBRARIES, "threading"},
     "core/memory/hardware.py": {"core", "unsloth", "transformers"},
     **{
-        path: {*LIBRARIES, "core.model", "core.train", "core.compare", "threading"}
+        path: {*LIBRARIES, "core.model.load", "core.train", "core.answering.stream", "threading"}
         for path in sources("core/dataset/*.py")
     },
     "core/data/prompts/messages.py": {*LIBRARIES, "core"},
-    "core/data/prompts/chat_template.py": {*LIBRARIES, "core.settings.run_config", "core.data", "core.model"},
-    "core/data/prompts/prompt_templates.py": {*LIBRARIES, "core.settings.run_config", "core.data", "core.model"},
+    "core/data/prompts/chat_template.py": {*LIBRARIES, "core.settings.run_config", "core.data", "core.model.load"},
+    "core/data/prompts/prompt_templates.py": {*LIBRARIES, "core.settings.run_config", "core.data", "core.model.load"},
     "core/preparation.py": {*LIBRARIES, "threading", "core.train", "core.workbench", "core.runs.run_folder"},
-    "core/model.py": {"threading", "core.train", "core.workbench", "core.runs.run_folder"},
+    "core/model/load.py": {"threading", "core.train", "core.workbench", "core.runs.run_folder"},
     "core/train.py": {"threading", "core.workbench", "core.runs.run_folder"},
     **{
-        path: {*LIBRARIES, "threading", "core.model", "core.workbench", "core.runs.run_folder"}
+        path: {*LIBRARIES, "threading", "core.model.load", "core.workbench", "core.runs.run_folder"}
         for path in sources("core/estimate/*.py")
     },
-    "core/memory/probe_log.py": {*LIBRARIES, "threading", "core.model", "core.workbench"},
+    "core/memory/probe_log.py": {*LIBRARIES, "threading", "core.model.load", "core.workbench"},
     "core/probe.py": {"threading", "core.workbench", "core.runs.run_folder"},
     "core/batch_search.py": {"threading", "core.workbench", "core.runs.run_folder"},
-    "core/memory/embeddings_cost.py": {*LIBRARIES, "threading", "core.model", "core.workbench"},
+    "core/memory/embeddings_cost.py": {*LIBRARIES, "threading", "core.model.load", "core.workbench"},
     "core/receipt.py": {"threading", "core.workbench", "core.runs.run_folder"},
     "core/heldout.py": {"threading", "core.workbench", "core.runs.run_folder"},
     "core/runs/adapter_ref.py": {*LIBRARIES, "core"},
-    "core/adapters.py": {"threading", "core.workbench", "core.runs.run_folder"},
-    "core/moved.py": {"threading", "core.workbench", "core.runs.run_folder"},
+    "core/model/adapters_on_base.py": {"threading", "core.workbench", "core.runs.run_folder"},
+    "core/model/weight_changes.py": {"threading", "core.workbench", "core.runs.run_folder"},
     "core/proof.py": {"threading", "core.workbench"},
-    "core/votes.py": {*LIBRARIES, "core.model", "core.lab", "core.workbench"},
+    "core/votes.py": {*LIBRARIES, "core.model.load", "core.lab", "core.workbench"},
     "core/differences.py": {*LIBRARIES, "core", "threading"},
     "ui/report.py": {"threading", "gradio"},
     "ui/form.py": {"threading", "core.train", "core.workbench"},

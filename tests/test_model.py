@@ -5,7 +5,8 @@ import shutil
 
 import pytest
 
-from core.model import attach_adapter, load
+from core.model.load import load
+from core.model.new_adapter import attach_adapter
 from core.problems import ModelError
 from core.settings.sections import AdapterConfig, ModelConfig
 from tests.conftest import load_for, next_logits, small_config

@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from core.hub import locate
+from core.model.model_files import locate
 from core.problems import ConfigError, ModelError
 from core.settings.run_config import RunConfig
 from core.settings.sections import ModelConfig
@@ -147,7 +147,7 @@ def test_of_both_the_safetensors_are_loaded(unsloth, folder, mark, rows):
 
 @pytest.mark.parametrize("keeps_safetensors", [False, True])
 def test_an_adapter_of_pickles(trained, tmp_path, mark, keeps_safetensors):
-    from core.model import load
+    from core.model.load import load
 
     adapter = Path(shutil.copytree(trained.adapter_dir, tmp_path / "adapter"))
     put_pickle(adapter / "adapter_model.bin", mark)

@@ -9,7 +9,8 @@ from core.memory.cards import this_machine
 from core.memory.hardware import detect_machine
 from core.memory.model_shape import ModelShape, shape_of
 from core.memory.suggestions import suggestions
-from core.relief import is_out_of_memory, relief
+from core.model.device_memory import is_out_of_memory
+from core.relief import relief
 from core.settings.run_config import RunConfig
 from core.workbench import Workbench
 from tests.conftest import load_for, prepare_for, small_config

@@ -35,7 +35,8 @@ def different(ours: dict, theirs: dict) -> list[str]:
 
 def loaded_with(config: RunConfig):
     """The model with its adapter and its checkpointing, as a run has it."""
-    from core.model import attach_adapter, load
+    from core.model.load import load
+    from core.model.new_adapter import attach_adapter
 
     loaded = load(config.model, use_gradient_checkpointing=config.training.use_gradient_checkpointing)
     attach_adapter(loaded, config.adapter, config.training.use_gradient_checkpointing, config.training.seed)

@@ -7,10 +7,13 @@ import gradio as gr
 import pytest
 import torch
 
-from core.adapters import adapter_view, put_on
-from core.compare import Sampling, stream
-from core.moved import moved, token_name
-from core.proof import PROMPT, compared, fingerprint, load_proof, prove
+from core.answering.sampling import Sampling
+from core.answering.stream import stream
+from core.model.adapters_on_base import put_on
+from core.model.fingerprint import PROMPT, fingerprint
+from core.model.views import adapter_view
+from core.model.weight_changes import moved, token_name
+from core.proof import compared, load_proof, prove
 from core.runs.adapter_ref import BASE, Pane
 from core.runs.events import StatusChanged
 from core.runs.run_folder import create_run
@@ -43,7 +46,7 @@ def flags(loaded) -> list:
 
 @pytest.mark.parametrize("checkpointing", [False, "unsloth"])
 def test_a_fingerprint_leaves_the_model_as_it_was(trained, checkpointing):
-    from core.model import load
+    from core.model.load import load
 
     loaded = load(trained.config.model, use_gradient_checkpointing=checkpointing)
     before = flags(loaded), torch.get_rng_state().tolist(), loaded.tokenizer.padding_side
@@ -61,7 +64,7 @@ def test_a_fingerprint_does_not_change_what_training_makes(trained, tmp_path):
         loaded = load_for(trained.config, with_adapter=False)
         if hashed:
             before = fingerprint(loaded)
-        from core.model import attach_adapter
+        from core.model.new_adapter import attach_adapter
 
         attach_adapter(loaded, trained.config.adapter, False, trained.config.training.seed)
         config = trained.config.with_settings(["training.max_steps=3"])
@@ -173,7 +176,7 @@ def test_how_far_the_embeddings_moved_is_what_plain_sums_say(several, monkeypatc
     before, now = wrapper.original_module.weight.double(), wrapper.modules_to_save["tuned"].weight.double()
     expected, rows = float((now - before).norm() / before.norm()), (now - before).norm(dim=1)
     for values in (1, 64 * 7, 1024**2):  # of a block: a row, seven, and all
-        monkeypatch.setattr("core.moved.BLOCK_VALUES", values)
+        monkeypatch.setattr("core.model.weight_changes.BLOCK_VALUES", values)
         (part,) = moved(several, "tuned").embeddings
         assert part.name == "embed_tokens and lm_head"
         assert part.change == pytest.approx(expected, rel=1e-6)

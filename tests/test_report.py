@@ -9,8 +9,8 @@ import pytest
 
 from core.evaluation.of_a_run import save
 from core.evaluation.record import Evaluation, Forgetting, Measure, ReadRow, Source
+from core.model.weight_changes import GroupMoved, Moved, RowsMoved, TokenMoved
 from core.model_slot import ModelState
-from core.moved import GroupMoved, Moved, RowsMoved, TokenMoved
 from core.proof import Proof
 from core.runs.events import (
     Change,

@@ -113,7 +113,7 @@ def test_a_hub_that_quotes_it_in_its_errors(tmp_path, hub, home, status):
 
 @pytest.mark.parametrize("token", [f"{TOKEN}\nX: y", f"{TOKEN}é", f"{TOKEN} {TOKEN}"])
 def test_what_is_no_token_is_refused_without_being_quoted(token):
-    from core.hub import locate
+    from core.model.model_files import locate
     from core.problems import ModelError
     from core.settings.sections import ModelConfig
 

@@ -196,7 +196,7 @@ def test_epochs_and_no_validation(unsloth, stories, rows, tmp_path):
 
 
 def test_going_on_from_an_adapter_trains_that_one(trained, tmp_path):
-    from core.model import load
+    from core.model.load import load
 
     config = trained.config.with_settings(
         [f"adapter.continue_from={trained.adapter_dir}", "adapter.r=4", "training.max_steps=2"]

@@ -10,7 +10,7 @@ import pytest
 from pydantic import ValidationError
 from scipy.stats import binomtest
 
-from core.compare import Sampling
+from core.answering.sampling import Sampling
 from core.votes import FILE, Tally, Vote, append_vote, read_votes, tally
 from tests.conftest import PROJECT
 

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from core.compare import Sampling
+from core.answering.sampling import Sampling
 from core.lab import ANSWERING
 from core.problems import Busy, DataError, ModelError, RunError
 from core.runs.run_folder import find_run, list_runs

@@ -8,8 +8,8 @@ from html import escape
 
 import gradio as gr
 
+from core.answering.sampling import Sampling
 from core.blind import Blind, Result, Shown
-from core.compare import Sampling
 from core.problems import BlindError, DataError, ModelError, RunError
 from core.prompt_sets import prompts_from_text, read_prompts
 from core.runs.adapter_ref import BASE, Pane

@@ -4,7 +4,7 @@ gradio or torch."""
 from collections.abc import Sequence
 from html import escape
 
-from core.compare import Answer
+from core.answering.sampling import Answer
 from core.conversation import Conversation, Turn, answer_figures
 from core.differences import differences
 from core.runs.adapter_ref import Pane

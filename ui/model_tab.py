@@ -4,8 +4,8 @@ from html import escape
 
 import gradio as gr
 
-from core.hub import code_warning
-from core.model import ModelReport
+from core.model.loaded_model import ModelReport
+from core.model.model_files import code_warning
 from core.problems import Busy, ConfigError, ModelError
 from core.settings.presets import Preset
 from core.workbench import Workbench

@@ -2,7 +2,7 @@
 
 from html import escape
 
-from core.moved import GroupMoved, Moved, RowsMoved, TokenMoved
+from core.model.weight_changes import GroupMoved, Moved, RowsMoved, TokenMoved
 from core.proof import Proof
 from core.runs.adapter_ref import Pane
 from ui.runs_table import when

@@ -2,7 +2,7 @@
 
 from pydantic import ValidationError
 
-from core.compare import Sampling
+from core.answering.sampling import Sampling
 from core.problems import ModelError
 
 

@@ -72,9 +72,11 @@ def pair(shape: str) -> dict:
 
     from bench.common import median_ratio
     from bench.pair import seconds_of
-    from core.adapters import FIRST
-    from core.compare import supports_rows
-    from core.model import attach_adapter, for_inference, load
+    from core.answering.rows_in_one_pass import supports_rows
+    from core.model.adapters_on_base import FIRST
+    from core.model.load import load
+    from core.model.new_adapter import attach_adapter
+    from core.model.views import for_inference
     from core.settings.sections import AdapterConfig, ModelConfig
 
     loaded = load(ModelConfig(model_name=llama.make(shape), max_seq_length=1024))
@@ -120,7 +122,9 @@ def tests() -> dict:
 def _train_ours(config, tick, begin) -> None:
     """The app's own way from settings to an adapter, without the page."""
     from core.data.prepared.prepare import prepare
-    from core.model import attach_adapter, free_memory, load
+    from core.model.device_memory import free_memory
+    from core.model.load import load
+    from core.model.new_adapter import attach_adapter
     from core.runs.events import StepDone
     from core.train import train
 
@@ -141,7 +145,7 @@ def _train_ours(config, tick, begin) -> None:
 
 
 def main(kind: str, arguments: str) -> None:
-    from core.relief import is_out_of_memory
+    from core.model.device_memory import is_out_of_memory
 
     measure = {"make": make, "speed": speed, "memory": memory, "pair": pair, "tests": tests}[kind]
     try:

@@ -16,7 +16,7 @@ PASSED_ON = ("learning_rate", "per_device_train_batch_size", "gradient_accumulat
 
 
 def train_with_unsloth(config: RunConfig, tick: Callable[[], None], begin: Callable[[], None]) -> None:
-    from core.model import import_unsloth
+    from core.model.unsloth_start import import_unsloth
 
     unsloth = import_unsloth()  # the package as it is; only what reaches for the network is switched off
     import torch

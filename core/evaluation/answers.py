@@ -7,12 +7,12 @@ from collections.abc import Callable, Iterator, Sequence
 from dataclasses import replace
 from typing import TypeVar
 
+from core.answering.greedy import likeliest_answers
 from core.data.prepared.tokens import UNTRAINED
 from core.evaluation.metrics import Given, repetition
 from core.evaluation.rows import Row, plain
-from core.model import LoadedModel, free_memory
-from core.relief import is_out_of_memory
-from core.sampling import likeliest_answers
+from core.model.device_memory import free_memory, is_out_of_memory
+from core.model.loaded_model import LoadedModel
 
 MAX_LOGITS = 64 * 1024**2  # values at once: with Llama 3's vocabulary, 500 tokens
 MAX_CACHE = 512 * 1024**2  # bytes of keys and values at once: with Llama 3.1 8B in 16-bit, 4,000 tokens

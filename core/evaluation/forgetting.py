@@ -15,7 +15,7 @@ from core.evaluation.answers import row_losses
 from core.evaluation.bootstrap import compare
 from core.evaluation.record import Forgetting
 from core.evaluation.rows import Row, row_of
-from core.model import LoadedModel
+from core.model.loaded_model import LoadedModel
 from core.settings.paths import PROJECT_DIR
 
 GENERAL = PROJECT_DIR / "presets" / "data" / "general.jsonl"

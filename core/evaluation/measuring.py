@@ -3,13 +3,13 @@
 import time
 from collections.abc import Callable, Sequence
 
-from core.adapters import adapter_view
 from core.evaluation.answers import answer_limit, batches, given
 from core.evaluation.forgetting import forgetting, general_losses
 from core.evaluation.metrics import Given, Pair, are_numbers, gain, measure
 from core.evaluation.record import Evaluation, ReadRow
 from core.evaluation.rows import Row, plain
-from core.model import LoadedModel, for_inference
+from core.model.loaded_model import LoadedModel
+from core.model.views import adapter_view, for_inference
 from core.stopping import leave_if
 
 READ = 8  # rows to read that gained most, and as many that lost most

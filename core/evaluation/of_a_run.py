@@ -23,7 +23,7 @@ from core.evaluation.record import Evaluation, Source
 from core.evaluation.rows import Row, plain, row_of, row_of_prompt
 from core.fresh_thread import in_own_thread
 from core.lab import Lab
-from core.model import LoadedModel
+from core.model.loaded_model import LoadedModel
 from core.problems import DataError, RunError
 from core.prompt_sets import read_prompts
 from core.runs.adapter_ref import BASE, Pane

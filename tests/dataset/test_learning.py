@@ -41,7 +41,7 @@ def likelihood(loaded, example) -> float:
     """Mean log likelihood (nats) of the first two tokens of the answer that the row ends in."""
     import torch
 
-    from core.model import for_inference
+    from core.model.views import for_inference
 
     learned = [place for place, label in enumerate(example.labels) if label != UNTRAINED]
     # Plain text is learned whole; of it, too, the last words are looked at.

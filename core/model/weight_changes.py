@@ -11,8 +11,8 @@ from math import sqrt
 
 from pydantic import BaseModel
 
-from core.model import LoadedModel
-from core.token_rows import rows_on, token_layers, trained_layers
+from core.model.embedding_rows import rows_on, token_layers, trained_layers
+from core.model.loaded_model import LoadedModel
 
 BLOCK_VALUES = 4 * 1024**2  # of a big weight looked at in one go: 16 MiB in float32, however large the vocabulary
 MOST_TOKENS = 24  # named of each embedding

@@ -9,8 +9,8 @@ import json
 from collections.abc import Callable
 from pathlib import Path
 
-from core.model import LoadedModel
-from core.token_rows import token_layers
+from core.model.embedding_rows import token_layers
+from core.model.loaded_model import LoadedModel
 
 Rows = dict[str, tuple[list[int], object]]  # by layer, embed_tokens or lm_head: ids, and a tensor of (ids, width)
 

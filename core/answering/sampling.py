@@ -6,6 +6,10 @@ row, answers differ only where the models do.
 """
 
 from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Literal
+
+from pydantic import BaseModel, Field
 
 
 def logits_processors(temperature: float, top_p: float, seed: int):
@@ -41,29 +45,25 @@ def end_criteria(should_stop: Callable[[], bool]):
     return StoppingCriteriaList([ended])
 
 
-def likeliest_answers(
-    loaded, questions: list[list[int]], max_new_tokens: int, should_stop: Callable[[], bool]
-) -> list[tuple[list[int], bool]]:
-    """Answers to questions given as token ids, in one batch, taking the likeliest token each time.
+class Sampling(BaseModel, frozen=True):
+    """How answers are drawn. `temperature` 0 takes the likeliest token each time; only then are answers exact."""
 
-    Returns each answer's tokens without the one that ends it, and whether it ended by itself. `loaded` is a
-    `core.model.LoadedModel` that stands ready to generate.
+    temperature: float = Field(0.0, ge=0.0, le=5.0)
+    top_p: float = Field(1.0, gt=0.0, le=1.0)
+    max_new_tokens: int = Field(128, ge=1, le=8192)
+    seed: int = Field(3407, ge=0, le=2**32 - 1)
+
+
+@dataclass(frozen=True)
+class Answer:
+    """An answer as far as it has come. `ended`: by itself, at the limit of tokens, stopped, or not yet ("").
+
+    `seconds` are from the question to its last token so far, `first_token_s` to its first. `tokens` counts those of the
+    text, without the one that ends it.
     """
-    import torch
 
-    encoded = loaded.tokenizer.pad({"input_ids": questions}, return_tensors="pt", padding_side="left")
-    with torch.inference_mode():
-        out = loaded.model.generate(
-            input_ids=encoded["input_ids"].to(loaded.device),
-            attention_mask=encoded["attention_mask"].to(loaded.device),
-            do_sample=False,
-            max_new_tokens=max_new_tokens,
-            pad_token_id=loaded.tokenizer.pad_token_id,
-            eos_token_id=loaded.eos_token_ids,
-            stopping_criteria=end_criteria(should_stop),
-        )
-    stops, answers = set(loaded.eos_token_ids), []
-    for row in out[:, encoded["input_ids"].shape[1] :].tolist():
-        end = next((place for place, token in enumerate(row) if token in stops), None)
-        answers.append((row[:end], end is not None))
-    return answers
+    text: str = ""
+    tokens: int = 0
+    seconds: float = 0.0
+    first_token_s: float = 0.0
+    ended: Literal["", "itself", "limit", "stopped"] = ""

@@ -9,7 +9,7 @@ from collections.abc import Iterator
 
 from core.data.prepared.prepare import PreparedData
 from core.memory.embeddings_cost import ON_A_GPU
-from core.model import LoadedModel
+from core.model.loaded_model import LoadedModel
 from core.problems import ModelError
 from core.settings.sections import AdapterConfig
 

@@ -3,14 +3,14 @@
 PEFT keeps them side by side under names of their own; the base's weights are there once.
 """
 
-from collections.abc import Iterator
-from contextlib import contextmanager, suppress
+from contextlib import suppress
 from pathlib import Path
 
-from core.model import OTHER_SHAPES, LoadedModel, adapter_files, base_view, has_other_shapes, not_finite
+from core.model.device_memory import is_out_of_memory
+from core.model.embedding_row_copies import as_copies, give_copies, take_rows_out
+from core.model.load import OTHER_SHAPES, adapter_files, has_other_shapes, not_finite
+from core.model.loaded_model import LoadedModel
 from core.problems import ModelError
-from core.relief import is_out_of_memory
-from core.row_copies import as_copies, give_copies, take_rows_out
 
 FIRST = "default"  # PEFT's own name of the first adapter, and of the one that is trained
 
@@ -93,22 +93,3 @@ def take_off(loaded: LoadedModel, name: str) -> None:
         loaded.model.set_adapter(others[0], inference_mode=True)
     with suppress(ValueError):
         loaded.model.delete_adapter(name)
-
-
-@contextmanager
-def adapter_view(loaded: LoadedModel, name: str | None) -> Iterator:
-    """The model as it is with that one adapter, or without any (None). Never during training."""
-    if not loaded.has_adapter:
-        yield loaded.model
-        return
-    before = loaded.model.active_adapters
-    try:
-        if name is None:
-            with base_view(loaded) as model:
-                yield model
-        else:
-            loaded.model.set_adapter(name, inference_mode=True)
-            yield loaded.model
-    finally:
-        # Also after the base's view, at whose end PEFT would give the adapter gradients again.
-        loaded.model.set_adapter(before[0], inference_mode=True)

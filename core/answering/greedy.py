@@ -1,0 +1,31 @@
+from collections.abc import Callable
+
+from core.answering.sampling import end_criteria
+
+
+def likeliest_answers(
+    loaded, questions: list[list[int]], max_new_tokens: int, should_stop: Callable[[], bool]
+) -> list[tuple[list[int], bool]]:
+    """Answers to questions given as token ids, in one batch, taking the likeliest token each time.
+
+    Returns each answer's tokens without the one that ends it, and whether it ended by itself. `loaded` is a
+    `core.model.loaded_model.LoadedModel` that stands ready to generate.
+    """
+    import torch
+
+    encoded = loaded.tokenizer.pad({"input_ids": questions}, return_tensors="pt", padding_side="left")
+    with torch.inference_mode():
+        out = loaded.model.generate(
+            input_ids=encoded["input_ids"].to(loaded.device),
+            attention_mask=encoded["attention_mask"].to(loaded.device),
+            do_sample=False,
+            max_new_tokens=max_new_tokens,
+            pad_token_id=loaded.tokenizer.pad_token_id,
+            eos_token_id=loaded.eos_token_ids,
+            stopping_criteria=end_criteria(should_stop),
+        )
+    stops, answers = set(loaded.eos_token_ids), []
+    for row in out[:, encoded["input_ids"].shape[1] :].tolist():
+        end = next((place for place, token in enumerate(row) if token in stops), None)
+        answers.append((row[:end], end is not None))
+    return answers

@@ -1,0 +1,86 @@
+from contextlib import contextmanager
+
+from core.answering.logits import _encode
+from core.fresh_thread import in_own_thread
+from core.model.device_memory import is_out_of_memory
+from core.model.library_patches import _hooks_restored
+from core.model.loaded_model import LoadedModel
+from core.model.views import adapter_view
+
+BASE_ROW = "__base__"  # PEFT's own name, among `adapter_names`, for the model without an adapter
+
+
+def supports_rows(loaded: LoadedModel) -> bool:
+    """Whether this backend's pass of several rows gives the same logits as passes apart. Tried out once per model."""
+    if loaded.supports_rows is None:
+        loaded.supports_rows = in_own_thread(lambda: _try_rows(loaded))
+    return loaded.supports_rows
+
+
+def _try_rows(loaded: LoadedModel) -> bool:
+    import torch
+
+    adapters = (None, next(iter(loaded.model.peft_config)))
+    prompts = ("The same words, for both.", "And fewer.")  # of different lengths, so that one row is padded
+    try:
+        with _hooks_restored(loaded.model), _calls_of_layers(loaded.model) as calls:
+            names = [name or BASE_ROW for name in adapters]
+            ids, logits = _first_steps(loaded, _encode(loaded, prompts), adapter_names=names)
+    except (RuntimeError, ValueError, TypeError, NotImplementedError) as error:
+        if is_out_of_memory(error):
+            raise
+        return False  # kernels that do not know adapter_names; the answers are then made one after the other
+    if min(calls.values()) < len(logits):
+        # A kernel went past some layer, whose rows then all have the active adapter. The logits below would not show that
+        # of an adapter that is new and changes nothing yet.
+        return False
+    for row, (prompt, name) in enumerate(zip(prompts, adapters, strict=True)):
+        with adapter_view(loaded, name):
+            own_ids, own_logits = _first_steps(loaded, _encode(loaded, [prompt]))
+        # Each step is compared as long as the tokens before it were the same: close ones may change places.
+        same = torch.cumprod((ids[row] == own_ids[0]).int(), 0).roll(1)
+        same[0] = 1
+        difference = (logits[:, row] - own_logits[:, 0]).abs().amax(-1)[same.bool()].max()
+        # Not bit-equal: a batch of two may sum in another order. A wrong row differs by far more than rounding.
+        if difference > 0.02 * own_logits.abs().max():
+            return False
+    return True
+
+
+def _first_steps(loaded: LoadedModel, inputs: dict, steps: int = 4, **kwargs):
+    """Token ids (rows, steps) and logits (steps, rows, vocabulary) of the first steps of an answer.
+
+    Generated, not one forward pass: some kernels take another way once there is a KV cache.
+    """
+    import torch
+
+    with torch.inference_mode():
+        out = loaded.model.generate(
+            **inputs,
+            **kwargs,
+            do_sample=False,
+            min_new_tokens=steps,
+            max_new_tokens=steps,
+            pad_token_id=loaded.tokenizer.pad_token_id,
+            output_logits=True,
+            return_dict_in_generate=True,
+        )
+    return out.sequences[:, -steps:], torch.stack(out.logits).float()
+
+
+@contextmanager
+def _calls_of_layers(model):
+    """How often each adapted layer is called meanwhile: a counter by layer, with all of them in it."""
+    from peft.tuners.lora import LoraLayer
+
+    calls: dict = {module: 0 for module in model.modules() if isinstance(module, LoraLayer)}
+
+    def count(module, inputs) -> None:
+        calls[module] += 1
+
+    handles = [layer.register_forward_pre_hook(count) for layer in calls]
+    try:
+        yield calls
+    finally:
+        for handle in handles:
+            handle.remove()
