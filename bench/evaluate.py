@@ -14,9 +14,9 @@ from pathlib import Path
 
 from bench.common import PROJECT, make_llama, report
 from core.data.prepared.prepare import prepare
-from core.evaluation.answers import answer_limit
-from core.evaluation.measuring import evaluate
-from core.evaluation.rows import row_of
+from core.evaluation.batched_answers import answer_limit
+from core.evaluation.evaluate import evaluate
+from core.evaluation.question_rows import row_of
 from core.model.adapters_on_base import FIRST
 from core.model.load import load
 from core.model.new_adapter import attach_adapter

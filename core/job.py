@@ -6,7 +6,7 @@ from contextlib import contextmanager, suppress
 
 from core.batch_search import Tried, find_batch, words_of_trying
 from core.data.prepared.prepare import PreparedData
-from core.heldout import measure_heldout
+from core.evaluation.heldout import measure_heldout
 from core.memory.cards import this_machine
 from core.memory.estimate import estimate
 from core.memory.hardware import MemoryMonitor, MemoryStats, detect_machine, sample_memory

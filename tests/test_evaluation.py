@@ -10,21 +10,20 @@ from contextlib import nullcontext
 import pytest
 
 from core.data.prepared.prepare import prepare
-from core.evaluation.answers import answer_limit, batches, cache_bytes, given, room
+from core.evaluation.batched_answers import answer_limit, batches, cache_bytes, given, room
+from core.evaluation.evaluate import evaluate
 from core.evaluation.forgetting import GENERAL, general_rows
-from core.evaluation.measuring import evaluate
-from core.evaluation.of_a_run import (
+from core.evaluation.of_a_run import (  # fmt: skip
     MEASURING,
     OTHER_ROWS,
     UNKNOWN_ROWS,
     evaluate_run,
-    load_evaluations,
     note_on_rows,
     rows_of,
-    save,
-)  # fmt: skip
+)
+from core.evaluation.question_rows import row_of, row_of_prompt
 from core.evaluation.record import Evaluation, Source
-from core.evaluation.rows import row_of, row_of_prompt
+from core.evaluation.saved import load_evaluations, save  # fmt: skip
 from core.evaluation.work import Work
 from core.model.adapters_on_base import FIRST
 from core.model.load import load
@@ -209,7 +208,7 @@ def test_the_general_questions_are_whole_and_written_as_the_run_writes_its_rows(
 def test_batches_are_of_like_length_and_bounded(trained, many, monkeypatch):
     loaded = trained.loaded
     assert list(map(sorted, batches(loaded, many, 20))) == [list(range(len(many)))]
-    monkeypatch.setattr("core.evaluation.answers.MAX_ROWS", 4)
+    monkeypatch.setattr("core.evaluation.batched_answers.MAX_ROWS", 4)
     small = list(batches(loaded, many, 20))
     assert sorted(place for batch in small for place in batch) == list(range(len(many)))
     assert [len(batch) for batch in small] == [4, 4, 4, 4, 4, 2]
@@ -217,7 +216,7 @@ def test_batches_are_of_like_length_and_bounded(trained, many, monkeypatch):
     assert shapes == sorted(shapes, reverse=True) and len(set(shapes)) > 6
     size = cache_bytes(loaded)
     assert size == 2 * 5 * 4 * 8 * loaded.model.dtype.itemsize  # keys and values, layers, heads, values a head
-    monkeypatch.setattr("core.evaluation.answers.MAX_CACHE", 300 * size)
+    monkeypatch.setattr("core.evaluation.batched_answers.MAX_CACHE", 300 * size)
     bounded = list(batches(loaded, many, 20))
     for batch in bounded:
         longest = max(many[place].asked + 20 for place in batch)

@@ -8,7 +8,7 @@ import pytest
 
 from core.evaluation.bootstrap import FEWEST, compare
 from core.evaluation.metrics import Given, Pair, Tokenizer, are_numbers, gain, measure, repetition, rouge_l
-from core.evaluation.numbers import as_number, first_number, is_within
+from core.evaluation.numbers_in_text import as_number, first_number, is_within
 from core.evaluation.record import Evaluation, Forgetting, Measure, Source
 
 

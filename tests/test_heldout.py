@@ -6,7 +6,7 @@ import pytest
 
 from core.data.prepared.prepare import prepare
 from core.data.prepared.tokens import UNTRAINED
-from core.heldout import ROWS, measure_heldout
+from core.evaluation.heldout import ROWS, measure_heldout
 from core.model.views import base_view, for_inference
 from tests.conftest import data_file, greedy_text
 

@@ -99,7 +99,7 @@ MUST_NOT_KNOW = {
     "core/batch_search.py": {"threading", "core.workbench", "core.runs.run_folder"},
     "core/memory/embeddings_cost.py": {*LIBRARIES, "threading", "core.model.load", "core.workbench"},
     "core/receipt.py": {"threading", "core.workbench", "core.runs.run_folder"},
-    "core/heldout.py": {"threading", "core.workbench", "core.runs.run_folder"},
+    "core/evaluation/heldout.py": {"threading", "core.workbench", "core.runs.run_folder"},
     "core/runs/adapter_ref.py": {*LIBRARIES, "core"},
     "core/model/adapters_on_base.py": {"threading", "core.workbench", "core.runs.run_folder"},
     "core/model/weight_changes.py": {"threading", "core.workbench", "core.runs.run_folder"},

@@ -7,8 +7,8 @@ from pathlib import Path
 import gradio as gr
 import pytest
 
-from core.evaluation.of_a_run import save
 from core.evaluation.record import Evaluation, Forgetting, Measure, ReadRow, Source
+from core.evaluation.saved import save
 from core.model.weight_changes import GroupMoved, Moved, RowsMoved, TokenMoved
 from core.model_slot import ModelState
 from core.proof import Proof

@@ -104,7 +104,7 @@ def test_it_learns(trained):
 
 
 def test_the_first_loss_is_that_of_the_base(trained):
-    from core.heldout import measure_heldout
+    from core.evaluation.heldout import measure_heldout
 
     first = trained.events_of("step")[0]
     base = measure_heldout(trained.loaded, trained.data.train, lambda: False).base_loss

@@ -4,8 +4,9 @@ from html import escape
 
 import gradio as gr
 
-from core.evaluation.of_a_run import MEASURING, MOST_ROWS, load_evaluations
+from core.evaluation.of_a_run import MEASURING, MOST_ROWS
 from core.evaluation.record import Evaluation, Source
+from core.evaluation.saved import load_evaluations
 from core.evaluation.work import State, Work
 from core.problems import RunError
 from core.workbench import Workbench

@@ -8,8 +8,8 @@ from collections.abc import Iterable
 from html import escape
 from pathlib import Path
 
-from core.evaluation.of_a_run import load_evaluations
 from core.evaluation.record import Evaluation, ReadRow
+from core.evaluation.saved import load_evaluations
 from core.runs.adapter_ref import Pane
 from core.settings.run_config import RunConfig, fields
 from core.votes import Tally, Vote, read_votes, tally

@@ -11,10 +11,10 @@ from core.data.prepared.tokens import Rendered, tokenise
 from core.data.prompts.chat_template import chat_pieces
 from core.data.prompts.messages import Pieces
 from core.data.prompts.prompt_templates import TEMPLATES, prompt_text
-from core.evaluation.answers import row_losses
+from core.evaluation.batched_answers import row_losses
 from core.evaluation.bootstrap import compare
+from core.evaluation.question_rows import Row, row_of
 from core.evaluation.record import Forgetting
-from core.evaluation.rows import Row, row_of
 from core.model.loaded_model import LoadedModel
 from core.settings.paths import PROJECT_DIR
 

@@ -13,7 +13,7 @@ from functools import cache, lru_cache
 from typing import Any, Literal, NamedTuple
 
 from core.evaluation.bootstrap import compare
-from core.evaluation.numbers import as_number, first_number, is_within
+from core.evaluation.numbers_in_text import as_number, first_number, is_within
 from core.evaluation.record import Measure
 
 GRAM = 4  # tokens in a row that count as repeated when they stood in the answer before

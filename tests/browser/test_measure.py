@@ -8,7 +8,7 @@ import pytest
 from playwright.sync_api import expect
 
 from core.evaluation.metrics import BY_KEY
-from core.evaluation.of_a_run import load_evaluations
+from core.evaluation.saved import load_evaluations
 from tests.app_process import running_app_with_a_run
 from tests.browser.conftest import DESKTOP, PHONE, photograph, tab
 from ui.measure_view import signed, value

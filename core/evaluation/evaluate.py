@@ -3,11 +3,11 @@
 import time
 from collections.abc import Callable, Sequence
 
-from core.evaluation.answers import answer_limit, batches, given
+from core.evaluation.batched_answers import answer_limit, batches, given
 from core.evaluation.forgetting import forgetting, general_losses
 from core.evaluation.metrics import Given, Pair, are_numbers, gain, measure
+from core.evaluation.question_rows import Row, plain
 from core.evaluation.record import Evaluation, ReadRow
-from core.evaluation.rows import Row, plain
 from core.model.loaded_model import LoadedModel
 from core.model.views import adapter_view, for_inference
 from core.stopping import leave_if

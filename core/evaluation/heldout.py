@@ -8,8 +8,8 @@ from collections.abc import Callable
 from core.answering.greedy import likeliest_answers
 from core.data.prepared.examples_on_disk import Examples
 from core.data.prepared.tokens import UNTRAINED, Example
-from core.evaluation.answers import row_losses
-from core.evaluation.rows import plain, split
+from core.evaluation.batched_answers import row_losses
+from core.evaluation.question_rows import plain, split
 from core.model.loaded_model import LoadedModel
 from core.model.views import base_view, for_inference
 from core.runs.events import HeldOut

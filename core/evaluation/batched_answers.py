@@ -10,7 +10,7 @@ from typing import TypeVar
 from core.answering.greedy import likeliest_answers
 from core.data.prepared.tokens import UNTRAINED
 from core.evaluation.metrics import Given, repetition
-from core.evaluation.rows import Row, plain
+from core.evaluation.question_rows import Row, plain
 from core.model.device_memory import free_memory, is_out_of_memory
 from core.model.loaded_model import LoadedModel
 
