@@ -6,7 +6,7 @@ import gradio as gr
 import pytest
 
 from core.answering.sampling import Answer, Sampling
-from core.conversation import Conversation, Turn, answer_figures, as_json, as_markdown, asked_again
+from core.comparing.conversation import Conversation, Turn, answer_figures, as_json, as_markdown, asked_again
 from core.lab import ANSWERING
 from core.model_slot import ModelState
 from core.problems import ModelError

@@ -4,7 +4,7 @@ import time
 
 import pytest
 
-from core.differences import Piece, differences
+from core.comparing.word_differences import Piece, differences
 
 
 def same(text):

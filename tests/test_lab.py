@@ -134,7 +134,7 @@ def test_looking_gives_no_weight_gradients(bench):
 
 
 def test_a_base_that_a_proof_has_refuted_is_loaded_anew(bench):
-    from core.proof import prove
+    from core.comparing.proof import prove
 
     one = pane(bench, "one")
     bench.lab.load_run(one.run_id)

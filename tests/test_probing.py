@@ -5,12 +5,12 @@ import shutil
 
 import pytest
 
+from core.comparing.proof import prove
 from core.memory.hardware import Machine, detect_machine
 from core.memory.parts import FORMULAS, PARTS, Estimate
 from core.memory.probe_log import MOST, exact_probe, keep, latest_probe
 from core.memory.probe_record import ProbeRecord, memory_settings
 from core.problems import DataError, ModelError, TrainingError
-from core.proof import prove
 from core.runs.adapter_ref import Pane
 from core.runs.run_folder import find_run, list_runs
 from core.settings.run_config import RunConfig

@@ -5,8 +5,8 @@ import json
 
 import pytest
 
+from core.comparing.prompt_lists import MOST, prompts_from_text, read_prompts
 from core.problems import DataError
-from core.prompt_sets import MOST, prompts_from_text, read_prompts
 
 
 def test_a_line_is_a_prompt_and_each_stands_once():

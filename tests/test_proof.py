@@ -9,11 +9,11 @@ import torch
 
 from core.answering.sampling import Sampling
 from core.answering.stream import stream
+from core.comparing.proof import compared, load_proof, prove
 from core.model.adapters_on_base import put_on
 from core.model.fingerprint import PROMPT, fingerprint
 from core.model.views import adapter_view
 from core.model.weight_changes import moved, token_name
-from core.proof import compared, load_proof, prove
 from core.runs.adapter_ref import BASE, Pane
 from core.runs.events import StatusChanged
 from core.runs.run_folder import create_run

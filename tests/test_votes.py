@@ -11,7 +11,7 @@ from pydantic import ValidationError
 from scipy.stats import binomtest
 
 from core.answering.sampling import Sampling
-from core.votes import FILE, Tally, Vote, append_vote, read_votes, tally
+from core.comparing.votes import FILE, Tally, Vote, append_vote, read_votes, tally
 from tests.conftest import PROJECT
 
 RUN, OTHER = "20260101-000000-a", "20260102-000000-b"
@@ -31,9 +31,7 @@ def test_votes_survive_a_restart(tmp_path):
     ]
     for each in votes:
         append_vote(tmp_path, each)
-    code = (
-        f"from core.votes import read_votes; from pathlib import Path; print(repr(read_votes(Path({str(tmp_path)!r}))))"
-    )
+    code = f"from core.comparing.votes import read_votes; from pathlib import Path; print(repr(read_votes(Path({str(tmp_path)!r}))))"
     another = subprocess.run([sys.executable, "-c", code], cwd=PROJECT, capture_output=True, text=True, check=True)
     assert another.stdout.strip() == repr(read_votes(tmp_path))
     assert read_votes(tmp_path) == (tuple(votes), 0)
@@ -60,7 +58,7 @@ def test_a_full_disk_leaves_no_half_vote(tmp_path):
     before = (tmp_path / FILE).read_bytes()
     limit = len(before) + 20
     code = (
-        "import resource, signal; from pathlib import Path; from core.votes import *\n"
+        "import resource, signal; from pathlib import Path; from core.comparing.votes import *\n"
         f"(vote,), _ = read_votes(Path({str(tmp_path)!r}))\n"
         f"signal.signal(signal.SIGXFSZ, signal.SIG_IGN); resource.setrlimit(resource.RLIMIT_FSIZE, ({limit}, {limit}))\n"
         f"try: append_vote(Path({str(tmp_path)!r}), vote)\n"
@@ -224,8 +222,6 @@ def test_few_votes_never_claim_anything():
 
 
 def test_scipy_is_not_imported_before_it_is_needed():
-    check = (
-        "import sys, core.votes, core.blind, ui.blind_tab; print('scipy.stats' in sys.modules, 'torch' in sys.modules)"
-    )
+    check = "import sys, core.comparing.votes, core.blind, ui.blind_tab; print('scipy.stats' in sys.modules, 'torch' in sys.modules)"
     answer = subprocess.run([sys.executable, "-c", check], cwd=PROJECT, capture_output=True, text=True, check=True)
     assert answer.stdout == "False False\n"

@@ -10,10 +10,10 @@ import gradio as gr
 
 from core.answering.sampling import Sampling
 from core.blind import Blind, Result, Shown
+from core.comparing.prompt_lists import prompts_from_text, read_prompts
+from core.comparing.votes import CHOICES
 from core.problems import BlindError, DataError, ModelError, RunError
-from core.prompt_sets import prompts_from_text, read_prompts
 from core.runs.adapter_ref import BASE, Pane
-from core.votes import CHOICES
 from core.workbench import Workbench
 from ui.sampling_form import make_sampling
 from ui.words import count, notice, pane_label, percent

@@ -5,8 +5,8 @@ from collections.abc import Sequence
 from html import escape
 
 from core.answering.sampling import Answer
-from core.conversation import Conversation, Turn, answer_figures
-from core.differences import differences
+from core.comparing.conversation import Conversation, Turn, answer_figures
+from core.comparing.word_differences import differences
 from core.runs.adapter_ref import Pane
 from ui.words import notice, pane_label
 

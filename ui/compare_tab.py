@@ -9,7 +9,7 @@ from collections.abc import Iterator
 import gradio as gr
 
 from core.answering.sampling import Sampling
-from core.conversation import Conversation, as_json, as_markdown, asked_again
+from core.comparing.conversation import Conversation, as_json, as_markdown, asked_again
 from core.lab import ANSWERING, LOADING
 from core.problems import Busy, ModelError, RunError, TemplateError
 from core.runs.adapter_ref import BASE, Pane

@@ -6,9 +6,9 @@ from pathlib import Path
 
 import gradio as gr
 
+from core.comparing.proof import FILE, PROVING, load_proof, prove
 from core.disk.tolerant_reading import in_words
 from core.problems import Busy, ModelError, RunError
-from core.proof import FILE, PROVING, load_proof, prove
 from core.runs.run_folder import Run
 from core.runs.uploads import uploads_dir
 from core.workbench import Workbench

@@ -2,8 +2,8 @@
 
 from html import escape
 
+from core.comparing.proof import Proof
 from core.model.weight_changes import GroupMoved, Moved, RowsMoved, TokenMoved
-from core.proof import Proof
 from core.runs.adapter_ref import Pane
 from ui.runs_table import when
 from ui.words import count, notice, pane_label

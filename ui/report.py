@@ -10,9 +10,9 @@ from html import escape
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 
+from core.comparing.proof import load_proof
 from core.disk.atomic import write_whole
 from core.problems import RunError
-from core.proof import load_proof
 from core.runs.run_folder import Run
 from core.runs.snapshot import Snapshot
 from core.settings.paths import PROJECT_DIR

@@ -8,11 +8,11 @@ from collections.abc import Iterable
 from html import escape
 from pathlib import Path
 
+from core.comparing.votes import Tally, Vote, read_votes, tally
 from core.evaluation.record import Evaluation, ReadRow
 from core.evaluation.saved import load_evaluations
 from core.runs.adapter_ref import Pane
 from core.settings.run_config import RunConfig, fields
-from core.votes import Tally, Vote, read_votes, tally
 from ui.measure_view import evaluation_text
 from ui.runs_table import when
 from ui.words import count, pane_label, percent

@@ -9,6 +9,7 @@ from contextlib import suppress
 from pathlib import Path
 
 from core.checkpoints import read_progress
+from core.comparing.prompt_lists import read_prompts
 from core.data.prepared.prepare import PreparedData, prepare
 from core.data.prepared.rows_fingerprint import rows_fingerprint as fingerprint
 from core.data.prompts.prompt_templates import prompt_text
@@ -21,7 +22,6 @@ from core.fresh_thread import in_own_thread
 from core.lab import Lab
 from core.model.loaded_model import LoadedModel
 from core.problems import DataError, RunError
-from core.prompt_sets import read_prompts
 from core.runs.adapter_ref import BASE, Pane
 from core.runs.run_folder import Run
 from core.settings.run_config import RunConfig

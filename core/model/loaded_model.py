@@ -34,7 +34,7 @@ class LoadedModel:
     config: ModelConfig
     report: ModelReport
     has_adapter: bool = False
-    fingerprint: str | None = None  # of the base, from before any adapter was on it (`core.proof`)
+    fingerprint: str | None = None  # of the base, from before any adapter was on it (`core.comparing.proof`)
     is_doubtful: bool = False  # once a proof has failed: it must not stay in use
     supports_rows: bool | None = None  # whether PEFT's pass of a row per adapter works here; None until it was tried
 

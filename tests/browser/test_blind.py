@@ -7,8 +7,8 @@ import pytest
 from gradio_client import Client
 from playwright.sync_api import expect
 
+from core.comparing.votes import read_votes
 from core.runs.events import FINAL
-from core.votes import read_votes
 from tests.app_process import running_app
 from tests.browser.conftest import PHONE, photograph, tab
 from ui.words import run_label

@@ -119,7 +119,7 @@ def test_a_model_s_answers(app, open_page):
 def test_an_answer_that_is_html_is_text():
     """What a tiny model says is not ours to choose, so the pane is given such an answer."""
     from core.answering.sampling import Answer, Sampling
-    from core.conversation import Conversation
+    from core.comparing.conversation import Conversation
     from core.runs.adapter_ref import BASE
     from ui.chat_view import newest_text
 
