@@ -13,22 +13,22 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TypeVar
 
-from core.batch_search import BatchFound, Tried, find_batch, measure_if_it_fits, words_of_trying
 from core.data.prepared.prepare import PreparedData
 from core.fresh_thread import in_own_thread
-from core.job import begin_adapter, memory_in_words, rows_decide
 from core.memory.model_shape import shape_of
 from core.memory.probe_log import measured_here
 from core.memory.probe_record import ProbeRecord
 from core.model.loaded_model import LoadedModel
 from core.model_slot import ModelSlot
 from core.preparation import Preparation
-from core.probe import Measured
 from core.problems import DataError, ModelError, RunError, TrainingError, first_line
-from core.relief import relief
 from core.runs.run_folder import find_adapter
 from core.settings.run_config import RunConfig
 from core.stopping import Stopped
+from core.training.largest_batch import BatchFound, Tried, find_batch, measure_if_it_fits, words_of_trying
+from core.training.out_of_memory import relief
+from core.training.run_job import begin_adapter, memory_in_words, rows_decide
+from core.training.step_probe import Measured
 
 PROBING = "a probe is going on"
 SENTENCES = (ModelError, DataError, RunError, TrainingError, Stopped)

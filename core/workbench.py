@@ -8,11 +8,9 @@ import threading
 import traceback
 from pathlib import Path
 
-from core.batch_search import BatchFound
 from core.data.prepared.prepare import PreparedData
 from core.data.prepared.row_view import RowView
 from core.fresh_thread import in_own_thread
-from core.job import Emit, perform
 from core.lab import LOADING, Lab
 from core.memory.hardware import Machine, MemoryStats, detect_machine, sample_memory
 from core.memory.probe_record import ProbeRecord
@@ -30,7 +28,9 @@ from core.runs.snapshot import Snapshot, fold
 from core.settings.run_config import RunConfig
 from core.settings.sections import ModelConfig
 from core.stopping import Stopped
-from core.trackers import check_tracker
+from core.training.largest_batch import BatchFound
+from core.training.run_job import Emit, perform
+from core.training.trackers import check_tracker
 
 TRAINING, READING = "a run is going on", "the rows are being read"
 SENTENCES = (ModelError, DataError, RunError, TrainingError, TemplateError)  # what is said to the person as it stands

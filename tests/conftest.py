@@ -161,7 +161,7 @@ def prepare_for(config, loaded):
 
 def train_for(config, adapter_dir: Path, should_stop=lambda: False, loaded=None, resume_from=None):
     """Trains; returns the loaded model, the events and the result."""
-    from core.train import train
+    from core.training.train import train
 
     loaded = loaded or load_for(config)
     events = []
@@ -235,8 +235,8 @@ class Trained:
 def trained(unsloth, stories, rows, tmp_path_factory) -> Trained:
     """Shared by many tests: look at it, do not train it further."""
     import core.model.load
-    import core.receipt
-    import core.train
+    import core.training.receipt
+    import core.training.train
 
     config = small_config(stories, rows, "training.max_steps=12", "training.eval_steps=6")
     run = Trained(None, config, None, [], None, tmp_path_factory.mktemp("trained") / "adapter")
@@ -252,11 +252,11 @@ def trained(unsloth, stories, rows, tmp_path_factory) -> Trained:
         for group in optimizer.param_groups:
             run.optimizer_groups.append((group["initial_lr"], {names[id(weight)] for weight in group["params"]}))
         optimizers.append(weakref.ref(optimizer.optimizer))
-        return core.receipt.make_receipt(loaded, config, data, trainer, asked, optimizer)
+        return core.training.receipt.make_receipt(loaded, config, data, trainer, asked, optimizer)
 
     run.data = prepare_for(config, run.loaded)
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(core.train, "make_receipt", looking)
+        patch.setattr(core.training.train, "make_receipt", looking)
         _, run.events, run.result = train_for(config, run.adapter_dir, loaded=run.loaded)
     gc.collect()
     run.optimizer_is_gone = optimizers[0]() is None

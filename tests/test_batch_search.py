@@ -5,7 +5,6 @@ import threading
 
 import pytest
 
-from core.batch_search import drawn_on, find_batch, largest_batch, limit_gib, sizes_of
 from core.memory.hardware import detect_machine, sample_memory
 from core.memory.probe_log import exact_probe, latest_probe
 from core.problems import Busy, TrainingError
@@ -13,6 +12,7 @@ from core.runs.events import BatchChosen, Estimated, Probed, StatusChanged
 from core.runs.run_folder import find_run, list_runs
 from core.settings.run_config import RunConfig
 from core.stopping import Stopped
+from core.training.largest_batch import drawn_on, find_batch, largest_batch, limit_gib, sizes_of
 from core.workbench import Workbench
 from tests.conftest import PROMPT, adapter_weights, differing, load_for, prepare_for, small_config
 
@@ -118,10 +118,10 @@ def test_real_probes_find_what_fits_and_leave_no_trace(config, most, batch):
 @pytest.mark.parametrize("limit", [None, 0.01])
 def test_a_headroom_that_nothing_leaves_takes_one_row_and_risks_no_more(config, limit, monkeypatch):
     """Also where what is left, here a hundredth of a GiB, is less than the first row takes."""
-    import core.batch_search
+    import core.training.largest_batch
 
     if limit:
-        monkeypatch.setattr(core.batch_search, "limit_gib", lambda memory, headroom: limit)
+        monkeypatch.setattr(core.training.largest_batch, "limit_gib", lambda memory, headroom: limit)
     config, probed = config.with_settings(["training.auto_batch_headroom=0.999"]), []
     found = find_batch(load_for(config), config, measured=lambda sized, measured: probed.append(sized.training))
     assert (found.batch, found.accumulation, found.headroom) == (1, 4, 0.999)

@@ -68,8 +68,8 @@ class Run:
 
 
 def finished(config: RunConfig, folder: Path) -> Run:
-    import core.receipt
-    import core.train
+    import core.training.receipt
+    import core.training.train
 
     run = Run(config, folder)
     run.loaded, run.data = begun(config)
@@ -79,11 +79,11 @@ def finished(config: RunConfig, folder: Path) -> Run:
         group = next((group for group in optimizer.param_groups if group["lr"] == 0.001), {"params": []})
         run.held = sum(weight.numel() * weight.element_size() for weight in group["params"])
         run.states = [optimizer.optimizer.state[weight] for weight in group["params"]]
-        return core.receipt.make_receipt(loaded, config, data, trainer, asked, optimizer)
+        return core.training.receipt.make_receipt(loaded, config, data, trainer, asked, optimizer)
 
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(core.train, "make_receipt", looking)
-        core.train.train(run.loaded, config, run.data, folder / "adapter", run.events.append, lambda: False)
+        patch.setattr(core.training.train, "make_receipt", looking)
+        core.training.train.train(run.loaded, config, run.data, folder / "adapter", run.events.append, lambda: False)
     return run
 
 
@@ -256,7 +256,7 @@ def test_going_on_from_a_checkpoint_ends_bit_equal(unsloth, stories, rows, tmp_p
 
 
 def test_a_checkpoint_of_as_many_other_rows_is_refused(runs, unsloth, stories, rows, tmp_path):
-    from core.checkpoints import restore_adapter
+    from core.training.checkpoint_files import restore_adapter
 
     run = runs("tied", *SEEN)
     loaded = load_for(run.config, with_adapter=False)
@@ -281,8 +281,8 @@ def test_an_adapter_of_rows_is_trained_further(runs, tmp_path):
 
 
 def test_a_run_after_a_probe_is_the_run_without(runs, tmp_path):
-    from core.probe import measure
-    from core.train import train
+    from core.training.step_probe import measure
+    from core.training.train import train
 
     run = runs("tied", *SEEN)
     loaded, data = begun(run.config)
@@ -444,7 +444,7 @@ def test_states_are_counted_as_each_optimizer_keeps_them(unsloth):
     from bitsandbytes.optim import AdamW8bit, GlobalOptimManager
     from transformers.optimization import Adafactor
 
-    from core.embeddings_receipt import state_bytes
+    from core.training.embeddings_receipt import state_bytes
 
     def kept(optimizer, weight) -> int:
         tables = ("qmap1", "qmap2")  # one for all weights

@@ -6,7 +6,6 @@ from html import unescape
 
 import pytest
 
-from core.batch_search import BatchFound
 from core.memory.cards import Card
 from core.memory.hardware import Machine, MemoryStats
 from core.memory.parts import PARTS, Estimate
@@ -15,6 +14,7 @@ from core.memory.suggestions import Suggestion
 from core.probing import Probing
 from core.runs.events import Estimated, Finished, Probed
 from core.runs.snapshot import Snapshot
+from core.training.largest_batch import BatchFound
 from ui.fit_view import THIS_MACHINE, fetch_text, fit_text, found_text, memory_text, pace, probing_text, size
 from ui.sidebar import machine_text
 

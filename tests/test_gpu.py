@@ -24,7 +24,7 @@ from core.model.views import adapter_view, for_inference
 from core.runs.checkpoint_list import list_checkpoints
 from core.runs.events import CheckpointSaved, Evaluated, Receipt, Sampled, StepDone
 from core.settings.run_config import RunConfig
-from core.train import train
+from core.training.train import train
 from core.workbench import Workbench
 from tests.conftest import PROJECT
 

@@ -2,10 +2,10 @@
 
 import pytest
 
-from core.batch_search import find_batch, measure_if_it_fits
 from core.memory.hardware import sample_memory
 from core.model.device_memory import free_memory
-from core.probe import measure
+from core.training.largest_batch import find_batch, measure_if_it_fits
+from core.training.step_probe import measure
 from tests import test_gpu as on_a_card
 
 pytestmark = pytest.mark.gpu

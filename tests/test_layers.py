@@ -60,7 +60,7 @@ def test_core_knows_nothing_of_gradio_and_the_page(path):
 @pytest.mark.parametrize("path", sources("core/**/*.py"))
 def test_only_model_and_train_import_unsloth(path):
     found = touching(imports_of(PROJECT / path), {"unsloth", "unsloth_zoo"})
-    assert not found or path in ("core/model/load.py", "core/train.py")
+    assert not found or path in ("core/model/load.py", "core/training/train.py")
 
 
 @pytest.mark.parametrize("path", sources("ui/**/*.py"))
@@ -81,24 +81,24 @@ MUST_NOT_KNOW = {
     "core/model/model_files.py": {*LIBRARIES, "threading"},
     "core/memory/hardware.py": {"core", "unsloth", "transformers"},
     **{
-        path: {*LIBRARIES, "core.model.load", "core.train", "core.answering.stream", "threading"}
+        path: {*LIBRARIES, "core.model.load", "core.training.train", "core.answering.stream", "threading"}
         for path in sources("core/dataset/*.py")
     },
     "core/data/prompts/messages.py": {*LIBRARIES, "core"},
     "core/data/prompts/chat_template.py": {*LIBRARIES, "core.settings.run_config", "core.data", "core.model.load"},
     "core/data/prompts/prompt_templates.py": {*LIBRARIES, "core.settings.run_config", "core.data", "core.model.load"},
-    "core/preparation.py": {*LIBRARIES, "threading", "core.train", "core.workbench", "core.runs.run_folder"},
-    "core/model/load.py": {"threading", "core.train", "core.workbench", "core.runs.run_folder"},
-    "core/train.py": {"threading", "core.workbench", "core.runs.run_folder"},
+    "core/preparation.py": {*LIBRARIES, "threading", "core.training.train", "core.workbench", "core.runs.run_folder"},
+    "core/model/load.py": {"threading", "core.training.train", "core.workbench", "core.runs.run_folder"},
+    "core/training/train.py": {"threading", "core.workbench", "core.runs.run_folder"},
     **{
         path: {*LIBRARIES, "threading", "core.model.load", "core.workbench", "core.runs.run_folder"}
         for path in sources("core/estimate/*.py")
     },
     "core/memory/probe_log.py": {*LIBRARIES, "threading", "core.model.load", "core.workbench"},
-    "core/probe.py": {"threading", "core.workbench", "core.runs.run_folder"},
-    "core/batch_search.py": {"threading", "core.workbench", "core.runs.run_folder"},
+    "core/training/step_probe.py": {"threading", "core.workbench", "core.runs.run_folder"},
+    "core/training/largest_batch.py": {"threading", "core.workbench", "core.runs.run_folder"},
     "core/memory/embeddings_cost.py": {*LIBRARIES, "threading", "core.model.load", "core.workbench"},
-    "core/receipt.py": {"threading", "core.workbench", "core.runs.run_folder"},
+    "core/training/receipt.py": {"threading", "core.workbench", "core.runs.run_folder"},
     "core/evaluation/heldout.py": {"threading", "core.workbench", "core.runs.run_folder"},
     "core/runs/adapter_ref.py": {*LIBRARIES, "core"},
     "core/model/adapters_on_base.py": {"threading", "core.workbench", "core.runs.run_folder"},
@@ -107,7 +107,7 @@ MUST_NOT_KNOW = {
     "core/comparing/votes.py": {*LIBRARIES, "core.model.load", "core.lab", "core.workbench"},
     "core/comparing/word_differences.py": {*LIBRARIES, "core", "threading"},
     "ui/report.py": {"threading", "gradio"},
-    "ui/form.py": {"threading", "core.train", "core.workbench"},
+    "ui/form.py": {"threading", "core.training.train", "core.workbench"},
     "ui/charts.py": {"threading", "gradio"},
 }
 

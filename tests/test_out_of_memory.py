@@ -10,8 +10,8 @@ from core.memory.hardware import detect_machine
 from core.memory.model_shape import ModelShape, shape_of
 from core.memory.suggestions import suggestions
 from core.model.device_memory import is_out_of_memory
-from core.relief import relief
 from core.settings.run_config import RunConfig
+from core.training.out_of_memory import relief
 from core.workbench import Workbench
 from tests.conftest import load_for, prepare_for, small_config
 

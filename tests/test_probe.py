@@ -7,9 +7,9 @@ import pytest
 from safetensors.torch import load_file
 
 from core.memory.hardware import sample_memory
-from core.probe import MadeUpRows, full_length, measure, undone
 from core.settings.run_config import RunConfig
 from core.stopping import Stopped
+from core.training.step_probe import MadeUpRows, full_length, measure, undone
 from tests.conftest import load_for, prepare_for, small_config, train_for
 
 CHECKPOINTING = ["no", "yes", "unsloth"]
@@ -153,7 +153,7 @@ def test_two_steps_of_at_most_two_micro_batches_on_full_rows(config, accumulatio
 
 def test_a_step_of_more_micro_batches_takes_as_much_longer(config, monkeypatch):
     """By a clock that each look at moves on by a second: three looks in a step of two micro-batches."""
-    import core.probe
+    import core.training.step_probe
 
     class Clock:
         now = 0.0
@@ -166,7 +166,7 @@ def test_a_step_of_more_micro_batches_takes_as_much_longer(config, monkeypatch):
     seconds = []
     for accumulation in (1, 2, 7):
         with monkeypatch.context() as patch:
-            patch.setattr(core.probe, "time", Clock())
+            patch.setattr(core.training.step_probe, "time", Clock())
             one = config.with_settings([f"training.gradient_accumulation_steps={accumulation}"])
             seconds.append(measure(loaded, one).seconds_per_step)
     assert seconds == [1.0, 2.0, 7.0]

@@ -138,9 +138,9 @@ def test_rows_that_cannot_be_read_do_not_cost_the_model_that_is_there(bench, con
 def test_memory_that_runs_out_for_the_adapter_is_said_with_what_would_help(bench, config, monkeypatch):
     import torch
 
-    import core.job
+    import core.training.run_job
 
-    monkeypatch.setattr(core.job, "attach_adapter", lambda *_: torch.empty(2**48, dtype=torch.float32))
+    monkeypatch.setattr(core.training.run_job, "attach_adapter", lambda *_: torch.empty(2**48, dtype=torch.float32))
     bench.load_model(config.model)
     with pytest.raises(TrainingError, match="^The computer's memory is full. What would help most: "):
         bench.probe(config)

@@ -99,7 +99,7 @@ def test_a_stop_can_be_resumed_where_it_was(whole, config, tmp_path, moment):
             asked.append(True)
         return len(asked) > 1
 
-    from core.train import train
+    from core.training.train import train
     from tests.conftest import load_for, prepare_for
 
     loaded = load_for(config)
@@ -222,7 +222,7 @@ def test_a_check_that_was_due_may_be_the_one_that_ends_the_run(unsloth, config, 
     def should_stop() -> bool:
         return any(isinstance(event, StepDone) and event.step == whole.steps for event in seen)
 
-    from core.train import train
+    from core.training.train import train
     from tests.conftest import load_for, prepare_for
 
     loaded = load_for(early)
@@ -255,7 +255,7 @@ def test_a_number_that_is_none_ends_the_run_and_the_last_good_checkpoint_stays(
 ):
     wild = config.with_settings(["training.max_steps=40", "training.save_steps=2", "training.eval_steps=0",
                                  "training.sample_prompts=[]", "training.lr_scheduler_type=constant"])  # fmt: skip
-    from core.train import train
+    from core.training.train import train
     from tests.conftest import load_for, prepare_for
 
     loaded = load_for(wild)
@@ -279,7 +279,7 @@ def test_weights_that_are_no_numbers_are_not_called_an_adapter_without_checkpoin
     bare = config.with_settings(
         ["training.max_steps=3", "training.save_steps=0", "data.validation_share=0", "training.sample_prompts=[]"]
     )
-    from core.train import train
+    from core.training.train import train
     from tests.conftest import load_for, prepare_for
 
     loaded = load_for(bare)

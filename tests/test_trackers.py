@@ -5,7 +5,7 @@ import pytest
 from core.problems import TrainingError
 from core.runs.events import Evaluated, StepDone
 from core.settings.sections import TrainingConfig
-from core.trackers import check_tracker
+from core.training.trackers import check_tracker
 from tests.conftest import small_config, train_for
 
 
@@ -31,7 +31,7 @@ def test_no_tracker_unless_it_is_chosen(trained):
 
 
 def test_a_tracker_that_is_not_installed_is_said_before_anything_is_trained(monkeypatch):
-    monkeypatch.setattr("core.trackers.find_spec", lambda name: None)
+    monkeypatch.setattr("core.training.trackers.find_spec", lambda name: None)
     with pytest.raises(TrainingError) as said:
         check_tracker("trackio")
     assert (

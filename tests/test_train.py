@@ -10,7 +10,7 @@ import weakref
 import pytest
 
 from core.problems import TrainingError
-from core.train import train
+from core.training.train import train
 from tests.conftest import PROJECT, load_for, next_logits, prepare_for, small_config, train_for
 
 IN_16_BIT = "model.load_in_4bit=no"

@@ -7,7 +7,6 @@ import json
 from collections.abc import Sequence
 from html import escape
 
-from core.batch_search import BatchFound, Tried
 from core.memory.cards import Card
 from core.memory.estimate import verdict
 from core.memory.parts import PARTS, Estimate
@@ -16,6 +15,7 @@ from core.memory.suggestions import WORTH_SAYING, Suggestion
 from core.probing import Probing
 from core.runs.events import Probed
 from core.runs.snapshot import Snapshot
+from core.training.largest_batch import BatchFound, Tried
 from ui.words import count, duration, gib, notice
 
 THIS_MACHINE = "this machine"  # as a card's name

@@ -126,7 +126,7 @@ def _train_ours(config, tick, begin) -> None:
     from core.model.load import load
     from core.model.new_adapter import attach_adapter
     from core.runs.events import StepDone
-    from core.train import train
+    from core.training.train import train
 
     training = config.training
     loaded = load(config.model, use_gradient_checkpointing=training.use_gradient_checkpointing)

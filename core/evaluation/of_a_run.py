@@ -8,7 +8,6 @@ from collections.abc import Callable, Sequence
 from contextlib import suppress
 from pathlib import Path
 
-from core.checkpoints import read_progress
 from core.comparing.prompt_lists import read_prompts
 from core.data.prepared.prepare import PreparedData, prepare
 from core.data.prepared.rows_fingerprint import rows_fingerprint as fingerprint
@@ -26,6 +25,7 @@ from core.runs.adapter_ref import BASE, Pane
 from core.runs.run_folder import Run
 from core.settings.run_config import RunConfig
 from core.stopping import leave_if
+from core.training.checkpoint_files import read_progress
 
 MOST_ROWS = 200
 SEED = 3407  # draws the rows when there are more

@@ -1,6 +1,6 @@
 """The loaded model: load it, attach an adapter, look at it with and without. Knows nothing of threads or gradio.
 
-With `core.train` and `core.trainer` the only place that reaches unsloth, all through `import_unsloth`.
+With `core.training.train` and `core.training.trainer` the only place that reaches unsloth, all through `import_unsloth`.
 """
 
 import json

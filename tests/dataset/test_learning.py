@@ -54,7 +54,7 @@ def likelihood(loaded, example) -> float:
 
 @pytest.mark.parametrize("kind", SHAPES)
 def test_the_next_token_moves_towards_the_answer(kind, unsloth, stories, tmp_path):
-    from core.train import train
+    from core.training.train import train
 
     name, row = SHAPES[kind]
     path = tmp_path / "rows.jsonl"

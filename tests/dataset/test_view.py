@@ -16,7 +16,7 @@ def view_of(data, row: int, tokenizer, ends=None):
 
 def test_the_view_is_what_the_trainers_data_loader_yields(stories, shared_data, unsloth, tmp_path):
     """Every row of a real set, some of them cut, as it comes out of the real trainer's own data loaders."""
-    from core.trainer import build_trainer
+    from core.training.trainer import build_trainer
 
     path = shared_data / "alpaca/alpaca_en_demo.json"
     config = small_config(stories, path, "training.per_device_train_batch_size=3", "data.validation_share=0.1")

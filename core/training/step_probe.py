@@ -14,7 +14,6 @@ from tempfile import TemporaryDirectory
 
 from pydantic import BaseModel
 
-from core.checkpoints import RandomState
 from core.data.prepared.prepare import PreparedData
 from core.memory.hardware import GIB, MemoryMonitor
 from core.model.device_memory import free_memory
@@ -22,7 +21,8 @@ from core.model.loaded_model import LoadedModel
 from core.model.unsloth_start import import_unsloth
 from core.settings.run_config import RunConfig
 from core.stopping import ShouldStop, leave_if
-from core.trainer import build_trainer, take_apart
+from core.training.checkpoint_files import RandomState
+from core.training.trainer import build_trainer, take_apart
 
 STEPS = 2  # the first compiles kernels, fills caches and makes the optimizer's states; the second is timed
 WATCHED = 0.02  # seconds between two looks at a processor's memory, whose peaks nobody else keeps

@@ -6,11 +6,11 @@ Knows nothing of threads or gradio.
 from core.data.prepared.prepare import PreparedData
 from core.data.prepared.row_view import end_mark
 from core.data.prepared.survey import survey
-from core.embeddings_receipt import embeddings_receipt, is_of_embeddings
 from core.model.embedding_rows import rows_on, trained_layers
 from core.model.loaded_model import LoadedModel
 from core.runs.events import Change, LearningGroup, Receipt
 from core.settings.run_config import RunConfig
+from core.training.embeddings_receipt import embeddings_receipt, is_of_embeddings
 
 _REASONS = {
     "packing": "rows in one sequence are kept apart by attention kernels that only a GPU has",

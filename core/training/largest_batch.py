@@ -13,11 +13,11 @@ from core.data.prepared.prepare import PreparedData
 from core.memory.hardware import MemoryStats, sample_memory
 from core.model.device_memory import free_memory, is_out_of_memory
 from core.model.loaded_model import LoadedModel
-from core.probe import Measured, measure
 from core.problems import TrainingError
-from core.relief import relief
 from core.settings.run_config import RunConfig
 from core.stopping import ShouldStop, leave_if
+from core.training.out_of_memory import relief
+from core.training.step_probe import Measured, measure
 
 MOST = 1024  # rows at once, and micro-batches in a step: where both settings end
 Tried = tuple[tuple[int, float | None], ...]

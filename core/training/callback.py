@@ -9,12 +9,12 @@ from math import isfinite
 
 from transformers import TrainerCallback
 
-from core.checkpoints import RandomState
-from core.keeping import no_number
 from core.problems import TrainingError
 from core.runs.events import Evaluated, Event, Receipt, StepDone
 from core.settings.sections import TrainingConfig
 from core.stopping import Ended, ShouldStop, leave_if
+from core.training.checkpoint_files import RandomState
+from core.training.checkpoint_keeper import no_number
 
 
 class Progress(TrainerCallback):

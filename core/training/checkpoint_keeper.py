@@ -8,12 +8,12 @@ import time
 from collections.abc import Callable
 from pathlib import Path
 
-from core.checkpoints import RandomState, write_trainer
 from core.disk.atomic import is_disk_full, put_in_place, remove_all_but, write_whole
 from core.problems import TrainingError
 from core.runs.checkpoint_list import Checkpoint, list_checkpoints
 from core.runs.events import CheckpointSaved, Event, StatusChanged
 from core.stopping import ShouldStop, leave_if
+from core.training.checkpoint_files import RandomState, write_trainer
 
 RETRY_SECONDS = 2.0
 

@@ -4,7 +4,6 @@ import traceback
 from collections.abc import Callable
 from contextlib import contextmanager, suppress
 
-from core.batch_search import Tried, find_batch, words_of_trying
 from core.data.prepared.prepare import PreparedData
 from core.evaluation.heldout import measure_heldout
 from core.memory.cards import this_machine
@@ -16,9 +15,7 @@ from core.model.device_memory import free_memory, is_out_of_memory
 from core.model.embedding_rows import check_going_on, rows_to_train
 from core.model.loaded_model import LoadedModel
 from core.model.new_adapter import attach_adapter
-from core.probe import Measured, full_length
 from core.problems import ModelError, TrainingError, first_line
-from core.relief import relief
 from core.runs.checkpoint_list import Checkpoint
 from core.runs.events import (
     BatchChosen,
@@ -34,7 +31,10 @@ from core.runs.events import (
 from core.runs.run_folder import Run
 from core.settings.run_config import RunConfig
 from core.stopping import ShouldStop
-from core.train import TrainResult, train
+from core.training.largest_batch import Tried, find_batch, words_of_trying
+from core.training.out_of_memory import relief
+from core.training.step_probe import Measured, full_length
+from core.training.train import TrainResult, train
 
 Emit = Callable[[Event], None]
 

@@ -6,13 +6,13 @@ Knows nothing of threads or gradio.
 from collections.abc import Callable
 from pathlib import Path
 
-from core.checkpoints import restore_adapter, restore_optimizer, restore_random_state, restore_scaler
 from core.data.prepared.prepare import PreparedData
 from core.model.embedding_rows import give_rows_their_own_group, token_layers
 from core.model.library_patches import _forget_embeddings
 from core.model.loaded_model import LoadedModel
 from core.model.unsloth_start import import_unsloth
 from core.settings.run_config import RunConfig
+from core.training.checkpoint_files import restore_adapter, restore_optimizer, restore_random_state, restore_scaler
 
 EVAL_ROWS = 256  # of the validation rows, checked in between: more would cost more than the training they check
 
@@ -111,7 +111,7 @@ def _restore_precision(loaded: LoadedModel) -> None:
 
 
 def _kind_of_trainer(unsloth, save: Callable[[], None] | None) -> type:
-    """Unsloth's trainer with the saving and restoring of `core.checkpoints` in place of the library's pickles."""
+    """Unsloth's trainer with the saving and restoring of `core.training.checkpoint_files` in place of the library's pickles."""
 
     class CheckpointedTrainer(unsloth.UnslothTrainer):
         def create_optimizer(self, *args, **kwargs):

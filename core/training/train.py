@@ -9,23 +9,23 @@ from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 
-from core.checkpoints import is_done, read_progress, restore_adapter
 from core.data.prepared.prepare import PreparedData
 from core.data.prepared.rows_fingerprint import rows_fingerprint
 from core.disk.atomic import put_in_place
-from core.keeping import Keeper, check_finite, is_finite
 from core.model.device_memory import free_memory
 from core.model.loaded_model import LoadedModel
 from core.model.unsloth_start import import_unsloth
 from core.problems import TrainingError
-from core.receipt import make_receipt
 from core.runs.checkpoint_list import Checkpoint
 from core.runs.events import Change, Event, Receipt, Resumed
-from core.samples import answer_samples
 from core.settings.run_config import RunConfig
 from core.stopping import Ended, ShouldStop, Stopped
-from core.trackers import end_tracker
-from core.trainer import build_trainer, take_apart
+from core.training.checkpoint_files import is_done, read_progress, restore_adapter
+from core.training.checkpoint_keeper import Keeper, check_finite, is_finite
+from core.training.receipt import make_receipt
+from core.training.sample_answers import answer_samples
+from core.training.trackers import end_tracker
+from core.training.trainer import build_trainer, take_apart
 
 
 @dataclass(frozen=True)
@@ -63,7 +63,7 @@ def train(
     it stay.
     """
     language_model = import_unsloth().FastLanguageModel
-    from core.progress import Progress
+    from core.training.callback import Progress
 
     settings, rows = config.training, rows_fingerprint(data)
     before = read_progress(resume_from.folder) if resume_from else {}
