@@ -33,7 +33,7 @@ from core.runs.uploads import uploads_dir
 from core.settings.presets import find_preset, list_presets
 from core.settings.run_config import RunConfig
 from core.stopping import Stopped
-from core.workbench import Workbench
+from core.workbench.workbench import Workbench
 from ui.access import needs_consent
 
 BAD_INPUT = (ConfigError, ModelError, DataError, RunError, TemplateError)
@@ -252,8 +252,8 @@ def evaluate(run: str, data: str | None, prompts: str | None, rows: int, runs_di
     """Measure a run's base and tuned model on rows that neither was trained on; kept with the run."""
     if data and prompts:
         raise click.UsageError("Give --data or --prompts, not both.")
-    from core.evaluation.of_a_run import evaluate_run
     from core.evaluation.record import Source
+    from core.workbench.measure_run import evaluate_run
 
     source = Source(kind="file" if data else "prompts" if prompts else "validation", path=data or prompts or "")
     found = find_run(runs_dir, run)

@@ -17,7 +17,7 @@ import psutil
 from core.answering.sampling import Sampling
 from core.runs.run_folder import list_runs
 from core.settings.presets import find_preset
-from core.workbench import Workbench
+from core.workbench.workbench import Workbench
 
 
 def temporary_files(*folders: Path) -> int:

@@ -87,7 +87,7 @@ def serve() -> None:
 
 def _obey(order: dict) -> None:
     from core.settings.run_config import RunConfig
-    from core.workbench import Workbench
+    from core.workbench.workbench import Workbench
 
     bench = Workbench(Path(order["runs_dir"]))
     found = bench.snapshot

@@ -48,7 +48,7 @@ def routes(tmp_path_factory):
     """The path of every route that Gradio makes for our page, as it names them itself."""
     from gradio.routes import App
 
-    from core.workbench import Workbench
+    from core.workbench.workbench import Workbench
     from ui.page import build_page
 
     page, live = build_page(Workbench(tmp_path_factory.mktemp("routes") / "runs"))

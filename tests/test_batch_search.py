@@ -13,7 +13,7 @@ from core.runs.run_folder import find_run, list_runs
 from core.settings.run_config import RunConfig
 from core.stopping import Stopped
 from core.training.largest_batch import drawn_on, find_batch, largest_batch, limit_gib, sizes_of
-from core.workbench import Workbench
+from core.workbench.workbench import Workbench
 from tests.conftest import PROMPT, adapter_weights, differing, load_for, prepare_for, small_config
 
 

@@ -9,12 +9,12 @@ from pathlib import Path
 import pytest
 
 from core.answering.sampling import Sampling
-from core.blind import AHEAD, Blind, Result
 from core.comparing.votes import FILE, Tally, read_votes
 from core.problems import BlindError, RunError
 from core.runs.adapter_ref import BASE, Pane
 from core.runs.run_folder import list_runs
-from core.workbench import Workbench
+from core.workbench.blind_test import AHEAD, Blind, Result
+from core.workbench.workbench import Workbench
 from tests.conftest import small_config
 from ui.blind_tab import result_text
 

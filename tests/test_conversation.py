@@ -7,13 +7,13 @@ import pytest
 
 from core.answering.sampling import Answer, Sampling
 from core.comparing.conversation import Conversation, Turn, answer_figures, as_json, as_markdown, asked_again
-from core.lab import ANSWERING
-from core.model_slot import ModelState
 from core.problems import ModelError
 from core.runs.adapter_ref import BASE, Pane
 from core.runs.run_folder import create_run
 from core.settings.run_config import RunConfig
-from core.workbench import Workbench
+from core.workbench.lab import ANSWERING
+from core.workbench.model_slot import ModelState
+from core.workbench.workbench import Workbench
 from ui.chat_view import earlier_text, newest_text, pane_looks, proof_text
 from ui.compare_tab import CompareTab
 from ui.sampling_form import make_sampling

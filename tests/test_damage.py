@@ -27,7 +27,7 @@ from core.runs.run_list import RunList
 from core.settings.presets import DEMO as DEMO_PRESET
 from core.settings.presets import PRESETS_DIR, find_preset, list_presets
 from core.settings.sections import ModelConfig
-from core.workbench import Workbench
+from core.workbench.workbench import Workbench
 from tests.conftest import PROJECT, small_config
 from ui.page import build_page
 from ui.run_view import course_text, head_text, kept_text

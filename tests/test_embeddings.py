@@ -24,7 +24,7 @@ from core.problems import ConfigError, ModelError, RunError
 from core.runs.checkpoint_list import list_checkpoints
 from core.runs.events import Receipt, StepDone, from_line, to_line
 from core.settings.run_config import RunConfig
-from core.workbench import Workbench
+from core.workbench.workbench import Workbench
 from tests.conftest import PROMPT, greedy_text, load_for, next_logits, prepare_for, small_config, train_for
 from ui.receipt_view import embeddings_text, receipt_text
 

@@ -13,18 +13,9 @@ from core.data.prepared.prepare import prepare
 from core.evaluation.batched_answers import answer_limit, batches, cache_bytes, given, room
 from core.evaluation.evaluate import evaluate
 from core.evaluation.forgetting import GENERAL, general_rows
-from core.evaluation.of_a_run import (  # fmt: skip
-    MEASURING,
-    OTHER_ROWS,
-    UNKNOWN_ROWS,
-    evaluate_run,
-    note_on_rows,
-    rows_of,
-)
 from core.evaluation.question_rows import row_of, row_of_prompt
 from core.evaluation.record import Evaluation, Source
 from core.evaluation.saved import load_evaluations, save  # fmt: skip
-from core.evaluation.work import Work
 from core.model.adapters_on_base import FIRST
 from core.model.load import load
 from core.model.views import base_view, for_inference
@@ -32,6 +23,8 @@ from core.problems import Busy, DataError, RunError
 from core.runs.adapter_ref import BASE, Pane
 from core.runs.run_folder import find_run
 from core.stopping import Stopped
+from core.workbench.measure_job import Work
+from core.workbench.measure_run import MEASURING, OTHER_ROWS, UNKNOWN_ROWS, evaluate_run, note_on_rows, rows_of
 from tests.conftest import data_file, load_for, small_config, write_rows
 
 BOTH = (None, FIRST)
@@ -309,7 +302,7 @@ def test_progress_grows_to_the_whole(trained, many):
 @pytest.fixture(scope="module")
 def workbench(unsloth, stories, tmp_path_factory):
     """With one finished run of few steps on it."""
-    from core.workbench import Workbench
+    from core.workbench.workbench import Workbench
 
     folder = tmp_path_factory.mktemp("workbench")
     bench = Workbench(folder / "runs")

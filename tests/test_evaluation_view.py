@@ -4,7 +4,7 @@ import pytest
 
 from core.evaluation.metrics import BY_KEY, METRICS
 from core.evaluation.record import Evaluation, Forgetting, Measure, ReadRow, Source
-from core.evaluation.work import State
+from core.workbench.measure_job import State
 from ui.measure_tab import progress_text
 from ui.measure_view import choice_label, evaluation_lines, evaluation_text, signed, value
 

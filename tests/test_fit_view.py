@@ -11,10 +11,10 @@ from core.memory.hardware import Machine, MemoryStats
 from core.memory.parts import PARTS, Estimate
 from core.memory.probe_record import ProbeRecord
 from core.memory.suggestions import Suggestion
-from core.probing import Probing
 from core.runs.events import Estimated, Finished, Probed
 from core.runs.snapshot import Snapshot
 from core.training.largest_batch import BatchFound
+from core.workbench.probe_job import Probing
 from ui.fit_view import THIS_MACHINE, fetch_text, fit_text, found_text, memory_text, pace, probing_text, size
 from ui.sidebar import machine_text
 

@@ -6,7 +6,7 @@ import pytest
 from core.problems import ConfigError
 from core.settings.presets import list_presets
 from core.settings.run_config import RunConfig, fields
-from core.workbench import Workbench
+from core.workbench.workbench import Workbench
 from ui.form import Form, help_text
 from ui.page import build_page
 

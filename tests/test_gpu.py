@@ -25,7 +25,7 @@ from core.runs.checkpoint_list import list_checkpoints
 from core.runs.events import CheckpointSaved, Evaluated, Receipt, Sampled, StepDone
 from core.settings.run_config import RunConfig
 from core.training.train import train
-from core.workbench import Workbench
+from core.workbench.workbench import Workbench
 from tests.conftest import PROJECT
 
 pytestmark = pytest.mark.gpu

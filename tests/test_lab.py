@@ -11,7 +11,7 @@ from core.model.views import adapter_view
 from core.problems import Busy, ModelError, RunError
 from core.runs.adapter_ref import BASE, Pane
 from core.runs.run_folder import list_runs
-from core.workbench import Workbench
+from core.workbench.workbench import Workbench
 from tests.conftest import PROMPT, data_file, small_config
 
 SHORT = Sampling(max_new_tokens=8)
@@ -134,7 +134,7 @@ def test_looking_gives_no_weight_gradients(bench):
 
 
 def test_a_base_that_a_proof_has_refuted_is_loaded_anew(bench):
-    from core.comparing.proof import prove
+    from core.workbench.prove_run import prove
 
     one = pane(bench, "one")
     bench.lab.load_run(one.run_id)

@@ -12,7 +12,7 @@ from core.memory.suggestions import suggestions
 from core.model.device_memory import is_out_of_memory
 from core.settings.run_config import RunConfig
 from core.training.out_of_memory import relief
-from core.workbench import Workbench
+from core.workbench.workbench import Workbench
 from tests.conftest import load_for, prepare_for, small_config
 
 

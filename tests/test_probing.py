@@ -5,7 +5,6 @@ import shutil
 
 import pytest
 
-from core.comparing.proof import prove
 from core.memory.hardware import Machine, detect_machine
 from core.memory.parts import FORMULAS, PARTS, Estimate
 from core.memory.probe_log import MOST, exact_probe, keep, latest_probe
@@ -16,7 +15,8 @@ from core.runs.run_folder import find_run, list_runs
 from core.settings.run_config import RunConfig
 from core.settings.sections import ModelConfig
 from core.settings.steps import steps_of
-from core.workbench import Workbench
+from core.workbench.prove_run import prove
+from core.workbench.workbench import Workbench
 from tests.conftest import adapter_weights, differing, small_config
 
 

@@ -9,7 +9,7 @@ import torch
 
 from core.answering.sampling import Sampling
 from core.answering.stream import stream
-from core.comparing.proof import compared, load_proof, prove
+from core.comparing.proof import compared, load_proof
 from core.model.adapters_on_base import put_on
 from core.model.fingerprint import PROMPT, fingerprint
 from core.model.views import adapter_view
@@ -17,7 +17,8 @@ from core.model.weight_changes import moved, token_name
 from core.runs.adapter_ref import BASE, Pane
 from core.runs.events import StatusChanged
 from core.runs.run_folder import create_run
-from core.workbench import Workbench
+from core.workbench.prove_run import prove
+from core.workbench.workbench import Workbench
 from tests.conftest import load_for, small_config, train_for
 from ui.proof_tab import ProofTab
 

@@ -12,7 +12,6 @@ from core.comparing.votes import Vote, append_vote
 from core.evaluation.record import Evaluation, Forgetting, Measure, ReadRow, Source
 from core.evaluation.saved import save
 from core.model.weight_changes import GroupMoved, Moved, RowsMoved, TokenMoved
-from core.model_slot import ModelState
 from core.runs.events import (
     Change,
     Evaluated,
@@ -28,7 +27,8 @@ from core.runs.events import (
 )
 from core.runs.run_folder import create_run, open_run
 from core.settings.run_config import RunConfig
-from core.workbench import Workbench
+from core.workbench.model_slot import ModelState
+from core.workbench.workbench import Workbench
 from tests.conftest import PROJECT
 from ui.measure_view import evaluation_text
 from ui.proof_tab import ProofTab

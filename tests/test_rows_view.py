@@ -8,7 +8,7 @@ from pathlib import Path
 from core.data.prepared.left_out import LeftOut, LeftOutRow
 from core.data.prepared.row_view import RowView, Token
 from core.data.prepared.survey import Survey
-from core.preparation import Preparing
+from core.workbench.rows_of_the_form import Preparing
 from ui.charts import length_chart
 from ui.rows_view import left_out_text, preparing_text, row_text, survey_text, table_text
 

@@ -12,7 +12,7 @@ from core.runs.run_folder import create_run
 from core.runs.run_list import Overview, RunList
 from core.runs.trash import Deleted
 from core.settings.run_config import RunConfig, fields
-from core.workbench import Workbench
+from core.workbench.workbench import Workbench
 from tests.test_run_list import make_run, step
 from ui.compare_runs import differences, losses_text, results, tables_text
 from ui.form import Form

@@ -2,10 +2,10 @@
 
 import pytest
 
-from core.model_slot import ModelState
 from core.runs.events import CheckpointSaved, Evaluated, Receipt, Resumed, StatusChanged, StepDone
 from core.runs.snapshot import Snapshot, fold_all
-from core.workbench import Workbench
+from core.workbench.model_slot import ModelState
+from core.workbench.workbench import Workbench
 from ui.form import Form
 from ui.run_words import best_button, best_text, can_resume, checkpoints_text, resume_text, state_text
 

@@ -9,12 +9,12 @@ from pathlib import Path
 import pytest
 
 from core.answering.sampling import Sampling
-from core.lab import ANSWERING
 from core.problems import Busy, DataError, ModelError, RunError
 from core.runs.run_folder import find_run, list_runs
 from core.settings.sections import ModelConfig
 from core.stopping import Stopped
-from core.workbench import READING, TRAINING, Workbench
+from core.workbench.lab import ANSWERING
+from core.workbench.workbench import READING, TRAINING, Workbench
 from tests.conftest import PROMPT, data_file, small_config
 
 SHORT = Sampling(max_new_tokens=6)
@@ -234,7 +234,7 @@ def test_rows_that_were_checked_are_not_read_again(bench, config, monkeypatch, t
     found = bench.preparing.survey
     assert bench.has_checked(config) and (found.rows, found.train_rows, found.validation_rows) == (12, 10, 2)
     reads = []
-    monkeypatch.setattr("core.preparation.prepare", lambda *args, **kwargs: reads.append(args))
+    monkeypatch.setattr("core.workbench.rows_of_the_form.prepare", lambda *args, **kwargs: reads.append(args))
     bench.start(config.with_settings(["training.max_steps=1", "training.per_device_train_batch_size=3"]), "checked")
     snapshot = bench.wait(120)
     assert snapshot.status == "completed" and reads == []

@@ -14,7 +14,7 @@ from core.runs.snapshot import Snapshot
 from core.runs.thinning import thin
 from core.settings.presets import find_preset
 from core.settings.run_config import RunConfig
-from core.workbench import SENTENCES, Workbench
+from core.workbench.workbench import SENTENCES, Workbench
 from ui.sampling_form import make_sampling
 
 

@@ -1,6 +1,6 @@
 """The blind test: two unnamed answers to each prompt, four buttons, and at the end who won. Knows nothing of torch.
 
-A page gets the two texts and on which side they stand, nothing else: who wrote them stays in `core.blind` until the
+A page gets the two texts and on which side they stand, nothing else: who wrote them stays in `core.workbench.blind_test` until the
 vote. Both stand in parts of the same make, and appear at once, when both are whole.
 """
 
@@ -9,12 +9,12 @@ from html import escape
 import gradio as gr
 
 from core.answering.sampling import Sampling
-from core.blind import Blind, Result, Shown
 from core.comparing.prompt_lists import prompts_from_text, read_prompts
 from core.comparing.votes import CHOICES
 from core.problems import BlindError, DataError, ModelError, RunError
 from core.runs.adapter_ref import BASE, Pane
-from core.workbench import Workbench
+from core.workbench.blind_test import Blind, Result, Shown
+from core.workbench.workbench import Workbench
 from ui.sampling_form import make_sampling
 from ui.words import count, notice, pane_label, percent
 

@@ -10,10 +10,10 @@ import gradio as gr
 
 from core.answering.sampling import Sampling
 from core.comparing.conversation import Conversation, as_json, as_markdown, asked_again
-from core.lab import ANSWERING, LOADING
 from core.problems import Busy, ModelError, RunError, TemplateError
 from core.runs.adapter_ref import BASE, Pane
-from core.workbench import TRAINING, Workbench
+from core.workbench.lab import ANSWERING, LOADING
+from core.workbench.workbench import TRAINING, Workbench
 from ui.chat_view import earlier_text, newest_text, proof_text
 from ui.sampling_form import make_sampling
 from ui.train_tab import heldout_text

@@ -7,7 +7,7 @@ from core.data.prompts.prompt_templates import TEMPLATES
 from core.problems import Busy, ConfigError, DataError, ModelError, TemplateError
 from core.settings.run_config import RunConfig
 from core.stopping import Stopped
-from core.workbench import READING, Workbench
+from core.workbench.workbench import READING, Workbench
 from ui.form import COLUMN_BY_NAME, Form
 from ui.rows_view import LEGEND, look_text, preparing_text, row_text
 from ui.words import notice

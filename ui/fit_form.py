@@ -17,13 +17,13 @@ from core.memory.parts import Estimate
 from core.memory.probe_log import latest_probe
 from core.memory.probe_record import ProbeRecord
 from core.memory.suggestions import suggestions, to_fit
-from core.probing import PROBING
 from core.problems import Busy, ConfigError, ModelError
 from core.settings.paths import resolve_path
 from core.settings.run_config import RunConfig
 from core.settings.sections import ModelConfig
 from core.stopping import Stopped
-from core.workbench import SENTENCES, Workbench
+from core.workbench.probe_job import PROBING
+from core.workbench.workbench import SENTENCES, Workbench
 from ui.fit_view import THIS_MACHINE, fetch_text, fit_text, probing_text
 from ui.form import Form
 from ui.runs_table import CLICKS

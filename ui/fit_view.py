@@ -12,10 +12,10 @@ from core.memory.estimate import verdict
 from core.memory.parts import PARTS, Estimate
 from core.memory.probe_record import ProbeRecord
 from core.memory.suggestions import WORTH_SAYING, Suggestion
-from core.probing import Probing
 from core.runs.events import Probed
 from core.runs.snapshot import Snapshot
 from core.training.largest_batch import BatchFound, Tried
+from core.workbench.probe_job import Probing
 from ui.words import count, duration, gib, notice
 
 THIS_MACHINE = "this machine"  # as a card's name

@@ -4,12 +4,12 @@ from html import escape
 
 import gradio as gr
 
-from core.evaluation.of_a_run import MEASURING, MOST_ROWS
 from core.evaluation.record import Evaluation, Source
 from core.evaluation.saved import load_evaluations
-from core.evaluation.work import State, Work
 from core.problems import RunError
-from core.workbench import Workbench
+from core.workbench.measure_job import State, Work
+from core.workbench.measure_run import MEASURING, MOST_ROWS
+from core.workbench.workbench import Workbench
 from ui.measure_view import choice_label, evaluation_text
 from ui.words import bar, duration, notice, run_label
 

@@ -8,7 +8,7 @@ from core.model.loaded_model import ModelReport
 from core.model.model_files import code_warning
 from core.problems import Busy, ConfigError, ModelError
 from core.settings.presets import Preset
-from core.workbench import Workbench
+from core.workbench.workbench import Workbench
 from ui.form import Form
 from ui.words import big, gib, notice
 

@@ -13,7 +13,7 @@ from starlette.middleware import Middleware
 from core.runs.run_folder import find_run
 from core.runs.uploads import sweep_uploads
 from core.settings.presets import default_preset, list_presets
-from core.workbench import Workbench
+from core.workbench.workbench import Workbench
 from ui.access import UPLOAD_LIMIT, Gate
 from ui.api import add_api
 from ui.blind_tab import BlindTab

@@ -6,12 +6,13 @@ from pathlib import Path
 
 import gradio as gr
 
-from core.comparing.proof import FILE, PROVING, load_proof, prove
+from core.comparing.proof import FILE, load_proof
 from core.disk.tolerant_reading import in_words
 from core.problems import Busy, ModelError, RunError
 from core.runs.run_folder import Run
 from core.runs.uploads import uploads_dir
-from core.workbench import Workbench
+from core.workbench.prove_run import PROVING, prove
+from core.workbench.workbench import Workbench
 from ui.proof_view import proof_text
 from ui.report import IN_IT, write_report
 from ui.words import notice, run_label

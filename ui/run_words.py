@@ -3,10 +3,10 @@ threads or layout."""
 
 from html import escape
 
-from core.model_slot import ModelState
 from core.runs.events import Evaluated
 from core.runs.overfitting import overfitting
 from core.runs.snapshot import Snapshot
+from core.workbench.model_slot import ModelState
 from ui.words import bar, duration, notice
 
 KINDS = {"completed": "good", "failed": "error", "stopped": "warning", "interrupted": "warning"}  # of notices

@@ -13,7 +13,7 @@ import gradio as gr
 from core.problems import Busy, ModelError, RunError
 from core.runs.run_list import Overview, RunList, search, sort
 from core.runs.trash import Trash
-from core.workbench import Workbench
+from core.workbench.workbench import Workbench
 from ui.charts import MOST_RUNS
 from ui.compare_runs import losses_text, tables_text
 from ui.form import Form

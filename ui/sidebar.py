@@ -8,9 +8,9 @@ from html import escape
 import gradio as gr
 
 from core.memory.hardware import Machine, MemoryStats
-from core.model_slot import ModelState
 from core.runs.snapshot import Snapshot
-from core.workbench import Workbench
+from core.workbench.model_slot import ModelState
+from core.workbench.workbench import Workbench
 from ui.words import bar, big, duration, gib, run_label
 
 STATUS_WORDS = {

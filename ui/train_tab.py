@@ -4,11 +4,11 @@ from html import escape
 
 import gradio as gr
 
-from core.model_slot import ModelState
 from core.problems import Busy, ConfigError, ModelError, RunError
 from core.runs.events import HeldOut
 from core.runs.snapshot import Snapshot
-from core.workbench import Workbench
+from core.workbench.model_slot import ModelState
+from core.workbench.workbench import Workbench
 from ui.charts import charts
 from ui.fit_form import FitForm
 from ui.fit_view import memory_text

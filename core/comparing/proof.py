@@ -10,20 +10,16 @@ from typing import TYPE_CHECKING
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, computed_field
 
-from core.disk.atomic import write_whole
 from core.disk.tolerant_reading import Unreadable, read_text
-from core.fresh_thread import in_own_thread
 from core.model.fingerprint import _hash, _logits, _undisturbed
 from core.model.loaded_model import LoadedModel
 from core.model.views import for_inference
 from core.model.weight_changes import Moved, moved
-from core.runs.adapter_ref import BASE, Pane
-from core.runs.run_folder import Run
+from core.runs.adapter_ref import Pane
 
 if TYPE_CHECKING:  # what loads the model asks for its fingerprint, and the lab stands on that
-    from core.lab import Lab
+    pass
 
-PROVING = "base and tuned are being proved"
 FILE = "proof.json"
 
 
@@ -83,19 +79,6 @@ class Proof(BaseModel):
         why = "the adapter changes no weight" if self.moved.is_nothing else "what it changes does not reach the answer"
         way_out = "train it longer or at a higher rate"
         return "warning", f"The tuned model is the base: all logits are equal, as {why}; {way_out}."
-
-
-def prove(lab: "Lab", run: Run, step: int | None = None) -> Proof:
-    """Proves base and the adapter of `run`, or that of its checkpoint of `step`, and keeps it as the run's proof.json.
-
-    Raises Busy, RunError, ModelError, and OSError when it cannot be written.
-    """
-    pane = Pane(run.id, step)
-    with lab.using([BASE, pane], PROVING) as (loaded, (_, name)):
-        proof = in_own_thread(lambda: compared(loaded, name, pane))
-        loaded.is_doubtful = proof.base_is_equal is False
-    write_whole(run.folder / FILE, proof.model_dump_json(indent=2) + "\n")
-    return proof
 
 
 def compared(loaded: LoadedModel, adapter: str, pane: Pane) -> Proof:

@@ -18,7 +18,6 @@ from core.evaluation.question_rows import Row, plain, row_of, row_of_prompt
 from core.evaluation.record import Evaluation, Source
 from core.evaluation.saved import save
 from core.fresh_thread import in_own_thread
-from core.lab import Lab
 from core.model.loaded_model import LoadedModel
 from core.problems import DataError, RunError
 from core.runs.adapter_ref import BASE, Pane
@@ -26,6 +25,7 @@ from core.runs.run_folder import Run
 from core.settings.run_config import RunConfig
 from core.stopping import leave_if
 from core.training.checkpoint_files import read_progress
+from core.workbench.lab import Lab
 
 MOST_ROWS = 200
 SEED = 3407  # draws the rows when there are more

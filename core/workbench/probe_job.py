@@ -19,8 +19,6 @@ from core.memory.model_shape import shape_of
 from core.memory.probe_log import measured_here
 from core.memory.probe_record import ProbeRecord
 from core.model.loaded_model import LoadedModel
-from core.model_slot import ModelSlot
-from core.preparation import Preparation
 from core.problems import DataError, ModelError, RunError, TrainingError, first_line
 from core.runs.run_folder import find_adapter
 from core.settings.run_config import RunConfig
@@ -29,6 +27,8 @@ from core.training.largest_batch import BatchFound, Tried, find_batch, measure_i
 from core.training.out_of_memory import relief
 from core.training.run_job import begin_adapter, memory_in_words, rows_decide
 from core.training.step_probe import Measured
+from core.workbench.model_slot import ModelSlot
+from core.workbench.rows_of_the_form import Preparation
 
 PROBING = "a probe is going on"
 SENTENCES = (ModelError, DataError, RunError, TrainingError, Stopped)

@@ -5,12 +5,12 @@ import time
 import traceback
 from dataclasses import dataclass, replace
 
-from core.evaluation.of_a_run import evaluate_run
 from core.evaluation.record import Evaluation, Source
-from core.lab import Lab
 from core.problems import Busy, DataError, ModelError, RunError, TemplateError, first_line
 from core.runs.run_folder import Run
 from core.stopping import Stopped
+from core.workbench.lab import Lab
+from core.workbench.measure_run import evaluate_run
 
 SENTENCES = (Busy, ModelError, RunError, DataError, TemplateError)  # what is said to the person as it stands
 

@@ -18,10 +18,10 @@ from typing import Literal
 
 from core.answering.sampling import Sampling
 from core.comparing.votes import Choice, Tally, Vote, append_vote, read_votes, tally
-from core.lab import Lab
 from core.problems import BlindError, Busy, DataError, ModelError, PromptTooLong, RunError, TemplateError
 from core.runs.adapter_ref import Pane
 from core.runs.run_list import RunList
+from core.workbench.lab import Lab
 
 AHEAD = 3  # pairs that wait to be voted on while no more are made
 RETRY_SECONDS = 0.5  # between two looks at a model that others have

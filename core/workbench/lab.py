@@ -17,12 +17,12 @@ from core.data.prompts.prompt_templates import prompt_text
 from core.fresh_thread import in_own_thread
 from core.model.device_memory import free_memory
 from core.model.loaded_model import LoadedModel, ModelReport
-from core.model_slot import ModelSlot
 from core.problems import DataError, ModelError, PromptTooLong, RunError, TemplateError, first_line
 from core.runs.adapter_ref import BASE, Pane
 from core.runs.run_folder import Run, find_run
 from core.runs.run_list import RunList
 from core.stopping import Stopped
+from core.workbench.model_slot import ModelSlot
 
 LOADING, ANSWERING = "a model is being loaded", "an answer is being written"
 SENTENCES = (ModelError, RunError, DataError, TemplateError, Stopped)  # said as they stand; the rest is a library's

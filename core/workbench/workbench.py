@@ -11,14 +11,10 @@ from pathlib import Path
 from core.data.prepared.prepare import PreparedData
 from core.data.prepared.row_view import RowView
 from core.fresh_thread import in_own_thread
-from core.lab import LOADING, Lab
 from core.memory.hardware import Machine, MemoryStats, detect_machine, sample_memory
 from core.memory.probe_record import ProbeRecord
 from core.model.loaded_model import LoadedModel, ModelReport
 from core.model.unsloth_start import import_unsloth
-from core.model_slot import ModelSlot, ModelState
-from core.preparation import Look, Preparation, Preparing
-from core.probing import Prober, Probing
 from core.problems import Busy, DataError, ModelError, RunError, TemplateError, TrainingError, first_line
 from core.runs.checkpoint_list import Checkpoint
 from core.runs.events import Event, Resumed, StatusChanged
@@ -31,6 +27,10 @@ from core.stopping import Stopped
 from core.training.largest_batch import BatchFound
 from core.training.run_job import Emit, perform
 from core.training.trackers import check_tracker
+from core.workbench.lab import LOADING, Lab
+from core.workbench.model_slot import ModelSlot, ModelState
+from core.workbench.probe_job import Prober, Probing
+from core.workbench.rows_of_the_form import Look, Preparation, Preparing
 
 TRAINING, READING = "a run is going on", "the rows are being read"
 SENTENCES = (ModelError, DataError, RunError, TrainingError, TemplateError)  # what is said to the person as it stands
