@@ -270,7 +270,7 @@ def evaluate(run: str, data: str | None, prompts: str | None, rows: int, runs_di
         if as_json:
             print(evaluation.model_dump_json(), file=results)
         else:
-            from ui.measure_view import evaluation_lines
+            from ui.compare.measure_view import evaluation_lines
 
             print(*evaluation_lines(evaluation), sep="\n", file=results)
     return 0

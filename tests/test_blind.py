@@ -16,7 +16,7 @@ from core.runs.run_folder import list_runs
 from core.workbench.blind_test import AHEAD, Blind, Result
 from core.workbench.workbench import Workbench
 from tests.conftest import small_config
-from ui.blind_tab import result_text
+from ui.compare.blind_tab import result_text
 
 SHORT, LONG = Sampling(max_new_tokens=4), Sampling(max_new_tokens=90)
 PROMPTS = [f"Say {word}." for word in "one two three four five six seven eight nine ten eleven twelve".split()]

@@ -14,9 +14,9 @@ from core.settings.run_config import RunConfig
 from core.workbench.lab import ANSWERING
 from core.workbench.model_slot import ModelState
 from core.workbench.workbench import Workbench
-from ui.chat_view import earlier_text, newest_text, pane_looks, proof_text
-from ui.compare_tab import CompareTab
-from ui.sampling_form import make_sampling
+from ui.compare.chat_tab import CompareTab
+from ui.compare.chat_view import earlier_text, newest_text, pane_looks, proof_text
+from ui.compare.sampling_form import make_sampling
 from ui.words import pane_label
 
 RUN, STEP = Pane("20261122-093505-demo-yoda"), Pane("20261122-093505-demo-yoda", 40)

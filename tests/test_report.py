@@ -30,9 +30,9 @@ from core.settings.run_config import RunConfig
 from core.workbench.model_slot import ModelState
 from core.workbench.workbench import Workbench
 from tests.conftest import PROJECT
-from ui.measure_view import evaluation_text
+from ui.compare.measure_view import evaluation_text
+from ui.compare.proof_view import change, proof_text
 from ui.proof_tab import ProofTab
-from ui.proof_view import change, proof_text
 from ui.report import POLICY, make_report, without_path, write_report
 
 HOSTILE = "</style></title><script>alert(1)</script><img src=https://evil.example/x onerror=alert(2)>\"'&\u202e\x00"

@@ -222,6 +222,6 @@ def test_few_votes_never_claim_anything():
 
 
 def test_scipy_is_not_imported_before_it_is_needed():
-    check = "import sys, core.comparing.votes, core.workbench.blind_test, ui.blind_tab; print('scipy.stats' in sys.modules, 'torch' in sys.modules)"
+    check = "import sys, core.comparing.votes, core.workbench.blind_test, ui.compare.blind_tab; print('scipy.stats' in sys.modules, 'torch' in sys.modules)"
     answer = subprocess.run([sys.executable, "-c", check], cwd=PROJECT, capture_output=True, text=True, check=True)
     assert answer.stdout == "False False\n"

@@ -15,7 +15,7 @@ from core.runs.thinning import thin
 from core.settings.presets import find_preset
 from core.settings.run_config import RunConfig
 from core.workbench.workbench import SENTENCES, Workbench
-from ui.sampling_form import make_sampling
+from ui.compare.sampling_form import make_sampling
 
 
 def add_api(workbench: Workbench, preset_of_this_machine: str) -> None:

@@ -16,12 +16,12 @@ from core.settings.presets import default_preset, list_presets
 from core.workbench.workbench import Workbench
 from ui.access import UPLOAD_LIMIT, Gate
 from ui.api import add_api
-from ui.blind_tab import BlindTab
-from ui.compare_tab import CompareTab
+from ui.compare.blind_tab import BlindTab
+from ui.compare.chat_tab import CompareTab
+from ui.compare.measure_tab import MeasureTab
 from ui.data_tab import DataTab
 from ui.form import Form
 from ui.live import Live
-from ui.measure_tab import MeasureTab
 from ui.model_tab import ModelTab
 from ui.proof_tab import ProofTab
 from ui.runs_tab import RunsTab

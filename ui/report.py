@@ -18,7 +18,7 @@ from core.runs.snapshot import Snapshot
 from core.settings.paths import PROJECT_DIR
 from core.settings.run_config import RunConfig
 from ui.charts import charts
-from ui.proof_view import proof_text
+from ui.compare.proof_view import proof_text
 from ui.receipt_view import receipt_text
 from ui.report_parts import card, facts, folded, measures_text, settings_text, short_name, short_names, votes_text
 from ui.runs_table import duration_or_dash, loss, when

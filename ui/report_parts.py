@@ -13,7 +13,7 @@ from core.evaluation.record import Evaluation, ReadRow
 from core.evaluation.saved import load_evaluations
 from core.runs.adapter_ref import Pane
 from core.settings.run_config import RunConfig, fields
-from ui.measure_view import evaluation_text
+from ui.compare.measure_view import evaluation_text
 from ui.runs_table import when
 from ui.words import count, pane_label, percent
 

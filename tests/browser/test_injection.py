@@ -121,7 +121,7 @@ def test_an_answer_that_is_html_is_text():
     from core.answering.sampling import Answer, Sampling
     from core.comparing.conversation import Conversation
     from core.runs.adapter_ref import BASE
-    from ui.chat_view import newest_text
+    from ui.compare.chat_view import newest_text
 
     asked = Conversation((BASE, BASE)).asked("?", "", Sampling())
     drawn = newest_text(asked.answered((Answer(EVIL), Answer(EVIL, ended="itself"))))

@@ -14,8 +14,8 @@ from core.problems import Busy, ModelError, RunError, TemplateError
 from core.runs.adapter_ref import BASE, Pane
 from core.workbench.lab import ANSWERING, LOADING
 from core.workbench.workbench import TRAINING, Workbench
-from ui.chat_view import earlier_text, newest_text, proof_text
-from ui.sampling_form import make_sampling
+from ui.compare.chat_view import earlier_text, newest_text, proof_text
+from ui.compare.sampling_form import make_sampling
 from ui.train_tab import heldout_text
 from ui.words import notice, pane_label, run_label
 

@@ -15,7 +15,7 @@ from core.problems import BlindError, DataError, ModelError, RunError
 from core.runs.adapter_ref import BASE, Pane
 from core.workbench.blind_test import Blind, Result, Shown
 from core.workbench.workbench import Workbench
-from ui.sampling_form import make_sampling
+from ui.compare.sampling_form import make_sampling
 from ui.words import count, notice, pane_label, percent
 
 PROBLEMS = (BlindError, DataError, RunError)
