@@ -19,7 +19,7 @@ from ui.api import add_api
 from ui.compare.blind_tab import BlindTab
 from ui.compare.chat_tab import CompareTab
 from ui.compare.measure_tab import MeasureTab
-from ui.data_tab import DataTab
+from ui.data.data_tab import DataTab
 from ui.form import Form
 from ui.live import Live
 from ui.model_tab import ModelTab

@@ -11,7 +11,7 @@ from core.data.prepared.left_out import LeftOut
 from core.data.prepared.row_view import RowView, Token
 from core.data.prepared.survey import Survey
 from core.workbench.rows_of_the_form import Look, Preparing
-from ui.charts import length_chart
+from ui.data.length_chart import length_chart
 from ui.words import bar, count, notice, percent
 
 SHOWN_CHARACTERS = 160
