@@ -22,7 +22,7 @@ from ui.compare.measure_tab import MeasureTab
 from ui.data.data_tab import DataTab
 from ui.form import Form
 from ui.live import Live
-from ui.model_tab import ModelTab
+from ui.model.model_tab import ModelTab
 from ui.proof_tab import ProofTab
 from ui.runs_tab import RunsTab
 from ui.sidebar import Sidebar
