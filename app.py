@@ -281,7 +281,7 @@ def evaluate(run: str, data: str | None, prompts: str | None, rows: int, runs_di
 @runs_dir_option
 def report(run: str, runs_dir: Path) -> None:
     """Write all that is known of a run into one HTML file that opens anywhere, and print where it is."""
-    from ui.report import write_report
+    from ui.report.report import write_report
 
     try:
         print(write_report(find_run(runs_dir, run)))

@@ -112,7 +112,7 @@ MUST_NOT_KNOW = {
     "core/comparing/proof.py": {"threading", "core.workbench.workbench"},
     "core/comparing/votes.py": {*LIBRARIES, "core.model.load", "core.workbench.lab", "core.workbench.workbench"},
     "core/comparing/word_differences.py": {*LIBRARIES, "core", "threading"},
-    "ui/report.py": {"threading", "gradio"},
+    "ui/report/report.py": {"threading", "gradio"},
     "ui/form.py": {"threading", "core.training.train", "core.workbench.workbench"},
     "ui/charts.py": {"threading", "gradio"},
 }

@@ -20,7 +20,7 @@ from core.runs.run_folder import create_run
 from core.workbench.prove_run import prove
 from core.workbench.workbench import Workbench
 from tests.conftest import load_for, small_config, train_for
-from ui.proof_tab import ProofTab
+from ui.report.proof_and_report_tab import ProofTab
 
 PANE = Pane("yoda")
 

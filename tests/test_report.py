@@ -32,8 +32,8 @@ from core.workbench.workbench import Workbench
 from tests.conftest import PROJECT
 from ui.compare.measure_view import evaluation_text
 from ui.compare.proof_view import change, proof_text
-from ui.proof_tab import ProofTab
-from ui.report import POLICY, make_report, without_path, write_report
+from ui.report.proof_and_report_tab import ProofTab
+from ui.report.report import POLICY, make_report, without_path, write_report
 
 HOSTILE = "</style></title><script>alert(1)</script><img src=https://evil.example/x onerror=alert(2)>\"'&\u202e\x00"
 TOKEN = "hf_" + "aBcDeFgHiJkLmNoPqRsTuVwXyZ012345"

@@ -20,7 +20,16 @@ from core.settings.run_config import RunConfig
 from ui.charts import charts
 from ui.compare.proof_view import proof_text
 from ui.receipt_view import receipt_text
-from ui.report_parts import card, facts, folded, measures_text, settings_text, short_name, short_names, votes_text
+from ui.report.report_parts import (
+    card,
+    facts,
+    folded,
+    measures_text,
+    settings_text,
+    short_name,
+    short_names,
+    votes_text,
+)
 from ui.runs_table import duration_or_dash, loss, when
 from ui.samples_view import samples_text
 from ui.train_tab import finished_text, heldout_text

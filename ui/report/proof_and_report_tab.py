@@ -14,7 +14,7 @@ from core.runs.uploads import uploads_dir
 from core.workbench.prove_run import PROVING, prove
 from core.workbench.workbench import Workbench
 from ui.compare.proof_view import proof_text
-from ui.report import IN_IT, write_report
+from ui.report.report import IN_IT, write_report
 from ui.words import notice, run_label
 
 PROBLEMS = (ModelError, RunError, Busy)
