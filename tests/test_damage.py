@@ -30,7 +30,7 @@ from core.settings.sections import ModelConfig
 from core.workbench.workbench import Workbench
 from tests.conftest import PROJECT, small_config
 from ui.page import build_page
-from ui.run_view import course_text, head_text, kept_text
+from ui.runs.run_view import course_text, head_text, kept_text
 from ui.samples_view import samples_text
 
 DEMO = PROJECT / "presets" / "demo-llama"

@@ -26,7 +26,7 @@ from core.workbench.probe_job import PROBING
 from core.workbench.workbench import SENTENCES, Workbench
 from ui.fit_view import THIS_MACHINE, fetch_text, fit_text, probing_text
 from ui.form import Form
-from ui.runs_table import CLICKS
+from ui.runs.runs_table import CLICKS
 from ui.words import count, gib, notice
 
 HERE = ""  # the choice of this machine

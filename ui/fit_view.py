@@ -1,6 +1,6 @@
 """Whether a run fits on a card, as words and one bar; what a probe measured. Knows nothing of gradio, torch or files.
 
-A button says what it asks for, as in `ui.runs_table`: `data-ask="apply"` with settings, or `data-ask="fetch"`.
+A button says what it asks for, as in `ui.runs.runs_table`: `data-ask="apply"` with settings, or `data-ask="fetch"`.
 """
 
 import json

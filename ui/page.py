@@ -24,7 +24,7 @@ from ui.form import Form
 from ui.live import Live
 from ui.model.model_tab import ModelTab
 from ui.report.proof_and_report_tab import ProofTab
-from ui.runs_tab import RunsTab
+from ui.runs.runs_tab import RunsTab
 from ui.sidebar import Sidebar
 from ui.train_tab import TrainTab
 

@@ -30,7 +30,7 @@ from ui.report.report_parts import (
     short_names,
     votes_text,
 )
-from ui.runs_table import duration_or_dash, loss, when
+from ui.runs.runs_table import duration_or_dash, loss, when
 from ui.samples_view import samples_text
 from ui.train_tab import finished_text, heldout_text
 from ui.words import notice

@@ -12,7 +12,7 @@ from core.runs.snapshot import Snapshot
 from ui.charts import charts
 from ui.receipt_view import receipt_text
 from ui.run_words import KINDS
-from ui.runs_table import data_name, duration_or_dash, loss, steps, when
+from ui.runs.runs_table import data_name, duration_or_dash, loss, steps, when
 from ui.train_tab import end_text
 from ui.words import count, gib, notice
 

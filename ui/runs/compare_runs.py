@@ -10,7 +10,7 @@ from core.runs.run_list import Overview
 from core.runs.snapshot import Snapshot
 from core.settings.run_config import RunConfig, fields, flatten
 from ui.charts import Axis, run_chart
-from ui.runs_table import duration_or_dash, labels, loss, steps
+from ui.runs.runs_table import duration_or_dash, labels, loss, steps
 from ui.words import gib, percent, rate
 
 

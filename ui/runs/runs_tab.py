@@ -15,11 +15,11 @@ from core.runs.run_list import Overview, RunList, search, sort
 from core.runs.trash import Trash
 from core.workbench.workbench import Workbench
 from ui.charts import MOST_RUNS
-from ui.compare_runs import losses_text, tables_text
 from ui.form import Form
-from ui.run_view import course_text, head_text, kept_text, log_text
 from ui.run_words import CAN_GO_ON
-from ui.runs_table import (
+from ui.runs.compare_runs import losses_text, tables_text
+from ui.runs.run_view import course_text, head_text, kept_text, log_text
+from ui.runs.runs_table import (
     CLICKS,
     HEADS,
     PAGE,
