@@ -7,7 +7,8 @@ import pytest
 
 from core.runs.events import Estimated, Evaluated, MemorySampled, StepDone
 from core.runs.snapshot import Snapshot
-from ui.charts import BOTTOM, HEIGHT, LEFT, MOST_POINTS, RIGHT, TOP, WIDTH, Series, chart, charts, figure, run_chart
+from ui.shared.formatting import figure
+from ui.shared.line_chart import BOTTOM, HEIGHT, LEFT, MOST_POINTS, RIGHT, TOP, WIDTH, Series, chart, charts, run_chart
 
 
 def step(number: int, loss: float, **values) -> StepDone:

@@ -17,7 +17,7 @@ from core.workbench.workbench import Workbench
 from ui.compare.chat_tab import CompareTab
 from ui.compare.chat_view import earlier_text, newest_text, pane_looks, proof_text
 from ui.compare.sampling_form import make_sampling
-from ui.words import pane_label
+from ui.shared.formatting import pane_label
 
 RUN, STEP = Pane("20261122-093505-demo-yoda"), Pane("20261122-093505-demo-yoda", 40)
 DRAWN = Sampling(temperature=0.7, top_p=0.9, seed=5)

@@ -7,8 +7,8 @@ from core.problems import ConfigError
 from core.settings.presets import list_presets
 from core.settings.run_config import RunConfig, fields
 from core.workbench.workbench import Workbench
-from ui.form import Form, help_text
 from ui.page import build_page
+from ui.shared.settings_form import Form, help_text
 
 
 def all_fields(config: RunConfig) -> Form:

@@ -113,8 +113,8 @@ MUST_NOT_KNOW = {
     "core/comparing/votes.py": {*LIBRARIES, "core.model.load", "core.workbench.lab", "core.workbench.workbench"},
     "core/comparing/word_differences.py": {*LIBRARIES, "core", "threading"},
     "ui/report/report.py": {"threading", "gradio"},
-    "ui/form.py": {"threading", "core.training.train", "core.workbench.workbench"},
-    "ui/charts.py": {"threading", "gradio"},
+    "ui/shared/settings_form.py": {"threading", "core.training.train", "core.workbench.workbench"},
+    "ui/shared/line_chart.py": {"threading", "gradio"},
 }
 
 

@@ -14,11 +14,12 @@ from core.runs.trash import Deleted
 from core.settings.run_config import RunConfig, fields
 from core.workbench.workbench import Workbench
 from tests.test_run_list import make_run, step
-from ui.form import Form
 from ui.runs.compare_runs import differences, losses_text, results, tables_text
 from ui.runs.run_view import course_text, head_text, kept_text, log_text
 from ui.runs.runs_tab import RunsTab
-from ui.runs.runs_table import Shown, chosen_text, data_name, disk, labels, table_text, trash_text, undo_text, visible
+from ui.runs.runs_table import Shown, chosen_text, labels, table_text, trash_text, undo_text, visible
+from ui.shared.formatting import data_name, disk
+from ui.shared.settings_form import Form
 
 HOSTILE = "<script>alert(1)</script><img src=x onerror=alert(1)>\" onmouseover='alert(1)' ]]>--><b>"
 

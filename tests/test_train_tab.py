@@ -6,8 +6,8 @@ from core.runs.events import CheckpointSaved, Evaluated, Receipt, Resumed, Statu
 from core.runs.snapshot import Snapshot, fold_all
 from core.workbench.model_slot import ModelState
 from core.workbench.workbench import Workbench
-from ui.form import Form
 from ui.run_words import best_button, best_text, can_resume, checkpoints_text, resume_text, state_text
+from ui.shared.settings_form import Form
 
 
 def run(status: str, steps: int = 0, kept: tuple[int, ...] = (), losses: tuple[float, ...] = ()) -> Snapshot:

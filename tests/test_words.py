@@ -2,7 +2,7 @@
 
 import pytest
 
-from ui.words import big, count, duration, gib, notice, percent, rate, run_label
+from ui.shared.formatting import big, count, duration, gib, notice, percent, rate, run_label
 
 
 @pytest.mark.parametrize(

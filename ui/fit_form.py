@@ -25,9 +25,9 @@ from core.stopping import Stopped
 from core.workbench.probe_job import PROBING
 from core.workbench.workbench import SENTENCES, Workbench
 from ui.fit_view import THIS_MACHINE, fetch_text, fit_text, probing_text
-from ui.form import Form
-from ui.runs.runs_table import CLICKS
-from ui.words import count, gib, notice
+from ui.shared.clicks import CLICKS
+from ui.shared.formatting import count, gib, notice
+from ui.shared.settings_form import Form
 
 HERE = ""  # the choice of this machine
 

@@ -16,7 +16,7 @@ from core.runs.events import Probed
 from core.runs.snapshot import Snapshot
 from core.training.largest_batch import BatchFound, Tried
 from core.workbench.probe_job import Probing
-from ui.words import count, duration, gib, notice
+from ui.shared.formatting import count, duration, gib, notice, pace, size
 
 THIS_MACHINE = "this machine"  # as a card's name
 MOST_SUGGESTIONS = 5
@@ -128,11 +128,6 @@ def _apply(settings: Sequence[str], words: str) -> str:
     return f'<button class="plain" data-ask="apply" data-settings="{asked}">{escape(words)}</button>'
 
 
-def size(value: float) -> str:
-    """Memory as far as an estimate knows it: 5.2 GiB, and more digits where it is little."""
-    return f"{value:.1f} GiB" if value >= 0.95 else f"{value:.2f} GiB" if value >= 0.01 else gib(value)
-
-
 def fetch_text(name: str) -> str:
     """Where a model's config.json is not on this machine yet, with a button that fetches it."""
     return (
@@ -191,11 +186,6 @@ def found_text(found: BatchFound, record: ProbeRecord) -> str:
 def _tries(tried: Tried) -> str:
     came = ((batch, "does not fit" if peak is None else f"takes {gib(peak)}") for batch, peak in tried)
     return ", ".join(f"batch {batch:,} {words}" for batch, words in came)
-
-
-def pace(seconds: float) -> str:
-    """Of one step: 0.25 s, 42 s or 2:05."""
-    return f"{seconds:.2f} s" if seconds < 10 else f"{seconds:.0f} s" if seconds < 100 else duration(seconds)
 
 
 def memory_text(snapshot: Snapshot) -> str:

@@ -20,11 +20,11 @@ from ui.compare.blind_tab import BlindTab
 from ui.compare.chat_tab import CompareTab
 from ui.compare.measure_tab import MeasureTab
 from ui.data.data_tab import DataTab
-from ui.form import Form
 from ui.live import Live
 from ui.model.model_tab import ModelTab
 from ui.report.proof_and_report_tab import ProofTab
 from ui.runs.runs_tab import RunsTab
+from ui.shared.settings_form import Form
 from ui.sidebar import Sidebar
 from ui.train_tab import TrainTab
 

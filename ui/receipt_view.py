@@ -3,7 +3,7 @@
 from html import escape
 
 from core.runs.events import Receipt
-from ui.words import count, gib, notice, percent, rate
+from ui.shared.formatting import count, gib, notice, percent, rate
 
 GIB = 1024**3
 

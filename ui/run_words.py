@@ -7,7 +7,7 @@ from core.runs.events import Evaluated
 from core.runs.overfitting import overfitting
 from core.runs.snapshot import Snapshot
 from core.workbench.model_slot import ModelState
-from ui.words import bar, duration, notice
+from ui.shared.formatting import bar, duration, notice
 
 KINDS = {"completed": "good", "failed": "error", "stopped": "warning", "interrupted": "warning"}  # of notices
 CAN_GO_ON = {"interrupted", "stopped", "failed"}

@@ -5,7 +5,7 @@ from dataclasses import dataclass
 from html import escape
 
 from core.runs.snapshot import Snapshot
-from ui.words import count
+from ui.shared.formatting import count
 
 MOST_MOMENTS = 12  # of a prompt, the base's answer among them; fewer where there are many prompts,
 MOST_ANSWERS = 36  # because a page must not grow beyond what is read and sent

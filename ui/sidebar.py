@@ -11,7 +11,7 @@ from core.memory.hardware import Machine, MemoryStats
 from core.runs.snapshot import Snapshot
 from core.workbench.model_slot import ModelState
 from core.workbench.workbench import Workbench
-from ui.words import bar, big, duration, gib, run_label
+from ui.shared.formatting import bar, big, duration, gib, run_label
 
 STATUS_WORDS = {
     "preparing": "getting ready",

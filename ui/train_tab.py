@@ -9,14 +9,14 @@ from core.runs.events import HeldOut
 from core.runs.snapshot import Snapshot
 from core.workbench.model_slot import ModelState
 from core.workbench.workbench import Workbench
-from ui.charts import charts
 from ui.fit_form import FitForm
 from ui.fit_view import memory_text
-from ui.form import Form
 from ui.receipt_view import receipt_text
 from ui.run_words import best_button, best_text, can_resume, resume_text, state_text
 from ui.samples_view import samples_text
-from ui.words import count, gib, notice, percent
+from ui.shared.formatting import count, gib, notice, percent
+from ui.shared.line_chart import charts
+from ui.shared.settings_form import Form
 
 
 class TrainTab:

@@ -11,7 +11,7 @@ from core.comparing.votes import read_votes
 from core.runs.events import FINAL
 from tests.app_process import running_app
 from tests.browser.conftest import PHONE, photograph, tab
-from ui.words import run_label
+from ui.shared.formatting import run_label
 
 PROMPTS = [
     "The old man reads a book.",

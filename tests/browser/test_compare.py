@@ -11,7 +11,7 @@ from playwright.sync_api import expect
 from core.settings.presets import PRESETS_DIR
 from tests.app_process import running_app_with_a_run
 from tests.browser.conftest import PHONE, photograph, tab
-from ui.words import run_label
+from ui.shared.formatting import run_label
 
 FIRST, SECOND = "The old man reads a book.", "A robot paints the river."
 STEPS = 60

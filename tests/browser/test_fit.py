@@ -19,7 +19,7 @@ from core.settings.run_config import RunConfig
 from tests.app_process import running_app
 from tests.browser.conftest import PHONE, photograph, tab
 from tests.hub_server import Hub
-from ui.fit_view import size
+from ui.shared.formatting import size
 
 LLAMA_8B = {
     "model_type": "llama", "architectures": ["LlamaForCausalLM"], "vocab_size": 128256, "hidden_size": 4096,

@@ -12,7 +12,7 @@ from core.evaluation.saved import load_evaluations
 from tests.app_process import running_app_with_a_run
 from tests.browser.conftest import DESKTOP, PHONE, photograph, tab
 from ui.compare.measure_view import signed, value
-from ui.words import run_label
+from ui.shared.formatting import run_label
 
 
 @pytest.fixture(scope="module")

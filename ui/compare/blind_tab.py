@@ -16,7 +16,7 @@ from core.runs.adapter_ref import BASE, Pane
 from core.workbench.blind_test import Blind, Result, Shown
 from core.workbench.workbench import Workbench
 from ui.compare.sampling_form import make_sampling
-from ui.words import count, notice, pane_label, percent
+from ui.shared.formatting import count, notice, pane_label, percent
 
 PROBLEMS = (BlindError, DataError, RunError)
 BUTTONS = dict(zip(CHOICES, ("Left", "Right", "Tie", "Both bad"), strict=True))

@@ -8,7 +8,7 @@ from core.answering.sampling import Answer
 from core.comparing.conversation import Conversation, Turn, answer_figures
 from core.comparing.word_differences import differences
 from core.runs.adapter_ref import Pane
-from ui.words import notice, pane_label
+from ui.shared.formatting import notice, pane_label
 
 TUNED_LOOKS = ("tuned", "second", "third")  # the rules of style.css; the base has its own
 GONE_SHOWN = 60  # characters; of a longer stretch that is gone only its beginning is shown

@@ -11,7 +11,7 @@ from core.workbench.measure_job import State, Work
 from core.workbench.measure_run import MEASURING, MOST_ROWS
 from core.workbench.workbench import Workbench
 from ui.compare.measure_view import choice_label, evaluation_text
-from ui.words import bar, duration, notice, run_label
+from ui.shared.formatting import bar, duration, notice, run_label
 
 SOURCES = [("its validation rows", "validation"), ("a file of rows", "file"), ("a file of prompts", "prompts")]
 LIMIT = 10_000  # rows at most: more take hours and say no more

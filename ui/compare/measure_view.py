@@ -7,7 +7,7 @@ from pathlib import Path
 
 from core.evaluation.metrics import BY_KEY, Metric
 from core.evaluation.record import Evaluation, Measure, ReadRow, Source
-from ui.words import count, duration, notice, percent, run_label
+from ui.shared.formatting import count, duration, notice, percent, run_label
 
 GOOD, BAD = {"better"}, {"worse"}
 

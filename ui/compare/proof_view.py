@@ -5,8 +5,7 @@ from html import escape
 from core.comparing.proof import Proof
 from core.model.weight_changes import GroupMoved, Moved, RowsMoved, TokenMoved
 from core.runs.adapter_ref import Pane
-from ui.runs.runs_table import when
-from ui.words import count, notice, pane_label
+from ui.shared.formatting import count, notice, pane_label, when
 
 SHORT = 16  # characters of a hash that are shown; its title has all 64
 

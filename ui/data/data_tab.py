@@ -9,8 +9,8 @@ from core.settings.run_config import RunConfig
 from core.stopping import Stopped
 from core.workbench.workbench import READING, Workbench
 from ui.data.rows_view import LEGEND, look_text, preparing_text, row_text
-from ui.form import COLUMN_BY_NAME, Form
-from ui.words import notice
+from ui.shared.formatting import notice
+from ui.shared.settings_form import COLUMN_BY_NAME, Form
 
 COLUMNS = ["instruction_column", "input_column", "answer_column", "system_column", "text_column"]
 PROMPTS = [

@@ -1,6 +1,6 @@
 from core.data.prepared.survey import Survey
-from ui.charts import BOTTOM, HEIGHT, LEFT, RIGHT, TOP, WIDTH
-from ui.words import count
+from ui.shared.formatting import count
+from ui.shared.line_chart import BOTTOM, HEIGHT, LEFT, RIGHT, TOP, WIDTH
 
 
 def length_chart(found: Survey, max_seq_length: int) -> str:

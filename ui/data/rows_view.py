@@ -12,7 +12,7 @@ from core.data.prepared.row_view import RowView, Token
 from core.data.prepared.survey import Survey
 from core.workbench.rows_of_the_form import Look, Preparing
 from ui.data.length_chart import length_chart
-from ui.words import bar, count, notice, percent
+from ui.shared.formatting import bar, count, notice, percent
 
 SHOWN_CHARACTERS = 160
 SHOWN_COLUMNS = 30

@@ -9,8 +9,8 @@ from core.model.model_files import code_warning
 from core.problems import Busy, ConfigError, ModelError
 from core.settings.presets import Preset
 from core.workbench.workbench import Workbench
-from ui.form import Form
-from ui.words import big, gib, notice
+from ui.shared.formatting import big, gib, notice
+from ui.shared.settings_form import Form
 
 
 class ModelTab:

@@ -15,7 +15,7 @@ from core.workbench.prove_run import PROVING, prove
 from core.workbench.workbench import Workbench
 from ui.compare.proof_view import proof_text
 from ui.report.report import IN_IT, write_report
-from ui.words import notice, run_label
+from ui.shared.formatting import notice, run_label
 
 PROBLEMS = (ModelError, RunError, Busy)
 WHAT = (

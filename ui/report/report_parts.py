@@ -14,8 +14,7 @@ from core.evaluation.saved import load_evaluations
 from core.runs.adapter_ref import Pane
 from core.settings.run_config import RunConfig, fields
 from ui.compare.measure_view import evaluation_text
-from ui.runs.runs_table import when
-from ui.words import count, pane_label, percent
+from ui.shared.formatting import count, pane_label, percent, when
 
 LIST_BYTES = 120_000  # of a list to read
 MOST_EVALUATIONS, MOST_PAIRS = 4, 12

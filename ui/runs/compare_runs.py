@@ -9,9 +9,9 @@ from typing import Any
 from core.runs.run_list import Overview
 from core.runs.snapshot import Snapshot
 from core.settings.run_config import RunConfig, fields, flatten
-from ui.charts import Axis, run_chart
-from ui.runs.runs_table import duration_or_dash, labels, loss, steps
-from ui.words import gib, percent, rate
+from ui.runs.runs_table import labels, steps
+from ui.shared.formatting import duration_or_dash, gib, loss, percent, rate
+from ui.shared.line_chart import Axis, run_chart
 
 
 def losses_text(rows: list[Overview], snapshots: list[Snapshot], over: Axis) -> str:

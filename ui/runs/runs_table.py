@@ -5,21 +5,13 @@ runs is one component. All that a person wrote is escaped here.
 """
 
 from dataclasses import dataclass, replace
-from datetime import datetime
 from html import escape
 
 from core.runs.run_list import Overview
 from core.runs.trash import Deleted
-from ui.charts import MOST_RUNS, figure
-from ui.words import count, duration, gib
+from ui.shared.formatting import _short, count, data_name, disk, duration_or_dash, gib, loss, when
+from ui.shared.line_chart import MOST_RUNS
 
-# One listener for whatever is inside: a press of Enter on a button is a click, too.
-CLICKS = """
-element.addEventListener('click', event => {
-    const button = event.target.closest('[data-ask]');
-    if (button && element.contains(button)) trigger('asked', {...button.dataset});
-});
-"""
 PAGE = 50  # rows that are sent; the rest comes on demand, or is found by searching
 HEADS = {  # what is asked of a run first stands first: a phone shows three columns
     "name": "Name",
@@ -122,37 +114,6 @@ def steps(row: Overview) -> str:
     return f"{row.step:,} of {row.steps:,}" if row.step < row.steps else f"{row.step:,}"
 
 
-def loss(value: float | None) -> str:
-    return "–" if value is None else figure(value) if abs(value) >= 1000 else f"{value:.4f}"
-
-
-def duration_or_dash(seconds: float | None) -> str:
-    return "–" if seconds is None or not 0 <= seconds < 1e9 else duration(seconds)
-
-
-def when(seconds: float) -> str:
-    """21 Nov 2025 23:53, of this machine's clock."""
-    try:
-        moment = datetime.fromtimestamp(seconds)
-    except (OverflowError, ValueError, OSError):  # a damaged history may tell of any year
-        return "unknown"
-    return f"{moment.day} {moment:%b %Y %H:%M}"
-
-
-def _short(path: str) -> str:
-    return path.replace("\\", "/").rstrip("/").rpartition("/")[2]
-
-
-def data_name(path: str) -> str:
-    """The last part of a path, and how many more there are; a Hugging Face name as it is."""
-    lines = path.splitlines()
-    if not lines:
-        return ""
-    is_file = "." in _short(lines[0]) or "\\" in lines[0] or lines[0].startswith(("/", ".", "~"))
-    more = f" + {len(lines) - 1} more" if len(lines) > 1 else ""
-    return (_short(lines[0]) if is_file else lines[0]) + more
-
-
 def chosen_text(rows: tuple[Overview, ...], chosen: tuple[str, ...]) -> str:
     """What stands below the table about comparing."""
     if not chosen:
@@ -163,13 +124,6 @@ def chosen_text(rows: tuple[Overview, ...], chosen: tuple[str, ...]) -> str:
         f'<p class="chosen">{count(len(chosen), "run")} to compare (at most {MOST_RUNS}): {names}.{hint} '
         '<button data-ask="clear" class="plain">Clear the choice</button></p>'
     )
-
-
-def disk(size: int) -> str:
-    """Bytes as disks are sold: 1.2 GB, 35 MB."""
-    if size >= 1e8:
-        return f"{size / 1e9:.2f} GB"
-    return f"{size / 1e6:.1f} MB" if size >= 1e5 else f"{max(size / 1e3, 1):.0f} kB"
 
 
 def trash_text(deleted: list[Deleted], is_emptying: bool) -> str:

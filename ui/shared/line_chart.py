@@ -14,7 +14,7 @@ from typing import Literal
 from core.runs.events import StepDone
 from core.runs.snapshot import Snapshot
 from core.runs.thinning import thin
-from ui.words import count
+from ui.shared.formatting import count, figure
 
 WIDTH, HEIGHT = 340, 150  # of the drawing, in its own units
 LEFT, RIGHT, TOP, BOTTOM = 46, 8, 8, 20  # margins for the axes' figures
@@ -210,11 +210,3 @@ def _x_figure(x: float) -> str:
     if x < 100_000:
         return f"{x:,.4g}" if x < 10_000 else f"{x:,.0f}"
     return f"{x / 1e3:,.0f} K" if x < 1e6 else f"{x / 1e6:,.4g} M"
-
-
-def figure(value: float) -> str:
-    """Three digits, whatever the size."""
-    if value and not 0.001 <= abs(value) < 10_000:
-        digits, _, power = f"{value:.1e}".partition("e")
-        return f"{digits}e{int(power)}"
-    return f"{value:.3g}" if abs(value) < 999.5 else f"{value:,.0f}"

@@ -80,3 +80,59 @@ def bar(share: float, label: str) -> str:
         f'<div class="bar" role="progressbar" aria-label="{escape(label)}" aria-valuemin="0" aria-valuemax="100" '
         f'aria-valuenow="{width:.0f}"><span style="width:{width:.1f}%"></span></div>'
     )
+
+
+def loss(value: float | None) -> str:
+    return "–" if value is None else figure(value) if abs(value) >= 1000 else f"{value:.4f}"
+
+
+def duration_or_dash(seconds: float | None) -> str:
+    return "–" if seconds is None or not 0 <= seconds < 1e9 else duration(seconds)
+
+
+def when(seconds: float) -> str:
+    """21 Nov 2025 23:53, of this machine's clock."""
+    try:
+        moment = datetime.fromtimestamp(seconds)
+    except (OverflowError, ValueError, OSError):  # a damaged history may tell of any year
+        return "unknown"
+    return f"{moment.day} {moment:%b %Y %H:%M}"
+
+
+def _short(path: str) -> str:
+    return path.replace("\\", "/").rstrip("/").rpartition("/")[2]
+
+
+def data_name(path: str) -> str:
+    """The last part of a path, and how many more there are; a Hugging Face name as it is."""
+    lines = path.splitlines()
+    if not lines:
+        return ""
+    is_file = "." in _short(lines[0]) or "\\" in lines[0] or lines[0].startswith(("/", ".", "~"))
+    more = f" + {len(lines) - 1} more" if len(lines) > 1 else ""
+    return (_short(lines[0]) if is_file else lines[0]) + more
+
+
+def disk(size: int) -> str:
+    """Bytes as disks are sold: 1.2 GB, 35 MB."""
+    if size >= 1e8:
+        return f"{size / 1e9:.2f} GB"
+    return f"{size / 1e6:.1f} MB" if size >= 1e5 else f"{max(size / 1e3, 1):.0f} kB"
+
+
+def size(value: float) -> str:
+    """Memory as far as an estimate knows it: 5.2 GiB, and more digits where it is little."""
+    return f"{value:.1f} GiB" if value >= 0.95 else f"{value:.2f} GiB" if value >= 0.01 else gib(value)
+
+
+def pace(seconds: float) -> str:
+    """Of one step: 0.25 s, 42 s or 2:05."""
+    return f"{seconds:.2f} s" if seconds < 10 else f"{seconds:.0f} s" if seconds < 100 else duration(seconds)
+
+
+def figure(value: float) -> str:
+    """Three digits, whatever the size."""
+    if value and not 0.001 <= abs(value) < 10_000:
+        digits, _, power = f"{value:.1e}".partition("e")
+        return f"{digits}e{int(power)}"
+    return f"{value:.3g}" if abs(value) < 999.5 else f"{value:,.0f}"
