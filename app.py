@@ -15,12 +15,9 @@ Exit codes: 0; 2 for bad input, with one sentence on standard error; 1 for a run
 
 import json
 import os
-import signal
 import sys
 import threading
-import time
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable
 from pathlib import Path
 
 import click
@@ -28,13 +25,14 @@ import click
 from core.model.model_files import code_warning
 from core.problems import ConfigError, DataError, ModelError, RunError, TemplateError, TrainingError
 from core.runs.run_folder import Run, find_run
-from core.runs.snapshot import Snapshot
 from core.runs.uploads import uploads_dir
 from core.settings.presets import find_preset, list_presets
 from core.settings.run_config import RunConfig
 from core.stopping import Stopped
 from core.workbench.workbench import Workbench
 from ui.access import needs_consent
+from ui.terminal.progress import _bar, _ctrl_c_calls, _show_progress, _stdout_for_results
+from ui.terminal.results import _closing_words, _result
 
 BAD_INPUT = (ConfigError, ModelError, DataError, RunError, TemplateError)
 
@@ -131,11 +129,11 @@ def train(preset: str, settings: tuple[str, ...], runs_dir: Path, as_json: bool)
 @json_option
 def estimate(preset: str, settings: tuple[str, ...], gpu: str | None, runs_dir: Path, as_json: bool) -> None:
     """Say whether training will fit, before any model is loaded, and what would make it fit."""
-    from core.estimate.said import as_values, in_lines
     from core.memory.cards import find_card, this_machine
     from core.memory.hardware import detect_machine
     from core.memory.model_shape import shape_of
     from core.memory.probe_log import latest_probe
+    from ui.terminal.estimate_lines import as_values, in_lines
 
     config = find_preset(preset).config.with_settings(list(settings))
     machine = detect_machine()
@@ -155,7 +153,7 @@ def estimate(preset: str, settings: tuple[str, ...], gpu: str | None, runs_dir: 
 @json_option
 def probe(preset: str, settings: tuple[str, ...], runs_dir: Path, as_json: bool) -> int:
     """Measure one real step, then undo it: peak memory, seconds a step, and the time of the whole run."""
-    from core.estimate.said import probe_lines
+    from ui.terminal.estimate_lines import probe_lines
 
     config = find_preset(preset).config.with_settings(list(settings))
     _warn_of_code(config)
@@ -270,7 +268,7 @@ def evaluate(run: str, data: str | None, prompts: str | None, rows: int, runs_di
         if as_json:
             print(evaluation.model_dump_json(), file=results)
         else:
-            from ui.compare.measure_view import evaluation_lines
+            from ui.terminal.measure_lines import evaluation_lines
 
             print(*evaluation_lines(evaluation), sep="\n", file=results)
     return 0
@@ -287,91 +285,6 @@ def report(run: str, runs_dir: Path) -> None:
         print(write_report(find_run(runs_dir, run)))
     except OSError as error:
         raise click.ClickException(f"The report cannot be written: {error.strerror or error}.") from None
-
-
-@contextmanager
-def _ctrl_c_calls(stop: Callable[[], None]) -> Iterator[None]:
-    """Ctrl-C asks for a stop meanwhile and interrupts nothing else: what computes must leave by itself."""
-    before = signal.signal(signal.SIGINT, lambda *_: stop())
-    try:
-        yield
-    finally:
-        signal.signal(signal.SIGINT, before)
-
-
-@contextmanager
-def _bar() -> Iterator[Callable[[float, str], None]]:
-    """A progress bar on standard error: called with the share done (0 to 1) and what is going on."""
-    from rich.console import Console
-    from rich.progress import BarColumn, Progress, TextColumn, TimeRemainingColumn
-
-    columns = (TextColumn("{task.description}"), BarColumn(), TimeRemainingColumn())
-    with Progress(*columns, console=Console(stderr=True)) as progress:
-        task = progress.add_task("Starting", total=1.0)
-        yield lambda share, words: progress.update(task, completed=share, description=words)
-
-
-class _stdout_for_results:
-    """Standard output for our results alone: what libraries print goes to standard error meanwhile."""
-
-    def __enter__(self):
-        self._stdout, sys.stdout = sys.stdout, sys.stderr
-        return self._stdout
-
-    def __exit__(self, *_):
-        sys.stdout = self._stdout
-
-
-def _show_progress(workbench: Workbench) -> bool:
-    """Draws the run's progress until it is over; Ctrl-C stops the run cleanly. Returns whether it was pressed."""
-    from rich.console import Console
-    from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
-
-    columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeElapsedColumn())
-    was_interrupted = False
-    with Progress(*columns, console=Console(stderr=True)) as progress:
-        task = progress.add_task("Starting", total=None)
-        while True:
-            try:
-                snapshot = workbench.wait(timeout=0.2)
-                loss = f"loss {snapshot.steps[-1].loss:.3f}" if snapshot.steps else ""
-                words = snapshot.message or loss or "Training"
-                done = snapshot.steps[-1].step if snapshot.steps else 0
-                progress.update(task, description=words, completed=done, total=snapshot.max_steps or None)
-                if snapshot.is_over:
-                    return was_interrupted
-            except KeyboardInterrupt:
-                was_interrupted = True
-                while not workbench.stop() and workbench.is_training:
-                    time.sleep(0.05)
-
-
-def _result(snapshot: Snapshot, folder: Path) -> dict:
-    """What `train --json` prints; what a run did not come to is null."""
-    done, held = snapshot.finished, snapshot.heldout
-    return {
-        "run_id": snapshot.run_id,
-        "run_dir": str(folder),
-        "status": snapshot.status,
-        "message": snapshot.message,
-        "steps": done.steps if done else snapshot.step,
-        "train_loss": done and done.train_loss,
-        "eval_loss": done and done.eval_loss,
-        "runtime_s": done and done.runtime_s,
-        "tokens_per_s": done and done.tokens_per_s,
-        "peak_memory_gib": done and done.peak_memory_gib,
-        "adapter_dir": done and done.adapter_dir,
-        "heldout": held and held.model_dump(exclude={"time", "type"}),
-    }
-
-
-def _closing_words(snapshot: Snapshot, folder: Path) -> str:
-    lines = [f"{snapshot.message} The run is in {folder}"]
-    if held := snapshot.heldout:
-        lines.append(f"On {held.rows} rows it never saw: loss {held.base_loss:.2f} → {held.tuned_loss:.2f}")
-        if held.base_exact is not None:
-            lines[-1] += f", right to the letter {held.base_exact:.0%} → {held.tuned_exact:.0%}"
-    return "\n".join(lines)
 
 
 def main() -> int:

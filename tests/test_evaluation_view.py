@@ -6,7 +6,8 @@ from core.evaluation.metrics import BY_KEY, METRICS
 from core.evaluation.record import Evaluation, Forgetting, Measure, ReadRow, Source
 from core.workbench.measure_job import State
 from ui.compare.measure_tab import progress_text
-from ui.compare.measure_view import choice_label, evaluation_lines, evaluation_text, signed, value
+from ui.compare.measure_view import choice_label, evaluation_text, signed, value
+from ui.terminal.measure_lines import evaluation_lines
 
 
 def a_measure(key: str, base: float, tuned: float, low: float | None, high: float | None, rows: int = 20) -> Measure:

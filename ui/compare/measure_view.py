@@ -147,16 +147,3 @@ def _read(row: ReadRow) -> str:
     told = "".join(f'<dt class="{style}">{title}</dt><dd>{escape(text) or "–"}</dd>' for style, title, text in parts)
     foot = f'<p class="small">Loss: {", ".join(losses)}</p>' if losses else ""
     return f'<dl class="read">{told}</dl>{foot}'
-
-
-def evaluation_lines(found: Evaluation) -> list[str]:
-    """The table and what it says of forgetting as plain text, for the command line."""
-    lines = [f"{found.run_id}, {source_words(found.source)}: {count(found.rows, 'row')}", ""]
-    lines.append(f"{'':<16}{'base':>10}{'tuned':>10}{'difference':>14}  95% between")
-    for one in found.measures:
-        metric = BY_KEY[one.key]
-        between = "" if one.low is None else f"{signed(one.low, metric)} and {signed(one.high, metric)}, "
-        figures = f"{value(one.base, metric):>10}{value(one.tuned, metric):>10}{signed(one.difference, metric):>14}"
-        lines.append(f"{metric.title:<16}{figures}  {between}{one.verdict}")
-    lines += ["", found.forgetting.words] if found.forgetting else []
-    return lines + (["", found.note] if found.note else [])

@@ -1,0 +1,64 @@
+import signal
+import sys
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+
+from core.workbench.workbench import Workbench
+
+
+@contextmanager
+def _ctrl_c_calls(stop: Callable[[], None]) -> Iterator[None]:
+    """Ctrl-C asks for a stop meanwhile and interrupts nothing else: what computes must leave by itself."""
+    before = signal.signal(signal.SIGINT, lambda *_: stop())
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGINT, before)
+
+
+@contextmanager
+def _bar() -> Iterator[Callable[[float, str], None]]:
+    """A progress bar on standard error: called with the share done (0 to 1) and what is going on."""
+    from rich.console import Console
+    from rich.progress import BarColumn, Progress, TextColumn, TimeRemainingColumn
+
+    columns = (TextColumn("{task.description}"), BarColumn(), TimeRemainingColumn())
+    with Progress(*columns, console=Console(stderr=True)) as progress:
+        task = progress.add_task("Starting", total=1.0)
+        yield lambda share, words: progress.update(task, completed=share, description=words)
+
+
+class _stdout_for_results:
+    """Standard output for our results alone: what libraries print goes to standard error meanwhile."""
+
+    def __enter__(self):
+        self._stdout, sys.stdout = sys.stdout, sys.stderr
+        return self._stdout
+
+    def __exit__(self, *_):
+        sys.stdout = self._stdout
+
+
+def _show_progress(workbench: Workbench) -> bool:
+    """Draws the run's progress until it is over; Ctrl-C stops the run cleanly. Returns whether it was pressed."""
+    from rich.console import Console
+    from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
+
+    columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeElapsedColumn())
+    was_interrupted = False
+    with Progress(*columns, console=Console(stderr=True)) as progress:
+        task = progress.add_task("Starting", total=None)
+        while True:
+            try:
+                snapshot = workbench.wait(timeout=0.2)
+                loss = f"loss {snapshot.steps[-1].loss:.3f}" if snapshot.steps else ""
+                words = snapshot.message or loss or "Training"
+                done = snapshot.steps[-1].step if snapshot.steps else 0
+                progress.update(task, description=words, completed=done, total=snapshot.max_steps or None)
+                if snapshot.is_over:
+                    return was_interrupted
+            except KeyboardInterrupt:
+                was_interrupted = True
+                while not workbench.stop() and workbench.is_training:
+                    time.sleep(0.05)
