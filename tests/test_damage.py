@@ -31,7 +31,7 @@ from core.workbench.workbench import Workbench
 from tests.conftest import PROJECT, small_config
 from ui.page import build_page
 from ui.runs.run_view import course_text, head_text, kept_text
-from ui.samples_view import samples_text
+from ui.train.samples_view import samples_text
 
 DEMO = PROJECT / "presets" / "demo-llama"
 REPR = re.compile(r"\[Errno|Traceback|Error\b|Exception|<class|object at 0x|\('|site-packages|\\n")

@@ -26,7 +26,7 @@ from core.runs.events import Receipt, StepDone, from_line, to_line
 from core.settings.run_config import RunConfig
 from core.workbench.workbench import Workbench
 from tests.conftest import PROMPT, greedy_text, load_for, next_logits, prepare_for, small_config, train_for
-from ui.receipt_view import embeddings_text, receipt_text
+from ui.train.receipt_view import embeddings_text, receipt_text
 
 HERE = Card(name="this machine", memory_gib=8, is_gpu=False)  # a processor with bfloat16
 WIDTH, VOCABULARY = 64, 512

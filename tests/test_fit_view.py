@@ -15,9 +15,10 @@ from core.runs.events import Estimated, Finished, Probed
 from core.runs.snapshot import Snapshot
 from core.training.largest_batch import BatchFound
 from core.workbench.probe_job import Probing
-from ui.fit_view import THIS_MACHINE, fetch_text, fit_text, found_text, memory_text, probing_text
 from ui.shared.formatting import pace, size
 from ui.sidebar import machine_text
+from ui.train.fit_view import THIS_MACHINE, fetch_text, fit_text, found_text, probing_text
+from ui.train.run_figures import memory_text
 
 CARD = Card(name="RTX 3050 8GB", memory_gib=8, kept_gib=0.5)
 HERE = Card(name=THIS_MACHINE, memory_gib=16, is_gpu=False, kept_gib=4)

@@ -5,7 +5,7 @@ from html import unescape
 
 from core.runs.events import Sampled
 from core.runs.snapshot import Snapshot
-from ui.samples_view import MOST_CHARACTERS, samples_text
+from ui.train.samples_view import MOST_CHARACTERS, samples_text
 
 
 def sampled(step: int, *answers: str, by: str = "tuned", prompts: tuple[str, ...] = ("Hello", "Bye")) -> Sampled:

@@ -6,8 +6,8 @@ from core.runs.events import CheckpointSaved, Evaluated, Receipt, Resumed, Statu
 from core.runs.snapshot import Snapshot, fold_all
 from core.workbench.model_slot import ModelState
 from core.workbench.workbench import Workbench
-from ui.run_words import best_button, best_text, can_resume, checkpoints_text, resume_text, state_text
 from ui.shared.settings_form import Form
+from ui.train.run_state_text import best_button, best_text, can_resume, checkpoints_text, resume_text, state_text
 
 
 def run(status: str, steps: int = 0, kept: tuple[int, ...] = (), losses: tuple[float, ...] = ()) -> Snapshot:
@@ -107,7 +107,7 @@ def test_the_same_state_is_not_drawn_anew(tmp_path):
     import gradio as gr
 
     from core.settings.run_config import RunConfig
-    from ui.train_tab import TrainTab
+    from ui.train.train_tab import TrainTab
 
     workbench = Workbench(tmp_path)
     with gr.Blocks():

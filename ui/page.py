@@ -26,7 +26,7 @@ from ui.report.proof_and_report_tab import ProofTab
 from ui.runs.runs_tab import RunsTab
 from ui.shared.settings_form import Form
 from ui.sidebar import Sidebar
-from ui.train_tab import TrainTab
+from ui.train.train_tab import TrainTab
 
 STYLE = Path(__file__).with_name("style.css")
 FONT = ["system-ui", "-apple-system", "Segoe UI", "Roboto", "Noto Sans", "sans-serif"]

@@ -17,7 +17,7 @@ from core.workbench.workbench import TRAINING, Workbench
 from ui.compare.chat_view import earlier_text, newest_text, proof_text
 from ui.compare.sampling_form import make_sampling
 from ui.shared.formatting import notice, pane_label, run_label
-from ui.train_tab import heldout_text
+from ui.train.run_figures import heldout_text
 
 REDRAW_SECONDS = 0.06  # more often than the eye follows would only cost the model time
 PRESETS = {"exact": (0.0, 1.0), "balanced": (0.7, 0.9), "creative": (1.0, 0.95)}  # temperature and top-p

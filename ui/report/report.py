@@ -18,7 +18,6 @@ from core.runs.snapshot import Snapshot
 from core.settings.paths import PROJECT_DIR
 from core.settings.run_config import RunConfig
 from ui.compare.proof_view import proof_text
-from ui.receipt_view import receipt_text
 from ui.report.report_parts import (
     card,
     facts,
@@ -29,10 +28,11 @@ from ui.report.report_parts import (
     short_names,
     votes_text,
 )
-from ui.samples_view import samples_text
 from ui.shared.formatting import duration_or_dash, loss, notice, when
 from ui.shared.line_chart import charts
-from ui.train_tab import finished_text, heldout_text
+from ui.train.receipt_view import receipt_text
+from ui.train.run_figures import finished_text, heldout_text
+from ui.train.samples_view import samples_text
 
 FILE = "report.html"
 STYLE = Path(__file__).with_name("report.css")

@@ -9,12 +9,12 @@ from core.runs.checkpoint_list import Checkpoint
 from core.runs.run_folder import Run
 from core.runs.run_list import Overview
 from core.runs.snapshot import Snapshot
-from ui.receipt_view import receipt_text
-from ui.run_words import KINDS
 from ui.runs.runs_table import steps
 from ui.shared.formatting import count, data_name, duration_or_dash, gib, loss, notice, when
 from ui.shared.line_chart import charts
-from ui.train_tab import end_text
+from ui.train.receipt_view import receipt_text
+from ui.train.run_figures import end_text
+from ui.train.run_state_text import KINDS
 
 LOG_CHARACTERS = 20_000  # of a failure's log: its end says what went wrong
 

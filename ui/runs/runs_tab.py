@@ -14,15 +14,15 @@ from core.problems import Busy, ModelError, RunError
 from core.runs.run_list import Overview, RunList, search, sort
 from core.runs.trash import Trash
 from core.workbench.workbench import Workbench
-from ui.run_words import CAN_GO_ON
 from ui.runs.compare_runs import losses_text, tables_text
 from ui.runs.run_view import course_text, head_text, kept_text, log_text
 from ui.runs.runs_table import HEADS, PAGE, WORDS_FIRST, Shown, chosen_text, table_text, trash_text, undo_text, visible
-from ui.samples_view import samples_text
 from ui.shared.clicks import CLICKS
 from ui.shared.formatting import count, disk, notice, run_label
 from ui.shared.line_chart import MOST_RUNS
 from ui.shared.settings_form import Form
+from ui.train.run_state_text import CAN_GO_ON
+from ui.train.samples_view import samples_text
 
 PROBLEMS = (ModelError, RunError, Busy)
 # Opened below a long table: brought to where the person looks, once for each run.

@@ -24,10 +24,10 @@ from core.settings.sections import ModelConfig
 from core.stopping import Stopped
 from core.workbench.probe_job import PROBING
 from core.workbench.workbench import SENTENCES, Workbench
-from ui.fit_view import THIS_MACHINE, fetch_text, fit_text, probing_text
 from ui.shared.clicks import CLICKS
 from ui.shared.formatting import count, gib, notice
 from ui.shared.settings_form import Form
+from ui.train.fit_view import THIS_MACHINE, fetch_text, fit_text, probing_text
 
 HERE = ""  # the choice of this machine
 

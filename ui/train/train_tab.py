@@ -1,22 +1,19 @@
 """The Train tab: settings, Start, what really trains, and the run as it goes. Knows nothing of torch."""
 
-from html import escape
-
 import gradio as gr
 
 from core.problems import Busy, ConfigError, ModelError, RunError
-from core.runs.events import HeldOut
 from core.runs.snapshot import Snapshot
 from core.workbench.model_slot import ModelState
 from core.workbench.workbench import Workbench
-from ui.fit_form import FitForm
-from ui.fit_view import memory_text
-from ui.receipt_view import receipt_text
-from ui.run_words import best_button, best_text, can_resume, resume_text, state_text
-from ui.samples_view import samples_text
-from ui.shared.formatting import count, gib, notice, percent
+from ui.shared.formatting import notice
 from ui.shared.line_chart import charts
 from ui.shared.settings_form import Form
+from ui.train.fit_form import FitForm
+from ui.train.receipt_view import receipt_text
+from ui.train.run_figures import end_text
+from ui.train.run_state_text import best_button, best_text, can_resume, resume_text, state_text
+from ui.train.samples_view import samples_text
 
 
 class TrainTab:
@@ -131,47 +128,3 @@ class TrainTab:
         except (RunError, ModelError, Busy) as error:
             return notice(str(error), "error")
         return ""
-
-
-def end_text(snapshot: Snapshot | None) -> str:
-    """The figures at the end, and base against tuned on rows that neither saw."""
-    if snapshot is None:
-        return ""
-    held = heldout_text(snapshot.heldout) if snapshot.heldout else ""
-    return held + finished_text(snapshot)
-
-
-def finished_text(snapshot: Snapshot) -> str:
-    """The figures at the end; empty before."""
-    done = snapshot.finished
-    if done is None:
-        return ""
-    total = done.total_memory_gib
-    training = done.peak_memory_for_training_gib
-    rows = [
-        ("Time", f"{done.runtime_s:.1f} s ({done.runtime_s / 60:.2f} min) for {count(done.steps, 'step')}"),
-        ("Speed", f"{done.tokens_per_s:,.0f} tokens/s"),
-        ("Peak memory", f"{gib(done.peak_memory_gib)} ({percent(done.peak_memory_gib / total)} of {gib(total)})"),
-        ("Of that for training", f"{gib(training)} ({percent(training / total)})"),
-        ("Memory", memory_text(snapshot)),
-        ("Mean training loss", "–" if done.train_loss is None else f"{done.train_loss:.4f}"),
-        ("Validation loss", "–" if done.eval_loss is None else f"{done.eval_loss:.4f}"),
-        ("Adapter", done.adapter_dir or "none kept"),
-    ]
-    table = "".join(f"<dt>{escape(key)}</dt><dd>{escape(value)}</dd>" for key, value in rows if value)
-    return f'<section class="card"><h3>At the end</h3><dl class="facts">{table}</dl></section>'
-
-
-def heldout_text(held: HeldOut) -> str:
-    rows = [("loss on trained tokens", f"{held.base_loss:.3f}", f"{held.tuned_loss:.3f}")]
-    if held.base_exact is not None:
-        rows += [
-            ("right to the letter", percent(held.base_exact), percent(held.tuned_exact)),
-            ("ends by itself", percent(held.base_ends), percent(held.tuned_ends)),
-        ]
-    table = "".join(f"<tr><th>{name}</th><td>{base}</td><td>{tuned}</td></tr>" for name, base, tuned in rows)
-    return (
-        f'<section class="card"><h3>On {count(held.rows, "row")} that it was not trained on</h3>'
-        '<table class="versus"><thead><tr><th></th><th class="base">base</th><th class="tuned">tuned</th></tr></thead>'
-        f"<tbody>{table}</tbody></table></section>"
-    )

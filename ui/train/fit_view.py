@@ -12,8 +12,6 @@ from core.memory.estimate import verdict
 from core.memory.parts import PARTS, Estimate
 from core.memory.probe_record import ProbeRecord
 from core.memory.suggestions import WORTH_SAYING, Suggestion
-from core.runs.events import Probed
-from core.runs.snapshot import Snapshot
 from core.training.largest_batch import BatchFound, Tried
 from core.workbench.probe_job import Probing
 from ui.shared.formatting import count, duration, gib, notice, pace, size
@@ -186,26 +184,3 @@ def found_text(found: BatchFound, record: ProbeRecord) -> str:
 def _tries(tried: Tried) -> str:
     came = ((batch, "does not fit" if peak is None else f"takes {gib(peak)}") for batch, peak in tried)
     return ", ".join(f"batch {batch:,} {words}" for batch, words in came)
-
-
-def memory_text(snapshot: Snapshot) -> str:
-    """Estimate, probe and reality of a finished run in one row; empty before there is something to compare."""
-    if snapshot.finished is None or snapshot.estimated is None:
-        return ""
-    # A probe of just these settings corrects the estimate to what it measured, which would be no estimate any more.
-    was, estimated = snapshot.finished.peak_memory_gib, snapshot.estimated.by_itself_gib
-    probed = _probed_in_short(snapshot.probed) if snapshot.probed else ""
-    return f"estimated {gib(estimated)}{probed} · was {gib(was)}{_off(estimated, was)}"
-
-
-def _probed_in_short(probed: Probed) -> str:
-    """With the length, because the run's own rows may be shorter."""
-    rows = f" on rows of {count(probed.length, 'token')}" if probed.length else ""
-    return f" · probed {gib(probed.peak_gib)}{rows}"
-
-
-def _off(estimated: float, was: float) -> str:
-    if not was:
-        return ""
-    off = round((estimated / was - 1) * 100)
-    return f" (estimate {abs(off)}% {'high' if off > 0 else 'low'})" if off else " (estimate within 1%)"

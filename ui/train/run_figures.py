@@ -1,0 +1,72 @@
+from html import escape
+
+from core.runs.events import HeldOut, Probed
+from core.runs.snapshot import Snapshot
+from ui.shared.formatting import count, gib, percent
+
+
+def memory_text(snapshot: Snapshot) -> str:
+    """Estimate, probe and reality of a finished run in one row; empty before there is something to compare."""
+    if snapshot.finished is None or snapshot.estimated is None:
+        return ""
+    # A probe of just these settings corrects the estimate to what it measured, which would be no estimate any more.
+    was, estimated = snapshot.finished.peak_memory_gib, snapshot.estimated.by_itself_gib
+    probed = _probed_in_short(snapshot.probed) if snapshot.probed else ""
+    return f"estimated {gib(estimated)}{probed} · was {gib(was)}{_off(estimated, was)}"
+
+
+def _probed_in_short(probed: Probed) -> str:
+    """With the length, because the run's own rows may be shorter."""
+    rows = f" on rows of {count(probed.length, 'token')}" if probed.length else ""
+    return f" · probed {gib(probed.peak_gib)}{rows}"
+
+
+def _off(estimated: float, was: float) -> str:
+    if not was:
+        return ""
+    off = round((estimated / was - 1) * 100)
+    return f" (estimate {abs(off)}% {'high' if off > 0 else 'low'})" if off else " (estimate within 1%)"
+
+
+def end_text(snapshot: Snapshot | None) -> str:
+    """The figures at the end, and base against tuned on rows that neither saw."""
+    if snapshot is None:
+        return ""
+    held = heldout_text(snapshot.heldout) if snapshot.heldout else ""
+    return held + finished_text(snapshot)
+
+
+def finished_text(snapshot: Snapshot) -> str:
+    """The figures at the end; empty before."""
+    done = snapshot.finished
+    if done is None:
+        return ""
+    total = done.total_memory_gib
+    training = done.peak_memory_for_training_gib
+    rows = [
+        ("Time", f"{done.runtime_s:.1f} s ({done.runtime_s / 60:.2f} min) for {count(done.steps, 'step')}"),
+        ("Speed", f"{done.tokens_per_s:,.0f} tokens/s"),
+        ("Peak memory", f"{gib(done.peak_memory_gib)} ({percent(done.peak_memory_gib / total)} of {gib(total)})"),
+        ("Of that for training", f"{gib(training)} ({percent(training / total)})"),
+        ("Memory", memory_text(snapshot)),
+        ("Mean training loss", "–" if done.train_loss is None else f"{done.train_loss:.4f}"),
+        ("Validation loss", "–" if done.eval_loss is None else f"{done.eval_loss:.4f}"),
+        ("Adapter", done.adapter_dir or "none kept"),
+    ]
+    table = "".join(f"<dt>{escape(key)}</dt><dd>{escape(value)}</dd>" for key, value in rows if value)
+    return f'<section class="card"><h3>At the end</h3><dl class="facts">{table}</dl></section>'
+
+
+def heldout_text(held: HeldOut) -> str:
+    rows = [("loss on trained tokens", f"{held.base_loss:.3f}", f"{held.tuned_loss:.3f}")]
+    if held.base_exact is not None:
+        rows += [
+            ("right to the letter", percent(held.base_exact), percent(held.tuned_exact)),
+            ("ends by itself", percent(held.base_ends), percent(held.tuned_ends)),
+        ]
+    table = "".join(f"<tr><th>{name}</th><td>{base}</td><td>{tuned}</td></tr>" for name, base, tuned in rows)
+    return (
+        f'<section class="card"><h3>On {count(held.rows, "row")} that it was not trained on</h3>'
+        '<table class="versus"><thead><tr><th></th><th class="base">base</th><th class="tuned">tuned</th></tr></thead>'
+        f"<tbody>{table}</tbody></table></section>"
+    )
