@@ -25,8 +25,8 @@ import resource, sys, time
 from pathlib import Path
 from transformers import AutoTokenizer
 import datasets
-from core.config import DataConfig
-from core.dataset import prepare
+from core.settings.sections import DataConfig
+from core.data.prepared.prepare import prepare
 model, path, folder, limit = sys.argv[1], sys.argv[2], Path(sys.argv[3]), int(sys.argv[4]) or None
 tokenizer = AutoTokenizer.from_pretrained(model)
 config = DataConfig(path=path, validation_share=0.0)

@@ -113,7 +113,9 @@ def tests() -> dict:
                 self.outcomes[report.nodeid.rpartition("::")[2]] = f"{report.outcome}{why}"
             self.noted |= {name: str(value) for name, value in report.user_properties}
 
-    pytest.main(["-m", "gpu", "tests/test_gpu.py", "-q", "-p", "no:cacheprovider"], plugins=[found := Outcomes()])
+    pytest.main(
+        ["-m", "gpu", "tests/journeys/test_gpu.py", "-q", "-p", "no:cacheprovider"], plugins=[found := Outcomes()]
+    )
     if not found.outcomes:
         raise SystemExit("No test ran, because torch sees no CUDA device.")
     return {"outcomes": found.outcomes, "noted": found.noted}

@@ -3,11 +3,12 @@ from core.disk.atomic import write_whole
 from core.fresh_thread import in_own_thread
 from core.runs.adapter_ref import BASE, Pane
 from core.runs.run_folder import Run
+from core.workbench.lab import Lab
 
 PROVING = "base and tuned are being proved"
 
 
-def prove(lab: "Lab", run: Run, step: int | None = None) -> Proof:
+def prove(lab: Lab, run: Run, step: int | None = None) -> Proof:
     """Proves base and the adapter of `run`, or that of its checkpoint of `step`, and keeps it as the run's proof.json.
 
     Raises Busy, RunError, ModelError, and OSError when it cannot be written.

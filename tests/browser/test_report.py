@@ -5,7 +5,7 @@ from playwright.sync_api import expect
 
 from core.settings.run_config import RunConfig
 from tests.browser.conftest import DESKTOP, PHONE, SCREENSHOTS
-from tests.test_report import HOSTILE, a_run
+from tests.ui.test_report import HOSTILE, a_run
 from ui.report.report import write_report
 
 

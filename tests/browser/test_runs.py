@@ -11,7 +11,7 @@ from core.runs.run_folder import create_run, list_runs
 from core.settings.run_config import RunConfig
 from tests.app_process import run_app, running_app
 from tests.browser.conftest import DESKTOP, PHONE, photograph, tab
-from tests.test_run_list import make_run
+from tests.runs.test_run_list import make_run
 
 HOSTILE = '<img src=x onerror="document.title=1"><b>bold</b>'
 

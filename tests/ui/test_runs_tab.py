@@ -13,7 +13,7 @@ from core.runs.run_list import Overview, RunList
 from core.runs.trash import Deleted
 from core.settings.run_config import RunConfig, fields
 from core.workbench.workbench import Workbench
-from tests.test_run_list import make_run, step
+from tests.runs.test_run_list import make_run, step
 from ui.runs.compare_runs import differences, losses_text, results, tables_text
 from ui.runs.run_view import course_text, head_text, kept_text, log_text
 from ui.runs.runs_tab import RunsTab

@@ -23,8 +23,9 @@ from tests.hub_server import Hub, commit_of
 NAME = "somebody/tiny-stories"
 LOCATE = """
 import json, sys
-from core.config import ModelConfig
-from core.hub import ModelError, locate
+from core.settings.sections import ModelConfig
+from core.problems import ModelError
+from core.model.model_files import locate
 told = []
 try:
     place = locate(ModelConfig(**json.loads(sys.argv[1])), sys.argv[2] or None, lambda *report: told.append(report))
@@ -34,8 +35,8 @@ except ModelError as error:
 """
 LOAD = """
 import json, sys
-from core.config import ModelConfig
-from core.model import load
+from core.settings.sections import ModelConfig
+from core.model.load import load
 loaded = load(ModelConfig(**json.loads(sys.argv[1])), sys.argv[2] or None, use_gradient_checkpointing=False)
 print(loaded.report.model_dump_json())
 """

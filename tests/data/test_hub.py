@@ -20,8 +20,9 @@ from tests.hub_server import Hub, commit_of
 NAME = "somebody/OldSayings"
 OPEN = """
 import json, sys
-from core.config import DataConfig
-from core.dataset import DataError, open_rows
+from core.settings.sections import DataConfig
+from core.problems import DataError
+from core.data.prepared.prepare import open_rows
 answers = []
 for config in json.loads(sys.argv[1]):
     try:

@@ -15,7 +15,7 @@ from core.settings.run_config import RunConfig
 from core.settings.sections import ModelConfig
 from tests.conftest import PROJECT, load_for, next_logits, small_config
 from tests.hub_server import Hub
-from tests.test_hub import NAME, Client
+from tests.model.test_download import NAME, Client
 
 DEMO = PROJECT / "presets" / "demo-llama"
 PICKLES = [
@@ -28,9 +28,9 @@ PICKLES = [
 ]
 LOAD = """
 import sys
-from core.config import ModelConfig
-from core.hub import ModelError
-from core.model import load
+from core.settings.sections import ModelConfig
+from core.problems import ModelError
+from core.model.load import load
 name, trusted = sys.argv[1:]
 try:
     load(ModelConfig(model_name=name, max_seq_length=64, load_in_4bit=False, trust_remote_code=trusted or None))
@@ -40,8 +40,9 @@ except ModelError as error:
 """
 LOOK = """
 import sys
-from core.config import DataConfig
-from core.dataset import DataError, open_rows
+from core.settings.sections import DataConfig
+from core.problems import DataError
+from core.data.prepared.prepare import open_rows
 try:
     print(next(iter(open_rows(DataConfig(path=sys.argv[1])))))
 except DataError as error:

@@ -12,7 +12,7 @@ from transformers import AutoModelForCausalLM, AutoTokenizer
 from core.demo import build, lessons
 from core.demo.grammar import Sentence, any_sentence, free_sentence, reserved, yoda_rows
 
-PRESETS = Path(__file__).parent.parent / "presets"
+PRESETS = Path(__file__).parents[2] / "presets"
 MODEL = PRESETS / "demo-llama"
 
 

@@ -6,7 +6,7 @@ from core.memory.hardware import sample_memory
 from core.model.device_memory import free_memory
 from core.training.largest_batch import find_batch, measure_if_it_fits
 from core.training.step_probe import measure
-from tests import test_gpu as on_a_card
+from tests.journeys import test_gpu as on_a_card
 
 pytestmark = pytest.mark.gpu
 card, place = on_a_card.card, on_a_card.place

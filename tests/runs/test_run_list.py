@@ -129,9 +129,9 @@ def test_a_program_that_dies_without_a_trace_is_noticed(runs, runs_dir):
 OWNER = """
 import sys
 from pathlib import Path
-from core.config import RunConfig
-from core.events import StatusChanged
-from core.runs import create_run
+from core.settings.run_config import RunConfig
+from core.runs.events import StatusChanged
+from core.runs.run_folder import create_run
 run = create_run(Path(sys.argv[1]), "owned", RunConfig())
 run.append(StatusChanged(status="training"))
 print(run.id, flush=True)

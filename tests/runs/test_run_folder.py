@@ -19,9 +19,9 @@ CONFIG = RunConfig().with_settings(["training.max_steps=7", "data.path=rows.json
 OWNER = """
 import sys
 from pathlib import Path
-from core.config import RunConfig
-from core.events import StatusChanged
-from core.runs import create_run
+from core.settings.run_config import RunConfig
+from core.runs.events import StatusChanged
+from core.runs.run_folder import create_run
 
 run = create_run(Path(sys.argv[1]), "left alone", RunConfig())
 run.append(StatusChanged(status="training"))

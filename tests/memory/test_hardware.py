@@ -12,7 +12,7 @@ from tests.conftest import PROJECT
 
 WITHOUT_TORCH = """
 import sys
-from core.hardware import detect_machine, sample_memory
+from core.memory.hardware import detect_machine, sample_memory
 print(detect_machine().model_dump_json(), sample_memory().total_gib, "torch" in sys.modules, sep="\\n")
 """
 

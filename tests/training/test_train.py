@@ -17,11 +17,13 @@ IN_16_BIT = "model.load_in_4bit=no"
 WITHOUT_BFLOAT16 = """
 import json, sys
 from pathlib import Path
-from core.compare import Sampling, stream
-from core.config import RunConfig
-from core.dataset import prepare
-from core.model import attach_adapter, load
-from core.train import train
+from core.answering.sampling import Sampling
+from core.answering.stream import stream
+from core.settings.run_config import RunConfig
+from core.data.prepared.prepare import prepare
+from core.model.new_adapter import attach_adapter
+from core.model.load import load
+from core.training.train import train
 
 config = RunConfig.from_yaml(sys.stdin.read())
 loaded = load(config.model, use_gradient_checkpointing=False)
