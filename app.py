@@ -23,7 +23,7 @@ from pathlib import Path
 import click
 
 from core.model.model_files import code_warning
-from core.problems import ConfigError, DataError, ModelError, RunError, TemplateError, TrainingError
+from core.problems import Problem, TrainingError
 from core.runs.run_folder import Run, find_run
 from core.runs.uploads import uploads_dir
 from core.settings.presets import find_preset, list_presets
@@ -31,11 +31,8 @@ from core.settings.run_config import RunConfig
 from core.stopping import Stopped
 from core.workbench.workbench import Workbench
 from ui.access import needs_consent
-from ui.terminal.progress import _bar, _ctrl_c_calls, _show_progress, _stdout_for_results
-from ui.terminal.results import _closing_words, _result
-
-BAD_INPUT = (ConfigError, ModelError, DataError, RunError, TemplateError)
-
+from ui.terminal.progress import ctrl_c_calls, progress_bar, show_progress, stdout_for_results
+from ui.terminal.results import closing_words, result_values
 
 runs_dir_option = click.option(
     "--runs-dir", type=click.Path(path_type=Path), default="runs", show_default=True, help="Where runs are kept."
@@ -157,10 +154,10 @@ def probe(preset: str, settings: tuple[str, ...], runs_dir: Path, as_json: bool)
 
     config = find_preset(preset).config.with_settings(list(settings))
     _warn_of_code(config)
-    with _stdout_for_results() as results:
+    with stdout_for_results() as results:
         workbench = Workbench(runs_dir.resolve())
         try:
-            with _ctrl_c_calls(workbench.stop_probe):
+            with ctrl_c_calls(workbench.stop_probe):
                 record = workbench.probe(config, os.environ.get("HF_TOKEN"))
         except Stopped:
             print("Stopped; nothing was measured.", file=sys.stderr)
@@ -192,20 +189,20 @@ def _warn_of_code(config: RunConfig) -> None:
 
 def _train_to_the_end(runs_dir: Path, as_json: bool, begin: Callable[[Workbench], Run]) -> int:
     """Shows the run that `begin` starts, prints what came of it, and returns the exit code."""
-    with _stdout_for_results() as results:
+    with stdout_for_results() as results:
         workbench = Workbench(runs_dir.resolve())
         run = begin(workbench)
-        was_interrupted = _show_progress(workbench)
+        was_interrupted = show_progress(workbench)
         snapshot = workbench.wait()
         if as_json:
-            print(json.dumps(_result(snapshot, run.folder)), file=results)
+            print(json.dumps(result_values(snapshot, run.folder)), file=results)
         elif snapshot.status != "failed":
-            print(_closing_words(snapshot, run.folder), file=results)
+            print(closing_words(snapshot, run.folder), file=results)
     if was_interrupted:
         return 130
     if snapshot.status == "failed":
         print(snapshot.message, file=sys.stderr)
-        return 2 if isinstance(workbench.failure, BAD_INPUT) else 1
+        return 2 if isinstance(workbench.failure, Problem) and workbench.failure.is_bad_input else 1
     return 0
 
 
@@ -222,7 +219,7 @@ def compare(run: str, prompts: tuple[str, ...], more: tuple[str, ...], runs_dir:
     from core.answering.sampling import Sampling
 
     found = []
-    with _stdout_for_results() as results:
+    with stdout_for_results() as results:
         workbench = Workbench(runs_dir.resolve())
         workbench.lab.load_run(run, os.environ.get("HF_TOKEN"))
         for text in (*prompts, *more):
@@ -256,11 +253,11 @@ def evaluate(run: str, data: str | None, prompts: str | None, rows: int, runs_di
     source = Source(kind="file" if data else "prompts" if prompts else "validation", path=data or prompts or "")
     found = find_run(runs_dir, run)
     _warn_of_code(found.config())
-    with _stdout_for_results() as results:
+    with stdout_for_results() as results:
         lab = Workbench(found.folder.resolve().parent).lab
         try:
             pressed = threading.Event()
-            with _ctrl_c_calls(pressed.set), _bar() as show:
+            with ctrl_c_calls(pressed.set), progress_bar() as show:
                 evaluation = evaluate_run(lab, found, source, pressed.is_set, show, rows, os.environ.get("HF_TOKEN"))
         except Stopped:
             print("Stopped; nothing was saved.", file=sys.stderr)
@@ -297,9 +294,9 @@ def main() -> int:
         return 2
     except (click.Abort, KeyboardInterrupt):
         return 130
-    except BAD_INPUT as error:
+    except Problem as error:
         print(error, file=sys.stderr)
-        return 2
+        return 2 if error.is_bad_input else 1
 
 
 if __name__ == "__main__":

@@ -1,42 +1,70 @@
-"""Every error that is a sentence to the person who uses the program."""
+"""Errors that are a sentence for the person using the program.
+
+One `except Problem` is enough to show any of them. The wording is a template with named values, so that tests compare
+the values and translations need only the template.
+"""
+
+from typing import Any, ClassVar
 
 
-class ConfigError(ValueError):
-    """A setting that cannot be used; the message is one sentence for the person who gave it."""
+class Problem(ValueError):
+    """Something the person can act on; `str(problem)` is one sentence with the way out.
+
+    `template` is a format string and `values` fills it: `DataError("{file} has no rows.", file=name)`. Without values
+    the template is the sentence itself, braces included.
+    """
+
+    is_bad_input: ClassVar[bool] = True  # caused by what was asked for, not by how the work went
+
+    def __init__(self, template: str, /, **values: Any):
+        super().__init__(template)
+        self.template = template
+        self.values = values
+
+    def __str__(self) -> str:
+        return self.template.format(**self.values) if self.values else self.template
 
 
-class DataError(ValueError):
-    """Rows that cannot be used; the message is one sentence with the way out."""
+class ConfigError(Problem):
+    """A setting that cannot be used."""
 
 
-class TemplateError(ValueError):
+class DataError(Problem):
+    """Rows that cannot be used."""
+
+
+class TemplateError(Problem):
     """A row that cannot be rendered; the message is a few words that complete "left out:"."""
 
 
-class ModelError(ValueError):
-    """A model that cannot be had or loaded; the message is one sentence with the way out."""
-
-
-class RunError(ValueError):
-    """A run that is not there or cannot be read; the message is one sentence."""
-
-
-class TrainingError(RuntimeError):
-    """A run that cannot go on; the message is one sentence with the way out."""
-
-
-class Busy(RuntimeError):
-    """Something else is going on; the message is one sentence that says what."""
-
-
-class BlindError(ValueError):
-    """A test that cannot be, or a vote that cannot be kept; the message is one sentence."""
+class ModelError(Problem):
+    """A model that cannot be fetched or loaded."""
 
 
 class PromptTooLong(ModelError):
     """The prompt is longer than the model can read."""
 
 
+class RunError(Problem):
+    """A run that does not exist or cannot be read."""
+
+
+class BlindError(Problem):
+    """A blind test that cannot be started, or a vote that cannot be kept."""
+
+
+class TrainingError(Problem):
+    """A run that cannot continue."""
+
+    is_bad_input = False
+
+
+class Busy(Problem):
+    """Something else is running."""
+
+    is_bad_input = False
+
+
 def first_line(error: BaseException) -> str:
-    """What an error of a library says, short enough for a sentence."""
+    """The first line of a library's error, at most 300 characters, to be quoted inside a sentence."""
     return (str(error).strip().splitlines() or [type(error).__name__])[0].rstrip(".")[:300]

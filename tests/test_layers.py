@@ -1,21 +1,52 @@
-"""Who may import what: the right-hand column of the design, read from the source itself."""
+"""Which folder may import which, read from the source: imports inside functions count as well."""
 
 import ast
 import subprocess
 import sys
 from pathlib import Path
 
-import pytest
-
 from tests.conftest import PROJECT
 
-LIBRARIES = {"torch", "unsloth", "unsloth_zoo", "transformers", "trl", "peft", "bitsandbytes"}
+# Each folder or file of the code, from the bottom up. A file imports from its own folder and from levels below.
+LEVELS: list[set[str]] = [
+    {"core.problems", "core.disk", "core.stopping", "core.fresh_thread"},
+    {"core.settings", "core.demo"},
+    {"core.hub_names", "core.runs", "core.data"},
+    {"core.memory"},
+    {"core.model"},
+    {"core.answering"},
+    {"core.evaluation", "core.comparing"},
+    {"core.training"},
+    {"core.workbench"},
+    {"ui"},
+    {"app", "bench"},
+]
+TRAINING_LIBRARIES = {"torch", "unsloth", "unsloth_zoo", "transformers", "trl", "peft", "bitsandbytes"}
+WITHOUT_THE_LIBRARIES = [
+    "core.problems", "core.disk", "core.stopping", "core.hub_names", "core.settings", "core.runs", "core.data", "core.memory",
+]  # fmt: skip
+EXCEPT = {"core.memory.hardware": {"torch"}}  # asks the driver through torch, inside a function
+REACH_UNSLOTH = {"core.model", "core.training"}
+MAX_CORE_ENTRIES = 18
 
 
-def imports(source: str) -> set[str]:
-    """Dotted names of all modules imported anywhere in the source, inside functions too."""
+def module_of(path: Path) -> str:
+    return ".".join(path.relative_to(PROJECT).with_suffix("").parts).removesuffix(".__init__")
+
+
+SOURCES = {
+    module_of(path): ast.parse(path.read_text(encoding="utf-8"))
+    for path in [
+        PROJECT / "app.py",
+        *(p for folder in ("core", "ui", "bench") for p in (PROJECT / folder).rglob("*.py")),
+    ]
+}
+
+
+def imports(tree: ast.AST) -> set[str]:
+    """Dotted names of everything imported anywhere in the source: modules, and names out of them."""
     found = set()
-    for node in ast.walk(ast.parse(source)):
+    for node in ast.walk(tree):
         if isinstance(node, ast.Import):
             found |= {alias.name for alias in node.names}
         elif isinstance(node, ast.ImportFrom):
@@ -23,120 +54,110 @@ def imports(source: str) -> set[str]:
     return found
 
 
-def imports_of(path: Path) -> set[str]:
-    return imports(path.read_text(encoding="utf-8"))
-
-
 def touching(found: set[str], names: set[str]) -> set[str]:
-    """Those of `found` that are one of the names or below it."""
+    """Those of `found` that are one of the names, or inside it."""
     return {module for module in found if any(module == name or module.startswith(f"{name}.") for name in names)}
 
 
-def sources(pattern: str) -> list[str]:
-    return sorted(str(path.relative_to(PROJECT)) for path in PROJECT.glob(pattern))
+def place_of(module: str) -> tuple[int, str] | None:
+    """The level, counted from the bottom, and the folder of a module of this project."""
+    for level, folders in enumerate(LEVELS):
+        for folder in folders:
+            if touching({module}, {folder}):
+                return level, folder
+    return None
+
+
+def modules_imported(module: str) -> set[str]:
+    """Modules of this project that one imports."""
+    found = imports(SOURCES[module])
+    return {name for name in found if name in SOURCES and name != module and not name == module.rpartition(".")[0]}
 
 
 def test_the_reader_of_imports_sees_every_kind():
     source = "import a.b as c\nfrom d.e import f\ndef g():\n    try:\n        import h\n    except E: from i import j\n"
-    assert imports(source) == {"a.b", "d.e", "d.e.f", "h", "i", "i.j"}
+    assert imports(ast.parse(source)) == {"a.b", "d.e", "d.e.f", "h", "i", "i.j"}
     assert touching({"torch.nn", "torchvision", "torch"}, {"torch"}) == {"torch.nn", "torch"}
 
 
-def test_the_modules_are_where_they_are_looked_for():
-    names = (
-        "compare config events hardware hub messages model preparation presets receipt runs templates train workbench"
-    )
-    assert {f"core/{name}.py" for name in names.split()} <= set(sources("core/*.py"))
-    assert {f"core/dataset/{name}.py" for name in "prepared readers render survey view".split()} <= set(
-        sources("core/dataset/*.py")
-    )
+def test_every_module_has_its_place():
+    assert [module for module in SOURCES if module != "core" and place_of(module) is None] == []
+    assert {folder for level in LEVELS for folder in level} <= {
+        ".".join(module.split(".")[: size + 1]) for module in SOURCES for size in range(2)
+    }
 
 
-@pytest.mark.parametrize("path", sources("core/**/*.py"))
-def test_core_knows_nothing_of_gradio_and_the_page(path):
-    assert not touching(imports_of(PROJECT / path), {"gradio", "gradio_client", "ui", "app", "launch"})
+def test_imports_point_down():
+    wrong = []
+    for module in SOURCES:
+        for name in modules_imported(module):
+            (ours, folder), (theirs, other) = place_of(module) or (0, ""), place_of(name) or (0, "")
+            if folder != other and theirs >= ours:
+                wrong.append(f"{module} imports {name}")
+    assert wrong == []
 
 
-@pytest.mark.parametrize("path", sources("core/**/*.py"))
-def test_only_model_and_train_import_unsloth(path):
-    found = touching(imports_of(PROJECT / path), {"unsloth", "unsloth_zoo"})
-    assert not found or path in ("core/model/load.py", "core/training/train.py")
+def test_no_module_imports_itself_through_others():
+    open_modules: list[str] = []
+
+    def visit(module: str) -> None:
+        assert module not in open_modules, " > ".join([*open_modules, module])
+        open_modules.append(module)
+        for name in sorted(modules_imported(module)):
+            if name not in done:
+                visit(name)
+        done.add(open_modules.pop())
+
+    done: set[str] = set()
+    for module in SOURCES:
+        visit(module)
 
 
-@pytest.mark.parametrize("path", sources("ui/**/*.py"))
-def test_the_page_knows_nothing_of_torch(path):
-    assert not touching(imports_of(PROJECT / path), LIBRARIES)
+def test_core_knows_nothing_of_the_page():
+    pages = {"gradio", "gradio_client", "ui", "app", "launch"}
+    assert {m: found for m in SOURCES if m.startswith("core") and (found := touching(imports(SOURCES[m]), pages))} == {}
 
 
-MUST_NOT_KNOW = {
-    "core/settings/run_config.py": {*LIBRARIES, "core", "threading"},
-    "core/settings/presets.py": {*LIBRARIES, "threading"},
-    "core/runs/thinning.py": {*LIBRARIES, "core", "threading"},
-    "core/runs/events.py": {
-        *LIBRARIES,
-        "threading",
-        *(f"core.{Path(p).stem}" for p in sources("core/*.py") if "thinning" not in p),
-    },
-    "core/runs/run_folder.py": LIBRARIES,
-    "core/model/model_files.py": {*LIBRARIES, "threading"},
-    "core/memory/hardware.py": {"core", "unsloth", "transformers"},
-    **{
-        path: {*LIBRARIES, "core.model.load", "core.training.train", "core.answering.stream", "threading"}
-        for path in sources("core/dataset/*.py")
-    },
-    "core/data/prompts/messages.py": {*LIBRARIES, "core"},
-    "core/data/prompts/chat_template.py": {*LIBRARIES, "core.settings.run_config", "core.data", "core.model.load"},
-    "core/data/prompts/prompt_templates.py": {*LIBRARIES, "core.settings.run_config", "core.data", "core.model.load"},
-    "core/workbench/rows_of_the_form.py": {
-        *LIBRARIES,
-        "threading",
-        "core.training.train",
-        "core.workbench.workbench",
-        "core.runs.run_folder",
-    },
-    "core/model/load.py": {"threading", "core.training.train", "core.workbench.workbench", "core.runs.run_folder"},
-    "core/training/train.py": {"threading", "core.workbench.workbench", "core.runs.run_folder"},
-    **{
-        path: {*LIBRARIES, "threading", "core.model.load", "core.workbench.workbench", "core.runs.run_folder"}
-        for path in sources("core/estimate/*.py")
-    },
-    "core/memory/probe_log.py": {*LIBRARIES, "threading", "core.model.load", "core.workbench.workbench"},
-    "core/training/step_probe.py": {"threading", "core.workbench.workbench", "core.runs.run_folder"},
-    "core/training/largest_batch.py": {"threading", "core.workbench.workbench", "core.runs.run_folder"},
-    "core/memory/embeddings_cost.py": {*LIBRARIES, "threading", "core.model.load", "core.workbench.workbench"},
-    "core/training/receipt.py": {"threading", "core.workbench.workbench", "core.runs.run_folder"},
-    "core/evaluation/heldout.py": {"threading", "core.workbench.workbench", "core.runs.run_folder"},
-    "core/runs/adapter_ref.py": {*LIBRARIES, "core"},
-    "core/model/adapters_on_base.py": {"threading", "core.workbench.workbench", "core.runs.run_folder"},
-    "core/model/weight_changes.py": {"threading", "core.workbench.workbench", "core.runs.run_folder"},
-    "core/comparing/proof.py": {"threading", "core.workbench.workbench"},
-    "core/comparing/votes.py": {*LIBRARIES, "core.model.load", "core.workbench.lab", "core.workbench.workbench"},
-    "core/comparing/word_differences.py": {*LIBRARIES, "core", "threading"},
-    "ui/report/report.py": {"threading", "gradio"},
-    "ui/shared/settings_form.py": {"threading", "core.training.train", "core.workbench.workbench"},
-    "ui/shared/line_chart.py": {"threading", "gradio"},
-}
+def test_the_page_knows_nothing_of_torch():
+    assert {
+        m: found for m in SOURCES if m.startswith("ui") and (found := touching(imports(SOURCES[m]), TRAINING_LIBRARIES))
+    } == {}
 
 
-@pytest.mark.parametrize("path", MUST_NOT_KNOW)
-def test_what_a_module_must_not_know(path):
-    assert not touching(imports_of(PROJECT / path), MUST_NOT_KNOW[path])
+def test_the_lower_folders_know_nothing_of_the_training_libraries():
+    wrong = {}
+    for module in touching(set(SOURCES), set(WITHOUT_THE_LIBRARIES)):
+        if found := touching(imports(SOURCES[module]), TRAINING_LIBRARIES - EXCEPT.get(module, set())):
+            wrong[module] = found
+    assert wrong == {}
+
+
+def test_only_two_folders_reach_unsloth():
+    """Through `import_unsloth` too, which hands out the package."""
+    unsloth = {"unsloth", "unsloth_zoo", "core.model.unsloth_start.import_unsloth"}
+    reach = {m for m in SOURCES if m.startswith(("core", "ui", "app")) and touching(imports(SOURCES[m]), unsloth)}
+    assert {".".join(module.split(".")[:2]) for module in reach} == REACH_UNSLOTH
 
 
 def test_the_launcher_needs_only_the_standard_library():
-    found = {name.split(".")[0] for name in imports_of(PROJECT / "launch.py")}
+    found = {name.split(".")[0] for name in imports(ast.parse((PROJECT / "launch.py").read_text(encoding="utf-8")))}
     assert found <= sys.stdlib_module_names
 
 
 def test_presets_hold_no_code():
-    assert sources("presets/**/*.py") == []
+    assert list((PROJECT / "presets").rglob("*.py")) == []
 
 
-def test_the_light_modules_do_not_bring_torch_in_by_the_back_door():
-    modules = "config presets events runs hub hardware templates sampling dataset model train heldout compare workbench"
-    modules += " adapters lab panes votes blind proof moved differences conversation evaluation prompt_sets"
-    modules += " estimate probe probe_record probing batch_search embeddings token_rows row_copies"
-    lines = "; ".join(f"import core.{name}" for name in modules.split())
-    check = f"import sys; {lines}; print(sorted(set(sys.modules).intersection({sorted({*LIBRARIES, 'gradio', 'scipy', 'sacrebleu', 'rouge_score'})!r})))"
+def test_importing_core_brings_in_no_heavy_library():
+    modules = sorted(m for m in SOURCES if m.startswith("core.") and not m.startswith("core.demo"))
+    lazy = "core.training.callback"  # a subclass of transformers' own callback
+    modules.remove(lazy)
+    heavy = sorted({*TRAINING_LIBRARIES, "gradio", "scipy", "sacrebleu", "rouge_score", "datasets", "pyarrow"})
+    check = f"import sys, {', '.join(modules)}; print(sorted(set(sys.modules).intersection({heavy!r})))"
     answer = subprocess.run([sys.executable, "-c", check], cwd=PROJECT, capture_output=True, text=True, check=True)
     assert answer.stdout == "[]\n"
+
+
+def test_core_has_few_entries():
+    entries = [path.name for path in (PROJECT / "core").iterdir() if path.name not in ("__init__.py", "__pycache__")]
+    assert len(entries) <= MAX_CORE_ENTRIES, sorted(entries)

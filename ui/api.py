@@ -9,12 +9,12 @@ from contextlib import contextmanager
 
 import gradio as gr
 
-from core.problems import Busy, ConfigError
+from core.problems import Problem
 from core.runs.snapshot import Snapshot
 from core.runs.thinning import thin
 from core.settings.presets import find_preset
 from core.settings.run_config import RunConfig
-from core.workbench.workbench import SENTENCES, Workbench
+from core.workbench.workbench import Workbench
 from ui.compare.sampling_form import make_sampling
 
 
@@ -109,5 +109,5 @@ def _sentences():
     """What the program says to people goes to the client as it stands."""
     try:
         yield
-    except (ConfigError, Busy, *SENTENCES) as error:
+    except Problem as error:
         raise gr.Error(str(error), print_exception=False) from None

@@ -8,7 +8,7 @@ def max_logit_differences(loaded: LoadedModel, prompt: str, adapters: Sequence[s
     """How far each pane is from the first: the largest difference among the logits of the token after the prompt."""
     found = []
     with for_inference(loaded):
-        inputs = _encode(loaded, [prompt])
+        inputs = encode(loaded, [prompt])
         for name in adapters:
             with adapter_view(loaded, name):
                 found.append(next_token_logits(loaded, inputs))
@@ -23,6 +23,6 @@ def next_token_logits(loaded: LoadedModel, inputs: dict, **kwargs):
         return loaded.model(**inputs, use_cache=False, **kwargs).logits[:, -1].float()
 
 
-def _encode(loaded: LoadedModel, prompts: Sequence[str]) -> dict:
+def encode(loaded: LoadedModel, prompts: Sequence[str]) -> dict:
     encoded = loaded.tokenizer(list(prompts), add_special_tokens=False, padding=True, return_tensors="pt")
     return {key: encoded[key].to(loaded.device) for key in ("input_ids", "attention_mask")}

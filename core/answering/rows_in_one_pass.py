@@ -1,9 +1,9 @@
 from contextlib import contextmanager
 
-from core.answering.logits import _encode
+from core.answering.logits import encode
 from core.fresh_thread import in_own_thread
 from core.model.device_memory import is_out_of_memory
-from core.model.library_patches import _hooks_restored
+from core.model.library_patches import hooks_restored
 from core.model.loaded_model import LoadedModel
 from core.model.views import adapter_view
 
@@ -23,9 +23,9 @@ def _try_rows(loaded: LoadedModel) -> bool:
     adapters = (None, next(iter(loaded.model.peft_config)))
     prompts = ("The same words, for both.", "And fewer.")  # of different lengths, so that one row is padded
     try:
-        with _hooks_restored(loaded.model), _calls_of_layers(loaded.model) as calls:
+        with hooks_restored(loaded.model), _calls_of_layers(loaded.model) as calls:
             names = [name or BASE_ROW for name in adapters]
-            ids, logits = _first_steps(loaded, _encode(loaded, prompts), adapter_names=names)
+            ids, logits = _first_steps(loaded, encode(loaded, prompts), adapter_names=names)
     except (RuntimeError, ValueError, TypeError, NotImplementedError) as error:
         if is_out_of_memory(error):
             raise
@@ -36,7 +36,7 @@ def _try_rows(loaded: LoadedModel) -> bool:
         return False
     for row, (prompt, name) in enumerate(zip(prompts, adapters, strict=True)):
         with adapter_view(loaded, name):
-            own_ids, own_logits = _first_steps(loaded, _encode(loaded, [prompt]))
+            own_ids, own_logits = _first_steps(loaded, encode(loaded, [prompt]))
         # Each step is compared as long as the tokens before it were the same: close ones may change places.
         same = torch.cumprod((ids[row] == own_ids[0]).int(), 0).roll(1)
         same[0] = 1

@@ -11,10 +11,10 @@ import time
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import replace
 
-from core.answering.logits import _encode
+from core.answering.logits import encode
 from core.answering.rows_in_one_pass import BASE_ROW, supports_rows
 from core.answering.sampling import Answer, Sampling, end_criteria, logits_processors
-from core.model.library_patches import _hooks_restored
+from core.model.library_patches import hooks_restored
 from core.model.loaded_model import LoadedModel
 from core.model.views import adapter_view, for_inference
 
@@ -34,15 +34,15 @@ def stream(
     with for_inference(loaded):
         if len(set(adapters)) == 1:
             with adapter_view(loaded, adapters[0]):
-                yield from _generate(loaded, _encode(loaded, prompts), sampling, should_stop)
+                yield from _generate(loaded, encode(loaded, prompts), sampling, should_stop)
         elif supports_rows(loaded):
             names = [name or BASE_ROW for name in adapters]
-            yield from _generate(loaded, _encode(loaded, prompts), sampling, should_stop, adapter_names=names)
+            yield from _generate(loaded, encode(loaded, prompts), sampling, should_stop, adapter_names=names)
         else:
             answers = [Answer()] * len(prompts)
             for row, (prompt, name) in enumerate(zip(prompts, adapters, strict=True)):
                 with adapter_view(loaded, name):
-                    for (answer,) in _generate(loaded, _encode(loaded, [prompt]), sampling, should_stop):
+                    for (answer,) in _generate(loaded, encode(loaded, [prompt]), sampling, should_stop):
                         answers[row] = answer
                         yield tuple(answers)
 
@@ -59,7 +59,7 @@ def _generate(
 
     def run() -> None:
         try:
-            with torch.inference_mode(), _hooks_restored(loaded.model):
+            with torch.inference_mode(), hooks_restored(loaded.model):
                 loaded.model.generate(
                     **inputs,
                     **kwargs,

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, computed_field
 
 from core.disk.tolerant_reading import Unreadable, read_text
-from core.model.fingerprint import _hash, _logits, _undisturbed
+from core.model.fingerprint import hash_of, prompt_logits, undisturbed
 from core.model.loaded_model import LoadedModel
 from core.model.views import for_inference
 from core.model.weight_changes import Moved, moved
@@ -83,15 +83,15 @@ class Proof(BaseModel):
 
 def compared(loaded: LoadedModel, adapter: str, pane: Pane) -> Proof:
     """The proof for the adapter of that PEFT name, which is that of `pane`."""
-    with _undisturbed(loaded), for_inference(loaded):
-        base, tuned = _logits(loaded, None), _logits(loaded, adapter)
+    with undisturbed(loaded), for_inference(loaded):
+        base, tuned = prompt_logits(loaded, None), prompt_logits(loaded, adapter)
         changed = moved(loaded, adapter)
     return Proof(
         pane=pane.key,
         tokens=len(base),
         base_before=loaded.fingerprint,
-        base_now=_hash(base),
-        tuned=_hash(tuned),
+        base_now=hash_of(base),
+        tuned=hash_of(tuned),
         difference=float((tuned - base).abs().max()),
         moved=changed,
     )

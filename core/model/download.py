@@ -27,7 +27,7 @@ NOT_FILES = ["original/*", "*/*"]
 Report = Callable[[str, float | None], None]  # what is going on, and the share done (0 to 1) where it is known
 
 
-def _files_on_hub(name: str, revision: str | None, token: str | None) -> list[str]:
+def files_on_hub(name: str, revision: str | None, token: str | None) -> list[str]:
     """What the repository holds and was not fetched. Empty when the hub cannot be asked any more."""
     try:
         return sorted(list_repo_files(name, revision=revision, token=token or None))
@@ -35,7 +35,7 @@ def _files_on_hub(name: str, revision: str | None, token: str | None) -> list[st
         return []
 
 
-def _download(name: str, revision: str | None, token: str | None, report: Report, is_trusted: bool) -> str:
+def download(name: str, revision: str | None, token: str | None, report: Report, is_trusted: bool) -> str:
     class Bar(tqdm):
         """Hands the bytes of all files on as one share."""
 

@@ -7,7 +7,7 @@ pass, so that the base's own matrix is never touched.
 from collections import Counter
 from collections.abc import Iterator
 
-from core.data.prepared.prepare import PreparedData
+from core.data.prepared.prepared_data import PreparedData
 from core.memory.embeddings_cost import ON_A_GPU
 from core.model.loaded_model import LoadedModel
 from core.problems import ModelError

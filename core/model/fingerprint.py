@@ -15,11 +15,11 @@ def fingerprint(loaded: LoadedModel) -> str:
     the same hash, with as many threads. On a graphics card the same kernels on the same card are expected to give the
     same bits, as no sum in them depends on timing; that is not proven, and a driver or library may choose others.
     """
-    with _undisturbed(loaded), for_inference(loaded):
-        return _hash(_logits(loaded, None))
+    with undisturbed(loaded), for_inference(loaded):
+        return hash_of(prompt_logits(loaded, None))
 
 
-def _logits(loaded: LoadedModel, adapter: str | None):
+def prompt_logits(loaded: LoadedModel, adapter: str | None):
     """Of all tokens of the prompt, float32, of shape (tokens, vocabulary), in the computer's memory."""
     import torch
 
@@ -28,12 +28,12 @@ def _logits(loaded: LoadedModel, adapter: str | None):
         return loaded.model(input_ids=ids, attention_mask=torch.ones_like(ids), use_cache=False).logits[0].float().cpu()
 
 
-def _hash(logits) -> str:
+def hash_of(logits) -> str:
     return hashlib.sha256(logits.contiguous().numpy().tobytes()).hexdigest()
 
 
 @contextmanager
-def _undisturbed(loaded: LoadedModel) -> Iterator[None]:
+def undisturbed(loaded: LoadedModel) -> Iterator[None]:
     """Unsloth leaves a model ready to train, whatever it was before; this puts back how each part of it stood."""
     flags = ("training", "gradient_checkpointing")
     modules = list(loaded.model.modules())

@@ -3,7 +3,7 @@ from contextlib import contextmanager
 
 
 @contextmanager
-def _made_up_weights():
+def made_up_weights():
     """A list that is no longer empty once transformers has reported that weights were missing and it made them up."""
     import logging
 
@@ -21,7 +21,7 @@ def _made_up_weights():
         logger.removeHandler(handler)
 
 
-def _show_bias(model) -> None:
+def show_bias(model) -> None:
     """TRL's check reads the head's bias, of which Llamas have none; PEFT's wrapper of trained rows shows the weight alone."""
     for module in model.modules():
         if type(module).__name__ == "TrainableTokensWrapper" and getattr(module.original_module, "bias", None) is None:
@@ -29,7 +29,7 @@ def _show_bias(model) -> None:
 
 
 @contextmanager
-def _kernels_aside(model):
+def kernels_aside(model):
     """Every adapted layer is computed by PEFT meanwhile, as in a base that never had an adapter.
 
     On a card Unsloth puts kernels of its own in the place of adapted layers, which round otherwise. Those leave a layer
@@ -48,7 +48,7 @@ def _kernels_aside(model):
             layer._active_adapter = active
 
 
-def _gather_original_embeddings(model, moved: list[tuple]) -> None:
+def gather_original_embeddings(model, moved: list[tuple]) -> None:
     """Brings the untrained embeddings to the device of the trained ones; adds each weight and what it was to `moved`.
 
     Unsloth's offloading checkpointing leaves the originals of trained embeddings in the computer's memory, where
@@ -63,7 +63,7 @@ def _gather_original_embeddings(model, moved: list[tuple]) -> None:
 
 
 @contextmanager
-def _hooks_restored(model):
+def hooks_restored(model):
     """PEFT leaves its hooks for `adapter_names` on the layers when a pass fails; every later pass would fail too."""
     before = [(module, set(module._forward_pre_hooks)) for module in model.modules()]
     try:
@@ -76,7 +76,7 @@ def _hooks_restored(model):
         raise
 
 
-def _forget_embeddings() -> None:
+def forget_embeddings() -> None:
     """With an 8-bit optimizer transformers has bitsandbytes note every embedding of the model, for good: they would stay in
     memory, and weights of the next run would be taken for them by their places."""
     if bitsandbytes := sys.modules.get("bitsandbytes"):

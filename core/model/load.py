@@ -17,7 +17,7 @@ from core.disk.tolerant_reading import Unreadable, read_json
 from core.hub_names import exact_name
 from core.model.device_memory import free_memory
 from core.model.download import Report
-from core.model.library_patches import _made_up_weights, _show_bias
+from core.model.library_patches import made_up_weights, show_bias
 from core.model.loaded_model import LoadedModel, ModelReport
 from core.model.model_files import checked_adapter, locate
 from core.model.unsloth_start import import_unsloth
@@ -54,7 +54,7 @@ def load(
     report("Loading the weights", None)
     try:
         with (
-            _made_up_weights() as made_up,
+            made_up_weights() as made_up,
             adapter_files(adapter_dir, folder, config) if adapter_dir else nullcontext(folder) as place,
         ):
             model, tokenizer = unsloth.FastLanguageModel.from_pretrained(
@@ -88,7 +88,7 @@ def load(
         )
         why = _first_sentence(error) if is_said else "a value in its files is none that the loader can use"
         raise ModelError(f"{config.model_name} could not be loaded: {why}.") from error
-    _show_bias(model)
+    show_bias(model)
     if made_up:
         raise ModelError(f"{config.model_name} is damaged: some of its weights are missing; fetch the model again.")
     if (wrong := not_finite(model)) is not None:

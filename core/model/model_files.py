@@ -12,7 +12,7 @@ from safetensors import SafetensorError, safe_open
 
 from core.disk.tolerant_reading import Unreadable, read_json, read_text
 from core.hub_names import checked_token, exact_name
-from core.model.download import Report, _download, _files_on_hub
+from core.model.download import Report, download, files_on_hub
 from core.problems import ModelError
 from core.settings.paths import resolve_path
 from core.settings.sections import ModelConfig
@@ -34,9 +34,9 @@ def locate(config: ModelConfig, token: str | None = None, report: Report = lambd
     name = exact_name(config)
     revision = config.revision if name == config.model_name else None  # a revision of the other repository
     is_trusted = config.trust_remote_code is not None
-    folder = Path(_download(name, revision, token, report, is_trusted))
+    folder = Path(download(name, revision, token, report, is_trusted))
     if not any(folder.glob("*.safetensors")):
-        _refuse_pickles(name, _files_on_hub(name, revision, token))
+        _refuse_pickles(name, files_on_hub(name, revision, token))
     return _checked_folder(folder, name, is_trusted)
 
 

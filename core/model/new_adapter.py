@@ -1,7 +1,7 @@
 from collections.abc import Sequence
 from tempfile import TemporaryDirectory
 
-from core.model.library_patches import _show_bias
+from core.model.library_patches import show_bias
 from core.model.loaded_model import LoadedModel
 from core.model.unsloth_start import import_unsloth
 from core.problems import ModelError
@@ -54,7 +54,7 @@ def attach_adapter(
         raise ModelError(f"The adapter does not fit this model: {str(error).splitlines()[0]:.300}.") from error
     finally:
         model.config._name_or_path = place
-    _show_bias(loaded.model)
+    show_bias(loaded.model)
     # The name, not the folder on this machine: a run can be moved and given away.
     loaded.model.peft_config["default"].base_model_name_or_path = loaded.report.name
     loaded.has_adapter = True

@@ -1,3 +1,5 @@
+"""Imports Unsloth with its background activities switched off. Everything else imports it through here."""
+
 import os
 
 from core.settings.paths import PROJECT_DIR
@@ -24,3 +26,8 @@ def import_unsloth():
     datasets.disable_progress_bars()
     transformers.utils.logging.disable_progress_bar()
     return unsloth
+
+
+def start_unsloth() -> None:
+    """Import Unsloth ahead of time, so that the first load does not wait for it."""
+    import_unsloth()

@@ -1,7 +1,7 @@
 from collections.abc import Iterator
 from contextlib import contextmanager
 
-from core.model.library_patches import _gather_original_embeddings, _kernels_aside
+from core.model.library_patches import gather_original_embeddings, kernels_aside
 from core.model.loaded_model import LoadedModel
 from core.model.unsloth_start import import_unsloth
 
@@ -13,7 +13,7 @@ def for_inference(loaded: LoadedModel):
     moved: list[tuple] = []
     try:
         language_model.for_inference(loaded.model)
-        _gather_original_embeddings(loaded.model, moved)
+        gather_original_embeddings(loaded.model, moved)
         yield loaded.model
     finally:
         for weight, original in moved:
@@ -27,7 +27,7 @@ def base_view(loaded: LoadedModel):
     if not loaded.has_adapter:
         yield loaded.model
         return
-    with loaded.model.disable_adapter(), _kernels_aside(loaded.model):
+    with loaded.model.disable_adapter(), kernels_aside(loaded.model):
         yield loaded.model
 
 

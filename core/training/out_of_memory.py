@@ -1,6 +1,6 @@
 """What to change when memory ran out, and how much each change would save. Knows nothing of threads or gradio."""
 
-from core.data.prepared.prepare import PreparedData
+from core.data.prepared.prepared_data import PreparedData
 from core.memory.cards import this_machine
 from core.memory.hardware import detect_machine
 from core.memory.model_shape import ModelShape

@@ -3,7 +3,7 @@
 Knows nothing of threads or gradio.
 """
 
-from core.data.prepared.prepare import PreparedData
+from core.data.prepared.prepared_data import PreparedData
 from core.data.prepared.row_view import end_mark
 from core.data.prepared.survey import survey
 from core.model.embedding_rows import rows_on, trained_layers

@@ -4,7 +4,7 @@ import traceback
 from collections.abc import Callable
 from contextlib import contextmanager, suppress
 
-from core.data.prepared.prepare import PreparedData
+from core.data.prepared.prepared_data import PreparedData
 from core.evaluation.heldout import measure_heldout
 from core.memory.cards import this_machine
 from core.memory.estimate import estimate

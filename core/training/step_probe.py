@@ -14,7 +14,7 @@ from tempfile import TemporaryDirectory
 
 from pydantic import BaseModel
 
-from core.data.prepared.prepare import PreparedData
+from core.data.prepared.prepared_data import PreparedData
 from core.memory.hardware import GIB, MemoryMonitor
 from core.model.device_memory import free_memory
 from core.model.loaded_model import LoadedModel

@@ -9,7 +9,7 @@ from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 
-from core.data.prepared.prepare import PreparedData
+from core.data.prepared.prepared_data import PreparedData
 from core.data.prepared.rows_fingerprint import rows_fingerprint
 from core.disk.atomic import put_in_place
 from core.model.device_memory import free_memory

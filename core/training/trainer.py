@@ -6,9 +6,9 @@ Knows nothing of threads or gradio.
 from collections.abc import Callable
 from pathlib import Path
 
-from core.data.prepared.prepare import PreparedData
+from core.data.prepared.prepared_data import PreparedData
 from core.model.embedding_rows import give_rows_their_own_group, token_layers
-from core.model.library_patches import _forget_embeddings
+from core.model.library_patches import forget_embeddings
 from core.model.loaded_model import LoadedModel
 from core.model.unsloth_start import import_unsloth
 from core.settings.run_config import RunConfig
@@ -93,7 +93,7 @@ def take_apart(trainer, loaded: LoadedModel) -> None:
     trainer.optimizer = trainer.lr_scheduler = None
     trainer.callback_handler.callbacks.clear()
     loaded.model.zero_grad(set_to_none=True)
-    _forget_embeddings()
+    forget_embeddings()
     # Accelerate wraps forward in autocast, and would leave it so for the answers that follow.
     trainer.accelerator.unwrap_model(loaded.model, keep_fp32_wrapper=False)
     _restore_precision(loaded)

@@ -18,7 +18,7 @@ from typing import Literal
 
 from core.answering.sampling import Sampling
 from core.comparing.votes import Choice, Tally, Vote, append_vote, read_votes, tally
-from core.problems import BlindError, Busy, DataError, ModelError, PromptTooLong, RunError, TemplateError
+from core.problems import BlindError, Busy, Problem, PromptTooLong, TemplateError
 from core.runs.adapter_ref import Pane
 from core.runs.run_list import RunList
 from core.workbench.lab import Lab
@@ -229,7 +229,7 @@ class _Test:
         every prompt's, and no more are asked. Both are said."""
         try:
             answers = self._answers(prompt)
-        except (ModelError, RunError, DataError, TemplateError) as error:
+        except Problem as error:
             is_of_the_prompt = isinstance(error, TemplateError | PromptTooLong)
             with self._changed:
                 if is_of_the_prompt:

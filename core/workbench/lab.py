@@ -17,7 +17,7 @@ from core.data.prompts.prompt_templates import prompt_text
 from core.fresh_thread import in_own_thread
 from core.model.device_memory import free_memory
 from core.model.loaded_model import LoadedModel, ModelReport
-from core.problems import DataError, ModelError, PromptTooLong, RunError, TemplateError, first_line
+from core.problems import ModelError, Problem, PromptTooLong, RunError, first_line
 from core.runs.adapter_ref import BASE, Pane
 from core.runs.run_folder import Run, find_run
 from core.runs.run_list import RunList
@@ -25,7 +25,6 @@ from core.stopping import Stopped
 from core.workbench.model_slot import ModelSlot
 
 LOADING, ANSWERING = "a model is being loaded", "an answer is being written"
-SENTENCES = (ModelError, RunError, DataError, TemplateError, Stopped)  # said as they stand; the rest is a library's
 
 
 class Lab:
@@ -91,7 +90,7 @@ class Lab:
             try:
                 names = in_own_thread(lambda: self._slot.put_on(panes, self._folder_of))
                 yield self._slot.loaded, names
-            except SENTENCES:
+            except (Problem, Stopped):
                 raise
             except Exception as error:  # a full card, or kernels that fail: said, not hidden
                 traceback.print_exc()

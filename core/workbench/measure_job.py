@@ -6,13 +6,11 @@ import traceback
 from dataclasses import dataclass, replace
 
 from core.evaluation.record import Evaluation, Source
-from core.problems import Busy, DataError, ModelError, RunError, TemplateError, first_line
+from core.problems import Problem, RunError, first_line
 from core.runs.run_folder import Run
 from core.stopping import Stopped
 from core.workbench.lab import Lab
 from core.workbench.measure_run import evaluate_run
-
-SENTENCES = (Busy, ModelError, RunError, DataError, TemplateError)  # what is said to the person as it stands
 
 
 @dataclass(frozen=True)
@@ -76,7 +74,7 @@ class Work:
             found = evaluate_run(self._lab, run, source, self._stop.is_set, self._report, most_rows, token)
         except Stopped:
             said = "Stopped; nothing was saved."
-        except SENTENCES as error:
+        except Problem as error:
             said = str(error)
         except Exception as error:  # a fault of ours or of a library's: the page must not wait for ever
             traceback.print_exc()

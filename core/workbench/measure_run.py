@@ -9,7 +9,8 @@ from contextlib import suppress
 from pathlib import Path
 
 from core.comparing.prompt_lists import read_prompts
-from core.data.prepared.prepare import PreparedData, prepare
+from core.data.prepared.prepare import prepare
+from core.data.prepared.prepared_data import PreparedData
 from core.data.prepared.rows_fingerprint import rows_fingerprint as fingerprint
 from core.data.prompts.prompt_templates import prompt_text
 from core.evaluation.evaluate import evaluate

@@ -13,13 +13,13 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TypeVar
 
-from core.data.prepared.prepare import PreparedData
+from core.data.prepared.prepared_data import PreparedData
 from core.fresh_thread import in_own_thread
 from core.memory.model_shape import shape_of
 from core.memory.probe_log import measured_here
 from core.memory.probe_record import ProbeRecord
 from core.model.loaded_model import LoadedModel
-from core.problems import DataError, ModelError, RunError, TrainingError, first_line
+from core.problems import DataError, Problem, TrainingError, first_line
 from core.runs.run_folder import find_adapter
 from core.settings.run_config import RunConfig
 from core.stopping import Stopped
@@ -31,7 +31,6 @@ from core.workbench.model_slot import ModelSlot
 from core.workbench.rows_of_the_form import Preparation
 
 PROBING = "a probe is going on"
-SENTENCES = (ModelError, DataError, RunError, TrainingError, Stopped)
 T = TypeVar("T")
 
 
@@ -98,7 +97,7 @@ class Prober:
                 return in_own_thread(work)
             except Exception as error:
                 said = error
-                if not isinstance(error, SENTENCES):
+                if not isinstance(error, Problem | Stopped):
                     said = TrainingError(f"The probe failed: {first_line(error)}.")
                     traceback.print_exc()
                 # The frames hold the model and the optimizer; without them their memory can be freed.

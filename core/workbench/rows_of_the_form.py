@@ -9,12 +9,14 @@ from itertools import islice
 from pathlib import Path
 from typing import Any
 
-from core.data.columns.recognise import Shape, recognise  # fmt: skip
+from core.data.columns.recognise import recognise  # fmt: skip
+from core.data.columns.shape import Shape  # fmt: skip
 from core.data.files.find_files import find
 from core.data.prepared.examples_on_disk import remove_left_behind
 from core.data.prepared.left_out import LeftOut, NothingLeftError
 from core.data.prepared.one_pass import HEAD_ROWS, readable_head
-from core.data.prepared.prepare import PreparedData, open_rows, prepare  # fmt: skip
+from core.data.prepared.prepare import open_rows, prepare  # fmt: skip
+from core.data.prepared.prepared_data import PreparedData  # fmt: skip
 from core.data.prepared.row_view import RowView, end_mark, view  # fmt: skip
 from core.data.prepared.survey import Survey, survey  # fmt: skip
 from core.model.loaded_model import LoadedModel

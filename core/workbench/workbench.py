@@ -8,14 +8,14 @@ import threading
 import traceback
 from pathlib import Path
 
-from core.data.prepared.prepare import PreparedData
+from core.data.prepared.prepared_data import PreparedData
 from core.data.prepared.row_view import RowView
 from core.fresh_thread import in_own_thread
 from core.memory.hardware import Machine, MemoryStats, detect_machine, sample_memory
 from core.memory.probe_record import ProbeRecord
 from core.model.loaded_model import LoadedModel, ModelReport
-from core.model.unsloth_start import import_unsloth
-from core.problems import Busy, DataError, ModelError, RunError, TemplateError, TrainingError, first_line
+from core.model.unsloth_start import start_unsloth
+from core.problems import Busy, DataError, Problem, RunError, first_line
 from core.runs.checkpoint_list import Checkpoint
 from core.runs.events import Event, Resumed, StatusChanged
 from core.runs.run_folder import Run, create_run, find_adapter, find_run, list_runs, mark_interrupted
@@ -33,7 +33,6 @@ from core.workbench.probe_job import Prober, Probing
 from core.workbench.rows_of_the_form import Look, Preparation, Preparing
 
 TRAINING, READING = "a run is going on", "the rows are being read"
-SENTENCES = (ModelError, DataError, RunError, TrainingError, TemplateError)  # what is said to the person as it stands
 
 
 class Workbench:
@@ -103,7 +102,7 @@ class Workbench:
 
     def _warm_up(self) -> None:
         try:
-            import_unsloth()
+            start_unsloth()
             self.machine = detect_machine()
             self.is_warm = True
         except Exception as error:
@@ -295,7 +294,7 @@ class Workbench:
             if self._slot.state.adapter == run.id and _made(run.adapter_dir) == made_before:
                 self._slot.let_go()  # what is on the model under this run's name is not what it trained
         except Exception as error:
-            told = isinstance(error, SENTENCES)
+            told = isinstance(error, Problem)
             message = str(error) if told else f"Training failed: {first_line(error)}; the run's log.txt says more."
             message = message.replace(token, "…") if token else message
             if _made(run.adapter_dir) != made_before:

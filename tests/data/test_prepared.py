@@ -286,7 +286,7 @@ def test_its_files_go_when_it_goes(tmp_path, tokenizer):
 )  # fmt: skip
 def test_names_that_are_looked_for_on_the_hub(monkeypatch, path, name):
     asked = []
-    monkeypatch.setattr("core.data.prepared.open_hub", lambda config, token: asked.append((config.path, token)))
+    monkeypatch.setattr("core.data.prepared.prepare.open_hub", lambda config, token: asked.append((config.path, token)))
     open_rows(DataConfig(path=path), "secret")
     assert asked == [(name, "secret")]
 

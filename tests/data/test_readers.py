@@ -555,7 +555,7 @@ def test_the_one_list_in_an_object_holds_the_rows(opened):
 
 
 def test_a_large_object_of_one_list_is_read_without_holding_it(opened, monkeypatch):
-    monkeypatch.setattr("core.data.json_rows.MAX_OBJECT", 100_000)
+    monkeypatch.setattr("core.data.files.json_rows.MAX_OBJECT", 100_000)
     listed = [{"a": n, "b": "x" * 100} for n in range(20_000)]
     rows = opened("a.json", json.dumps({"data": listed}))
     assert values(rows) == listed
@@ -614,8 +614,8 @@ def test_a_list_is_read_the_same_wherever_the_window_ends(opened, monkeypatch):
     content = '[{"a": "xé\\u00e9\\ud83d\\ude00"} , {"b": [1.5e3, -12345, true]},\n{"c": {}}]'
     numbers = "[12345 ,-0.25e-1, 1e5,\n9 ]"
     for block in range(1, 60):
-        monkeypatch.setattr("core.data.json_values.BLOCK", block)
-        monkeypatch.setattr("core.data.json_values._NEAR_THE_END", 12)
+        monkeypatch.setattr("core.data.files.json_stream.BLOCK", block)
+        monkeypatch.setattr("core.data.files.json_stream._NEAR_THE_END", 12)
         rows = opened("a.json", content)
         assert values(rows) == [{"a": "xéé😀"}, {"b": [1500.0, -12345, True]}, {"c": {}}]
         assert values(opened("b.json", numbers)) == [{"value": n} for n in (12345, -0.025, 100000.0, 9)]

@@ -154,7 +154,7 @@ def test_paths_are_found_here_and_beside_the_program(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     Path("mine.json").write_text("[]")
     assert resolve_path("mine.json") == (tmp_path / "mine.json").resolve()
-    assert resolve_path("core/settings/run_config.py") == PROJECT_DIR / "core" / "config.py"
+    assert resolve_path("core/settings/run_config.py") == PROJECT_DIR / "core" / "settings" / "run_config.py"
     assert resolve_path("owner/model") is None
 
 

@@ -11,14 +11,13 @@ import gradio as gr
 from core.answering.sampling import Sampling
 from core.comparing.prompt_lists import prompts_from_text, read_prompts
 from core.comparing.votes import CHOICES
-from core.problems import BlindError, DataError, ModelError, RunError
+from core.problems import BlindError, ModelError, Problem
 from core.runs.adapter_ref import BASE, Pane
 from core.workbench.blind_test import Blind, Result, Shown
 from core.workbench.workbench import Workbench
 from ui.compare.sampling_form import make_sampling
 from ui.shared.formatting import count, notice, pane_label, percent
 
-PROBLEMS = (BlindError, DataError, RunError)
 BUTTONS = dict(zip(CHOICES, ("Left", "Right", "Tie", "Both bad"), strict=True))
 EXAMPLES = "The old man reads a book.\nWhere is my hat?\nWe will go home tomorrow."
 # Keys 1 to 4 press the buttons, unless they are typed into something. A second press right after the first was meant
@@ -144,7 +143,7 @@ class BlindTab:
     def _ended(self, shown: Shown) -> str:
         try:
             result = self._blind.last_result()
-        except PROBLEMS as error:
+        except Problem as error:
             return notice(str(error), "error")
         return last_text(shown) + notice(shown.said, "warning") + (result_text(result) if result else "")
 
@@ -154,7 +153,7 @@ class BlindTab:
                 raise BlindError("Choose two models first.")
             prompts = read_prompts(file) if file else prompts_from_text(text or "")
             self._blind.start([Pane.from_key(first), Pane.from_key(second)], prompts, _sampling(temperature, tokens))
-        except PROBLEMS as error:
+        except Problem as error:
             return self._said(notice(str(error), "error"))
         return self._said()
 
@@ -163,7 +162,7 @@ class BlindTab:
             if not first or not second:
                 raise BlindError("Choose two models first.")
             return "", result_text(self._blind.result([Pane.from_key(first), Pane.from_key(second)]))
-        except PROBLEMS as error:
+        except Problem as error:
             return notice(str(error), "error"), ""
 
     def _vote(self, pair: str, choice: str) -> dict:

@@ -10,7 +10,7 @@ import gradio as gr
 
 from core.answering.sampling import Sampling
 from core.comparing.conversation import Conversation, as_json, as_markdown, asked_again
-from core.problems import Busy, ModelError, RunError, TemplateError
+from core.problems import ModelError, Problem, RunError
 from core.runs.adapter_ref import BASE, Pane
 from core.workbench.lab import ANSWERING, LOADING
 from core.workbench.workbench import TRAINING, Workbench
@@ -23,7 +23,6 @@ REDRAW_SECONDS = 0.06  # more often than the eye follows would only cost the mod
 PRESETS = {"exact": (0.0, 1.0), "balanced": (0.7, 0.9), "creative": (1.0, 0.95)}  # temperature and top-p
 NONE = ("none", "")
 ASK = {1: "Ask", 2: "Ask both", 3: "Ask all three"}
-PROBLEMS = (ModelError, RunError, TemplateError, Busy)
 SAME_AGAIN = (
     "The answers would be the same again, to the letter: exact settings leave nothing to luck. "
     "Choose balanced or creative under Settings, or edit the question."
@@ -206,7 +205,7 @@ class CompareTab:
             if not run_id:
                 raise RunError("Choose a run first.")
             self._workbench.lab.load_run(self._workbench.runs.find(run_id).id, token)
-        except PROBLEMS as error:
+        except Problem as error:
             return notice(str(error), "error")
         return ""
 
@@ -246,7 +245,7 @@ class CompareTab:
             sampling = self._sampling(values)
             if not question.strip():
                 raise ModelError("Write a question first.")
-        except PROBLEMS as error:
+        except Problem as error:
             yield {self.trouble: notice(str(error), "error")}
             return
         before = conversation if conversation.panes == panes else Conversation(panes)
@@ -261,7 +260,7 @@ class CompareTab:
         system, last = values[self.system] or "", conversation.turns[-1]
         try:
             sampling = self._sampling(values)
-        except PROBLEMS as error:
+        except Problem as error:
             yield {self.trouble: notice(str(error), "error")}
             return
         if conversation.panes != panes:
@@ -293,7 +292,7 @@ class CompareTab:
                 if time.monotonic() - drawn >= REDRAW_SECONDS:
                     drawn = time.monotonic()
                     yield {self.panes: newest_text(conversation, differ)}
-        except PROBLEMS as error:
+        except Problem as error:
             kept = conversation.broken_off()
             is_lost = len(kept.turns) < len(asked.turns)
             box = {self.prompt: asked.turns[-1].question} if clear and is_lost else {}
@@ -306,7 +305,7 @@ class CompareTab:
         if len(panes) > 1:
             try:
                 yield {self.proof: proof_text(panes, lab.differences(panes, conversations[0]))}
-            except PROBLEMS as error:
+            except Problem as error:
                 yield {self.proof: notice(f"How far they differ could not be measured. {error}", "warning")}
 
     def _edit(self, values: dict) -> dict:

@@ -4,7 +4,7 @@ import gradio as gr
 
 from core.data.prepared.left_out import CONSENT_SHARE, LeftOut
 from core.data.prompts.prompt_templates import TEMPLATES
-from core.problems import Busy, ConfigError, DataError, ModelError, TemplateError
+from core.problems import DataError, Problem
 from core.settings.run_config import RunConfig
 from core.stopping import Stopped
 from core.workbench.workbench import READING, Workbench
@@ -19,7 +19,6 @@ PROMPTS = [
     ("Alpaca in Korean", "alpaca_korean"),
     ("own text", "own"),
 ]
-PROBLEMS = (ConfigError, ModelError, DataError, TemplateError, Busy)
 NO_MODEL = (
     "Load the model on the Model tab, and each row stands here token by token: its tokenizer decides what it sees."
 )
@@ -155,7 +154,7 @@ class DataTab:
         try:
             config = self._form.read(values)
             look = self._workbench.look(config, values[self._token])
-        except PROBLEMS as error:
+        except Problem as error:
             left = self.trouble, self.about, self.use_guess, self.view, self.check_trouble
             shown = notice(str(error), "error"), "", gr.update(visible=False), "", self._is_other(None)
             return dict(zip(left, shown, strict=True))
@@ -184,7 +183,7 @@ class DataTab:
         columns = {name: self._form.components[f"data.{name}"] for name in COLUMNS}
         try:
             shape = self._workbench.look(self._form.read(values), values[self._token]).shape
-        except PROBLEMS:  # the look that follows says what it is
+        except Problem:  # the look that follows says what it is
             return dict.fromkeys(columns.values(), gr.skip())
         guessed = shape.columns if shape else {}
         return {component: guessed.get(name.removesuffix("_column"), "") for name, component in columns.items()}
@@ -194,7 +193,7 @@ class DataTab:
             config = self._form.read(values)
             row = self._workbench.row(config, int(values[self.number] or 1), values[self._token])
             return row_text(row, config.model.max_seq_length)
-        except PROBLEMS as error:
+        except Problem as error:
             return notice(str(error), "warning")
 
     def _check(self, values: dict) -> str:
@@ -204,7 +203,7 @@ class DataTab:
             return notice("Stopped; the rows were not read to their end.", "warning")
         except DataError:
             return ""  # told below, where it stays after a reload
-        except PROBLEMS as error:
+        except Problem as error:
             return notice(str(error), "error")
         return ""
 

@@ -6,7 +6,7 @@ Knows nothing of gradio.
 from html import escape
 from typing import Any
 
-from core.data.columns.recognise import Shape
+from core.data.columns.shape import Shape
 from core.data.prepared.left_out import LeftOut
 from core.data.prepared.row_view import RowView, Token
 from core.data.prepared.survey import Survey

@@ -8,7 +8,7 @@ import gradio as gr
 
 from core.comparing.proof import FILE, load_proof
 from core.disk.tolerant_reading import in_words
-from core.problems import Busy, ModelError, RunError
+from core.problems import Problem, RunError
 from core.runs.run_folder import Run
 from core.runs.uploads import uploads_dir
 from core.workbench.prove_run import PROVING, prove
@@ -17,7 +17,6 @@ from ui.compare.proof_view import proof_text
 from ui.report.report import IN_IT, write_report
 from ui.shared.formatting import notice, run_label
 
-PROBLEMS = (ModelError, RunError, Busy)
 WHAT = (
     "<p>Is base really base, and tuned really tuned? When the model was loaded, its answer to one fixed prompt was "
     "hashed, before any adapter was on it. Here the same is done again with the adapter off and with it on.</p>"
@@ -87,7 +86,7 @@ class ProofTab:
     def _prove(self) -> str:
         try:
             prove(self._workbench.lab, self._run(), self._workbench.model_state.step)
-        except PROBLEMS as error:
+        except Problem as error:
             return notice(str(error), "error")
         except OSError as error:
             return notice(f"The proof cannot be kept: {in_words(error)}; when that is mended, prove it again.", "error")

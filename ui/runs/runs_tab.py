@@ -10,7 +10,7 @@ from dataclasses import replace
 
 import gradio as gr
 
-from core.problems import Busy, ModelError, RunError
+from core.problems import Problem, RunError
 from core.runs.run_list import Overview, RunList, search, sort
 from core.runs.trash import Trash
 from core.workbench.workbench import Workbench
@@ -24,7 +24,6 @@ from ui.shared.settings_form import Form
 from ui.train.run_state_text import CAN_GO_ON
 from ui.train.samples_view import samples_text
 
-PROBLEMS = (ModelError, RunError, Busy)
 # Opened below a long table: brought to where the person looks, once for each run.
 SHOW_OPENED = """
 let before = '';
@@ -272,7 +271,7 @@ class RunsTab:
     def _resume(self, shown: Shown, token: str) -> str:
         try:
             self._workbench.resume(self._runs.find(shown.opened).id, token or None)
-        except PROBLEMS as error:
+        except Problem as error:
             return notice(str(error), "error")
         return notice("It goes on; the Train tab shows how.", "good")
 
@@ -288,7 +287,7 @@ class RunsTab:
                 return {self.trouble: notice(words, "good")}
             place = run.id if step is None else f"{run.id}/checkpoints/{run.checkpoint(step).folder.name}"
             config = run.config()
-        except PROBLEMS as error:
+        except Problem as error:
             return {self.trouble: notice(str(error), "error")}
         config.adapter.continue_from = place
         presets = {name for _, name in self._preset.choices}

@@ -9,7 +9,7 @@ from html import escape
 
 from core.runs.run_list import Overview
 from core.runs.trash import Deleted
-from ui.shared.formatting import _short, count, data_name, disk, duration_or_dash, gib, loss, when
+from ui.shared.formatting import count, data_name, disk, duration_or_dash, gib, loss, short, when
 from ui.shared.line_chart import MOST_RUNS
 
 PAGE = 50  # rows that are sent; the rest comes on demand, or is found by searching
@@ -80,7 +80,7 @@ def _row(row: Overview, shown: Shown) -> str:
     status = f'<span class="status {row.status}">{row.status}</span>'
     if row.fault:
         status += f' <span class="bad" title="{escape(row.fault)}">damaged</span>'
-    words = [(_short(row.model), row.model), (data_name(row.data), row.data), (row.note, row.note)]
+    words = [(short(row.model), row.model), (data_name(row.data), row.data), (row.note, row.note)]
     return (
         f'<tr data-ask="open" data-run="{run}"{" class=open" if is_open else ""}>'
         f'<td class="pick"><button role="checkbox" aria-checked="{str(is_chosen).lower()}" data-ask="choose" '

@@ -99,7 +99,7 @@ def when(seconds: float) -> str:
     return f"{moment.day} {moment:%b %Y %H:%M}"
 
 
-def _short(path: str) -> str:
+def short(path: str) -> str:
     return path.replace("\\", "/").rstrip("/").rpartition("/")[2]
 
 
@@ -108,9 +108,9 @@ def data_name(path: str) -> str:
     lines = path.splitlines()
     if not lines:
         return ""
-    is_file = "." in _short(lines[0]) or "\\" in lines[0] or lines[0].startswith(("/", ".", "~"))
+    is_file = "." in short(lines[0]) or "\\" in lines[0] or lines[0].startswith(("/", ".", "~"))
     more = f" + {len(lines) - 1} more" if len(lines) > 1 else ""
-    return (_short(lines[0]) if is_file else lines[0]) + more
+    return (short(lines[0]) if is_file else lines[0]) + more
 
 
 def disk(size: int) -> str:

@@ -8,7 +8,7 @@ from core.workbench.workbench import Workbench
 
 
 @contextmanager
-def _ctrl_c_calls(stop: Callable[[], None]) -> Iterator[None]:
+def ctrl_c_calls(stop: Callable[[], None]) -> Iterator[None]:
     """Ctrl-C asks for a stop meanwhile and interrupts nothing else: what computes must leave by itself."""
     before = signal.signal(signal.SIGINT, lambda *_: stop())
     try:
@@ -18,7 +18,7 @@ def _ctrl_c_calls(stop: Callable[[], None]) -> Iterator[None]:
 
 
 @contextmanager
-def _bar() -> Iterator[Callable[[float, str], None]]:
+def progress_bar() -> Iterator[Callable[[float, str], None]]:
     """A progress bar on standard error: called with the share done (0 to 1) and what is going on."""
     from rich.console import Console
     from rich.progress import BarColumn, Progress, TextColumn, TimeRemainingColumn
@@ -29,7 +29,7 @@ def _bar() -> Iterator[Callable[[float, str], None]]:
         yield lambda share, words: progress.update(task, completed=share, description=words)
 
 
-class _stdout_for_results:
+class stdout_for_results:
     """Standard output for our results alone: what libraries print goes to standard error meanwhile."""
 
     def __enter__(self):
@@ -40,7 +40,7 @@ class _stdout_for_results:
         sys.stdout = self._stdout
 
 
-def _show_progress(workbench: Workbench) -> bool:
+def show_progress(workbench: Workbench) -> bool:
     """Draws the run's progress until it is over; Ctrl-C stops the run cleanly. Returns whether it was pressed."""
     from rich.console import Console
     from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn

@@ -3,7 +3,7 @@ from pathlib import Path
 from core.runs.snapshot import Snapshot
 
 
-def _result(snapshot: Snapshot, folder: Path) -> dict:
+def result_values(snapshot: Snapshot, folder: Path) -> dict:
     """What `train --json` prints; what a run did not come to is null."""
     done, held = snapshot.finished, snapshot.heldout
     return {
@@ -22,7 +22,7 @@ def _result(snapshot: Snapshot, folder: Path) -> dict:
     }
 
 
-def _closing_words(snapshot: Snapshot, folder: Path) -> str:
+def closing_words(snapshot: Snapshot, folder: Path) -> str:
     lines = [f"{snapshot.message} The run is in {folder}"]
     if held := snapshot.heldout:
         lines.append(f"On {held.rows} rows it never saw: loss {held.base_loss:.2f} → {held.tuned_loss:.2f}")

@@ -17,13 +17,13 @@ from core.memory.parts import Estimate
 from core.memory.probe_log import latest_probe
 from core.memory.probe_record import ProbeRecord
 from core.memory.suggestions import suggestions, to_fit
-from core.problems import Busy, ConfigError, ModelError
+from core.problems import Busy, ConfigError, ModelError, Problem
 from core.settings.paths import resolve_path
 from core.settings.run_config import RunConfig
 from core.settings.sections import ModelConfig
 from core.stopping import Stopped
 from core.workbench.probe_job import PROBING
-from core.workbench.workbench import SENTENCES, Workbench
+from core.workbench.workbench import Workbench
 from ui.shared.clicks import CLICKS
 from ui.shared.formatting import count, gib, notice
 from ui.shared.settings_form import Form
@@ -86,7 +86,7 @@ class FitForm:
     def _follow(self, values: dict) -> str:
         try:
             return self._estimated(self._form.read(values), values[self.card], values[self._token])
-        except (ConfigError, ModelError) as error:
+        except Problem as error:
             return notice(str(error), "warning")
 
     def _estimated(self, config: RunConfig, chosen: str, token: str, fetch: bool = False) -> str:
@@ -129,7 +129,7 @@ class FitForm:
             filled = self._form.fill(config.with_settings(settings))
             changed = [self._form.components[setting.partition("=")[0]] for setting in settings]
             yield {component: filled[component] for component in changed}  # their change brings the new estimate
-        except (ConfigError, ModelError) as error:
+        except Problem as error:
             yield {self.fit: notice(str(error), "warning")}
 
     def _probe(self, values: dict) -> str:
@@ -145,7 +145,7 @@ class FitForm:
             return notice(str(error), "error")
         except Stopped:
             return notice("Stopped before there was an answer.", "warning")
-        except SENTENCES:
+        except Problem:
             pass  # the state below says it, and goes on saying it after a reload
         return ""
 

@@ -2,7 +2,7 @@
 
 import gradio as gr
 
-from core.problems import Busy, ConfigError, ModelError, RunError
+from core.problems import Problem
 from core.runs.snapshot import Snapshot
 from core.workbench.model_slot import ModelState
 from core.workbench.workbench import Workbench
@@ -107,7 +107,7 @@ class TrainTab:
     def _start(self, values: dict) -> str:
         try:
             self._workbench.start(self._form.read(values), values[self._preset], values[self._token])
-        except (ConfigError, RunError, Busy) as error:
+        except Problem as error:
             return notice(str(error), "error")
         return ""
 
@@ -116,7 +116,7 @@ class TrainTab:
         try:
             if can_resume(snapshot):  # else another page was quicker
                 self._workbench.resume(snapshot.run_id, token)
-        except (RunError, Busy) as error:
+        except Problem as error:
             return notice(str(error), "error")
         return ""
 
@@ -125,6 +125,6 @@ class TrainTab:
         try:
             if snapshot and snapshot.best:
                 self._workbench.lab.load_run(snapshot.run_id, token, snapshot.best.step)
-        except (RunError, ModelError, Busy) as error:
+        except Problem as error:
             return notice(str(error), "error")
         return ""

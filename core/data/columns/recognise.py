@@ -5,8 +5,8 @@
 Knows nothing of files, tokens or chat templates. A guess says that it is one, and the person's own choice goes first.
 """
 
-from dataclasses import dataclass, field, replace
-from typing import Any, Literal
+from dataclasses import replace
+from typing import Any
 
 from core.data.columns import column_names as names_of
 from core.data.columns.chosen_columns import ROLES, check_roles, check_template, chosen_columns, listed, names_in_words
@@ -20,30 +20,12 @@ from core.data.columns.open_questions import (
     later_roles,
     unused_columns,
 )
+from core.data.columns.shape import Shape
 from core.data.prompts.prompt_templates import TEMPLATES
 from core.problems import DataError
 from core.settings.sections import DataConfig
 
-ShapeName = Literal["alpaca", "question", "messages", "sharegpt", "text", "columns"]
 MUCH_LONGER = 3  # a text that many times as long as any beside it is the one that is meant
-
-
-@dataclass(frozen=True)
-class Shape:
-    """How rows are read.
-
-    `reason` says in words why, and `is_sure` is False where that is a guess which the person must confirm. `columns`
-    are the columns taken, by role: instruction, input, answer, system, text, messages, tools, title, prompt. `later`
-    are roles that none of the first rows fills: a row that has a column of such a name is read with it. A row that has
-    only `known` keys has none.
-    """
-
-    name: ShapeName
-    reason: str
-    is_sure: bool = True
-    columns: dict[str, str] = field(default_factory=dict)
-    later: tuple[str, ...] = ()
-    known: frozenset[str] = field(default=frozenset(), repr=False, compare=False)
 
 
 def recognise(rows: list[dict[str, Any]], config: DataConfig) -> Shape:

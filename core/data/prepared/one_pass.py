@@ -7,17 +7,17 @@ import random
 import re
 from collections import Counter
 from collections.abc import Callable, Iterable
-from dataclasses import dataclass
 from itertools import islice
 from pathlib import Path
 from typing import Any
 
 from core.data.columns.field_values import special_token_in, special_tokens_of
-from core.data.columns.recognise import Shape, recognise
+from core.data.columns.recognise import recognise
 from core.data.files.open_files import FileRows
 from core.data.hub.hub_rows import HubRows
-from core.data.prepared.examples_on_disk import Examples, StoreWriter, ids_hash, text_hash
-from core.data.prepared.left_out import LeftOut, LeftOutWriter, NothingLeftError
+from core.data.prepared.examples_on_disk import StoreWriter, ids_hash, text_hash
+from core.data.prepared.left_out import LeftOutWriter, NothingLeftError
+from core.data.prepared.prepared_data import Found
 from core.data.prepared.render import render
 from core.data.prepared.tokens import Rendered, tokenise
 from core.data.rows import Row
@@ -31,22 +31,6 @@ BATCH_ROWS, BATCH_CHARACTERS = 1000, 1_000_000  # whichever is reached first
 LONGEST = 10_000_000  # characters: tokenising more at once takes gigabytes
 LANGUAGE_SAMPLES = 300
 PLACEHOLDER = re.compile(r"\{\{\s*[\w.]+\s*\}\}")
-
-
-@dataclass
-class Found:
-    """What one pass over one source came to: `rows` read, some of them `left_out`, the others `examples`."""
-
-    shape: Shape
-    notes: tuple[str, ...]
-    rows: int = 0
-    samples: list[str] | None = None
-    placeholder: str = ""
-    is_split: bool = False  # whether a row became several examples
-    special_rows: int = 0  # rows with a special token in a text of their own
-    special_token: str = ""  # the first of those tokens
-    examples: Examples | None = None
-    left_out: LeftOut | None = None
 
 
 class Pass:

@@ -12,84 +12,20 @@ are the same examples.
 
 import re
 from collections.abc import Iterable
-from dataclasses import dataclass
-from functools import cached_property
 from pathlib import Path
 
-from core.data.columns.recognise import Shape
 from core.data.files.file_kinds import is_file_by_name
 from core.data.files.open_files import FileRows, open_files
 from core.data.hub.hub_rows import HubRows, open_hub
 from core.data.prepared.examples_on_disk import Examples, Folder
-from core.data.prepared.languages import languages
-from core.data.prepared.left_out import LeftOut, ask_consent
-from core.data.prepared.one_pass import Found, Pass, Report
+from core.data.prepared.one_pass import Pass, Report
+from core.data.prepared.prepared_data import Found, PreparedData
 from core.problems import DataError
 from core.settings.paths import resolve_path
 from core.settings.sections import DataConfig
 from core.stopping import ShouldStop
 
 HUB_NAME = re.compile(r"\w[\w-]*|\w[\w.-]*/\w[\w.-]*", re.ASCII)  # owner/name, or a name of the hub's own
-
-
-@dataclass(frozen=True)
-class PreparedData:
-    """Examples to train on and to check with, of `rows` read; `notes` say what was assumed in reading.
-
-    `own_validation` tells of a validation file of its own, where there is one. `samples` are texts that are learned,
-    drawn at random, to tell languages by. `placeholder` is the first unfilled one found. `special_rows` hold a special token,
-    such as `special_token`, in a text of their own. The files live as long as this object.
-    """
-
-    rows: int
-    shape: Shape
-    notes: tuple[str, ...]
-    train: Examples
-    validation: Examples
-    left_out: LeftOut
-    own_validation: Found | None
-    is_split: bool
-    samples: tuple[str, ...]
-    placeholder: str
-    special_rows: int
-    special_token: str
-    folder: Folder
-
-    @property
-    def trained_tokens_share(self) -> float:
-        """Share (0 to 1) of the training rows' tokens that the loss is taken over."""
-        figures = self.train.figures
-        return int(figures["trained"].sum()) / max(int(figures["kept"].sum()), 1)
-
-    @cached_property
-    def languages(self) -> tuple[tuple[str, float], ...]:
-        """Those of what is learned, by ISO 639-1, with their share of the samples."""
-        return languages(self.samples)
-
-    def ask_consent(self, config: DataConfig) -> None:
-        """Raises DataError where a person must say something first: the columns, or that rows may be left out."""
-        for shape, rows in (
-            (self.shape, "rows"),
-            (self.own_validation and self.own_validation.shape, "validation rows"),
-        ):
-            if shape and not shape.is_sure:
-                raise DataError(
-                    f"It is not sure how to read the {rows} ({shape.reason}): choose the columns on the Data tab "
-                    "(data.instruction_column and data.answer_column, or data.text_column)."
-                )
-        ask_consent(self.left_out, self.rows, config.allow_left_out)
-        if self.own_validation:
-            ask_consent(self.own_validation.left_out, self.own_validation.rows, config.allow_left_out)
-
-    def find(self, row: int) -> tuple[Examples, int] | None:
-        """Where a row of the file stands among the examples; None when it was left out."""
-        import numpy as np
-
-        for part in (self.train,) if self.own_validation else (self.train, self.validation):
-            places = np.flatnonzero(part.figures["row"] == row)
-            if len(places):
-                return part, int(places[part.at[places].argmin()])  # of several pieces the first
-        return None
 
 
 def open_rows(config: DataConfig, token: str | None = None) -> FileRows | HubRows:

@@ -10,7 +10,7 @@ from typing import Any
 from core.data.columns.chosen_columns import template_parts
 from core.data.columns.field_values import MISSING, as_text, as_turns, lookup
 from core.data.columns.open_questions import columns_by_later_roles
-from core.data.columns.recognise import Shape
+from core.data.columns.shape import Shape
 from core.data.prepared.conversations import messages_of, tools_of
 from core.data.prompts.chat_template import chat_pieces
 from core.data.prompts.messages import Message, Pieces

@@ -1,6 +1,6 @@
 import hashlib
 
-from core.data.prepared.prepare import PreparedData
+from core.data.prepared.prepared_data import PreparedData
 
 
 def rows_fingerprint(data: PreparedData) -> str:

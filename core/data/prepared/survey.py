@@ -3,7 +3,7 @@
 from dataclasses import dataclass
 from math import ceil
 
-from core.data.prepared.prepare import PreparedData
+from core.data.prepared.prepared_data import PreparedData
 from core.settings.sections import TrainingConfig
 from core.settings.steps import steps_per_epoch
 
