@@ -13,15 +13,40 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
+from tests.warm_process import WARNINGS, WarmProcess, new_folder
+
 PROJECT = Path(__file__).resolve().parent.parent
-# All warnings but Gradio's event loop that nobody closes: Python 3.11 stumbles when that is told amid an import.
-WARNINGS = "default,ignore:unclosed event loop:ResourceWarning"
 # A browser's and a tracker's own traffic has no place in a test; the page is asked on loopback alone.
-ENVIRONMENT = os.environ | {
-    "PYTHONWARNINGS": WARNINGS,
-    "GRADIO_ANALYTICS_ENABLED": "False",
-    "HF_HUB_DISABLE_TELEMETRY": "1",
-}
+ENVIRONMENT = os.environ | {"GRADIO_ANALYTICS_ENABLED": "False", "HF_HUB_DISABLE_TELEMETRY": "1"}
+READ_WHILE_IMPORTED = ("HF_", "GRADIO_", "SPACE_", "UNSLOTH_", "OMP_", "GOMP_", "PYTHON", "CUDA_", "LD_")
+
+
+def start(*arguments: str, environment: dict[str, str] | None = None, in_background: bool = False, cold: bool = False):
+    """The program with these arguments: forked from one that has its libraries imported, or started cold.
+
+    It is started cold when `environment` holds what a library reads while it is imported. `in_background` makes it
+    ignore SIGINT, as a script's background job does.
+    """
+    environment = environment or {}
+    folder = new_folder()
+    read_early = [name for name in environment if name.startswith(READ_WHILE_IMPORTED) and name != "HF_TOKEN"]
+    if not (cold or read_early):
+        arguments_of_call = {"arguments": list(arguments)}
+        return WarmProcess(
+            "tests.warm_process:run_program", arguments_of_call, ENVIRONMENT | environment, folder, in_background
+        )
+    with (folder / "stdout").open("wb") as stdout, (folder / "stderr").open("wb") as stderr:
+        process = subprocess.Popen(
+            [sys.executable, "app.py", *arguments],
+            cwd=PROJECT,
+            env=ENVIRONMENT | {"PYTHONWARNINGS": WARNINGS} | environment,
+            stdin=subprocess.DEVNULL,
+            stdout=stdout,
+            stderr=stderr,
+            preexec_fn=_ignore_sigint if in_background else None,
+        )
+    process.stdout_file, process.stderr_file = folder / "stdout", folder / "stderr"
+    return process
 
 
 @dataclass
@@ -30,11 +55,11 @@ class App:
 
     url: str
     runs_dir: Path
-    log: Path
-    process: subprocess.Popen
+    process: WarmProcess | subprocess.Popen
 
     def printed(self) -> str:
-        return self.log.read_text(encoding="utf-8", errors="replace")
+        files = self.process.stdout_file, self.process.stderr_file
+        return "".join(file.read_text(encoding="utf-8", errors="replace") for file in files)
 
     def warnings_of_ours(self) -> list[str]:
         """Warnings and stack traces that name a file of this project."""
@@ -47,15 +72,10 @@ def running_app(folder: Path, *arguments: str, environment: dict[str, str] | Non
     with socket.socket() as listener:
         listener.bind(("127.0.0.1", 0))
         port = listener.getsockname()[1]
-    runs_dir, log = folder / "runs", folder / "app.log"
-    command = [sys.executable, "app.py", "--no-browser", "--port", str(port), "--runs-dir", str(runs_dir), *arguments]
-    with log.open("wb") as output:
-        # As a script in the background starts it: made to ignore SIGINT, so that only SIGTERM can end it.
-        process = subprocess.Popen(
-            command, cwd=PROJECT, env=ENVIRONMENT | (environment or {}), stdout=output, stderr=subprocess.STDOUT,
-            preexec_fn=_ignore_sigint,
-        )  # fmt: skip
-    app = App(f"http://127.0.0.1:{port}", runs_dir, log, process)
+    runs_dir = folder / "runs"
+    command = ["--no-browser", "--port", str(port), "--runs-dir", str(runs_dir), *arguments]
+    process = start(*command, environment=environment, in_background=True)
+    app = App(f"http://127.0.0.1:{port}", runs_dir, process)
     try:
         deadline = time.monotonic() + 120
         while not _answers(app.url):
@@ -96,14 +116,17 @@ def running_app_with_a_run(folder: Path, *settings: str) -> Iterator[App]:
 
 
 def run_app(
-    *arguments: str, timeout: float = 300, environment: dict[str, str] | None = None
+    *arguments: str, timeout: float = 300, environment: dict[str, str] | None = None, cold: bool = False
 ) -> subprocess.CompletedProcess:
     """One command to its end, with what it printed."""
-    return subprocess.run(
-        [sys.executable, "app.py", *arguments],
-        cwd=PROJECT,
-        env=ENVIRONMENT | (environment or {}),
-        capture_output=True,
-        text=True,
-        timeout=timeout,
+    process = start(*arguments, environment=environment, cold=cold)
+    try:
+        code = process.wait(timeout)
+    except subprocess.TimeoutExpired:
+        process.kill()
+        process.wait()
+        raise
+    stdout, stderr = (
+        file.read_text(encoding="utf-8", errors="replace") for file in (process.stdout_file, process.stderr_file)
     )
+    return subprocess.CompletedProcess(["app.py", *arguments], code, stdout, stderr)

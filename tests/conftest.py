@@ -33,6 +33,16 @@ SHARED = PROJECT.parent / "shared"
 PROMPT = "Once upon a time"
 
 
+def pytest_addoption(parser):
+    parser.addoption("--long", action="store_true", help="the long proofs at their full length")
+
+
+@pytest.fixture(scope="session")
+def long(request) -> bool:
+    """Whether the long proofs (20 kills, 50 times out of memory) run at their full length."""
+    return request.config.getoption("--long")
+
+
 @pytest.fixture(scope="session")
 def stories() -> Path:
     """A trained Llama of 260,032 parameters that nobody here made."""

@@ -4,14 +4,12 @@ import json
 import re
 import shutil
 import signal
-import subprocess
 import sys
-import time
 
 import pytest
 
 from core.runs.run_folder import open_run
-from tests.app_process import ENVIRONMENT, PROJECT, run_app
+from tests.app_process import PROJECT, run_app, start
 
 RESULT = {
     "run_id", "run_dir", "status", "message", "steps", "train_loss", "eval_loss", "runtime_s", "tokens_per_s",
@@ -32,7 +30,10 @@ def test_presets_are_listed_as_json():
 def trained(tmp_path_factory):
     """A short run of the demo from the command line: what it printed, as JSON."""
     runs_dir = tmp_path_factory.mktemp("cli") / "runs"
-    done = run_app("train", "demo-yoda", "--set", "training.max_steps=3", "--runs-dir", str(runs_dir), "--json")
+    # Started cold, so that what the libraries print while they are imported is seen too.
+    done = run_app(
+        "train", "demo-yoda", "--set", "training.max_steps=3", "--runs-dir", str(runs_dir), "--json", cold=True
+    )
     assert done.returncode == 0, done.stderr
     assert len(done.stdout.splitlines()) == 1, "libraries print to standard error"
     return json.loads(done.stdout)
@@ -82,30 +83,22 @@ def test_evaluate_measures_and_keeps_what_it_found(trained, tmp_path):
 
 
 @pytest.mark.skipif(sys.platform == "win32", reason="Ctrl-C cannot be sent to one process there")
-def test_ctrl_c_stops_a_measurement_and_nothing_of_it_is_kept(trained, tmp_path):
+def test_ctrl_c_stops_a_measurement_and_nothing_of_it_is_kept(trained, tmp_path, wait_until):
     rows = tmp_path / "rows.jsonl"
     rows.write_text(
         "".join(json.dumps({"instruction": f"{n} cats sleep.", "output": "x " * 99}) + "\n" for n in range(4000))
     )
     folder = PROJECT / trained["run_dir"] / "evaluations"
     before = list(folder.glob("*")) if folder.exists() else []
-    command = [sys.executable, "app.py", "evaluate", trained["run_dir"], "--data", str(rows), "--rows", "4000"]
     # The bar is drawn only once it ends where there is no terminal: this one is told to be one.
-    environment = ENVIRONMENT | {"TTY_COMPATIBLE": "1", "TTY_INTERACTIVE": "1", "COLUMNS": "120"}
-    process = subprocess.Popen(
-        command, cwd=PROJECT, env=environment, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
-    )
-    told = ""
-    while not re.search(r"[1-9]\d* of 4,000 rows", told):
-        read = process.stderr.read(1)
-        assert read, f"it ended before rows were measured: {told}"
-        told += read
-    pressed = time.monotonic()
+    terminal = {"TTY_COMPATIBLE": "1", "TTY_INTERACTIVE": "1", "COLUMNS": "120"}
+    process = start("evaluate", trained["run_dir"], "--data", str(rows), "--rows", "4000", environment=terminal)
+    wait_until(lambda: re.search(r"[1-9]\d* of 4,000 rows", process.stderr_file.read_text()), "measured rows", 120)
     process.send_signal(signal.SIGINT)
-    printed, rest = process.communicate(timeout=120)
-    assert time.monotonic() - pressed < 30, "after the token under way, not after all rows"
-    assert (process.returncode, printed) == (130, "")
-    assert "Traceback" not in told + rest and rest.endswith("Stopped; nothing was saved.\n")
+    assert process.wait(30) == 130, "after the token under way, not after all rows"
+    errors = process.stderr_file.read_text()
+    assert process.stdout_file.read_text() == ""
+    assert "Traceback" not in errors and errors.endswith("Stopped; nothing was saved.\n")
     assert (list(folder.glob("*")) if folder.exists() else []) == before
 
 
@@ -180,47 +173,29 @@ def test_a_probe_is_told_and_corrects_the_estimate(tmp_path):
 
 
 @pytest.mark.skipif(sys.platform == "win32", reason="Ctrl-C cannot be sent to one process there")
-def test_ctrl_c_stops_a_probe(tmp_path):
+def test_ctrl_c_stops_a_probe(tmp_path, wait_until):
     large = ["--set", "training.per_device_train_batch_size=64", "--set", "training.gradient_accumulation_steps=2"]
-    command = [sys.executable, "app.py", "probe", "demo-yoda", *large, "--runs-dir", str(tmp_path)]
-    process = subprocess.Popen(
-        command, cwd=PROJECT, env=ENVIRONMENT, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
-    )
-    told = ""
-    while "LlamaForCausalLM on" not in told:  # what Unsloth says once the model is there
-        line = process.stderr.readline()
-        assert line, f"it ended before the model was loaded: {told}"
-        told += line
+    process = start("probe", "demo-yoda", *large, "--runs-dir", str(tmp_path))
+    # What Unsloth says once the model is there.
+    wait_until(lambda: "LlamaForCausalLM on" in process.stderr_file.read_text(), "the model", 120)
     process.send_signal(signal.SIGINT)
-    printed, rest = process.communicate(timeout=300)
-    assert (process.returncode, printed) == (130, "")
-    assert "Traceback" not in told + rest and rest.endswith("Stopped; nothing was measured.\n")
+    assert process.wait(120) == 130
+    errors = process.stderr_file.read_text()
+    assert process.stdout_file.read_text() == ""
+    assert "Traceback" not in errors and errors.endswith("Stopped; nothing was measured.\n")
 
 
 @pytest.mark.skipif(sys.platform == "win32", reason="Ctrl-C cannot be sent to one process there")
 def test_ctrl_c_stops_the_run_and_keeps_its_adapter(tmp_path, wait_until):
-    command = [
-        sys.executable,
-        "app.py",
-        "train",
-        "demo-yoda",
-        "--set",
-        "training.max_steps=5000",
-        "--runs-dir",
-        str(tmp_path),
-    ]
-    process = subprocess.Popen(
-        command, cwd=PROJECT, env=ENVIRONMENT, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
-    )
+    process = start("train", "demo-yoda", "--set", "training.max_steps=5000", "--runs-dir", str(tmp_path))
 
     def steps() -> int:
         return sum(len(open_run(path.parent).snapshot().steps) for path in tmp_path.glob("*/events.jsonl"))
 
     wait_until(lambda: steps() >= 2, "two steps", timeout=120)
     process.send_signal(signal.SIGINT)
-    _, errors = process.communicate(timeout=120)
-    assert process.returncode == 130
-    assert "Traceback" not in errors
+    assert process.wait(120) == 130
+    assert "Traceback" not in process.stderr_file.read_text()
     (folder,) = (events.parent for events in tmp_path.glob("*/events.jsonl"))
     run = open_run(folder)
     assert run.snapshot().status == "stopped"

@@ -2,14 +2,12 @@
 
 import os
 import signal
-import subprocess
-import sys
 
 from gradio_client import Client
 from playwright.sync_api import expect
 
 from core.runs.run_folder import list_runs
-from tests.app_process import ENVIRONMENT, PROJECT, run_app, running_app
+from tests.app_process import run_app, running_app, start
 from tests.browser.conftest import PHONE, photograph, tab
 
 SETTINGS = ["training.max_steps=40", "training.eval_steps=10", "training.save_steps=5"]
@@ -42,10 +40,7 @@ def test_the_runs_tab_resumes_what_a_kill_interrupted(tmp_path, open_page, wait_
 def test_the_command_line_resumes_too(tmp_path, wait_until):
     runs_dir = tmp_path / "runs"
     settings = [part for setting in SETTINGS for part in ("--set", setting)]
-    command = [sys.executable, "app.py", "train", "demo-yoda", *settings, "--runs-dir", str(runs_dir)]
-    process = subprocess.Popen(
-        command, cwd=PROJECT, env=ENVIRONMENT, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL
-    )
+    process = start("train", "demo-yoda", *settings, "--runs-dir", str(runs_dir))
     wait_until(lambda: any(run.checkpoints() for run in list_runs(runs_dir)), "a checkpoint", 180)
     process.kill()
     process.wait()

@@ -8,7 +8,7 @@ from contextlib import contextmanager
 import httpx
 import pytest
 
-from tests.app_process import ENVIRONMENT, run_app, running_app
+from tests.app_process import run_app, running_app
 from ui.access import UPLOAD_LIMIT, is_loopback
 
 SECRET = "the-heron-knows-4711"
@@ -149,28 +149,24 @@ def test_a_page_for_others_needs_a_password_or_consent(arguments, tmp_path):
     assert not (tmp_path / "runs").exists()
 
 
-def test_a_space_is_told_what_it_needs(tmp_path, monkeypatch):
+def test_a_space_is_told_what_it_needs(tmp_path):
     """A Space names its address by a variable, and cannot give options."""
-    monkeypatch.setitem(ENVIRONMENT, "GRADIO_SERVER_NAME", "0.0.0.0")
-    done = run_app("--no-browser", "--runs-dir", str(tmp_path / "runs"), timeout=60)
+    space = {"GRADIO_SERVER_NAME": "0.0.0.0"}
+    done = run_app("--no-browser", "--runs-dir", str(tmp_path / "runs"), timeout=60, environment=space)
     assert done.returncode == 2
     assert "a secret HEARTHTUNE_AUTH" in done.stderr and "a variable HEARTHTUNE_I_KNOW=1" in done.stderr
 
 
-def test_a_space_runs_with_a_secret_or_with_consent(tmp_path, monkeypatch):
-    monkeypatch.setitem(ENVIRONMENT, "GRADIO_SERVER_NAME", "0.0.0.0")
-    monkeypatch.setitem(ENVIRONMENT, "SPACE_ID", "ada/hearth")
+@pytest.mark.parametrize(
+    ("variable", "value", "status"), [("HEARTHTUNE_AUTH", "ada:secret", 401), ("HEARTHTUNE_I_KNOW", "1", 200)]
+)
+def test_a_space_runs_with_a_secret_or_with_consent(tmp_path, variable, value, status):
+    space = {"GRADIO_SERVER_NAME": "0.0.0.0", "SPACE_ID": "ada/hearth", variable: value}
     asked = {"Host": "ada-hearth.hf.space", "Sec-Fetch-Site": "cross-site", "Sec-Fetch-Mode": "navigate"}
-    for variable, value, status in (("HEARTHTUNE_AUTH", "ada:secret", 401), ("HEARTHTUNE_I_KNOW", "1", 200)):
-        (tmp_path / variable).mkdir()
-        with monkeypatch.context() as patch:
-            patch.setitem(ENVIRONMENT, variable, value)
-            with running_app(tmp_path / variable) as app:
-                page = httpx.get(app.url, headers=asked)
-                assert page.status_code == 200 and "content-security-policy" not in page.headers, (
-                    "shown within a page of the hub"
-                )
-                assert httpx.get(f"{app.url}/config").status_code == status
+    with running_app(tmp_path, environment=space) as app:
+        page = httpx.get(app.url, headers=asked)
+        assert page.status_code == 200 and "content-security-policy" not in page.headers, "shown within the hub's page"
+        assert httpx.get(f"{app.url}/config").status_code == status
 
 
 def test_only_this_machine_can_come(plain):

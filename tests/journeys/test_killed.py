@@ -13,9 +13,10 @@ import pytest
 from core.runs.checkpoint_list import list_checkpoints
 from core.runs.run_folder import list_runs
 from tests.conftest import small_config
-from tests.fork_server import fork_server
+from tests.journeys.runs_in_children import RunInChild
 
 STEPS = 8
+SEED = 20261127
 SETTINGS = [
     f"training.max_steps={STEPS}", "training.eval_steps=4", "training.save_steps=2", "adapter.lora_dropout=0.1",
     "training.sample_prompts=[Say red.]",
@@ -28,17 +29,10 @@ def settings(stories, rows) -> str:
 
 
 @pytest.fixture(scope="module")
-def server(stories):
-    with fork_server() as server:
-        yield server
-
-
-@pytest.fixture(scope="module")
-def whole(server, settings, tmp_path_factory):
+def whole(stories, settings, tmp_path_factory):
     """The run that nobody kills: its snapshot, its adapter, and the seconds it took from its start on."""
     runs_dir = tmp_path_factory.mktemp("whole") / "runs"
-    server.order(runs_dir, start=settings)
-    ended = server.wait()["ended"]
+    ended = RunInChild(runs_dir, start=settings).wait()["ended"]
     assert ended["status"] == "completed", ended["message"]
     (run,) = list_runs(runs_dir)
     return ended, adapter_of(run), ended["ended"] - ended["started"]
@@ -63,7 +57,7 @@ def is_saving(folder: Path) -> bool:
     return any(folder.glob(".part-adapter")) or any((folder / "checkpoints").glob(".part-step-*"))
 
 
-def kill_at(server, runs_dir: Path, settings: str, pid: int, moment, wait_until) -> bool:
+def kill_at(runs_dir: Path, pid: int, moment, wait_until) -> bool:
     """Kills the program at `moment`: seconds after its run was there, or at its so-manieth save. Whether it was in one."""
     wait_until(lambda: list_runs(runs_dir), "the run's folder", 120)
     (run,) = list_runs(runs_dir)
@@ -83,26 +77,30 @@ def kill_at(server, runs_dir: Path, settings: str, pid: int, moment, wait_until)
     return is_saving(run.folder)
 
 
-def test_killed_at_20_moments_no_run_is_lost_and_each_ends_equal(server, settings, whole, tmp_path, wait_until):
+def test_killed_at_any_moment_no_run_is_lost_and_each_ends_equal(settings, whole, tmp_path, wait_until, long):
+    """Twenty moments with `--long`, six without; the moments follow from the seed and from how fast the machine is."""
     ended, adapter, seconds = whole
-    seed = random.SystemRandom().randrange(10**6)
-    draw = random.Random(seed)
-    moments = [draw.uniform(0.0, seconds) for _ in range(14)] + [1, 2, 3, 4, 5, draw.randint(1, 5)]
-    in_a_save = 0
-    for number, moment in enumerate(moments):
+    draw = random.Random(SEED)
+    at_random, at_saves = (14, 6) if long else (4, 2)
+    moments = [draw.uniform(0.0, seconds) for _ in range(at_random)]
+    moments += [number % 5 + 1 for number in range(at_saves)]  # at the first save, the second …
+    in_a_save = number = 0
+    # On a busy machine a save may be over before it was seen: then others are aimed at, until one kill came within one.
+    while moments or (in_a_save == 0 and number < 30):
+        moment = moments.pop(0) if moments else number % 5 + 1
+        number += 1
         runs_dir = tmp_path / str(number) / "runs"
-        told = f"seed {seed}, moment {moment}"
-        pid = server.order(runs_dir, start=settings)
-        in_a_save += kill_at(server, runs_dir, settings, pid, moment, wait_until)
-        result = server.wait()
+        told = f"moment {moment}"
+        child = RunInChild(runs_dir, start=settings)
+        in_a_save += kill_at(runs_dir, child.pid, moment, wait_until)
+        result = child.wait()
         (run,) = list_runs(runs_dir)
         if result is not None:  # it was over before the kill came
             assert result["ended"]["status"] == "completed", told
             continue
         before = run.snapshot()
         whole_ones = [checkpoint.step for checkpoint in list_checkpoints(run.checkpoints_dir)]
-        server.order(runs_dir, resume=run.id)
-        result = server.wait()
+        result = RunInChild(runs_dir, resume=run.id).wait()
         found, after = result["found"], result["ended"]
         assert found["status"] == "interrupted", told
         assert (
@@ -118,4 +116,4 @@ def test_killed_at_20_moments_no_run_is_lost_and_each_ends_equal(server, setting
         assert [event["step"] for event in resumed] == [max(whole_ones, default=0)], told
         assert not [*run.folder.glob(".part-*"), *run.checkpoints_dir.glob(".part-*")], told
         assert [checkpoint.step for checkpoint in list_checkpoints(run.checkpoints_dir)] == ended["checkpoints"], told
-    assert in_a_save >= 1, f"no kill came within a save (seed {seed})"
+    assert in_a_save >= 1, "no kill came within a save"

@@ -52,10 +52,12 @@ def tensors_alive() -> int:
     return sum(t.numel() * t.element_size() for t in gc.get_objects() if type(t) in (torch.Tensor, torch.nn.Parameter))
 
 
-def test_50_failures_leave_memory_where_it_was_and_the_next_run_works(config, tmp_path, wait_until):
+def test_failures_leave_memory_where_it_was_and_the_next_run_works(config, tmp_path, wait_until, long):
+    """Fifty failures with `--long`, eight without."""
+    count = 50 if long else 8
     bench = Workbench(tmp_path / "runs")
     resident, alive = [], 0
-    for number in range(50):
+    for number in range(count):
         exhaust(bench, config)
         snapshot = bench.snapshot
         assert snapshot.status == "failed", number
@@ -63,7 +65,7 @@ def test_50_failures_leave_memory_where_it_was_and_the_next_run_works(config, tm
             "The computer's memory is full. What would help most: gradient checkpointing on"
         )
         assert not bench.compare_ready and bench.model_state.report is None
-        if number in (4, 49):
+        if number in (4, count - 1):
             alive = alive or tensors_alive()
             resident.append(psutil.Process().memory_info().rss)
     # Asked again, because nothing is collected while another thread collects; and what other tests left may go.

@@ -2,8 +2,6 @@
 
 import json
 import shutil
-import subprocess
-import sys
 import time
 from pathlib import Path
 
@@ -13,7 +11,7 @@ import pytest
 from gradio_client import Client
 
 from core.runs.run_folder import open_run
-from tests.app_process import ENVIRONMENT, PROJECT, running_app
+from tests.app_process import ENVIRONMENT, PROJECT, running_app, start
 from tests.hub_server import Hub
 
 TOKEN = "hf_TheMarkedHeronNests4711"
@@ -79,15 +77,22 @@ def home(tmp_path, hub):
 def command(tmp_path: Path, home: dict[str, str], *settings: str) -> tuple[int, str]:
     """Trains with the token in HF_TOKEN; the exit code and all that was printed. The process list is looked at meanwhile."""
     asked = [argument for setting in (*SHORT, *settings) for argument in ("--set", setting)]
-    line = [sys.executable, "app.py", "train", "demo-yoda", *asked, "--runs-dir", str(tmp_path / "runs"), "--json"]
-    with (tmp_path / "printed.txt").open("a+") as printed:
-        environment = ENVIRONMENT | home | {"HF_TOKEN": TOKEN}
-        process = subprocess.Popen(line, cwd=PROJECT, env=environment, stdout=printed, stderr=subprocess.STDOUT)
-        while process.poll() is None:
-            assert TOKEN not in command_lines(psutil.Process(process.pid))
-            time.sleep(0.1)
-        printed.seek(0)
-        return process.returncode, printed.read()
+    process = start(
+        "train",
+        "demo-yoda",
+        *asked,
+        "--runs-dir",
+        str(tmp_path / "runs"),
+        "--json",
+        environment=home | {"HF_TOKEN": TOKEN},
+    )
+    while process.poll() is None:
+        assert TOKEN not in command_lines(psutil.Process(process.pid))
+        time.sleep(0.1)
+    printed = process.stdout_file.read_text() + process.stderr_file.read_text()
+    with (tmp_path / "printed.txt").open("a") as kept:
+        kept.write(printed)
+    return process.returncode, printed
 
 
 def test_by_the_command_line(tmp_path, hub, home):
@@ -123,10 +128,8 @@ def test_what_is_no_token_is_refused_without_being_quoted(token):
 
 
 def test_by_the_page(tmp_path, hub, home, monkeypatch, wait_until):
-    for name, value in home.items():
-        monkeypatch.setitem(ENVIRONMENT, name, value)
     monkeypatch.delitem(ENVIRONMENT, "HF_TOKEN", raising=False)
-    with running_app(tmp_path) as app:
+    with running_app(tmp_path, environment=home) as app:
         client = Client(app.url, verbose=False, download_files=str(tmp_path))
         gated = [f"model.model_name={MODEL}", f"data.path={ROWS}", *SHORT]
         with pytest.raises(Exception, match="is gated") as refused:
@@ -149,5 +152,6 @@ def test_by_the_page(tmp_path, hub, home, monkeypatch, wait_until):
         ]
         assert all(answers) and TOKEN not in "".join(answers)
         assert TOKEN not in command_lines(psutil.Process(app.process.pid))
+    assert app.printed() and TOKEN not in app.printed()
     assert TOKEN in {r.token for r in hub.requests}
     assert places_with_the_token(tmp_path) == []
