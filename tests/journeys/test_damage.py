@@ -36,6 +36,7 @@ from ui.train.samples_view import samples_text
 DEMO = PROJECT / "presets" / "demo-llama"
 REPR = re.compile(r"\[Errno|Traceback|Error\b|Exception|<class|object at 0x|\('|site-packages|\\n")
 MOST = 400  # characters of a sentence
+WHOLE = "20260101-000000-whole"
 
 
 def check_sentence(error: BaseException | str, *named: str) -> str:
@@ -228,6 +229,9 @@ def test_a_damaged_model(unsloth, tmp_path, damage):
         with pytest.raises(ModelError) as refused:
             load_plainly(folder)
         check_sentence(refused.value, str(folder))
+
+
+def test_the_healthy_model_loads_after_all_the_damaged_ones(unsloth):
     assert "Hi" in question(load_plainly(DEMO))
 
 
@@ -325,9 +329,31 @@ def real_run(unsloth, stories, rows, tmp_path_factory) -> Path:
 @pytest.fixture
 def hurt(real_run, runs_dir) -> Run:
     """A copy of it to be damaged, beside one that stays whole."""
-    for name in ("20260101-000000-whole", "20260102-000000-hurt"):
-        shutil.copytree(real_run, runs_dir / name)
-    return find_run(runs_dir, "20260102-000000-hurt")
+    shutil.copytree(real_run, runs_dir / WHOLE)
+    return copy_of(real_run, runs_dir, "hurt")
+
+
+def copy_of(real_run: Path, runs_dir: Path, name: str) -> Run:
+    """A run of the day after the whole one, so that the program takes it for the last."""
+    shutil.copytree(real_run, runs_dir / f"20260102-000000-{name}")
+    return find_run(runs_dir, f"20260102-000000-{name}")
+
+
+class Program:
+    """One program for many damaged runs: none of them may make it worse for the next."""
+
+    def __init__(self, real_run: Path, runs_dir: Path):
+        shutil.copytree(real_run, runs_dir / WHOLE)
+        self.real_run, self.runs_dir = real_run, runs_dir
+        self.workbench = Workbench(runs_dir)
+
+    def run(self, name: str) -> Run:
+        return copy_of(self.real_run, self.runs_dir, name)
+
+
+@pytest.fixture(scope="module")
+def program(real_run, tmp_path_factory) -> Program:
+    return Program(real_run, tmp_path_factory.mktemp("program") / "runs")
 
 
 def lines(folder: Path, *told: str | bytes, first: bool = False) -> None:
@@ -518,14 +544,14 @@ def test_a_damaged_run(hurt, runs_dir, damage):
     do, fault = RUNS[damage]
     do(hurt.folder)
     rows = {row.id: row for row in RunList(runs_dir).rows()}
-    assert sorted(rows) == ["20260101-000000-whole", hurt.id]
-    assert rows["20260101-000000-whole"].fault == ""
+    assert sorted(rows) == [WHOLE, hurt.id]
+    assert rows[WHOLE].fault == ""
     said = rows[hurt.id].fault
     assert re.search(fault, said) if fault else said == ""
     if said:
         check_sentence(said, "Its", "its", hurt.id)
     assert len(rows[hurt.id].name) <= 200
-    assert "20260101-000000-whole" in [run.id for run in list_runs(runs_dir)]
+    assert WHOLE in [run.id for run in list_runs(runs_dir)]
     if fault == SETTINGS or "config" in fault:
         with pytest.raises(RunError) as refused:
             hurt.config()
@@ -539,14 +565,14 @@ def test_a_damaged_run(hurt, runs_dir, damage):
 
 
 @pytest.mark.parametrize("damage", PROGRESS)
-def test_a_checkpoint_without_its_step_is_passed_over(hurt, runs_dir, damage):
+def test_a_checkpoint_without_its_step_is_passed_over(program, damage):
+    hurt = program.run(damage.replace(" ", "-"))
     assert [c.step for c in hurt.checkpoints()] == [2]
     instead(hurt.checkpoints_dir / "step-2" / "progress.json", PROGRESS[damage])
     assert list_checkpoints(hurt.checkpoints_dir) == []
     with pytest.raises(RunError) as refused:
-        Workbench(runs_dir).lab.load_run(hurt.id, step=2)
+        program.workbench.lab.load_run(hurt.id, step=2)
     check_sentence(refused.value, hurt.id)
-    check_program(runs_dir)
 
 
 ADAPTER = "adapter_model.safetensors"
@@ -588,16 +614,18 @@ ADAPTERS = {
 
 
 @pytest.mark.parametrize("place", ["adapter", "checkpoints/step-2"])
-@pytest.mark.parametrize("damage", ADAPTERS)
-def test_a_damaged_adapter(hurt, runs_dir, damage, place):
-    ADAPTERS[damage](hurt.folder / place)
-    workbench = Workbench(runs_dir)
-    step = None if place == "adapter" else 2
+@pytest.mark.parametrize("number", range(len(ADAPTERS)), ids=list(ADAPTERS))
+def test_a_damaged_adapter(program, number, place):
+    hurt = program.run(f"adapter-{number}-{place.partition('/')[0]}")
+    list(ADAPTERS.values())[number](hurt.folder / place)
     with pytest.raises((RunError, ModelError)) as refused:
-        workbench.lab.load_run(hurt.id, step=step)
+        program.workbench.lab.load_run(hurt.id, step=None if place == "adapter" else 2)
     check_sentence(refused.value, str(hurt.folder), hurt.id, hurt.config().model.model_name)
-    assert workbench.lab.load_run("20260101-000000-whole").linear_layers > 0
-    check_program(runs_dir)
+
+
+def test_the_whole_run_loads_after_all_the_damaged_ones(program):
+    assert program.workbench.lab.load_run(WHOLE).linear_layers > 0
+    check_program(program.runs_dir)
 
 
 CHECKPOINTS = {
@@ -628,10 +656,10 @@ CHECKPOINTS = {
 }
 
 
-@pytest.mark.parametrize("damage", CHECKPOINTS)
-def test_a_damaged_checkpoint_is_not_gone_on_from(hurt, runs_dir, damage):
-    CHECKPOINTS[damage](hurt.folder / "checkpoints" / "step-2")
-    workbench = Workbench(runs_dir)
+@pytest.mark.parametrize("number", range(len(CHECKPOINTS)), ids=list(CHECKPOINTS))
+def test_a_damaged_checkpoint_is_not_resumed_from(program, number):
+    hurt, workbench = program.run(f"checkpoint-{number}"), program.workbench
+    list(CHECKPOINTS.values())[number](hurt.folder / "checkpoints" / "step-2")
     try:
         workbench.resume(hurt.id)
         snapshot = workbench.wait()
@@ -641,4 +669,7 @@ def test_a_damaged_checkpoint_is_not_gone_on_from(hurt, runs_dir, damage):
         said = str(error)
     check_sentence(said, str(hurt.folder))
     assert not workbench.is_training and not workbench.busy_with
-    check_program(runs_dir)
+
+
+def test_the_program_starts_on_all_the_damaged_checkpoints(program):
+    check_program(program.runs_dir)
