@@ -10,7 +10,12 @@ from core.runs.run_folder import list_runs
 from tests.app_process import run_app, running_app, start
 from tests.browser.conftest import PHONE, photograph, tab
 
-SETTINGS = ["training.max_steps=40", "training.eval_steps=10", "training.save_steps=5"]
+SETTINGS = [
+    "training.max_steps=20",
+    "training.eval_steps=10",
+    "training.save_steps=5",
+    "data.validation_share=0.02",
+]
 
 
 def test_the_runs_tab_resumes_what_a_kill_interrupted(tmp_path, open_page, wait_until):
@@ -33,8 +38,8 @@ def test_the_runs_tab_resumes_what_a_kill_interrupted(tmp_path, open_page, wait_
         photograph(page, "61-resumed-phone")
         page.close()  # before the program ends: it would ask in vain
     after = run.snapshot()
-    assert [step.step for step in after.steps] == list(range(1, 41))
-    assert after.status == "completed" and after.heldout.rows == 64
+    assert [step.step for step in after.steps] == list(range(1, 21))
+    assert after.status == "completed" and after.heldout.rows == 14
 
 
 def test_the_command_line_resumes_too(tmp_path, wait_until):
@@ -47,7 +52,7 @@ def test_the_command_line_resumes_too(tmp_path, wait_until):
     (run,) = list_runs(runs_dir)
     done = run_app("resume", run.id, "--runs-dir", str(runs_dir), "--json")
     assert done.returncode == 0, done.stderr
-    assert '"status": "completed"' in done.stdout and '"steps": 40' in done.stdout
+    assert '"status": "completed"' in done.stdout and '"steps": 20' in done.stdout
     again = run_app("resume", run.id, "--runs-dir", str(runs_dir))
     assert again.returncode == 2
     assert again.stderr.strip().endswith(
