@@ -1,9 +1,17 @@
+"""Names of repositories on Hugging Face, and the tokens that open them."""
+
 import re
 
 from core.problems import ModelError
 from core.settings.sections import ModelConfig
 
 PREQUANTISED = ("-unsloth-bnb-4bit", "-bnb-4bit")
+_HUB_NAME = re.compile(r"\w[\w-]*|\w[\w.-]*/\w[\w.-]*", re.ASCII)  # owner/name, or one of the hub's own names
+
+
+def is_hub_name(name: str) -> bool:
+    """Whether this can be the name of a repository on Hugging Face. A relative path can look the same."""
+    return _HUB_NAME.fullmatch(name) is not None
 
 
 def exact_name(config: ModelConfig) -> str:

@@ -11,7 +11,8 @@ from tests.conftest import PROJECT
 LEVELS: list[set[str]] = [
     {"core.problems", "core.disk", "core.stopping", "core.fresh_thread"},
     {"core.settings", "core.demo"},
-    {"core.hub_names", "core.runs", "core.data"},
+    {"core.hub_names"},
+    {"core.runs", "core.data"},
     {"core.memory"},
     {"core.model"},
     {"core.answering"},

@@ -1,4 +1,6 @@
-"""From whatever people bring to the tokens that are trained on. Knows nothing of models, threads or gradio.
+"""Datasets: from the files that people have to the tokens that a model is trained on.
 
-`prepared` holds the way as a whole, `survey` its figures, `view` one row of it token by token.
+`files` and `hub` read rows, `columns` finds out what their columns mean, and `prompts` writes conversations as the
+model sees them. `prepared` puts it all together: `prepare(config, tokenizer, ...)` turns a DataConfig into examples on
+disk, `survey` sums them up, and `row_view` shows one of them token by token.
 """

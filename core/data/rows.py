@@ -1,13 +1,15 @@
-"""A row as it was read, before anyone knows what it means."""
+"""One row of a dataset, as it was read."""
 
 from typing import Any, NamedTuple
 
+TOO_DEEP = "nested too deeply"  # why a row is left out
+
 
 class Row(NamedTuple):
-    """`number` counts from 1 through all files; `place` says where a person finds it ("line 3 of a.jsonl").
+    """`number` counts from 1 across all files; `place` says where to find the row ("line 3 of a.jsonl").
 
-    `values` are the row's fields by column. A row that cannot be read has a `fault`, a few words that complete
-    "left out:", and then `values` holds what could be made out, often nothing.
+    `values` are the fields by column name. A row that cannot be read has a `fault`, a few words that complete
+    "left out:"; its `values` are then what could be read of it, often nothing.
     """
 
     number: int

@@ -1,11 +1,11 @@
-"""Encodings are told apart by bytes alone, and everything comes out as UTF-8."""
+"""Encodings are detected from bytes alone, and everything comes out as UTF-8."""
 
 import codecs
 import io
 
 import pytest
 
-from core.data.files.encodings import MARK, MARK_HANDLER, UTF8, Encoding, Utf8Stream, judge, judge_all
+from core.data.files.encodings import BAD_BYTE, BAD_BYTE_HANDLER, UTF8, Encoding, Utf8Stream, judge, judge_all
 
 KOREAN = "질문,대답\n안녕하세요?,네 안녕하세요.\n"
 FRENCH = "été,garçon\nÀ bientôt !,où ça ?\n"
@@ -32,7 +32,7 @@ FRENCH = "été,garçon\nÀ bientôt !,où ça ?\n"
     (b"a,b,c\n1,2,3\n4,5,\xa9", "cp1252", "Latin-1"),
     ("“quoted” – 5 €\n".encode("cp1252"), "cp1252", "Latin-1"),
     (b"\xff", "cp1252", "Latin-1"),
-    (b"a,b,c\n\x00,2,3\n", "utf-8", "UTF-8"),  # a null byte alone is no UTF-16
+    (b"a,b,c\n\x00,2,3\n", "utf-8", "UTF-8"),  # one null byte does not make it UTF-16
     (b"\x00", "utf-8", "UTF-8"),
     ("é and è and ".encode() + b"\xff", "utf-8", "UTF-8"),  # mostly valid stays UTF-8
     ("한국어".encode()[:-1], "utf-8", "UTF-8"),
@@ -42,7 +42,7 @@ def test_the_encoding_of_a_whole_file(content, codec, words):
     assert judge(content, is_whole=True).is_sure
 
 
-def test_a_head_that_is_cut_within_a_character_is_judged_without_it():
+def test_a_head_that_ends_in_the_middle_of_a_character():
     for text, codec in ((KOREAN * 9, "utf-8"), (KOREAN * 9, "cp949")):
         content = text.encode(codec)
         assert {judge(content[:cut], is_whole=False).codec for cut in range(40, len(content))} == {codec}
@@ -63,7 +63,7 @@ def test_what_comes_late_in_a_file_decides(codec):
 
 def read(content: bytes, encoding: Encoding, decide=None) -> str:
     stream = Utf8Stream(io.BytesIO(content), encoding, decide or (lambda: pytest.fail("nothing to decide")))
-    with io.TextIOWrapper(io.BufferedReader(stream, 7), "utf-8", MARK_HANDLER, "") as text:
+    with io.TextIOWrapper(io.BufferedReader(stream, 7), "utf-8", BAD_BYTE_HANDLER, "") as text:
         return text.read()
 
 
@@ -83,13 +83,13 @@ def test_latin_1_has_all_256_characters():
 
 
 @pytest.mark.parametrize(("content", "encoding", "text"), [
-    (b"a\xffb\xc3", UTF8, f"a{MARK}b{MARK}"),
-    ("한글".encode("cp949") + b"\xff\n", Encoding("cp949", ""), f"한글{MARK * 3}\n"),
-    ("ab".encode("utf-16-le") + b"c", Encoding("utf-16-le", ""), f"ab{MARK * 3}"),
-    (b"a\x00\x00\xd8b\x00", Encoding("utf-16-le", ""), f"a{MARK * 3}b"),
+    (b"a\xffb\xc3", UTF8, f"a{BAD_BYTE}b{BAD_BYTE}"),
+    ("한글".encode("cp949") + b"\xff\n", Encoding("cp949", ""), f"한글{BAD_BYTE * 3}\n"),
+    ("ab".encode("utf-16-le") + b"c", Encoding("utf-16-le", ""), f"ab{BAD_BYTE * 3}"),
+    (b"a\x00\x00\xd8b\x00", Encoding("utf-16-le", ""), f"a{BAD_BYTE * 3}b"),
     (b"", Encoding("utf-16-le", "", bom=2), ""),
 ])  # fmt: skip
-def test_bytes_that_are_no_text_become_marks(content, encoding, text):
+def test_bytes_that_cannot_be_decoded_are_marked(content, encoding, text):
     assert read(content, encoding) == text
 
 

@@ -1,4 +1,4 @@
-"""Which files a path names, and one sentence for each that holds no rows."""
+"""Which files a path names, and one error for each file that has no rows."""
 
 import bz2
 import gzip
@@ -7,24 +7,27 @@ import os
 import pickle
 import tarfile
 import zipfile
+from pathlib import Path
 
 import pytest
 
+from core.data.display import for_display
+from core.data.files import file_kinds
 from core.data.files.open_files import open_files
 from core.problems import DataError
 
 ROWS = b"q,a\nhi,ho\nyou,me\n"
+HEADER = "the first row is read as the names of the columns"
 VALUES = [{"q": "hi", "a": "ho"}, {"q": "you", "a": "me"}]
 
 
-def refusal(path) -> str:
-    """The sentence with which a file is refused, at opening or while its rows are read."""
-    with pytest.raises(DataError) as error:
+def refusal(path) -> DataError:
+    """The error with which a file is refused, when it is opened or while its rows are read; always one sentence."""
+    with pytest.raises(DataError) as caught:
         list(open_files(str(path)))
-    message = str(error.value)
-    assert "\n" not in message
-    assert message.endswith(".")
-    return message
+    assert "\n" not in str(caught.value)
+    assert str(caught.value).endswith(".")
+    return caught.value
 
 
 def values_of(path) -> list[dict]:
@@ -47,78 +50,91 @@ def tarred() -> bytes:
 
 
 @pytest.mark.parametrize(("name", "content", "reason"), [
-    ("a.csv", zipped("xl/workbook.xml"), "is an Excel file; save the sheet as CSV UTF-8 there, and choose that"),
-    ("a.xlsx", b"PK\x03\x04 cut off", "is an Excel file; save the sheet as CSV UTF-8 there, and choose that"),
-    ("a.XLS", b"anything", "is an Excel file; save the sheet as CSV UTF-8 there, and choose that"),
-    ("a.json", zipped("a.csv"), "is a zip file; unpack it and choose the files in it"),
-    ("a.csv", b"PK\x03\x04 cut off", "is a zip file; unpack it and choose the files in it"),
-    ("a.zip", zipped("a.csv"), "is a zip file; unpack it and choose the files in it"),
-    ("a.txt", zipped("word/document.xml"), "is a document, not plain text; save its text as .txt, and choose that"),
-    ("a.pdf", b"%PDF-1.7", "is a document, not plain text; save its text as .txt, and choose that"),
-    ("a.txt", b"%PDF-1.7 ...", "is a document, not plain text; save its text as .txt, and choose that"),
+    ("a.csv", zipped("xl/workbook.xml"), file_kinds.EXCEL),
+    ("a.xlsx", b"PK\x03\x04 cut off", file_kinds.EXCEL),
+    ("a.XLS", b"anything", file_kinds.EXCEL),
+    ("a.json", zipped("a.csv"), file_kinds.ZIP),
+    ("a.csv", b"PK\x03\x04 cut off", file_kinds.ZIP),
+    ("a.zip", zipped("a.csv"), file_kinds.ZIP),
+    ("a.txt", zipped("word/document.xml"), file_kinds.DOCUMENT),
+    ("a.pdf", b"%PDF-1.7", file_kinds.DOCUMENT),
+    ("a.txt", b"%PDF-1.7 ...", file_kinds.DOCUMENT),
     ("a.csv", b"\xd0\xcf\x11\xe0\xa1\xb1\x1a\xe1" + bytes(999),
-     "is an old Excel or Word file; save it as CSV UTF-8 there, and choose that"),
+     file_kinds.OLD_OFFICE),
     ("a.parquet", b"version https://git-lfs.github.com/spec/v1\noid sha256:00\nsize 9\n",
-     "is a pointer of git-lfs, not the file itself; fetch it with git lfs pull"),
+     file_kinds.GIT_LFS),
     ("a.csv", b"version https://git-lfs.github.com/spec/v1\noid sha256:00\nsize 9\n",
-     "is a pointer of git-lfs, not the file itself; fetch it with git lfs pull"),
+     file_kinds.GIT_LFS),
     ("a.json", b"\n<!DOCTYPE html><html><head>",
-     "is a page of the web, not the file itself; download the file again, by its raw or download link"),
-    ("a.tar.gz", gzip.compress(tarred(), mtime=0), "is a packed archive; unpack it and choose the files in it"),
-    ("a.csv.gz", gzip.compress(tarred(), mtime=0), "is a packed archive; unpack it and choose the files in it"),
-    ("a.csv", tarred(), "is a packed archive; unpack it and choose the files in it"),
-    ("a.jsonl.xz", b"\xfd7zXZ\x00", "is a packed archive; unpack it and choose the files in it"),
+     file_kinds.WEB_PAGE),
+    ("a.tar.gz", gzip.compress(tarred(), mtime=0), file_kinds.ARCHIVE),
+    ("a.csv.gz", gzip.compress(tarred(), mtime=0), file_kinds.ARCHIVE),
+    ("a.csv", tarred(), file_kinds.ARCHIVE),
+    ("a.jsonl.xz", b"\xfd7zXZ\x00", file_kinds.ARCHIVE),
     ("a.pkl", pickle.dumps({}),
-     "is a pickle, which could run any code when it is opened and so is never read; save its rows as JSONL or CSV"),
+     file_kinds.PICKLE),
     ("a.csv", pickle.dumps([{"q": "a" * 99}]),
-     "is a pickle, which could run any code when it is opened and so is never read; save its rows as JSONL or CSV"),
-    ("model.safetensors", b"xyz", "holds numbers of a program, such as weights, not rows; choose the file with the rows"),
-    ("a.arrow", b"ARROW1", "is an Arrow or NumPy file; save its rows as Parquet or JSONL, and choose that"),
-    ("a.csv", b"ARROW1\x00\x00" + bytes(99), "is an Arrow or NumPy file; save its rows as Parquet or JSONL, and choose that"),
-    ("a.sqlite", b"SQLite format 3\x00", "is a database; export the table as CSV, and choose that"),
-    ("a.csv", bytes(range(256)) * 9, "is not text; choose a file that is CSV, TSV, JSON, JSONL, Parquet or text"),
-    ("a.txt", b"\x89PNG\r\n\x1a\n" + bytes(99), "is not text; choose a file that is CSV, TSV, JSON, JSONL, Parquet or text"),
-    ("a.dat", b"some words", "is no CSV, TSV, JSON, JSONL, Parquet or text file by its name; give it the ending of its kind"),
-    ("a.csv", b"", "is empty, with nothing on line 1 or below; choose a file with rows in it"),
-    ("a.csv", b" \r\n\t\n", "is empty, with nothing on line 1 or below; choose a file with rows in it"),
-    ("a.json", b"\xef\xbb\xbf", "is empty, with nothing on line 1 or below; choose a file with rows in it"),
-    ("a.csv", b"\xff\xfe\n\x00", "is empty, with nothing on line 1 or below; choose a file with rows in it"),
-    ("a.csv.gz", b"", "is empty, with nothing on line 1 or below; choose a file with rows in it"),
-    ("a.csv.gz", gzip.compress(b"", mtime=0), "is empty, with nothing on line 1 or below; choose a file with rows in it"),
-    ("a.csv.gz", gzip.compress(ROWS, mtime=0)[:-9], "is damaged or cut off, so it cannot be unpacked; download or pack it again"),
-    ("a.csv.gz", gzip.compress(ROWS, mtime=0)[:12] + b"\xff\xff\xff\xff",
-     "is damaged or cut off, so it cannot be unpacked; download or pack it again"),
-    ("a.csv.bz2", bz2.compress(ROWS)[:-9], "is damaged or cut off, so it cannot be unpacked; download or pack it again"),
+     file_kinds.PICKLE),
+    ("model.safetensors", b"xyz", file_kinds.WEIGHTS),
+    ("a.arrow", b"ARROW1", file_kinds.ARROW),
+    ("a.csv", b"ARROW1\x00\x00" + bytes(99), file_kinds.ARROW),
+    ("a.sqlite", b"SQLite format 3\x00", file_kinds.DATABASE),
+    ("a.csv", bytes(range(256)) * 9, file_kinds.NOT_TEXT),
+    ("a.txt", b"\x89PNG\r\n\x1a\n" + bytes(99), file_kinds.NOT_TEXT),
+    ("a.csv", b"", file_kinds.EMPTY),
+    ("a.csv", b" \r\n\t\n", file_kinds.EMPTY),
+    ("a.json", b"\xef\xbb\xbf", file_kinds.EMPTY),
+    ("a.csv", b"\xff\xfe\n\x00", file_kinds.EMPTY),
+    ("a.csv.gz", b"", file_kinds.EMPTY),
+    ("a.csv.gz", gzip.compress(b"", mtime=0), file_kinds.EMPTY),
 ])  # fmt: skip
-def test_what_holds_no_rows_is_refused_by_name(tmp_path, name, content, reason):
+def test_files_without_rows_are_refused_by_name(tmp_path, name, content, reason):
     path = tmp_path / name
     path.write_bytes(content)
-    assert refusal(path) == f"{name} {reason}."
+    error = refusal(path)
+    assert (error.template, error.values) == (reason, {"file": name})
 
 
-def test_a_packed_file_that_breaks_off_far_in_is_refused_while_it_is_read(tmp_path):
+def test_a_name_that_does_not_say_the_kind(tmp_path):
+    (tmp_path / "a.dat").write_bytes(b"some words")
+    error = refusal(tmp_path / "a.dat")
+    assert error.values == {"file": "a.dat"} and "name" in str(error)
+
+
+@pytest.mark.parametrize(("name", "content"), [
+    ("a.csv.gz", gzip.compress(ROWS, mtime=0)[:-9]),
+    ("a.csv.gz", gzip.compress(ROWS, mtime=0)[:12] + b"\xff\xff\xff\xff"),
+    ("a.csv.bz2", bz2.compress(ROWS)[:-9]),
+])  # fmt: skip
+def test_compressed_files_that_are_damaged(tmp_path, name, content):
+    (tmp_path / name).write_bytes(content)
+    error = refusal(tmp_path / name)
+    assert error.values == {"file": name} and "damaged" in str(error)
+
+
+def test_a_compressed_file_that_ends_too_early_is_refused_while_it_is_read(tmp_path):
     content = gzip.compress(b"q,a\n" + os.urandom(3_000_000).hex().encode() + b",1\n" + ROWS * 9, 1)
     (tmp_path / "a.csv.gz").write_bytes(content[:-30])
     opened = open_files(str(tmp_path / "a.csv.gz"))
-    with pytest.raises(DataError) as error:
+    with pytest.raises(DataError, match="damaged") as caught:
         list(opened)
-    assert str(error.value) == "a.csv.gz is damaged or cut off, so it cannot be unpacked; download or pack it again."
+    assert caught.value.values == {"file": "a.csv.gz"}
 
 
-@pytest.mark.parametrize(("name", "pack", "notes"), [
+@pytest.mark.parametrize(("name", "compress", "notes"), [
     ("a.csv", bytes, ()),
     ("a.CSV", bytes, ()),
     ("a.csv.gz", gzip.compress, ()),
     ("a.Csv.GZ", gzip.compress, ()),
     ("a.csv.bz2", bz2.compress, ()),
-    ("a.csv", gzip.compress, ("packed as gz, though its name does not say so",)),
-    ("a.csv.gz", bytes, ("not packed, whatever its name says",)),
+    ("a.csv", gzip.compress, ("compressed as gz, although its name does not say so",)),
+    ("a.csv.gz", bytes, ("not compressed, although its name says so",)),
 ])  # fmt: skip
-def test_packed_or_not(tmp_path, name, pack, notes):
-    (tmp_path / name).write_bytes(pack(ROWS))
+def test_compressed_or_not(tmp_path, name, compress, notes):
+    (tmp_path / name).write_bytes(compress(ROWS))
     rows = open_files(str(tmp_path / name))
     assert [row.values for row in rows] == VALUES
-    assert rows.files[0].notes == (*notes, "the first row is taken for the names of the columns")
+    assert rows.files[0].notes == (*notes, HEADER)
 
 
 def test_a_folder_is_read_by_name_with_what_is_below_it(tmp_path):
@@ -137,9 +153,9 @@ def test_a_folder_is_read_by_name_with_what_is_below_it(tmp_path):
         (2, "row 1 of a/c.csv (line 2)", "a/c.csv"),
         (3, "row 1 of b.csv (line 2)", "b.csv"),
     ]
-    left = f"left aside in the folder {tmp_path.name}: README.md, photo.png, none.jsonl (empty)"
-    assert rows.files[0].notes[0] == left
-    assert rows.notes[:2] == ("3 files: a/B.CSV, a/c.csv, b.csv", f"a/B.CSV: {left}")
+    skipped = f"skipped in the folder {tmp_path.name}: README.md, photo.png, none.jsonl (empty)"
+    assert rows.files[0].notes[0] == skipped
+    assert rows.notes[:2] == ("3 files: a/B.CSV, a/c.csv, b.csv", f"a/B.CSV: {skipped}")
     assert rows.share == 1.0
 
 
@@ -149,28 +165,27 @@ def test_a_folder_of_texts_alone_keeps_them_all(tmp_path):
 
 
 def test_a_folder_without_rows_is_refused(tmp_path):
-    assert refusal(tmp_path) == (
-        f"The folder {tmp_path.name} holds no files; "
-        "choose one with CSV, TSV, JSON, JSONL, Parquet or text files that have rows."
-    )
+    assert refusal(tmp_path).values == {"folder": tmp_path.name}
     for n in range(7):
         (tmp_path / f"{n}.png").write_bytes(b"x")
-    assert "holds only 0.png, 1.png, 2.png, 3.png, 4.png and 2 more; choose" in refusal(tmp_path)
+    files = "0.png, 1.png, 2.png, 3.png, 4.png and 2 more"
+    assert refusal(tmp_path).values == {"folder": tmp_path.name, "files": files}
 
 
 def test_a_folder_with_a_file_that_is_not_what_it_says_is_refused(tmp_path):
     (tmp_path / "a.csv").write_bytes(ROWS)
     (tmp_path / "b.csv").write_bytes(zipped("xl/workbook.xml"))
-    assert refusal(tmp_path).startswith("b.csv is an Excel file;")
+    error = refusal(tmp_path)
+    assert (error.template, error.values) == (file_kinds.EXCEL, {"file": "b.csv"})
 
 
-def test_a_folder_says_which_files_were_read_and_which_look_like_rows_to_check_with(tmp_path):
+def test_a_folder_says_which_files_were_read_and_which_look_like_validation_rows(tmp_path):
     for name in ("a.jsonl", "contest.jsonl", "test.jsonl"):
         (tmp_path / name).write_bytes(b'{"q": 1}\n')
     rows = open_files(str(tmp_path))
     assert rows.notes == (
         "3 files: a.jsonl, contest.jsonl, test.jsonl",
-        "among them test.jsonl, which looks like rows to check with: give it as validation file instead",
+        "test.jsonl looks like validation rows; choose the folder's other files, and this as validation file",
     )
     for name in ("dev/1.jsonl", "valid-00000-of-00001.jsonl", "z.jsonl"):
         (tmp_path / name).parent.mkdir(exist_ok=True)
@@ -178,13 +193,13 @@ def test_a_folder_says_which_files_were_read_and_which_look_like_rows_to_check_w
     assert open_files(str(tmp_path)).notes == (
         "6 files: a.jsonl, contest.jsonl, dev/1.jsonl, test.jsonl, valid-00000-of-00001.jsonl and 1 more",
         (
-            "among them dev/1.jsonl, test.jsonl, valid-00000-of-00001.jsonl, which look like rows to check with: "
-            "give one as validation file instead"
+            "dev/1.jsonl, test.jsonl, valid-00000-of-00001.jsonl look like validation rows; choose the folder's other "
+            "files, and this as validation file"
         ),
     )
 
 
-def test_a_folder_of_one_file_or_of_tests_alone_needs_no_words(tmp_path):
+def test_a_folder_of_one_file_or_of_tests_only_has_no_such_note(tmp_path):
     (tmp_path / "test1.jsonl").write_bytes(b'{"q": 1}\n')
     assert open_files(str(tmp_path)).notes == ()
     (tmp_path / "dev.jsonl").write_bytes(b'{"q": 1}\n')
@@ -192,17 +207,17 @@ def test_a_folder_of_one_file_or_of_tests_alone_needs_no_words(tmp_path):
     assert open_files(str(tmp_path)).notes == ("2 files: dev.jsonl, test.jsonl",)
 
 
-def test_what_libraries_keep_beside_rows_and_blank_files_are_left_aside(tmp_path):
+def test_files_of_libraries_and_blank_files_are_skipped(tmp_path):
     for name in ("dataset_info.json", "dataset_infos.json", "state.json", "a.jsonl.lock"):
         (tmp_path / name).write_text('{"a": 1}')
-    kept = "a.jsonl.lock, dataset_info.json, dataset_infos.json, state.json"
-    assert refusal(tmp_path).startswith(f"The folder {tmp_path.name} holds only {kept}; choose one with ")
+    skipped = "a.jsonl.lock, dataset_info.json, dataset_infos.json, state.json"
+    assert refusal(tmp_path).values == {"folder": tmp_path.name, "files": skipped}
     (tmp_path / "b.jsonl").write_text('{"q": 1}')
     (tmp_path / "c.jsonl").write_bytes(b" \n" * 100_000)
     (tmp_path / "d.csv").write_bytes("\n \n".encode("utf-16"))
     rows = open_files(str(tmp_path))
     assert [row.values for row in rows] == [{"q": 1}]
-    assert rows.notes == (f"left aside in the folder {tmp_path.name}: {kept}, c.jsonl (empty) and 1 more",)
+    assert rows.notes == (f"skipped in the folder {tmp_path.name}: {skipped}, c.jsonl (empty) and 1 more",)
 
 
 @pytest.mark.parametrize(
@@ -217,17 +232,17 @@ def test_a_path_as_it_was_copied(tmp_path, form):
 def test_quotes_that_are_part_of_a_name(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     (tmp_path / "'a.csv'").write_bytes(ROWS)
-    with pytest.raises(DataError, match="is no CSV"):  # its ending is .csv'
-        open_files("'a.csv'")
-    assert refusal('"nowhere.csv') == 'There is no file "nowhere.csv; check the path, or drop the file on the Data tab.'
+    assert refusal("'a.csv'").values == {"file": "'a.csv'"}  # found, but its suffix is .csv'
+    assert refusal('"nowhere.csv').values == {"file": '"nowhere.csv'}
 
 
 @pytest.mark.parametrize("pattern", ["*.jsonl", "data/*", '"/x/**/a.csv"'])
-def test_patterns_are_not_read(pattern):
-    assert refusal(pattern) == "Patterns such as *.jsonl are not read; name the folder instead."
+def test_patterns_are_refused(pattern):
+    error = refusal(pattern)
+    assert error.values == {} and "folder" in str(error)
 
 
-def test_files_of_the_same_name_are_told_apart_by_their_folders(tmp_path):
+def test_files_with_the_same_name_are_named_with_their_folders(tmp_path):
     for name in ("x/same.csv", "y/same.csv", "x/deep/same.csv", "y/deep/same.csv", "y/other.csv"):
         (tmp_path / name).parent.mkdir(exist_ok=True, parents=True)
         (tmp_path / name).write_bytes(b"q,a\nhi,ho\n")
@@ -235,8 +250,7 @@ def test_files_of_the_same_name_are_told_apart_by_their_folders(tmp_path):
     assert [row.place for row in rows] == [
         "row 1 of x/same.csv (line 2)", "row 1 of y/same.csv (line 2)", "row 1 of other.csv (line 2)",
     ]  # fmt: skip
-    header = "the first row is taken for the names of the columns"
-    assert rows.notes == (f"x/same.csv: {header}", f"y/same.csv: {header}", f"other.csv: {header}")
+    assert rows.notes == (f"x/same.csv: {HEADER}", f"y/same.csv: {HEADER}", f"other.csv: {HEADER}")
     rows = open_files(f"{tmp_path}/x\n{tmp_path}/y")
     assert rows.notes[:2] == (
         "2 files: x/deep/same.csv, x/same.csv", "3 files: y/deep/same.csv, other.csv, y/same.csv",
@@ -255,22 +269,18 @@ def test_several_at_once(tmp_path):
     assert [row.number for row in rows] == [1, 2, 3]
 
 
-def test_names_that_are_no_files(tmp_path):
-    assert refusal(" \n ") == "Choose a file or a folder with rows in it."
-    assert refusal(tmp_path / "a.csv") == (
-        f"There is no file {tmp_path}/a.csv; check the path, or drop the file on the Data tab."
-    )
-    assert refusal("a\0b.csv") == "There is no file a?b.csv; check the path, or drop the file on the Data tab."
-    assert refusal("x" * 5000) == (
-        f"There is no file {'x' * 60}…{'x' * 30}; check the path, or drop the file on the Data tab."
-    )
+def test_paths_that_do_not_exist(tmp_path):
+    assert refusal(" \n ").values == {}
+    assert refusal(tmp_path / "a.csv").values == {"file": for_display(str(tmp_path / "a.csv"))}
+    assert refusal("a\0b.csv").values == {"file": "a?b.csv"}
+    assert refusal("x" * 5000).values == {"file": f"{'x' * 60}…{'x' * 30}"}
 
 
 def test_devices_and_pipes_are_refused_and_never_waited_for(tmp_path):
     os.mkfifo(tmp_path / "a.csv")
-    reason = "is a device or a pipe, not a file; save the rows in a file and choose that."
-    assert refusal(tmp_path / "a.csv") == f"a.csv {reason}"
-    assert refusal("/dev/zero") == f"zero {reason}"
+    for path in (tmp_path / "a.csv", "/dev/zero"):
+        error = refusal(path)
+        assert error.values == {"file": Path(path).name} and "device" in str(error)
 
 
 def test_a_file_that_may_not_be_read(tmp_path):
@@ -279,16 +289,18 @@ def test_a_file_that_may_not_be_read(tmp_path):
     path.chmod(0)
     if os.access(path, os.R_OK):
         pytest.skip("this user may read everything")
-    assert refusal(path) == "a.csv may not be read by this program; allow it in the file's permissions."
+    error = refusal(path)
+    assert error.values == {"file": "a.csv"} and "permission" in str(error)
 
 
-def test_a_file_that_vanishes_is_told_in_a_sentence(tmp_path):
+def test_a_file_that_vanishes_is_refused(tmp_path):
     path = tmp_path / "a.csv"
     path.write_bytes(ROWS)
     rows = open_files(str(path))
     path.unlink()
-    with pytest.raises(DataError, match=r"^a\.csv cannot be read: No such file or directory\.$"):
+    with pytest.raises(DataError) as caught:
         list(rows)
+    assert caught.value.values == {"file": "a.csv", "reason": "No such file or directory"}
 
 
 def test_a_name_with_a_line_end_stays_on_one_line(tmp_path):

@@ -1,95 +1,121 @@
-"""What the person chose: columns for certain roles, and the columns that a prompt names. Knows nothing of shapes."""
+"""The person's own choices: a column for each role, and the columns that a prompt names in braces."""
 
 import difflib
 import string
+from collections.abc import Iterable
 from functools import lru_cache
 from typing import Any
 
 from core.data.columns.column_names import plain
 from core.data.columns.field_values import MISSING, Column, lookup
+from core.data.display import first_names
 from core.problems import DataError
 from core.settings.sections import DataConfig
 
-ROLES = ("instruction", "input", "answer", "system", "text")  # those that a person may give to a column
-SHOWN = 12  # column names in a message
-NAME_ONLY = (
-    "In the prompt, braces hold the name of a column and nothing else, as in {title}; write {{ and }} for braces that "
-    "are to stand in the text."
+ROLES = ("instruction", "input", "answer", "system", "text")  # those that a person can assign to a column
+MAX_LISTED_COLUMNS = 12  # in a message
+ONLY_NAMES_IN_BRACES = (
+    "In the prompt, braces contain the name of a column and nothing else, as in {title}; write {{ and }} for braces "
+    "that are part of the text."
 )
 
 
 def chosen_columns(config: DataConfig, columns: list[Column], rows: list[dict[str, Any]]) -> dict[str, str]:
-    """The columns that the person has chosen, by role. Raises DataError for those that are not there or do not fit."""
+    """The columns that the person chose, by role. Raises DataError if one is missing or the choices do not fit."""
     settings = {role: getattr(config, f"{role}_column") for role in ROLES}
     chosen = {role: column for role, column in settings.items() if column}
     for column in chosen.values():
         if all(lookup(row, column) is MISSING for row in rows):
-            near = nearest(column, columns)
-            meant = "" if near is None else f" (did you mean {near!r}?)"
-            raise DataError(
-                f"You chose the column {column!r}, which these rows do not have{meant}; they have {listed(columns)}."
-            )
+            raise _missing_column(column, columns)
     if "text" in chosen and len(chosen) > 1:
-        others = names_in_words(column for role, column in chosen.items() if role != "text")
         raise DataError(
-            f"The column {chosen['text']!r} is chosen to be learned whole, which leaves no place for {others}; "
-            "empty the one or the other."
+            "You chose {text!r} as the text, so {others} cannot be used as well; clear one or the other.",
+            text=chosen["text"],
+            others=quoted_names(column for role, column in chosen.items() if role != "text"),
         )
     if "answer" in chosen and not {"instruction", "input"} & set(chosen):
         raise DataError(
-            f"{chosen['answer']!r} is chosen as the answer; choose the column that asks as well (Instruction)."
+            "You chose {answer!r} as the answer; choose the column with the question too (Instruction).",
+            answer=chosen["answer"],
         )
     if "instruction" in chosen and "answer" not in chosen:
-        raise DataError(f"{chosen['instruction']!r} is chosen to ask; choose the column that answers as well (Answer).")
+        raise DataError(
+            "You chose {instruction!r} as the question; choose the column with the answer too (Answer).",
+            instruction=chosen["instruction"],
+        )
     return chosen
 
 
-def check_roles(columns: dict[str, str], rows: list[dict[str, Any]]) -> None:
-    """That no column has two roles that do not go together, given the columns by role. Raises DataError.
+def _missing_column(column: str, columns: list[Column]) -> DataError:
+    near = nearest(column, columns)
+    if near is None:
+        return DataError(
+            "You chose the column {column!r}, which these rows do not have; they have {columns}.",
+            column=column,
+            columns=listed(columns),
+        )
+    return DataError(
+        "You chose the column {column!r}, which these rows do not have (did you mean {near!r}?); they have {columns}.",
+        column=column,
+        near=near,
+        columns=listed(columns),
+    )
 
-    What answers must not stand in the question as well, or the model would learn to read it off there.
+
+def check_roles(columns: dict[str, str], rows: list[dict[str, Any]]) -> None:
+    """Raises DataError if one column has two roles that conflict. `columns` are by role.
+
+    An answer that is also part of the question would teach the model to copy it from there.
     """
     for answering in ("answer", "messages"):
         for role, column in columns.items():
-            if answering not in columns or role == answering or not _share(column, columns[answering], rows):
+            if answering not in columns or role == answering or not _overlap(column, columns[answering], rows):
                 continue
-            other = "be the system prompt" if role == "system" else "ask" if role in ("instruction", "input") else ""
-            if other:
+            if role == "system":
                 raise DataError(
-                    f"The column {column!r} cannot both {other} and answer; choose another for one of them."
+                    "The column {column!r} cannot be both the system prompt and the answer; "
+                    "choose another column for one of them.",
+                    column=column,
                 )
-    if "instruction" in columns and "input" in columns and _share(columns["instruction"], columns["input"], rows):
+            if role in ("instruction", "input"):
+                raise DataError(
+                    "The column {column!r} cannot be both the question and the answer; "
+                    "choose another column for one of them.",
+                    column=column,
+                )
+    if "instruction" in columns and "input" in columns and _overlap(columns["instruction"], columns["input"], rows):
         raise DataError(
-            f"The column {columns['input']!r} would be asked twice, as Instruction and as Input; choose another for one "
-            "of them."
+            "The column {column!r} would be in the question twice, as Instruction and as Input; "
+            "choose another column for one of them.",
+            column=columns["input"],
         )
 
 
-def _share(one: str, other: str, rows: list[dict[str, Any]]) -> bool:
-    """Whether both names are the same column, or the one is an object that holds the other."""
+def _overlap(one: str, other: str, rows: list[dict[str, Any]]) -> bool:
+    """Whether both names mean the same column, or one is an object that contains the other."""
     outer, inner = sorted((one, other), key=len)
     if outer == inner or not inner.startswith(f"{outer}."):
         return outer == inner
     return any(isinstance(lookup(row, outer), dict) and inner not in row for row in rows)
 
 
-@lru_cache(maxsize=64)  # asked for each row
+@lru_cache(maxsize=64)  # called for every row
 def template_parts(template: str) -> tuple[tuple[str, str | None], ...]:
-    """A text with {column} fields in parts: words, and the column that follows them, or None.
+    """A text with {column} fields in parts: text, and the column that follows it, or None.
 
-    What stands in braces is the column's name as it is, whatever signs it has. Raises DataError for unbalanced braces.
+    A name in braces is taken literally, whatever characters it contains. Raises DataError for unbalanced braces.
     """
     try:
         parsed = list(string.Formatter().parse(template))
     except ValueError as error:
-        raise DataError(f"The prompt's braces do not match: {error}.") from None
+        raise DataError("The prompt's braces do not match: {reason}.", reason=str(error)) from None
     parts = []
-    for words, name, spec, kind in parsed:
+    for text, name, spec, conversion in parsed:
         if name is not None:
-            name = f"{name}{f'!{kind}' if kind else ''}{f':{spec}' if spec else ''}"
+            name = f"{name}{f'!{conversion}' if conversion else ''}{f':{spec}' if spec else ''}"
             if not name.strip():
-                raise DataError(NAME_ONLY)
-        parts.append((words, name))
+                raise DataError(ONLY_NAMES_IN_BRACES)
+        parts.append((text, name))
     return tuple(parts)
 
 
@@ -99,33 +125,40 @@ def template_columns(template: str) -> list[str]:
 
 
 def check_template(template: str, columns: list[Column], rows: list[dict[str, Any]]) -> list[str]:
-    """The columns that the prompt names, all of which are in the rows. Raises DataError."""
+    """The columns that the prompt names. Raises DataError if one of them is not in the rows."""
     wanted = template_columns(template)
     for name in wanted:
         if any(lookup(row, name) is not MISSING for row in rows):
             continue
         near = nearest(name, columns)
-        if near is None and set(name) & set("[]:!\"'\n"):
-            raise DataError(NAME_ONLY)
-        meant = "" if near is None else f" (did you mean {{{near}}}?)"
-        raise DataError(f"The prompt names {{{name}}}{meant}, and the rows have {listed(columns)}.")
+        if near is not None:
+            raise DataError(
+                "The prompt names {{{column}}} (did you mean {{{near}}}?), but the rows have {columns}.",
+                column=name,
+                near=near,
+                columns=listed(columns),
+            )
+        if set(name) & set("[]:!\"'\n"):
+            raise DataError(ONLY_NAMES_IN_BRACES)
+        raise DataError(
+            "The prompt names {{{column}}}, but the rows have {columns}.", column=name, columns=listed(columns)
+        )
     if not wanted:
         raise DataError("The prompt names no column, so all rows would be the same; name one, as in {title}.")
     return wanted
 
 
 def nearest(name: str, columns: list[Column]) -> str | None:
-    """The column that is called almost so, or None."""
+    """The column with the most similar name, or None if no name is similar."""
     names = {plain(column.name): column.name for column in reversed(columns)}
     near = difflib.get_close_matches(plain(name), names, n=1)
     return names[near[0]] if near else None
 
 
 def listed(columns: list[Column]) -> str:
-    names = [column.name for column in columns]
-    more = f" and {len(names) - SHOWN} more" if len(names) > SHOWN else ""
-    return ", ".join(names[:SHOWN]) + more
+    """The names of the first columns, and how many more there are."""
+    return first_names([column.name for column in columns], MAX_LISTED_COLUMNS)
 
 
-def names_in_words(names) -> str:
+def quoted_names(names: Iterable[str]) -> str:
     return ", ".join(f"{name!r}" for name in names)

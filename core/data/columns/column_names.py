@@ -1,4 +1,4 @@
-"""What columns are called in data sets, and what each name says the column is for. Knows nothing of rows.
+"""The names that columns have in published datasets, and what each name says the column is for.
 
 Names are compared by `plain`: without case, spaces, underscores and hyphens. Within a table the first match wins.
 """
@@ -14,7 +14,7 @@ ALPACA = (
     "output response answer completion target chosen outputs 출력 응답 답변",
 )
 PAIRS = [
-    # what asks, what answers
+    # the question, the answer
     ALPACA,
     ("question questions q query", "answer answers a response completion reply output solution chosen"),
     ("prompt prompts userprompt", "completion response answer output chosen reply text target"),
@@ -23,7 +23,10 @@ PAIRS = [
     ("질문 문제", "답변 대답 답 응답 정답"),
     ("问题 問題 问", "答案 回答 答"),
     ("frage pregunta domanda", "antwort respuesta réponse risposta"),
-    ("article document dialogue dialog text report content body passage story review", "summary highlights tldr abstract"),
+    (
+        "article document dialogue dialog text report content body passage story review",
+        "summary highlights tldr abstract",
+    ),
     ("sentence source src text original", "translation target tgt translated"),
     ("input inputs source src", "output outputs target targets tgt response answer label"),
     ("request message post utterance", "reply response answer completion"),
@@ -34,29 +37,30 @@ TOOLS = "tools functions availabletools"
 TITLES = "title headline heading subject 제목"
 TEXTS = "text content body article document passage story paragraph contents sentence 본문 내용 텍스트"
 LABELS = "label labels labeltext category class sentiment rating score stars price emotion intent topic target tag tags"
-# Beside a text these say something about it, and are not learned.
-ABOUT = (
-    "id idx index no number uuid guid url urls link source src date time timestamp datetime created updated author lang language "
-    "license split meta metadata subset domain type hash length tokens tokencount wordcount filename path file"
+# Columns that describe a row, and so are not trained on.
+METADATA = (
+    "id idx index no number uuid guid url urls link source src date time timestamp datetime created updated author "
+    "lang language license split meta metadata subset domain type hash length tokens tokencount "
+    "wordcount filename path file"
 )
 REJECTED = "rejected"
 _CHOICES = re.compile(r"(choice|option)s?[a-z0-9]?")  # choices, options, option_a, choice1
 
 
 def plain(name: str) -> str:
-    """The name as it is compared."""
+    """The name in the form in which names are compared."""
     return "".join(name.lower().split()).replace("_", "").replace("-", "").lstrip("\ufeff")
 
 
 def is_choices(name: str) -> bool:
-    """Whether the column holds the possible answers to a question, or one of them."""
+    """Whether the column has the possible answers to a multiple-choice question, or one of them."""
     return _CHOICES.fullmatch(plain(name.rpartition(".")[2])) is not None
 
 
-def is_about(name: str) -> bool:
-    """Whether the column only says something about the row, as `id` and `doc_id` do."""
+def is_metadata(name: str) -> bool:
+    """Whether the column only describes the row, as `id` and `doc_id` do."""
     return (
-        plain(name) in ABOUT.split()
+        plain(name) in METADATA.split()
         or name.lower().endswith(("_id", " id", "-id", "_at", "_url"))
         or name.endswith("Id")
     )

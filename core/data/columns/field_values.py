@@ -1,6 +1,6 @@
-"""What stands in the fields of a row: found by column name, read as text, as JSON, or as one of a few kinds.
+"""The fields of a row: found by column name, read as text or as JSON, and sorted into a few kinds.
 
-Knows nothing of shapes, templates or files. A field inside a nested object has a dotted name, as `translation.en`.
+A field inside a nested object has a dotted name, such as `translation.en`.
 """
 
 import ast
@@ -17,8 +17,8 @@ Kind = Literal["text", "value", "object", "turns", "empty"]
 
 ROLE_KEYS = ("role", "from", "speaker", "sender")
 CONTENT_KEYS = ("content", "value", "text", "message")
-DEEPEST = 3  # levels of nested objects that are looked into
-ENOUGH = 2_000  # characters of a text that are looked at to tell what it is
+MAX_NESTING = 3  # levels of nested objects that get columns of their own
+EXAMINED_CHARACTERS = 2_000  # of a text, to find out what kind it is
 
 _DATE = re.compile(r"(\d{1,4}[-/.]\d{1,2}[-/.]\d{1,4}([T ]\d.*)?|\d{1,2}:\d\d(:\d\d)?)$", re.ASCII)
 _NO_WORDS = {"nan", "inf", "-inf", "infinity", "none", "null", "n/a", "na", "true", "false"}
@@ -26,7 +26,7 @@ _NO_WORDS = {"nan", "inf", "-inf", "infinity", "none", "null", "n/a", "na", "tru
 
 @dataclass(frozen=True)
 class Column:
-    """A column of the first rows: the kind most of its values have, and how long they are in characters."""
+    """A column of the first rows: the kind of most of its values, and their mean length in characters."""
 
     name: str
     kind: Kind
@@ -43,7 +43,7 @@ def lookup(values: dict[str, Any], column: str) -> Any:
 
 
 def as_text(value: Any) -> str:
-    """The value as it would stand in a text: nothing for None and NaN, JSON for lists and objects."""
+    """The value as text: empty for None and NaN, JSON for lists and objects."""
     if isinstance(value, str):
         return value
     if value is None or value is MISSING or (isinstance(value, float) and math.isnan(value)):
@@ -56,7 +56,7 @@ def as_json(value: Any) -> str:
 
 
 def parsed(value: Any) -> Any:
-    """A list or object that stands in the field as text (JSON, or as Python prints it), or the value itself."""
+    """The list or object that a text contains (as JSON, or as Python prints it); any other value is returned as is."""
     if not isinstance(value, str) or not value.lstrip().startswith(("[", "{")):
         return value
     try:
@@ -64,16 +64,17 @@ def parsed(value: Any) -> Any:
     except (ValueError, RecursionError):
         pass  # what Python prints is not JSON: single quotes, None, True
     try:
-        with warnings.catch_warnings(action="ignore"):  # a backslash in a text is no fault of the person's
+        with warnings.catch_warnings(action="ignore"):  # about backslashes in the text, which are harmless
             return ast.literal_eval(value.strip())
     except (ValueError, SyntaxError, RecursionError, MemoryError):
         return value
 
 
 def as_turns(value: Any) -> list[dict[str, Any]] | None:
-    """The turns of a chat that the field holds, or None.
+    """The turns of the chat in this field, or None if it is not a chat.
 
-    A list of objects that say who speaks and what; also as text, and as one object of two lists of equal length.
+    A chat is a list of objects with a speaker and a content. It may also be written as text, or as one object whose
+    fields are lists of equal length.
     """
     value = parsed(value)
     if isinstance(value, dict):
@@ -87,26 +88,26 @@ def as_turns(value: Any) -> list[dict[str, Any]] | None:
 
 
 def speaker_key(turn: dict[str, Any]) -> str | None:
-    """The key under which a turn says who speaks, or None where it is no turn."""
+    """The key of the speaker in a turn, or None if this is not a turn."""
     says = any(key in turn for key in (*CONTENT_KEYS, "tool_calls", "function_call"))
     return next((key for key in ROLE_KEYS if key in turn), None) if says else None
 
 
 def special_tokens_of(tokenizer) -> tuple[str, ...]:
-    """The words that the tokenizer takes for control tokens, the longest first. Ask once, not for each row."""
+    """The tokenizer's control tokens as text, longest first. This is slow: call it once, not for each row."""
     added = getattr(tokenizer, "added_tokens_decoder", {}).values()
     words = {str(token) for token in added if token.special} | set(map(str, tokenizer.all_special_tokens))
     return tuple(sorted((word for word in words if word), key=lambda word: (-len(word), word)))
 
 
 def special_token_in(value: Any, special_tokens: tuple[str, ...]) -> str:
-    """The first of these words that stands in one of the value's texts, however deep; empty where there is none."""
-    finds = _finder(special_tokens).search
+    """The first of these tokens that occurs in a text of the value, at any depth; empty if none does."""
+    search = _pattern_of_any(special_tokens).search
     waiting = [value]
     while waiting:
         value = waiting.pop()
         if isinstance(value, str):
-            if found := finds(value):
+            if found := search(value):
                 return found.group()
         elif isinstance(value, dict):
             waiting += reversed(value.values())
@@ -116,15 +117,15 @@ def special_token_in(value: Any, special_tokens: tuple[str, ...]) -> str:
 
 
 @lru_cache(maxsize=16)
-def _finder(words: tuple[str, ...]) -> re.Pattern[str]:
+def _pattern_of_any(words: tuple[str, ...]) -> re.Pattern[str]:
     return re.compile("|".join(map(re.escape, words)) or r"(?!)")
 
 
 def columns_of(rows: list[dict[str, Any]]) -> list[Column]:
-    """The columns of these rows in order, those of nested objects by their dotted names."""
+    """The columns of these rows in order; fields of nested objects have dotted names."""
     fields: dict[str, list[Any]] = {}
     for row in rows:
-        _gather(row, "", fields, DEEPEST)
+        _gather(row, "", fields, MAX_NESTING)
     return [_column(name, values) for name, values in fields.items()]
 
 
@@ -146,7 +147,7 @@ def _column(name: str, values: list[Any]) -> Column:
 
 
 def kind_of(value: Any) -> Kind:
-    """A `value` is a number, a date, an address or the like, as a text too; a `text` has words."""
+    """A `text` has words; a `value` is a number, a date, a web address or the like, also when written as text."""
     if isinstance(value, dict | list):
         return "empty" if not value else "turns" if as_turns(value) is not None else "object"
     text = as_text(value).strip()
@@ -156,7 +157,7 @@ def kind_of(value: Any) -> Kind:
         return "value"
     if text.startswith(("[", "{")) and as_turns(text) is not None:
         return "turns"
-    return "text" if _has_words(text[:ENOUGH]) else "value"
+    return "text" if _has_words(text[:EXAMINED_CHARACTERS]) else "value"
 
 
 def _has_words(text: str) -> bool:

@@ -1,19 +1,19 @@
-"""What the columns of the rows are for: which asks, which answers, or which is learned whole.
+"""What the columns of the rows are for: which is the question, which the answer, or which is trained on as plain text.
 
-    shape = recognise(rows, config)        from the first rows, by the names of the columns and by what stands in them
+    shape = recognise(rows, config)        from the first rows, by the names of the columns and their contents
 
-Knows nothing of files, tokens or chat templates. A guess says that it is one, and the person's own choice goes first.
+The person's own choice comes first. A guess says that it is one.
 """
 
 from dataclasses import replace
 from typing import Any
 
 from core.data.columns import column_names as names_of
-from core.data.columns.chosen_columns import ROLES, check_roles, check_template, chosen_columns, listed, names_in_words
-from core.data.columns.column_names import is_about, plain
+from core.data.columns.chosen_columns import ROLES, check_roles, check_template, chosen_columns, listed, quoted_names
+from core.data.columns.column_names import is_metadata, plain
 from core.data.columns.field_values import Column, as_turns, columns_of, lookup, speaker_key
 from core.data.columns.open_questions import (
-    FEW,
+    MAX_NAMED_COLUMNS,
     are_scattered,
     choices_among,
     keys_without,
@@ -25,30 +25,35 @@ from core.data.prompts.prompt_templates import TEMPLATES
 from core.problems import DataError
 from core.settings.sections import DataConfig
 
-MUCH_LONGER = 3  # a text that many times as long as any beside it is the one that is meant
+MUCH_LONGER = 3  # a text this many times as long as any other is the one to train on
 
 
 def recognise(rows: list[dict[str, Any]], config: DataConfig) -> Shape:
-    """How rows are to be read, judged by these, the first of them. Raises DataError."""
+    """How to read the rows, judged by the first of them. Raises DataError if it is unclear or a choice does not fit."""
     if not rows:
-        raise DataError("There are no rows.")
+        raise DataError("There are no rows; choose a file that has some.")
     columns = columns_of(rows)
     if "{" in config.prompt_template:
         wanted = check_template(config.prompt_template, columns, rows)
-        return Shape("columns", f"the prompt takes {', '.join(wanted)} from each row")
+        return Shape("columns", f"the prompt uses {', '.join(wanted)} from each row")
     if config.prompt_template not in ("chat", *TEMPLATES):
-        known = f"take chat, {', '.join(TEMPLATES)}, or a text with {{column}}"
-        raise DataError(f"There is no prompt {config.prompt_template!r}; {known}.")
+        raise DataError(
+            "There is no prompt {prompt!r}; use {known}, or a text with {{column}}.",
+            prompt=config.prompt_template,
+            known=", ".join(["chat", *TEMPLATES]),
+        )
     chosen = chosen_columns(config, columns, rows)
     named = _as_chosen(chosen) or _chat(columns, rows) or _question(columns) or _text(columns)
     shape = named or _guess(columns)
     if shape is None:
-        raise DataError(_no_way(columns))
+        raise _unclear(columns)
     allowed = {"text": {"text"}, "messages": {"system"}, "sharegpt": {"system"}}.get(shape.name, set(ROLES))
     if misplaced := [column for role, column in chosen.items() if role not in allowed]:
         raise DataError(
-            f"By itself {names_in_words(misplaced)} cannot be used here, as {shape.reason}; choose the columns that ask and "
-            "answer too (Instruction, Answer), or none."
+            "You chose {chosen}, which cannot be used here because {reason}; choose the question and the answer too "
+            "(Instruction, Answer), or none of them.",
+            chosen=quoted_names(misplaced),
+            reason=shape.reason,
         )
     taken = {**shape.columns, **chosen}
     check_roles(taken, rows)
@@ -61,35 +66,35 @@ def recognise(rows: list[dict[str, Any]], config: DataConfig) -> Shape:
 
 
 def _with_doubts(shape: Shape, columns: list[Column], chosen: dict[str, str]) -> Shape:
-    """The recognised shape, its reason with what is not used; no longer sure where that may be what is meant."""
+    """The detected shape; its reason also names unused columns, and it is not sure if those may be the ones meant."""
     asks = shape.name in ("alpaca", "question")
     unused = unused_columns(columns, shape.columns.values())
     reason, is_sure = shape.reason, shape.is_sure
-    if not is_sure:  # a guess says itself what it goes by, and has no use for what is rejected
+    if not is_sure:  # a guess already ignored the rejected answers, so it need not mention them
         unused = [column for column in unused if plain(column.name) != names_of.REJECTED]
     by_itself = [column for role, column in shape.columns.items() if role not in chosen]
     if is_sure and are_scattered(columns, by_itself):
-        reason, is_sure = f"a guess, as there are several objects with such columns: {reason}", False
+        reason, is_sure = f"a guess, because several objects have such columns: {reason}", False
     if asks and (choices := choices_among(unused)):
         several = len(choices) > 1
-        which = "" if len(choices) > FEW else f" {', '.join(choices)}"
+        which = "" if len(choices) > MAX_NAMED_COLUMNS else f" {', '.join(choices)}"
         reason += f", the column{'s' if several else ''}{which} {'are' if several else 'is'} not used"
         is_sure = False
-    elif 0 < len(unused) <= FEW:
+    elif 0 < len(unused) <= MAX_NAMED_COLUMNS:
         reason += f", not used: {', '.join(column.name for column in unused)}"
     return replace(shape, reason=reason, is_sure=is_sure)
 
 
 def _as_chosen(chosen: dict[str, str]) -> Shape | None:
     if "text" in chosen:
-        return Shape("text", f"you chose {_quoted(chosen['text'])}, and all of it is learned", True, chosen)
+        return Shape("text", f"you chose {_quoted(chosen['text'])}, and all of it is trained on", True, chosen)
     if "answer" in chosen:
         return Shape("question", f"you chose: {_asks_and_answers(chosen)}", True, chosen)
     return None
 
 
 def _chat(columns: list[Column], rows: list[dict[str, Any]]) -> Shape | None:
-    """Turns of a chat in one column, or a prompt and an answer that both are turns."""
+    """Turns of a chat in one column, or a prompt and an answer in two, at least the answer as turns."""
     turns = {
         column.name: column for column in columns if column.kind == "turns" and plain(column.name) != names_of.REJECTED
     }
@@ -107,14 +112,14 @@ def _chat(columns: list[Column], rows: list[dict[str, Any]]) -> Shape | None:
     prompt = _find(columns, "prompt", kinds=("turns", "text"))
     if prompt and prompt != name and plain(name) in ("completion", "chosen", "response", "output"):
         taken = {"prompt": prompt, "messages": name}
-    reason = f"{_quoted(name)} holds the turns of a chat"
+    reason = f"{_quoted(name)} has the turns of a chat"
     if "prompt" in taken:
-        reason = f"{_quoted(prompt)} and {_quoted(name)} hold the turns of a chat"
+        reason = f"{_quoted(prompt)} and {_quoted(name)} have the turns of a chat"
     for role, names in (("system", names_of.SYSTEMS), ("tools", names_of.TOOLS)):
         if found := _find(columns, names, kinds=("text", "object", "turns", "empty")):
             taken[role] = found
             if _find(columns, names, kinds=("empty",)) == found:
-                continue  # nothing in the first rows
+                continue  # it is empty in the first rows, so there is nothing to mention
             reason += (
                 f", {_quoted(found)} is the system prompt" if role == "system" else f", {_quoted(found)} its tools"
             )
@@ -129,35 +134,35 @@ def _is_sharegpt(name: str, rows: list[dict[str, Any]]) -> bool:
 
 
 def _question(columns: list[Column]) -> Shape | None:
-    """A column that asks and one that answers, by their names."""
+    """A question and an answer, by the names of their columns."""
     for asking, answering in names_of.PAIRS:
         asks = _find(columns, asking, kinds=("text", "value", "object", "empty"))
-        answers = _find(columns, answering, kinds=("text", "value", "object", "empty"), besides=asks)
+        answers = _find(columns, answering, kinds=("text", "value", "object", "empty"), other_than=asks)
         if not asks or not answers:
             continue
         taken = {"instruction": asks}
-        if found := _find(columns, names_of.INPUTS, kinds=("text", "value", "object", "empty"), besides=asks):
+        if found := _find(columns, names_of.INPUTS, kinds=("text", "value", "object", "empty"), other_than=asks):
             taken |= {"input": found} if found != answers else {}
         taken["answer"] = answers
-        if found := _find(columns, names_of.SYSTEMS, kinds=("text", "empty"), besides=asks):
+        if found := _find(columns, names_of.SYSTEMS, kinds=("text", "empty"), other_than=asks):
             taken["system"] = found
         kinds = {column.name: column.kind for column in columns}
         is_sure = "object" not in (kinds[asks], kinds[answers])
-        guess = "" if is_sure else "a guess, as the fields hold lists or objects: "
+        guess = "" if is_sure else "a guess, because the fields are lists or objects: "
         name = "alpaca" if (asking, answering) == names_of.ALPACA else "question"
         return Shape(name, guess + _asks_and_answers(taken), is_sure, taken)
     return None
 
 
 def _text(columns: list[Column]) -> Shape | None:
-    """A column that is learned whole: by its name, or because it is the only one with words in it."""
-    texts = [column for column in columns if column.kind == "text" and not is_about(column.name)]
+    """A column to train on as plain text: by its name, or because no other column has words in it."""
+    texts = [column for column in columns if column.kind == "text" and not is_metadata(column.name)]
     known = _find(columns, names_of.TEXTS, kinds=("text",)) or _find(columns, names_of.TEXTS, kinds=("value", "empty"))
     name = known or (texts[0].name if len(texts) == 1 else None)
     if name is None:
         return None
-    title = _find(columns, names_of.TITLES, kinds=("text", "value"), besides=name)
-    others = [column for column in columns if column.name not in (name, title) and not is_about(column.name)]
+    title = _find(columns, names_of.TITLES, kinds=("text", "value"), other_than=name)
+    others = [column for column in columns if column.name not in (name, title) and not is_metadata(column.name)]
     others = [column for column in others if column.kind in ("text", "value", "object")]
     length = next(column.length for column in columns if column.name == name)
     if known is None and others:
@@ -169,13 +174,14 @@ def _text(columns: list[Column]) -> Shape | None:
     taken = {"title": title, "text": name} if title else {"text": name}
     above = f"{_quoted(title)} above " if title else ""
     only = "" if title or len(columns) > 1 else "only "
-    return Shape("text", f"{only}{above}{_quoted(name)}: all of it is learned, for continued pretraining", True, taken)
+    reason = f"{only}{above}{_quoted(name)}: all of it is trained on, as in continued pretraining"
+    return Shape("text", reason, True, taken)
 
 
 def _guess(columns: list[Column]) -> Shape | None:
-    """The likeliest of what is left, for the person to confirm."""
+    """The most likely use of the columns, for the person to confirm."""
     columns = [column for column in columns if plain(column.name) != names_of.REJECTED]
-    rest = [column for column in columns if not is_about(column.name)] or columns
+    rest = [column for column in columns if not is_metadata(column.name)] or columns
     texts = [column for column in rest if column.kind == "text"]
     labels = [
         column for column in rest if plain(column.name) in names_of.LABELS.split() and column.kind in ("text", "value")
@@ -194,17 +200,17 @@ def _guess(columns: list[Column]) -> Shape | None:
     values = [column for column in rest if column.kind == "value"]
     if len(texts) == 1 and len(values) == 1:
         taken = {"instruction": texts[0].name, "answer": values[0].name}
-        reason = f"a guess, as one column has words and one has not: {_asks_and_answers(taken)}"
+        reason = f"a guess, because one column has words and the other does not: {_asks_and_answers(taken)}"
         return Shape("question", reason, False, taken)
     if texts:
-        reason = f"a guess: only {_quoted(texts[0].name)} has words in it, and all of it is learned"
+        reason = f"a guess: only {_quoted(texts[0].name)} has words in it, and all of it is trained on"
         return Shape("text", reason, False, {"text": texts[0].name})
     return None
 
 
-def _find(columns: list[Column], names: str, kinds: tuple[str, ...], besides: str | None = None) -> str | None:
-    """The column of the first of these names that there is; the last part of a dotted name will do."""
-    fitting = [column.name for column in columns if column.kind in kinds and column.name != besides]
+def _find(columns: list[Column], names: str, kinds: tuple[str, ...], other_than: str | None = None) -> str | None:
+    """The column with the first of these names that exists; of a dotted name the last part is enough."""
+    fitting = [column.name for column in columns if column.kind in kinds and column.name != other_than]
     for wanted in names.split():
         for column in fitting:
             if plain(column) == wanted:
@@ -220,12 +226,13 @@ def _asks_and_answers(taken: dict[str, str]) -> str:
     return f"{_quoted(asks)} asks{below}, {_quoted(taken['answer'])} answers{system}"
 
 
-def _no_way(columns: list[Column]) -> str:
+def _unclear(columns: list[Column]) -> DataError:
     if not columns:
-        return "The rows have no fields; choose a file whose rows have named columns with words in them."
-    return (
-        f"The rows have {listed(columns)}, and it is not clear which asks and which answers; choose the columns under "
-        '"Columns and prompt", or with --set data.instruction_column=… and --set data.answer_column=….'
+        return DataError("The rows have no fields; choose a file whose rows have named columns with words in them.")
+    return DataError(
+        "The rows have {columns}, and it is not clear which is the question and which the answer; choose the columns "
+        'under "Columns and prompt", or with --set data.instruction_column=… and --set data.answer_column=….',
+        columns=listed(columns),
     )
 
 

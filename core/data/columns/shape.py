@@ -1,4 +1,4 @@
-"""How the columns of a data set are read."""
+"""The shape of a dataset: which column plays which part."""
 
 from dataclasses import dataclass, field
 from typing import Literal
@@ -10,10 +10,10 @@ ShapeName = Literal["alpaca", "question", "messages", "sharegpt", "text", "colum
 class Shape:
     """How rows are read.
 
-    `reason` says in words why, and `is_sure` is False where that is a guess which the person must confirm. `columns`
-    are the columns taken, by role: instruction, input, answer, system, text, messages, tools, title, prompt. `later`
-    are roles that none of the first rows fills: a row that has a column of such a name is read with it. A row that has
-    only `known` keys has none.
+    `reason` says why in words; `is_sure` is False for a guess that the person must confirm. `columns` are the columns
+    used, by role: instruction, input, answer, system, text, messages, tools, title, prompt. `later` are roles that are
+    empty in the first rows: if a later row has a column with such a name, it is used. Rows that have `known` keys only
+    have no such column, which saves looking.
     """
 
     name: ShapeName

@@ -1,0 +1,1 @@
+"""Rows from files: CSV, TSV, JSON, JSONL, Parquet and text, in any common encoding, compressed or not."""

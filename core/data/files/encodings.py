@@ -1,9 +1,8 @@
-"""In which encoding a file is written, judged by its bytes, and the file as UTF-8 whatever it is in.
+"""Detects a file's encoding from its bytes, and converts it to UTF-8.
 
-Everything above reads UTF-8 and nothing else: other encodings are turned into it here, block by block, so that a
-file of any size passes through little memory. Bytes that cannot be decoded become MARK, one character that no text
-can hold, so the rows they stand in can be told and left out, and no other row is harmed. Knows nothing of files,
-rows and their kinds.
+All other modules read UTF-8. Other encodings are converted block by block, so that a file of any size needs little
+memory. Bytes that cannot be decoded become BAD_BYTE, a character that no text contains: this shows which rows they
+are in, and only those rows are left out.
 """
 
 import codecs
@@ -12,14 +11,14 @@ import re
 from collections.abc import Callable, Iterable, Iterator
 from typing import NamedTuple
 
-MARK = "\udcff"  # half a surrogate pair: UTF-8 has no bytes for it, so it can only come from here
-MARK_HANDLER = "hearthtune.mark"
-BLOCK = 1 << 16
-SAMPLE_BYTES = 1 << 16  # of what is not ASCII; enough to tell by
+BAD_BYTE = "\udcff"  # half a surrogate pair, which cannot be encoded in UTF-8, so it never comes from a file
+BAD_BYTE_HANDLER = "hearthtune.bad_byte"
+BLOCK_BYTES = 1 << 16
+SAMPLE_BYTES = 1 << 16  # of lines that are not ASCII
 _LATIN_HANDLER = "hearthtune.latin"
 _BOMS = (
     (codecs.BOM_UTF8, "utf-8", "UTF-8 with a byte order mark"),
-    (codecs.BOM_UTF32_LE, "utf-32-le", "UTF-32"),  # before UTF-16, whose mark it begins with
+    (codecs.BOM_UTF32_LE, "utf-32-le", "UTF-32"),  # before UTF-16, because it begins with that mark
     (codecs.BOM_UTF32_BE, "utf-32-be", "UTF-32"),
     (codecs.BOM_UTF16_LE, "utf-16-le", "UTF-16"),
     (codecs.BOM_UTF16_BE, "utf-16-be", "UTF-16"),
@@ -28,9 +27,9 @@ _CP949_UNIT = re.compile(rb"[\x81-\xfe][\x41-\xfe]|[\x80-\xff]")
 
 
 class Encoding(NamedTuple):
-    """`codec` is Python's name, `words` what a person is told, `bom` how many bytes to skip at the beginning.
+    """`codec` is Python's name, `words` the name to display, `bom` how many bytes to skip at the beginning.
 
-    Not `is_sure`: the bytes looked at were plain ASCII, or too few of another kind to tell.
+    `is_sure` is False if the bytes examined were plain ASCII, or too few of them were not.
     """
 
     codec: str
@@ -43,16 +42,16 @@ UTF8 = Encoding("utf-8", "UTF-8")
 
 
 def judge(head: bytes, is_whole: bool) -> Encoding:
-    """The encoding of a file that begins with `head`, or is all of it.
+    """The encoding of a file from its beginning, `head`, or from all of it if `is_whole`.
 
-    UTF-16 without its mark is known by its null bytes, which stand at every other place.
+    UTF-16 without a byte order mark is detected by its null bytes, which are at every other position.
     """
     for mark, codec, words in _BOMS:
         if head.startswith(mark):
             return Encoding(codec, words, len(mark))
     if codec := _utf16(head):
         return Encoding(codec, "UTF-16")
-    if not is_whole:  # the last line may be cut within a character
+    if not is_whole:  # it may end in the middle of a character
         head = head[: max(head.rfind(b"\n"), head.rfind(b" ")) + 1]
     if head.isascii():
         return UTF8._replace(is_sure=is_whole)
@@ -62,11 +61,11 @@ def judge(head: bytes, is_whole: bool) -> Encoding:
 def judge_sample(sample: bytes, is_whole: bool = True) -> Encoding:
     """UTF-8, CP949 or Latin-1, for bytes that are not all ASCII.
 
-    What is mostly valid UTF-8 stays UTF-8 with broken bytes in it. CP949 is what decodes as such and is mostly
-    common Hangul: accented Latin letters stand alone between ASCII letters, and so rarely make a Hangul syllable.
+    Bytes that are mostly valid UTF-8 count as UTF-8 with some bad bytes. CP949 must decode as such and be mostly
+    common Hangul: accented Latin letters are usually surrounded by ASCII letters, so they rarely form Hangul syllables.
     """
-    text = sample.decode("utf-8", MARK_HANDLER)
-    broken = text.count(MARK)
+    text = sample.decode("utf-8", BAD_BYTE_HANDLER)
+    broken = text.count(BAD_BYTE)
     if not broken:
         return UTF8
     whole = len(text) - broken - len(text.encode("ascii", "ignore"))
@@ -79,7 +78,7 @@ def judge_sample(sample: bytes, is_whole: bool = True) -> Encoding:
 
 
 def judge_all(blocks: Iterable[bytes]) -> Encoding:
-    """The encoding of a whole file whose beginning did not tell, by its first lines that are not ASCII."""
+    """The encoding of a file whose beginning is ASCII, from its first lines that are not."""
     sample = _sample(blocks)
     return judge_sample(sample) if sample else UTF8
 
@@ -100,7 +99,7 @@ def _lines_not_ascii(blocks: Iterable[bytes]) -> Iterator[bytes]:
             continue
         *lines, rest = (rest + block).split(b"\n")
         yield from (line + b"\n" for line in lines if not line.isascii())
-        if len(rest) >= SAMPLE_BYTES or rest.isascii():  # an ASCII rest has nothing to tell
+        if len(rest) >= SAMPLE_BYTES or rest.isascii():  # an ASCII rest says nothing about the encoding
             if rest and not rest.isascii():
                 yield rest
             rest = b""
@@ -109,16 +108,16 @@ def _lines_not_ascii(blocks: Iterable[bytes]) -> Iterator[bytes]:
 
 
 def _utf16(head: bytes) -> str | None:
-    """utf-16-le or utf-16-be for text of it without a mark, else None."""
+    """utf-16-le or utf-16-be for UTF-16 without a byte order mark, otherwise None."""
     even, odd = head[0::2].count(0), head[1::2].count(0)
     common, rare = max(even, odd), min(even, odd)
-    if not common or 3 * rare >= common:  # a few letters of other scripts end in a null byte
+    if not common or 3 * rare >= common:  # some letters of other scripts have a null byte at the other position
         return None
     share = common / max(len(head) // 2, 1)
     codec = "utf-16-be" if even > odd else "utf-16-le"
     if share >= 0.5 and common > 1:
         return codec
-    if share < 0.02:  # other scripts than Latin have null bytes in their spaces and line ends only
+    if share < 0.02:  # in scripts other than Latin only spaces and line ends have null bytes
         return None
     try:
         head.decode("utf-8")
@@ -135,7 +134,7 @@ def _utf16(head: bytes) -> str | None:
 
 
 def _is_hangul(sample: bytes) -> bool:
-    """Whether this is text in CP949. Symbols and half-width letters of its rows A1 to AC tell nothing."""
+    """Whether this is text in CP949. Symbols and half-width letters (its rows A1 to AC) are not counted."""
     hangul = other = broken = 0
     for unit in _CP949_UNIT.findall(sample):
         if len(unit) == 1:
@@ -149,15 +148,15 @@ def _is_hangul(sample: bytes) -> bool:
     try:
         sample.decode("cp949")
     except UnicodeDecodeError:
-        return hangul >= 100  # a broken byte in a long text
+        return hangul >= 100  # a bad byte in a long text
     return True
 
 
 class Utf8Stream(io.RawIOBase):
-    """A stream of bytes in some encoding, as UTF-8 without a byte order mark.
+    """Converts a stream of bytes to UTF-8 without a byte order mark.
 
-    UTF-8 itself passes through untouched, broken bytes included. Where the encoding is not sure, ASCII passes through
-    until the first byte that is not, and then `decide` says what it is: all encodings in question agree on ASCII.
+    UTF-8 itself passes through unchanged, bad bytes included. If the encoding is not sure, ASCII passes through, which
+    is the same in all possible encodings; the first other byte calls `decide` for the encoding.
     """
 
     def __init__(self, source: io.BufferedIOBase, encoding: Encoding, decide: Callable[[], Encoding]):
@@ -181,7 +180,7 @@ class Utf8Stream(io.RawIOBase):
                 return count
             self._decode(block)
         while not self._pending:
-            if self._decoder is None or not self._decode(self._source.read(BLOCK)):
+            if self._decoder is None or not self._decode(self._source.read(BLOCK_BYTES)):
                 return 0
         count = min(len(view), len(self._pending))
         view[:count], self._pending = self._pending[:count], self._pending[count:]
@@ -194,28 +193,28 @@ class Utf8Stream(io.RawIOBase):
     def _settle(self, encoding: Encoding) -> None:
         self._encoding = encoding._replace(is_sure=True)
         if encoding.codec != "utf-8":
-            handler = _LATIN_HANDLER if encoding.codec == "cp1252" else MARK_HANDLER
+            handler = _LATIN_HANDLER if encoding.codec == "cp1252" else BAD_BYTE_HANDLER
             self._decoder = codecs.getincrementaldecoder(encoding.codec)(handler)
 
     def _decode(self, block: bytes) -> bool:
-        """False at the end of the file, with nothing left to give."""
+        """Decodes the next block; returns False at the end of the file, once nothing is left."""
         text = self._decoder.decode(block, final=not block)
         self._pending = memoryview(text.encode("utf-8", "surrogatepass"))
         return bool(block or text)
 
 
-def _mark(error: UnicodeError) -> tuple[str, int]:
+def _bad_byte(error: UnicodeError) -> tuple[str, int]:
     if not isinstance(error, UnicodeDecodeError):
         raise error
-    return MARK, error.end
+    return BAD_BYTE, error.end
 
 
 def _latin(error: UnicodeError) -> tuple[str, int]:
-    # Windows-1252, which is what is called Latin-1, leaves five bytes undefined; Latin-1 proper has them all.
+    # Files called Latin-1 are mostly Windows-1252, which leaves five bytes undefined; real Latin-1 has them all.
     if not isinstance(error, UnicodeDecodeError):
         raise error
     return error.object[error.start : error.end].decode("latin-1"), error.end
 
 
-codecs.register_error(MARK_HANDLER, _mark)
+codecs.register_error(BAD_BYTE_HANDLER, _bad_byte)
 codecs.register_error(_LATIN_HANDLER, _latin)

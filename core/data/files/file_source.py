@@ -1,6 +1,6 @@
-"""A file as a stream of UTF-8, unpacked, whatever it is in.
+"""A file as a stream of UTF-8 text, whatever its encoding and compression.
 
-Every error of reading becomes a DataError here. Knows nothing of rows and of what a file's text means.
+Every error while reading becomes a DataError here.
 """
 
 import bz2
@@ -13,19 +13,20 @@ from functools import partial
 from pathlib import Path
 
 from core.data.files import file_kinds
-from core.data.files.encodings import MARK_HANDLER, UTF8, Encoding, Utf8Stream, judge, judge_all
+from core.data.files.encodings import BAD_BYTE_HANDLER, UTF8, Encoding, Utf8Stream, judge, judge_all
 from core.problems import DataError
 
 HEAD_BYTES = 1 << 20
 BUFFER_BYTES = 1 << 18
-MAX_LINE = 1 << 24  # characters; a longer line would fill the memory
+MAX_LINE = 1 << 24  # characters; longer lines would fill the memory
 
 
 class Source:
-    """A file to read from, once it was looked at.
+    """A file to read from. Call `look` and, unless it is Parquet, `judge_encoding` before you open it.
 
-    `notes` are what was assumed, in words; `folder_notes` what was of the folder that it is the first file of. `at` counts the bytes of the file taken by the last stream that was opened,
-    of `size` in all. `is_whole` says whether its beginning, as looked at, was all of it.
+    `notes` are the assumptions about the file in words; `folder_notes` are those about its folder, if it is the first
+    file of one. `at` is how many bytes the newest stream has read, out of `size`. `is_whole` says whether `look` has
+    seen all of the file.
     """
 
     def __init__(self, path: Path, name: str):
@@ -33,30 +34,30 @@ class Source:
         self.notes: list[str] = []
         self.folder_notes: list[str] = []
         self.encoding = UTF8
-        self.packing = ""
+        self.compression = ""
         self.at = 0
         self.is_whole = False
         self.size = self._check()
 
     def look(self) -> bytes:
-        """How the file begins, unpacked. Raises DataError for what is known by it to hold no rows."""
+        """The decompressed beginning of the file. Raises DataError if it shows that the file has no rows."""
         with self.open_bytes() as stream:
             start = stream.read(512)
         file_kinds.refuse_by_start(start, self.name, self.path)
-        self.packing = file_kinds.packing(start)
+        self.compression = file_kinds.compression(start)
         with self.open_bytes() as stream:
             head = stream.read(HEAD_BYTES)
             self.is_whole = not stream.read(1)
-        if self.packing:
+        if self.compression:
             file_kinds.refuse_by_start(head, self.name, None)
-            if not file_kinds.is_packed_by_name(self.path.name):
-                self.notes.append(f"packed as {self.packing}, though its name does not say so")
-        elif file_kinds.is_packed_by_name(self.path.name):
-            self.notes.append("not packed, whatever its name says")
+            if not file_kinds.is_compressed_by_name(self.path.name):
+                self.notes.append(f"compressed as {self.compression}, although its name does not say so")
+        elif file_kinds.is_compressed_by_name(self.path.name):
+            self.notes.append("not compressed, although its name says so")
         return head
 
     def note(self, note: str) -> None:
-        """Keeps a note once, as each reading finds the same."""
+        """Adds a note, unless an earlier reading has added it."""
         if note not in self.notes:
             self.notes.append(note)
 
@@ -66,32 +67,34 @@ class Source:
         except OSError as error:
             raise self.refusal(error) from None
         if not stat.S_ISREG(about.st_mode):
-            raise DataError(f"{self.name} is a device or a pipe, not a file; save the rows in a file and choose that.")
+            raise DataError(
+                "{file} is a device or a pipe, not a file; save the rows to a file and choose that.", file=self.name
+            )
         if not about.st_size:
             raise file_kinds.empty(self.name)
         return about.st_size
 
     def judge_encoding(self, head: bytes) -> str:
-        """Settles the encoding as far as the head tells; returns the head as text."""
+        """Detects the encoding from the beginning of the file; returns this beginning as text."""
         self.encoding = judge(head, self.is_whole)
-        with io.TextIOWrapper(self._utf8(io.BytesIO(head)), "utf-8", MARK_HANDLER, "") as text:
+        with io.TextIOWrapper(self._utf8(io.BytesIO(head)), "utf-8", BAD_BYTE_HANDLER, "") as text:
             return text.read()
 
     def open_bytes(self) -> io.BufferedIOBase:
-        """The file's bytes, unpacked."""
+        """The file's bytes, decompressed."""
         try:
-            raw = _Counted(self)
+            raw = _CountedFile(self)
         except OSError as error:
             raise self.refusal(error) from None
         stream = io.BufferedReader(raw, BUFFER_BYTES)
-        if self.packing:
-            packed = gzip.GzipFile(fileobj=stream) if self.packing == "gz" else bz2.BZ2File(stream)
-            stream = io.BufferedReader(_Unpacked(packed, raw, self), BUFFER_BYTES)
+        if self.compression:
+            compressed = gzip.GzipFile(fileobj=stream) if self.compression == "gz" else bz2.BZ2File(stream)
+            stream = io.BufferedReader(_Decompressed(compressed, raw, self), BUFFER_BYTES)
         return stream
 
     def open_text(self, newline: str | None = None) -> io.TextIOWrapper:
-        """The file's text; bytes that are none stand in it as MARK. `newline` as for `open`."""
-        return io.TextIOWrapper(self._utf8(self.open_bytes()), "utf-8", MARK_HANDLER, newline)
+        """The file's text, with BAD_BYTE for bytes that cannot be decoded. `newline` is that of `open`."""
+        return io.TextIOWrapper(self._utf8(self.open_bytes()), "utf-8", BAD_BYTE_HANDLER, newline)
 
     def _utf8(self, stream: io.BufferedIOBase) -> io.BufferedReader:
         return io.BufferedReader(Utf8Stream(stream, self.encoding, self._decide), BUFFER_BYTES)
@@ -106,23 +109,31 @@ class Source:
 
     @property
     def bad_bytes(self) -> str:
-        """The fault of a row with bytes that could not be decoded."""
+        """The fault of a row with bytes that cannot be decoded."""
         return f"bytes that are not {self.encoding.words}"
 
     def refusal(self, error: Exception) -> DataError:
-        if isinstance(error, (EOFError, zlib.error, gzip.BadGzipFile)) or (self.packing and not _errno(error)):
-            return DataError(f"{self.name} is damaged or cut off, so it cannot be unpacked; download or pack it again.")
+        """The DataError for an error while opening or reading the file."""
+        from_system = error.strerror if isinstance(error, OSError) and error.errno else None
+        is_damaged = isinstance(error, EOFError | zlib.error | gzip.BadGzipFile)
+        if is_damaged or (self.compression and not from_system):
+            return DataError(
+                "{file} is damaged or incomplete, so it cannot be decompressed; download or compress it again.",
+                file=self.name,
+            )
         if isinstance(error, PermissionError):
-            return DataError(f"{self.name} may not be read by this program; allow it in the file's permissions.")
-        return DataError(f"{self.name} cannot be read: {getattr(error, 'strerror', None) or error}.")
+            return DataError(
+                "This program has no permission to read {file}; change the file's permissions.", file=self.name
+            )
+        return DataError(
+            "{file} cannot be read ({reason}); check that it is still there and its disk works.",
+            file=self.name,
+            reason=from_system or str(error),
+        )
 
 
-def _errno(error: Exception) -> int | None:
-    return getattr(error, "errno", None)
-
-
-class _Counted(io.FileIO):
-    """A file that tells its source how far it is read."""
+class _CountedFile(io.FileIO):
+    """A file that keeps its source's `at` up to date."""
 
     def __init__(self, source: Source):
         super().__init__(source.path)
@@ -137,34 +148,37 @@ class _Counted(io.FileIO):
         return count
 
 
-class _Unpacked(io.RawIOBase):
-    """A packed stream whose damage is told in a sentence."""
+class _Decompressed(io.RawIOBase):
+    """A decompressed stream that raises DataError when the file is damaged."""
 
-    def __init__(self, packed: io.BufferedIOBase, raw: io.RawIOBase, source: Source):
-        self._packed, self._raw, self._source = packed, raw, source
+    def __init__(self, compressed: io.BufferedIOBase, raw: io.RawIOBase, source: Source):
+        self._compressed, self._raw, self._source = compressed, raw, source
 
     def readable(self) -> bool:
         return True
 
     def readinto(self, buffer) -> int:
         try:
-            return self._packed.readinto(buffer)
+            return self._compressed.readinto(buffer)
         except (EOFError, OSError, zlib.error, ValueError) as error:
             if isinstance(error, DataError):
                 raise
             raise self._source.refusal(error) from None
 
     def close(self) -> None:
-        self._packed.close()
+        self._compressed.close()
         self._raw.close()
         super().close()
 
 
 def lines(stream: io.TextIOWrapper, name: str) -> Iterator[str]:
-    """The lines of a text with their ends. Raises DataError for one that is too long to hold."""
+    """The lines of a text with their ends. Raises DataError for a line too long to keep in memory."""
     for number, line in enumerate(iter(partial(stream.readline, MAX_LINE), ""), 1):
         if len(line) == MAX_LINE:
             raise DataError(
-                f"Line {number} of {name} is longer than {MAX_LINE:,} characters; put line ends between the rows."
+                "Line {line} of {file} is longer than {limit:,} characters; put line ends between the rows.",
+                line=number,
+                file=name,
+                limit=MAX_LINE,
             )
         yield line

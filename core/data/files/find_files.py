@@ -1,4 +1,4 @@
-"""The files that a path names: files and folders, one a line. Knows nothing of what is in them."""
+"""The files that a path names. A path is one or more files and folders, one per line."""
 
 import os
 import re
@@ -6,59 +6,60 @@ from collections import Counter
 from pathlib import Path
 from urllib.parse import unquote
 
+from core.data.display import first_names, for_display
 from core.data.files import file_kinds
 from core.data.files.file_source import Source
 from core.problems import DataError
 from core.settings.paths import resolve_path
 
 MAX_IN_FOLDER = 50_000
-SHOWN = 5  # names in a note
-_BLANK_BYTES = b" \t\r\n\v\f\0\xef\xbb\xbf\xff\xfe"  # white space and byte order marks, in any Unicode
-_PROGRAMS_OWN = ("dataset_infos.json", "dataset_info.json", "state.json")  # which the libraries keep beside rows
-_CHECKING = {"test", "tests", "testing", "valid", "validation", "val", "dev", "eval", "evaluation"}
-# Beside files of rows these are about the data, not of it.
-_ABOUT_THE_DATA = ("readme", "license", "licence", "changelog", "notice", "contributing", "citation")
+MAX_NAMED_FILES = 5  # in a note
+_BLANK_BYTES = b" \t\r\n\v\f\0\xef\xbb\xbf\xff\xfe"  # white space and byte order marks, in any Unicode encoding
+_LIBRARY_FILES = ("dataset_infos.json", "dataset_info.json", "state.json")  # which `datasets` saves next to rows
+_VALIDATION_WORDS = {"test", "tests", "testing", "valid", "validation", "val", "dev", "eval", "evaluation"}
+# Text files that describe the data, if there are other files.
+_DOCUMENTATION = ("readme", "license", "licence", "changelog", "notice", "contributing", "citation")
 
 
 def find(path: str) -> list[Source]:
-    """The files that a path names: files or folders, one a line, each with a name that no other has.
+    """The files that a path names: files or folders, one per line. Each source gets a name that no other has.
 
-    Quotes around a path and file:// before it are passed over. Raises DataError.
+    Quotes around a path and file:// before it are ignored. Raises DataError for a file or folder that cannot be used.
     """
     wanted = [line.strip() for line in path.splitlines() if line.strip()]
     if not wanted:
         raise DataError("Choose a file or a folder with rows in it.")
     found: dict[Path, Source] = {}
-    places: dict[Path, Path] = {}  # where the person finds a file, which a link in a folder leads away from
+    places: dict[Path, Path] = {}  # the path as the person sees it, which is another one if it is a link
     folders: list[list[Source]] = []
     for given in wanted:
-        resolved = resolve_path(given) or resolve_path(_meant(given))
+        resolved = resolve_path(given) or resolve_path(_without_quotes_and_scheme(given))
         if resolved is None:
             if "*" in given:
-                raise DataError("Patterns such as *.jsonl are not read; name the folder instead.")
+                raise DataError("Patterns such as *.jsonl are not supported; choose the folder instead.")
             raise DataError(
-                f"There is no file {file_kinds.shown(given)}; check the path, or drop the file on the Data tab."
+                "There is no file {file}; check the path, or drop the file on the Data tab.", file=for_display(given)
             )
         if resolved.is_dir():
             new = _in_folder(resolved)
         else:
-            file_kinds.refuse_by_name(resolved.name, file_kinds.shown(resolved.name))
-            new = {resolved: Source(resolved, file_kinds.shown(resolved.name))}
+            file_kinds.refuse_by_name(resolved.name, for_display(resolved.name))
+            new = {resolved: Source(resolved, for_display(resolved.name))}
         for place, source in new.items():
             if source.path in found:
                 found[source.path].notes.append("named more than once, read once")
             found.setdefault(source.path, source)
             places.setdefault(source.path, place)
         folders.append([found[source.path] for source in new.values()])
-    _tell_apart(found, places)
+    _make_names_unique(found, places)
     for sources in folders:
         if len(sources) > 1:
-            sources[0].folder_notes += _what_is_read(sources)
+            sources[0].folder_notes += _folder_notes(sources)
     return list(found.values())
 
 
-def _meant(given: str) -> str:
-    """A path as it was before it was copied: without quotes around it, or from the address of a file."""
+def _without_quotes_and_scheme(given: str) -> str:
+    """The plain path, without the quotes or the file:// that it got when it was copied."""
     if len(given) > 1 and given[0] == given[-1] and given[0] in "\"'":
         given = given[1:-1].strip()
     if not given.lower().startswith("file://"):
@@ -67,8 +68,8 @@ def _meant(given: str) -> str:
     return re.sub(r"^/(?=[A-Za-z]:[/\\])", "", path)  # file:///C:/rows.csv
 
 
-def _tell_apart(found: dict[Path, Source], places: dict[Path, Path]) -> None:
-    """Gives files of the same name the folder in front of it, and the one above, until they differ."""
+def _make_names_unique(found: dict[Path, Source], places: dict[Path, Path]) -> None:
+    """Puts parent folders in front of equal names until they differ."""
     depths = {path: source.name.count("/") + 1 for path, source in found.items()}
     while True:
         counts = Counter(source.name for source in found.values())
@@ -78,75 +79,85 @@ def _tell_apart(found: dict[Path, Source], places: dict[Path, Path]) -> None:
             return
         for path in alike:
             depths[path] += 1
-            found[path].name = file_kinds.shown("/".join(places[path].parts[-depths[path] :]))
+            found[path].name = for_display("/".join(places[path].parts[-depths[path] :]))
 
 
-def _what_is_read(sources: list[Source]) -> list[str]:
-    """Notes on the several files of a folder."""
+def _folder_notes(sources: list[Source]) -> list[str]:
+    """Notes about a folder with several files."""
     names = [source.name for source in sources]
-    notes = [f"{len(names):,} files: {_few(names)}"]
-    to_check = [name for name in names if _CHECKING & set(re.split(r"[^a-z]+", name.lower()))]
-    if 0 < len(to_check) < len(names):
-        look, it = ("looks", "it") if len(to_check) == 1 else ("look", "one")
-        what = f"which {look} like rows to check with: give {it} as validation file instead"
-        notes.append(f"among them {_few(to_check)}, {what}")
+    notes = [f"{len(names):,} files: {first_names(names, MAX_NAMED_FILES)}"]
+    validation = [name for name in names if _VALIDATION_WORDS & set(re.split(r"[^a-z]+", name.lower()))]
+    if 0 < len(validation) < len(names):
+        advice = "looks like" if len(validation) == 1 else "look like"
+        advice += " validation rows; choose the folder's other files, and this as validation file"
+        notes.append(f"{first_names(validation, MAX_NAMED_FILES)} {advice}")
     return notes
 
 
 def _in_folder(folder: Path) -> dict[Path, Source]:
-    """All files of rows in a folder and below it, by name; the first has a note of what was left aside."""
+    """The files with rows in a folder and below it, by name; the first gets a note about the files that are skipped."""
     paths = _walk(folder)
-    readable = [path for path in paths if file_kinds.kind_by_name(path.name) and path.name.lower() not in _PROGRAMS_OWN]
-    if not all(map(_is_about_the_data, readable)):
-        readable = [path for path in readable if not _is_about_the_data(path)]
+    readable = [
+        path for path in paths if file_kinds.kind_by_name(path.name) and path.name.lower() not in _LIBRARY_FILES
+    ]
+    if not all(map(_is_documentation, readable)):
+        readable = [path for path in readable if not _is_documentation(path)]
     chosen = set(readable)
-    aside = [str(path.relative_to(folder)) for path in paths if path not in chosen]
+    skipped = [str(path.relative_to(folder)) for path in paths if path not in chosen]
     sources: dict[Path, Source] = {}
     for path in readable:
-        name = file_kinds.shown(path.relative_to(folder).as_posix())
+        name = for_display(path.relative_to(folder).as_posix())
         if _is_blank(path):
-            aside.append(f"{name} (empty)")
+            skipped.append(f"{name} (empty)")
         else:
             sources[path] = Source(path.resolve(), name)
     if not sources:
-        held = f"only {_few(aside)}" if aside else "no files"
-        raise DataError(
-            f"The folder {file_kinds.shown(folder.name)} holds {held}; choose one with {file_kinds.READABLE} files that have rows."
-        )
-    if aside:
+        raise _no_rows_in(folder, skipped)
+    if skipped:
         first = next(iter(sources.values()))
-        first.notes.append(f"left aside in the folder {file_kinds.shown(folder.name)}: {_few(aside)}")
+        names = first_names(skipped, MAX_NAMED_FILES)
+        first.notes.append(f"skipped in the folder {for_display(folder.name)}: {names}")
     return sources
 
 
-def _few(names: list[str]) -> str:
-    more = f" and {len(names) - SHOWN:,} more" if len(names) > SHOWN else ""
-    return ", ".join(map(file_kinds.shown, names[:SHOWN])) + more
+def _no_rows_in(folder: Path, skipped: list[str]) -> DataError:
+    if not skipped:
+        return DataError(
+            "The folder {folder} has no files; choose one with CSV, TSV, JSON, JSONL, Parquet or text files.",
+            folder=for_display(folder.name),
+        )
+    return DataError(
+        "The folder {folder} has no rows, only {files}; choose one with CSV, TSV, JSON, JSONL, Parquet or text files.",
+        folder=for_display(folder.name),
+        files=first_names(skipped, MAX_NAMED_FILES),
+    )
 
 
 def _is_blank(path: Path) -> bool:
-    """Whether there is nothing but white space in the file."""
+    """Whether the file contains only white space."""
     try:
         with path.open("rb") as file:
             while block := file.read(1 << 16):
                 if block.strip(_BLANK_BYTES):
                     return False
-    except OSError:  # told when it is read
+    except OSError:  # reported when it is read
         return False
     return True
 
 
-def _is_about_the_data(path: Path) -> bool:
-    return file_kinds.kind_by_name(path.name) == "txt" and path.name.lower().startswith(_ABOUT_THE_DATA)
+def _is_documentation(path: Path) -> bool:
+    return file_kinds.kind_by_name(path.name) == "txt" and path.name.lower().startswith(_DOCUMENTATION)
 
 
 def _walk(folder: Path) -> list[Path]:
-    """All files below a folder that are not hidden. A link that leads back up is followed once."""
+    """All files in a folder and below it that are not hidden. Links that lead in a circle are followed once."""
     seen, found = set(), []
 
     def refuse(error: OSError) -> None:
         raise DataError(
-            f"The folder {file_kinds.shown(str(error.filename))} cannot be read: {error.strerror}."
+            "The folder {folder} cannot be read ({reason}); check its permissions.",
+            folder=for_display(str(error.filename)),
+            reason=error.strerror,
         ) from None
 
     for place, folders, names in os.walk(folder, onerror=refuse, followlinks=True):
@@ -159,6 +170,8 @@ def _walk(folder: Path) -> list[Path]:
         found += [path for name in names if not name.startswith(".") and (path := Path(place, name)).is_file()]
         if len(found) > MAX_IN_FOLDER:
             raise DataError(
-                f"The folder {file_kinds.shown(folder.name)} holds more than {MAX_IN_FOLDER:,} files; choose a smaller one."
+                "The folder {folder} has more than {limit:,} files; choose a smaller one.",
+                folder=for_display(folder.name),
+                limit=MAX_IN_FOLDER,
             )
     return sorted(found)

@@ -1,8 +1,8 @@
-"""Strict JSON, one value after the other from a stream, in little memory. Knows nothing of rows and files.
+"""Strict JSON from a stream, one value after the other, in little memory.
 
-The standard library's decoder reads a value from a text; here the text is a window that moves over the stream. It
-also takes NaN and Infinity, which are not JSON, and numbers of any length, which Python does not: both are looked
-after here.
+The standard library's decoder reads a value from a text; here the text is a window that moves over the stream. The
+decoder also accepts NaN and Infinity, which are not JSON, and fails on numbers with thousands of digits, which are:
+both are corrected here.
 """
 
 import io
@@ -12,39 +12,41 @@ import re
 from collections.abc import Iterator
 from typing import Any
 
-BLOCK = 1 << 20
-MAX_VALUE = 1 << 24  # characters of one value in a list; a longer one would fill the memory
-# A fault of the text this near to the end of the window may only mean that the rest is not read yet.
-_NEAR_THE_END = 64
+from core.data.rows import TOO_DEEP
+
+BLOCK = 1 << 20  # characters
+MAX_VALUE = 1 << 24  # characters of one value in a list; longer ones would fill the memory
+# An error this close to the end of the window may only mean that the rest has not been read yet.
+_NEAR_THE_END = 64  # characters
 _SPACE = re.compile(r"[ \t\n\r]*")
 _COMMA = re.compile(r"[ \t\n\r]*,[ \t\n\r]*")
 _STRING_OR_CONSTANT = re.compile(r'"(?:[^"\\]|\\.)*"|-?Infinity|NaN', re.DOTALL)
-DEEP = "nested too deeply"
 
 
 class NotJson(ValueError):
-    """`line` and `column` count from 1; `what` says what is wrong there, at this position of the text."""
+    """`what` is wrong at this line and column, which count from 1; `at` is the position in the text, from 0."""
 
     def __init__(self, what: str, line: int, column: int, at: int = 0):
         super().__init__(what)
-        self.what, self.line, self.column, self.at = what, line, column, at
+        # Some of the library's messages end in "at", ready for a place.
+        self.what = what.removesuffix(" at").removesuffix(" starting")
+        self.line, self.column, self.at = line, column, at
 
     @classmethod
     def within(cls, what: str, text: str, at: int) -> "NotJson":
         return cls(what, text.count("\n", 0, at) + 1, at - text.rfind("\n", 0, at), at)
 
-    def in_words(self, with_line: bool) -> str:
-        place = f"line {self.line}, column {self.column}" if with_line else f"column {self.column}"
-        # Some of the library's messages end in "at", ready for a place.
-        return f"{self.what} {place}" if self.what.endswith(" at") else f"{self.what}, at {place}"
-
 
 class TooLarge(NotJson):
-    """One value is longer than it may be."""
+    """The value that begins at this line and column is longer than `limit` characters."""
+
+    def __init__(self, limit: int, line: int, column: int):
+        super().__init__(f"a value of more than {limit:,} characters", line, column)
+        self.limit = limit
 
 
 class _Constant(ValueError):
-    """NaN or Infinity was read."""
+    """The text has NaN or Infinity."""
 
 
 def _refuse_constant(name: str) -> Any:
@@ -53,13 +55,13 @@ def _refuse_constant(name: str) -> Any:
 
 def _finite(text: str) -> float | str:
     value = float(text)
-    return value if math.isfinite(value) else text  # 1e999 stays as it is written
+    return value if math.isfinite(value) else text  # 1e999 stays text
 
 
 def _any_integer(text: str) -> int | str:
     try:
         return int(text)
-    except ValueError:  # thousands of digits, which Python does not turn into a number: kept as they are written
+    except ValueError:  # thousands of digits, which Python refuses to convert: they stay text
         return text
 
 
@@ -68,22 +70,22 @@ _SLOW_DECODER = json.JSONDecoder(parse_constant=_refuse_constant, parse_float=_f
 
 
 def parse_at(text: str, start: int, decoder: json.JSONDecoder = _DECODER) -> tuple[Any, int]:
-    """The value that begins at `start`, and where it ends. Raises NotJson, its line and column within the text."""
+    """The value that begins at `start`, and where it ends. Raises NotJson with the line and column in this text."""
     try:
         return decoder.raw_decode(text, start)
     except json.JSONDecodeError as error:
         raise NotJson(error.msg, error.lineno, error.colno, error.pos) from None
     except _Constant as error:
         where = next(found for found in _STRING_OR_CONSTANT.finditer(text, start) if found.group()[0] != '"').start()
-        raise NotJson.within(f"{error} is no JSON value", text, where) from None
+        raise NotJson.within(f"{error} is not a JSON value", text, where) from None
     except RecursionError:
-        raise NotJson.within(DEEP, text, start) from None
+        raise NotJson.within(TOO_DEEP, text, start) from None
     except ValueError:
         return parse_at(text, start, _SLOW_DECODER)  # a number of thousands of digits
 
 
 def parse(text: str) -> Any:
-    """The one value that is all of the text. Raises NotJson."""
+    """The value of a text that has exactly one. Raises NotJson."""
     value, end = parse_at(text, _SPACE.match(text).end())
     rest = _SPACE.match(text, end).end()
     if rest < len(text):
@@ -92,7 +94,7 @@ def parse(text: str) -> Any:
 
 
 class Window:
-    """The part of a JSON text that is in memory: `text`, read up to `at`. More is read when it is needed."""
+    """The part of a JSON text that is in memory, `text`, processed up to `at`. More is read when needed."""
 
     def __init__(self, stream: io.TextIOBase):
         self._stream = stream
@@ -101,7 +103,7 @@ class Window:
         self._more()
 
     def _more(self) -> None:
-        """Drops what is read and doubles what is left, or reads another block."""
+        """Drops the processed part and reads another block, at least as long as what remains."""
         self._line, self._column = self._place(self.at)
         rest = self.text[self.at :]
         block = self._stream.read(max(BLOCK, len(rest)))
@@ -115,7 +117,7 @@ class Window:
         return NotJson(what, *self._place(self.at if at is None else at))
 
     def peek(self) -> str:
-        """The next character that is no space, or "" at the end."""
+        """The next character that is not white space, or "" at the end."""
         while True:
             self.at = _SPACE.match(self.text, self.at).end()
             if self.at < len(self.text) or self.is_whole:
@@ -123,30 +125,30 @@ class Window:
             self._more()
 
     def take(self, character: str) -> None:
-        """Moves over this character. Raises NotJson where there is another."""
+        """Skips this character. Raises NotJson if the next one is different."""
         if self.peek() != character:
             raise self.fault(f"Expecting '{character}'")
         self.at += 1
 
     def value(self, longest: int = MAX_VALUE) -> Any:
-        """Moves over the next value, of at most about `longest` characters. Raises NotJson, TooLarge among it."""
+        """The next value. Raises NotJson, or TooLarge if it is much longer than `longest` characters."""
         while True:
-            end_of_sight = len(self.text) - _NEAR_THE_END
+            certain_until = len(self.text) - _NEAR_THE_END
             try:
                 value, end = parse_at(self.text, self.at)
-                if self.is_whole or end < end_of_sight:
+                if self.is_whole or end < certain_until:
                     self.at = end
                     return value
             except NotJson as error:
-                may_go_on = error.at >= end_of_sight or error.what.startswith("Unterminated string")
-                if self.is_whole or not may_go_on:
+                may_continue = error.at >= certain_until or error.what.startswith("Unterminated string")
+                if self.is_whole or not may_continue:
                     raise self.fault(error.what, error.at) from None
             if len(self.text) - self.at > longest:
-                raise TooLarge(f"a value of more than {longest:,} characters begins at", *self._place(self.at))
+                raise TooLarge(longest, *self._place(self.at))
             self._more()
 
     def elements(self) -> Iterator[Any]:
-        """The values of a list, whose bracket has been taken; moves over its end. Raises NotJson."""
+        """The values of a list whose opening bracket has been skipped; skips the closing one. Raises NotJson."""
         if self.peek() == "]":
             self.at += 1
             return
@@ -167,6 +169,6 @@ class Window:
                     raise self.fault("Expecting ',' delimiter")
 
     def end(self) -> None:
-        """Raises NotJson where something follows."""
+        """Raises NotJson if the text continues."""
         if self.peek():
             raise self.fault("Extra data")

@@ -1,7 +1,7 @@
-"""Files as rows, whatever their kind, several as one. Knows nothing of what the rows mean, of models or of gradio.
+"""Reads the rows of files of any supported kind, one file after the other.
 
-rows = open_files("rows.csv")       looks at the beginning of each file
-for row in rows: ...                reads them, one row in memory at a time; again from the start each time
+rows = open_files("rows.csv")       reads the beginning of each file to detect its kind
+for row in rows: ...                reads one row at a time; each loop starts again at the first row
 """
 
 from collections.abc import Callable, Iterator
@@ -16,15 +16,15 @@ from core.data.files.file_kinds import Kind
 from core.data.files.file_source import Source
 from core.data.files.json_rows import goes_over_lines, read_json, read_json_lines
 from core.data.files.parquet_rows import check_parquet, read_parquet
-from core.data.files.text_rows import IN_WORDS, judge_text_rows, read_text
+from core.data.files.text_rows import NOTES, judge_text_rows, read_text
 from core.data.rows import Row
 from core.problems import DataError
 
-Read = Callable[[Source, int], Iterator[Row]]  # the rows of a file, after this many others
+Read = Callable[[Source, int], Iterator[Row]]  # the rows of a file; the number is that of the last row before it
 
 
 class FileAbout(NamedTuple):
-    """What a file is. `notes` are what was assumed of it, in words; `encoding` is empty for Parquet."""
+    """What was detected about a file; `notes` are the assumptions in words. `encoding` is empty for Parquet."""
 
     path: Path
     kind: Kind
@@ -33,9 +33,9 @@ class FileAbout(NamedTuple):
 
 
 class FileRows:
-    """The rows of some files, one file after the other; each iteration begins anew.
+    """The rows of some files, one file after the other; each iteration starts again.
 
-    What was assumed may become clearer while the rows are read: an encoding that only shows far into a file.
+    The assumptions may change while rows are read, for example if a file is ASCII for its first megabytes.
     """
 
     def __init__(self, opened: "list[_Opened]", wants_splitting: bool):
@@ -48,7 +48,7 @@ class FileRows:
 
     @property
     def notes(self) -> tuple[str, ...]:
-        """What was assumed of folders, then of all files; with several, each note says of which file."""
+        """The assumptions about folders, then about files; if there are several files, each note names its file."""
         several = len(self._opened) > 1
         of_folders = tuple(note for each in self._opened for note in each.source.folder_notes)
         return of_folders + tuple(
@@ -57,12 +57,12 @@ class FileRows:
 
     @property
     def encoding(self) -> str:
-        """Of all files: "UTF-8", or several with commas between them; empty for Parquet."""
+        """The encodings of all files, with commas between them: "UTF-8"; empty for Parquet."""
         return ", ".join(dict.fromkeys(each.about.encoding for each in self._opened if each.about.encoding))
 
     @property
     def share(self) -> float:
-        """How far the last-begun iteration is, from 0 to 1, by bytes."""
+        """The progress of the newest iteration, from 0 to 1, by bytes."""
         return self._progress.share
 
     def __iter__(self) -> Iterator[Row]:
@@ -82,7 +82,7 @@ class FileRows:
 
 
 class _Progress:
-    """How many bytes one iteration has read, of a total."""
+    """How many bytes one iteration has read, out of a total."""
 
     def __init__(self, total: int):
         self.total, self.done, self.reading = total, 0, None
@@ -107,11 +107,11 @@ class _Opened(NamedTuple):
 
 
 def open_files(path: str, header: str = "auto", text_rows: str = "auto") -> FileRows:
-    """The rows of `path`: files or folders, one a line. Reads the beginning of each file only.
+    """The rows of `path`, which is one or more files and folders, one per line. Reads the beginning of each file.
 
     `header` (auto, yes, no) says whether the first row of a CSV file names the columns, `text_rows` (auto, line,
-    paragraph, file) what a row of a text file is. Raises DataError for what is no file of rows; so does the iteration,
-    for what only shows there.
+    paragraph, file) what a row of a text file is. Raises DataError for files that have no rows; the iteration does so
+    too, for problems further into a file.
     """
     opened = [_open(source, header, text_rows) for source in find_files.find(path)]
     return FileRows(opened, text_rows == "file" and any(each.kind == "txt" for each in opened))
@@ -129,7 +129,11 @@ def _open(source: Source, header: str, text_rows: str) -> _Opened:
     if kind == "jsonl" and named == "jsonl" and goes_over_lines(head, source):
         kind = "json"
     if kind is None:
-        raise DataError(f"{source.name} is no {file_kinds.READABLE} file by its name; give it the ending of its kind.")
+        raise DataError(
+            "The name of {file} does not say which kind of file it is; "
+            "add .csv, .tsv, .json, .jsonl, .parquet or .txt to it.",
+            file=source.name,
+        )
     read, notes = _reader(source, kind, head, header, text_rows)
     return _Opened(source, kind, read, (*_unlike_its_name(named, kind), *notes))
 
@@ -141,10 +145,10 @@ def _reader(source: Source, kind: Kind, head: str, header: str, text_rows: str) 
         return read_json_lines, ()
     if kind == "txt":
         cut = judge_text_rows(head) if text_rows == "auto" else text_rows
-        return partial(read_text, cut=cut), (IN_WORDS[cut],) if text_rows == "auto" else ()
+        return partial(read_text, cut=cut), (NOTES[cut],) if text_rows == "auto" else ()
     layout = judge_layout(head, source.is_whole, kind, header)
     return partial(read_csv, layout=layout), layout.notes
 
 
 def _unlike_its_name(named: Kind | None, kind: Kind) -> tuple[str, ...]:
-    return () if named == kind else (f"read as {file_kinds.NAMES[kind]}, by what is in it",)
+    return () if named == kind else (f"read as {file_kinds.NAMES[kind]} because of its content",)

@@ -1,4 +1,4 @@
-"""Rows of Parquet files, batch by batch. Knows nothing of what the columns mean."""
+"""Rows of Parquet files, read in batches."""
 
 import shutil
 import tempfile
@@ -6,26 +6,26 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any
 
+from core.data.display import for_display
 from core.data.files.csv_layout import check_width, names_of
-from core.data.files.file_kinds import shown
 from core.data.files.file_source import Source
 from core.data.rows import Row
-from core.problems import DataError
+from core.problems import DataError, first_line
 
-if TYPE_CHECKING:  # importing pyarrow takes a while, which the page should not wait for
+if TYPE_CHECKING:  # importing pyarrow is slow, and the page should not wait for it
     import pyarrow.parquet
 
-BATCH = 1000
+BATCH_ROWS = 1000
 
 
 def check_parquet(source: Source) -> None:
-    """Raises DataError where the file is not Parquet, or its end is missing."""
+    """Raises DataError if the file is not Parquet or its end is missing."""
     with source.open_bytes() as stream, _opened(source, stream):
         pass
 
 
 def read_parquet(source: Source, number: int) -> Iterator[Row]:
-    """Binary columns are read as UTF-8. A row with a value that cannot be read, or is no UTF-8, has a fault."""
+    """The rows, with binary columns read as UTF-8. A row with a value that cannot be read has a fault."""
     in_file = 0
     with source.open_bytes() as stream, _opened(source, stream) as file:
         total = max(file.metadata.num_rows, 1)
@@ -44,12 +44,12 @@ def read_parquet(source: Source, number: int) -> Iterator[Row]:
 def _opened(source: Source, stream) -> "Iterator[pyarrow.parquet.ParquetFile]":
     import pyarrow.parquet
 
-    with tempfile.TemporaryFile() as unpacked:
-        if source.packing:  # its table of contents stands at the end
-            shutil.copyfileobj(stream, unpacked)
-            unpacked.seek(0)
+    with tempfile.TemporaryFile() as decompressed:
+        if source.compression:  # Parquet is read from its end, which needs a real file
+            shutil.copyfileobj(stream, decompressed)
+            decompressed.seek(0)
         try:
-            file = pyarrow.parquet.ParquetFile(unpacked if source.packing else source.path, pre_buffer=False)
+            file = pyarrow.parquet.ParquetFile(decompressed if source.compression else source.path, pre_buffer=False)
         except (pyarrow.ArrowException, OSError) as error:
             raise _refusal(source, error) from None
         with file:
@@ -60,20 +60,23 @@ def _batches(file: "pyarrow.parquet.ParquetFile", source: Source) -> "Iterator[p
     import pyarrow
 
     try:
-        yield from file.iter_batches(BATCH, use_threads=False)
+        yield from file.iter_batches(BATCH_ROWS, use_threads=False)
     except (pyarrow.ArrowException, OSError) as error:
         raise _refusal(source, error) from None
 
 
 def _refusal(source: Source, error: Exception) -> DataError:
-    first = (str(error).strip().splitlines() or [type(error).__name__])[0].rstrip(".")
-    return DataError(f"{source.name} is damaged, cut off or no Parquet file ({first:.120}); download or save it again.")
+    return DataError(
+        "{file} is not a Parquet file, or it is damaged or incomplete ({reason}); download or save it again.",
+        file=source.name,
+        reason=first_line(error),
+    )
 
 
 def _rows(batch: "pyarrow.RecordBatch") -> Iterator[tuple[dict[str, Any], str]]:
     try:
         yield from ((values, "") for values in batch.to_pylist())
-    except (ValueError, OverflowError):  # one value spoils the batch: found row by row
+    except (ValueError, OverflowError):  # one bad value fails the whole batch: read it row by row
         for at in range(batch.num_rows):
             try:
                 yield batch.slice(at, 1).to_pylist()[0], ""
@@ -83,7 +86,7 @@ def _rows(batch: "pyarrow.RecordBatch") -> Iterator[tuple[dict[str, Any], str]]:
 
 
 def _decode(values: dict[str, Any], columns: list[str]) -> str:
-    """Turns the bytes of these columns into text; returns the fault of those that are none."""
+    """Decodes the bytes in these columns; returns the fault if that fails, otherwise an empty text."""
     fault = ""
     for name in columns:
         if isinstance(value := values.get(name), bytes):
@@ -91,5 +94,5 @@ def _decode(values: dict[str, Any], columns: list[str]) -> str:
                 values[name] = value.decode()
             except UnicodeDecodeError:
                 values[name] = value.decode(errors="replace")
-                fault = fault or f"bytes that are not text in the column {shown(name)}"
+                fault = fault or f"bytes that are not text in the column {for_display(name)}"
     return fault

@@ -1,0 +1,1 @@
+"""Rows from Hugging Face datasets, through the `datasets` library."""

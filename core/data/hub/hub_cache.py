@@ -1,4 +1,4 @@
-"""Hugging Face data sets that were opened before, without the hub. Knows nothing of how they are downloaded."""
+"""Hugging Face datasets that are already in the cache, for use without a connection."""
 
 import re
 from pathlib import Path
@@ -7,14 +7,14 @@ from typing import TYPE_CHECKING
 from core.problems import DataError
 from core.settings.sections import DataConfig
 
-if TYPE_CHECKING:  # importing it takes a second, which the page should not wait for
+if TYPE_CHECKING:  # importing it is slow, and the page should not wait for it
     from datasets import DatasetBuilder
 
 COMMIT = re.compile(r"[0-9a-f]{40}")
 
 
 def find_in_cache(config: DataConfig) -> "DatasetBuilder":
-    """The library's reader of what the cache holds of that revision and configuration. Raises DataError."""
+    """A builder for the cached rows of this revision and configuration. Raises DataError if they are not cached."""
     import datasets
     from datasets.naming import camelcase_to_snakecase
     from datasets.packaged_modules.cache.cache import Cache
@@ -22,19 +22,20 @@ def find_in_cache(config: DataConfig) -> "DatasetBuilder":
     *owner, name = config.path.split("/")
     root = Path(datasets.config.HF_DATASETS_CACHE).expanduser() / "___".join([*owner, camelcase_to_snakecase(name)])
     commit = _commit(config)
-    kept = {folder.parts[-3]: folder for folder in root.glob(f"*/*/{commit}") if folder.is_dir()} if commit else {}
-    wanted = config.name or _default(config, commit) or (next(iter(kept)) if len(kept) == 1 else "default")
-    if wanted not in kept:
+    cached = {folder.parts[-3]: folder for folder in root.glob(f"*/*/{commit}") if folder.is_dir()} if commit else {}
+    wanted = config.name or _default(config, commit) or (next(iter(cached)) if len(cached) == 1 else "default")
+    if wanted not in cached:
         raise DataError(
-            f"{config.path} could not be fetched: Hugging Face does not answer, and this machine has not kept what is "
-            "asked for; check the network and try again."
+            "{dataset} could not be downloaded: Hugging Face cannot be reached, and the rows that you chose are not in "
+            "this machine's cache; check the network and try again.",
+            dataset=config.path,
         )
-    version = kept[wanted].parts[-2]
+    version = cached[wanted].parts[-2]
     return Cache(repo_id=config.path, dataset_name=name, config_name=wanted, version=version, hash=commit)
 
 
 def _commit(config: DataConfig) -> str | None:
-    """The commit that the revision meant when the hub was last asked; None when it never was."""
+    """The commit that the revision pointed to at the last contact with the hub; None if there was none."""
     from huggingface_hub.constants import HF_HUB_CACHE
     from huggingface_hub.file_download import repo_folder_name
 
@@ -47,7 +48,7 @@ def _commit(config: DataConfig) -> str | None:
 
 
 def _default(config: DataConfig, commit: str | None) -> str | None:
-    """The configuration that the README calls the default one."""
+    """The default configuration according to the cached README."""
     from datasets.utils.metadata import MetadataConfigs
     from huggingface_hub import DatasetCard, try_to_load_from_cache
 

@@ -1,0 +1,1 @@
+"""Rows turned into training examples: rendered, tokenised, split and stored on disk."""

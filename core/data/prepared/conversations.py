@@ -1,6 +1,6 @@
-"""Conversations in the many forms they come in, as messages of role and content, with their tools.
+"""Conversations in the many forms of published datasets, converted to messages with role and content, and tools.
 
-Knows nothing of chat templates, columns or files. Raises TemplateError with a few words for a row that it cannot read.
+A row that cannot be converted raises TemplateError, with a few words that complete "left out:".
 """
 
 from typing import Any
@@ -9,28 +9,33 @@ from core.data.columns.field_values import CONTENT_KEYS, MISSING, as_json, as_te
 from core.data.prompts.messages import Message
 from core.problems import TemplateError
 
-# Who speaks, under the names that data sets give them; case, spaces and hyphens do not count.
+# The names that datasets give to the speakers; case, spaces and hyphens are ignored.
 ROLE_NAMES = {
     name: role
     for role, names in {
         "system": "system developer system_prompt system_message",
         "user": "user human prompter person customer client questioner instruction question usuario 사용자 用户",
-        "assistant": "assistant gpt chatgpt gpt4 gpt_4 gpt_3.5_turbo bot chatbot model ai llm bing bard claude gemini llama "
-        "answer response agent asistente 어시스턴트 助手",
+        "assistant": "assistant gpt chatgpt gpt4 gpt_4 gpt_3.5_turbo bot chatbot model ai llm bing bard "
+        "claude gemini llama answer response agent asistente 어시스턴트 助手",
         "call": "function_call tool_call tool_calls",
         "tool": "tool function ipython observation function_response function_result function_output "
         "tool_response tool_result tool_results tool_output",
     }.items()
     for name in names.split()
 }  # fmt: skip
-KNOWN_PARTS = ("image", "audio", "video", "file")  # that a message can have beside text
-WEIGHT_KEYS = ("weight", "loss_weight", "train", "trainable")  # 0 or false: this turn is not to be learned
+OTHER_PARTS = {  # of a message, besides text; why the row is left out
+    "image": "a message with an image",
+    "audio": "a message with audio",
+    "video": "a message with a video",
+    "file": "a message with a file",
+}
+WEIGHT_KEYS = ("weight", "loss_weight", "train", "trainable")  # 0 or false: this turn is not trained on
 
 
 def messages_of(value: Any) -> list[Message]:
-    """The messages of a conversation, each with role and content, and tool_calls where there are some.
+    """The messages of a conversation, each with role and content, and tool_calls if there are any.
 
-    An assistant's message that the row says not to learn has `weight` 0. Raises TemplateError.
+    An assistant's message that the row excludes from training has `weight` 0. Raises TemplateError.
     """
     turns = as_turns(value)
     if turns is None:
@@ -39,7 +44,7 @@ def messages_of(value: Any) -> list[Message]:
 
 
 def tools_of(value: Any) -> list[dict[str, Any]] | None:
-    """The functions that the row offers, each as {"type": "function", "function": {…}}; None where there are none.
+    """The row's tools, each as {"type": "function", "function": {…}}; None if there are none.
 
     Raises TemplateError.
     """
@@ -48,15 +53,15 @@ def tools_of(value: Any) -> list[dict[str, Any]] | None:
     tools = parsed(value)
     tools = [tools] if isinstance(tools, dict) else tools
     if not isinstance(tools, list):
-        raise TemplateError("tools that are no list of functions")
+        raise TemplateError("tools that are not a list of functions")
     return [_tool(parsed(tool)) for tool in tools] or None
 
 
 def _tool(tool: Any) -> dict[str, Any]:
     function = tool.get("function", tool) if isinstance(tool, dict) else None
     if not isinstance(function, dict) or not isinstance(function.get("name"), str):
-        raise TemplateError("tools that are no list of functions")
-    # Some chat templates take it for granted that a function has these two.
+        raise TemplateError("tools that are not a list of functions")
+    # Some chat templates fail if a function does not have these two.
     filled = {"description": "", "parameters": {"type": "object", "properties": {}}}
     given = {
         key: parsed(value) if key == "parameters" else value for key, value in function.items() if value is not None
@@ -94,7 +99,7 @@ def _content(content: Any) -> str | None:
             raise TemplateError("a message whose content is not text")
         return None if content is None else as_text(content)
     if not any(isinstance(part, dict) and ("type" in part or "text" in part) for part in content):
-        return as_json(content)  # what a tool found, as a list
+        return as_json(content)  # the result of a tool, as a list
     return "".join(part if isinstance(part, str) else _part(part) for part in content)
 
 
@@ -103,16 +108,16 @@ def _part(part: dict[str, Any]) -> str:
     kind = part.get("type") or "text"
     if kind not in ("text", "input_text", "output_text"):
         name = str(kind).removesuffix("_url").removeprefix("input_")
-        if name not in KNOWN_PARTS:
-            raise TemplateError(f"a message with a part that is not text: {name}")
-        raise TemplateError(f"a message with {'an' if name[:1] in 'aeiou' else 'a'} {name}")
+        if name in OTHER_PARTS:
+            raise TemplateError(OTHER_PARTS[name])
+        raise TemplateError("a message with a part that is not text: {part}", part=name)
     if text is None:
         raise TemplateError("a message whose content is not text")
     return text
 
 
 def _calls(value: Any) -> list[dict[str, Any]]:
-    """Calls of functions as {"type": "function", "function": {"name", "arguments"}}, or [] where there are none."""
+    """Tool calls as {"type": "function", "function": {"name", "arguments"}}, or [] if there are none."""
     calls = parsed(value)
     calls = [calls] if isinstance(calls, dict) else calls
     if not calls or not isinstance(calls, list):
@@ -123,7 +128,7 @@ def _calls(value: Any) -> list[dict[str, Any]]:
         if not isinstance(function, dict) or not isinstance(function.get("name"), str) or not function["name"].strip():
             raise TemplateError("a tool call without a name")
         arguments = next((function[key] for key in ("arguments", "parameters", "args") if key in function), {})
-        arguments = parsed(arguments)  # templates write them out as JSON, which must not happen twice
+        arguments = parsed(arguments)  # chat templates convert them to JSON, which must not happen twice
         identity = {"id": call["id"]} if isinstance(call.get("id"), str) else {}
         made.append(
             {**identity, "type": "function", "function": {"name": function["name"], "arguments": arguments or {}}}

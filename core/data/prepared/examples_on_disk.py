@@ -1,7 +1,4 @@
-"""Examples on disk: written batch by batch, read back by memory-mapping, so that a million rows need no memory.
-
-Knows nothing of files that people bring, models or gradio.
-"""
+"""Examples on disk: written in batches and read back by memory mapping, so that a million rows need little memory."""
 
 import hashlib
 import os
@@ -18,13 +15,13 @@ import psutil
 
 from core.data.prepared.tokens import Example
 
-if TYPE_CHECKING:  # importing these takes seconds, which the page should not wait for
+if TYPE_CHECKING:  # importing these takes seconds, and the page should not wait for them
     import datasets
     import numpy as np
 
-# One record an example: its row, its tokens before and after the cut, how many are trained on, whether the last
-# trained token is an end mark, whether its text holds an unfilled placeholder, and the hash of its text.
-PREFIX = "prepared-"
+FOLDER_PREFIX = "prepared-"
+# One record per example: its row, its tokens before and after cutting, how many are trained on, whether it ends in a
+# trained end mark, whether its text has an unfilled placeholder, and the hash of its text.
 FIGURES = [
     ("row", "i8"),
     ("length", "i4"),
@@ -37,29 +34,29 @@ FIGURES = [
 
 
 class Folder:
-    """A folder below `parent` that is removed with everything in it when nothing refers to it any more.
+    """A new folder inside `parent` that is removed, with everything in it, when this object is no longer referenced.
 
-    Its name begins with the number of this process, so that what a killed program left can be told and removed.
+    Its name contains the id of this process, so that `remove_left_behind` can find the folders of killed programs.
     """
 
     def __init__(self, parent: Path | None):
         if parent is not None:
             parent.mkdir(parents=True, exist_ok=True)
-        self.path = Path(tempfile.mkdtemp(prefix=f"{PREFIX}{os.getpid()}-", dir=parent))
-        # Not TemporaryDirectory: that one warns when it is not closed by hand.
+        self.path = Path(tempfile.mkdtemp(prefix=f"{FOLDER_PREFIX}{os.getpid()}-", dir=parent))
+        # Not TemporaryDirectory, which warns when it is not closed explicitly.
         self.remove = weakref.finalize(self, shutil.rmtree, self.path, ignore_errors=True)
 
 
 def remove_left_behind(parent: Path) -> None:
-    """Removes the folders of programs that are no more."""
-    for folder in parent.glob(f"{PREFIX}*"):
-        owner = folder.name.removeprefix(PREFIX).partition("-")[0]
+    """Removes the folders of programs that no longer run."""
+    for folder in parent.glob(f"{FOLDER_PREFIX}*"):
+        owner = folder.name.removeprefix(FOLDER_PREFIX).partition("-")[0]
         if owner.isdigit() and not psutil.pid_exists(int(owner)):
             shutil.rmtree(folder, ignore_errors=True)
 
 
 class Examples(Sequence):
-    """Examples of a store, in the order of `at`. Indexing reads from disk; `figures` are in memory."""
+    """Examples of a store, in the order of their positions `at`. Indexing reads from disk; `figures` are in memory."""
 
     def __init__(self, dataset: "datasets.Dataset", figures: "np.ndarray", at: "np.ndarray"):
         self._dataset, self._all_figures, self.at = dataset, figures, at
@@ -81,20 +78,20 @@ class Examples(Sequence):
 
     @property
     def figures(self) -> "np.ndarray":
-        """A record of FIGURES for each example."""
+        """A structured array with one record of FIGURES for each example."""
         return self._all_figures[self.at]
 
     def pick(self, places: "np.ndarray") -> "Examples":
-        """Those at these places, in this order."""
+        """The examples at these positions, in this order."""
         return Examples(self._dataset, self._all_figures, self.at[places])
 
     def as_dataset(self, limit: int | None = None) -> "datasets.Dataset":
-        """`input_ids` and `labels` as the trainer takes them, of the first `limit` examples."""
+        """`input_ids` and `labels` of the first `limit` examples, in the form that the trainer needs."""
         return self._dataset.select_columns(["input_ids", "labels"]).select(self.at[:limit], keep_in_memory=True)
 
 
 class StoreWriter:
-    """Writes examples to `path`; `finish` opens them."""
+    """Writes examples to the file `path`. Call `close`, then `finish` to read them."""
 
     def __init__(self, path: Path):
         import pyarrow as pa
@@ -107,7 +104,7 @@ class StoreWriter:
         self._figures: list[np.ndarray] = []
 
     def add(self, examples: list[Example], hashes: list[int], ends: list[bool], unfilled: list[bool]) -> None:
-        """`hashes` are of each example's text; `ends` and `unfilled` as in FIGURES."""
+        """Appends examples; `hashes`, `ends` and `unfilled` are their values in FIGURES."""
         import numpy as np
         import pyarrow as pa
 
@@ -125,7 +122,7 @@ class StoreWriter:
         self._file.close()
 
     def finish(self) -> Examples:
-        """All examples, in the order in which they came, once it is closed."""
+        """All examples in the order in which they were added. Call `close` first."""
         import datasets
         import numpy as np
 
@@ -135,12 +132,12 @@ class StoreWriter:
 
 
 def text_hash(text: str) -> int:
-    """64 bits of the text, to find equal rows by."""
+    """A 64-bit hash of the text, for finding equal rows."""
     return _hash(text.encode("utf-8", "surrogatepass"))
 
 
 def ids_hash(ids: list[int]) -> int:
-    """The same of a part of a text, by its tokens."""
+    """A 64-bit hash of tokens, for finding equal parts of texts."""
     return _hash(array("i", ids).tobytes())
 
 
@@ -149,7 +146,7 @@ def _hash(content: bytes) -> int:
 
 
 def _lists(values: list[list[int]]):
-    """A column of lists, by way of numpy: ten times as fast as handing pyarrow lists of Python's."""
+    """A pyarrow array of lists, made through numpy: ten times as fast as from Python lists."""
     import numpy as np
     import pyarrow as pa
 

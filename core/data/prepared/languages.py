@@ -1,25 +1,28 @@
-"""Which languages texts are in, by py3langid. Knows nothing of rows, models or gradio."""
+"""Detects the languages of texts with py3langid."""
 
 from collections import Counter
 
-SHARE, TEXTS = 0.1, 5  # a language counts from this share and number of texts on
-SURE, LONG_ENOUGH = 0.9, 40  # probability, and bytes of UTF-8: shorter texts are told apart badly
+MIN_SHARE, MIN_TEXTS = 0.1, 5  # a language with fewer texts is not reported
+MIN_PROBABILITY = 0.9
+MIN_BYTES = 40  # of UTF-8; the language of shorter texts is often detected wrongly
 
 
 def languages(samples: tuple[str, ...]) -> tuple[tuple[str, float], ...]:
-    """Codes of ISO 639-1 with their share of the texts that could be told, those first that most are in."""
-    long_enough = [text for text in samples if len(text.encode("utf-8", "replace")) >= LONG_ENOUGH]
+    """ISO 639-1 codes with their share (0 to 1) of the texts whose language was detected, most frequent first."""
+    long_enough = [text for text in samples if len(text.encode("utf-8", "replace")) >= MIN_BYTES]
     if not long_enough:
         return ()
     from py3langid.langid import MODEL_FILE, LanguageIdentifier
 
-    # Not kept: a hundred megabytes that training needs more.
+    # Not cached: training needs these hundred megabytes more.
     identifier = LanguageIdentifier.from_model_file(MODEL_FILE, norm_probs=True)
     codes: Counter = Counter()
     for text in long_enough:
         code, probability = identifier.classify(text)
-        codes[code] += probability >= SURE
+        codes[code] += probability >= MIN_PROBABILITY
     total = codes.total()
     return tuple(
-        (code, count / total) for code, count in codes.most_common() if count >= TEXTS and count / total >= SHARE
+        (code, count / total)
+        for code, count in codes.most_common()
+        if count >= MIN_TEXTS and count / total >= MIN_SHARE
     )

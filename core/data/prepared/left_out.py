@@ -1,4 +1,4 @@
-"""Rows that cannot be learned from: counted by reason, listed with their numbers, written to a file to download."""
+"""Rows that are left out: counted by reason, listed with their numbers, and written to a file to download."""
 
 import csv
 import json
@@ -9,15 +9,15 @@ from pathlib import Path
 from core.data.rows import Row
 from core.problems import DataError
 
-LISTED = 200  # kept in memory to show; the file has them all
-EXCERPT = 200  # characters
-NAMED = 4  # reasons, in a sentence
-CONSENT_SHARE = 0.1  # above this a person is asked
+MAX_LISTED = 200  # rows in memory, for the page; the file has all of them
+EXCERPT_CHARACTERS = 200
+MAX_NAMED_REASONS = 4  # in a sentence
+CONSENT_SHARE = 0.1  # if a larger share of the rows is left out, the person has to agree
 
 
 @dataclass(frozen=True)
 class LeftOutRow:
-    """`place` is where a person finds it; `excerpt` is how it begins."""
+    """`place` says where to find the row; `excerpt` is its beginning."""
 
     number: int
     place: str
@@ -27,10 +27,10 @@ class LeftOutRow:
 
 @dataclass(frozen=True)
 class LeftOut:
-    """`counts` by reason, the `first` of them, and a CSV file of all; `share` is of all rows read (0 to 1)."""
+    """Row `counts` by reason, the `first` rows, and the `path` of a CSV file of all. `share` is 0 to 1 of all rows."""
 
     counts: Counter = field(default_factory=Counter)
-    details: dict[str, str] = field(default_factory=dict)  # of each reason that has some, those of its first row
+    details: dict[str, str] = field(default_factory=dict)  # by reason, if it has details: those of its first row
     first: tuple[LeftOutRow, ...] = ()
     path: Path | None = None
     share: float = 0.0
@@ -41,15 +41,17 @@ class LeftOut:
 
     def in_words(self) -> str:
         """no answer (3), not valid JSON (1; first: Expecting value, at column 17)"""
-        told = [
-            f"{reason} ({count:,}{f'; first: {self.details[reason]}' if reason in self.details else ''})"
-            for reason, count in self.counts.most_common(NAMED)
-        ]
-        more = len(self.counts) - len(told)
-        return ", ".join([*told, *([f"and {more} other reasons"] if more > 0 else [])])
+        reasons = []
+        for reason, count in self.counts.most_common(MAX_NAMED_REASONS):
+            first = f"; first: {self.details[reason]}" if reason in self.details else ""
+            reasons.append(f"{reason} ({count:,}{first})")
+        more = len(self.counts) - len(reasons)
+        if more > 0:
+            reasons.append(f"and {more} other reasons")
+        return ", ".join(reasons)
 
     def find(self, number: int) -> LeftOutRow | None:
-        """The row of that number, when it is left out and the file is still there."""
+        """The left-out row with this number, from memory or from the file; None if there is none."""
         listed = next((left for left in self.first if left.number == number), None)
         if listed or self.path is None or len(self.first) == self.total:
             return listed
@@ -59,18 +61,18 @@ class LeftOut:
 
 
 class NothingLeftError(DataError):
-    """Every row is left out; `left_out` tells why."""
+    """Every row is left out, or there are none; `left_out` has the reasons."""
 
     def __init__(self, left_out: LeftOut):
-        reasons = left_out.in_words()
-        super().__init__(
-            f"No row can be learned from: {reasons}." if reasons else "There are no rows; choose a file that has some."
-        )
+        if left_out.total:
+            super().__init__("No row can be used for training: {reasons}.", reasons=left_out.in_words())
+        else:
+            super().__init__("There are no rows; choose a file that has some.")
         self.left_out = left_out
 
 
 class LeftOutWriter:
-    """Collects them while rows are read."""
+    """Collects left-out rows while a source is read."""
 
     def __init__(self, path: Path):
         self._path = path
@@ -83,11 +85,11 @@ class LeftOutWriter:
 
     def add(self, row: Row, reason: str) -> None:
         left = LeftOutRow(row.number, row.place, reason, _excerpt(row))
-        kind, _, detail = reason.partition(": ")  # behind the colon stand details, different from row to row
+        kind, _, detail = reason.partition(": ")  # after the colon are details, which differ from row to row
         self._counts[kind] += 1
         if detail:
             self._details.setdefault(kind, detail)
-        if len(self._first) < LISTED:
+        if len(self._first) < MAX_LISTED:
             self._first.append(left)
         self._table.writerow([left.number, left.place, left.reason, left.excerpt])
 
@@ -99,19 +101,23 @@ class LeftOutWriter:
         return LeftOut(self._counts, self._details, tuple(self._first), self._path, share)
 
 
-def ask_consent(left_out: LeftOut, rows: int, is_allowed: bool) -> None:
-    """Raises DataError when more than a tenth of the rows is left out and nobody has agreed to that."""
+def require_consent(left_out: LeftOut, rows: int, is_allowed: bool) -> None:
+    """Raises DataError if more than CONSENT_SHARE of the rows are left out and the person has not allowed it."""
     if left_out.share > CONSENT_SHARE and not is_allowed:
         raise DataError(
-            f"{left_out.total:,} of {rows:,} rows ({left_out.share:.0%}) would be left out: {left_out.in_words()}; mend "
-            "them, or allow it on the Data tab (data.allow_left_out=true)."
+            "{left_out:,} of {rows:,} rows ({share:.0%}) would be left out: {reasons}; fix them, or allow it on the "
+            "Data tab (data.allow_left_out=true).",
+            left_out=left_out.total,
+            rows=rows,
+            share=left_out.share,
+            reasons=left_out.in_words(),
         )
 
 
 def _excerpt(row: Row) -> str:
     try:
-        text = json.dumps(row.values, ensure_ascii=False, default=str)[:EXCERPT] if row.values else ""
+        text = json.dumps(row.values, ensure_ascii=False, default=str)[:EXCERPT_CHARACTERS] if row.values else ""
     except RecursionError:  # nested too deeply to be written out
-        text = ", ".join(row.values)[:EXCERPT]
-    # Half a character, as broken files hold them, cannot be written.
+        text = ", ".join(row.values)[:EXCERPT_CHARACTERS]
+    # Half a surrogate pair, which damaged files can contain, cannot be encoded.
     return text.encode("utf-8", "replace").decode()

@@ -1,12 +1,13 @@
-"""One pass over one source: rows are rendered, tokenised and written down a thousand at a time, or left out.
+"""One pass over one source: its rows are rendered, tokenised and stored, or left out with a reason.
 
-Knows nothing of models, threads or gradio.
+Rows are processed about a thousand at a time, so that a source of any size needs little memory.
 """
 
 import random
 import re
 from collections import Counter
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Iterator
+from dataclasses import dataclass, field
 from itertools import islice
 from pathlib import Path
 from typing import Any
@@ -17,24 +18,37 @@ from core.data.files.open_files import FileRows
 from core.data.hub.hub_rows import HubRows
 from core.data.prepared.examples_on_disk import StoreWriter, ids_hash, text_hash
 from core.data.prepared.left_out import LeftOutWriter, NothingLeftError
-from core.data.prepared.prepared_data import Found
+from core.data.prepared.prepared_data import PassResult
 from core.data.prepared.render import render
 from core.data.prepared.tokens import Rendered, tokenise
-from core.data.rows import Row
+from core.data.rows import TOO_DEEP, Row
 from core.problems import DataError, TemplateError
 from core.settings.sections import DataConfig
 from core.stopping import ShouldStop, leave_if
 
-Report = Callable[[float | None, int], None]  # how far (0 to 1, None when unknown) and how many rows
+Report = Callable[[float | None, int], None]  # the progress (0 to 1, None if unknown) and the number of rows
 HEAD_ROWS = 200  # the shape is judged by these
-BATCH_ROWS, BATCH_CHARACTERS = 1000, 1_000_000  # whichever is reached first
-LONGEST = 10_000_000  # characters: tokenising more at once takes gigabytes
+BATCH_ROWS, BATCH_CHARACTERS = 1000, 1_000_000  # a batch ends at whichever comes first
+MAX_ROW_CHARACTERS = 10_000_000  # tokenising more at once takes gigabytes
 LANGUAGE_SAMPLES = 300
+SAMPLE_CHARACTERS = 2000
 PLACEHOLDER = re.compile(r"\{\{\s*[\w.]+\s*\}\}")
 
 
+@dataclass
+class _Reading:
+    """What changes from row to row during one pass."""
+
+    result: PassResult
+    store: StoreWriter
+    left_out: LeftOutWriter
+    splits: bool  # whether a row longer than the maximum length becomes several examples
+    text_hashes: set[int] = field(default_factory=set)
+    random: random.Random = field(default_factory=lambda: random.Random(0))
+
+
 class Pass:
-    """Everything that stays the same from row to row."""
+    """Reads sources into examples; has the settings that are the same for all rows."""
 
     def __init__(
         self,
@@ -46,94 +60,117 @@ class Pass:
         should_stop: ShouldStop,
         report: Report,
     ):
-        self.config, self.tokenizer, self.length = config, tokenizer, max_seq_length
+        self.config, self.tokenizer, self.max_seq_length = config, tokenizer, max_seq_length
         self.completion_only_loss, self.end_ids = completion_only_loss, end_ids
         self.should_stop, self.report = should_stop, report
         self.special_tokens = special_tokens_of(tokenizer)
 
-    def read(self, rows: FileRows | HubRows, folder: Path, name: str, limit: int | None) -> Found:
-        """One source, from its first row to its last. Raises DataError and Stopped."""
-        found = Found(recognise(readable_head(rows), self.config), ())
-        found.samples, seen, luck = [], set(), random.Random(0)
+    def read(self, rows: FileRows | HubRows, folder: Path, name: str, limit: int | None) -> PassResult:
+        """All rows of one source, or the first `limit`; examples are stored as `name` in the folder.
+
+        Raises DataError, NothingLeftError if every row is left out, and Stopped.
+        """
+        result = PassResult(recognise(readable_head(rows), self.config))
         store, left_out = StoreWriter(folder / f"{name}.arrow"), LeftOutWriter(folder / f"{name}-left-out.csv")
+        reading = _Reading(result, store, left_out, rows.wants_splitting and result.shape.name == "text")
         try:
             for batch in _batches(rows if limit is None else _first(rows, limit)):
                 leave_if(self.should_stop)
-                found.rows += len(batch)
-                self._take(batch, found, store, left_out, seen, luck, rows.wants_splitting)
-                self.report(rows.share if limit is None else None, found.rows)
+                result.rows += len(batch)
+                self._process(batch, reading)
+                self.report(rows.share if limit is None else None, result.rows)
         finally:
             store.close()
             left_out.close()
-        found.notes = tuple(rows.notes)
-        found.left_out, found.examples = left_out.finish(found.rows), store.finish()
-        if not len(found.examples):
-            raise NothingLeftError(found.left_out)
-        return found
+        result.notes = tuple(rows.notes)
+        result.left_out, result.examples = left_out.finish(result.rows), store.finish()
+        if not len(result.examples):
+            raise NothingLeftError(result.left_out)
+        return result
 
-    def _take(self, batch: list[Row], found: Found, store, left_out, seen: set[int], luck, splits: bool) -> None:
-        rendered: list[tuple[Row, Rendered]] = []
+    def _process(self, batch: list[Row], reading: _Reading) -> None:
+        """Renders the rows of a batch and stores their examples."""
+        result = reading.result
+        usable: list[tuple[Row, Rendered]] = []
         for row in batch:
-            reason, pieces = row.fault, []
-            if not reason:
-                try:
-                    pieces = render(row.values, found.shape, self.config, self.tokenizer)
-                except TemplateError as error:
-                    reason = str(error)
-                except RecursionError:
-                    reason = "nested too deeply"
-            ready = Rendered(row.number, pieces)
-            reason = reason or _unusable(ready.text)
-            if not reason and self.config.drop_duplicates:
-                key = text_hash(ready.text)
-                reason = "the same text as an earlier row" if key in seen else ""
-                seen.add(key)
+            rendered, reason = self._render(row, reading)
             if reason:
-                left_out.add(row, reason)
+                reading.left_out.add(row, reason)
                 continue
-            rendered.append((row, ready))
+            usable.append((row, rendered))
             if token := special_token_in(row.values, self.special_tokens):
-                found.special_rows += 1
-                found.special_token = found.special_token or token
-        if rendered:
-            self._tokenise(rendered, found, store, left_out, luck, splits and found.shape.name == "text")
+                result.special_rows += 1
+                result.special_token = result.special_token or token
+        if usable:
+            self._tokenise(usable, reading)
 
-    def _tokenise(
-        self, rendered: list[tuple[Row, Rendered]], found: Found, store, left_out, luck, splits: bool
-    ) -> None:
-        lists = tokenise([r for _, r in rendered], self.tokenizer, self.length, self.completion_only_loss, splits)
+    def _render(self, row: Row, reading: _Reading) -> tuple[Rendered, str]:
+        """The text of a row, and why the row is left out; the reason is empty if it is not."""
+        reason, pieces = row.fault, []
+        if not reason:
+            try:
+                pieces = render(row.values, reading.result.shape, self.config, self.tokenizer)
+            except TemplateError as error:
+                reason = str(error)
+            except RecursionError:
+                reason = TOO_DEEP
+        rendered = Rendered(row.number, pieces)
+        reason = reason or _why_unusable(rendered.text)
+        if not reason and self.config.drop_duplicates:
+            key = text_hash(rendered.text)
+            reason = "the same text as an earlier row" if key in reading.text_hashes else ""
+            reading.text_hashes.add(key)
+        return rendered, reason
+
+    def _tokenise(self, usable: list[tuple[Row, Rendered]], reading: _Reading) -> None:
+        """Tokenises rows and stores their examples; rows without a token to train on are left out."""
+        result = reading.result
+        examples_of_rows = tokenise(
+            [rendered for _, rendered in usable],
+            self.tokenizer,
+            self.max_seq_length,
+            self.completion_only_loss,
+            reading.splits,
+        )
         examples, hashes, ends, unfilled = [], [], [], []
-        for (row, ready), parts in zip(rendered, lists, strict=True):
+        for (row, rendered), parts in zip(usable, examples_of_rows, strict=True):
             useful = [part for part in parts if part.trained]
             if not useful:
-                left_out.add(row, f"the answer begins after {self.length} tokens" if parts else "no text")
+                reason = f"the answer begins after {self.max_seq_length} tokens" if parts else "no text"
+                reading.left_out.add(row, reason)
                 continue
-            learned = "".join(text for text, trained in ready.pieces if trained or not self.completion_only_loss)
-            placeholder = PLACEHOLDER.search(learned)
-            found.placeholder = found.placeholder or (placeholder.group() if placeholder else "")
+            pieces = [text for text, is_trained in rendered.pieces if is_trained or not self.completion_only_loss]
+            trained_text = "".join(pieces)
+            placeholder = PLACEHOLDER.search(trained_text)
+            result.placeholder = result.placeholder or (placeholder.group() if placeholder else "")
             examples += useful
-            hashes += [text_hash(ready.text)] if len(parts) == 1 else [ids_hash(part.input_ids) for part in useful]
-            # A file in several parts goes on in the next; only the last of them has to end.
+            hashes += [text_hash(rendered.text)] if len(parts) == 1 else [ids_hash(part.input_ids) for part in useful]
+            # A file in several parts continues in the next; only the last of them needs an end mark.
             ends += [part is not parts[-1] or part.end_id(self.end_ids) is not None for part in useful]
             unfilled += [placeholder is not None] * len(useful)
-            found.is_split = found.is_split or len(parts) > 1
-            _sample(found.samples, learned, row.number, luck)
+            result.is_split = result.is_split or len(parts) > 1
+            _sample(result.samples, trained_text, row.number, reading.random)
         if examples:
-            store.add(examples, hashes, ends, unfilled)
+            reading.store.add(examples, hashes, ends, unfilled)
 
 
 def readable_head(rows: Iterable[Row]) -> list[dict[str, Any]]:
-    """The values of the first rows, by which a set is judged. Raises DataError when none of them can be read."""
+    """The values of the first rows, by which the shape is judged. Raises DataError if none of them can be read."""
     head = list(_first(rows, HEAD_ROWS))
     readable = [row.values for row in head if not row.fault]
     if head and not readable:
         fault, count = Counter(row.fault for row in head).most_common(1)[0]
-        raise DataError(f"None of the first {len(head)} rows can be read; {count} times the reason is: {fault}.")
+        raise DataError(
+            "None of the first {rows} rows can be read; the reason for {count} of them: {fault}.",
+            rows=len(head),
+            count=count,
+            fault=fault,
+        )
     return readable
 
 
-def _first(rows: Iterable[Row], limit: int):
-    """At most so many rows, and no more of them than are tokenised at once: a preview must be there at once."""
+def _first(rows: Iterable[Row], limit: int) -> Iterator[Row]:
+    """At most `limit` rows, fewer if they are very long, so that a preview is always fast."""
     characters = 0
     for row in islice(rows, limit):
         yield row
@@ -143,7 +180,7 @@ def _first(rows: Iterable[Row], limit: int):
 
 
 def _size(row: Row) -> int:
-    """Characters of all its texts, however deep they stand."""
+    """Characters of all texts in the row, at any depth."""
     total, values = 0, list(row.values.values())
     while values:
         value = values.pop()
@@ -156,7 +193,7 @@ def _size(row: Row) -> int:
     return total
 
 
-def _batches(rows: Iterable[Row]):
+def _batches(rows: Iterable[Row]) -> Iterator[list[Row]]:
     batch, size = [], 0
     for row in rows:
         batch.append(row)
@@ -168,10 +205,10 @@ def _batches(rows: Iterable[Row]):
         yield batch
 
 
-def _unusable(text: str) -> str:
-    """Why no tokenizer can take the text; empty when it can."""
-    if len(text) > LONGEST:
-        return f"longer than {LONGEST:,} characters"
+def _why_unusable(text: str) -> str:
+    """Why the text cannot be tokenised; empty if it can."""
+    if len(text) > MAX_ROW_CHARACTERS:
+        return f"longer than {MAX_ROW_CHARACTERS:,} characters"
     try:
         text.encode("utf-8")
     except UnicodeEncodeError:
@@ -179,9 +216,9 @@ def _unusable(text: str) -> str:
     return ""
 
 
-def _sample(samples: list[str], text: str, number: int, luck: random.Random) -> None:
-    """Keeps each text with equal chance, whatever comes later (Vitter's algorithm R, 1985)."""
+def _sample(samples: list[str], text: str, number: int, generator: random.Random) -> None:
+    """Keeps each text with the same probability, however many there are (algorithm R, Vitter 1985)."""
     if len(samples) < LANGUAGE_SAMPLES:
-        samples.append(text[:2000])
-    elif (place := luck.randrange(number)) < LANGUAGE_SAMPLES:
-        samples[place] = text[:2000]
+        samples.append(text[:SAMPLE_CHARACTERS])
+    elif (place := generator.randrange(number)) < LANGUAGE_SAMPLES:
+        samples[place] = text[:SAMPLE_CHARACTERS]

@@ -1,16 +1,14 @@
-"""All rows of a run: read, recognised, rendered, tokenised, split. Knows nothing of models, threads or gradio.
+"""Prepares all rows of a run: reads, renders and tokenises them, and splits off validation rows.
 
-    rows     = open_rows(config)                     as they stand in the file
-    shape    = recognise(first rows, config)         which columns ask and which answer
-    pieces   = render(values, shape, ...)            the text the model sees, trained on or only read
+    rows     = open_rows(config)                     as they are in the file
+    shape    = recognise(first rows, config)         which column is the question and which the answer
+    pieces   = render(values, shape, ...)            the text that the model sees, trained on or only read
     examples = tokenise(pieces, ...)                 its tokens and labels
-    data     = prepare(config, tokenizer, ...)       all of it, on disk
+    data     = prepare(config, tokenizer, ...)       all of this, on disk
 
-One pass, a thousand rows at a time. What the page shows, what the trainer learns from and what is checked afterwards
-are the same examples.
+The page, the trainer and the evaluation all use the same examples.
 """
 
-import re
 from collections.abc import Iterable
 from pathlib import Path
 
@@ -19,21 +17,22 @@ from core.data.files.open_files import FileRows, open_files
 from core.data.hub.hub_rows import HubRows, open_hub
 from core.data.prepared.examples_on_disk import Examples, Folder
 from core.data.prepared.one_pass import Pass, Report
-from core.data.prepared.prepared_data import Found, PreparedData
+from core.data.prepared.prepared_data import PassResult, PreparedData
+from core.hub_names import is_hub_name
 from core.problems import DataError
 from core.settings.paths import resolve_path
 from core.settings.sections import DataConfig
 from core.stopping import ShouldStop
 
-HUB_NAME = re.compile(r"\w[\w-]*|\w[\w.-]*/\w[\w.-]*", re.ASCII)  # owner/name, or a name of the hub's own
+HUB_PREFIXES = ("https://huggingface.co/datasets/", "hf://datasets/")
 
 
 def open_rows(config: DataConfig, token: str | None = None) -> FileRows | HubRows:
-    """The rows that a config names, to be read one after the other. Raises DataError."""
+    """The rows that a config names, read one at a time. Raises DataError if they cannot be opened."""
     name = config.path.strip()
-    for prefix in ("https://huggingface.co/datasets/", "hf://datasets/"):
+    for prefix in HUB_PREFIXES:
         name = name.removeprefix(prefix).rstrip("/")
-    if HUB_NAME.fullmatch(name) and not is_file_by_name(name) and resolve_path(name) is None:
+    if is_hub_name(name) and not is_file_by_name(name) and resolve_path(name) is None:
         return open_hub(config.model_copy(update={"path": name}), token)
     return open_files(config.path, config.header, config.text_rows)
 
@@ -50,27 +49,29 @@ def prepare(
     end_ids: Iterable[int] = (),
     parent: Path | None = None,
 ) -> PreparedData:
-    """Reads and prepares all rows, or the first `limit`; what they become is kept in a folder below `parent`.
+    """Reads and prepares all rows, or the first `limit`; the examples are stored in a new folder inside `parent`.
 
-    `end_ids` are the tokens that generation stops at. Raises DataError when nothing is left to train on, and Stopped.
+    `end_ids` are the tokens that end an answer (default: the tokenizer's). Raises DataError if the rows cannot be used
+    or the disk is full, NothingLeftError if every row is left out, and Stopped.
     """
-    stops_at = frozenset(end_ids) or frozenset({tokenizer.eos_token_id})
-    work = Pass(config, tokenizer, max_seq_length, completion_only_loss, stops_at, should_stop, report)
-    theirs, folder = None, None
+    end_tokens = frozenset(end_ids) or frozenset({tokenizer.eos_token_id})
+    work = Pass(config, tokenizer, max_seq_length, completion_only_loss, end_tokens, should_stop, report)
+    own_validation, folder = None, None
     try:
         folder = Folder(parent)
         main = work.read(open_rows(config, token), folder.path, "rows", limit)
         if config.validation_path:
-            theirs = _read_validation(work, config, token, folder, limit)
+            own_validation = _read_validation(work, config, token, folder, limit)
     except BaseException as error:
         if folder is not None:
             folder.remove()
         if isinstance(error, OSError):
             raise DataError(
-                f"The prepared rows cannot be kept on disk: {error.strerror or error}; make room there."
+                "The prepared rows cannot be saved ({reason}); check that the disk has space and is writable.",
+                reason=error.strerror or str(error),
             ) from None
         raise
-    train, validation = (main.examples, theirs.examples) if theirs else _split(main.examples, config)
+    train, validation = (main.examples, own_validation.examples) if own_validation else _split(main.examples, config)
     return PreparedData(
         rows=main.rows,
         shape=main.shape,
@@ -78,7 +79,7 @@ def prepare(
         train=train,
         validation=validation,
         left_out=main.left_out,
-        own_validation=theirs,
+        own_validation=own_validation,
         is_split=main.is_split,
         samples=tuple(main.samples),
         placeholder=main.placeholder,
@@ -88,16 +89,18 @@ def prepare(
     )
 
 
-def _read_validation(work: Pass, config: DataConfig, token: str | None, folder: Folder, limit: int | None) -> Found:
+def _read_validation(
+    work: Pass, config: DataConfig, token: str | None, folder: Folder, limit: int | None
+) -> PassResult:
     try:
         rows = open_rows(config.model_copy(update={"path": config.validation_path}), token)
         return work.read(rows, folder.path, "validation", limit)
     except DataError as error:
-        raise DataError(f"Of the validation rows: {error}") from error
+        raise DataError("In the validation rows: {problem}", problem=error) from error
 
 
 def _split(examples: Examples, config: DataConfig) -> tuple[Examples, Examples]:
-    """At least one row stays for training; a share above 0 keeps back at least one where there are two."""
+    """Training and validation examples. Both get at least one, if there are two and the share is above 0."""
     import datasets
     import numpy as np
 

@@ -1,8 +1,8 @@
-"""What the model sees of a row, in pieces that are trained on or only read.
+"""The text that the model sees of a row, in pieces that are trained on or only read.
 
     pieces = render(row.values, shape, config, tokenizer)
 
-Joined, the pieces are the whole text, special tokens included. Knows nothing of files, tokens or models.
+The pieces joined are the whole text, including special tokens.
 """
 
 from typing import Any
@@ -20,9 +20,10 @@ from core.settings.sections import DataConfig
 
 
 def render(values: dict[str, Any], shape: Shape, config: DataConfig, tokenizer) -> Pieces:
-    """The text of a row, and which pieces of it are trained on. Raises TemplateError when there is none to learn from.
+    """The text of a row in pieces, each with whether it is trained on.
 
-    An answer is one piece with its end mark, or two where only what follows certain words is trained on.
+    An answer is one piece including its end mark, or two if only what follows certain words is trained on. Raises
+    TemplateError if there is nothing to train on.
     """
     columns = shape.columns
     if shape.later and not values.keys() <= shape.known:
@@ -50,11 +51,11 @@ def _plain_text(values: dict[str, Any], columns: dict[str, str]) -> str:
 
 
 def _filled(values: dict[str, Any], template: str) -> str:
-    """The template with the row's fields in it; one that is missing or empty reads as nothing. Raises TemplateError."""
+    """The template with the row's fields; a missing field is empty. Raises TemplateError if all of them are."""
     filled, is_empty = "", True
-    for words, column in template_parts(template):
+    for literal, column in template_parts(template):
         text = "" if column is None else as_text(lookup(values, column))
-        filled += words + text
+        filled += literal + text
         is_empty = is_empty and not text.strip()
     if is_empty:
         raise TemplateError("no text")
@@ -76,7 +77,7 @@ def _messages(values: dict[str, Any], columns: dict[str, str]) -> list[Message]:
 
 
 def _with_prompt(prompt: Any, messages: list[Message]) -> list[Message]:
-    """The prompt above its answer, unless the answer repeats the whole conversation."""
+    """The prompt and its answer, unless the answer already contains the whole conversation."""
     if any(message["role"] == "user" for message in messages):
         return messages
     if as_turns(prompt) is not None:
@@ -105,7 +106,7 @@ def _question_and_answer(values: dict[str, Any], columns: dict[str, str]) -> lis
 def _given(values: dict[str, Any], column: str) -> Any:
     value = lookup(values, column)
     if value is MISSING:
-        raise TemplateError(f"a field is missing: {column}")
+        raise TemplateError("a field is missing: {column}", column=column)
     return value
 
 
@@ -118,18 +119,20 @@ def _optional(values: dict[str, Any], columns: dict[str, str], role: str) -> str
 
 
 def _after_words(pieces: Pieces, words: str) -> Pieces:
-    """Of each answer only what follows these words, where they stand last, is trained on. Raises TemplateError."""
+    """Trains only on what follows the last occurrence of these words in each answer. Raises TemplateError."""
     made: Pieces = []
     for text, is_trained in pieces:
         head, found, tail = text.rpartition(words) if is_trained else (text, "", "")
         made += [(head + found, False), (tail, True)] if found else [(text, False)]
     if not any(is_trained and text for text, is_trained in made):
-        raise TemplateError(f'the answer lacks the words that the response starts after: "{words}"')
+        raise TemplateError(
+            'the answer does not contain the words that the response starts after: "{words}"', words=words
+        )
     return [piece for piece in _joined(made) if piece[0]]
 
 
 def _joined(pieces: Pieces) -> Pieces:
-    """Neighbours that are both read are one piece."""
+    """Joins neighbouring pieces that are only read."""
     joined: Pieces = []
     for text, is_trained in pieces:
         if joined and not is_trained and not joined[-1][1]:

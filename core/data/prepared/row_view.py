@@ -1,6 +1,6 @@
-"""One row as the trainer gets it, token by token. Knows nothing of files, models or gradio.
+"""One row as the trainer gets it, token by token.
 
-Made from the very `input_ids` and `labels` that are trained on: tokens are decoded, never made anew.
+It shows the same `input_ids` and `labels` that are trained on; nothing is tokenised again.
 """
 
 from collections.abc import Iterable
@@ -9,13 +9,13 @@ from dataclasses import dataclass
 from core.data.prepared.examples_on_disk import Examples
 from core.data.prepared.tokens import UNTRAINED, Example
 
-MARKS = frozenset(map(chr, range(0x0E, 0x20)))  # control characters that no text has
-SHOWN_TOKENS = 4000  # a page with more of them is slow, and nobody reads on
+CASE_MARKS = frozenset(map(chr, range(0x0E, 0x20)))  # control characters that a tokenizer may use for capitals
+MAX_TOKENS = 4000  # the page would be slow with more
 
 
 @dataclass(frozen=True)
 class Token:
-    """`text` is empty for a token that holds only a part of a character; its last part has it."""
+    """`text` is empty if the token is only a part of a character; the last part has the character."""
 
     id: int
     text: str
@@ -26,9 +26,9 @@ class Token:
 
 @dataclass(frozen=True)
 class RowView:
-    """A row's `tokens`, the first of them when it is very long; `length` counts all before the cut, `kept` after it.
+    """A row's first MAX_TOKENS `tokens`. `length` counts its tokens before cutting, `kept` after.
 
-    `end_name` is the end mark: the one that is trained on, or the one that is missing when `end_is_trained` is False.
+    `end_name` is the end mark: the one that is trained on, or, if `end_is_trained` is False, the one that is missing.
     """
 
     row: int
@@ -42,7 +42,7 @@ class RowView:
 
 
 def view(examples: Examples, place: int, tokenizer, end_ids: Iterable[int], is_validation: bool) -> RowView:
-    """The example at this place."""
+    """The example at this position."""
     example = examples[place]
     end = example.end_id(frozenset(end_ids))
     return RowView(
@@ -58,9 +58,9 @@ def view(examples: Examples, place: int, tokenizer, end_ids: Iterable[int], is_v
 
 
 def end_mark(tokenizer, end_ids: Iterable[int]) -> str:
-    """The token by which an answer ends with this tokenizer, by name."""
+    """The name of the token that ends an answer with this tokenizer."""
     ends = frozenset(end_ids) | {tokenizer.eos_token_id}
-    # A chat model ends a turn with another token than a text, and that is the one to look for.
+    # A chat model has one token to end a turn and another to end a text; the chat template has the former.
     named = [tokenizer.convert_ids_to_tokens(token) for token in sorted(ends) if token is not None]
     return next((name for name in named if name in (tokenizer.chat_template or "")), tokenizer.eos_token or "")
 
@@ -69,12 +69,12 @@ def _tokens(example: Example, tokenizer):
     special = set(tokenizer.all_special_ids)
     labels = example.labels + [UNTRAINED] * len(example.cut_ids)
     ids = example.input_ids + example.cut_ids
-    for place, (token, text) in enumerate(zip(ids[:SHOWN_TOKENS], _texts(ids[:SHOWN_TOKENS], tokenizer), strict=True)):
+    for place, (token, text) in enumerate(zip(ids[:MAX_TOKENS], _texts(ids[:MAX_TOKENS], tokenizer), strict=True)):
         yield Token(token, text, labels[place] != UNTRAINED, token in special, place >= len(example.input_ids))
 
 
 def _texts(ids: list[int], tokenizer):
-    """The text that each token adds to those before it."""
+    """The text that each token adds to the ones before it."""
 
     def decode(tokens: list[int]) -> str:
         return tokenizer.decode(tokens, skip_special_tokens=False, clean_up_tokenization_spaces=False)
@@ -82,10 +82,10 @@ def _texts(ids: list[int], tokenizer):
     before, pending = [], []
     for token in ids:
         pending.append(token)
-        # With the tokens before it: on its own, many a tokenizer drops the space a token begins with.
+        # Decoded with the tokens before it, because many tokenizers drop the space at the beginning of a text.
         start, text = decode(before), decode(before + pending)
-        # A part of a character, which has four bytes at most; or, as the demo has one for capitals, a mark for the next.
-        if (text.endswith("\ufffd") or text[-1:] in MARKS) and len(pending) < 4:
+        # An incomplete character, which has at most four bytes, or a mark that belongs to the next character.
+        if (text.endswith("\ufffd") or text[-1:] in CASE_MARKS) and len(pending) < 4:
             yield ""
             continue
         yield text.removeprefix(start) if text.startswith(start) else decode(pending)

@@ -1,24 +1,28 @@
-"""What a whole set of rows comes to, in figures and in plain warnings. Knows nothing of files, models or gradio."""
+"""The figures of all prepared rows, and warnings about them in plain words."""
 
-from dataclasses import dataclass
+from collections.abc import Iterator
+from dataclasses import dataclass, replace
 from math import ceil
 
 from core.data.prepared.prepared_data import PreparedData
 from core.settings.sections import TrainingConfig
 from core.settings.steps import steps_per_epoch
 
-BINS = 24
-CUT_SHARE = 0.05  # above this share of rows cut, a warning
+HISTOGRAM_BINS = 24
+CUT_SHARE = 0.05  # if a larger share of the rows is cut, there is a warning
+MIN_TRAINED_SHARE = 0.01  # of the tokens; if fewer are trained on, there is a warning
 
 
 @dataclass(frozen=True)
 class Survey:
-    """Tokens of training and validation rows together, after the cut; `edges` has one more entry than `counts`.
+    """Figures of training and validation rows together.
 
-    `longest` is in tokens, before the cut; `longest_row` is its number in the file, or in that of its own for validation.
-    `pieces`: rows are whole files, split where the length is full, and what is counted are the pieces. `repeated` counts training rows
-    whose text an earlier one has, `shared` the validation rows that also stand in training. `languages` are codes of
-    ISO 639-1 with their share of the sampled texts that could be told. `epoch_steps` are optimizer steps, of `step_rows` each.
+    `tokens` and `trained_tokens` are counted after cutting, `longest` before; `longest_row` is that row's number in its
+    file. `edges` and `counts` are a histogram of lengths in tokens before cutting; there is one more edge than counts.
+    If `pieces`, rows are whole files split at the maximum length, and the pieces are counted as rows. `repeated` is the
+    number of training rows with the text of an earlier one, `shared` that of validation rows that are also in the
+    training set. `languages` are ISO 639-1 codes with their share (0 to 1) of the sampled texts. `epoch_steps` is the
+    number of optimizer steps per epoch, with `step_rows` rows each.
     """
 
     rows: int
@@ -53,7 +57,7 @@ class Survey:
 
 
 def survey(data: PreparedData, training: TrainingConfig, end_name: str) -> Survey:
-    """Figures of all examples. `end_name` is the end mark that warnings name, such as <|eot_id|>."""
+    """The figures of all examples. `end_name` is the end mark to name in warnings, such as <|eot_id|>."""
     import numpy as np
 
     train, validation = data.train.figures, data.validation.figures
@@ -83,65 +87,58 @@ def survey(data: PreparedData, training: TrainingConfig, end_name: str) -> Surve
         "epoch_steps": steps_per_epoch(len(train), training),
         "step_rows": training.effective_batch,
     }
-    found = Survey(**figures, warnings=())
-    return Survey(**figures, warnings=tuple(_warnings(found, data, end_name)))
+    without_warnings = Survey(**figures, warnings=())
+    return replace(without_warnings, warnings=tuple(_warnings(without_warnings, data, end_name)))
 
 
 def _histogram(lengths) -> tuple[tuple[int, ...], tuple[int, ...]]:
     import numpy as np
 
     top = int(lengths.max()) + 1
-    width = max(ceil(top / BINS), 1)
+    width = max(ceil(top / HISTOGRAM_BINS), 1)
     edges = np.arange(0, top + width, width)
     counts, _ = np.histogram(lengths, edges)
     return tuple(map(int, edges)), tuple(map(int, counts))
 
 
-def _warnings(found: Survey, data: PreparedData, end_name: str):
-    if found.cut_rows / max(found.used, 1) > CUT_SHARE:
+def _warnings(figures: Survey, data: PreparedData, end_name: str) -> Iterator[str]:
+    if figures.cut_rows / max(figures.used, 1) > CUT_SHARE:
+        # A text file read as one row is split instead of cut.
+        other_way = "; in a text file, reading the whole file as one row loses nothing (data.text_rows)"
         yield (
-            f"{found.cut_rows:,} of {found.used:,} rows ({found.cut_rows / found.used:.0%}) are cut at the end and lose "
-            f"{found.lost_tokens:,} tokens: raise the length on the Model tab, or shorten the rows{_or_whole_files(data)}."
+            f"{figures.cut_rows:,} of {figures.used:,} rows ({figures.cut_rows / figures.used:.0%}) are cut at the end "
+            f"and lose {figures.lost_tokens:,} tokens: raise the length on the Model tab, or shorten the rows"
+            f"{other_way if data.shape.name == 'text' else ''}."
         )
-    if found.without_end:
+    if figures.without_end:
         yield (
-            f"{found.without_end:,} of {found.used:,} rows have no end mark ({end_name}) among what is trained on: from "
-            "these the model learns to go on talking."
+            f"{figures.without_end:,} of {figures.used:,} rows have no end mark ({end_name}) in the part that is "
+            "trained on: training on these teaches the model not to stop."
         )
-    if found.trained_share < 0.01:
+    if figures.trained_share < MIN_TRAINED_SHARE:
         yield "Less than 1% of the tokens are trained on: check which column is the answer."
-    if found.unfilled:
+    if figures.unfilled:
         yield (
-            f"{found.unfilled:,} rows hold an unfilled placeholder such as {data.placeholder} in what is learned: the model "
-            "would learn to write just that; fill them in first."
+            f"{figures.unfilled:,} rows have an unfilled placeholder such as {data.placeholder} in the part that is "
+            "trained on: the model would learn to write exactly that; fill in the placeholders first."
         )
     if data.special_rows:
+        rows = "1 row has" if data.special_rows == 1 else f"{data.special_rows:,} rows have"
         yield (
-            f"{'1 row has' if data.special_rows == 1 else f'{data.special_rows:,} rows have'} the special token {data.special_token} or another in their own text: the model "
-            "takes it for a real one; take it out unless you mean that."
+            f"{rows} a special token such as {data.special_token} in their text: the model takes it for a real one; "
+            "remove it unless you want that."
         )
-    if found.shared:
+    if figures.shared:
+        way_out = 'tick "Leave out duplicates" (data.drop_duplicates)'
+        if data.own_validation:
+            way_out = "remove these rows from one of the two files"
         yield (
-            f"{found.shared:,} of {found.validation_rows:,} validation rows also stand in training: the check would be "
-            f"too kind; {_way_out_of_sharing(data)}."
+            f"{figures.shared:,} of {figures.validation_rows:,} validation rows are also in the training set: "
+            f"validation loss will look better than it is; {way_out}."
         )
-    if len(found.languages) > 1:
-        told = ", ".join(f"{code} {share:.0%}" for code, share in found.languages)
-        yield f"The answers are in several languages ({told}): the model may answer in any of them."
-    theirs = data.own_validation
-    if theirs and theirs.shape.name != data.shape.name:
-        yield f"Validation rows are read in another way than training rows: {theirs.shape.reason}."
-
-
-def _way_out_of_sharing(data: PreparedData) -> str:
-    if data.own_validation:
-        return "take these rows out of one of the two files"
-    return 'tick "Leave out duplicates" (data.drop_duplicates)'
-
-
-def _or_whole_files(data: PreparedData) -> str:
-    return (
-        "; of a text file, the whole file as one row loses nothing (data.text_rows)"
-        if data.shape.name == "text"
-        else ""
-    )
+    if len(figures.languages) > 1:
+        languages = ", ".join(f"{code} {share:.0%}" for code, share in figures.languages)
+        yield f"The answers are in several languages ({languages}): the model may answer in any of them."
+    validation = data.own_validation
+    if validation and validation.shape.name != data.shape.name:
+        yield f"Validation rows are read in a different way from training rows: {validation.shape.reason}."

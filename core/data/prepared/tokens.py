@@ -1,4 +1,4 @@
-"""From pieces of text to the tokens and labels that are trained on. Knows nothing of files, models or gradio."""
+"""Turns pieces of text into tokens and labels."""
 
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -6,11 +6,11 @@ from typing import NamedTuple
 
 from core.data.prompts.messages import Pieces
 
-UNTRAINED = -100  # torch's cross entropy leaves labels of this value out
+UNTRAINED = -100  # torch's cross entropy ignores labels with this value
 
 
 class Rendered(NamedTuple):
-    """A row's number and the text that the model sees of it, in pieces."""
+    """A row's number, and the text that the model sees of it in pieces."""
 
     row: int
     pieces: Pieces
@@ -22,9 +22,9 @@ class Rendered(NamedTuple):
 
 @dataclass(frozen=True)
 class Example:
-    """A row as tokens: `input_ids` and `labels` of equal length, labels -100 where nothing is learned.
+    """A row as tokens: `input_ids` and `labels` of the same length, with label -100 where it is not trained on.
 
-    `cut_ids` are the tokens beyond the length, which the model never sees.
+    `cut_ids` are the tokens beyond the maximum length, which the model never sees.
     """
 
     row: int
@@ -37,12 +37,12 @@ class Example:
         return bool(self.cut_ids)
 
     def end_id(self, end_ids: frozenset[int]) -> int | None:
-        """The end mark that is trained on last; None when what is trained on does not end in one."""
+        """The end mark at the end of the trained tokens; None if they do not end with one."""
         last: list[int] = []
         for label in reversed(self.labels):
             if label != UNTRAINED:
                 last.append(label)
-            if len(last) == 3:  # behind the end mark some templates put a line break that is trained on too
+            if len(last) == 3:  # after the end mark some templates add a line break that is also trained on
                 break
         return next((label for label in last if label in end_ids), None)
 
@@ -55,9 +55,9 @@ class Example:
 def tokenise(
     batch: list[Rendered], tokenizer, max_seq_length: int, completion_only_loss: bool, splits: bool = False
 ) -> list[list[Example]]:
-    """Each row's examples: one, cut at `max_seq_length`, or with `splits` as many as its tokens fill.
+    """Each row's examples: one, cut at `max_seq_length`; with `splits` as many as the row's tokens need.
 
-    A token is trained on when most of it stands in a piece that is.
+    A token is trained on if most of its characters are in a piece that is.
     """
     texts = [rendered.text for rendered in batch]
     encoded = tokenizer(
@@ -66,9 +66,9 @@ def tokenise(
     found = []
     for index, rendered in enumerate(batch):
         ids = encoded["input_ids"][index]
-        labels = (
-            ids if not completion_only_loss else _labels(rendered.pieces, ids, _Finder(encoded, index, texts[index]))
-        )
+        labels = ids
+        if completion_only_loss:
+            labels = _labels(rendered.pieces, ids, _FirstToken(encoded, index, texts[index]))
         size = max_seq_length if splits else len(ids) or 1
         parts = [(ids[at : at + size], labels[at : at + size]) for at in range(0, len(ids), size)]
         found.append(
@@ -93,8 +93,8 @@ def _labels(pieces: Pieces, ids: list[int], first_token: Callable[[int, int], in
     return labels
 
 
-class _Finder:
-    """The first token of the piece that begins at a character; the number of tokens when none does."""
+class _FirstToken:
+    """Finds the first token of the piece that begins at a character; the number of tokens if there is none."""
 
     def __init__(self, encoded, index: int, text: str):
         self._encoded, self._index, self._text = encoded, index, text
@@ -103,10 +103,10 @@ class _Finder:
     def __call__(self, character: int, total: int) -> int:
         for place in range(character, total):
             token = self._encoded.char_to_token(self._index, place)
-            if token is None:  # a character that the tokenizer drops
+            if token is None:  # the tokenizer drops this character
                 continue
             while token < self._count and self._begins_before(token, character):
-                token += 1  # several tokens may share one character
+                token += 1  # several tokens can share one character
             while token > 1 and self._is_inserted(token - 1, character):
                 token -= 1
             return token
@@ -117,10 +117,11 @@ class _Finder:
         return character - span.start > span.end - character
 
     def _is_inserted(self, token: int, character: int) -> bool:
-        """Whether it stands for what a normaliser put in, which counts as the character before.
+        """Whether the token is something that a normaliser inserted, whose position is that of the character before.
 
-        Then two tokens share that character, and where it is a single byte they could not do so otherwise.
+        It then shares that character with another token, which is otherwise impossible if the character is one byte.
         """
-        span, before = (self._encoded.token_to_chars(self._index, at) for at in (token, token - 1))
-        is_of_it = (span.start, span.end) == (character - 1, character)
-        return is_of_it and span.start < before.end and self._text[character - 1].isascii()
+        span = self._encoded.token_to_chars(self._index, token)
+        before = self._encoded.token_to_chars(self._index, token - 1)
+        is_at_character_before = (span.start, span.end) == (character - 1, character)
+        return is_at_character_before and span.start < before.end and self._text[character - 1].isascii()

@@ -1,35 +1,35 @@
-"""By a model's own chat template: the text of a conversation, and which parts of it are trained on.
+"""The text of a conversation in the model's own chat template, and which parts of it are trained on.
 
-Knows nothing of files, models or gradio. What the template shows before an answer in training is what it shows when it
-asks for one; that nothing of a conversation is lost or shown in another way is checked on the text itself.
+The text before an answer is the same in training as in the prompt for an answer. The rendered text is checked: no part
+of the conversation may be missing or changed.
 """
 
 import json
 
 from jinja2 import TemplateError as JinjaError
 
-from core.data.prompts.messages import Message, Pieces, Tools, check_messages, is_learned, uses_tools, written_out
+from core.data.prompts.messages import Message, Pieces, Tools, check_messages, is_trained_on, uses_tools, written_out
 from core.problems import TemplateError
 
-Span = tuple[int, int]  # from and to, in characters of a text
-MANY_MESSAGES = 48  # beyond this a conversation is rendered in windows, or its cost would grow with its square
+Span = tuple[int, int]  # start and end, in characters of a text
+MANY_MESSAGES = 48  # longer conversations are rendered in windows, because the time grows with the square
 REWRITES = "the model's chat template rewrites earlier turns"
 
 
 class _RewritesError(TemplateError):
-    """Turns that the template shows in another way once later ones follow."""
+    """The template renders turns differently once later ones follow."""
 
 
 def chat_pieces(messages, tokenizer, tools: Tools | None = None) -> Pieces:
-    """By the model's own chat template: each answer with its end mark is trained on, all else is only read.
+    """The conversation in pieces: each answer with its end mark is trained on, the rest is only read.
 
-    A template that knows no tools gets them written out as JSON. Where a template shows earlier turns in another way
-    once later ones follow, only the last answer is trained on. Raises TemplateError, also when the model has no
-    template, or when its template refuses the messages or leaves some of them out.
+    If the template does not support tools, they are written as JSON in the text. If it renders earlier turns
+    differently once later ones follow, only the last answer is trained on. Raises TemplateError, also if the model has
+    no chat template, or its template refuses the messages or leaves some of them out.
     """
     messages = check_messages(messages)
     if not tokenizer.chat_template:
-        raise TemplateError("this model has no chat template, so choose the alpaca prompt")
+        raise TemplateError("this model has no chat template; choose the alpaca prompt")
     if not tools and not uses_tools(messages):
         return _pieces(messages, None, tokenizer)
     if tools and next(message["role"] for message in messages if message["role"] != "system") != "user":
@@ -38,7 +38,7 @@ def chat_pieces(messages, tokenizer, tools: Tools | None = None) -> Pieces:
         return _pieces(messages, tools, tokenizer)
     try:
         return _pieces(written_out(messages, tools, "tool"), None, tokenizer)
-    except TemplateError:  # no such role there: what a tool found is then told by the user
+    except TemplateError:  # the template does not have the role: the user gives the tools' results
         return _pieces(written_out(messages, tools, "user"), None, tokenizer)
 
 
@@ -49,7 +49,7 @@ def _pieces(messages: list[Message], tools: Tools | None, tokenizer) -> Pieces:
     except _RewritesError:
         text, span = _answer(messages, len(messages) - 1, tools, tokenizer)
         _check_all_is_there(messages, text, 0, len(text), text[slice(*span)])
-        if not is_learned(messages[-1]):
+        if not is_trained_on(messages[-1]):
             raise
         spans = [span]
     if any(message["role"] == "system" and message["content"].strip() not in text for message in messages):
@@ -64,7 +64,7 @@ def _pieces(messages: list[Message], tools: Tools | None, tokenizer) -> Pieces:
 
 
 def _spans(messages: list[Message], tools: Tools | None, tokenizer) -> tuple[str, list[Span]]:
-    """The text of the messages, and where the answers to be learned stand in it. Raises TemplateError."""
+    """The text of the messages, and the spans of the answers to train on. Raises TemplateError."""
     text, spans, first = "", [], 0
     for index, message in enumerate(messages):
         if message["role"] != "assistant" or index == 0:
@@ -74,13 +74,13 @@ def _spans(messages: list[Message], tools: Tools | None, tokenizer) -> tuple[str
             raise _RewritesError(REWRITES)
         _check_all_is_there(messages[first : index + 1], answered, len(text), span[0], answered[slice(*span)])
         text, first = answered, index + 1
-        if is_learned(message):
+        if is_trained_on(message):
             spans.append(span)
     return text, spans
 
 
 def _spans_of_many(messages: list[Message], tools: Tools | None, tokenizer) -> tuple[str, list[Span]]:
-    """The same in windows: the beginning of the conversation with a part of what follows. Raises TemplateError."""
+    """Like `_spans`, in windows: the beginning of the conversation with a part of the rest. Raises TemplateError."""
     ends = [index + 1 for index, message in enumerate(messages) if message["role"] == "assistant" and index]
     head = messages[: ends[0]]
     beginning, spans = _spans(head, tools, tokenizer)
@@ -92,26 +92,26 @@ def _spans_of_many(messages: list[Message], tools: Tools | None, tokenizer) -> t
         if not window.startswith(beginning):
             raise _RewritesError(REWRITES)
         shift = len(text) - len(beginning)
-        spans += [(a + shift, b + shift) for a, b in inside if a >= len(beginning)]
+        spans += [(first + shift, last + shift) for first, last in inside if first >= len(beginning)]
         text, start = text + window[len(beginning) :], end
-    if text != apply(tokenizer, messages, tools, add_generation_prompt=False):  # the proof that windows may be used
+    if text != apply(tokenizer, messages, tools, add_generation_prompt=False):  # windows gave another text
         raise _RewritesError(REWRITES)
     return text, spans
 
 
 def _answer(messages: list[Message], index: int, tools: Tools | None, tokenizer) -> tuple[str, Span]:
-    """The text of the messages, and where the last of them stands in it, end mark included. Raises TemplateError."""
+    """The text of the messages, and the span of the last one including its end mark. Raises TemplateError."""
     asked = apply(tokenizer, messages[:index], tools, add_generation_prompt=True)
     answered = apply(tokenizer, messages, tools, add_generation_prompt=False)
     if answered.startswith(asked):
         start = len(asked)
     else:
-        start = _start_beside_spaces(messages[:index], tools, tokenizer, asked, answered)
+        start = _start_ignoring_spaces(messages[:index], tools, tokenizer, asked, answered)
     piece = answered[start:]
     said = _last_words(messages[index])
-    # Nearly always the piece begins with the answer, which is seen much faster than it is found.
+    # Almost always the piece begins with the answer; checking that first is much faster than searching.
     rest = piece[len(said) :] if piece.startswith(said) else piece.rpartition(said)[2]
-    # The line end that some templates put after the end mark is read, not learned: there the model has stopped.
+    # A line end after the end mark, as in some templates, is not trained on: the model has stopped before it.
     return answered, (start, len(answered.rstrip()) if rest.strip() else len(answered))
 
 
@@ -120,8 +120,8 @@ def _last_words(message: Message) -> str:
     return calls[-1]["function"]["name"] if calls else message["content"].strip()
 
 
-def _start_beside_spaces(messages: list[Message], tools, tokenizer, asked: str, answered: str) -> int:
-    """Where the answer begins although its question is not shown quite the same, in spaces and line ends alone.
+def _start_ignoring_spaces(messages: list[Message], tools, tokenizer, asked: str, answered: str) -> int:
+    """Where the answer begins if the text before it differs from the prompt in spaces and line ends only.
 
     Raises TemplateError.
     """
@@ -135,10 +135,7 @@ def _start_beside_spaces(messages: list[Message], tools, tokenizer, asked: str, 
 
 
 def _check_all_is_there(messages: list[Message], text: str, start: int, end: int, piece: str) -> None:
-    """That what was asked stands in the text between start and end, and the last message in its piece.
-
-    Raises TemplateError.
-    """
+    """Raises TemplateError if the text from start to end lacks a question, or the piece a part of the last message."""
     for message in messages[:-1]:
         if message["role"] not in ("user", "tool"):
             continue
@@ -148,7 +145,7 @@ def _check_all_is_there(messages: list[Message], text: str, start: int, end: int
         if message["role"] == "user":
             raise TemplateError("the model's chat template leaves out a question")
         if text.find(json.dumps(content, ensure_ascii=False)[1:-1], start, end) < 0:
-            raise TemplateError("the model's chat template leaves out what a tool found")
+            raise TemplateError("the model's chat template leaves out the result of a tool")
     answer = messages[-1]["content"].strip()
     if not piece.startswith(answer) and answer not in piece:
         raise TemplateError("the model's chat template leaves out a part of an answer")
@@ -168,8 +165,8 @@ def apply(tokenizer, messages: list[Message], tools: Tools | None = None, *, add
         except TypeError:
             if tools:
                 raise
-            return render([])  # a template that goes through the tools without asking whether there are any
+            return render([])  # some templates loop over the tools without checking that there are any
     except MemoryError:
-        raise TemplateError("the model's chat template asks for more memory than there is") from None
+        raise TemplateError("the model's chat template needs more memory than there is") from None
     except (JinjaError, ValueError, TypeError, LookupError, AttributeError, ArithmeticError, RecursionError) as error:
-        raise TemplateError(f"the model's chat template says: {error}") from None
+        raise TemplateError("the model's chat template says: {error}", error=str(error)) from None

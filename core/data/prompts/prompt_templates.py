@@ -1,22 +1,22 @@
-"""The prompts a conversation can be put in: the model's own chat template, or a plain one such as Alpaca's.
+"""The prompts for conversations: the model's own chat template, or a plain one such as Alpaca's.
 
-Knows nothing of files, models or gradio. A plain prompt is for base models, which have no chat template.
+Plain prompts are for base models, which have no chat template.
 """
 
 from dataclasses import dataclass
 
 from core.data.prompts.chat_template import apply, chat_pieces
-from core.data.prompts.messages import Message, Pieces, Tools, check_messages, is_learned, written_out
+from core.data.prompts.messages import Message, Pieces, Tools, check_messages, is_trained_on, written_out
 from core.problems import TemplateError
 
 __all__ = ["TEMPLATES", "Message", "PlainTemplate", "TemplateError", "chat_pieces", "check_messages", "prompt_text"]
 
 
 def prompt_text(messages: list[Message], prompt_template: str, tokenizer) -> str:
-    """The text that asks for an answer to these messages, as the model met such questions in training.
+    """The prompt for an answer to these messages, in the form that the model was trained on.
 
-    A model trained on plain text, or one without a chat template, is given the last message to go on from.
-    Raises TemplateError when the chat template refuses the messages.
+    A model trained on plain text, or one without a chat template, gets the last message to continue.
+    Raises TemplateError if the chat template refuses the messages.
     """
     if prompt_template in TEMPLATES:
         return TEMPLATES[prompt_template].prompt(messages, tokenizer)
@@ -27,18 +27,18 @@ def prompt_text(messages: list[Message], prompt_template: str, tokenizer) -> str
 
 @dataclass(frozen=True)
 class PlainTemplate:
-    """A prompt with headings above each question and each answer. `intro` stands first, or the system prompt."""
+    """A prompt with headings above questions and answers. It begins with the system prompt, or `intro` without one."""
 
     intro: str
     question: str
     answer: str
 
     def prompt(self, messages: list[Message], tokenizer) -> str:
-        """The text up to where the answer begins; earlier turns stand above it in the same form."""
+        """The text before the answer, with the earlier turns in the same form."""
         return "".join(text for text, _ in self._turns(messages, tokenizer)) + self._heading(self.answer)
 
     def pieces(self, messages, tokenizer, tools: Tools | None = None) -> Pieces:
-        """Each answer with the end mark is trained on. Raises TemplateError."""
+        """The text in pieces; each answer with its end mark is trained on. Raises TemplateError."""
         pieces, read = [], ""
         for text, is_answer in self._turns(written_out(check_messages(messages), tools, "user"), tokenizer):
             if is_answer:
@@ -49,26 +49,26 @@ class PlainTemplate:
         return pieces
 
     def _turns(self, messages: list[Message], tokenizer) -> Pieces:
-        """The text in order, and whether it is an answer to be learned."""
+        """The text in order, each part with whether it is an answer to train on."""
         end = tokenizer.eos_token or ""
         has_system = bool(messages) and messages[0]["role"] == "system"
         intro = messages[0]["content"] if has_system else self.intro
         turns = [((tokenizer.bos_token or "") + intro + "\n\n", False)]
-        for message in messages[has_system:]:
+        for message in messages[1:] if has_system else messages:
             content = message["content"].strip()
             if message["role"] == "assistant":
-                turns += [(self._heading(self.answer), False), (content + end, is_learned(message)), ("\n\n", False)]
+                turns += [(self._heading(self.answer), False), (content + end, is_trained_on(message)), ("\n\n", False)]
             else:
                 heading = "" if message["role"] == "system" else self._heading(self.question)
                 turns.append((f"{heading}{content}\n\n", False))
         return turns
 
-    def _heading(self, words: str) -> str:
-        return f"### {words}:\n"
+    def _heading(self, title: str) -> str:
+        return f"### {title}:\n"
 
 
-# The prompts that published Alpaca-style models were trained with, word for word, because a tuned model only
-# answers well to the words it knows: Stanford Alpaca's short form (github.com/tatsu-lab/stanford_alpaca, Apache-2.0)
+# The exact prompts of published Alpaca-style models, because a tuned model only answers well in the prompt that it was
+# trained with: Stanford Alpaca's short form (github.com/tatsu-lab/stanford_alpaca, Apache-2.0)
 # and the Korean form of Unsloth's continued-pretraining notebook.
 TEMPLATES = {
     "alpaca": PlainTemplate(
