@@ -24,7 +24,8 @@ FRENCH = "été,garçon\nÀ bientôt !,où ça ?\n"
     (KOREAN.encode("utf-32"), "utf-32-le", "UTF-32"),
     (KOREAN.encode("cp949"), "cp949", "CP949 (Korean)"),
     ("가".encode("cp949"), "cp949", "CP949 (Korean)"),
-    ("똠방각하 펲시콜라를 마셨다".encode("cp949"), "cp949", "CP949 (Korean)"),  # 똠 and 펲 are in no older Korean encoding
+    # 똠 and 펲 are in no older Korean encoding.
+    ("똠방각하 펲시콜라를 마셨다".encode("cp949"), "cp949", "CP949 (Korean)"),
     (FRENCH.encode("latin-1"), "cp1252", "Latin-1"),
     ("ét".encode("latin-1"), "cp1252", "Latin-1"),
     ("Át".encode("latin-1"), "cp1252", "Latin-1"),  # would be one rare Hangul syllable

@@ -1,39 +1,14 @@
-"""Data sets by name, from a hub on this machine to the real `datasets` loader.
-
-The loader reads HF_ENDPOINT and HF_HOME when it is imported, so each test asks in a process of its own, with a cache of
-its own.
-"""
+"""Datasets by name, from a hub on this machine to the real `datasets` library, each with a cache of its own."""
 
 import json
-import os
 import socket
-import subprocess
-import sys
-from dataclasses import dataclass
 from pathlib import Path
 
 import pytest
 
-from tests.conftest import PROJECT
+from tests.data.hub_client import NAME, Client, hub_processes
 from tests.hub_server import Hub, commit_of
 
-NAME = "somebody/OldSayings"
-OPEN = """
-import json, sys
-from core.settings.sections import DataConfig
-from core.problems import DataError
-from core.data.prepared.prepare import open_rows
-answers = []
-for config in json.loads(sys.argv[1]):
-    try:
-        rows = open_rows(DataConfig(**config), sys.stdin.readline().strip("\\n") or None)
-        seen = [(list(row), rows.share) for row in rows]
-        answers.append({"rows": [row for row, _ in seen], "shares": [share for _, share in seen],
-                        "notes": rows.notes, "again": len(list(rows)), "splits": rows.wants_splitting})
-    except DataError as error:
-        answers.append({"error": str(error)})
-print(json.dumps(answers))
-"""
 CONFIGS = """---
 configs:
 - config_name: english
@@ -64,39 +39,7 @@ dataset_info:
     num_examples: 99
 ---
 """
-CACHED = "taken from the cache of this machine, as Hugging Face cannot be reached"
-NOT_KEPT = (
-    "could not be fetched: Hugging Face does not answer, and this machine has not kept what is asked for; check the "
-    "network and try again."
-)
-
-MISSING = (
-    "Hugging Face has no data set {}, or it is private; check the name, or give a token under More on the Model tab."
-)
-
-
-@dataclass
-class Client:
-    """A person's machine: a cache of its own, and this hub."""
-
-    home: Path
-    address: str
-    said: str = ""
-
-    def ask(self, *configs: dict, token: str = "", **more: str) -> list[dict]:
-        """What becomes of each data set. Everything that was printed is added to `said`."""
-        env = {name: value for name, value in os.environ.items() if not name.startswith("HF_")}
-        env |= {"HF_ENDPOINT": self.address, "HF_HOME": str(self.home), "HF_HUB_DISABLE_TELEMETRY": "1",
-                "NO_PROXY": "127.0.0.1", **more}  # fmt: skip
-        command = [sys.executable, "-c", OPEN, json.dumps([{"path": NAME} | config for config in configs])]
-        done = subprocess.run(command, cwd=PROJECT, env=env, text=True, capture_output=True, timeout=120,
-                              input=f"{token}\n" * len(configs), check=False)  # fmt: skip
-        self.said += done.stdout + done.stderr
-        assert done.stdout, done.stderr
-        return json.loads(done.stdout.splitlines()[-1])
-
-    def errors(self, *configs: dict, **more: str) -> list[str]:
-        return [answer["error"] for answer in self.ask(*configs, **more)]
+CACHED = "from this machine's cache, because Hugging Face cannot be reached"
 
 
 def values(answer: dict) -> list[dict]:
@@ -141,8 +84,14 @@ def write_sayings(folder: Path, kind: str = "jsonl", version: str = "", default:
 
 
 @pytest.fixture(scope="module")
-def sets(tmp_path_factory):
-    """A hub with data sets of many kinds, for tests that do not disturb it, and a client."""
+def processes():
+    with hub_processes() as running:
+        yield running
+
+
+@pytest.fixture(scope="module")
+def sets(tmp_path_factory, processes):
+    """A client of a hub with datasets of many kinds, for tests that change neither."""
     home = tmp_path_factory.mktemp("sets")
     pair = lines({"question": "q", "answer": "a"})
     branches = {
@@ -186,16 +135,16 @@ def sets(tmp_path_factory):
         (home / "parquet" / "english" / "test.parquet").read_bytes()
     )
     with Hub(datasets=branches, moved={"plain": "some/plain"}) as hub:
-        yield Client(home / "home", hub.address)
+        yield Client(processes, home / "home", hub.address)
 
 
 def write_media(home: Path) -> None:
-    """Pictures and sounds as the library writes them; the bytes are none, so opening one would fail."""
+    """Images and sounds as the library writes them; their bytes are invalid, so opening one would fail."""
     import pyarrow.parquet
     from datasets import Audio, Features, Image, List, Value
 
-    thing = {"bytes": b"no picture and no sound", "path": None}
-    row = {"image": thing, "sound": thing, "pages": [thing], "text": "words"}
+    media_value = {"bytes": b"no picture and no sound", "path": None}
+    row = {"image": media_value, "sound": media_value, "pages": [media_value], "text": "words"}
     media = {"image": Image(), "sound": Audio(), "pages": List(Image())}
     for name, features in {"images": media | {"text": Value("string")}, "only": {"image": Image()}}.items():
         (home / name).mkdir()
@@ -220,53 +169,52 @@ def test_configurations_and_splits(sets, kind):
     ]
 
 
-def test_rows_are_numbered_and_the_share_grows_to_one_and_begins_anew(sets):
+def test_rows_are_numbered_and_the_share_grows_to_one(sets):
     (answer,) = sets.ask({"path": "kinds/jsonl"})
     assert [row[:2] for row in answer["rows"]] == [[n, f"row {n} of kinds/jsonl"] for n in range(1, 9)]
     assert answer["shares"] == [n / 8 for n in range(1, 9)]
     assert (answer["again"], answer["splits"]) == (8, False)
 
 
-def test_what_is_not_there_is_said_with_what_there_is(sets):
+def test_an_error_names_what_exists_instead(sets):
     name = {"path": "kinds/jsonl"}
+    splits = "train (8 rows), test (2 rows)"
     assert sets.errors(
         name | {"name": "german"}, {"path": "some/undecided"}, {"path": "some/plain", "name": "german"},
         name | {"split": "validation"}, name | {"split": "train[100:]"}, name | {"split": "train[:3"},
         name | {"revision": "v9"}, {"path": "nobody/nothing"}, {"path": "json"}, {"path": "no--body/x"},
     ) == [
-        "kinds/jsonl has no configuration 'german'; choose one of english, korean.",
-        "some/undecided has several configurations; choose one of english, korean.",
-        "some/plain has no configurations to choose from; leave it empty.",
-        "kinds/jsonl has no split 'validation'; choose one of train, test.",
-        "kinds/jsonl has no rows in 'train[100:]'; it has train (8 rows), test (2 rows), and a part is written train[:10%].",
-        "kinds/jsonl has no rows in 'train[:3'; it has train (8 rows), test (2 rows), and a part is written train[:10%].",
-        "kinds/jsonl has no revision 'v9'; leave it empty for the newest.",
-        MISSING.format("nobody/nothing"),
-        MISSING.format("json"),
-        "'no--body/x' is neither a file nor a name like owner/name.",
+        {"dataset": "kinds/jsonl", "configuration": "german", "names": "english, korean"},
+        {"dataset": "some/undecided", "names": "english, korean"},
+        {"dataset": "some/plain"},
+        {"dataset": "kinds/jsonl", "split": "validation", "splits": "train, test"},
+        {"dataset": "kinds/jsonl", "split": "train[100:]", "splits": splits},
+        {"dataset": "kinds/jsonl", "split": "train[:3", "splits": splits},
+        {"dataset": "kinds/jsonl", "revision": "v9"},
+        {"dataset": "nobody/nothing"},
+        {"dataset": "json"},
+        {"path": "no--body/x"},
     ]  # fmt: skip
 
 
-def test_what_the_loader_cannot_read(sets):
-    by_hand = "download its files and choose their folder."
-    script = (
-        "some/script is read by a program of its own, which never runs here; try the revision refs/convert/parquet, where "
-        "Hugging Face may keep its rows."
-    )
+def test_datasets_that_cannot_be_read(sets):
     parquet = "Parquet magic bytes not found in footer. Either the file is corrupted or this is not a parquet file"
-    bad = ["empty", "documents", "json", "parquet", "columns", "readme", "yaml", "promise", "rowless"]
-    assert sets.errors({"path": "some/script"}, *({"path": f"bad/{name}"} for name in bad)) == [
-        script,
-        "bad/empty holds no files that rows can be read from; choose another data set.",
-        "bad/documents holds no files that rows can be read from; choose another data set.",
-        f"bad/json cannot be read (JSON parse error: Missing a name for object member. in row 1); {by_hand}",
-        f"bad/parquet cannot be read ({parquet}); {by_hand}",
-        f"The files of bad/columns differ in their columns, so are no one table; {by_hand}",
-        f"The README of bad/readme names files that are not there; {by_hand}",
-        f"bad/yaml cannot be read (while parsing a flow node); {by_hand}",
-        f"bad/promise has other rows than its README promises; {by_hand}",
-        "bad/rowless has no rows in 'train'; it has train (0 rows), and a part is written train[:10%].",
+    expected = [
+        ("some/script", "script", {"revision": "refs/convert/parquet"}),
+        ("bad/empty", "no files", {}),
+        ("bad/documents", "no files", {}),
+        ("bad/json", "cannot be read", {"reason": "JSON parse error: Missing a name for object member. in row 1"}),
+        ("bad/parquet", "cannot be read", {"reason": parquet}),
+        ("bad/columns", "different columns", {}),
+        ("bad/readme", "do not exist", {}),
+        ("bad/yaml", "cannot be read", {"reason": "while parsing a flow node"}),
+        ("bad/promise", "README", {}),
+        ("bad/rowless", "no rows", {"split": "train", "splits": "train (0 rows)"}),
     ]
+    answers = sets.ask(*({"path": name} for name, _, _ in expected))
+    for answer, (name, words, values) in zip(answers, expected, strict=True):
+        assert answer["values"] == {"dataset": name, **values}
+        assert words in answer["error"]
 
 
 def test_the_way_out_of_a_script_leads_to_its_rows(sets):
@@ -282,14 +230,14 @@ def test_nested_columns_stay_nested(sets):
     ]
 
 
-def test_pictures_and_sounds_are_left_aside_unopened(sets):
+def test_images_and_sounds_are_skipped_unopened(sets):
     images, only = sets.ask({"path": "media/images"}, {"path": "media/only"})
     assert values(images) == [{"text": "words"}, {"text": "words"}]
     assert images["notes"] == [
         "2 rows of the split train from Hugging Face",
-        "left aside: image, sound, pages, as pictures and sounds are not read",
+        "skipped: image, sound, pages, because images and sounds are not read",
     ]
-    assert only["error"] == "media/only has pictures or sounds only (image); choose a data set with text."
+    assert only["values"] == {"dataset": "media/only", "columns": "image"}
 
 
 def test_a_name_from_before_it_moved(sets):
@@ -306,20 +254,19 @@ def versions(tmp_path) -> dict[str, Path]:
     }
 
 
-def test_a_revision_by_branch_and_by_commit(tmp_path, versions):
+def test_a_revision_by_branch_and_by_commit(tmp_path, processes, versions):
     with Hub(datasets={NAME: versions}) as hub:
-        client = Client(tmp_path / "home", hub.address)
+        client = Client(processes, tmp_path / "home", hub.address)
         answers = client.ask({}, {"revision": "old"}, {"revision": commit_of(NAME, "old")}, {"revision": "main"})
     new, old = sayings("english", "train", " (new)"), sayings("english", "train", " (old)")
     assert [values(answer) for answer in answers] == [new, old, old, new]
 
 
-def test_the_second_time_nothing_is_fetched_and_without_a_hub_only_what_was_asked_for(tmp_path, versions):
+def test_the_cache_is_used_when_nothing_changed_and_without_a_hub(tmp_path, processes, versions):
     with Hub(datasets={NAME: versions}) as hub:
-        client = Client(tmp_path / "home", hub.address)
-        client.ask(
-            {"split": "test"}, {"name": "korean"}, {"revision": "old"}
-        )  # the newest in the cache is not the newest on the hub
+        client = Client(processes, tmp_path / "home", hub.address)
+        # The revision loaded last, and so the newest in the cache, is not the newest on the hub.
+        client.ask({"split": "test"}, {"name": "korean"}, {"revision": "old"})
         before = len(hub.requests)
         (answer,) = client.ask({})
         assert values(answer) == sayings("english", "train", " (new)")
@@ -334,39 +281,34 @@ def test_the_second_time_nothing_is_fetched_and_without_a_hub_only_what_was_aske
         assert newest["notes"] == ["8 rows of the split train from Hugging Face", "configuration english", CACHED]
         assert values(korean) == sayings("korean", "train", " (new)")
         assert values(old) == values(by_commit) == sayings("english", "train", " (old)")
-        assert missing == [{"error": f"{NAME} {NOT_KEPT}"}] * 2
+        assert [answer["values"] for answer in missing] == [{"dataset": NAME}] * 2
 
 
-def test_a_newer_version_that_cannot_be_read_is_not_replaced_by_the_one_before(tmp_path, versions):
+def test_a_newer_version_that_cannot_be_read_is_not_replaced_by_the_older_one(tmp_path, processes, versions):
     branches = {NAME: {"main": versions["old"]}}
     with Hub(datasets=branches) as hub:
-        client = Client(tmp_path / "home", hub.address)
+        client = Client(processes, tmp_path / "home", hub.address)
         client.ask({})
         before = commit_of(NAME)
         broken = write(tmp_path / "broken", README_md="---\nconfigs: [: {\n---\n", train_jsonl=lines({"a": 1}))
         branches[NAME] = {"main at first": versions["old"], "main": broken}
         hub.commits[NAME, "main"], hub.commits[NAME, "main at first"] = commit_of(NAME, "broken"), before
-        assert client.errors({})[0] == (
-            f"{NAME} cannot be loaded as it now stands on Hugging Face; this machine still has what it was, as the revision "
-            f"{before}."
-        )
+        assert client.errors({}) == [{"dataset": NAME, "revision": before}]
         (answer,) = client.ask({"revision": before})
         assert values(answer) == sayings("english", "train", " (old)")
 
 
-def test_a_cache_that_cannot_be_written(tmp_path):
+def test_a_cache_that_is_not_writable(tmp_path, processes):
     (tmp_path / "file").write_text("")
     with Hub(datasets={NAME: {"main": write_sayings(tmp_path / "repository")}}) as hub:
-        answers = Client(tmp_path / "home", hub.address).errors(
-            {}, HF_DATASETS_CACHE=str(tmp_path / "file" / "datasets")
-        )
-    assert answers == [
-        f"{NAME} could not be kept on this disk: Not a directory; see that there is room and that the cache may be written."
-    ]
+        client = Client(processes, tmp_path / "home", hub.address)
+        errors = client.errors({}, HF_DATASETS_CACHE=str(tmp_path / "file" / "datasets"))
+    assert errors == [{"dataset": NAME, "reason": "Not a directory"}]
 
 
-def test_no_hub_and_nothing_kept(tmp_path, closed_address):
-    assert Client(tmp_path, closed_address).errors({}) == [f"{NAME} {NOT_KEPT}"]
+def test_no_hub_and_nothing_cached(tmp_path, processes, closed_address):
+    (answer,) = Client(processes, tmp_path, closed_address).ask({})
+    assert answer["values"] == {"dataset": NAME} and "network" in answer["error"]
 
 
 @pytest.fixture
@@ -376,35 +318,31 @@ def closed_address():
         yield f"http://127.0.0.1:{closed.getsockname()[1]}"
 
 
-def test_a_closed_data_set_opens_with_the_right_token_only_and_the_token_is_kept_nowhere(tmp_path):
+def test_a_closed_dataset_needs_the_right_token_which_is_saved_nowhere(tmp_path, processes):
     repository = write_sayings(tmp_path / "repository")
     closed = {"a/gated": {"main": repository}, "a/private": {"main": repository}, "an/open": {"main": repository}}
-    gated = (
-        "a/gated is gated: ask for access on its Hugging Face page, then give a token of that account under More on the "
-        "Model tab."
-    )
-    missing, both = MISSING.format("a/private"), [{"path": "a/gated"}, {"path": "a/private"}]
+    both, refused = [{"path": "a/gated"}, {"path": "a/private"}], [{"dataset": "a/gated"}, {"dataset": "a/private"}]
     loud = {"HF_HUB_VERBOSITY": "debug", "DATASETS_VERBOSITY": "debug"}
     with Hub(datasets=closed, gated=frozenset({"a/gated"}), private=frozenset({"a/private"}), token="hf_right_secret",
              unknown="hf_unknown") as hub:  # fmt: skip
-        client = Client(tmp_path / "home", hub.address)
-        assert client.errors(*both) == [gated, missing]
-        assert client.errors(*both, token="hf_wrong_secret", **loud) == [gated, missing]
-        assert client.errors({"path": "an/open"}, token="hf_unknown") == [
-            "Hugging Face does not know the token; copy it again from its settings, or empty the field."
-        ]
-        strange = "The Hugging Face token holds characters that no token has; copy it again."
-        assert client.errors(*both, token="hf_half secret") == [strange, strange]
+        client = Client(processes, tmp_path / "home", hub.address)
+        assert client.errors(*both) == refused
+        gated, private = client.ask(*both, token="hf_wrong_secret", **loud)
+        assert [gated["values"], private["values"]] == refused
+        assert "gated" in gated["error"] and "private" in private["error"]
+        for config, token in (({"path": "an/open"}, "hf_unknown"), (both[0], "hf_half secret")):
+            (answer,) = client.ask(config, token=token)
+            assert answer["values"] == {} and "token" in answer["error"]
         answers = client.ask(*both, token=" hf_right_secret ", **loud)
         assert [values(answer) for answer in answers] == [sayings("english", "train")] * 2
         assert {request.token for request in hub.requests} >= {None, "hf_right_secret", "hf_wrong_secret"}
-    kept = b"".join(file.read_bytes() for file in tmp_path.rglob("*") if file.is_file()) + client.said.encode()
-    assert b"Generating train split" in kept and b"secret" not in kept and b"hf_unknown" not in kept
+    written = b"".join(file.read_bytes() for file in tmp_path.rglob("*") if file.is_file()) + client.printed.encode()
+    assert b"Generating train split" in written and b"secret" not in written and b"hf_unknown" not in written
 
 
-def test_a_download_that_breaks_off_goes_on_by_itself(tmp_path):
+def test_an_interrupted_download_continues(tmp_path, processes):
     repository = write_sayings(tmp_path / "repository", "parquet")
     with Hub(datasets={NAME: {"main": repository}}, cut_after=100) as hub:
-        (answer,) = Client(tmp_path / "home", hub.address).ask({})
+        (answer,) = Client(processes, tmp_path / "home", hub.address).ask({})
         assert hub.cut_after is None
     assert values(answer) == sayings("english", "train")

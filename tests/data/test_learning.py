@@ -1,4 +1,4 @@
-"""Each shape is trained on for a few steps, and the model's next token after a training prompt moves to the answer."""
+"""A few steps of training on each shape make the answer more likely after a prompt from the training rows."""
 
 import json
 
@@ -24,8 +24,10 @@ SHAPES = {
     "alpaca": ("alpaca", lambda word: {"instruction": asked(word), "input": "", "output": ANSWER}),
     "question": ("question", lambda word: {"id": 7, "Question": asked(word), "Answer": ANSWER}),
     "messages": ("messages", lambda word: {"messages": turns(word, "role", "content", ("user", "assistant"))}),
-    "parts": ("messages", lambda word: {"messages": [{"role": "user", "content": [{"type": "text", "value": asked(word)}]},
-                                                     {"role": "assistant", "content": [{"type": "text", "text": ANSWER}]}]}),
+    "parts": ("messages", lambda word: {"messages": [
+        {"role": "user", "content": [{"type": "text", "value": asked(word)}]},
+        {"role": "assistant", "content": [{"type": "text", "text": ANSWER}]},
+    ]}),
     "sharegpt": ("sharegpt", lambda word: {"conversations": turns(word, "from", "value", ("human", "gpt"))}),
     "text": ("text", lambda word: {"text": f"{asked(word)} {ANSWER}"}),
     "columns": ("columns", lambda word: {"colour": word, "reply": ANSWER}),
@@ -38,13 +40,13 @@ SETTINGS = {
 
 
 def likelihood(loaded, example) -> float:
-    """Mean log likelihood (nats) of the first two tokens of the answer that the row ends in."""
+    """Mean log likelihood (nats) of the first two tokens of the row's last answer."""
     import torch
 
     from core.model.views import for_inference
 
     learned = [place for place, label in enumerate(example.labels) if label != UNTRAINED]
-    # Plain text is learned whole; of it, too, the last words are looked at.
+    # All of a plain text is trained on; of that, its last words are measured.
     places = learned[:2] if len(learned) < len(example.labels) else learned[-4:-2]
     with torch.inference_mode(), for_inference(loaded):
         logits = loaded.model(input_ids=torch.tensor([example.input_ids]), use_cache=False).logits[0].float()

@@ -1,4 +1,4 @@
-"""What the model sees of a row: exact pieces in the published formats, and what is left out with a reason."""
+"""The text that the model sees of a row: exact pieces in the published formats, and the reasons to leave rows out."""
 
 import json
 from collections import Counter
@@ -32,16 +32,19 @@ STRICT = """{% set talk = messages %}{% set opening = '' %}
 {%- if talk[0].role == 'system' %}{% set opening = '<<SYS>>\n' ~ talk[0].content ~ '\n<</SYS>>\n\n' %}
 {%- set talk = talk[1:] %}{% endif %}
 {%- for turn in talk %}
-{%- if turn.role != ('assistant' if loop.index0 % 2 else 'user') %}{{ raise_exception('Turns must alternate') }}{% endif %}
-{%- if turn.role == 'user' %}{{ bos_token ~ '[INST] ' ~ (opening if loop.first else '') ~ turn.content.strip() ~ ' [/INST]' }}
+{%- if turn.role != ('assistant' if loop.index0 % 2 else 'user') %}
+{{- raise_exception('Turns must alternate') }}{% endif %}
+{%- if turn.role == 'user' %}
+{{- bos_token ~ '[INST] ' ~ (opening if loop.first else '') ~ turn.content.strip() ~ ' [/INST]' }}
 {%- else %}{{ ' ' ~ turn.content.strip() ~ ' ' ~ eos_token }}{% endif %}{% endfor %}"""
 NAMED = (
     "{% for turn in messages %}{{ '<|im_start|>' ~ turn.role ~ '\n' ~ turn.content ~ '<|im_end|>\n' }}{% endfor %}"
     "{% if add_generation_prompt %}{{ '<|im_start|>assistant\n' }}{% endif %}"
 )
 THINKING = (
-    "{% for turn in messages %}{{ '<' ~ turn.role ~ '>' ~ (turn.content if loop.last else turn.content.split('</think>')[-1])"
-    " ~ '<end>' }}{% endfor %}{% if add_generation_prompt %}{{ '<assistant>' }}{% endif %}"
+    "{% for turn in messages %}{{ '<' ~ turn.role ~ '>' ~ "
+    "(turn.content if loop.last else turn.content.split('</think>')[-1]) ~ '<end>' }}{% endfor %}"
+    "{% if add_generation_prompt %}{{ '<assistant>' }}{% endif %}"
 )
 
 
@@ -99,7 +102,8 @@ def any_tokenizer(request, chat_tokenizer, chat_templates):
 def test_alpaca_rows_in_the_chat_template(chat_tokenizer):
     row = {"instruction": " Add. ", "input": "1 2", "output": "3", "system": "Be brief."}
     assert pieces_of(row, chat_tokenizer) == [
-        (HEAD + "Be brief.<|eot_id|>" + TURN.format("user") + "Add.\n\n1 2<|eot_id|>" + ASK, False), ("3<|eot_id|>", True),
+        (HEAD + "Be brief.<|eot_id|>" + TURN.format("user") + "Add.\n\n1 2<|eot_id|>" + ASK, False),
+        ("3<|eot_id|>", True),
     ]  # fmt: skip
     assert pieces_of({"instruction": "Hi", "output": 7}, chat_tokenizer) == [
         (HEAD + "<|eot_id|>" + TURN.format("user") + "Hi<|eot_id|>" + ASK, False), ("7<|eot_id|>", True),
@@ -142,7 +146,7 @@ def test_other_columns_are_taken_by_their_role(tokenizer):
 @pytest.mark.parametrize(
     ("answer", "text"), [(7, "7"), (7.0, "7.0"), (False, "False"), ({"a": ["é"]}, '{"a": ["é"]}'), (0, "0")]
 )
-def test_answers_that_are_no_text_are_written_out(tokenizer, answer, text):
+def test_answers_that_are_not_text_are_converted(tokenizer, answer, text):
     config = DataConfig(instruction_column="q", answer_column="a", prompt_template="alpaca")
     shape = recognise([{"q": "x", "a": answer}], config)
     assert trained(render({"q": "x", "a": answer}, shape, config, tokenizer)) == [text + "</s>"]
@@ -152,13 +156,15 @@ def test_answers_that_are_no_text_are_written_out(tokenizer, answer, text):
     ("row", "words"),
     [
         ({"instruction": "a", "output": ""}, "no answer"), ({"instruction": "a", "output": " \n"}, "no answer"),
-        ({"instruction": "a", "output": None}, "no answer"), ({"instruction": "a", "output": float("nan")}, "no answer"),
-        ({"instruction": "", "output": "b"}, "no instruction"), ({"instruction": None, "input": " ", "output": "b"}, "no instruction"),
+        ({"instruction": "a", "output": None}, "no answer"),
+        ({"instruction": "a", "output": float("nan")}, "no answer"),
+        ({"instruction": "", "output": "b"}, "no instruction"),
+        ({"instruction": None, "input": " ", "output": "b"}, "no instruction"),
         ({"instruction": "a"}, "a field is missing: output"), ({"output": "b"}, "a field is missing: instruction"),
         ({}, "a field is missing: instruction"),
     ],
 )  # fmt: skip
-def test_rows_with_nothing_to_learn(tokenizer, row, words):
+def test_rows_with_nothing_to_train_on(tokenizer, row, words):
     config = DataConfig(prompt_template="alpaca")
     shape = recognise([{"instruction": "a", "input": "", "output": "b"}], config)
     assert reason(render, row, shape, config, tokenizer) == words
@@ -173,7 +179,7 @@ def test_an_input_alone_is_a_question(tokenizer):
 # Plain text
 
 
-def test_plain_text_is_learned_whole(tokenizer):
+def test_plain_text_is_trained_on_as_a_whole(tokenizer):
     assert pieces_of({"text": " a\nb "}, tokenizer) == [("<s> a\nb </s>", True)]
     assert pieces_of({"title": " T ", "text": "a"}, tokenizer) == [("<s>T\n\na</s>", True)]
     assert pieces_of({"title": "", "text": "a"}, tokenizer) == [("<s>a</s>", True)]
@@ -237,7 +243,7 @@ def test_a_system_prompt_and_tools_that_only_later_conversations_have(chat_token
     )
 
 
-def test_where_the_person_chose_or_the_columns_are_guessed_no_other_column_is_taken(tokenizer):
+def test_if_columns_are_chosen_or_guessed_no_later_column_is_used(tokenizer):
     for row, settings in (
         ({"instruction": "a", "output": "b"}, {"instruction_column": "instruction", "answer_column": "output"}),
         ({"front": "a", "back": "b"}, {}),
@@ -284,7 +290,7 @@ def test_the_last_of_the_words_counts_and_answers_without_them_are_only_read(tok
     settings = {"response_starts_after": "=> ", "prompt_template": "alpaca"}
     row = {"instruction": "q => ", "output": "a => b => c"}
     assert trained(pieces_of(row, tokenizer, **settings)) == ["c</s>"]
-    words = 'the answer lacks the words that the response starts after: "=> "'
+    words = 'the answer does not contain the words that the response starts after: "=> "'
     assert reason(pieces_of, {"instruction": "q => ", "output": "a"}, tokenizer, **settings) == words
     turns = [("user", "q"), ("assistant", "a"), ("user", "r"), ("assistant", "=> b")]
     row = {"messages": [{"role": role, "content": content} for role, content in turns]}
@@ -298,7 +304,8 @@ def test_the_last_of_the_words_counts_and_answers_without_them_are_only_read(tok
 
 
 def test_every_answer_with_its_end_mark_is_trained_on_and_nothing_else(chat_tokenizer):
-    pieces = chat(("system", "Be kind."), ("user", "One?"), ("assistant", "Yes."), ("user", "Two\n\nlines?"), ("assistant", ""),
+    pieces = chat(("system", "Be kind."), ("user", "One?"), ("assistant", "Yes."), ("user", "Two\n\nlines?"),
+                  ("assistant", ""),
                   ("user", "Well?"), ("assistant", "Two!"), ("assistant", "Or three."), ("user", "Never answered"),
                   tokenizer=chat_tokenizer)  # fmt: skip
     user = TURN.format("user")
@@ -312,7 +319,7 @@ def test_every_answer_with_its_end_mark_is_trained_on_and_nothing_else(chat_toke
     ]
 
 
-def test_a_greeting_that_nobody_asked_for_is_only_read(chat_tokenizer):
+def test_a_greeting_before_any_question_is_only_read(chat_tokenizer):
     turns = [("assistant", "Hello"), ("user", "a"), ("assistant", "b")]
     pieces = chat(*turns, tokenizer=chat_tokenizer)
     assert trained(pieces) == ["b<|eot_id|>"] and "Hello<|eot_id|>" in pieces[0][0]
@@ -328,7 +335,7 @@ def test_answers_of_no_weight_are_only_read(chat_tokenizer):
     assert reason(chat, *turns[:2], tokenizer=chat_tokenizer) == "no answer"
 
 
-def test_a_system_column_stands_above_the_turns(chat_tokenizer):
+def test_a_system_column_comes_before_the_turns(chat_tokenizer):
     turns = [("user", "a"), ("assistant", "b")]
     assert (HEAD + "Be kind.<|eot_id|>") in chat(*turns, tokenizer=chat_tokenizer, system="Be kind.")[0][0]
     both = chat(("system", "Be brief."), *turns, tokenizer=chat_tokenizer, system="Be kind.")
@@ -358,7 +365,8 @@ def test_a_prompt_and_an_answer_that_both_are_messages(chat_tokenizer):
         ([{"role": "user", "content": "a"}, {"role": "assistant", "content": " "}], "no answer"),
         ([{"role": None, "content": "a"}], "a message without a known role"),
         ([{"role": "user", "content": [[["a"]]]}], "a message whose content is not text"),
-        ([{"role": "user", "content": [{"type": "image"}]}, {"role": "assistant", "content": "b"}], "a message with an image"),
+        ([{"role": "user", "content": [{"type": "image"}]}, {"role": "assistant", "content": "b"}],
+         "a message with an image"),
     ],
 )  # fmt: skip
 def test_conversations_that_are_left_out(chat_tokenizer, messages, words):
@@ -374,10 +382,10 @@ def test_text_that_looks_like_a_template_or_a_mark_comes_out_as_it_is(any_tokeni
     assert odd in pieces[0][0] and odd + "!" in pieces[1][0]
 
 
-# Every template: nothing is lost, and a question is asked as it was trained
+# Every template: nothing is lost, and a prompt is the same as in training
 
 
-def test_each_template_learns_all_answers_of_the_real_tool_rows(any_tokenizer, shared_data):
+def test_each_template_trains_on_all_answers_of_the_real_tool_rows(any_tokenizer, shared_data):
     rows = json.loads((shared_data / "sharegpt/glaive_toolcall_en_demo.json").read_text(encoding="utf-8"))
     shape = recognise(rows, DataConfig())
     for row in rows:
@@ -397,7 +405,7 @@ def test_each_template_learns_all_answers_of_the_real_tool_rows(any_tokenizer, s
         assert all(f'"{tool["name"]}' in read for tool in json.loads(row["tools"]))
 
 
-def test_each_template_asks_as_it_was_trained(any_tokenizer):
+def test_each_template_prompts_as_in_training(any_tokenizer):
     turns = [("system", "Be kind."), ("user", "a"), ("assistant", "b"), ("user", "c"), ("assistant", "d")]
     messages = [{"role": role, "content": content} for role, content in turns]
     pieces = chat(*messages, tokenizer=any_tokenizer)
@@ -406,8 +414,8 @@ def test_each_template_asks_as_it_was_trained(any_tokenizer):
     assert prompt_text(messages[:4], "chat", any_tokenizer) == whole(pieces[:3])
 
 
-def test_a_question_is_asked_as_it_was_trained(chat_tokenizer):
-    """The text that Compare asks with is, to the letter, the part before the answer in training."""
+def test_a_prompt_is_the_same_as_in_training(chat_tokenizer):
+    """The prompt on the Compare tab is exactly the text before the answer in training."""
     row = {"instruction": "Say red.", "output": "red", "system": "Be brief."}
     asked = [{"role": "system", "content": "Be brief."}, {"role": "user", "content": "Say red."}]
     for prompt in ("chat", "alpaca", "alpaca_korean"):
@@ -416,7 +424,7 @@ def test_a_question_is_asked_as_it_was_trained(chat_tokenizer):
     assert prompt_text(asked, "{title}", chat_tokenizer) == "<|begin_of_text|>Say red."
     chat_tokenizer.chat_template = None
     assert prompt_text(asked, "chat", chat_tokenizer) == "<|begin_of_text|>Say red."
-    assert reason(pieces_of, row, chat_tokenizer) == "this model has no chat template, so choose the alpaca prompt"
+    assert reason(pieces_of, row, chat_tokenizer) == "this model has no chat template; choose the alpaca prompt"
 
 
 def test_parts_of_text_and_unfilled_names_of_the_real_rows(any_tokenizer, shared_data):
@@ -442,7 +450,7 @@ def test_the_strict_template(with_template):
     assert reason(chat, ("assistant", "z"), *turns[1:3], tokenizer=tokenizer) == says
 
 
-def test_a_line_end_after_the_end_mark_is_not_learned(with_template):
+def test_a_line_end_after_the_end_mark_is_not_trained_on(with_template):
     turns = [("user", "a"), ("assistant", "b"), ("user", "c"), ("assistant", "d\n")]
     pieces = chat(*turns, tokenizer=with_template(NAMED))
     assert pieces == [
@@ -453,7 +461,7 @@ def test_a_line_end_after_the_end_mark_is_not_learned(with_template):
     assert chat(("user", "a"), ("assistant", "b"), tokenizer=bare) == [("a\n", False), ("b\n", True)]
 
 
-def test_where_a_template_rewrites_earlier_turns_the_last_answer_is_learned(with_template):
+def test_if_a_template_rewrites_earlier_turns_only_the_last_answer_is_trained_on(with_template):
     turns = [("user", "a"), ("assistant", "<think>x</think>b"), ("user", "c"), ("assistant", "<think>y</think>d")]
     tokenizer = with_template(THINKING)
     assert chat(*turns, tokenizer=tokenizer) == [
@@ -471,7 +479,8 @@ def test_where_a_template_rewrites_earlier_turns_the_last_answer_is_learned(with
         ("{% for m in messages if m.role != 'system' %}{{ m.content }}{% endfor %}", "leaves out the system prompt"),
         ("{% for m in messages if m.role != 'user' %}{{ m.content }}{% endfor %}", "leaves out a question"),
         ("{% for m in messages %}{{ m.content[:4] }}{% endfor %}", "leaves out a part of an answer"),
-        ("{% for m in messages %}{{ m.content }}{% endfor %}{{ '<think>' if add_generation_prompt }}", "rewrites earlier turns"),
+        ("{% for m in messages %}{{ m.content }}{% endfor %}{{ '<think>' if add_generation_prompt }}",
+         "rewrites earlier turns"),
         ("{{ messages[0].content.nothing.at.all }}", "says: 'str object' has no attribute 'nothing'"),
         ("{% if %}", "says: Expected an expression, got 'end of statement block'"),
     ],
@@ -481,11 +490,11 @@ def test_a_template_that_would_teach_something_else_is_refused(with_template, te
     assert reason(chat, *row, tokenizer=with_template(template)) == f"the model's chat template {words}"
 
 
-def test_ten_thousand_turns(any_tokenizer):
-    turns = [(("user", "assistant")[n % 2], f"turn {n}") for n in range(10_000)]
+def test_two_thousand_turns(any_tokenizer):
+    turns = [(("user", "assistant")[n % 2], f"turn {n}") for n in range(2_000)]
     pieces = chat(*turns, tokenizer=any_tokenizer)
     answers = [text for text, is_trained in pieces if is_trained]
-    assert len(answers) == 5_000 and all(f"turn {2 * n + 1}" in text for n, text in enumerate(answers))
+    assert len(answers) == 1_000 and all(f"turn {2 * n + 1}" in text for n, text in enumerate(answers))
     messages = [{"role": role, "content": content} for role, content in turns]
     last = max(index for index, (_, is_trained) in enumerate(pieces) if is_trained)
     assert whole(pieces[:last]) == prompt_text(messages[:-1], "chat", any_tokenizer)
@@ -508,7 +517,7 @@ CALLED = [
 ]  # fmt: skip
 
 
-def test_tools_in_a_template_that_knows_them(chat_tokenizer):
+def test_tools_in_a_template_that_supports_them(chat_tokenizer):
     pieces = chat(*CALLED, tokenizer=chat_tokenizer, tools=[ADD])
     assert '"name": "add",\n        "description": "Adds.",' in pieces[0][0]
     assert pieces[1:] == [
@@ -518,7 +527,7 @@ def test_tools_in_a_template_that_knows_them(chat_tokenizer):
     ]
 
 
-def test_tools_in_templates_that_know_none(with_template, tokenizer):
+def test_tools_in_templates_without_support(with_template, tokenizer):
     offer = "You can call these functions. To call one, answer with its name and arguments as JSON.\n\n"
     offer += json.dumps(ADD)
     call = '{"name": "add", "arguments": {"a": 1}}'
@@ -540,13 +549,13 @@ def test_tools_in_templates_that_know_none(with_template, tokenizer):
     ]  # fmt: skip
 
 
-def test_a_template_that_shows_no_tool_turns_hears_of_them_from_the_user(with_template):
-    known = "{% for m in messages %}{% if m.role in ('system', 'user', 'assistant') %}<{{ m.role }}>{{ m.content }}</s>{% endif %}"
-    tokenizer = with_template(known + "{% endfor %}{% if add_generation_prompt %}<assistant>{% endif %}")
+def test_if_a_template_has_no_tool_role_the_user_gives_the_results(with_template):
+    known = "{% for m in messages %}{% if m.role in ('system', 'user', 'assistant') %}<{{ m.role }}>{{ m.content }}</s>"
+    tokenizer = with_template(known + "{% endif %}{% endfor %}{% if add_generation_prompt %}<assistant>{% endif %}")
     assert chat(*CALLED, tokenizer=tokenizer)[2:] == [('<user>{"sum": 2}</s><assistant>', False), ("2</s>", True)]
 
 
-def test_words_beside_a_call_are_kept_or_the_row_is_left_out(chat_tokenizer, with_template):
+def test_words_next_to_a_call_are_kept_or_the_row_is_left_out(chat_tokenizer, with_template):
     call = [CALLED[0], {"role": "assistant", "content": "Let me add.", "tool_calls": [CALL]}]
     words = "the model's chat template leaves out a part of an answer"
     assert reason(chat, *call, tokenizer=chat_tokenizer) == words  # published Llama templates drop such words
@@ -571,4 +580,4 @@ def test_calls_and_tools_that_a_template_would_lose(with_template, chat_tokenize
     assert trained(chat(*turns, tokenizer=with_template(lossy), tools="[]")) == ["b</s>"]
     shape = recognise([{"messages": CALLED, "tools": [ADD]}], DataConfig())
     row = {"messages": CALLED, "tools": "search"}
-    assert reason(render, row, shape, DataConfig(), chat_tokenizer) == "tools that are no list of functions"
+    assert reason(render, row, shape, DataConfig(), chat_tokenizer) == "tools that are not a list of functions"

@@ -1,4 +1,4 @@
-"""What columns are for: by their names, by what stands in them, and by what the person chose."""
+"""What columns are for: by their names, by their contents, and by what the person chose."""
 
 import csv
 import io
@@ -6,7 +6,7 @@ import json
 
 import pytest
 
-from core.data.columns.chosen_columns import template_columns
+from core.data.columns.chosen_columns import ONLY_NAMES_IN_BRACES, template_columns
 from core.data.columns.field_values import as_turns, columns_of, kind_of
 from core.data.columns.recognise import recognise
 from core.problems import DataError
@@ -21,10 +21,10 @@ def shape_of(*rows, **settings):
     return recognise(list(rows), DataConfig(**settings))
 
 
-def refusal(*rows, **settings) -> str:
+def refusal(*rows, **settings) -> DataError:
     with pytest.raises(DataError) as caught:
         shape_of(*rows, **settings)
-    return str(caught.value)
+    return caught.value
 
 
 def rows_of(path, limit=200):
@@ -42,15 +42,16 @@ def rows_of(path, limit=200):
         ("alpaca/identity.json", "alpaca", {"instruction": "instruction", "input": "input", "answer": "output"},
          '"instruction" asks, with "input" below it, "output" answers'),
         ("sharegpt/glaive_toolcall_en_demo.json", "sharegpt", {"messages": "conversations", "tools": "tools"},
-         '"conversations" holds the turns of a chat, "tools" its tools'),
-        ("sharegpt/v1_sft_demo.jsonl", "messages", {"messages": "messages"}, '"messages" holds the turns of a chat'),
-        ("messages/price_is_200.jsonl", "messages", {"messages": "messages"}, '"messages" holds the turns of a chat'),
+         '"conversations" has the turns of a chat, "tools" its tools'),
+        ("sharegpt/v1_sft_demo.jsonl", "messages", {"messages": "messages"}, '"messages" has the turns of a chat'),
+        ("messages/price_is_200.jsonl", "messages", {"messages": "messages"}, '"messages" has the turns of a chat'),
         ("korean/ChatbotData.csv", "question", {"instruction": "Q", "answer": "A"}, '"Q" asks, "A" answers'),
         ("summaries/fine_food_reviews_1k.csv", "question", {"instruction": "Text", "answer": "Summary"},
          '"Text" asks, "Summary" answers, not used: ProfileName'),
-        ("text/c4_demo.jsonl", "text", {"text": "text"}, 'only "text": all of it is learned, for continued pretraining'),
+        ("text/c4_demo.jsonl", "text", {"text": "text"},
+         'only "text": all of it is trained on, as in continued pretraining'),
         ("nasty/csvkit/testjson.json", "text", {"text": "text"},
-         '"text": all of it is learned, for continued pretraining'),
+         '"text": all of it is trained on, as in continued pretraining'),
     ],
 )  # fmt: skip
 def test_the_shapes_of_real_files(shared_data, file, name, columns, reason):
@@ -68,7 +69,8 @@ def test_the_shapes_of_real_files(shared_data, file, name, columns, reason):
          "instruction=instruction input=context answer=response"),
         ({"Instruction": "a", "Out put": "b"}, "alpaca", "instruction=Instruction answer=Out put"),
         ({"instruction": "a", "output": None}, "alpaca", "instruction=instruction answer=output"),
-        ({"question": "a", "context": "c", "answer": "b"}, "question", "instruction=question input=context answer=answer"),
+        ({"question": "a", "context": "c", "answer": "b"}, "question",
+         "instruction=question input=context answer=answer"),
         ({"id": 1, "PROMPT": "a", "Completion": "b"}, "question", "instruction=PROMPT answer=Completion"),
         ({"prompt": "a", "chosen": "b", "rejected": "c"}, "question", "instruction=prompt answer=chosen"),
         ({"chosen": "b", "response": "r", "prompt": "a"}, "question", "instruction=prompt answer=response"),
@@ -125,13 +127,13 @@ def test_shapes_by_name_and_content(row, name, columns):
         ({"text": "good food", "label": 1}, {"instruction": "text", "answer": "label"},
          'a guess from the names: "text" asks, "label" answers'),
         ({"description": "a pump", "cost": "$ 12"}, {"instruction": "description", "answer": "cost"},
-         'a guess, as one column has words and one has not: "description" asks, "cost" answers'),
+         'a guess, because one column has words and the other does not: "description" asks, "cost" answers'),
         ({"question": "a", "answers": ["b", "c"]}, {"instruction": "question", "answer": "answers"},
-         'a guess, as the fields hold lists or objects: "question" asks, "answers" answers'),
+         'a guess, because the fields are lists or objects: "question" asks, "answers" answers'),
         ({"a": "Once upon", "b": 5, "c": 6}, {"text": "a"},
-         'a guess: only "a" has words in it, and all of it is learned'),
+         'a guess: only "a" has words in it, and all of it is trained on'),
         ({"chosen": "x y", "rejected": "z w"}, {"text": "chosen"},
-         'a guess: only "chosen" has words in it, and all of it is learned'),
+         'a guess: only "chosen" has words in it, and all of it is trained on'),
     ],
 )  # fmt: skip
 def test_a_guess_says_that_it_is_one(row, columns, reason):
@@ -148,17 +150,18 @@ def test_a_guess_says_that_it_is_one(row, columns, reason):
          '"question" asks, "answer" answers, the columns hints, options are not used', False),
         ({"question": "a", "option_a": "x", "option_b": "y", "answer": "x"},
          '"question" asks, "answer" answers, the columns option_a, option_b are not used', False),
-        ({"question": "a", "answer": "b", "label": "c", "doc_id": "d"}, '"question" asks, "answer" answers, not used: label', True),
+        ({"question": "a", "answer": "b", "label": "c", "doc_id": "d"},
+         '"question" asks, "answer" answers, not used: label', True),
         ({"question": "a", "answer": "b", "v": "w", "w": "w", "x": "w", "y": "w", "z": "w"},
          '"question" asks, "answer" answers', True),
         ({"prompt": "a", "chosen": "b", "rejected": "c"}, '"prompt" asks, "chosen" answers, not used: rejected', True),
-        ({"messages": CHAT, "topic": "c"}, '"messages" holds the turns of a chat, not used: topic', True),
+        ({"messages": CHAT, "topic": "c"}, '"messages" has the turns of a chat, not used: topic', True),
         ({"text": LONG, "register": "low"},
-         '"text": all of it is learned, for continued pretraining, not used: register', True),
+         '"text": all of it is trained on, as in continued pretraining, not used: register', True),
         ({"id0": {"instruction": "a"}, "id1": {"output": "b"}},
-         'a guess, as there are several objects with such columns: "id0.instruction" asks, "id1.output" answers', False),
+         'a guess, because several objects have such columns: "id0.instruction" asks, "id1.output" answers', False),
         ({"id0": {"instruction": "a", "output": "b"}, "id1": {"instruction": "a", "output": "b"}},
-         ('a guess, as there are several objects with such columns: "id0.instruction" asks, "id0.output" answers, '
+         ('a guess, because several objects have such columns: "id0.instruction" asks, "id0.output" answers, '
           "not used: id1.instruction, id1.output"), False),
         ({"data": {"question": "a", "answer": "b"}}, '"data.question" asks, "data.answer" answers', True),
     ],
@@ -187,9 +190,11 @@ def test_most_rows_decide_what_a_column_holds():
     ("value", "kind"),
     [
         ("words", "text"), ("개", "text"), ("12", "value"), ("$12.50", "value"), ("1e5", "value"), (" \n", "empty"),
-        ("2024-01-02 10:11:12", "value"), ("3/4/99", "value"), ("10:30", "value"), ("10:30 lunch", "text"), (0, "value"),
+        ("2024-01-02 10:11:12", "value"), ("3/4/99", "value"), ("10:30", "value"), ("10:30 lunch", "text"),
+        (0, "value"),
         (False, "value"), (float("nan"), "empty"), ("NaN", "value"), ("https://a.b/c", "value"), (None, "empty"),
-        ({}, "empty"), ([], "empty"), ([1], "object"), (CHAT, "turns"), (json.dumps(SHARED), "turns"), (str(CHAT), "turns"),
+        ({}, "empty"), ([], "empty"), ([1], "object"), (CHAT, "turns"), (json.dumps(SHARED), "turns"),
+        (str(CHAT), "turns"),
         ("[1] words", "text"), ("[{'role': ", "text"), ("[" * 20_000, "value"), ('[{"role": "user"}]', "text"),
     ],
 )  # fmt: skip
@@ -223,7 +228,7 @@ def test_the_persons_choice_goes_first():
     assert shape.reason == 'you chose: "notes" asks, "mood" answers, "deep.er" is the system prompt'
     shape = shape_of(row, text_column="notes")
     assert (shape.name, shape.columns) == ("text", {"text": "notes"})
-    assert shape.reason == 'you chose "notes", and all of it is learned'
+    assert shape.reason == 'you chose "notes", and all of it is trained on'
     shape = shape_of(row, input_column="notes", answer_column="mood")
     assert shape.reason == 'you chose: "notes" asks, "mood" answers'
 
@@ -236,87 +241,81 @@ def test_a_part_chosen_goes_with_what_is_recognised():
 
 
 @pytest.mark.parametrize(
-    ("row", "settings", "sentence"),
+    ("row", "settings", "values"),
     [
         ({"question": "a", "answer": "b"}, {"instruction_column": "qestion", "answer_column": "answer"},
-         ("You chose the column 'qestion', which these rows do not have (did you mean 'question'?); "
-          "they have question, answer.")),
-        ({"a": {"c": "x"}}, {"text_column": "a.b"},
-         "You chose the column 'a.b', which these rows do not have (did you mean 'a.c'?); they have a.c."),
-        ({"question": "a", "answer": "b"}, {"text_column": "zzz"},
-         "You chose the column 'zzz', which these rows do not have; they have question, answer."),
-        ({"q": "a", "r": "b"}, {"answer_column": "r"},
-         "'r' is chosen as the answer; choose the column that asks as well (Instruction)."),
-        ({"q": "a", "r": "b"}, {"instruction_column": "q"},
-         "'q' is chosen to ask; choose the column that answers as well (Answer)."),
-        ({"q": "a", "r": "b"}, {"instruction_column": "q", "answer_column": "q"},
-         "The column 'q' cannot both ask and answer; choose another for one of them."),
+         {"column": "qestion", "near": "question", "columns": "question, answer"}),
+        ({"a": {"c": "x"}}, {"text_column": "a.b"}, {"column": "a.b", "near": "a.c", "columns": "a.c"}),
+        ({"question": "a", "answer": "b"}, {"text_column": "zzz"}, {"column": "zzz", "columns": "question, answer"}),
+        ({"q": "a", "r": "b"}, {"answer_column": "r"}, {"answer": "r"}),
+        ({"q": "a", "r": "b"}, {"instruction_column": "q"}, {"instruction": "q"}),
         ({"q": "a", "r": "b"}, {"text_column": "q", "answer_column": "r", "system_column": "r"},
-         "The column 'q' is chosen to be learned whole, which leaves no place for 'r', 'r'; empty the one or the other."),
+         {"text": "q", "others": "'r', 'r'"}),
         ({"text": "a", "persona": "b"}, {"system_column": "persona", "text_column": "text"},
-         ("The column 'text' is chosen to be learned whole, which leaves no place for 'persona'; "
-          "empty the one or the other.")),
+         {"text": "text", "others": "'persona'"}),
         ({"text": LONG, "persona": "b"}, {"system_column": "persona"},
-         ("By itself 'persona' cannot be used here, as \"text\": all of it is learned, for continued pretraining; "
-          "choose the columns that ask and answer too (Instruction, Answer), or none.")),
-        ({"step": 1, "loss": 2.5}, {},
-         ("The rows have step, loss, and it is not clear which asks and which answers; choose the columns under "
-          '"Columns and prompt", or with --set data.instruction_column=… and --set data.answer_column=….')),
-        ({}, {}, "The rows have no fields; choose a file whose rows have named columns with words in them."),
-        ({"Q": 1}, {"prompt_template": "{A} of {Q}"}, "The prompt names {A}, and the rows have Q."),
+         {"chosen": "'persona'", "reason": '"text": all of it is trained on, as in continued pretraining'}),
+        ({"step": 1, "loss": 2.5}, {}, {"columns": "step, loss"}),
+        ({}, {}, {}),
+        ({"Q": 1}, {"prompt_template": "{A} of {Q}"}, {"column": "A", "columns": "Q"}),
         ({"instruction": "a", "output": "b"}, {"prompt_template": "{ instruction }"},
-         "The prompt names { instruction } (did you mean {instruction}?), and the rows have instruction, output."),
+         {"column": " instruction ", "near": "instruction", "columns": "instruction, output"}),
         ({"instruction": "a", "output": "b"}, {"prompt_template": "{output} {Instruction}"},
-         "The prompt names {Instruction} (did you mean {instruction}?), and the rows have instruction, output."),
-        ({"instruction": "a", "output": "b"}, {"system_column": "output"},
-         "The column 'output' cannot both be the system prompt and answer; choose another for one of them."),
-        ({"instruction": "a", "output": "b"}, {"input_column": "output"},
-         "The column 'output' cannot both ask and answer; choose another for one of them."),
-        ({"d": {"question": "a", "answer": "b"}}, {"input_column": "d"},
-         "The column 'd' cannot both ask and answer; choose another for one of them."),
-        ({"messages": CHAT}, {"system_column": "messages"},
-         "The column 'messages' cannot both be the system prompt and answer; choose another for one of them."),
-        ({"instruction": "a", "output": "b"}, {"input_column": "instruction"},
-         "The column 'instruction' would be asked twice, as Instruction and as Input; choose another for one of them."),
-        ({"q": "a", "r": "b"}, {"instruction_column": "q", "answer_column": "r", "system_column": "r"},
-         "The column 'r' cannot both be the system prompt and answer; choose another for one of them."),
-        ({"Q": 1}, {"prompt_template": "{Q"}, "The prompt's braces do not match: expected '}' before end of string."),
-        ({"Q": 1}, {"prompt_template": "{{Q}}"},
-         "The prompt names no column, so all rows would be the same; name one, as in {title}."),
-        ({"Q": 1}, {"prompt_template": "lama"},
-         "There is no prompt 'lama'; take chat, alpaca, alpaca_korean, or a text with {column}."),
+         {"column": "Instruction", "near": "instruction", "columns": "instruction, output"}),
+        ({"instruction": "a", "output": "b"}, {"input_column": "instruction"}, {"column": "instruction"}),
+        ({"Q": 1}, {"prompt_template": "{Q"}, {"reason": "expected '}' before end of string"}),
+        ({"Q": 1}, {"prompt_template": "{{Q}}"}, {}),
+        ({"Q": 1}, {"prompt_template": "lama"}, {"prompt": "lama", "known": "chat, alpaca, alpaca_korean"}),
     ],
 )  # fmt: skip
-def test_what_does_not_go_together_is_refused_in_one_sentence(row, settings, sentence):
-    assert refusal(row, **settings) == sentence
+def test_choices_that_do_not_fit_are_refused_in_one_sentence(row, settings, values):
+    error = refusal(row, **settings)
+    assert error.values == values
+    assert str(error).endswith(".") and "\n" not in str(error)
+
+
+@pytest.mark.parametrize(
+    ("row", "settings", "column", "role"),
+    [
+        ({"q": "a", "r": "b"}, {"instruction_column": "q", "answer_column": "q"}, "q", "question"),
+        ({"instruction": "a", "output": "b"}, {"input_column": "output"}, "output", "question"),
+        ({"d": {"question": "a", "answer": "b"}}, {"input_column": "d"}, "d", "question"),
+        ({"instruction": "a", "output": "b"}, {"system_column": "output"}, "output", "system"),
+        ({"messages": CHAT}, {"system_column": "messages"}, "messages", "system"),
+        ({"q": "a", "r": "b"}, {"instruction_column": "q", "answer_column": "r", "system_column": "r"}, "r", "system"),
+    ],
+)  # fmt: skip
+def test_a_column_cannot_be_the_answer_and_something_else(row, settings, column, role):
+    error = refusal(row, **settings)
+    assert error.values == {"column": column} and role in error.template
+
+
+def test_the_name_in_braces_is_shown_in_braces():
+    assert "{A}" in str(refusal({"Q": 1}, prompt_template="{A} of {Q}"))
+    assert "{column}" in str(refusal({"Q": 1}, prompt_template="lama"))
 
 
 def test_no_rows():
-    assert refusal() == "There are no rows."
+    assert refusal().values == {}
 
 
 def test_many_columns_are_not_all_listed():
-    assert refusal({f"c{n}": n for n in range(30)}).startswith(
-        "The rows have c0, c1, c2, c3, c4, c5, c6, c7, c8, c9, c10, c11 and 18 more, and it"
-    )
+    columns = "c0, c1, c2, c3, c4, c5, c6, c7, c8, c9, c10, c11 and 18 more"
+    assert refusal({f"c{n}": n for n in range(30)}).values == {"columns": columns}
 
 
 @pytest.mark.parametrize("prompt", ["{}", "{ }", "{Q:d}", "{Q!x}", "{Q[0]}", '{"json": {Q}}'])
-def test_braces_hold_the_name_of_a_column_and_nothing_else(prompt):
-    assert refusal({"Q": "words"}, prompt_template=prompt) == (
-        "In the prompt, braces hold the name of a column and nothing else, as in {title}; write {{ and }} for braces that "
-        "are to stand in the text."
-    )
+def test_braces_contain_the_name_of_a_column_and_nothing_else(prompt):
+    error = refusal({"Q": "words"}, prompt_template=prompt)
+    assert str(error) == error.template == ONLY_NAMES_IN_BRACES
 
 
 @pytest.mark.parametrize("name", ["0", "Q.real", "Q.0"])
 def test_a_name_that_no_column_has(name):
-    assert (
-        refusal({"Q": "words"}, prompt_template=f"{{{name}}}") == f"The prompt names {{{name}}}, and the rows have Q."
-    )
+    assert refusal({"Q": "words"}, prompt_template=f"{{{name}}}").values == {"column": name, "columns": "Q"}
 
 
 def test_the_columns_of_a_prompt():
     assert template_columns("{{{Q}}} {n} {Q}") == ["Q", "n"]
     shape = shape_of({"Q": "a"}, {"n": 1}, prompt_template="{{{Q}}} {n} {Q}")
-    assert (shape.name, shape.reason, shape.is_sure) == ("columns", "the prompt takes Q, n from each row", True)
+    assert (shape.name, shape.reason, shape.is_sure) == ("columns", "the prompt uses Q, n from each row", True)

@@ -1,4 +1,4 @@
-"""Tokens and labels, worked out by readers that know nothing of pieces or offsets."""
+"""Tokens and labels, compared with ones computed in other ways, without pieces or offsets."""
 
 import json
 
@@ -29,15 +29,15 @@ def test_exact_tokens_and_labels_of_the_alpaca_prompt(tmp_path, tokenizer):
     config = write(tmp_path / "a.jsonl", {"system": "Hi", "instruction": "Say grey.", "output": "grey cat"})
     config.prompt_template = "alpaca"
     (example,) = prepare(config, tokenizer, 512, True).train
-    question = [1, 320, 417, 13, 13, 38, 38, 38, 359, 416, 356, 420, 425, 429, 413, 417, 289, 467, 13, 437, 283, 298, 276,
-                422, 426, 13, 13, 38, 38, 38, 410, 461, 406, 427, 289, 372, 467, 13]  # fmt: skip
+    question = [1, 320, 417, 13, 13, 38, 38, 38, 359, 416, 356, 420, 425, 429, 413, 417, 289, 467, 13, 437, 283, 298,
+                276, 422, 426, 13, 13, 38, 38, 38, 410, 461, 406, 427, 289, 372, 467, 13]  # fmt: skip
     answer = [428, 276, 422, 280, 294, 2]
     assert example.input_ids == question + answer
     assert example.labels == [UNTRAINED] * len(question) + answer
 
 
 def test_every_answer_with_its_end_mark_is_trained_on_and_nothing_else(tmp_path, chat_tokenizer):
-    """Token by token, by a reader of the token stream."""
+    """Token by token, by reading the token stream."""
     messages = [{"role": role, "content": content} for role, content in CHAT]
     config = write(tmp_path / "a.jsonl", {"messages": messages})
     (example,) = prepare(config, chat_tokenizer, 512, True).train
@@ -60,17 +60,17 @@ def test_every_answer_with_its_end_mark_is_trained_on_and_nothing_else(tmp_path,
     assert trained_text(example, chat_tokenizer) == "Yes, one.<|eot_id|>Two!<|eot_id|>Or three.<|eot_id|>"
 
 
-def test_all_of_it_is_learned_when_asked_for(tokenizer):
+def test_all_of_it_is_trained_on_without_completion_only_loss(tokenizer):
     example = one([("Hi ", False), ("Ho", True)], tokenizer, only_completions=False)
     assert example.labels == example.input_ids and example.trained == len(example.input_ids)
 
 
-def test_a_token_belongs_to_the_piece_that_most_of_it_stands_in(tokenizer):
+def test_a_token_belongs_to_the_piece_that_most_of_it_is_in(tokenizer):
     # Joined, "a d" and "og ran" make the token " do": two of its three characters are only read.
     example = one([("a d", False), ("og ran", True)], tokenizer)
     assert tokenizer.convert_ids_to_tokens(example.input_ids) == ["▁a", "▁do", "g", "▁r", "an"]
     assert example.labels == [UNTRAINED, UNTRAINED, *example.input_ids[2:]]
-    # " dog" has more of it behind the cut: without it, the answer's first word would not be learned.
+    # Most of " day" is after the cut: otherwise the answer's first word would not be trained on.
     example = one([("a ", False), ("day", True)], tokenizer)
     assert tokenizer.convert_ids_to_tokens(example.input_ids) == ["▁a", "▁day"]
     assert example.labels == [UNTRAINED, example.input_ids[1]]
@@ -88,8 +88,8 @@ PIECES = [
 
 @pytest.mark.parametrize("pieces", PIECES)
 @pytest.mark.parametrize("which", ["stories", "demo"])
-def test_the_answer_begins_where_the_question_ends_when_it_is_asked(tokenizer, demo_tokenizer, which, pieces):
-    """Against the plain way: the tokens of the text up to there, made on their own, as they are when a question is asked."""
+def test_the_answer_begins_where_the_prompt_ends(tokenizer, demo_tokenizer, which, pieces):
+    """Compared with the plain way: the text up to the answer is tokenised on its own, as a prompt is."""
     chosen = {"stories": tokenizer, "demo": demo_tokenizer}[which]
     expected, text, done = [], "", []
     for piece, trained in pieces:
@@ -117,7 +117,7 @@ def test_in_real_rows_too(shared_data, chat_tokenizer, demo_tokenizer, which, na
         assert example.labels[len(question) :] == example.input_ids[len(question) :], row.place
 
 
-def test_what_is_cut_is_kept_to_be_shown(tokenizer):
+def test_cut_tokens_are_kept_for_display(tokenizer):
     whole = one([("one two three ", False), ("four five six", True)], tokenizer)
     cut = one([("one two three ", False), ("four five six", True)], tokenizer, length=5)
     assert (cut.input_ids, cut.labels, cut.cut_ids) == (whole.input_ids[:5], whole.labels[:5], whole.input_ids[5:])
@@ -146,8 +146,8 @@ def test_the_real_price_rows_end_in_the_price(shared_data, chat_tokenizer):
 
 
 @pytest.mark.parametrize("prompt", ["chat", "alpaca", "alpaca_korean"])
-def test_a_question_is_asked_as_it_was_trained(tmp_path, chat_tokenizer, prompt):
-    """The text that Compare asks with has, to the token, what stands before the answer in training."""
+def test_a_prompt_has_the_same_tokens_as_in_training(tmp_path, chat_tokenizer, prompt):
+    """The prompt on the Compare tab has exactly the tokens before the answer in training."""
     asked = [{"role": "system", "content": "Be brief."}, {"role": "user", "content": "Say red."}]
     config = write(tmp_path / "a.jsonl", {"instruction": "Say red.", "output": "red", "system": "Be brief."})
     config.prompt_template = prompt

@@ -1,4 +1,4 @@
-"""Conversations in all the forms they come in, read into messages."""
+"""Conversations in the many forms of published datasets, converted to messages."""
 
 import json
 
@@ -40,8 +40,10 @@ def test_the_names_of_the_roles(names, role):
 @pytest.mark.parametrize(
     ("content", "text"),
     [
-        ("a", "a"), ("", ""), (7, "7"), (7.0, "7.0"), ([{"type": "text", "text": "a"}, {"type": "text", "text": "b"}], "ab"),
-        ([{"type": "text", "value": "a"}], "a"), (["a", {"text": "b"}], "ab"), ([{"type": "input_text", "text": "a"}], "a"),
+        ("a", "a"), ("", ""), (7, "7"), (7.0, "7.0"),
+        ([{"type": "text", "text": "a"}, {"type": "text", "text": "b"}], "ab"),
+        ([{"type": "text", "value": "a"}], "a"), (["a", {"text": "b"}], "ab"),
+        ([{"type": "input_text", "text": "a"}], "a"),
         ({"found": [1, "é"]}, '{"found": [1, "é"]}'), ([{"id": 1}], '[{"id": 1}]'), ("{{ 7*7 }}", "{{ 7*7 }}"),
     ],
 )  # fmt: skip
@@ -54,14 +56,16 @@ def test_the_forms_of_a_content(content, text):
     [
         (None, "no messages"), ("words", "no messages"), ([], "no messages"), (["hi", "yo"], "no messages"),
         ({"role": "user", "content": "a"}, "no messages"), ([[]], "no messages"), ([{"role": "user"}], "no messages"),
-        ([said(None, "a")], "a message without a known role"), ([said("narrator", "a")], "a message without a known role"),
-        ([said(["user"], "a")], "a message without a known role"), ([said("user", "a"), 3], "a message without a known role"),
+        ([said(None, "a")], "a message without a known role"),
+        ([said("narrator", "a")], "a message without a known role"),
+        ([said(["user"], "a")], "a message without a known role"),
+        ([said("user", "a"), 3], "a message without a known role"),
         ([said("user", None)], "a message whose content is not text"),
         ([said("user", [["a"]])], "a message whose content is not text"),
         ([said("user", [{"type": "text", "text": 3}])], "a message whose content is not text"),
         ([said("user", [{"type": "image_url", "image_url": {"url": "x"}}])], "a message with an image"),
         ([said("user", [{"type": "text", "text": "a"}, {"type": "image"}])], "a message with an image"),
-        ([said("user", [{"type": "input_audio"}])], "a message with an audio"),
+        ([said("user", [{"type": "input_audio"}])], "a message with audio"),
         ([said("user", [{"type": "video"}])], "a message with a video"),
         ([said("user", [{"type": "widget: 7"}])], "a message with a part that is not text: widget: 7"),
         ([said("assistant", None, tool_calls=[{"function": {"arguments": "{}"}}])], "a tool call without a name"),
@@ -75,7 +79,8 @@ def test_turns_that_cannot_be_read_give_a_reason(turns, words):
 @pytest.mark.parametrize(
     "turn",
     [
-        said("assistant", None, tool_calls=[{"id": "x", "type": "function", "function": {"name": "add", "arguments": '{"a": 1}'}}]),
+        said("assistant", None,
+             tool_calls=[{"id": "x", "type": "function", "function": {"name": "add", "arguments": '{"a": 1}'}}]),
         said("assistant", "", tool_calls=[{"id": "x", "function": {"name": "add", "arguments": {"a": 1}}}]),
         said("gpt", None, tool_calls=json.dumps([{"id": "x", "name": "add", "parameters": {"a": 1}}])),
     ],
@@ -110,7 +115,7 @@ def test_fields_that_arrow_fills_with_nothing_do_not_count():
     assert messages_of([turn]) == [said("assistant", "a")]
 
 
-def test_an_answer_that_is_not_to_be_learned():
+def test_an_answer_that_is_not_trained_on():
     for key, value in (("weight", 0), ("loss_weight", 0.0), ("train", False)):
         mark = {key: value}
         turns = [said("user", "q", **mark), said("assistant", "a", **mark), said("assistant", "b", **{key: 1})]
@@ -124,11 +129,12 @@ def test_tools():
     for value in ([bare], [tool], json.dumps([bare]), json.dumps(tool), [json.dumps(tool)], bare):
         assert tools_of(value) == [tool]
     assert tools_of([{"name": "now"}]) == [
-        {"type": "function", "function": {"name": "now", "description": "", "parameters": {"type": "object", "properties": {}}}}
+        {"type": "function", "function": {"name": "now", "description": "",
+         "parameters": {"type": "object", "properties": {}}}}
     ]  # fmt: skip
     assert [tools_of(value) for value in (None, "", " ", [], "[]", MISSING)] == [None] * 6
     for value in ("search", 7, [7], [{}], ["x"]):
-        assert reason(value, tools_of) == "tools that are no list of functions"
+        assert reason(value, tools_of) == "tools that are not a list of functions"
 
 
 def test_what_real_tool_rows_hold(shared_data):

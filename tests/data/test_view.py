@@ -1,4 +1,4 @@
-"""The view of a row against the trainer's own batches, token by token, and what it says of cuts and end marks."""
+"""The view of a row compared with the trainer's own batches, token by token, and how it shows cuts and end marks."""
 
 import pytest
 
@@ -15,7 +15,7 @@ def view_of(data, row: int, tokenizer, ends=None):
 
 
 def test_the_view_is_what_the_trainers_data_loader_yields(stories, shared_data, unsloth, tmp_path):
-    """Every row of a real set, some of them cut, as it comes out of the real trainer's own data loaders."""
+    """Every row of a real dataset, some of them cut, as the real trainer's own data loaders yield it."""
     from core.training.trainer import build_trainer
 
     path = shared_data / "alpaca/alpaca_en_demo.json"
@@ -40,7 +40,7 @@ def test_the_view_is_what_the_trainers_data_loader_yields(stories, shared_data, 
             ids = [token.id for token in seen]
             shown.append((ids, [token.id if token.is_trained else UNTRAINED for token in seen]))
             assert len(ids) == row.kept and sum(token.is_trained for token in seen) == row.trained
-        limit = len(sequences)  # validation is checked in between on its first rows only
+        limit = len(sequences)  # validation during training uses its first rows only
         assert sorted(shown[:limit]) == sorted(sequences) and limit in (len(part), 256) and limit > 90
     assert any(example.cut_ids for example in data.train)
 
@@ -50,7 +50,7 @@ def test_special_tokens_and_the_text_can_be_read(tmp_path, chat_tokenizer):
     row = view_of(prepare(config, chat_tokenizer, 512, True), 1, chat_tokenizer)
     text = "".join(token.text for token in row.tokens)
     assert text == chat_tokenizer.decode([token.id for token in row.tokens])
-    # This tokenizer puts a space behind each special token.
+    # This tokenizer puts a space after each special token.
     assert text.endswith("Say 가 and 😀.<|eot_id|><|start_header_id|> assistant<|end_header_id|> \n\n가 😀<|eot_id|>")
     specials = [token.text for token in row.tokens if token.is_special]
     assert specials[0] == "<|begin_of_text|>" and specials.count("<|eot_id|>") == 3
@@ -59,7 +59,7 @@ def test_special_tokens_and_the_text_can_be_read(tmp_path, chat_tokenizer):
     assert emoji == ["", "", "", "😀"]  # four bytes, shown where the last of them is
 
 
-def test_the_end_mark_is_called_by_its_name(tmp_path, chat_tokenizer):
+def test_the_end_mark_is_named(tmp_path, chat_tokenizer):
     config = write(
         tmp_path / "a.jsonl", {"instruction": "a", "output": "b"}, {"instruction": "a", "output": "word " * 400}
     )

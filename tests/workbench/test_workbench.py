@@ -271,7 +271,7 @@ def test_rows_at_fault_leave_the_model_as_it_is(bench, config, tmp_path):
     )
     assert bench.model_state == report and bench.look(config).data is not None
     bench.start(with_rows("guess.jsonl", {"one": "short", "two": "rather longer"}), "a guess")
-    assert bench.wait(120).message.startswith("It is not sure how to read the rows")
+    assert bench.wait(120).message.startswith("It is not clear how to read the rows")
     bench.start(
         config.with_settings([f"data.path={tmp_path}/none.csv", "model.model_name=owner/never-loaded"]), "no file"
     )
