@@ -104,7 +104,7 @@ def test_2_files_are_uploaded_together(data_page, tmp_path):
         (
             "big.jsonl",
             b"version https://git-lfs.github.com/spec/v1\noid sha256:1\nsize 9\n",
-            "big.jsonl is a pointer of git-lfs",
+            "big.jsonl is a git-lfs pointer",
         ),
     ],
 )

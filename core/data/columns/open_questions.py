@@ -4,12 +4,17 @@ from collections.abc import Iterable
 from functools import lru_cache
 from typing import Any
 
-from core.data.columns import column_names as names_of
+from core.data.columns import column_names
 from core.data.columns.column_names import is_choices, is_metadata, plain
 from core.data.columns.field_values import Column
 
 MAX_NAMED_COLUMNS = 4  # in a reason; more would hide the reason itself
-OPTIONAL = {"input": names_of.INPUTS, "system": names_of.SYSTEMS, "tools": names_of.TOOLS, "title": names_of.TITLES}
+OPTIONAL = {
+    "input": column_names.INPUTS,
+    "system": column_names.SYSTEMS,
+    "tools": column_names.TOOLS,
+    "title": column_names.TITLES,
+}
 _LATER = {
     "alpaca": ("input", "system"),
     "question": ("input", "system"),

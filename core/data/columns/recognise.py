@@ -8,7 +8,7 @@ The person's own choice comes first. A guess says that it is one.
 from dataclasses import replace
 from typing import Any
 
-from core.data.columns import column_names as names_of
+from core.data.columns import column_names
 from core.data.columns.chosen_columns import ROLES, check_roles, check_template, chosen_columns, listed, quoted_names
 from core.data.columns.column_names import is_metadata, plain
 from core.data.columns.field_values import Column, as_turns, columns_of, lookup, speaker_key
@@ -71,7 +71,7 @@ def _with_doubts(shape: Shape, columns: list[Column], chosen: dict[str, str]) ->
     unused = unused_columns(columns, shape.columns.values())
     reason, is_sure = shape.reason, shape.is_sure
     if not is_sure:  # a guess already ignored the rejected answers, so it need not mention them
-        unused = [column for column in unused if plain(column.name) != names_of.REJECTED]
+        unused = [column for column in unused if plain(column.name) != column_names.REJECTED]
     by_itself = [column for role, column in shape.columns.items() if role not in chosen]
     if is_sure and are_scattered(columns, by_itself):
         reason, is_sure = f"a guess, because several objects have such columns: {reason}", False
@@ -96,13 +96,17 @@ def _as_chosen(chosen: dict[str, str]) -> Shape | None:
 def _chat(columns: list[Column], rows: list[dict[str, Any]]) -> Shape | None:
     """Turns of a chat in one column, or a prompt and an answer in two, at least the answer as turns."""
     turns = {
-        column.name: column for column in columns if column.kind == "turns" and plain(column.name) != names_of.REJECTED
+        column.name: column
+        for column in columns
+        if column.kind == "turns" and plain(column.name) != column_names.REJECTED
     }
     empty = [
-        column.name for column in columns if column.kind == "empty" and plain(column.name) in names_of.TURNS.split()[:4]
+        column.name
+        for column in columns
+        if column.kind == "empty" and plain(column.name) in column_names.TURNS.split()[:4]
     ]
     empty = [name for name in empty if any(isinstance(row.get(name), list) for row in rows)]
-    by_name = [name for wanted in names_of.TURNS.split() for name in [*turns, *empty] if plain(name) == wanted]
+    by_name = [name for wanted in column_names.TURNS.split() for name in [*turns, *empty] if plain(name) == wanted]
     if not by_name and (not turns or _question(columns)):
         return None
     if not by_name:
@@ -115,7 +119,7 @@ def _chat(columns: list[Column], rows: list[dict[str, Any]]) -> Shape | None:
     reason = f"{_quoted(name)} has the turns of a chat"
     if "prompt" in taken:
         reason = f"{_quoted(prompt)} and {_quoted(name)} have the turns of a chat"
-    for role, names in (("system", names_of.SYSTEMS), ("tools", names_of.TOOLS)):
+    for role, names in (("system", column_names.SYSTEMS), ("tools", column_names.TOOLS)):
         if found := _find(columns, names, kinds=("text", "object", "turns", "empty")):
             taken[role] = found
             if _find(columns, names, kinds=("empty",)) == found:
@@ -135,21 +139,21 @@ def _is_sharegpt(name: str, rows: list[dict[str, Any]]) -> bool:
 
 def _question(columns: list[Column]) -> Shape | None:
     """A question and an answer, by the names of their columns."""
-    for asking, answering in names_of.PAIRS:
+    for asking, answering in column_names.PAIRS:
         asks = _find(columns, asking, kinds=("text", "value", "object", "empty"))
         answers = _find(columns, answering, kinds=("text", "value", "object", "empty"), other_than=asks)
         if not asks or not answers:
             continue
         taken = {"instruction": asks}
-        if found := _find(columns, names_of.INPUTS, kinds=("text", "value", "object", "empty"), other_than=asks):
+        if found := _find(columns, column_names.INPUTS, kinds=("text", "value", "object", "empty"), other_than=asks):
             taken |= {"input": found} if found != answers else {}
         taken["answer"] = answers
-        if found := _find(columns, names_of.SYSTEMS, kinds=("text", "empty"), other_than=asks):
+        if found := _find(columns, column_names.SYSTEMS, kinds=("text", "empty"), other_than=asks):
             taken["system"] = found
         kinds = {column.name: column.kind for column in columns}
         is_sure = "object" not in (kinds[asks], kinds[answers])
         guess = "" if is_sure else "a guess, because the fields are lists or objects: "
-        name = "alpaca" if (asking, answering) == names_of.ALPACA else "question"
+        name = "alpaca" if (asking, answering) == column_names.ALPACA else "question"
         return Shape(name, guess + _asks_and_answers(taken), is_sure, taken)
     return None
 
@@ -157,17 +161,19 @@ def _question(columns: list[Column]) -> Shape | None:
 def _text(columns: list[Column]) -> Shape | None:
     """A column to train on as plain text: by its name, or because no other column has words in it."""
     texts = [column for column in columns if column.kind == "text" and not is_metadata(column.name)]
-    known = _find(columns, names_of.TEXTS, kinds=("text",)) or _find(columns, names_of.TEXTS, kinds=("value", "empty"))
+    known = _find(columns, column_names.TEXTS, kinds=("text",))
+    if known is None:
+        known = _find(columns, column_names.TEXTS, kinds=("value", "empty"))
     name = known or (texts[0].name if len(texts) == 1 else None)
     if name is None:
         return None
-    title = _find(columns, names_of.TITLES, kinds=("text", "value"), other_than=name)
+    title = _find(columns, column_names.TITLES, kinds=("text", "value"), other_than=name)
     others = [column for column in columns if column.name not in (name, title) and not is_metadata(column.name)]
     others = [column for column in others if column.kind in ("text", "value", "object")]
     length = next(column.length for column in columns if column.name == name)
     if known is None and others:
         return None
-    labels = [column for column in others if plain(column.name) in names_of.LABELS.split()]
+    labels = [column for column in others if plain(column.name) in column_names.LABELS.split()]
     rivals = [column for column in others if column.kind == "text" and column.length * MUCH_LONGER > length]
     if labels or rivals:
         return None
@@ -180,11 +186,13 @@ def _text(columns: list[Column]) -> Shape | None:
 
 def _guess(columns: list[Column]) -> Shape | None:
     """The most likely use of the columns, for the person to confirm."""
-    columns = [column for column in columns if plain(column.name) != names_of.REJECTED]
+    columns = [column for column in columns if plain(column.name) != column_names.REJECTED]
     rest = [column for column in columns if not is_metadata(column.name)] or columns
     texts = [column for column in rest if column.kind == "text"]
     labels = [
-        column for column in rest if plain(column.name) in names_of.LABELS.split() and column.kind in ("text", "value")
+        column
+        for column in rest
+        if plain(column.name) in column_names.LABELS.split() and column.kind in ("text", "value")
     ]
     asking = [column for column in texts if column not in labels]
     if labels and asking:

@@ -56,12 +56,12 @@ def open_hub(config: DataConfig, token: str | None) -> HubRows:
     except ModelError as error:
         raise DataError(error.template, **error.values) from None
     config = config.model_copy(update={"path": config.path.strip()})
-    found = look_up(config, token)
-    if found is None:
+    hub_dataset = look_up(config, token)
+    if hub_dataset is None:
         name, builder = config.path, find_in_cache(config)
         notes = ("from this machine's cache, because Hugging Face cannot be reached",)
     else:
-        name, builder = found.name, _builder(config, found, token)
+        name, builder = hub_dataset.name, _builder(config, hub_dataset, token)
         notes = (f"{config.path} is now called {name}",) if name != config.path else ()
     if builder.config.name != "default":
         notes = (f"configuration {builder.config.name}", *notes)
@@ -70,52 +70,52 @@ def open_hub(config: DataConfig, token: str | None) -> HubRows:
     return HubRows(_part(config, name, builder), name, notes)
 
 
-def _builder(config: DataConfig, found: HubDataset, token: str | None) -> "DatasetBuilder":
+def _builder(config: DataConfig, hub_dataset: HubDataset, token: str | None) -> "DatasetBuilder":
     """The library's builder for one configuration. Raises DataError."""
     import datasets
     from datasets.data_files import EmptyDatasetError
     from datasets.exceptions import DataFilesNotFoundError, DatasetNotFoundError
 
-    if found.has_script:
+    if hub_dataset.has_script:
         raise DataError(
             "{dataset} is loaded by a script of its own, which this program never runs; try the revision {revision}, "
             "where Hugging Face may have its rows.",
-            dataset=found.name,
+            dataset=hub_dataset.name,
             revision=PARQUET_BRANCH,
         )
     # The prefix keeps the library from taking the name for a local folder or a kind of file.
-    path, arguments = f"hf://datasets/{found.name}", {"revision": config.revision or None, "token": token}
+    path, arguments = f"hf://datasets/{hub_dataset.name}", {"revision": config.revision or None, "token": token}
     try:
         builder = datasets.load_dataset_builder(path, config.name or None, **arguments)
     except DatasetNotFoundError:  # its page is public, its files are not
-        raise gated(found.name) from None
+        raise gated(hub_dataset.name) from None
     except (DataFilesNotFoundError, EmptyDatasetError):
         raise DataError(
-            "{dataset} has no files with rows that can be read; choose another dataset.", dataset=found.name
+            "{dataset} has no files with rows that can be read; choose another dataset.", dataset=hub_dataset.name
         ) from None
     except FileNotFoundError as error:
         if error.errno is not None:  # a file of this machine, not of the dataset
-            raise _refusal(found.name, error) from error
+            raise _refusal(hub_dataset.name, error) from error
         raise DataError(
             "The README of {dataset} names files that do not exist; download its files and choose their folder.",
-            dataset=found.name,
+            dataset=hub_dataset.name,
         ) from None
     except ValueError as error:
         names = datasets.get_dataset_config_names(path, **arguments) if "onfig" in str(error) else []
         if config.name and config.name not in names and names == ["default"]:
             raise DataError(
-                "{dataset} has no configurations to choose from; leave the field empty.", dataset=found.name
+                "{dataset} has no configurations to choose from; leave the field empty.", dataset=hub_dataset.name
             ) from None
         if names and config.name not in names:
-            raise _wrong_configuration(found.name, config.name, names) from None
-        raise _refusal(found.name, error) from error
+            raise _wrong_configuration(hub_dataset.name, config.name, names) from None
+        raise _refusal(hub_dataset.name, error) from error
     except Exception as error:  # the library raises a dozen kinds; each becomes a DataError that quotes it
-        raise _refusal(found.name, error) from error
-    if builder.hash != found.commit:
+        raise _refusal(hub_dataset.name, error) from error
+    if builder.hash != hub_dataset.commit:
         raise DataError(
             "The newest version of {dataset} cannot be loaded; to use the older one in this machine's cache, set the "
             "revision to {revision}.",
-            dataset=found.name,
+            dataset=hub_dataset.name,
             revision=builder.hash,
         )
     return builder

@@ -5,11 +5,8 @@ Plain prompts are for base models, which have no chat template.
 
 from dataclasses import dataclass
 
-from core.data.prompts.chat_template import apply, chat_pieces
+from core.data.prompts.chat_template import apply
 from core.data.prompts.messages import Message, Pieces, Tools, check_messages, is_trained_on, written_out
-from core.problems import TemplateError
-
-__all__ = ["TEMPLATES", "Message", "PlainTemplate", "TemplateError", "chat_pieces", "check_messages", "prompt_text"]
 
 
 def prompt_text(messages: list[Message], prompt_template: str, tokenizer) -> str:
