@@ -12,13 +12,14 @@ import weakref
 from collections.abc import Callable
 from contextlib import nullcontext
 from dataclasses import dataclass, field
+from functools import lru_cache
 from pathlib import Path
 from typing import Any
 
 import pytest
 
 from core.settings.run_config import RunConfig
-from core.settings.sections import DataConfig
+from core.settings.sections import DataConfig, ModelConfig
 
 os.environ.pop("HF_HUB_OFFLINE", None)
 os.environ |= {
@@ -152,12 +153,29 @@ def rows(tmp_path_factory) -> Path:
     return write_rows(tmp_path_factory.mktemp("rows") / "rows.json")
 
 
-def load_for(config, with_adapter: bool = True):
-    """The model of a RunConfig, with a fresh adapter on it."""
+@lru_cache(maxsize=8)
+def _loaded_once(model: str):
+    """The model of a ModelConfig given as JSON. Only ever copied: nothing may change it."""
     from core.model.load import load
+
+    return load(ModelConfig.model_validate_json(model), use_gradient_checkpointing=False)
+
+
+def fresh_model(config: RunConfig):
+    """The model of a RunConfig as `load` gives it, without an adapter.
+
+    Each model is loaded once per process (by folder, precision, 4-bit, length) and every call returns a deep copy of
+    its own, which trains and answers bit for bit like a freshly loaded one (tests/model/test_fresh_model.py). Do not
+    use it for a folder whose files the test changes after the first call.
+    """
+    return copy.deepcopy(_loaded_once(config.model.model_dump_json()))
+
+
+def load_for(config, with_adapter: bool = True):
+    """A `fresh_model`, with a new adapter on it."""
     from core.model.new_adapter import attach_adapter
 
-    loaded = load(config.model, use_gradient_checkpointing=False)
+    loaded = fresh_model(config)
     if with_adapter:
         attach_adapter(loaded, config.adapter, False, config.training.seed)
     return loaded
@@ -245,12 +263,13 @@ class Trained:
 def trained(unsloth, stories, rows, tmp_path_factory) -> Trained:
     """Shared by many tests: look at it, do not train it further."""
     import core.model.load
+    import core.model.new_adapter
     import core.training.receipt
     import core.training.train
 
     config = small_config(stories, rows, "training.max_steps=12", "training.eval_steps=6")
     run = Trained(None, config, None, [], None, tmp_path_factory.mktemp("trained") / "adapter")
-    run.loaded = load_for(config, with_adapter=False)
+    run.loaded = core.model.load.load(config.model, use_gradient_checkpointing=False)
     run.logits["fresh base"] = next_logits(run.loaded)
     core.model.new_adapter.attach_adapter(run.loaded, config.adapter, False, config.training.seed)
     run.logits["attached base"] = next_logits(run.loaded, base=True)
