@@ -1,6 +1,6 @@
-"""The trainer's one callback: its doings become events, and wishes to stop become leaving its loop.
+"""The trainer's one callback: it turns what the trainer does into events, and leaves the trainer's loop on a stop.
 
-Imports transformers, so it is imported only once Unsloth has been. Knows nothing of threads or gradio.
+It imports transformers, so import it only after Unsloth.
 """
 
 import time
@@ -14,90 +14,70 @@ from core.runs.events import Evaluated, Event, Receipt, StepDone
 from core.settings.sections import TrainingConfig
 from core.stopping import Ended, ShouldStop, leave_if
 from core.training.checkpoint_files import RandomState
-from core.training.checkpoint_keeper import no_number
+from core.training.progress import Progress
+
+LOSS_NOT_FINITE = "The loss became {loss} at step {step:,}: lower the learning rates or lengthen the warm-up."
+EVAL_LOSS_NOT_FINITE = (
+    "The validation loss became {loss} at step {step:,}: lower the learning rates or lengthen the warm-up."
+)
 
 
-class Progress(TrainerCallback):
-    """What the run has come to. `before` is a checkpoint's progress that it goes on from, else empty.
+class RunCallback(TrainerCallback):
+    """Keeps `progress` up to date and emits Receipt, StepDone and Evaluated.
 
-    `receipt(optimizer)` makes the receipt, `sample(step)` answers the run's own prompts, `save()` saves a checkpoint;
-    the two last are None where none are wanted. After each step `random_state` is that of the generators: checks and
-    samples leave it as it was, so that a run with them ends as one without.
+    `receipt(optimizer)` makes the receipt, `paused()` gives the seconds spent waiting for disk space, `sample(step)`
+    answers the run's own prompts and `save()` saves a checkpoint; the last two are None when they are not wanted.
+    `has_validation`: there are rows to check on. `random_state` is the state of the random generators after the latest
+    step of this training, None before it: checks and samples restore it, so a run with them ends like one without.
     """
 
     def __init__(
         self,
         settings: TrainingConfig,
-        before: dict,
-        rows: str,
+        progress: Progress,
+        *,
         emit: Callable[[Event], None],
         should_stop: ShouldStop,
         receipt: Callable[[object], Receipt],
         paused: Callable[[], float],
+        sample: Callable[[int], None] | None,
+        save: Callable[[], None] | None,
+        has_validation: bool,
     ):
-        self._settings, self._emit, self._should_stop, self._receipt = settings, emit, should_stop, receipt
-        self._paused = paused
-        self.rows = rows
-        self.step: int = before.get("step", 0)
-        self.tokens: int = before.get("tokens", 0)
-        self.eval_loss: float | None = before.get("last_eval_loss")
-        self.best_loss: float | None = before.get("best_loss")
-        self.best_step: int = before.get("best_step", 0)
-        self.ending: str = before.get("ending", "")
-        self.ended_early: bool = before.get("ended_early", False)
-        self._loss_sum, self._losses = before.get("loss_sum", 0.0), before.get("losses", 0)
-        self._bad_checks: int = before.get("bad_checks", 0)
-        self._checked_step: int = before.get("checked_step", 0)
-        self._elapsed_before: float = before.get("elapsed", 0.0)
-        self._elapsed = self._elapsed_before
-        self._began: float | None = None
+        self.progress = progress
         self.random_state: RandomState | None = None
         self.is_nan = False
         self.has_ended = False
-        self.checks = False
-        self.sample: Callable[[int], None] | None = None
-        self.save: Callable[[], None] | None = None
-
-    def values(self) -> dict:
-        """The progress to save with a checkpoint of this step."""
-        is_checked = self._checked_step == self.step
-        return {
-            "step": self.step,
-            "eval_loss": self.eval_loss if is_checked else None,
-            "is_due": self.checks and not is_checked and self._is_check(self.step),
-            "last_eval_loss": self.eval_loss,
-            "best_loss": self.best_loss,
-            "best_step": self.best_step,
-            "bad_checks": self._bad_checks,
-            "checked_step": self._checked_step,
-            "loss_sum": self._loss_sum,
-            "losses": self._losses,
-            "tokens": self.tokens,
-            "elapsed": self._elapsed,
-            "ending": self.ending,
-            "ended_early": self.ended_early,
-            "rows": self.rows,
-        }
-
-    @property
-    def train_loss(self) -> float | None:
-        """The mean over all steps so far."""
-        return self._loss_sum / self._losses if self._losses else None
+        self._settings = settings
+        self._emit, self._should_stop = emit, should_stop
+        self._receipt, self._paused, self._sample, self._save = receipt, paused, sample, save
+        self._has_validation = has_validation
+        self._elapsed_before = progress.elapsed
+        self._began: float | None = None
 
     @property
     def seconds(self) -> float:
-        """Of training so far, without the waiting for room on the disk."""
+        """Seconds of training so far, including those before a resume, without waiting for disk space."""
         if self._began is None:
             return self._elapsed_before
         return self._elapsed_before + time.monotonic() - self._began - self._paused()
+
+    @property
+    def is_check_due(self) -> bool:
+        """Whether `eval_steps` puts a check after the current step."""
+        return self._has_validation and self._is_eval_step
+
+    @property
+    def _is_eval_step(self) -> bool:
+        return bool(self._settings.eval_steps) and self.progress.step % self._settings.eval_steps == 0
 
     def on_train_begin(self, args, state, control, optimizer=None, **kwargs):
         self._emit(self._receipt(optimizer))
         self._began = time.monotonic()
 
     def on_step_begin(self, args, state, control, **kwargs):
-        if self.ending:
-            raise Ended  # by the check that was due; the trainer would look only after one more step
+        if self.progress.ending:
+            raise Ended  # the check that was due ended the run; the trainer would only notice after one more step
         leave_if(self._should_stop)
 
     def on_substep_end(self, args, state, control, **kwargs):
@@ -107,85 +87,83 @@ class Progress(TrainerCallback):
         leave_if(self._should_stop)
 
     def on_step_end(self, args, state, control, **kwargs):
-        self.step, self.tokens = state.global_step, int(state.num_input_tokens_seen)
-        self.random_state, self._elapsed = RandomState(), self.seconds
-        is_last = state.global_step >= state.max_steps
-        if self.checks and is_last:
-            control.should_evaluate = True  # before the last checkpoint is saved, so that it knows its loss
+        self.progress.step, self.progress.tokens = state.global_step, int(state.num_input_tokens_seen)
+        self.random_state, self.progress.elapsed = RandomState(), self.seconds
+        if self._has_validation and _is_last(state):
+            control.should_evaluate = True  # before the last checkpoint is saved, so that it includes this loss
 
     def on_log(self, args, state, control, logs=None, **kwargs):
-        state.log_history.clear()  # the events tell it; every checkpoint would hold all of it again
+        state.log_history.clear()  # the events have it; otherwise every checkpoint would store all of it again
         if not logs or "loss" not in logs:
             return
         loss = float(logs["loss"])
-        if not isfinite(loss):
-            self._turned(f"The loss became {loss}", state.global_step)
-        self._loss_sum, self._losses = self._loss_sum + loss, self._losses + 1
-        grad_norm = logs.get("grad_norm")
-        self._emit(
-            StepDone(
-                step=state.global_step,
-                max_steps=state.max_steps,
-                epoch=float(state.epoch or 0),
-                loss=loss,
-                learning_rate=float(logs.get("learning_rate", 0.0)),
-                grad_norm=None if grad_norm is None else float(grad_norm),
-                tokens=self.tokens,
-                elapsed=self._elapsed,
-            )
-        )
+        self._check_number(LOSS_NOT_FINITE, loss, state.global_step)
+        self.progress.add_loss(loss)
+        self._emit(self._step_done(state, loss, logs))
         wanted = self._settings.stop_at_loss
-        if wanted is not None and loss <= wanted and state.global_step < state.max_steps:
-            self._end(
-                control, f"Ended at step {state.global_step:,}, whose loss of {loss:.4g} is not above {wanted:g}."
-            )
-            control.should_evaluate = self.checks
-        is_last = state.global_step >= state.max_steps or bool(self.ending)
-        if not self.checks and (is_last or self._is_check(self.step)):
-            self._answer()
+        if wanted is not None and loss <= wanted and not _is_last(state):
+            self._end(control, f"Ended at step {state.global_step:,}: its loss of {loss:.4g} reached {wanted:g}.")
+            control.should_evaluate = self._has_validation
+        ends = _is_last(state) or bool(self.progress.ending)
+        if not self._has_validation and (ends or self._is_eval_step):
+            self._answer_samples()
+
+    def on_evaluate(self, args, state, control, metrics=None, **kwargs):
+        loss = float(metrics["eval_loss"])
+        self._check_number(EVAL_LOSS_NOT_FINITE, loss, state.global_step)
+        self._answer_samples()  # first, so that after a stop here the whole check is made again
+        is_best = self.progress.add_check(state.global_step, loss)
+        self._emit(Evaluated(step=state.global_step, eval_loss=loss))
+        if is_best:
+            control.should_save = control.should_save or self._save is not None
+        elif self._is_out_of_patience() and not _is_last(state):
+            self._end_early(control, state.global_step)
+        if self._save and self.random_state is None:
+            self._save()  # a check that was due on resume: no step follows that would save its result
 
     def on_train_end(self, args, state, control, **kwargs):
         self.has_ended = True
 
-    def on_evaluate(self, args, state, control, metrics=None, **kwargs):
-        loss = float(metrics["eval_loss"])
-        if not isfinite(loss):
-            self._turned(f"The validation loss became {loss}", state.global_step)
-        self._answer()  # first, so that a stop meanwhile leaves the whole check to be done again
-        self.eval_loss, self._checked_step = loss, state.global_step
-        self._emit(Evaluated(step=state.global_step, eval_loss=loss))
-        if self.best_loss is None or loss < self.best_loss:
-            self.best_loss, self.best_step, self._bad_checks = loss, state.global_step, 0
-            control.should_save = control.should_save or self.save is not None
-        else:
-            self._bad_checks += 1
-            patience = self._settings.early_stopping_patience
-            if patience and self._bad_checks >= patience and state.global_step < state.max_steps:
-                checks = "1 check" if patience == 1 else f"{patience} checks"
-                self.ended_early = True
-                self._end(
-                    control,
-                    f"Ended early at step {state.global_step:,}: {checks} brought no lower validation loss than "
-                    f"{self.best_loss:.4g} at step {self.best_step:,}.",
-                )
+    def _step_done(self, state, loss: float, logs: dict) -> StepDone:
+        grad_norm = logs.get("grad_norm")
+        return StepDone(
+            step=state.global_step,
+            max_steps=state.max_steps,
+            epoch=float(state.epoch or 0),
+            loss=loss,
+            learning_rate=float(logs.get("learning_rate", 0.0)),
+            grad_norm=None if grad_norm is None else float(grad_norm),
+            tokens=self.progress.tokens,
+            elapsed=self.progress.elapsed,
+        )
 
-        if self.save and self.random_state is None:
-            self.save()  # of the check that was due no step tells the checkpoint
-
-    def _answer(self) -> None:
-        if self.sample:
-            self.sample(self.step)
+    def _answer_samples(self) -> None:
+        if self._sample:
+            self._sample(self.progress.step)
         if self.random_state is not None:
             self.random_state.restore()
 
-    def _is_check(self, step: int) -> bool:
-        return bool(self._settings.eval_steps) and step % self._settings.eval_steps == 0
+    def _is_out_of_patience(self) -> bool:
+        patience = self._settings.early_stopping_patience
+        return bool(patience) and self.progress.bad_checks >= patience
+
+    def _end_early(self, control, step: int) -> None:
+        patience = self._settings.early_stopping_patience
+        checks = "1 check" if patience == 1 else f"{patience} checks"
+        best = f"{self.progress.best_loss:.4g} at step {self.progress.best_step:,}"
+        self.progress.ended_early = True
+        self._end(control, f"Ended early at step {step:,}: {checks} without a lower validation loss than {best}.")
 
     def _end(self, control, why: str) -> None:
-        self.ending = why
+        self.progress.ending = why
         control.should_training_stop = True
-        control.should_save = self.save is not None
+        control.should_save = self._save is not None
 
-    def _turned(self, what: str, step: int) -> None:
-        self.is_nan = True
-        raise TrainingError(no_number(what, step))
+    def _check_number(self, template: str, loss: float, step: int) -> None:
+        if not isfinite(loss):
+            self.is_nan = True
+            raise TrainingError(template, loss=loss, step=step)
+
+
+def _is_last(state) -> bool:
+    return state.global_step >= state.max_steps

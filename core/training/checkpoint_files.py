@@ -1,12 +1,12 @@
-"""Checkpoints: all that a run needs to go on as if nothing had happened, in safetensors and JSON, never in pickles.
+"""The files of a checkpoint: all that a run needs to continue as if it had never ended.
 
-    step-<N>/adapter_model.safetensors   the adapter, as PEFT keeps one, with its settings and the tokenizer
-    step-<N>/optimizer.safetensors       the optimizer's states, each under its weight's name
+They are safetensors and JSON. Pickles are neither written nor read, because reading one can run code.
+
+    step-<N>/adapter_model.safetensors   the adapter in PEFT's format, with its settings and the tokenizer
+    step-<N>/optimizer.safetensors       the optimizer's states, each under the name of its weight
     step-<N>/resume.json                 the numbers of optimizer, schedule, loss scaler and random generators
     step-<N>/trainer_state.json          the trainer's own count of steps and epochs
-    step-<N>/progress.json               what the run had come to: step, losses, tokens, seconds
-
-Knows nothing of threads, gradio or unsloth.
+    step-<N>/progress.json               what the run had reached: step, losses, tokens, seconds
 """
 
 import json
@@ -18,20 +18,21 @@ from typing import Any
 from core.disk.tolerant_reading import Unreadable, read_json
 from core.problems import RunError
 
-NOT_WHOLE = (
-    "The checkpoint in {folder} cannot be read: {file} is damaged; delete that folder to go on from an older one."
+DAMAGED = (
+    "The checkpoint in {folder} cannot be read: {file} is damaged. "
+    "Delete that folder to resume from an older checkpoint."
 )
-MOMENTS = (
-    "exp_avg",
-    "exp_avg_sq",
-    "state1",
-    "state2",
-)  # of torch's optimizers and of bitsandbytes', one value a weight
-BETWEEN = "//"  # a weight's name and the keys of its states
+OTHER_LAYERS = "The checkpoint in {folder} was made for other layers than these settings train; start a new run."
+ADAPTER_OF_OTHER_LAYERS = (
+    "The adapter in {folder} was made for other layers than these settings train; start a new run."
+)
+# Names of optimizer states that have one value per weight: torch's, then bitsandbytes'.
+STATES_PER_WEIGHT = ("exp_avg", "exp_avg_sq", "state1", "state2")
+KEY_SEPARATOR = "//"  # between a weight's name and the keys of its states
 
 
 class RandomState:
-    """The state of every generator that training draws from, at one moment: Python's, numpy's, torch's."""
+    """The state of every random generator that training uses, at one moment: Python's, numpy's, torch's."""
 
     def __init__(self):
         import numpy
@@ -78,14 +79,14 @@ class RandomState:
 
 
 def restore_random_state(folder: Path) -> None:
-    """Raises RunError."""
-    saved = _read(folder)
-    with _whole(folder, "resume.json"):
+    """Sets the random generators to their state in the checkpoint. Raises RunError if it cannot be read."""
+    saved = _read_resume(folder)
+    with _damage_as_error(folder, "resume.json"):
         RandomState.from_json(saved["random"]).restore()
 
 
 def write_trainer(folder: Path, trainer, random_state: RandomState, progress: dict) -> None:
-    """Writes all but the adapter into `folder`. Raises OSError or SafetensorError."""
+    """Writes everything except the adapter into `folder`. Raises OSError or SafetensorError."""
     from safetensors.torch import save_file
 
     tensors: dict[str, Any] = {}
@@ -110,126 +111,126 @@ def write_trainer(folder: Path, trainer, random_state: RandomState, progress: di
 
 
 def restore_optimizer(folder: Path, trainer) -> None:
-    """Optimizer and schedule as they were. Raises RunError when they belong to other weights."""
-    saved = _read(folder)
-    tensors = _tensors(folder / "optimizer.safetensors")
+    """Restores optimizer and schedule. Raises RunError if they belong to other weights or cannot be read."""
+    saved = _read_resume(folder)
+    tensors = _read_tensors(folder / "optimizer.safetensors")
     current = trainer.optimizer.state_dict()
     names = _names(trainer)
-    with _whole(folder, "resume.json"):
+    with _damage_as_error(folder, "resume.json"):
         numbers, groups = dict(saved["optimizer"]["numbers"]), list(saved["optimizer"]["groups"])
-        saved_names = {name.partition(BETWEEN)[0] for name in (*tensors, *numbers)}
+        saved_names = {name.partition(KEY_SEPARATOR)[0] for name in (*tensors, *numbers)}
     if not saved_names <= set(names) or len(groups) != len(current["param_groups"]):
-        raise RunError(
-            f"The checkpoint in {folder} was made for other layers than these settings train; start a new run."
-        )
+        raise RunError(OTHER_LAYERS, folder=folder)
     weights = dict(trainer.model.named_parameters())
     for place, tensor in tensors.items():
-        name, *_, key = place.split(BETWEEN)
-        # An 8-bit optimizer does not look at the size itself: it would read what lies behind in memory.
-        if key in MOMENTS and tensor.numel() != weights[name].numel():
-            raise RunError(NOT_WHOLE.format(folder=folder, file="optimizer.safetensors"))
-    with _whole(folder, "resume.json"):
-        states = _gathered(tensors, numbers)
+        name, *_, key = place.split(KEY_SEPARATOR)
+        # An 8-bit optimizer does not check the size itself: it would read past the end of a shorter tensor.
+        if key in STATES_PER_WEIGHT and tensor.numel() != weights[name].numel():
+            raise RunError(DAMAGED, folder=folder, file="optimizer.safetensors")
+    with _damage_as_error(folder, "resume.json"):
+        states = _unflatten(tensors, numbers)
         state = {index: states[name] for index, name in enumerate(names) if name in states}
-        merged = [_like(now, then) for now, then in zip(current["param_groups"], groups, strict=True)]
+        merged = [_restored_group(now, then) for now, then in zip(current["param_groups"], groups, strict=True)]
         trainer.optimizer.load_state_dict({"state": state, "param_groups": merged})
         trainer.lr_scheduler.load_state_dict(saved["scheduler"])
 
 
 def restore_scaler(folder: Path, trainer) -> None:
-    """The loss scaler of float16, where there is one."""
-    saved = _read(folder).get("scaler")
+    """Restores the loss scaler of float16, if there is one."""
+    saved = _read_resume(folder).get("scaler")
     if saved is not None and getattr(trainer.accelerator, "scaler", None) is not None:
-        with _whole(folder, "resume.json"):
+        with _damage_as_error(folder, "resume.json"):
             trainer.accelerator.scaler.load_state_dict(saved)
 
 
 def restore_adapter(folder: Path, model) -> None:
-    """Copies the adapter's weights of `folder` into those of `model`, bit for bit. Raises RunError."""
+    """Copies the adapter's weights from `folder` into `model`, bit for bit. Raises RunError."""
     from peft import get_peft_model_state_dict, set_peft_model_state_dict
 
-    weights = _tensors(folder / "adapter_model.safetensors")
+    weights = _read_tensors(folder / "adapter_model.safetensors")
     wanted = get_peft_model_state_dict(model, save_embedding_layers=False)
-    is_same = {name: tuple(weight.shape) for name, weight in weights.items()} == {
-        n: tuple(w.shape) for n, w in wanted.items()
-    }
-    rows = model.peft_config[
-        "default"
-    ].trainable_token_indices  # of as many other tokens they would have the same shape
-    if not is_same or (rows and _json(folder / "adapter_config.json").get("trainable_token_indices") != rows):
-        raise RunError(f"The adapter in {folder} was made for other layers than these settings train; start a new run.")
+    token_ids = model.peft_config["default"].trainable_token_indices
+    is_same = _shapes(weights) == _shapes(wanted)
+    if is_same and token_ids:  # rows of as many other tokens would have the same shape
+        is_same = _read_json(folder / "adapter_config.json").get("trainable_token_indices") == token_ids
+    if not is_same:
+        raise RunError(ADAPTER_OF_OTHER_LAYERS, folder=folder)
     set_peft_model_state_dict(model, weights)
 
 
+def _shapes(weights: dict) -> dict[str, tuple[int, ...]]:
+    return {name: tuple(weight.shape) for name, weight in weights.items()}
+
+
 def read_progress(folder: Path) -> dict:
-    """What the run had come to, as `Progress.values` gives it. Raises RunError when it cannot be read."""
-    progress = _json(folder / "progress.json")
-    words = {"rows", "ending"}
-    figures = (value for name, value in progress.items() if name not in words)
-    is_whole = {"step", *words} <= progress.keys() and all(isinstance(progress[name], str) for name in words)
-    if not is_whole or not all(value is None or isinstance(value, int | float) for value in figures):
-        raise RunError(NOT_WHOLE.format(folder=folder, file="progress.json"))
+    """The content of progress.json, as `Progress.to_json` gives it. Raises RunError if it cannot be read."""
+    progress = _read_json(folder / "progress.json")
+    texts = {"rows", "ending"}
+    numbers = (value for name, value in progress.items() if name not in texts)
+    is_valid = {"step", *texts} <= progress.keys() and all(isinstance(progress[name], str) for name in texts)
+    if not is_valid or not all(value is None or isinstance(value, int | float) for value in numbers):
+        raise RunError(DAMAGED, folder=folder, file="progress.json")
     return progress
 
 
 def is_done(folder: Path, progress: dict) -> bool:
-    """Whether training had ended at this checkpoint, so that nothing is to be trained any more. Raises RunError."""
+    """Whether training had already ended at this checkpoint, so that no step is left. Raises RunError."""
     from transformers import TrainerState
 
-    _json(folder / "trainer_state.json")
-    with _whole(folder, "trainer_state.json"):
+    _read_json(folder / "trainer_state.json")
+    with _damage_as_error(folder, "trainer_state.json"):
         state = TrainerState.load_from_json(str(folder / "trainer_state.json"))
         steps = [int(state.global_step), int(state.max_steps)]
     return bool(progress["ending"]) or steps[0] >= steps[1]
 
 
 @contextmanager
-def _whole(folder: Path, file: str):
-    """What a file that is not whole leads to becomes RunError."""
+def _damage_as_error(folder: Path, file: str):
+    """Turns the exceptions that damaged content leads to into a RunError."""
     try:
         yield
     except (LookupError, TypeError, ValueError, AttributeError, RuntimeError, OverflowError):
-        raise RunError(NOT_WHOLE.format(folder=folder, file=file)) from None
+        raise RunError(DAMAGED, folder=folder, file=file) from None
 
 
-def _tensors(file: Path) -> dict:
+def _read_tensors(file: Path) -> dict:
     from safetensors import SafetensorError
     from safetensors.torch import load_file
 
     try:
         return load_file(file)
     except (OSError, SafetensorError):
-        raise RunError(NOT_WHOLE.format(folder=file.parent, file=file.name)) from None
+        raise RunError(DAMAGED, folder=file.parent, file=file.name) from None
 
 
-def _read(folder: Path) -> dict:
-    return _json(folder / "resume.json")
+def _read_resume(folder: Path) -> dict:
+    return _read_json(folder / "resume.json")
 
 
-def _json(file: Path) -> dict:
+def _read_json(file: Path) -> dict:
     try:
         return read_json(file)
     except Unreadable:
-        raise RunError(NOT_WHOLE.format(folder=file.parent, file=file.name)) from None
+        raise RunError(DAMAGED, folder=file.parent, file=file.name) from None
 
 
 def _names(trainer) -> list[str]:
-    """The trained weights' names in the order of the optimizer's groups."""
+    """The names of the trained weights in the order of the optimizer's groups."""
     names = {id(weight): name for name, weight in trainer.model.named_parameters()}
     return [names[id(weight)] for group in trainer.optimizer.param_groups for weight in group["params"]]
 
 
-def _like(now: dict, then: dict) -> dict:
-    """A group's numbers as they were, with JSON's lists as the tuples that they were before."""
+def _restored_group(now: dict, then: dict) -> dict:
+    """A group's numbers as saved; what JSON made a list becomes a tuple again."""
     return now | {key: tuple(value) if isinstance(now.get(key), tuple) else value for key, value in then.items()}
 
 
 def _flatten(name: str, state: dict, tensors: dict, numbers: dict) -> None:
-    """A weight's state, which may be nested, as tensors under "<weight>//<key>//<key>" and plain values."""
+    """Adds a weight's state, which may be nested, under "<weight>//<key>//<key>": to `tensors` or to `numbers`."""
     import torch
 
     for key, value in state.items():
-        place = f"{name}{BETWEEN}{key}"
+        place = f"{name}{KEY_SEPARATOR}{key}"
         if isinstance(value, dict):
             _flatten(place, value, tensors, numbers)
         elif isinstance(value, torch.Tensor):
@@ -238,11 +239,11 @@ def _flatten(name: str, state: dict, tensors: dict, numbers: dict) -> None:
             numbers[place] = value
 
 
-def _gathered(tensors: dict, numbers: dict) -> dict[str, dict]:
-    """The inverse of `_flatten`: each weight's state by its name."""
+def _unflatten(tensors: dict, numbers: dict) -> dict[str, dict]:
+    """The inverse of `_flatten`: the state of each weight by its name."""
     states: dict[str, dict] = {}
     for place, value in (*tensors.items(), *numbers.items()):
-        weight, *keys, last = place.split(BETWEEN)
+        weight, *keys, last = place.split(KEY_SEPARATOR)
         inner = states.setdefault(weight, {})
         for key in keys:
             inner = inner.setdefault(key, {})

@@ -1,6 +1,6 @@
-"""Which checkpoints of a run there are: saved when the trainer says so, the newest few and the best one kept.
+"""Saves a run's checkpoints, and keeps the newest few and the best one.
 
-When the disk is full the run waits for room instead of ending. Knows nothing of threads, gradio or unsloth.
+While the disk is full the run waits for space instead of ending.
 """
 
 import json
@@ -15,29 +15,35 @@ from core.runs.events import CheckpointSaved, Event, StatusChanged
 from core.stopping import ShouldStop, leave_if
 from core.training.checkpoint_files import RandomState, write_trainer
 
-RETRY_SECONDS = 2.0
+SECONDS_BETWEEN_TRIES = 2.0
+SECONDS_BETWEEN_LOOKS = 0.05  # for a request to stop while it waits
+WEIGHTS_NOT_FINITE = (
+    "The trained weights contain values that are NaN or infinite at step {step:,}: lower the learning rates or "
+    "lengthen the warm-up."
+)
+PAUSED = "Paused: the disk is full. Free some space for {folder} and the run continues by itself."
 
 
 class Keeper:
-    """Keeps the checkpoints in `folder`: `most` of the newest, and the one with the lowest validation loss.
+    """Keeps the newest `limit` checkpoints in `folder`, and the one with the lowest validation loss.
 
-    `paused` is how many seconds the run has waited for room on the disk.
+    `paused` counts the seconds that the run has waited for disk space.
     """
 
-    def __init__(self, folder: Path, most: int, emit: Callable[[Event], None], should_stop: ShouldStop):
+    def __init__(self, folder: Path, limit: int, emit: Callable[[Event], None], should_stop: ShouldStop):
         self.folder = folder
         self.paused = 0.0
-        self._most, self._emit, self._should_stop = most, emit, should_stop
+        self._limit, self._emit, self._should_stop = limit, emit, should_stop
 
     def save(self, trainer, write_adapter: Callable[[Path], None], random_state: RandomState, progress: dict) -> None:
-        """Saves the trainer as it stands after step `progress["step"]`, and removes what is not kept any longer.
+        """Saves the trainer's state after step `progress["step"]`, and removes the checkpoints not kept any longer.
 
-        Raises Stopped when that is wished while there is no room, and TrainingError when a trained weight is no number.
+        Raises Stopped if the disk is full and a stop is requested, TrainingError if a trained weight is not finite.
         """
         step = progress["step"]
         folder = self.folder / f"step-{step}"
         if folder in {checkpoint.folder for checkpoint in list_checkpoints(self.folder)}:
-            self.patiently(lambda: write_whole(folder / "progress.json", json.dumps(progress)))
+            self.retry_while_full(lambda: write_whole(folder / "progress.json", json.dumps(progress)))
         else:
             check_finite(trainer.model, step)
 
@@ -45,9 +51,9 @@ class Keeper:
                 write_adapter(aside)
                 write_trainer(aside, trainer, random_state, progress)
 
-            self.patiently(lambda: put_in_place(folder, write))
+            self.retry_while_full(lambda: put_in_place(folder, write))
         found = list_checkpoints(self.folder)
-        kept = found[-self._most :]
+        kept = found[-self._limit :]
         if (best := self.best()) and best not in kept:
             kept = [best, *kept]
         remove_all_but([c.folder for c in found], {c.folder for c in kept})
@@ -57,12 +63,12 @@ class Keeper:
         return next(reversed(list_checkpoints(self.folder)), None)
 
     def best(self) -> Checkpoint | None:
-        """The one with the lowest validation loss, the first of equal ones; None when none was checked."""
+        """The checkpoint with the lowest validation loss, the earliest of equal ones; None without any loss."""
         checked = [checkpoint for checkpoint in list_checkpoints(self.folder) if checkpoint.eval_loss is not None]
         return min(checked, key=lambda checkpoint: checkpoint.eval_loss, default=None)
 
-    def patiently(self, write: Callable[[], None]) -> None:
-        """Writes; while the disk is full it says so and tries again until there is room. Raises Stopped."""
+    def retry_while_full(self, write: Callable[[], None]) -> None:
+        """Calls `write`, again and again while the disk is full, and emits that it waits. Raises Stopped."""
         began = None
         try:
             while True:
@@ -74,9 +80,8 @@ class Keeper:
                     leave_if(self._should_stop)
                 if began is None:
                     began = time.monotonic()
-                    words = f"Paused, because the disk that holds {self.folder.parent} is full: "
-                    words += "make room, and it goes on by itself."
-                    self._emit(StatusChanged(status="training", message=words, is_paused=True))
+                    message = PAUSED.format(folder=self.folder.parent)
+                    self._emit(StatusChanged(status="training", message=message, is_paused=True))
                 self._wait()
         finally:
             if began is not None:
@@ -84,14 +89,14 @@ class Keeper:
                 self._emit(StatusChanged(status="training", message=""))
 
     def _wait(self) -> None:
-        until = time.monotonic() + RETRY_SECONDS
+        until = time.monotonic() + SECONDS_BETWEEN_TRIES
         while time.monotonic() < until:
             leave_if(self._should_stop)
-            time.sleep(0.05)
+            time.sleep(SECONDS_BETWEEN_LOOKS)
 
 
 def is_finite(model) -> bool:
-    """Whether all trained weights are numbers."""
+    """Whether all trained weights are finite."""
     import torch
 
     with torch.no_grad():
@@ -99,10 +104,6 @@ def is_finite(model) -> bool:
 
 
 def check_finite(model, step: int) -> None:
-    """Raises TrainingError when a trained weight is no number any more: such a checkpoint would be worth nothing."""
+    """Raises TrainingError if a trained weight is NaN or infinite: such a checkpoint would be useless."""
     if not is_finite(model):
-        raise TrainingError(no_number("The trained weights hold values that are no numbers", step))
-
-
-def no_number(what: str, step: int) -> str:
-    return f"{what} at step {step:,}: lower the learning rates or lengthen the warm-up."
+        raise TrainingError(WEIGHTS_NOT_FINITE, step=step)

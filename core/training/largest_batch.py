@@ -1,8 +1,8 @@
-"""The largest batch that fits, found by probes. Knows nothing of threads, files or gradio.
+"""Finds the largest batch size that fits in memory.
 
-`largest_batch` is the search alone, over any way to try a batch; `find_batch` tries by probing, under the settings'
-headroom: the share of the device's memory that must stay free. Rows of a step stay as many as they were: a batch
-divides them, and the rest is accumulation.
+`largest_batch` is only the search; how a batch is tried is up to the caller. `find_batch` tries each by probing, and
+leaves the share of the device's memory free that the settings ask for (`auto_batch_headroom`). The rows per step stay
+the same: the batch divides them, and gradient accumulation does the rest.
 """
 
 from collections.abc import Callable
@@ -13,19 +13,21 @@ from core.data.prepared.prepared_data import PreparedData
 from core.memory.hardware import MemoryStats, sample_memory
 from core.model.device_memory import free_memory, is_out_of_memory
 from core.model.loaded_model import LoadedModel
-from core.problems import TrainingError
 from core.settings.run_config import RunConfig
 from core.stopping import ShouldStop, leave_if
-from core.training.out_of_memory import relief
+from core.training.out_of_memory import out_of_memory_error
 from core.training.step_probe import Measured, measure
 
-MOST = 1024  # rows at once, and micro-batches in a step: where both settings end
+MAX_SETTING = 1024  # the largest value that the settings allow for the batch size and for the accumulation
 Tried = tuple[tuple[int, float | None], ...]
 
 
 class BatchFound(BaseModel, frozen=True):
-    """Rows at once, micro-batches in a step, and the batches that were `tried`, in order, each with its peak in GiB, or
-    None where it did not fit; `headroom` is a share, 0 to 1."""
+    """The batch size and the accumulation (micro-batches per step) that were found.
+
+    `tried` has every batch size in the order it was tried, with its peak in GiB, or None if it did not fit. `headroom`
+    is a share from 0 to 1.
+    """
 
     batch: int
     accumulation: int
@@ -34,22 +36,25 @@ class BatchFound(BaseModel, frozen=True):
 
 
 def words_of_trying(batch: int) -> str:
-    """For whoever waits."""
+    """What to show while a batch size is tried."""
     return f"Finding the largest batch: trying {batch:,}"
 
 
-def sizes_of(rows_of_a_step: int) -> list[int]:
-    """The batches into which so many rows can be shared out, the smallest first: where a step has more than `MOST` rows
-    that is not one row at a time."""
-    most = min(rows_of_a_step, MOST)
-    return [size for size in range(1, most + 1) if rows_of_a_step % size == 0 and rows_of_a_step // size <= MOST]
+def sizes_of(rows_per_step: int) -> list[int]:
+    """The batch sizes that divide the rows of a step, smallest first, with an accumulation that the settings allow.
+
+    With more than `MAX_SETTING` rows per step the smallest is therefore more than one row.
+    """
+    largest = min(rows_per_step, MAX_SETTING)
+    divisors = [size for size in range(1, largest + 1) if rows_per_step % size == 0]
+    return [size for size in divisors if rows_per_step // size <= MAX_SETTING]
 
 
 def largest_batch(sizes: list[int], fits: Callable[[int], float | None]) -> tuple[int | None, Tried]:
-    """The largest of `sizes`, which are in order, that fits, and all that were tried; None when not even the smallest does.
+    """Returns the largest of the sorted `sizes` that fits, None if not even the smallest does, and all that were tried.
 
-    `fits(batch)` gives the peak in GiB, or None. From the smallest on each try is about twice the one before, so that
-    none is far beyond what fits; once one does not, what lies between is halved.
+    `fits(batch)` returns the peak in GiB, or None if the batch does not fit. Starting from the smallest, each try is
+    about twice the one before, so that none is far too large; after the first that does not fit, it bisects.
     """
     tried: list[tuple[int, float | None]] = []
 
@@ -57,7 +62,7 @@ def largest_batch(sizes: list[int], fits: Callable[[int], float | None]) -> tupl
         tried.append((size, fits(size)))
         return tried[-1][1] is not None
 
-    best, above = None, len(sizes)  # places in sizes: the largest that fits, the smallest that does not
+    best, above = None, len(sizes)  # indices into sizes: the largest that fits, the smallest that does not
     at = 0
     while at < above:
         if tries(sizes[at]):
@@ -67,7 +72,7 @@ def largest_batch(sizes: list[int], fits: Callable[[int], float | None]) -> tupl
         if best is None or best + 1 >= above:
             break
         doubled = max((place for place, size in enumerate(sizes) if size <= 2 * sizes[best]), default=best)
-        # Sizes may lie further apart than doubling reaches.
+        # The next size may be more than twice the best.
         at = max(doubled, best + 1) if above == len(sizes) else (best + above) // 2
     return None if best is None else sizes[best], tuple(tried)
 
@@ -80,11 +85,11 @@ def find_batch(
     trying: Callable[[int, Tried], None] = lambda batch, tried: None,
     measured: Callable[[RunConfig, Measured], None] = lambda config, found: None,
 ) -> BatchFound:
-    """Probes batches of `loaded`, which has its adapter on it, and leaves it as it was.
+    """Probes batch sizes on `loaded`, which has its adapter, and leaves the model as it was.
 
-    `trying` is called before each probe, with what was tried before; `measured` after each that went through, with its
-    settings. The smallest batch is taken when it goes through at all: nothing smaller is left. Raises TrainingError
-    when not even that does, with what would help, and Stopped.
+    `trying` is called before each probe with what was tried before, `measured` after each successful one with its
+    settings. The smallest batch counts as fitting whenever its probe succeeds, because there is nothing smaller. Raises
+    TrainingError if even that runs out of memory, and Stopped.
     """
     rows, headroom, tried = config.training.effective_batch, config.training.auto_batch_headroom, []
     sizes = sizes_of(rows)
@@ -99,7 +104,7 @@ def find_batch(
         sized = config.with_batch(batch, rows // batch)
         free_memory()
         limit = limit_gib(sample_memory(), headroom)
-        if loaded.device.type == "cpu" and batch != sizes[0] and drawn_on(tried, batch) > limit:
+        if loaded.device.type == "cpu" and batch != sizes[0] and expected_peak(tried, batch) > limit:
             return None
         found = measure_if_it_fits(loaded, sized, data, should_stop)
         if found is None:
@@ -109,19 +114,19 @@ def find_batch(
 
     batch, all_tried = largest_batch(sizes, fits)
     if batch is None:
-        raise TrainingError(relief(loaded, config.with_batch(sizes[0], rows // sizes[0]), data))
+        raise out_of_memory_error(loaded, config.with_batch(sizes[0], rows // sizes[0]), data)
     return BatchFound(batch=batch, accumulation=rows // batch, tried=all_tried, headroom=headroom)
 
 
 def limit_gib(memory: MemoryStats, headroom: float) -> float:
-    """What this program may come to hold: what it holds and what is free now, less the headroom."""
+    """GiB that this program may use: what it uses and what is free now, minus the headroom."""
     return memory.used_by_us_gib + memory.available_gib - headroom * memory.total_gib
 
 
-def drawn_on(tried: list[tuple[int, float | None]], batch: int) -> float:
-    """The peak to be expected, in GiB: a straight line through the last two that fit, or the only one; 0 without any.
+def expected_peak(tried: list[tuple[int, float | None]], batch: int) -> float:
+    """The expected peak of a batch in GiB: a line through the last two that fit, or the only one; 0 without any.
 
-    Without a card memory that runs out may end the whole program, so there what would be too much is not tried.
+    Without a GPU, running out of memory can end the whole program, so a batch that is expected not to fit is not tried.
     """
     peaks = [(size, peak) for size, peak in tried if peak is not None][-2:]
     if len(peaks) < 2:
@@ -133,13 +138,13 @@ def drawn_on(tried: list[tuple[int, float | None]], batch: int) -> float:
 def measure_if_it_fits(
     loaded: LoadedModel, config: RunConfig, data: PreparedData | None, should_stop: ShouldStop
 ) -> Measured | None:
-    """None when memory ran out; it is free again then. Raises Stopped, and what the libraries raise otherwise."""
+    """Returns None if memory ran out, after freeing it. Raises Stopped, and other errors of the libraries."""
     try:
         return measure(loaded, config, data, should_stop)
     except Exception as error:
         if not is_out_of_memory(error):
             raise
-        # Its frames hold the trainer, the optimizer and the tensors for which there was no room.
+        # Its frames still refer to the trainer, the optimizer and tensors of the failed step.
         error.with_traceback(None)
         error.__context__ = error.__cause__ = None
     free_memory()

@@ -1,4 +1,4 @@
-"""One run to its summary, once a model is loaded and the rows are prepared. Knows nothing of threads, locks or gradio."""
+"""One run from the loaded model and the prepared rows to its summary."""
 
 import traceback
 from collections.abc import Callable
@@ -15,7 +15,7 @@ from core.model.device_memory import free_memory, is_out_of_memory
 from core.model.embedding_rows import check_going_on, rows_to_train
 from core.model.loaded_model import LoadedModel
 from core.model.new_adapter import attach_adapter
-from core.problems import ModelError, TrainingError, first_line
+from core.problems import ModelError, first_line
 from core.runs.checkpoint_list import Checkpoint
 from core.runs.events import (
     BatchChosen,
@@ -32,7 +32,7 @@ from core.runs.run_folder import Run
 from core.settings.run_config import RunConfig
 from core.stopping import ShouldStop
 from core.training.largest_batch import Tried, find_batch, words_of_trying
-from core.training.out_of_memory import relief
+from core.training.out_of_memory import out_of_memory_error
 from core.training.step_probe import Measured, full_length
 from core.training.train import TrainResult, train
 
@@ -49,11 +49,11 @@ def perform(
     resume_from: Checkpoint | None = None,
     chosen: BatchChosen | None = None,
 ) -> tuple[str, str]:
-    """Trains on the rows, lets base and tuned answer rows that neither saw, and writes the summary.
+    """Trains, evaluates base and tuned on the validation rows, and writes the summary.
 
-    With `resume_from`, training goes on after that checkpoint. An automatic batch is that of `chosen`, where the run
-    has one from before, else the largest that fits. Returns the status that the run ends with, and a sentence. Raises
-    ModelError, TrainingError and Stopped.
+    With `resume_from`, training continues from that checkpoint. An automatic batch size is that of `chosen` if the run
+    has already chosen one, otherwise the largest that fits. Returns the status the run ends with, and a sentence.
+    Raises ModelError, TrainingError and Stopped.
     """
 
     def sampled(stats: MemoryStats) -> None:
@@ -78,8 +78,8 @@ def perform(
         emit(StatusChanged(status="training", message="Base and tuned answer the validation rows"))
         try:
             heldout = measure_heldout(loaded, data.validation, should_stop)
-        except Exception as error:  # the adapter is trained and saved: a check that fails does not undo that
-            note += f" The check on validation rows failed: {first_line(error)}."
+        except Exception as error:  # the adapter is trained and saved; a failing evaluation must not undo that
+            note += f" The evaluation on the validation rows failed: {first_line(error)}."
             traceback.print_exc()
             error.with_traceback(None)
             free_memory()
@@ -96,26 +96,29 @@ def perform(
 
 
 def begin_adapter(loaded: LoadedModel, config: RunConfig, data: PreparedData | None) -> None:
-    """Puts a new adapter on the base, without `data` unless the rows decide on it (`rows_decide`). Raises ModelError."""
+    """Puts a new adapter on the base. `data` may be None unless the adapter depends on it (`rows_decide`).
+
+    Raises ModelError.
+    """
     training, token_ids = config.training, rows_to_train(config.adapter, loaded, data)
     attach_adapter(loaded, config.adapter, training.use_gradient_checkpointing, training.seed, token_ids)
 
 
 def rows_decide(config: RunConfig) -> bool:
-    """Whether what a new adapter trains depends on which tokens the rows hold."""
+    """Whether what a new adapter trains depends on the tokens in the rows."""
     return config.adapter.trains_rows and config.adapter.trainable_tokens == "seen"
 
 
 def _choose_batch(
     run: Run, config: RunConfig, loaded: LoadedModel, data: PreparedData, emit: Emit, should_stop: ShouldStop
 ) -> BatchChosen:
-    """Tells of it. What was measured on the way is kept as any probe."""
+    """Finds the batch size and emits it. What it measures is saved like any other probe."""
 
     def trying(batch: int, tried: Tried) -> None:
         emit(StatusChanged(status="preparing", message=words_of_trying(batch)))
 
     def measured(sized: RunConfig, found: Measured) -> None:
-        with suppress(ModelError):  # no estimate to set beside it, which the run says of itself
+        with suppress(ModelError):  # no estimate to compare with; the run itself says so
             measured_here(run.folder.parent, sized, rows=len(data.train), **found.model_dump())
 
     found = find_batch(loaded, config, data, should_stop=should_stop, trying=trying, measured=measured)
@@ -125,11 +128,11 @@ def _choose_batch(
 
 
 def _with_batch(asked: RunConfig, chosen: BatchChosen | None) -> tuple[RunConfig, tuple[Change, ...]]:
-    """The settings with a batch that is a number, and how that differs from what was asked for."""
+    """The settings with the batch size as a number, and how that differs from what was asked for."""
     if asked.training.per_device_train_batch_size != "auto":
         return asked, ()
     runs = f"{chosen.batch} × {chosen.accumulation}"
-    reason = f"the most rows at once that fit, of {asked.training.effective_batch:,} in a step"
+    reason = f"the largest batch that fits, with {asked.training.effective_batch:,} rows per step"
     change = Change(setting="per_device_train_batch_size", asked="auto", runs=runs, reason=reason)
     return asked.with_batch(chosen.batch, chosen.accumulation), (change,)
 
@@ -137,8 +140,10 @@ def _with_batch(asked: RunConfig, chosen: BatchChosen | None) -> tuple[RunConfig
 def _expected(
     run: Run, config: RunConfig, loaded: LoadedModel, data: PreparedData
 ) -> tuple[Estimated | None, Probed | None, str]:
-    """What the run should take: the estimate, corrected by the newest probe; a probe of just these settings; and a
-    sentence where there is no estimate, which is no reason not to train."""
+    """What the run should need: the estimate, corrected by the newest probe, and a probe of exactly these settings.
+
+    Third is a sentence that says why there is no estimate, if there is none: that does not stop the run.
+    """
     machine, runs_dir, longest = detect_machine(), run.folder.parent, full_length(loaded, config, data)
     exact = exact_probe(runs_dir, machine, config, longest)
     probed = exact and Probed(peak_gib=exact.peak_gib, seconds_per_step=exact.seconds_per_step, length=exact.length)
@@ -159,13 +164,13 @@ def _expected(
 
 @contextmanager
 def memory_in_words(loaded: LoadedModel, config: RunConfig, data: PreparedData | None):
-    """Memory that runs out becomes TrainingError, with what would help."""
+    """Turns running out of memory into a TrainingError that says what would help."""
     try:
         yield
     except Exception as error:
         if not is_out_of_memory(error):
             raise
-        raise TrainingError(relief(loaded, config, data)) from None
+        raise out_of_memory_error(loaded, config, data) from None
 
 
 def _figures(result: TrainResult, run: Run, before: MemoryStats, peak_gib: float) -> Finished:
@@ -183,7 +188,7 @@ def _figures(result: TrainResult, run: Run, before: MemoryStats, peak_gib: float
 
 
 def _write_summary(run: Run, finished: Finished, heldout: HeldOut | None, memory: dict[str, float | None]) -> str:
-    """`memory` is in GiB. Returns a sentence when it could not be written: the run itself is none the worse."""
+    """`memory` is in GiB. Returns a sentence if the summary cannot be written; the run itself is still complete."""
     try:
         run.write_summary(
             finished.model_dump() | {"heldout": heldout.model_dump() if heldout else None, "memory": memory}
@@ -194,10 +199,14 @@ def _write_summary(run: Run, finished: Finished, heldout: HeldOut | None, memory
 
 
 def _ending(result: TrainResult, run: Run, note: str) -> tuple[str, str]:
+    """The run's final status, and the sentence for it."""
     if not result.was_stopped:
         return "completed", f"{result.ending or 'Finished.'}{note}"
-    kept = "what was trained is kept as an adapter" if run.has_adapter else "no step was finished, so nothing is kept"
-    if not run.has_adapter and run.checkpoints():
+    if run.has_adapter:
+        kept = "what was trained is kept as an adapter"
+    elif run.checkpoints():
         kept = "its checkpoints are kept"
+    else:
+        kept = "no step was finished, so nothing is kept"
     steps = "1 step" if result.steps == 1 else f"{result.steps} steps"
     return "stopped", f"Stopped after {steps}; {kept}.{note}"

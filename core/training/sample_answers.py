@@ -1,7 +1,4 @@
-"""A run's own prompts, answered by the base before training and by the tuned model at each check.
-
-Knows nothing of threads or gradio.
-"""
+"""Answers a run's own prompts: by the base before training, and by the tuned model at each check."""
 
 from contextlib import AbstractContextManager, nullcontext
 
@@ -24,9 +21,10 @@ def answer_samples(
     should_stop: ShouldStop,
     autocast: AbstractContextManager | None = None,
 ) -> Sampled:
-    """The likeliest answers to the run's `sample_prompts`, all in one batch. Raises Stopped and TemplateError.
+    """The greedy answers to the run's `sample_prompts`, all in one batch. `by` is "base" or "tuned".
 
-    `autocast` is the precision to compute in while the trainer holds the weights in its own.
+    `autocast` sets the precision to compute in while the trainer keeps the weights in another one. Raises Stopped, and
+    TemplateError if a prompt cannot be rendered.
     """
     prompts = config.training.sample_prompts
     texts = [

@@ -1,7 +1,7 @@
-"""A probe: a real step of training at its largest, measured and undone. Knows nothing of threads, files or gradio.
+"""A probe: measures real training steps at their largest, then undoes them.
 
-`measure` runs two optimizer steps of Unsloth's trainer, built as a run builds it, on made-up rows that are as long as
-any that the run can meet, and puts back whatever that changed: a run after it is bit for bit the run without it.
+`measure` runs two optimizer steps of Unsloth's trainer, built the way a run builds it, on made-up rows as long as the
+longest of the run. Then it restores everything it changed: a run after a probe is bit-equal to one without it.
 """
 
 import random
@@ -24,14 +24,17 @@ from core.stopping import ShouldStop, leave_if
 from core.training.checkpoint_files import RandomState
 from core.training.trainer import build_trainer, take_apart
 
-STEPS = 2  # the first compiles kernels, fills caches and makes the optimizer's states; the second is timed
-WATCHED = 0.02  # seconds between two looks at a processor's memory, whose peaks nobody else keeps
+STEPS = 2  # the first compiles kernels, fills caches and creates the optimizer's states; the second is timed
+SECONDS_BETWEEN_SAMPLES_CPU = 0.02  # nothing records the peak of the process, so its memory is sampled often
+SECONDS_BETWEEN_SAMPLES_GPU = 1.0  # torch records the peak itself
+MAX_MICRO_BATCHES = 2  # per step; further ones need no more memory and take as long as the first
 
 
 class Measured(BaseModel, frozen=True):
-    """`peak_gib` as `Estimate.comparable_gib` counts: reserved by torch on a GPU, resident on a processor.
+    """`peak_gib` counts like `Estimate.comparable_gib`: memory reserved by torch on a GPU, resident memory on a CPU.
 
-    `seconds_per_step` are those of a whole optimizer step on rows of `length` tokens; a run of shorter rows is faster.
+    `seconds_per_step` is the time of a whole optimizer step on rows of `length` tokens; with shorter rows a run is
+    faster.
     """
 
     peak_gib: float
@@ -41,7 +44,7 @@ class Measured(BaseModel, frozen=True):
 
 @dataclass(frozen=True)
 class MadeUpRows:
-    """`count` rows of `length` random tokens, all of them trained on: what the trainer needs of PreparedData."""
+    """`count` rows of `length` random tokens, all trained on. It has the part of PreparedData that the trainer uses."""
 
     count: int
     length: int
@@ -63,51 +66,62 @@ class MadeUpRows:
 def measure(
     loaded: LoadedModel, config: RunConfig, data: PreparedData | None = None, should_stop: ShouldStop = lambda: False
 ) -> Measured:
-    """What a step takes with the adapter that is on the model. The batch is a number by now.
+    """What a step needs with the adapter that is on the model. The batch size must be a number by now.
 
-    Measured are two optimizer steps of at most two micro-batches each, with all that a run has: its adapter, its
-    optimizer, its checkpointing, full rows (`full_length`). The peak is over both steps, with the optimizer's states
-    there in the second. Timed is the second alone, from its first micro-batch to the end of the optimizer's part; of
-    a step with more micro-batches than two, each further one counts as long as the first.
+    It runs two optimizer steps of at most two micro-batches each, with everything a run has: its adapter, its
+    optimizer, its checkpointing, full rows (`full_length`). The peak is that of both steps; in the second, the
+    optimizer's states exist. Only the second step is timed, from its first micro-batch to the end of the optimizer's
+    part. If a step has more than two micro-batches, each further one is assumed to take as long as the first.
 
-    Afterwards the adapter's weights, the generators' state and the model's hooks are as before, whatever happened, and
-    nothing of the trainer is left in memory. Raises Stopped after a micro-batch, and what the libraries raise.
+    Whatever happens, afterwards the adapter's weights, the random generators and the model's hooks are as before, and
+    nothing of the trainer is left in memory. Raises Stopped after a micro-batch, and the errors of the libraries.
     """
     import torch
 
-    unsloth = import_unsloth()
-    settings, on_gpu = config.training, loaded.device.type == "cuda"
-    micro_batches = min(settings.gradient_accumulation_steps, 2)
-    small = {"max_steps": STEPS, "eval_steps": 0, "save_steps": 0, "report_to": "none", "num_train_epochs": 1.0}
-    shared_out = config.with_batch(settings.per_device_train_batch_size, micro_batches)
-    probed = shared_out.model_copy(update={"training": shared_out.training.model_copy(update=small)})
+    on_gpu = loaded.device.type == "cuda"
+    probed = _settings_of_probe(config)
     length = full_length(loaded, config, data)
-    count = STEPS * micro_batches * settings.per_device_train_batch_size
+    count = STEPS * probed.training.gradient_accumulation_steps * probed.training.per_device_train_batch_size
     rows = MadeUpRows(count, length, loaded.model.config.vocab_size)
+    stopwatch = _stopwatch(should_stop, torch.cuda.synchronize if on_gpu else lambda: None)
+    seconds_between_samples = SECONDS_BETWEEN_SAMPLES_GPU if on_gpu else SECONDS_BETWEEN_SAMPLES_CPU
     free_memory()
-    with undone(loaded) as kept_gib, TemporaryDirectory(prefix="hearthtune-") as folder:
-        with MemoryMonitor(lambda stats: None, 1.0 if on_gpu else WATCHED) as monitor:
-            unsloth.FastLanguageModel.for_training(loaded.model)
-            trainer, _ = build_trainer(loaded, probed, rows, Path(folder), None)
-            watch = _stopwatch(should_stop, torch.cuda.synchronize if on_gpu else lambda: None)
-            trainer.add_callback(watch)
-            is_whole = False
-            try:
-                trainer.train()
-                is_whole = True
-            finally:
-                take_apart(trainer, loaded)
-                if on_gpu and not is_whole:
-                    # Unsloth frees what its checkpointing holds, and where it is in it, only after a whole training.
-                    unsloth.models.rl.reset_unsloth_gradient_checkpointing_buffers()
-        peak = torch.cuda.max_memory_reserved() / GIB if on_gpu else monitor.peak_gib - kept_gib
+    with undone(loaded) as copies_gib:
+        with MemoryMonitor(lambda stats: None, seconds_between_samples) as monitor:
+            _train_two_steps(loaded, probed, rows, stopwatch)
+        peak = torch.cuda.max_memory_reserved() / GIB if on_gpu else monitor.peak_gib - copies_gib
     free_memory()
-    further = max(settings.gradient_accumulation_steps - micro_batches, 0)
-    return Measured(peak_gib=peak, seconds_per_step=watch.step + further * watch.micro_batch, length=length)
+    further = config.training.gradient_accumulation_steps - probed.training.gradient_accumulation_steps
+    return Measured(peak_gib=peak, seconds_per_step=stopwatch.step + further * stopwatch.micro_batch, length=length)
+
+
+def _settings_of_probe(config: RunConfig) -> RunConfig:
+    """The settings of the run, with two steps of at most two micro-batches and without checks and checkpoints."""
+    micro_batches = min(config.training.gradient_accumulation_steps, MAX_MICRO_BATCHES)
+    sized = config.with_batch(config.training.per_device_train_batch_size, micro_batches)
+    short = {"max_steps": STEPS, "eval_steps": 0, "save_steps": 0, "report_to": "none", "num_train_epochs": 1.0}
+    return sized.model_copy(update={"training": sized.training.model_copy(update=short)})
+
+
+def _train_two_steps(loaded: LoadedModel, config: RunConfig, rows: MadeUpRows, stopwatch) -> None:
+    unsloth = import_unsloth()
+    unsloth.FastLanguageModel.for_training(loaded.model)
+    with TemporaryDirectory(prefix="hearthtune-") as folder:
+        trainer, _ = build_trainer(loaded, config, rows, Path(folder), None)
+        trainer.add_callback(stopwatch)
+        is_complete = False
+        try:
+            trainer.train()
+            is_complete = True
+        finally:
+            take_apart(trainer, loaded)
+            if loaded.device.type == "cuda" and not is_complete:
+                # Unsloth frees the buffers of its checkpointing, and resets its position, only after a full training.
+                unsloth.models.rl.reset_unsloth_gradient_checkpointing_buffers()
 
 
 def full_length(loaded: LoadedModel, config: RunConfig, data: PreparedData | None) -> int:
-    """Tokens of the longest sequence that a run can meet: those of the longest prepared row, else the whole length."""
+    """Tokens of the longest sequence of a run: the longest prepared row, or the maximum length without `data`."""
     longest = loaded.report.max_seq_length
     packs = config.training.packing and loaded.device.type == "cuda"
     return longest if data is None or packs else min(longest, int(data.train.figures["kept"].max()))
@@ -115,9 +129,9 @@ def full_length(loaded: LoadedModel, config: RunConfig, data: PreparedData | Non
 
 @contextmanager
 def undone(loaded: LoadedModel):
-    """Puts back what training changes: trained weights, generators, the modules' own attributes and hooks.
+    """Restores what training changes: trained weights, random generators, the modules' attributes and hooks.
 
-    Yields the GiB that the copies take, which lie in the computer's memory in the precision that the weights came in.
+    Yields the size of the copies in GiB. They are in the computer's memory, in the precision that the weights had.
     """
     import torch
 
@@ -134,10 +148,10 @@ def undone(loaded: LoadedModel):
             for name, weight in loaded.model.named_parameters():
                 if name in copies and weight.dtype == copies[name].dtype:
                     weight.copy_(copies[name])
-                elif name in copies:  # the trainer gave it another precision
+                elif name in copies:  # the trainer changed its precision
                     weight.data = copies[name].to(weight.device)
         for module, attributes, hooks in modules:
-            # Accelerate marks a model that it has wrapped in autocast: another trainer would then do without.
+            # Accelerate marks a model that it has wrapped in autocast; the next trainer would then not wrap it.
             vars(module).clear()
             vars(module).update(attributes)
             for now, before in hooks:
@@ -147,12 +161,12 @@ def undone(loaded: LoadedModel):
 
 
 def _hooks(module) -> tuple[dict, dict]:
-    """Those with which Transformers makes embeddings pass gradients on: one more for each trainer."""
+    """The hooks by which Transformers makes embeddings require gradients; every trainer adds one more."""
     return module._forward_hooks, module._forward_pre_hooks
 
 
 def _stopwatch(should_stop: ShouldStop, wait_for_device: Callable[[], None]):
-    """A trainer's callback: seconds of the newest step, `step`, and of its first micro-batch, `micro_batch`."""
+    """A callback for the trainer. It has the seconds of the latest `step` and of its first `micro_batch`."""
     from transformers import TrainerCallback
 
     class Stopwatch(TrainerCallback):

@@ -1,7 +1,6 @@
-"""Training: one function. Knows nothing of threads or gradio.
+"""Training: `train` runs Unsloth's trainer on a loaded model and prepared rows, and saves the adapter.
 
-`train` takes a loaded model and prepared rows, runs Unsloth's trainer, tells what happens through `emit`, keeps
-checkpoints, and leaves the adapter in a folder.
+It reports what happens through `emit` and saves checkpoints on the way.
 """
 
 from collections.abc import Callable
@@ -22,17 +21,31 @@ from core.settings.run_config import RunConfig
 from core.stopping import Ended, ShouldStop, Stopped
 from core.training.checkpoint_files import is_done, read_progress, restore_adapter
 from core.training.checkpoint_keeper import Keeper, check_finite, is_finite
+from core.training.progress import Progress
 from core.training.receipt import make_receipt
 from core.training.sample_answers import answer_samples
 from core.training.trackers import end_tracker
 from core.training.trainer import build_trainer, take_apart
 
+OTHER_ROWS = (
+    "The rows are not the ones this run was started with. Restore them, or start a new run that continues from its "
+    "checkpoint ({checkpoint})."
+)
+ADAPTER_NOT_SAVED = (
+    "The disk is full, so the adapter could not be saved. Free some space and resume the run; its checkpoint of step "
+    "{step:,} is kept."
+)
+NOTHING_SAVED = (
+    "The disk is full, so the adapter could not be saved. The run has no checkpoint to resume from: free some space "
+    "and start it again."
+)
+
 
 @dataclass(frozen=True)
 class TrainResult:
-    """`train_loss` is the mean over all steps, `eval_loss` the last one; None where there was none.
+    """`train_loss` is the mean over all steps, `eval_loss` the last one; None if there was none.
 
-    `ending` says in a sentence why it ended before its last step, when it did so by its own settings.
+    `ending` is a sentence that says why the run ended before its last step, if its own settings ended it.
     """
 
     steps: int
@@ -54,110 +67,163 @@ def train(
     resume_from: Checkpoint | None = None,
     changes: tuple[Change, ...] = (),
 ) -> TrainResult:
-    """Trains the adapter on `loaded` and saves it in `adapter_dir`, also when it was stopped; checkpoints beside it.
+    """Trains the adapter on `loaded` and saves it in `adapter_dir`, also after a stop. Checkpoints go next to it.
 
-    With `resume_from` it goes on after that checkpoint, as if it had never ended. Emits a Receipt before the first
-    step, which also tells of the `changes` that were made before it, then StepDone, Evaluated, Sampled and
-    CheckpointSaved. Raises TrainingError when the rows are no longer those of the checkpoint, and when the loss or a
-    weight is no number: only then is no adapter saved, because its weights are worth nothing; the checkpoints before
-    it stay.
+    With `resume_from`, training continues from that checkpoint as if it had never ended. Emits a Receipt before the
+    first step, which also lists the `changes` made before training, then StepDone, Evaluated, Sampled and
+    CheckpointSaved. Raises TrainingError if the rows differ from those of the checkpoint, or if the loss or a weight
+    becomes NaN or infinite. In the latter case the adapter is not saved; earlier checkpoints are kept.
     """
-    language_model = import_unsloth().FastLanguageModel
-    from core.training.callback import Progress
-
-    settings, rows = config.training, rows_fingerprint(data)
-    before = read_progress(resume_from.folder) if resume_from else {}
-    if before and before["rows"] != rows:
-        raise TrainingError(
-            "The rows are not those that this run began with: bring the old ones back, or start a new run that "
-            f"continues from its checkpoint ({adapter_dir.parent.name}/checkpoints/step-{before['step']})."
-        )
+    rows = rows_fingerprint(data)
+    saved = read_progress(resume_from.folder) if resume_from else {"rows": rows}
+    if saved["rows"] != rows:
+        raise TrainingError(OTHER_ROWS, checkpoint=f"{adapter_dir.parent.name}/checkpoints/step-{saved['step']}")
     if resume_from:
         emit(Resumed(step=resume_from.step))
-    if settings.sample_prompts and not resume_from:
+    elif config.training.sample_prompts:
         emit(answer_samples(loaded, config, 0, "base", should_stop))
-    language_model.for_training(loaded.model)
-    keeper = Keeper(adapter_dir.with_name("checkpoints"), settings.save_total_limit, emit, should_stop)
+    session = TrainingSession(loaded, config, data, adapter_dir, emit, should_stop, Progress.from_json(saved), changes)
+    return session.run(resume_from, saved)
 
-    def save() -> None:
-        trainer.state.num_input_tokens_seen = callback.tokens
-        keeper.save(trainer, lambda folder: write_adapter(loaded, folder), callback.random_state, callback.values())
 
-    def sample(step: int) -> None:
-        emit(answer_samples(loaded, config, step, "tuned", should_stop, trainer.accelerator.autocast()))
+class TrainingSession:
+    """One training: its model, its trainer and what it has reached. Build it, then call `run` once."""
 
-    trainer, asked = build_trainer(loaded, config, data, adapter_dir.parent, save if settings.save_steps else None)
-    callback = Progress(
-        settings, before, rows, emit, should_stop,
-        lambda optimizer: _with_changes(make_receipt(loaded, config, data, trainer, asked, optimizer), changes),
-        lambda: keeper.paused,
-    )  # fmt: skip
-    callback.checks = trainer.eval_dataset is not None
-    callback.sample = sample if settings.sample_prompts else None
-    callback.save = save if settings.save_steps else None
-    trainer.add_callback(callback)
-    was_stopped, ending, is_restored = False, "", False
-    try:
-        if resume_from and is_done(resume_from.folder, before):
-            restore_adapter(resume_from.folder, loaded.model)
-        else:
-            # A check that was due after the checkpoint's step, and not done any more, is done first.
-            trainer.args.eval_on_start = bool(before.get("is_due"))
-            with suppress(Ended):  # by that check
-                trainer.train(resume_from_checkpoint=str(resume_from.folder) if resume_from else None)
-        is_restored = True
-        check_finite(loaded.model, callback.step)
-        ending = callback.ending
-        if callback.ended_early:
-            ending += _go_back_to_the_best(keeper.best(), loaded)
-    except Stopped:
-        was_stopped = True
-        if callback.save and callback.random_state:
-            with suppress(Stopped):  # no room on the disk, and no wish to wait: the older checkpoint stays
-                save()
-    finally:
-        seconds = callback.seconds
+    def __init__(
+        self,
+        loaded: LoadedModel,
+        config: RunConfig,
+        data: PreparedData,
+        adapter_dir: Path,
+        emit: Callable[[Event], None],
+        should_stop: ShouldStop,
+        progress: Progress,
+        changes: tuple[Change, ...],
+    ):
+        import_unsloth().FastLanguageModel.for_training(loaded.model)
+        from core.training.callback import RunCallback
+
+        settings = config.training
+        save = self.save if settings.save_steps else None
+        self._loaded, self._config, self._data = loaded, config, data
+        self._adapter_dir, self._emit, self._should_stop = adapter_dir, emit, should_stop
+        self._progress, self._changes = progress, changes
+        self._was_stopped = False
+        self._ending = ""
+        self._has_final_weights = False
+        self._keeper = Keeper(adapter_dir.with_name("checkpoints"), settings.save_total_limit, emit, should_stop)
+        self._trainer, self._asked = build_trainer(loaded, config, data, adapter_dir.parent, save)
+        self._callback = RunCallback(
+            settings,
+            progress,
+            emit=emit,
+            should_stop=should_stop,
+            receipt=self.receipt,
+            paused=lambda: self._keeper.paused,
+            sample=self.sample if settings.sample_prompts else None,
+            save=save,
+            has_validation=self._trainer.eval_dataset is not None,
+        )
+        self._trainer.add_callback(self._callback)
+
+    def run(self, resume_from: Checkpoint | None, saved: dict) -> TrainResult:
+        """Trains to the end or to a stop. `saved` is the content of the checkpoint's progress.json."""
         try:
-            if not callback.has_ended:  # a tracker closes its record
+            self._train(resume_from, saved)
+        except Stopped:
+            self._was_stopped = True
+            self._save_where_it_stopped()
+        finally:
+            seconds = self._callback.seconds
+            self.finish()
+        free_memory()
+        return TrainResult(
+            steps=self._progress.step,
+            was_stopped=self._was_stopped,
+            train_loss=self._progress.train_loss,
+            eval_loss=self._progress.last_eval_loss,
+            seconds=seconds,
+            tokens=self._progress.tokens,
+            ending=self._ending,
+        )
+
+    def receipt(self, optimizer) -> Receipt:
+        """What really trains, once the trainer has made its optimizer."""
+        receipt = make_receipt(self._loaded, self._config, self._data, self._trainer, self._asked, optimizer)
+        return receipt.model_copy(update={"changes": (*self._changes, *receipt.changes)})
+
+    def save(self) -> None:
+        """Saves a checkpoint of the latest step. Raises Stopped if the disk is full and a stop is requested."""
+        self._trainer.state.num_input_tokens_seen = self._progress.tokens
+        self._keeper.save(
+            self._trainer,
+            lambda folder: write_adapter(self._loaded, folder),
+            self._callback.random_state,
+            self._progress.to_json(self._callback.is_check_due),
+        )
+
+    def sample(self, step: int) -> None:
+        """Lets the tuned model answer the run's own prompts."""
+        autocast = self._trainer.accelerator.autocast()
+        self._emit(answer_samples(self._loaded, self._config, step, "tuned", self._should_stop, autocast))
+
+    def finish(self) -> None:
+        """Closes the trackers, takes the trainer apart and saves the adapter: also after a stop or an error."""
+        trainer = self._trainer
+        try:
+            if not self._callback.has_ended:  # trackers close their record on this
                 trainer.callback_handler.on_train_end(trainer.args, trainer.state, trainer.control)
             end_tracker()
         finally:
-            take_apart(trainer, loaded)
-            # After a fault too what was trained until then is kept. But weights that are no numbers, or a checkpoint
-            # that could not be read, must not cost the adapter that is there.
-            if (callback.random_state or is_restored) and not callback.is_nan and is_finite(loaded.model):
-                _keep_adapter(loaded, adapter_dir, keeper)
-    free_memory()
-    return TrainResult(
-        callback.step, was_stopped, callback.train_loss, callback.eval_loss, seconds, callback.tokens, ending
-    )
+            take_apart(trainer, self._loaded)
+            # Weights that are NaN, or those of a checkpoint that could not be read, must not replace an older adapter.
+            has_trained = self._callback.random_state is not None or self._has_final_weights
+            if has_trained and not self._callback.is_nan and is_finite(self._loaded.model):
+                self._save_adapter()
 
+    def _train(self, resume_from: Checkpoint | None, saved: dict) -> None:
+        if resume_from and is_done(resume_from.folder, saved):
+            restore_adapter(resume_from.folder, self._loaded.model)
+        else:
+            # If a check was due after the checkpoint's step but never made, it comes first.
+            self._trainer.args.eval_on_start = bool(saved.get("is_due"))
+            with suppress(Ended):  # that check may end the run
+                self._trainer.train(resume_from_checkpoint=str(resume_from.folder) if resume_from else None)
+        self._has_final_weights = True
+        check_finite(self._loaded.model, self._progress.step)
+        self._ending = self._progress.ending
+        if self._progress.ended_early:
+            self._ending += self._return_to_the_best()
 
-def _with_changes(receipt: Receipt, changes: tuple[Change, ...]) -> Receipt:
-    return receipt.model_copy(update={"changes": (*changes, *receipt.changes)})
+    def _return_to_the_best(self) -> str:
+        """Restores the adapter of the best checkpoint. Returns a sentence to append to the ending."""
+        best = self._keeper.best()
+        if best is None:
+            return " The adapter is from the last step, because no checkpoint with a validation loss was kept."
+        restore_adapter(best.folder, self._loaded.model)
+        return f" The adapter is from step {best.step:,}, the best one."
 
+    def _save_where_it_stopped(self) -> None:
+        if self._config.training.save_steps and self._callback.random_state is not None:
+            with suppress(Stopped):  # the disk is full and nobody wants to wait: the older checkpoint is kept
+                self.save()
 
-def _go_back_to_the_best(best: Checkpoint | None, loaded: LoadedModel) -> str:
-    """Returns a sentence."""
-    if best is None:
-        return " The adapter is that of the last step, because no checkpoint of a check is kept."
-    restore_adapter(best.folder, loaded.model)
-    return f" The adapter is that of step {best.step:,}, the best."
-
-
-def _keep_adapter(loaded: LoadedModel, adapter_dir: Path, keeper: Keeper) -> None:
-    try:
-        keeper.patiently(lambda: put_in_place(adapter_dir, lambda folder: write_adapter(loaded, folder)))
-    except Stopped:
-        newest = keeper.newest()
-        kept = f"its checkpoint of step {newest.step:,} is kept" if newest else "it has no checkpoint to go on from"
-        raise TrainingError(
-            f"The disk is full, so the adapter could not be saved: make room and resume the run; {kept}."
-        ) from None
+    def _save_adapter(self) -> None:
+        """Raises TrainingError if the disk is full and a stop is requested."""
+        try:
+            self._keeper.retry_while_full(
+                lambda: put_in_place(self._adapter_dir, lambda folder: write_adapter(self._loaded, folder))
+            )
+        except Stopped:
+            newest = self._keeper.newest()
+            if newest is None:
+                raise TrainingError(NOTHING_SAVED) from None
+            raise TrainingError(ADAPTER_NOT_SAVED, step=newest.step) from None
 
 
 def write_adapter(loaded: LoadedModel, folder: Path) -> None:
-    """The adapter with its tokenizer, as PEFT keeps one."""
-    # Trained embeddings are saved as such; False keeps PEFT from asking the hub whether to add untrained ones.
+    """Writes the adapter in PEFT's format, and the tokenizer."""
+    # Trained embeddings are saved because they are in modules_to_save; with its default PEFT would ask the Hub whether
+    # to add untrained ones.
     loaded.model.save_pretrained(str(folder), save_embedding_layers=False)
     loaded.tokenizer.save_pretrained(str(folder))

@@ -1,10 +1,8 @@
-"""The trainer: Unsloth's, given every argument that matters, with checkpoints of our own kind.
-
-Knows nothing of threads or gradio.
-"""
+"""Unsloth's trainer, given every argument that matters, with checkpoints in a format of our own."""
 
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 from core.data.prepared.prepared_data import PreparedData
 from core.model.embedding_rows import give_rows_their_own_group, token_layers
@@ -14,24 +12,45 @@ from core.model.unsloth_start import import_unsloth
 from core.settings.run_config import RunConfig
 from core.training.checkpoint_files import restore_adapter, restore_optimizer, restore_random_state, restore_scaler
 
-EVAL_ROWS = 256  # of the validation rows, checked in between: more would cost more than the training they check
+MAX_EVAL_ROWS = 256  # validation rows per check; more could take longer than the training between two checks
 
 
 def build_trainer(
     loaded: LoadedModel, config: RunConfig, data: PreparedData, output_dir: Path, save: Callable[[], None] | None
-):
-    """The trainer, and the arguments it was asked for. `save` writes a checkpoint; None: there are to be none.
+) -> tuple[Any, dict[str, Any]]:
+    """Returns the trainer and the arguments asked for, which the trainer may have changed.
 
-    The batch is a number by now. Of `data` only the examples are used.
+    `save` writes a checkpoint; with None there are none. The batch size must be a number by now. Only the examples of
+    `data` are used.
     """
-    import torch
-    from transformers import DataCollatorForSeq2Seq, PrinterCallback
+    from transformers import DataCollatorForSeq2Seq
 
     unsloth = import_unsloth()
+    packs = config.training.packing and loaded.device.type == "cuda"
+    asked = _asked_arguments(loaded, config)
+    trainer = _trainer_class(unsloth, save)(
+        model=loaded.model,
+        processing_class=loaded.tokenizer,
+        train_dataset=data.train.as_dataset(),
+        eval_dataset=data.validation.as_dataset(MAX_EVAL_ROWS) if data.validation else None,
+        # Passing a collator turns packing off. Without packing, rows need one that pads the labels.
+        data_collator=None if packs else DataCollatorForSeq2Seq(loaded.tokenizer),
+        args=unsloth.UnslothTrainingArguments(
+            **asked,
+            **_fixed_arguments(output_dir, packs),
+            **_checkpoint_and_check_arguments(
+                config, has_checkpoints=save is not None, has_checks=bool(data.validation)
+            ),
+        ),
+    )
+    _correct_after_construction(trainer, loaded)
+    return trainer, asked
+
+
+def _asked_arguments(loaded: LoadedModel, config: RunConfig) -> dict[str, Any]:
+    """The arguments that come from the settings, and that the receipt compares with what the trainer uses."""
     settings = config.training
-    on_gpu = loaded.device.type == "cuda"
-    packs = settings.packing and on_gpu
-    asked = {
+    return {
         "max_length": loaded.report.max_seq_length,
         "per_device_train_batch_size": settings.per_device_train_batch_size,
         "gradient_accumulation_steps": settings.gradient_accumulation_steps,
@@ -48,59 +67,66 @@ def build_trainer(
         "bf16": loaded.report.dtype == "bfloat16",
         "fp16": loaded.report.dtype == "float16",
     }
-    trainer = _kind_of_trainer(unsloth, save)(
-        model=loaded.model,
-        processing_class=loaded.tokenizer,
-        train_dataset=data.train.as_dataset(),
-        eval_dataset=data.validation.as_dataset(EVAL_ROWS) if data.validation else None,
-        # A collator of one's own switches packing off; rows of one sequence each need one that pads the labels.
-        data_collator=None if packs else DataCollatorForSeq2Seq(loaded.tokenizer),
-        args=unsloth.UnslothTrainingArguments(
-            **asked,
-            output_dir=str(output_dir),
-            save_strategy="steps" if save else "no",
-            save_steps=settings.save_steps or 1,
-            eval_strategy="steps" if data.validation and settings.eval_steps else "no",
-            eval_steps=settings.eval_steps or None,
-            per_device_eval_batch_size=settings.per_device_train_batch_size,
-            # The model has its checkpointing from get_peft_model; TRL must not switch it on again by its default.
-            gradient_checkpointing=bool(settings.use_gradient_checkpointing),
-            logging_steps=1,
-            logging_nan_inf_filter=False,  # it would show a loss that is no number as 0
-            include_num_input_tokens_seen="non_padding",
-            report_to=settings.report_to,
-            run_name=output_dir.resolve().name,
-            project="HearthTune",
-            disable_tqdm=True,
-            dataset_num_proc=None,
-            # The rows are tokens and labels already, cut to length; TRL would go through them twice more.
-            dataset_kwargs={"skip_prepare_dataset": not packs},
-            eval_packing=False,
-        ),
-    )
+
+
+def _checkpoint_and_check_arguments(config: RunConfig, has_checkpoints: bool, has_checks: bool) -> dict[str, Any]:
+    settings = config.training
+    return {
+        "save_strategy": "steps" if has_checkpoints else "no",
+        "save_steps": settings.save_steps or 1,
+        "eval_strategy": "steps" if has_checks and settings.eval_steps else "no",
+        "eval_steps": settings.eval_steps or None,
+        "per_device_eval_batch_size": settings.per_device_train_batch_size,
+        "eval_packing": False,
+        # get_peft_model has set up checkpointing in the model; TRL's default would turn it on a second time.
+        "gradient_checkpointing": bool(settings.use_gradient_checkpointing),
+        "report_to": settings.report_to,
+    }
+
+
+def _fixed_arguments(output_dir: Path, packs: bool) -> dict[str, Any]:
+    """The arguments that do not depend on the settings."""
+    return {
+        "output_dir": str(output_dir),
+        "run_name": output_dir.resolve().name,
+        "project": "HearthTune",
+        "logging_steps": 1,
+        "logging_nan_inf_filter": False,  # otherwise a loss of NaN is logged as 0
+        "include_num_input_tokens_seen": "non_padding",
+        "disable_tqdm": True,
+        "dataset_num_proc": None,
+        # The rows are already token ids and labels of the right length; TRL would go through them twice more.
+        "dataset_kwargs": {"skip_prepare_dataset": not packs},
+    }
+
+
+def _correct_after_construction(trainer, loaded: LoadedModel) -> None:
+    """Removes the callback that prints, and undoes TRL's change of precision on a CPU."""
+    import torch
+    from transformers import PrinterCallback
+
     trainer.remove_callback(PrinterCallback)
-    if not on_gpu:
-        # TRL makes trained weights of a 4-bit model bfloat16, which learns worse and breaks where a CPU has none.
+    if loaded.device.type != "cuda":
+        # TRL casts the trained weights of a 4-bit model to bfloat16: they learn worse, and a CPU without it fails.
         for weight in loaded.model.parameters():
             if weight.requires_grad:
                 weight.data = weight.data.to(torch.float32)
-    return trainer, asked
 
 
 def take_apart(trainer, loaded: LoadedModel) -> None:
-    """Leaves the model as it is to be used, and nothing of the trainer in memory."""
-    # Trainer and optimizer hold each other in a circle; the optimizer's states would stay in memory.
+    """Frees what the trainer keeps in memory, and makes the model ready to be used."""
+    # Trainer and optimizer refer to each other, so the optimizer's states would stay in memory.
     trainer.optimizer = trainer.lr_scheduler = None
     trainer.callback_handler.callbacks.clear()
     loaded.model.zero_grad(set_to_none=True)
     forget_embeddings()
-    # Accelerate wraps forward in autocast, and would leave it so for the answers that follow.
+    # Accelerate has wrapped forward in autocast; without this, answers would be computed in it as well.
     trainer.accelerator.unwrap_model(loaded.model, keep_fp32_wrapper=False)
     _restore_precision(loaded)
 
 
 def _restore_precision(loaded: LoadedModel) -> None:
-    """Trained embeddings go back to the precision of the base, as they will be when loaded from disk."""
+    """Casts trained embeddings to the precision of the base, which they will have when loaded from disk."""
     for module in loaded.model.modules():
         if type(module).__name__ == "ModulesToSaveWrapper":
             for trained in module.modules_to_save.values():
@@ -110,8 +136,8 @@ def _restore_precision(loaded: LoadedModel) -> None:
             rows.data = rows.data.to(layer.get_base_layer().weight.dtype)
 
 
-def _kind_of_trainer(unsloth, save: Callable[[], None] | None) -> type:
-    """Unsloth's trainer with the saving and restoring of `core.training.checkpoint_files` in place of the library's pickles."""
+def _trainer_class(unsloth, save: Callable[[], None] | None) -> type:
+    """Unsloth's trainer, with `core.training.checkpoint_files` instead of the library's pickles."""
 
     class CheckpointedTrainer(unsloth.UnslothTrainer):
         def create_optimizer(self, *args, **kwargs):

@@ -24,7 +24,7 @@ from core.runs.run_folder import find_adapter
 from core.settings.run_config import RunConfig
 from core.stopping import Stopped
 from core.training.largest_batch import BatchFound, Tried, find_batch, measure_if_it_fits, words_of_trying
-from core.training.out_of_memory import relief
+from core.training.out_of_memory import out_of_memory_error
 from core.training.run_job import begin_adapter, memory_in_words, rows_decide
 from core.training.step_probe import Measured
 from core.workbench.model_slot import ModelSlot
@@ -116,7 +116,7 @@ class Prober:
         self.state = Probing(doing="Two steps on rows of full length")
         measured = measure_if_it_fits(loaded, config, data, self._stop.is_set)
         if measured is None:
-            raise TrainingError(relief(loaded, config, data))
+            raise out_of_memory_error(loaded, config, data)
         record, note = self._kept(config, measured, data)
         self.state = Probing(record=record, note=note)
         return record

@@ -95,7 +95,7 @@ def paused(bench: Workbench, disk: SmallDisk, config, wait_until):
     wait_until(lambda: bench.snapshot.message.startswith("Paused"), "the pause", 120)
     assert bench.snapshot.status == "training" and bench.snapshot.is_paused
     assert bench.snapshot.message == (
-        f"Paused, because the disk that holds {run.folder} is full: make room, and it goes on by itself."
+        f"Paused: the disk is full. Free some space for {run.folder} and the run continues by itself."
     )
     return run, {checkpoint.step for checkpoint in run.checkpoints()}
 
@@ -120,7 +120,7 @@ def test_a_stop_while_it_waits_leaves_the_older_checkpoint_to_go_on_from(small_d
     snapshot = bench.wait(120)
     assert (snapshot.status, snapshot.message) == (
         "failed",
-        "The disk is full, so the adapter could not be saved: make room and resume the run; "
+        "The disk is full, so the adapter could not be saved. Free some space and resume the run; "
         f"its checkpoint of step {max(kept)} is kept.",
     )
     assert {checkpoint.step for checkpoint in run.checkpoints()} == kept

@@ -11,7 +11,7 @@ from core.memory.model_shape import ModelShape, shape_of
 from core.memory.suggestions import suggestions
 from core.model.device_memory import is_out_of_memory
 from core.settings.run_config import RunConfig
-from core.training.out_of_memory import relief
+from core.training.out_of_memory import out_of_memory_error
 from core.workbench.workbench import Workbench
 from tests.conftest import load_for, prepare_for, small_config
 
@@ -89,7 +89,7 @@ def test_the_changes_that_help_most_come_first_with_what_each_saves(config):
     embeddings = (4 + 4 + 8 + 2 + 4) * shape.vocab_size * shape.hidden_size / 1024**3
     assert by_words["without embed_tokens and lm_head"] == pytest.approx(embeddings, rel=1e-9)
     assert "batch 4 → 2, with accumulation 2 → 4" in by_words
-    sentence = relief(loaded, trained, data)
+    sentence = str(out_of_memory_error(loaded, trained, data))
     assert (
         sentence.startswith("The computer's memory is full. What would help most: ")
         and sentence.count("saves about") == 3

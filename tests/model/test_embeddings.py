@@ -273,7 +273,7 @@ def test_an_adapter_of_rows_is_trained_further(runs, tmp_path):
     _, events, _ = train_for(config, tmp_path / "adapter", loaded=loaded)
     receipt = next(event for event in events if isinstance(event, Receipt))
     assert [(c.setting, c.asked, c.runs, c.reason) for c in receipt.changes if c.setting == "trainable_tokens"] == [
-        ("trainable_tokens", "all", "47 rows", "the adapter that this run goes on from")
+        ("trainable_tokens", "all", "47 rows", "the adapter that this run continues from")
     ]
     assert [(g.name, g.learning_rate) for g in receipt.groups] == [("adapter", 0.01), ("embeddings", 0.001)]
     assert receipt.embeddings.rows == 47 and not next_logits(loaded).equal(next_logits(run.loaded))
