@@ -1,4 +1,4 @@
-"""A probe on a card: it measures what the run then takes, leaves no trace, and memory that runs out costs nothing."""
+"""A probe on a GPU: it measures what the run then uses, changes nothing, and running out of memory does no harm."""
 
 import pytest
 
@@ -26,7 +26,7 @@ def losses(ran) -> list[float]:
     return [step.loss for step in ran.of(on_a_card.StepDone)]
 
 
-def test_a_run_after_a_probe_learns_as_one_without(place):
+def test_a_run_after_a_probe_learns_like_one_without(place):
     config = on_a_card.settings()
     without = on_a_card.train_on(on_a_card.with_adapter(config), config, place / "without" / "adapter")
     loaded = on_a_card.with_adapter(config)
@@ -37,7 +37,7 @@ def test_a_run_after_a_probe_learns_as_one_without(place):
     assert losses(probed) == pytest.approx(losses(without), rel=1e-3)
 
 
-def test_what_is_measured_is_what_the_run_takes(place):
+def test_a_probe_measures_what_the_run_uses(place):
     import torch
 
     config = on_a_card.settings("training.eval_steps=0", "data.validation_share=0")
@@ -49,7 +49,7 @@ def test_what_is_measured_is_what_the_run_takes(place):
     assert found.peak_gib == pytest.approx(torch.cuda.max_memory_reserved() / on_a_card.GIB, rel=0.05)
 
 
-def test_memory_that_runs_out_in_a_probe_is_free_again_and_the_search_goes_on(place):
+def test_memory_that_ran_out_in_a_probe_is_freed_and_the_search_continues(place):
     import torch
 
     config = on_a_card.settings("training.per_device_train_batch_size=auto", "training.gradient_accumulation_steps=4")

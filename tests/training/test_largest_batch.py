@@ -1,7 +1,8 @@
-"""The largest batch that fits: the search exactly, over made-up memories; then by real probes, in a run with auto."""
+"""The largest batch that fits: the search alone, with made-up memory; then with real probes, and in a run with auto."""
 
 import json
 import threading
+from contextlib import closing, contextmanager
 
 import pytest
 
@@ -9,12 +10,21 @@ from core.memory.hardware import detect_machine, sample_memory
 from core.memory.probe_log import exact_probe, latest_probe
 from core.problems import Busy, TrainingError
 from core.runs.events import BatchChosen, Estimated, Probed, StatusChanged
-from core.runs.run_folder import find_run, list_runs
+from core.runs.run_folder import list_runs
 from core.settings.run_config import RunConfig
 from core.stopping import Stopped
-from core.training.largest_batch import drawn_on, find_batch, largest_batch, limit_gib, sizes_of
+from core.training.largest_batch import (
+    expected_peak,
+    find_batch,
+    largest_batch,
+    limit_gib,
+    sizes_of,
+    words_of_trying,
+)
 from core.workbench.workbench import Workbench
 from tests.conftest import PROMPT, adapter_weights, differing, load_for, prepare_for, small_config
+
+TRYING = words_of_trying(0).removesuffix("0")
 
 
 def up_to(most: int):
@@ -25,12 +35,12 @@ def up_to(most: int):
     ("rows", "most", "sizes"),
     [
         (8, 8, [1, 2, 4, 8]), (8, 3, [1, 2, 4]), (8, 0, [1]), (1, 1, [1]), (64, 11, [1, 2, 4, 8, 16]),
-        # What lies between two sizes is halved; 12 has divisors that are no powers of two.
+        # Between two sizes it bisects; 12 has divisors that are not powers of two.
         (12, 5, [1, 2, 4, 6]), (60, 11, [1, 2, 4, 6, 12, 10]), (1024, 1024, [2**n for n in range(11)]),
         (7, 7, [1, 7]), (7, 6, [1, 7]), (36, 7, [1, 2, 4, 6, 12, 9]),
     ],
 )  # fmt: skip
-def test_the_search_doubles_then_halves(rows, most, sizes):
+def test_the_search_doubles_then_bisects(rows, most, sizes):
     best, tried = largest_batch(sizes_of(rows), up_to(most))
     assert tried == tuple((size, up_to(most)(size)) for size in sizes)
     assert best == max((size for size in sizes if size <= most), default=None)
@@ -53,7 +63,7 @@ def test_the_largest_divisor_that_fits_is_found_whatever_fits():
         (2047, [23, 89]), (2**20, [1024]), (1021 * 3, [3, 1021]),
     ],
 )  # fmt: skip
-def test_neither_the_batch_nor_the_accumulation_is_more_than_its_setting_can_be(rows, sizes):
+def test_batch_and_accumulation_stay_within_what_the_settings_allow(rows, sizes):
     assert sizes_of(rows) == sizes
     for size in sizes:
         settings = [
@@ -63,7 +73,7 @@ def test_neither_the_batch_nor_the_accumulation_is_more_than_its_setting_can_be(
         assert RunConfig().with_settings(settings).training.effective_batch == rows
 
 
-def test_what_may_be_held_is_what_is_held_and_what_is_free_less_the_headroom():
+def test_the_limit_is_used_plus_free_memory_minus_the_headroom():
     memory = sample_memory().model_copy(
         update={"total_gib": 24.0, "available_gib": 20.0, "process_gib": 2.0, "reserved_gib": None}
     )
@@ -71,80 +81,90 @@ def test_what_may_be_held_is_what_is_held_and_what_is_free_less_the_headroom():
     assert limit_gib(memory.model_copy(update={"reserved_gib": 1.0}), 0.25) == pytest.approx(15.0)
 
 
-def test_a_peak_to_come_is_drawn_on_from_two_that_fit():
-    assert drawn_on([], 1) == drawn_on([(1, None)], 2) == 0.0
-    assert drawn_on([(1, 2.0)], 2) == 2.0, "a larger batch takes no less"
-    assert drawn_on([(1, 2.0), (2, 2.5)], 4) == pytest.approx(3.5)
-    assert drawn_on([(1, 9.0), (2, 2.0), (4, 3.0), (8, None)], 6) == pytest.approx(4.0)
+def test_the_expected_peak_is_extrapolated_from_two_that_fit():
+    assert expected_peak([], 1) == expected_peak([(1, None)], 2) == 0.0
+    assert expected_peak([(1, 2.0)], 2) == 2.0, "a larger batch needs at least as much"
+    assert expected_peak([(1, 2.0), (2, 2.5)], 4) == pytest.approx(3.5)
+    assert expected_peak([(1, 9.0), (2, 2.0), (4, 3.0), (8, None)], 6) == pytest.approx(4.0)
 
 
 @pytest.fixture(scope="module")
 def config(unsloth, stories, rows):
     return small_config(
-        stories, rows, "training.max_steps=12", "training.per_device_train_batch_size=auto", "adapter.lora_dropout=0.2",
+        stories, rows, "training.max_steps=4", "training.per_device_train_batch_size=auto", "adapter.lora_dropout=0.2",
         "training.gradient_accumulation_steps=4", "training.eval_steps=3", "training.save_steps=2",
     )  # fmt: skip
 
 
-def want_too_much(loaded, above: int) -> None:
-    """From now on a batch of more rows than that wants more memory than there is: torch's own allocator refuses it."""
+@pytest.fixture(scope="module")
+def shared(config):
+    """A model for several searches, which leave it as it was."""
+    return load_for(config)
+
+
+@contextmanager
+def memory_for(loaded, rows: int):
+    """A batch of more rows needs more memory than there is: torch's own allocator refuses it."""
     import torch
 
     def refuse(module, args, kwargs) -> None:
-        if len(kwargs["input_ids"]) > above:
+        if len(kwargs["input_ids"]) > rows:
             torch.empty(2**48, dtype=torch.float32)
 
-    loaded.model.register_forward_pre_hook(refuse, with_kwargs=True)
+    hook = loaded.model.register_forward_pre_hook(refuse, with_kwargs=True)
+    try:
+        yield
+    finally:
+        hook.remove()
 
 
-@pytest.mark.parametrize(("most", "batch"), [(100, 4), (3, 2), (1, 1)])
-def test_real_probes_find_what_fits_and_leave_no_trace(config, most, batch):
-    loaded = load_for(config)
-    before = {name: weight.detach().clone() for name, weight in loaded.model.named_parameters()}
-    want_too_much(loaded, most)
-    said, sizes = [], []
-    found = find_batch(
-        loaded, config, prepare_for(config, loaded), trying=lambda size, tried: said.append((size, len(tried))),
-        measured=lambda sized, measured: sizes.append((sized.training.per_device_train_batch_size, sized.training.gradient_accumulation_steps)),
-    )  # fmt: skip
+@pytest.mark.parametrize(("most", "tried"), [(3, [1, 2, 4]), (1, [1, 2])])
+def test_real_probes_find_what_fits_and_change_nothing(config, shared, most, tried):
+    before = {name: weight.detach().clone() for name, weight in shared.model.named_parameters()}
+    batch, announced, measured = tried[-2], [], []
+    with memory_for(shared, most):
+        found = find_batch(
+            shared,
+            config,
+            prepare_for(config, shared),
+            trying=lambda size, earlier: announced.append((size, len(earlier))),
+            measured=lambda sized, _: measured.append(sized.training),
+        )
     assert (found.batch, found.accumulation, found.headroom) == (batch, 4 // batch, 0.1)
-    tried = [1, 2, 4] if most >= 2 else [1, 2]
-    assert [size for size, _ in found.tried] == tried and said == list(zip(tried, range(3), strict=False))
-    assert [peak is not None for _, peak in found.tried] == [size <= most for size in tried]
+    assert announced == list(zip(tried, range(3), strict=False))
+    assert [(size, peak is not None) for size, peak in found.tried] == [(size, size <= most) for size in tried]
+    sizes = [(training.per_device_train_batch_size, training.gradient_accumulation_steps) for training in measured]
     assert sizes == [(size, 4 // size) for size in tried if size <= most]
-    assert all(weight.equal(before[name]) for name, weight in loaded.model.named_parameters())
+    assert all(weight.equal(before[name]) for name, weight in shared.model.named_parameters())
 
 
 @pytest.mark.parametrize("limit", [None, 0.01])
-def test_a_headroom_that_nothing_leaves_takes_one_row_and_risks_no_more(config, limit, monkeypatch):
-    """Also where what is left, here a hundredth of a GiB, is less than the first row takes."""
+def test_with_too_little_headroom_one_row_is_taken_and_no_more_is_risked(config, shared, limit, monkeypatch):
+    """Also if the limit, here a hundredth of a GiB, is less than the first row needs."""
     import core.training.largest_batch
 
     if limit:
         monkeypatch.setattr(core.training.largest_batch, "limit_gib", lambda memory, headroom: limit)
     config, probed = config.with_settings(["training.auto_batch_headroom=0.999"]), []
-    found = find_batch(load_for(config), config, measured=lambda sized, measured: probed.append(sized.training))
+    found = find_batch(shared, config, measured=lambda sized, measured: probed.append(sized.training))
     assert (found.batch, found.accumulation, found.headroom) == (1, 4, 0.999)
     assert found.tried[0][1] > 0 and found.tried[1:] == ((2, None),)
-    # Without a card memory that runs out may end the program: two rows were not even tried.
+    # Without a GPU, running out of memory can end the program: two rows were not even tried.
     assert [training.per_device_train_batch_size for training in probed] == [1]
 
 
-def test_more_rows_in_a_step_than_accumulation_can_be_begin_with_the_smallest_batch_there_is(config):
+def test_the_search_begins_with_the_smallest_batch_that_the_accumulation_allows(config, shared):
     many = config.with_batch(64, 64).with_settings(["training.auto_batch_headroom=0.999"])
-    found = find_batch(load_for(config), many)
+    found = find_batch(shared, many)
     assert (found.batch, found.accumulation, [size for size, _ in found.tried]) == (4, 1024, [4, 8])
-    loaded = load_for(config)
-    want_too_much(loaded, 0)
-    with pytest.raises(TrainingError, match="^The computer's memory is full"):
-        find_batch(loaded, many)
 
 
-def test_not_even_one_row_is_said_with_what_would_help(config):
-    loaded = load_for(config)
-    want_too_much(loaded, 0)
-    with pytest.raises(TrainingError, match="^The computer's memory is full"):
-        find_batch(loaded, config, prepare_for(config, loaded))
+@pytest.mark.parametrize("rows_per_step", [4, 64 * 64])
+def test_if_not_even_the_smallest_batch_fits_the_error_says_what_would_help(config, shared, rows_per_step):
+    many = config.with_batch(rows_per_step // 4, 4) if rows_per_step > 4 else config
+    with memory_for(shared, 0), pytest.raises(TrainingError) as refused:
+        find_batch(shared, many, prepare_for(config, shared))
+    assert "checkpointing" in refused.value.values["changes"]
 
 
 # On the workbench
@@ -173,13 +193,13 @@ def test_a_run_with_auto_finds_its_batch_and_trains_as_one_with_that_batch(bench
     chosen = snapshot.batch_chosen
     assert (chosen.batch, chosen.accumulation) == (4, 1)
     assert [size for size, _ in chosen.tried] == [1, 2, 4] and all(peak > 0 for _, peak in chosen.tried)
-    said = [e.message for e in events_of(run) if isinstance(e, StatusChanged)]
-    wanted = [f"Finding the largest batch: trying {size}" for size in (1, 2, 4)]
-    at = said.index(wanted[0])
-    assert said[at : at + 4] == [*wanted, ""]
+    messages = [e.message for e in events_of(run) if isinstance(e, StatusChanged)]
+    expected = [words_of_trying(size) for size in (1, 2, 4)]
+    at = messages.index(expected[0])
+    assert messages[at : at + 4] == [*expected, ""]
     (change,) = [change for change in snapshot.receipt.changes if change.setting == "per_device_train_batch_size"]
     assert (change.asked, change.runs) == ("auto", "4 × 1")
-    assert change.reason == "the most rows at once that fit, of 4 in a step"
+    assert "4" in change.reason
     assert run.config().training.per_device_train_batch_size == "auto"
     plain = config.with_batch(4, 1)
     same = bench.start(plain, "plain")
@@ -191,7 +211,7 @@ def test_a_run_with_auto_finds_its_batch_and_trains_as_one_with_that_batch(bench
     assert exact_probe(bench.runs_dir, detect_machine(), plain).peak_gib == chosen.tried[2][1]
 
 
-def test_the_summary_holds_estimate_probe_and_reality(run):
+def test_the_summary_has_estimate_probe_and_reality(run):
     snapshot = run.snapshot()
     memory = json.loads((run.folder / "summary.json").read_text())["memory"]
     assert memory == {
@@ -200,47 +220,47 @@ def test_the_summary_holds_estimate_probe_and_reality(run):
         "reality": snapshot.finished.peak_memory_gib,
     }
     assert all(0 < figure < 24 for figure in memory.values())
-    # Corrected by the exact probe the estimate would be the probe, and say nothing.
+    # An estimate corrected by a probe of exactly these settings equals the probe.
     assert snapshot.estimated.comparable_gib == pytest.approx(memory["probe"]) != pytest.approx(memory["estimate"])
     kinds = [type(event) for event in events_of(run)]
     assert kinds.index(BatchChosen) < kinds.index(Estimated) < kinds.index(Probed)
     assert sum(snapshot.estimated.parts.values()) == pytest.approx(snapshot.estimated.total_gib)
 
 
-def test_a_resumed_run_goes_on_with_the_batch_it_had_and_ends_bit_equal(bench, config, run, wait_until):
-    stopped = bench.start(config, "stopped")
+def test_a_resumed_run_keeps_its_batch(bench, config, wait_until):
+    run = bench.start(config.with_settings(["training.max_steps=500"]), "stopped")
     wait_until(lambda: bench.snapshot.step >= 3, "a step after the first checkpoint", 120)
     bench.stop()
-    assert bench.wait(100).status == "stopped" and 3 <= bench.snapshot.step < 12
-    before = stopped.snapshot().batch_chosen
-    want_other = [event for event in events_of(stopped) if isinstance(event, BatchChosen)]
-    assert want_other == [before]
+    assert bench.wait(100).status == "stopped"
+    before = run.snapshot()
     again = Workbench(bench.runs_dir)
-    again.resume(stopped.id)
-    assert again.wait(200).status == "completed", again.snapshot.message
-    assert again.snapshot.batch_chosen == before
-    assert [event for event in events_of(stopped) if isinstance(event, BatchChosen)] == [before]
+    again.resume(run.id)
+    wait_until(lambda: again.snapshot.step > before.step, "a further step", 120)
+    again.stop()
+    again.wait(100)
+    assert again.snapshot.batch_chosen == before.batch_chosen
+    assert [event for event in events_of(run) if isinstance(event, BatchChosen)] == [before.batch_chosen]
     assert again.snapshot.receipt.changes[0].runs == "4 × 1"
-    assert differing(adapter_weights(find_run(bench.runs_dir, stopped.id)), adapter_weights(run)) == []
 
 
-def test_probes_are_no_runs(bench, run):
+def test_probes_are_not_runs(bench, run):
     assert (bench.runs_dir / "probes").is_dir()
     assert "probes" not in {found.id for found in list_runs(bench.runs_dir)}
 
 
-def test_the_search_at_a_wish_says_what_it_tries_and_what_it_came_to(bench, config):
-    found = bench.find_batch(config.with_settings(["adapter.r=4"]))
-    assert (found.batch, found.accumulation) == (4, 1)
+def test_a_search_on_request_reports_what_it_tried_and_found(bench, config):
+    config = config.with_settings(["adapter.r=4", "training.gradient_accumulation_steps=2"])
+    found = bench.find_batch(config)
+    assert (found.batch, found.accumulation) == (2, 1)
     state = bench.probing
     assert (state.doing, state.error, state.note, state.found, state.tried) == ("", "", "", found, found.tried)
-    assert state.record.settings["training.per_device_train_batch_size"] == 4
+    assert state.record.settings["training.per_device_train_batch_size"] == 2
     assert state.record.peak_gib == found.tried[-1][1]
-    assert latest_probe(bench.runs_dir, detect_machine(), config.with_settings(["adapter.r=4"])) == state.record
+    assert latest_probe(bench.runs_dir, detect_machine(), config) == state.record
 
 
-def test_it_can_be_stopped_and_nothing_else_gets_in_between(bench, config, wait_until):
-    long = config.with_settings(["model.max_seq_length=2048", "training.gradient_accumulation_steps=1024"])
+def test_a_search_can_be_stopped_and_nothing_else_runs_meanwhile(bench, config, run, wait_until):
+    long = config.with_settings(["model.max_seq_length=512", "training.gradient_accumulation_steps=1024"])
     ended = []
 
     def search() -> None:
@@ -251,36 +271,31 @@ def test_it_can_be_stopped_and_nothing_else_gets_in_between(bench, config, wait_
 
     thread = threading.Thread(target=search)
     thread.start()
-    wait_until(lambda: bench.probing.doing.startswith("Finding the largest batch: trying "), "the first try", 100)
-    with pytest.raises(Busy, match="This must wait: a probe is going on."):
+    wait_until(lambda: bench.probing.doing.startswith(TRYING), "the first try", 100)
+    with pytest.raises(Busy):
         bench.start(config, "too early")
     bench.stop_probe()
     thread.join(120)
     assert len(ended) == 1 and (bench.probing.doing, bench.probing.error) == ("", "")
     assert bench.busy_with == ""
-    run = bench.start(config, "after a stop")
+    after = bench.start(config.with_batch(4, 1), "after a stop")
     assert bench.wait(200).status == "completed", bench.snapshot.message
-    assert (
-        differing(adapter_weights(run), adapter_weights(next(r for r in list_runs(bench.runs_dir) if r.name == "auto")))
-        == []
-    )
+    assert differing(adapter_weights(after), adapter_weights(run)) == []
 
 
-def test_a_run_can_be_stopped_while_it_looks_for_its_batch(bench, config, wait_until):
+def test_a_run_can_be_stopped_while_it_searches_its_batch(bench, config, wait_until):
     long = config.with_settings(["training.gradient_accumulation_steps=1024"])
     stopped = bench.start(long, "stopped early")
-    wait_until(lambda: bench.snapshot.message.startswith("Finding the largest batch: "), "the first try", 100)
+    wait_until(lambda: bench.snapshot.message.startswith(TRYING), "the first try", 100)
     bench.stop()
     snapshot = bench.wait(120)
-    assert (snapshot.status, snapshot.message) == ("stopped", "Stopped before the first step; nothing was trained.")
+    assert snapshot.status == "stopped" and "nothing was trained" in snapshot.message
     assert snapshot.batch_chosen is None and not stopped.has_adapter and bench.busy_with == ""
-    # The adapter that was put on for the search is no one's: nothing can be compared with it.
+    # The adapter that was put on for the search belongs to no run: there is nothing to compare.
     assert (bench.model_state.adapter, bench.model_state.report, bench.compare_ready) == ("", None, False)
 
 
-def test_an_answer_after_a_probe_is_the_bases(bench, config):
-    from contextlib import closing
-
+def test_after_a_probe_the_base_answers(bench, config):
     from core.answering.sampling import Sampling
 
     bench.load_model(config.model)

@@ -1,4 +1,4 @@
-"""Trackers through the trainer's own integrations: TensorBoard's files hold the run's figures; off by default."""
+"""Trackers through the trainer's own integrations: TensorBoard's files contain the run's figures; off by default."""
 
 import pytest
 
@@ -30,21 +30,19 @@ def test_no_tracker_unless_it_is_chosen(trained):
     assert [*trained.adapter_dir.parent.rglob("*tfevents*")] == []
 
 
-def test_a_tracker_that_is_not_installed_is_said_before_anything_is_trained(monkeypatch):
+def test_a_tracker_that_is_not_installed_is_refused(monkeypatch):
     monkeypatch.setattr("core.training.trackers.find_spec", lambda name: None)
-    with pytest.raises(TrainingError) as said:
+    with pytest.raises(TrainingError) as refused:
         check_tracker("trackio")
-    assert (
-        str(said.value) == "The tracker trackio is not installed: pip install trackio, or choose none on the Train tab."
-    )
+    assert refused.value.values == {"name": "trackio"}
 
 
-def test_wandb_without_an_account_is_said_not_asked_for(tmp_path, monkeypatch):
-    """A stand-in package, because the real one would ask for the key on a terminal that nobody looks at."""
+def test_wandb_without_an_account_is_refused(tmp_path, monkeypatch):
+    """A stand-in package, because the real one would prompt for the key on a terminal."""
     (tmp_path / "wandb.py").write_text("class api:\n    api_key = None\nrun = None\n")
     monkeypatch.syspath_prepend(tmp_path)
     monkeypatch.delenv("WANDB_MODE", raising=False)
-    with pytest.raises(TrainingError, match="run wandb login first, or set WANDB_MODE=offline"):
+    with pytest.raises(TrainingError, match="wandb login"):
         check_tracker("wandb")
     monkeypatch.setenv("WANDB_MODE", "offline")
     check_tracker("wandb")
