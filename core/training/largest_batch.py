@@ -50,22 +50,19 @@ def sizes_of(rows_per_step: int) -> list[int]:
     return [size for size in divisors if rows_per_step // size <= MAX_SETTING]
 
 
-def largest_batch(sizes: list[int], fits: Callable[[int], float | None]) -> tuple[int | None, Tried]:
+def largest_batch(sizes: list[int], fits: Callable[[int, Tried], float | None]) -> tuple[int | None, Tried]:
     """Returns the largest of the sorted `sizes` that fits, None if not even the smallest does, and all that were tried.
 
-    `fits(batch)` returns the peak in GiB, or None if the batch does not fit. Starting from the smallest, each try is
-    about twice the one before, so that none is far too large; after the first that does not fit, it bisects.
+    `fits(batch, tried)` returns the peak in GiB, or None if the batch does not fit. Starting from the smallest, each
+    try is about twice the one before, so that none is far too large; after the first that does not fit, it bisects.
     """
     tried: list[tuple[int, float | None]] = []
-
-    def tries(size: int) -> bool:
-        tried.append((size, fits(size)))
-        return tried[-1][1] is not None
-
     best, above = None, len(sizes)  # indices into sizes: the largest that fits, the smallest that does not
     at = 0
     while at < above:
-        if tries(sizes[at]):
+        peak = fits(sizes[at], tuple(tried))
+        tried.append((sizes[at], peak))
+        if peak is not None:
             best = at
         else:
             above = at
@@ -91,16 +88,12 @@ def find_batch(
     settings. The smallest batch counts as fitting whenever its probe succeeds, because there is nothing smaller. Raises
     TrainingError if even that runs out of memory, and Stopped.
     """
-    rows, headroom, tried = config.training.effective_batch, config.training.auto_batch_headroom, []
+    rows, headroom = config.training.effective_batch, config.training.auto_batch_headroom
     sizes = sizes_of(rows)
 
-    def fits(batch: int) -> float | None:
-        tried.append((batch, peak := probed(batch)))
-        return peak
-
-    def probed(batch: int) -> float | None:
+    def fits(batch: int, tried: Tried) -> float | None:
         leave_if(should_stop)
-        trying(batch, tuple(tried))
+        trying(batch, tried)
         sized = config.with_batch(batch, rows // batch)
         free_memory()
         limit = limit_gib(sample_memory(), headroom)
@@ -112,10 +105,10 @@ def find_batch(
         measured(sized, found)
         return found.peak_gib if found.peak_gib <= limit or batch == sizes[0] else None
 
-    batch, all_tried = largest_batch(sizes, fits)
+    batch, tried = largest_batch(sizes, fits)
     if batch is None:
         raise out_of_memory_error(loaded, config.with_batch(sizes[0], rows // sizes[0]), data)
-    return BatchFound(batch=batch, accumulation=rows // batch, tried=all_tried, headroom=headroom)
+    return BatchFound(batch=batch, accumulation=rows // batch, tried=tried, headroom=headroom)
 
 
 def limit_gib(memory: MemoryStats, headroom: float) -> float:
@@ -123,7 +116,7 @@ def limit_gib(memory: MemoryStats, headroom: float) -> float:
     return memory.used_by_us_gib + memory.available_gib - headroom * memory.total_gib
 
 
-def expected_peak(tried: list[tuple[int, float | None]], batch: int) -> float:
+def expected_peak(tried: Tried, batch: int) -> float:
     """The expected peak of a batch in GiB: a line through the last two that fit, or the only one; 0 without any.
 
     Without a GPU, running out of memory can end the whole program, so a batch that is expected not to fit is not tried.

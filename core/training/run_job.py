@@ -73,18 +73,9 @@ def perform(
     emit(StatusChanged(status="training", message=note))
     with MemoryMonitor(sampled) as monitor, memory_in_words(loaded, config, data):
         result = train(loaded, config, data, run.adapter_dir, emit, should_stop, resume_from, changes)
-    heldout, note = None, f" {note}" if note else ""
+    heldout, failure = None, ""
     if not result.was_stopped and data.validation:
-        emit(StatusChanged(status="training", message="Base and tuned answer the validation rows"))
-        try:
-            heldout = measure_heldout(loaded, data.validation, should_stop)
-        except Exception as error:  # the adapter is trained and saved; a failing evaluation must not undo that
-            note += f" The evaluation on the validation rows failed: {first_line(error)}."
-            traceback.print_exc()
-            error.with_traceback(None)
-            free_memory()
-    if heldout:
-        emit(heldout)
+        heldout, failure = _evaluate(loaded, data, emit, should_stop)
     finished = _figures(result, run, before, monitor.peak_gib)
     emit(finished)
     memory = {
@@ -92,7 +83,8 @@ def perform(
         "probe": probed.peak_gib if probed else None,
         "reality": finished.peak_memory_gib,
     }
-    return _ending(result, run, note + _write_summary(run, finished, heldout, memory))
+    note = f" {note}" if note else ""
+    return _ending(result, run, note + failure + _write_summary(run, finished, heldout, memory))
 
 
 def begin_adapter(loaded: LoadedModel, config: RunConfig, data: PreparedData | None) -> None:
@@ -160,6 +152,23 @@ def _expected(
         parts=found.parts,
     )
     return estimated, probed, ""
+
+
+def _evaluate(
+    loaded: LoadedModel, data: PreparedData, emit: Emit, should_stop: ShouldStop
+) -> tuple[HeldOut | None, str]:
+    """Measures base and tuned on the validation rows and emits it. Returns it, and a sentence if it failed."""
+    emit(StatusChanged(status="training", message="Base and tuned answer the validation rows"))
+    try:
+        heldout = measure_heldout(loaded, data.validation, should_stop)
+    except Exception as error:  # the adapter is trained and saved; a failing evaluation must not undo that
+        traceback.print_exc()
+        error.with_traceback(None)
+        free_memory()
+        return None, f" The evaluation on the validation rows failed: {first_line(error)}."
+    if heldout:
+        emit(heldout)
+    return heldout, ""
 
 
 @contextmanager

@@ -22,6 +22,14 @@ SETTINGS = [  # dropout, so that the random states matter; 3 steps per epoch, so
 NO_CHECKS = ["training.eval_steps=0", "training.sample_prompts=[]", "data.validation_share=0"]
 
 
+@pytest.fixture(scope="module", autouse=True)
+def short_answers():
+    """How long the answers to the run's own prompts may be does not matter here."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr("core.training.sample_answers.MAX_NEW_TOKENS", 16)
+        yield
+
+
 @pytest.fixture(scope="module")
 def config(unsloth, stories, rows):
     return small_config(stories, rows, *SETTINGS)
@@ -51,6 +59,7 @@ def ended_early(config, tmp_path_factory):
             "training.eval_steps=1",
             "training.learning_rate=0.5",
             "training.max_steps=50",
+            "training.sample_prompts=[]",
         ]
     )
     folder = tmp_path_factory.mktemp("early")
