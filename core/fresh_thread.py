@@ -1,4 +1,4 @@
-"""Work in a thread that ends with it. Knows nothing of what the work is."""
+"""Work in a thread that ends with it, and errors that may be kept after it."""
 
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
@@ -8,10 +8,20 @@ T = TypeVar("T")
 
 
 def in_own_thread(work: Callable[[], T]) -> T:
-    """Does the work in a new thread, and returns or raises what it does.
+    """Runs `work` in a new thread; returns what it returns or raises what it raises.
 
-    OpenMP keeps helpers for each thread that computes, for as long as that thread lives; a server's threads live on.
-    Once there are more helpers than cores they sleep between any two steps, and training takes twice as long.
+    OpenMP keeps helpers for each thread that computes, for as long as that thread lives, and a server's threads live
+    on. Once there are more helpers than cores they sleep between any two steps, and training takes twice as long.
     """
     with ThreadPoolExecutor(1, thread_name_prefix="model") as executor:
         return executor.submit(work).result()
+
+
+def forget_frames(error: BaseException) -> None:
+    """Removes the stack frames that an error refers to, those of the errors it came from included.
+
+    The frames hold the model, the optimizer and the tensors for which there was no room. Their memory can be freed
+    only without them. Format the traceback first where it is wanted.
+    """
+    error.with_traceback(None)
+    error.__context__ = error.__cause__ = None

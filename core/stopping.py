@@ -1,4 +1,4 @@
-"""How a wish to stop leaves work that is under way. Knows nothing of anything else here."""
+"""Cooperative cancellation: work asks now and then whether it should stop, and leaves by raising `Stopped`."""
 
 from collections.abc import Callable
 
@@ -6,14 +6,14 @@ ShouldStop = Callable[[], bool]
 
 
 class Stopped(Exception):
-    """Raised at a place where work can be left, because someone asked for it."""
+    """Raised where work can be left, because someone asked it to stop."""
 
 
 class Ended(Exception):
-    """Raised to leave training that has come to its end outside of a step."""
+    """Raised to leave training that reached its end outside of a step."""
 
 
 def leave_if(should_stop: ShouldStop) -> None:
-    """Raises Stopped when it is asked for."""
+    """Raises Stopped when `should_stop()` is true."""
     if should_stop():
         raise Stopped

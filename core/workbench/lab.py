@@ -1,7 +1,6 @@
-"""The A/B lab: the base and adapters on it, asked, measured and proved, one thing at a time. Knows nothing of gradio.
+"""The A/B lab: asks the base and adapters on it, and lets other work use them, one piece of work at a time.
 
-All adapters sit on the one base that is loaded. What computes here does so under the workbench's lock, which is lent
-as `take` and `release`.
+All adapters are on the one base that is loaded.
 """
 
 import threading
@@ -17,21 +16,21 @@ from core.data.prompts.prompt_templates import prompt_text
 from core.fresh_thread import in_own_thread
 from core.model.device_memory import free_memory
 from core.model.loaded_model import LoadedModel, ModelReport
-from core.problems import ModelError, Problem, PromptTooLong, RunError, first_line
+from core.problems import ModelError, Problem, PromptTooLong, RunError
 from core.runs.adapter_ref import BASE, Pane
 from core.runs.run_folder import Run, find_run
 from core.runs.run_list import RunList
 from core.stopping import Stopped
+from core.workbench.background_job import as_problem
+from core.workbench.desk import ANSWERING, LOADING, Desk
 from core.workbench.model_slot import ModelSlot
-
-LOADING, ANSWERING = "a model is being loaded", "an answer is being written"
 
 
 class Lab:
-    """`take(doing)` has the model to oneself or raises Busy; `release()` gives it back."""
+    """Loads runs, and asks them. Everything that computes takes the desk meanwhile."""
 
-    def __init__(self, slot: ModelSlot, runs: RunList, take: Callable[[str], None], release: Callable[[], None]):
-        self._slot, self._runs, self._take, self._release = slot, runs, take, release
+    def __init__(self, slot: ModelSlot, runs: RunList, desk: Desk):
+        self._slot, self._runs, self._desk = slot, runs, desk
         self._stop = threading.Event()
 
     @property
@@ -46,44 +45,42 @@ class Lab:
 
     @property
     def loaded_pane(self) -> Pane:
-        """The adapter that the base was loaded with, or that was trained on it; the base when there is none."""
+        """The adapter that was loaded with the base, or trained on it; the base when there is none."""
         return Pane(self._slot.state.adapter, self._slot.state.step)
 
     def choices(self) -> list[Pane]:
-        """What can stand in a pane on the base that is loaded: itself, then the runs' adapters, each followed by those
-        of its checkpoints, the newest run first. Only the base when none is loaded."""
+        """What can be compared on the base that is loaded: the base itself, then the runs' adapters, the newest run
+        first, each followed by those of its checkpoints. Only the base when no model is loaded."""
         loaded, found = self._slot.loaded, [BASE]
         for row in self._runs.rows() if loaded is not None else ():
             if row.base == loaded.config.base:
-                found += [Pane(row.id)] * row.has_adapter
-                found += [Pane(row.id, step) for step in reversed(row.checkpoints)]
+                if row.has_adapter:
+                    found.append(Pane(row.id))
+                found.extend(Pane(row.id, step) for step in reversed(row.checkpoints))
         return found
 
     def load_run(self, run_id: str, token: str | None = None, step: int | None = None) -> ModelReport:
-        """Loads a run's base, unless it is there, with the run's adapter or that of its checkpoint of `step` on it.
+        """Loads a run's base, unless it is loaded, with the run's adapter on it, or with that of its checkpoint of
+        `step`.
 
-        Raises Busy, RunError or ModelError.
+        Raises Busy, RunError and ModelError.
         """
         run = find_run(self._runs.runs_dir, run_id)
         pane = Pane(run.id, step)
         config, folder = run.config(), _folder(run, pane)
-        self._take(LOADING)
-        try:
+        with self._desk.taken(LOADING):
             return in_own_thread(lambda: self._slot.load_adapter(config, pane, folder, token)).report
-        finally:
-            self._release()
 
     # Asking
 
     @contextmanager
     def using(self, panes: Sequence[Pane], doing: str) -> Iterator[tuple[LoadedModel, list[str | None]]]:
-        """The loaded model with the panes' adapters on it, and PEFT's names of them, None for the base.
+        """The loaded model with the panes' adapters on it, and PEFT's names for them, None for the base.
 
         `doing` is half a sentence for those who must wait. Raises Busy, RunError and ModelError; what a library raises
-        inside becomes a ModelError.
+        inside the block becomes a ModelError.
         """
-        self._take(doing)
-        try:
+        with self._desk.taken(doing):
             self._stop.clear()
             if self._slot.loaded is None:
                 raise ModelError("There is no model to ask: load one on the Model tab, or finish a run.")
@@ -92,21 +89,19 @@ class Lab:
                 yield self._slot.loaded, names
             except (Problem, Stopped):
                 raise
-            except Exception as error:  # a full card, or kernels that fail: said, not hidden
+            except Exception as error:  # a full card, or kernels that fail
                 traceback.print_exc()
-                sentence = f"The model could not answer: {first_line(error)}."
-                error.with_traceback(None)
+                problem = as_problem(error, _could_not_answer)
                 free_memory()
-                raise ModelError(sentence) from None
-        finally:
-            self._release()
+                raise problem from None
 
     def answer(
         self, panes: Sequence[Pane], conversations: Sequence[list[dict]], sampling: Sampling, doing: str = ANSWERING
     ) -> Iterator[tuple[Answer, ...]]:
-        """Yields the answers of all panes while they grow. A conversation per pane: messages, the last a user's.
+        """Yields the answers of all panes while they grow. A conversation per pane: messages, the last one a user's.
 
-        Raises Busy, RunError, ModelError (PromptTooLong among them) or TemplateError. Closing the iterator stops the answers.
+        Closing the iterator stops the answers. Raises Busy, RunError, ModelError (PromptTooLong is one) and
+        TemplateError.
         """
         if any(not messages or not messages[-1]["content"].strip() for messages in conversations):
             raise ModelError("Write a prompt first.")
@@ -115,22 +110,24 @@ class Lab:
             longest = max(
                 len(loaded.tokenizer(text, add_special_tokens=False, verbose=False)["input_ids"]) for text in prompts
             )
-            most = loaded.report.max_seq_length
-            if longest >= most:
+            length = loaded.report.max_seq_length
+            if longest >= length:
                 raise PromptTooLong(
-                    f"The prompt has {longest} tokens and the model's length is {most}; shorten it, or start a new conversation."
-                )
-            sampling = sampling.model_copy(update={"max_new_tokens": min(sampling.max_new_tokens, most - longest)})
+                    "The prompt has {tokens} tokens and the model's length is {length}; shorten it, or start a new "
+                    "conversation.",
+                    tokens=longest, length=length,
+                )  # fmt: skip
+            sampling = sampling.model_copy(update={"max_new_tokens": min(sampling.max_new_tokens, length - longest)})
             yield from stream(loaded, prompts, names, sampling, self.should_stop)
 
     def compare(
         self, prompt: str, system: str, sampling: Sampling
     ) -> Iterator[tuple[Answer, Answer | None, float | None]]:
-        """One question to the base and the adapter it was loaded with: yields (base, tuned, None) while they grow and
+        """One question to the base and the adapter it was loaded with: yields (base, tuned, None) while they grow, and
         at last (base, tuned, largest logit difference). Tuned is None without an adapter. Raises as `answer` does."""
-        messages = ([{"role": "system", "content": system}] if system.strip() else []) + [
-            {"role": "user", "content": prompt}
-        ]
+        messages = [{"role": "user", "content": prompt}]
+        if system.strip():
+            messages.insert(0, {"role": "system", "content": system})
         panes = [BASE] if self.loaded_pane.is_base else [BASE, self.loaded_pane]
         base = tuned = None
         for base, *others in self.answer(panes, [messages] * len(panes), sampling):
@@ -140,9 +137,9 @@ class Lab:
             yield base, tuned, self.differences(panes, messages)[0]
 
     def differences(self, panes: Sequence[Pane], messages: list[dict]) -> list[float]:
-        """How far each later pane is from the first: the largest difference among the logits of the next token.
+        """How far each later pane is from the first: the largest difference between the logits of the next token.
 
-        Raises as `answer` does. All panes see the prompt as the first tuned one writes it.
+        All panes see the prompt as the first tuned one writes it. Raises as `answer` does.
         """
         with self.using(panes, ANSWERING) as (loaded, names):
             text = self._text(BASE, panes, messages)
@@ -150,26 +147,33 @@ class Lab:
 
     def _text(self, pane: Pane, panes: Sequence[Pane], messages: list[dict]) -> str:
         """The conversation as that pane's run wrote its prompts; the base sees it as the first tuned one does."""
-        wrote = next((p for p in (pane, *panes) if not p.is_base), self.loaded_pane)
-        template = self._slot.prompt_template
+        wrote = next((other for other in (pane, *panes) if not other.is_base), self.loaded_pane)
+        template = self._slot.contents.prompt_template
         if wrote != self.loaded_pane:
             template = self._runs.open(wrote.run_id).config().data.prompt_template
         return prompt_text(messages, template, self._slot.loaded.tokenizer)
 
     def _folder_of(self, pane: Pane) -> Path:
-        """Where the adapter of a pane lies, which must be one for the base that is loaded. Raises RunError."""
+        """Where the adapter of a pane is, which must be one for the base that is loaded. Raises RunError."""
         run = self._runs.open(pane.run_id)
         model = run.config().model
         if model.base != self._slot.loaded.config.base:
-            how = "in 4-bit" if model.load_in_4bit else "in 16-bit"
-            raise RunError(f"Run {run.id} stands on another base, {model.model_name} {how}; load that run first.")
+            bits = 4 if model.load_in_4bit else 16
+            raise RunError(
+                "Run {run} was trained on another base, {model} in {bits}-bit; load that run first.",
+                run=run.id, model=model.model_name, bits=bits,
+            )  # fmt: skip
         return _folder(run, pane)
 
 
 def _folder(run: Run, pane: Pane) -> Path:
-    """Where the adapter of a pane lies. Raises RunError."""
+    """Where the adapter of a pane is. Raises RunError."""
     if pane.step is not None:
         return run.checkpoint(pane.step).folder
     if not run.has_adapter:
-        raise RunError(f"Run {run.id} has no adapter: it ended before anything was trained.")
+        raise RunError("Run {run} has no adapter: it ended before anything was trained.", run=run.id)
     return run.adapter_dir
+
+
+def _could_not_answer(reason: str) -> ModelError:
+    return ModelError("The model could not answer: {reason}.", reason=reason)

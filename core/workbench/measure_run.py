@@ -1,4 +1,4 @@
-"""A run's adapter measured against its base, and kept with the run. Knows nothing of gradio.
+"""Measures a run's adapter against its base, and keeps the result with the run.
 
 runs/<id>/evaluations/<YYYYMMDD-HHMMSS>.json
 """
@@ -11,7 +11,7 @@ from pathlib import Path
 from core.comparing.prompt_lists import read_prompts
 from core.data.prepared.prepare import prepare
 from core.data.prepared.prepared_data import PreparedData
-from core.data.prepared.rows_fingerprint import rows_fingerprint as fingerprint
+from core.data.prepared.rows_fingerprint import rows_fingerprint
 from core.data.prompts.prompt_templates import prompt_text
 from core.evaluation.evaluate import evaluate
 from core.evaluation.forgetting import general_rows
@@ -24,54 +24,55 @@ from core.problems import DataError, RunError
 from core.runs.adapter_ref import BASE, Pane
 from core.runs.run_folder import Run
 from core.settings.run_config import RunConfig
-from core.stopping import leave_if
+from core.stopping import ShouldStop, leave_if
 from core.training.checkpoint_files import read_progress
-from core.workbench.lab import Lab
+from core.workbench.desk import MEASURING
+from core.workbench.model_access import ModelAccess
 
 MOST_ROWS = 200
-SEED = 3407  # draws the rows when there are more
-MEASURING = "answers are being measured"
-OTHER_ROWS = "The rows are not those that it was trained beside: some may be ones it learned from."
+SAMPLING_SEED = 3407  # for drawing the rows when there are more
+OTHER_ROWS = "These are not the validation rows of its training: it may have learned from some of them."
 UNKNOWN_ROWS = (
-    "Whether these rows are still those that it was trained beside is not known, as the run has no checkpoint to tell "
-    "by: if its data has changed since, some may be ones it learned from."
+    "It is not known whether these are still the validation rows of its training, because the run has no checkpoint to "
+    "compare them with: if its data has changed since, it may have learned from some of them."
 )
-MARK = "\ue000"  # stands for a question; no template holds it
+QUESTION_MARK = "\ue000"  # in place of a question; no template contains it
 
 
 def evaluate_run(
-    lab: Lab,
+    lab: ModelAccess,
     run: Run,
     source: Source,
-    should_stop: Callable[[], bool],
+    should_stop: ShouldStop,
     report: Callable[[float, str], None],
     most_rows: int = MOST_ROWS,
     token: str | None = None,
 ) -> Evaluation:
-    """Measures the run's adapter and its base on `most_rows` rows at most, drawn with a fixed seed, and saves it.
+    """Measures the run's adapter and its base on at most `most_rows` rows, drawn with a fixed seed, and saves it.
 
-    The run is loaded when another base than its own is there, or none. `token` is for models and data that the hub guards. Raises Busy,
+    The run is loaded when no model is, or one with another base. `token` is for gated models and data. Raises Busy,
     ModelError, RunError, DataError, TemplateError and Stopped.
     """
     config = run.config()
     leave_if(should_stop)
-    if Pane(run.id) not in lab.choices():  # else its adapter is put beside those that are there
+    if Pane(run.id) not in lab.choices():  # else its adapter is put on next to those that are there
         report(0.0, "Loading the model")
         lab.load_run(run.id, token)
         leave_if(should_stop)
     with lab.using([BASE, Pane(run.id)], MEASURING) as (loaded, names):
         began = time.time()
-        has, needs = loaded.config.max_seq_length, config.model.max_seq_length
-        if has < needs:
+        if loaded.config.max_seq_length < config.model.max_seq_length:
             raise RunError(
-                f"The model was loaded for {has:,} tokens and this run was trained with {needs:,}: load that run first."
-            )
+                "The model was loaded for {loaded_for:,} tokens and this run was trained with {needed:,}: load that "
+                "run first.",
+                loaded_for=loaded.config.max_seq_length, needed=config.model.max_seq_length,
+            )  # fmt: skip
 
         def work() -> Evaluation:
             report(0.0, "Reading the rows")
             prepared = run.folder.parent / "prepared"
             rows, left_out = rows_of(source, config, loaded, most_rows, prepared, token, should_stop)
-            note = "" if source.kind != "validation" else note_on_rows(run, loaded, prepared, token, should_stop)
+            note = note_on_rows(run, loaded, prepared, token, should_stop) if source.kind == "validation" else ""
             general = general_rows(loaded, config.data.prompt_template)
             frame = _frame(config, loaded)
             found = evaluate(loaded, tuple(names), rows, should_stop, report, general, frame)
@@ -90,17 +91,17 @@ def rows_of(
     most: int,
     folder: Path | None = None,
     token: str | None = None,
-    should_stop: Callable[[], bool] = lambda: False,
+    should_stop: ShouldStop = lambda: False,
 ) -> tuple[list[Row], int]:
-    """The rows that a source names, `most` at most, as the run writes its rows; and how many were too long.
+    """At most `most` rows of a source, as the run writes its rows; and how many of those drawn were too long.
 
-    What is read of a file is kept in `folder` meanwhile. Raises DataError, TemplateError and Stopped.
+    What is read from a file is kept in `folder` meanwhile. Raises DataError, TemplateError and Stopped.
     """
+    length = loaded.report.max_seq_length
     if source.kind == "prompts":
         prompts = read_prompts(Path(source.path))
         found = [_prompt_row(prompts[place], config, loaded) for place in _drawn(len(prompts), most)]
-        fits = [row for row in found if row.asked < loaded.report.max_seq_length]
-        what = "prompt"
+        fits = [row for row in found if row.asked < length]
     else:
         data = config.data
         if source.kind == "file":
@@ -109,25 +110,33 @@ def rows_of(
         prepared = _prepared(config.model_copy(update={"data": data}), loaded, True, folder, token, should_stop)
         prepared.ask_consent(data.model_copy(update={"allow_left_out": True}))
         examples = prepared.train if source.kind == "file" else prepared.validation
-        chosen = [examples[place] for place in _drawn(len(examples), most)]
-        fits = [row_of(example, loaded.tokenizer) for example in chosen if not example.is_cut]
-        found, what = chosen, "row"
+        found = [examples[place] for place in _drawn(len(examples), most)]
+        fits = [row_of(example, loaded.tokenizer) for example in found if not example.is_cut]
     if not found:
-        if source.kind == "validation":
-            raise DataError("The run was trained without validation rows; measure it on a file or on prompts.")
-        raise DataError(f"There is no {what} in {source.path}.")
+        raise _nothing_in(source)
     if not fits:
-        most_tokens = loaded.report.max_seq_length
-        raise DataError(f"Each {what} is longer than the model's {most_tokens:,} tokens; choose shorter ones.")
+        if source.kind == "prompts":
+            raise DataError(
+                "Each prompt is longer than the model's {length:,} tokens; choose shorter ones.", length=length
+            )
+        raise DataError("Each row is longer than the model's {length:,} tokens; choose shorter ones.", length=length)
     return fits, len(found) - len(fits)
 
 
+def _nothing_in(source: Source) -> DataError:
+    if source.kind == "validation":
+        return DataError("The run was trained without validation rows; measure it on a file or on prompts.")
+    if source.kind == "prompts":
+        return DataError("There are no prompts in {file}.", file=source.path)
+    return DataError("There are no rows in {file}.", file=source.path)
+
+
 def _frame(config: RunConfig, loaded: LoadedModel) -> tuple[str, str]:
-    """What the prompt template puts before and behind a question, without special tokens."""
-    text = prompt_text([{"role": "user", "content": MARK}], config.data.prompt_template, loaded.tokenizer)
-    before, _, behind = text.partition(MARK)
+    """What the prompt template puts before and after a question, without special tokens."""
+    text = prompt_text([{"role": "user", "content": QUESTION_MARK}], config.data.prompt_template, loaded.tokenizer)
+    before, _, after = text.partition(QUESTION_MARK)
     encode = loaded.tokenizer
-    return tuple(plain(encode, encode(part, add_special_tokens=False)["input_ids"]) for part in (before, behind))
+    return tuple(plain(encode, encode(part, add_special_tokens=False)["input_ids"]) for part in (before, after))
 
 
 def _prompt_row(prompt: str, config: RunConfig, loaded: LoadedModel) -> Row:
@@ -136,25 +145,34 @@ def _prompt_row(prompt: str, config: RunConfig, loaded: LoadedModel) -> Row:
 
 
 def note_on_rows(
-    run: Run, loaded: LoadedModel, folder: Path | None = None, token: str | None = None,
-    should_stop: Callable[[], bool] = lambda: False,
-) -> str:  # fmt: skip
-    """A sentence when the run's validation rows may be ones it learned from, since its data may have changed.
+    run: Run,
+    loaded: LoadedModel,
+    folder: Path | None = None,
+    token: str | None = None,
+    should_stop: ShouldStop = lambda: False,
+) -> str:
+    """A sentence when the run may have learned from its validation rows, because its data may have changed.
 
-    Told by its newest checkpoint, which keeps what tells its rows from others. Empty when they are the same. Raises as
-    `rows_of` does.
+    The run's newest checkpoint keeps a fingerprint of its rows. Empty when they are the same. Raises as `rows_of` does.
     """
     config, then = run.config(), None
     for checkpoint in run.checkpoints()[-1:]:
-        with suppress(RunError):  # a damaged one tells nothing
+        with suppress(RunError):  # a damaged one says nothing
             then = read_progress(checkpoint.folder)["rows"]
     if then is None:
         return UNKNOWN_ROWS
     now = _prepared(config, loaded, config.training.completion_only_loss, folder, token, should_stop)
-    return "" if fingerprint(now) == then else OTHER_ROWS
+    return "" if rows_fingerprint(now) == then else OTHER_ROWS
 
 
-def _prepared(config: RunConfig, loaded: LoadedModel, on_completions: bool, folder, token, should_stop) -> PreparedData:
+def _prepared(
+    config: RunConfig,
+    loaded: LoadedModel,
+    on_completions: bool,
+    folder: Path | None,
+    token: str | None,
+    should_stop: ShouldStop,
+) -> PreparedData:
     length = min(config.model.max_seq_length, loaded.report.max_seq_length)
     return prepare(
         config.data, loaded.tokenizer, length, on_completions, token,
@@ -163,9 +181,9 @@ def _prepared(config: RunConfig, loaded: LoadedModel, on_completions: bool, fold
 
 
 def _drawn(count: int, most: int) -> Sequence[int]:
-    """Places of `most` rows at most, in order; the same ones each time."""
+    """Places of at most `most` rows, in order; the same ones each time."""
     import numpy as np
 
     if count <= most:
         return range(count)
-    return sorted(np.random.default_rng(SEED).choice(count, most, replace=False).tolist())
+    return sorted(np.random.default_rng(SAMPLING_SEED).choice(count, most, replace=False).tolist())

@@ -1,17 +1,19 @@
+"""Proves that an adapter changes the model and that its base is unchanged, and keeps the proof with the run."""
+
 from core.comparing.proof import FILE, Proof, compared
 from core.disk.atomic import write_whole
 from core.fresh_thread import in_own_thread
 from core.runs.adapter_ref import BASE, Pane
 from core.runs.run_folder import Run
-from core.workbench.lab import Lab
+from core.workbench.desk import PROVING
+from core.workbench.model_access import ModelAccess
 
-PROVING = "base and tuned are being proved"
 
+def prove(lab: ModelAccess, run: Run, step: int | None = None) -> Proof:
+    """Compares the base with the adapter of `run`, or with that of its checkpoint of `step`, and writes proof.json
+    into the run's folder.
 
-def prove(lab: Lab, run: Run, step: int | None = None) -> Proof:
-    """Proves base and the adapter of `run`, or that of its checkpoint of `step`, and keeps it as the run's proof.json.
-
-    Raises Busy, RunError, ModelError, and OSError when it cannot be written.
+    Raises Busy, RunError, ModelError, and OSError when the file cannot be written.
     """
     pane = Pane(run.id, step)
     with lab.using([BASE, pane], PROVING) as (loaded, (_, name)):

@@ -1,6 +1,6 @@
-"""The rows that a form names, looked at in part or prepared whole, with the loaded model's tokenizer.
+"""The rows that a form names: the first ones to look at, or all of them prepared, with the loaded model's tokenizer.
 
-Keeps the last set that was prepared whole, so that training need not do it again. Knows nothing of locks or gradio.
+Keeps the last set that was prepared in full, so that training need not prepare it again.
 """
 
 from collections.abc import Callable
@@ -9,30 +9,30 @@ from itertools import islice
 from pathlib import Path
 from typing import Any
 
-from core.data.columns.recognise import recognise  # fmt: skip
-from core.data.columns.shape import Shape  # fmt: skip
+from core.data.columns.recognise import recognise
+from core.data.columns.shape import Shape
 from core.data.files.find_files import find
 from core.data.prepared.examples_on_disk import remove_left_behind
 from core.data.prepared.left_out import LeftOut, NothingLeftError
 from core.data.prepared.one_pass import HEAD_ROWS, readable_head
-from core.data.prepared.prepare import open_rows, prepare  # fmt: skip
-from core.data.prepared.prepared_data import PreparedData  # fmt: skip
-from core.data.prepared.row_view import RowView, end_mark, view  # fmt: skip
-from core.data.prepared.survey import Survey, survey  # fmt: skip
+from core.data.prepared.prepare import open_rows, prepare
+from core.data.prepared.prepared_data import PreparedData
+from core.data.prepared.row_view import RowView, end_mark, view
+from core.data.prepared.survey import Survey, survey
 from core.model.loaded_model import LoadedModel
-from core.problems import DataError  # fmt: skip
+from core.problems import DataError
 from core.settings.run_config import RunConfig
 from core.stopping import ShouldStop, leave_if
 
 SHOWN_ROWS = 5
-MAX_COLUMNS = 1000  # to choose from: nobody reads more
+MAX_COLUMNS = 1000  # offered to choose from
 Key = tuple
 
 
 @dataclass(frozen=True)
 class Look:
-    """The first rows of a set. `trouble` says why they cannot be learned from as they stand; `data` are the first 200
-    prepared, when the model is loaded and they can be."""
+    """The first rows of a set. `trouble` says why nothing can be trained on them as they are; `data` are the first 200
+    rows prepared, if the model is loaded and they can be."""
 
     notes: tuple[str, ...]
     columns: tuple[str, ...]
@@ -44,16 +44,16 @@ class Look:
 
 @dataclass(frozen=True)
 class Preparing:
-    """How far the whole set is (`share` 0 to 1, None when unknown), or what it came to."""
+    """How far reading the whole set is (`share` 0 to 1, None when unknown), or what it found."""
 
     path: str = ""
     doing: bool = False
     share: float | None = None
     rows: int = 0
-    notes: tuple[str, ...] = ()  # what was assumed in reading them, known for sure only at their end
+    notes: tuple[str, ...] = ()  # what was assumed in reading them, complete only after the last row
     survey: Survey | None = None
     max_seq_length: int = 0
-    packing: str = "off"  # "on", or "unavailable" where it was asked for and this machine cannot
+    packing: str = "off"  # "on", "off", or "unavailable": wanted, but this machine cannot
     left_out: LeftOut | None = None
     validation_left_out: LeftOut | None = None
     error: str = ""
@@ -67,13 +67,13 @@ class Preparation:
     state: Preparing = field(default_factory=Preparing)
     _key: Key | None = None
     _data: PreparedData | None = None
-    _head: tuple[Key, PreparedData] | None = None  # the first rows, as they were looked at last
+    _head: tuple[Key, PreparedData] | None = None  # the first rows, as they were last looked at
 
     def __post_init__(self):
         remove_left_behind(self.folder)
 
     def look(self, config: RunConfig, loaded: LoadedModel | None, token: str | None = None) -> Look:
-        """The first rows; with `loaded`, as its model sees them. Raises DataError when no row can be read."""
+        """The first rows; with `loaded`, also as its model sees them. Raises DataError when no row can be read."""
         rows = open_rows(config.data, token)
         readable = readable_head(rows)
         columns = tuple(islice(dict.fromkeys(column for values in readable for column in values), MAX_COLUMNS))
@@ -94,7 +94,7 @@ class Preparation:
         should_stop: ShouldStop = lambda: False,
         report: Callable[[float | None, int], None] = lambda share, rows: None,
     ) -> PreparedData:
-        """All rows; at once when they are those of the last time. Raises DataError and Stopped."""
+        """All rows; at once when they are the ones prepared last. Raises DataError and Stopped."""
         key = _key(config, loaded)
         if self._data is not None and key == self._key:
             self.state = replace(self.state, survey=self._survey(config, loaded), packing=_packing(config, loaded))
@@ -129,15 +129,15 @@ class Preparation:
         return self._data
 
     def at_hand(self, config: RunConfig, loaded: LoadedModel) -> PreparedData | None:
-        """The last set that was prepared whole when it is the one that these settings name."""
+        """The last set that was prepared in full, if it is the one that these settings name."""
         return self._data if self.is_current(config, loaded) else None
 
     def is_current(self, config: RunConfig, loaded: LoadedModel | None) -> bool:
-        """Whether the last set that was prepared whole is the one that these settings name."""
+        """Whether the last set that was prepared in full is the one that these settings name."""
         return loaded is not None and self._data is not None and _key(config, loaded) == self._key
 
     def row(self, config: RunConfig, loaded: LoadedModel, number: int, token: str | None = None) -> RowView:
-        """One row as the trainer gets it, of the whole set when it is prepared, else of the first 200.
+        """One row as the trainer gets it, from the whole set if it is prepared, else from the first 200 rows.
 
         Raises DataError when there is no such row, or when it is left out.
         """
@@ -145,15 +145,7 @@ class Preparation:
         data = whole if whole and self.is_current(config, loaded) else self._first_rows(config, loaded, token)
         place = data.find(number)
         if place is None:
-            if left := data.left_out.find(number):
-                raise DataError(f"Row {number:,} is left out: {left.reason}.")
-            among = "There is only 1 row" if data.rows == 1 else f"There are {data.rows:,} rows"
-            more = (
-                " read so far; check all rows to see those beyond"
-                if data is not whole and data.rows >= HEAD_ROWS
-                else ""
-            )
-            raise DataError(f"There is no row {number:,}. {among}{more}.")
+            raise _no_row(number, data, is_whole=data is whole)
         examples, at = place
         return view(examples, at, loaded.tokenizer, loaded.eos_token_ids, examples is data.validation)
 
@@ -175,6 +167,19 @@ class Preparation:
         return survey(self._data, config.training, end_mark(loaded.tokenizer, loaded.eos_token_ids))
 
 
+def _no_row(number: int, data: PreparedData, is_whole: bool) -> DataError:
+    if left := data.left_out.find(number):
+        return DataError("Row {number:,} is left out: {reason}.", number=number, reason=left.reason)
+    if not is_whole and data.rows >= HEAD_ROWS:
+        return DataError(
+            "There is no row {number:,}. There are {rows:,} rows read so far; check all rows to see the others.",
+            number=number, rows=data.rows,
+        )  # fmt: skip
+    if data.rows == 1:
+        return DataError("There is no row {number:,}. There is only 1 row.", number=number, rows=1)
+    return DataError("There is no row {number:,}. There are {rows:,} rows.", number=number, rows=data.rows)
+
+
 def _all_notes(data: PreparedData) -> tuple[str, ...]:
     theirs = data.own_validation
     if theirs is None:
@@ -187,7 +192,7 @@ def _all_notes(data: PreparedData) -> tuple[str, ...]:
 
 
 def _length(config: RunConfig, loaded: LoadedModel) -> int:
-    """A model may have been loaded with a shorter length than the form's: its own limit."""
+    """The length that rows are cut to. A model's own limit may be shorter than the length it was loaded with."""
     is_loaded_so = loaded.config.max_seq_length == config.model.max_seq_length
     return loaded.report.max_seq_length if is_loaded_so else config.model.max_seq_length
 
@@ -199,7 +204,7 @@ def _packing(config: RunConfig, loaded: LoadedModel) -> str:
 
 
 def _key(config: RunConfig, loaded: LoadedModel) -> Key:
-    """What decides the prepared rows: the settings, the tokenizer, and the files as they stand on disk."""
+    """What decides how rows are prepared: the settings, the tokenizer, and the files as they are on disk."""
     data = config.data.model_dump(exclude={"allow_left_out"})
     stamps = (*_stamps(config.data.path), *_stamps(config.data.validation_path or ""))
     model = (loaded.config.model_name, loaded.config.revision)
@@ -207,9 +212,9 @@ def _key(config: RunConfig, loaded: LoadedModel) -> Key:
 
 
 def _stamps(path: str) -> list[tuple[str, int, int]]:
-    """The files that a path names, with their size and the time they were written; none for a data set of the hub."""
+    """The files that a path names, with their sizes and modification times; none for a data set on the hub."""
     try:
         found = [(str(source.path), source.path.stat()) for source in find(path)]
-    except (DataError, OSError):  # reading the rows says what is wrong
+    except (DataError, OSError):  # reading the rows reports what is wrong
         return []
     return [(name, about.st_size, about.st_mtime_ns) for name, about in found]

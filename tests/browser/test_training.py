@@ -85,11 +85,11 @@ def test_2_one_run_at_a_time_whoever_asks(app, open_page):
     wait_for_step(page, 2)
     wait_for_step(second, 2)
     expect(second.locator("#start")).to_be_disabled()
-    expect(second.locator("#start")).to_have_text("Start training (a run is going on)")
+    expect(second.locator("#start")).to_have_text("Start training (a run is in progress)")
     (run_id,) = {run.id for run in list_runs(app.runs_dir)} - before
-    with pytest.raises(AppError, match="This must wait: a run is going on"):
+    with pytest.raises(AppError, match="This must wait: a run is in progress"):
         start(app)
-    with pytest.raises(AppError, match="This must wait: a run is going on"):
+    with pytest.raises(AppError, match="This must wait: a run is in progress"):
         Client(app.url, verbose=False).predict(api_name="/load_model")
     # A page that was slow to notice: its button is pressed all the same.
     second.locator("#start").evaluate("button => { button.disabled = false; button.click(); }")

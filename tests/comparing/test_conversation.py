@@ -11,7 +11,7 @@ from core.problems import ModelError
 from core.runs.adapter_ref import BASE, Pane
 from core.runs.run_folder import create_run
 from core.settings.run_config import RunConfig
-from core.workbench.lab import ANSWERING
+from core.workbench.desk import ANSWERING
 from core.workbench.model_slot import ModelState
 from core.workbench.workbench import Workbench
 from ui.compare.chat_tab import CompareTab
@@ -265,9 +265,8 @@ def test_only_the_chat_s_own_answers_can_be_stopped_here(tab):
         (ANSWERING, True, None),
         ("a blind test is going on", False, "Asking must wait: a blind test is going on."),
     ):
-        workbench._take(doing)
-        live = tab.live()
-        workbench._release()
+        with workbench.desk.taken(doing):
+            live = tab.live()
         assert live[tab.stop] == {"visible": shown}
         assert live[tab.hint] == {} if said is None else said in live[tab.hint]["value"]
 

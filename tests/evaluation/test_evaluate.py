@@ -23,8 +23,8 @@ from core.problems import Busy, DataError, RunError
 from core.runs.adapter_ref import BASE, Pane
 from core.runs.run_folder import find_run
 from core.stopping import Stopped
-from core.workbench.measure_job import Work
-from core.workbench.measure_run import MEASURING, OTHER_ROWS, UNKNOWN_ROWS, evaluate_run, note_on_rows, rows_of
+from core.workbench.desk import MEASURING
+from core.workbench.measure_run import OTHER_ROWS, UNKNOWN_ROWS, evaluate_run, note_on_rows, rows_of
 from tests.conftest import data_file, load_for, small_config, write_rows
 
 BOTH = (None, FIRST)
@@ -430,10 +430,10 @@ def test_rows_are_drawn_the_same_each_time(workbench, run):
 
 
 def test_in_the_background_it_tells_how_far_it_is_and_ends(workbench, run, wait_until):
-    work = Work(workbench.lab)
+    work = workbench.measuring
     before = len(load_evaluations(run.folder))
     work.start(run, Source(), 6)
-    with pytest.raises(RunError, match="Another measurement is going on"):
+    with pytest.raises(RunError, match="Another measurement"):
         work.start(run, Source(), 6)
     wait_until(lambda: workbench.busy_with == MEASURING, "the model to be taken")
     with pytest.raises(Busy, match="answers are being measured"):
@@ -445,7 +445,7 @@ def test_in_the_background_it_tells_how_far_it_is_and_ends(workbench, run, wait_
     wait_until(lambda: "rows" in work.state.words, "rows to be measured")
     work.stop()
     state = work.wait(60)
-    assert (state.is_doing, state.said, state.ended) == (False, "Stopped; nothing was saved.", 1)
+    assert (state.is_doing, state.was_stopped, state.found, state.ended) == (False, True, None, 1)
     assert len(load_evaluations(run.folder)) == before + 1 and workbench.busy_with == ""
     work.start(run, Source(kind="file", path="nothing.csv"), 6, "hf_secret")
     assert "There is no file" in work.wait(60).said

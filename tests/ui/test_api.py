@@ -56,14 +56,14 @@ def test_a_model_that_is_not_there_is_a_sentence_and_the_next_load_works(client)
 def test_one_run_at_a_time_and_stop_keeps_the_adapter(app, client, wait_until):
     first = client.predict(settings=["training.max_steps=5000"], api_name="/start")["run_id"]
     wait_until(lambda: len(run_of(client)["steps"]) >= 2, "two steps", timeout=120)
-    with pytest.raises(AppError, match="This must wait: a run is going on"):
+    with pytest.raises(AppError, match="This must wait: a run is in progress"):
         client.predict(api_name="/start")
     other = Client(app.url, verbose=False)  # as from another browser
-    with pytest.raises(AppError, match="This must wait: a run is going on"):
+    with pytest.raises(AppError, match="This must wait: a run is in progress"):
         other.predict(api_name="/start")
-    with pytest.raises(AppError, match="This must wait: a run is going on"):
+    with pytest.raises(AppError, match="This must wait: a run is in progress"):
         other.predict(first, api_name="/resume")
-    with pytest.raises(AppError, match="This must wait: a run is going on"):
+    with pytest.raises(AppError, match="This must wait: a run is in progress"):
         client.predict("Hello", api_name="/compare")
     assert [run.id for run in list_runs(app.runs_dir)] == [first]
     assert run_of(client)["run_id"] == first

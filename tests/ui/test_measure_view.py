@@ -4,7 +4,7 @@ import pytest
 
 from core.evaluation.metrics import BY_KEY, METRICS
 from core.evaluation.record import Evaluation, Forgetting, Measure, ReadRow, Source
-from core.workbench.measure_job import State
+from core.workbench.measure_job import Measuring
 from ui.compare.measure_tab import progress_text
 from ui.compare.measure_view import choice_label, evaluation_text, signed, value
 from ui.terminal.measure_lines import evaluation_lines
@@ -114,16 +114,16 @@ def test_figures_are_written_with_their_unit(key, number, written, difference):
 
 
 def test_progress_says_how_far_it_is_and_why_one_must_wait():
-    assert progress_text(State(), "") == ""
+    assert progress_text(Measuring(), "") == ""
     assert (
-        progress_text(State(), "a run is going on")
-        == '<p class="notice info" role="status">Measuring must wait: a run is going on.</p>'
+        progress_text(Measuring(), "a run is in progress")
+        == '<p class="notice info" role="status">Measuring must wait: a run is in progress.</p>'
     )
     doing = progress_text(
-        State("20261122-094948-demo-yoda", True, share=0.25, words="5 of 20 rows"), "answers are being measured"
+        Measuring("20261122-094948-demo-yoda", True, share=0.25, words="5 of 20 rows"), "answers are being measured"
     )
     assert "demo-yoda, 22 Nov 09:49: 5 of 20 rows, about " in doing and 'aria-valuenow="25"' in doing
-    assert "Stopping" in progress_text(State("x", True, is_stopping=True, share=0.2, words="Stopping"), "")
-    assert "about" not in progress_text(State("x", True, words="Reading the rows"), "")
-    assert 'class="notice warning"' in progress_text(State(said="Stopped; nothing was saved."), "")
-    assert 'class="notice error"' in progress_text(State(said="There is no file."), "")
+    assert "Stopping" in progress_text(Measuring("x", True, is_stopping=True, share=0.2, words="Stopping"), "")
+    assert "about" not in progress_text(Measuring("x", True, words="Reading the rows"), "")
+    assert 'class="notice warning"' in progress_text(Measuring(said="Stopped; nothing was saved.", was_stopped=True), "")
+    assert 'class="notice error"' in progress_text(Measuring(said="There is no file."), "")

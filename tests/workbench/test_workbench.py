@@ -1,20 +1,20 @@
-"""The one owner of the model: one thing at a time, and a run that ends well whatever happens."""
+"""The workbench: one thing at a time, and a run that ends well whatever happens."""
 
 import dataclasses
 import shutil
 import threading
-from contextlib import closing
+from contextlib import closing, contextmanager
 from pathlib import Path
 
 import pytest
 
 from core.answering.sampling import Sampling
-from core.problems import Busy, DataError, ModelError, RunError
+from core.problems import Busy, DataError, ModelError, Problem, PromptTooLong, RunError
 from core.runs.run_folder import find_run, list_runs
 from core.settings.sections import ModelConfig
 from core.stopping import Stopped
-from core.workbench.lab import ANSWERING
-from core.workbench.workbench import READING, TRAINING, Workbench
+from core.workbench.desk import ANSWERING, READING, TRAINING
+from core.workbench.workbench import Workbench
 from tests.conftest import PROMPT, data_file, small_config
 
 SHORT = Sampling(max_new_tokens=6)
@@ -33,14 +33,24 @@ def bench(unsloth, config, tmp_path_factory) -> Workbench:
     failed = bench.start(config.with_settings(["data.path=./gone.json"]), "failing")
     bench.wait(120)
     assert (bench.snapshot.run_id, bench.snapshot.status) == (failed.id, "failed")
+    assert type(bench.failure) is DataError
     run = bench.start(config, "first")
     bench.wait(120)
     assert (bench.snapshot.run_id, bench.snapshot.status) == (run.id, "completed"), bench.snapshot.message
+    assert bench.failure is None
     return bench
 
 
 def run_named(bench: Workbench, name: str):
     return next(run for run in list_runs(bench.runs_dir) if run.name == name)
+
+
+@contextmanager
+def refused(kind: type[Problem], **values):
+    """What is inside raises exactly this kind of problem, with these values."""
+    with pytest.raises(kind) as told:
+        yield
+    assert type(told.value) is kind and told.value.values == values
 
 
 def answers(bench: Workbench, sampling: Sampling = SHORT) -> tuple[str, str, float]:
@@ -50,7 +60,7 @@ def answers(bench: Workbench, sampling: Sampling = SHORT) -> tuple[str, str, flo
 
 @pytest.fixture
 def long_run(bench, config, wait_until):
-    """A run that goes on until it is stopped."""
+    """A run that does not end until it is stopped."""
     run = bench.start(config.with_settings(["training.max_steps=100000", "model.load_in_4bit=no"]), "long")
     yield run
     bench.stop()
@@ -61,7 +71,7 @@ def long_run(bench, config, wait_until):
 def test_a_failed_run_says_why_in_one_sentence_and_leaves_the_workbench_free(bench):
     run = run_named(bench, "failing")
     snapshot = run.snapshot()
-    assert snapshot.message == "There is no file ./gone.json; check the path, or drop the file on the Data tab."
+    assert "./gone.json" in snapshot.message
     assert snapshot.status == "failed" and snapshot.ended is not None and not run.has_adapter
     assert "Traceback" in (run.folder / "log.txt").read_text()
     assert bench.busy_with == ""
@@ -124,9 +134,9 @@ def test_closing_the_answers_frees_the_model(bench):
     with closing(bench.lab.compare(PROMPT, "", Sampling(max_new_tokens=4000))) as going:
         next(going)
         assert bench.busy_with == ANSWERING and not bench.compare_ready
-        with pytest.raises(Busy, match="^This must wait: an answer is being written.$"):
+        with refused(Busy, doing=ANSWERING):
             next(bench.lab.compare(PROMPT, "", SHORT))
-        with pytest.raises(Busy, match="^This must wait: an answer is being written.$"):
+        with refused(Busy, doing=ANSWERING):
             bench.start(run_named(bench, "first").config(), "too early")
     assert len(list_runs(bench.runs_dir)) == runs
     assert bench.busy_with == ""
@@ -135,21 +145,22 @@ def test_closing_the_answers_frees_the_model(bench):
 
 def test_stopping_the_answers(bench):
     bench.lab.load_run(run_named(bench, "first").id)
-    for count, (base, tuned, _) in enumerate(bench.lab.compare(PROMPT, "", Sampling(max_new_tokens=4000))):
-        if count == 2:
+    seen = []
+    for answered in bench.lab.compare(PROMPT, "", Sampling(max_new_tokens=4000)):
+        seen.append(answered)
+        if len(seen) == 3:
             bench.lab.stop()
+    base, tuned, _ = seen[-1]
     assert base.ended == "stopped" and tuned.ended in ("stopped", "itself") and bench.busy_with == ""
 
 
 def test_prompts_that_cannot_be_answered(bench):
     bench.lab.load_run(run_named(bench, "first").id)
-    with pytest.raises(ModelError, match="^Write a prompt first.$"):
+    with refused(ModelError):
         next(bench.lab.compare("  ", "", SHORT))
-    with pytest.raises(
-        ModelError,
-        match=r"^The prompt has \d+ tokens and the model's length is 128; shorten it, or start a new conversation.$",
-    ):
+    with pytest.raises(PromptTooLong) as told:
         next(bench.lab.compare("word " * 200, "", SHORT))
+    assert told.value.values["length"] == 128 < told.value.values["tokens"]
     assert bench.busy_with == "" and len(answers(bench)) == 3
 
 
@@ -163,7 +174,7 @@ def test_while_it_trains_everything_else_waits_and_leaves_it_alone(bench, config
     for steps in (0, 2):
         wait_until(lambda steps=steps: len(bench.snapshot.steps) >= steps, f"{steps} steps")
         for other in others:
-            with pytest.raises(Busy, match="^This must wait: a run is going on.$"):
+            with refused(Busy, doing=TRAINING):
                 other()
     assert bench.look(config).rows[0]["output"] == "the cat"  # rows may be looked at all the same
     assert len(list_runs(bench.runs_dir)) == runs and bench.snapshot.run_id == long_run.id
@@ -188,25 +199,23 @@ def test_a_run_stopped_before_it_trains_keeps_nothing(bench, long_run):
     assert snapshot.steps == (), "it was stopped while it loaded"
     assert snapshot.message == "Stopped before the first step; nothing was trained."
     assert not long_run.has_adapter
-    with pytest.raises(RunError, match="has no adapter: it ended before anything was trained"):
+    with refused(RunError, run=long_run.id):
         bench.lab.load_run(long_run.id)
     assert long_run.snapshot() == snapshot
 
 
 def test_a_model_that_cannot_be_loaded(unsloth, config, runs_dir):
     bench = Workbench(runs_dir)
-    with pytest.raises(ModelError, match="^There is no folder ./nowhere"):
+    with pytest.raises(ModelError, match="nowhere"):
         bench.load_model(ModelConfig(model_name="./nowhere"))
-    assert bench.model_state.error.startswith("There is no folder ./nowhere") and bench.busy_with == ""
-    with pytest.raises(ModelError, match="^There is no model to ask: load one on the Model tab, or finish a run.$"):
+    assert "./nowhere" in bench.model_state.error and bench.busy_with == ""
+    with refused(ModelError):
         next(bench.lab.compare(PROMPT, "", SHORT))
-    with pytest.raises(
-        ModelError, match="^Load .*stories260K first, on the Model tab: its tokenizer decides what it sees.$"
-    ):
+    with refused(ModelError, model=config.model.model_name):
         bench.row(config, 1)
     assert bench.look(config).data is None  # the rows as they stand can be seen all the same
     run = bench.start(config.with_settings(["model.model_name=./nowhere"]), "no model")
-    assert bench.wait(120).status == "failed" and run.snapshot().message.startswith("There is no folder ./nowhere")
+    assert bench.wait(120).status == "failed" and "./nowhere" in run.snapshot().message
     report = bench.load_model(config.model)
     assert report.linear_layers_4bit == 35 and bench.model_state.error == ""
 
@@ -221,7 +230,7 @@ def test_rows_are_seen_as_the_run_will_see_them(bench, config):
         read = "".join(token.text for token in row.tokens if not token.is_trained)
         assert read.replace("<s> ", "<s>") == f"<s>Hi\n\n### Instruction:\nSay {word}.\n\n### Response:\n"
         assert "".join(token.text for token in row.tokens if token.is_trained) == "the cat</s>"
-    with pytest.raises(DataError, match=r"^There is no row 13\. There are 12 rows\.$"):
+    with refused(DataError, number=13, rows=12):
         bench.row(config, 13)
     assert bench.busy_with == ""
 
@@ -266,16 +275,15 @@ def test_rows_at_fault_leave_the_model_as_it_is(bench, config, tmp_path):
         with_rows("few.jsonl", {"instruction": "a", "output": "b"}, {"instruction": "a", "output": ""}), "half empty"
     )
     snapshot = bench.wait(120)
-    assert snapshot.status == "failed" and snapshot.message.startswith(
-        "1 of 2 rows (50%) would be left out: no answer (1)"
-    )
+    assert snapshot.status == "failed" and type(bench.failure) is DataError and "1 of 2" in snapshot.message
     assert bench.model_state == report and bench.look(config).data is not None
     bench.start(with_rows("guess.jsonl", {"one": "short", "two": "rather longer"}), "a guess")
-    assert bench.wait(120).message.startswith("It is not clear how to read the rows")
+    assert bench.wait(120).status == "failed" and type(bench.failure) is DataError
     bench.start(
         config.with_settings([f"data.path={tmp_path}/none.csv", "model.model_name=owner/never-loaded"]), "no file"
     )
-    assert bench.wait(120).message.startswith(f"There is no file {tmp_path}/none.csv")  # before the model is looked for
+    assert f"{tmp_path}/none.csv" in bench.wait(120).message  # the file is looked for before the model
+    assert type(bench.failure) is DataError
 
 
 def test_what_was_assumed_is_said_with_the_figures(bench, config, tmp_path):
@@ -326,7 +334,7 @@ def test_going_on_from_a_run_by_its_name(bench, config):
     assert snapshot.steps[0].loss < first.snapshot().steps[0].loss / 2
     assert find_run(bench.runs_dir, run.id).config().adapter.continue_from == "first"
     missing = bench.start(config.with_settings(["adapter.continue_from=nobody"]), "lost")
-    assert bench.wait(120).message.startswith("This run goes on from 'nobody', and there is no completed run")
+    assert "nobody" in bench.wait(120).message and type(bench.failure) is RunError
     assert missing.snapshot().status == "failed" and bench.busy_with == ""
 
 

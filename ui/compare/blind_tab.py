@@ -13,7 +13,8 @@ from core.comparing.prompt_lists import prompts_from_text, read_prompts
 from core.comparing.votes import CHOICES
 from core.problems import BlindError, ModelError, Problem
 from core.runs.adapter_ref import BASE, Pane
-from core.workbench.blind_test import Blind, Result, Shown
+from core.workbench.blind_test import Result
+from core.workbench.one_blind_test import Shown
 from core.workbench.workbench import Workbench
 from ui.compare.sampling_form import make_sampling
 from ui.shared.formatting import count, notice, pane_label, percent
@@ -44,7 +45,7 @@ class BlindTab:
 
     def __init__(self, workbench: Workbench, token: gr.Textbox):
         self._lab = workbench.lab
-        self._blind = Blind(workbench.lab, workbench.runs)
+        self._blind = workbench.blind_test
         with gr.Column(elem_id="blind-setup") as self.setup:
             with gr.Row():
                 self.first = gr.Dropdown([], label="One model", elem_id="blind-first")

@@ -12,8 +12,8 @@ from core.answering.sampling import Sampling
 from core.comparing.conversation import Conversation, as_json, as_markdown, asked_again
 from core.problems import ModelError, Problem, RunError
 from core.runs.adapter_ref import BASE, Pane
-from core.workbench.lab import ANSWERING, LOADING
-from core.workbench.workbench import TRAINING, Workbench
+from core.workbench.desk import ANSWERING, LOADING, TRAINING
+from core.workbench.workbench import Workbench
 from ui.compare.chat_view import earlier_text, newest_text, proof_text
 from ui.compare.sampling_form import make_sampling
 from ui.shared.formatting import notice, pane_label, run_label

@@ -7,8 +7,9 @@ import gradio as gr
 from core.evaluation.record import Evaluation, Source
 from core.evaluation.saved import load_evaluations
 from core.problems import RunError
-from core.workbench.measure_job import State, Work
-from core.workbench.measure_run import MEASURING, MOST_ROWS
+from core.workbench.desk import MEASURING
+from core.workbench.measure_job import Measuring
+from core.workbench.measure_run import MOST_ROWS
 from core.workbench.workbench import Workbench
 from ui.compare.measure_view import choice_label, evaluation_text
 from ui.shared.formatting import bar, duration, notice, run_label
@@ -26,7 +27,6 @@ class MeasureTab:
 
     def __init__(self, workbench: Workbench, token: gr.Textbox):
         self._workbench, self._token = workbench, token
-        self._work = Work(workbench.lab)
         with gr.Row():
             self.run = gr.Dropdown(
                 # A run that is deleted while it stands here is told of in a sentence of ours.
@@ -54,7 +54,7 @@ class MeasureTab:
         quiet = {"api_visibility": "private", "show_progress": "hidden"}
         asked = [self.run, self.kind, self.file, self.most, self._token]
         self.measure.click(self._measure, asked, [self.trouble], api_name="measure_start", **quiet)
-        self.stop.click(self._work.stop, api_name="measure_stop", **quiet)
+        self.stop.click(self._workbench.measuring.stop, api_name="measure_stop", **quiet)
         self.known.change(self._offer, [self.run], [self.run], api_name="measure_offer", **quiet)
         self.kind.change(
             lambda kind: (gr.update(visible=kind in FILES, value=None), notice(FILES.get(kind, ""))),
@@ -67,7 +67,7 @@ class MeasureTab:
         self.kept.input(self._earlier, [self.run, self.kept], [self.result], api_name="measure_earlier", **quiet)
 
     def live(self) -> dict:
-        state, busy = self._work.state, self._workbench.busy_with
+        state, busy = self._workbench.measuring.state, self._workbench.busy_with
         runs = self._runs()
         return {
             self.known: {"value": str(hash(tuple(runs)))},
@@ -85,7 +85,7 @@ class MeasureTab:
 
     def _offer(self, chosen: str | None) -> dict:
         """The runs to choose from. What a person chose stays while it can be had."""
-        runs, first = self._runs(), self._work.state.run_id or self._workbench.model_state.adapter
+        runs, first = self._runs(), self._workbench.measuring.state.run_id or self._workbench.model_state.adapter
         value = next((run for run in (chosen, first, *runs) if run in runs), None)
         return gr.update(choices=[(run_label(run), run) for run in runs], value=value)
 
@@ -98,7 +98,9 @@ class MeasureTab:
             if most is None or not 1 <= most <= LIMIT:
                 raise RunError(f"Rows at most must be a number from 1 to {LIMIT:,}.")
             run = self._workbench.runs.open(run_id)
-            self._work.start(run, Source(kind=kind, path=file if kind in FILES else ""), int(most), token)
+            self._workbench.measuring.start(
+                run, Source(kind=kind, path=file if kind in FILES else ""), int(most), token
+            )
         except RunError as error:
             return notice(str(error), "error")
         return ""
@@ -128,7 +130,7 @@ class MeasureTab:
             return [], notice(str(error), "error")
 
 
-def progress_text(state: State, busy: str) -> str:
+def progress_text(state: Measuring, busy: str) -> str:
     """How far it is, why there is nothing to see, or why one must wait."""
     if state.is_doing:
         left = state.seconds_left
@@ -137,4 +139,4 @@ def progress_text(state: State, busy: str) -> str:
         return f'<p role="status">{told}</p>{bar(state.share, "share of the rows measured")}'
     if busy and busy != MEASURING:
         return notice(f"Measuring must wait: {busy}.")
-    return notice(state.said, "warning" if state.said.startswith("Stopped") else "error") if state.said else ""
+    return notice(state.said, "warning" if state.was_stopped else "error") if state.said else ""

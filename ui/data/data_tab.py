@@ -7,7 +7,8 @@ from core.data.prompts.prompt_templates import TEMPLATES
 from core.problems import DataError, Problem
 from core.settings.run_config import RunConfig
 from core.stopping import Stopped
-from core.workbench.workbench import READING, Workbench
+from core.workbench.desk import READING
+from core.workbench.workbench import Workbench
 from ui.data.rows_view import LEGEND, look_text, preparing_text, row_text
 from ui.shared.formatting import notice
 from ui.shared.settings_form import COLUMN_BY_NAME, Form

@@ -11,7 +11,8 @@ from core.disk.tolerant_reading import in_words
 from core.problems import Problem, RunError
 from core.runs.run_folder import Run
 from core.runs.uploads import uploads_dir
-from core.workbench.prove_run import PROVING, prove
+from core.workbench.desk import PROVING
+from core.workbench.prove_run import prove
 from core.workbench.workbench import Workbench
 from ui.compare.proof_view import proof_text
 from ui.report.report import IN_IT, write_report

@@ -12,7 +12,6 @@ import gradio as gr
 
 from core.problems import Problem, RunError
 from core.runs.run_list import Overview, RunList, search, sort
-from core.runs.trash import Trash
 from core.workbench.workbench import Workbench
 from ui.runs.compare_runs import losses_text, tables_text
 from ui.runs.run_view import course_text, head_text, kept_text, log_text
@@ -51,7 +50,7 @@ class RunsTab:
         tab: gr.Tab,
         tabs: gr.Tabs,
     ):
-        self._workbench, self._runs, self._trash = workbench, runs, Trash(workbench.runs_dir)
+        self._workbench, self._runs, self._trash = workbench, runs, workbench.trash
         self._form, self._preset, self._token, self._tab, self._tabs = form, preset, token, tab, tabs
         self._lock = threading.Lock()
         self._seen, self._changes = None, 0

@@ -22,7 +22,7 @@ from core.settings.paths import resolve_path
 from core.settings.run_config import RunConfig
 from core.settings.sections import ModelConfig
 from core.stopping import Stopped
-from core.workbench.probe_job import PROBING
+from core.workbench.desk import PROBING
 from core.workbench.workbench import Workbench
 from ui.shared.clicks import CLICKS
 from ui.shared.formatting import count, gib, notice

@@ -1,0 +1,50 @@
+"""The lock on the model: one piece of work uses it at a time, and whoever must wait learns what is running.
+
+    with desk.taken(LOADING):
+        ...
+
+Work that ends in another thread than it began in keeps the lock in an `ExitStack`, which the other thread closes
+(`core.workbench.background_job`).
+"""
+
+import threading
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+from core.problems import Busy
+
+# What can use the model, as half a sentence that completes "This must wait: …".
+LOADING = "a model is being loaded"
+READING = "the rows are being read"
+PROBING = "a probe is running"
+TRAINING = "a run is in progress"
+ANSWERING = "an answer is being written"
+BLIND_ANSWERING = "the blind test is writing answers"
+MEASURING = "answers are being measured"
+PROVING = "the proof is running"
+
+
+class Desk:
+    """Only one `taken` block runs at a time; a second one does not wait, but raises Busy."""
+
+    def __init__(self):
+        self._lock = threading.Lock()
+        self._doing = ""
+
+    @property
+    def doing(self) -> str:
+        """What is running, as half a sentence; empty when nothing is."""
+        return self._doing
+
+    @contextmanager
+    def taken(self, doing: str) -> Iterator[None]:
+        """Keeps the model for this block. `doing` is half a sentence for others. Raises Busy."""
+        with self._lock:
+            if self._doing:
+                raise Busy("This must wait: {doing}.", doing=self._doing)
+            self._doing = doing
+        try:
+            yield
+        finally:
+            with self._lock:
+                self._doing = ""

@@ -1,0 +1,237 @@
+"""The run of this program: started or resumed in the background, its events written and shown.
+
+Each event is on disk before any page sees it. When it cannot be written the run continues all the same: the event is
+shown, `trouble` says why, and the run's folder gets it together with the next event.
+"""
+
+import sys
+from contextlib import ExitStack
+from dataclasses import dataclass
+from pathlib import Path
+
+from core.data.prepared.prepared_data import PreparedData
+from core.model.loaded_model import LoadedModel
+from core.problems import DataError, Problem, RunError, TrainingError
+from core.runs.checkpoint_list import Checkpoint
+from core.runs.events import Event, Resumed, StatusChanged
+from core.runs.run_folder import Run, create_run, find_adapter, find_run, list_runs, mark_interrupted
+from core.runs.run_list import RunList
+from core.runs.snapshot import Snapshot, fold
+from core.settings.run_config import RunConfig
+from core.training.run_job import perform
+from core.training.trackers import check_tracker
+from core.workbench.background_job import BackgroundJob, Outcome
+from core.workbench.desk import TRAINING, Desk
+from core.workbench.model_slot import ModelSlot
+from core.workbench.rows_of_the_form import Preparation
+
+CHECKS_PER_READING = 20  # how often reading all rows reports how far it is
+
+
+@dataclass(frozen=True)
+class _Order:
+    """What a run works with. `newest` is the checkpoint that it continues after."""
+
+    run: Run
+    config: RunConfig
+    token: str | None
+    newest: Checkpoint | None = None
+
+
+class TrainingJob:
+    """One run at a time. `snapshot` is replaced, never changed."""
+
+    def __init__(self, runs: RunList, slot: ModelSlot, preparation: Preparation, desk: Desk):
+        self._runs, self._runs_dir = runs, runs.runs_dir
+        self._slot, self._preparation, self._desk = slot, preparation, desk
+        self._run: Run | None = None
+        self.trouble = ""  # why the run's history cannot be written, while the run continues
+        self.failure: Problem | None = None  # what ended the last run, if it failed
+        self._job = BackgroundJob("training", self._last_run(), _failed)
+
+    @property
+    def snapshot(self) -> Snapshot | None:
+        """The run in progress, or the last one; None when there never was one."""
+        with self._job.changed:
+            shown = self._job.state
+            if self._run is None and shown is not None and not shown.is_over:
+                # Another program's run: only its folder says how it is doing.
+                self._job.state = self._runs.following(shown.run_id) or self._last_run()
+            return self._job.state
+
+    def _last_run(self) -> Snapshot | None:
+        mark_interrupted(self._runs_dir)
+        newest = next(iter(list_runs(self._runs_dir)), None)
+        return newest.snapshot() if newest else None
+
+    @property
+    def is_training(self) -> bool:
+        """Whether a run of this program is in progress."""
+        return self._run is not None and not self._job.state.is_over
+
+    def start(self, config: RunConfig, name: str, token: str | None = None) -> Run:
+        """Starts a run in the background. Raises Busy and RunError; later faults end the run as failed."""
+        with ExitStack() as held:
+            held.enter_context(self._desk.taken(TRAINING))
+            run = create_run(self._runs_dir, name, config)
+            snapshot = Snapshot(run_id=run.id, name=name)
+            self._begin(_Order(run, config, token), snapshot, [_preparing("Getting ready")], held)
+        return run
+
+    def resume(self, run_id: str, token: str | None = None) -> Run:
+        """Continues a run that ended early, from its newest checkpoint, or from its beginning if it has none.
+
+        Raises Busy and RunError; later faults end the run as failed.
+        """
+        with ExitStack() as held:
+            held.enter_context(self._desk.taken(TRAINING))
+            run, snapshot = self._to_resume(run_id)
+            config = run.config()
+            run.clear_up()
+            newest = next(reversed(run.checkpoints()), None)
+            try:
+                run.claim()
+            except OSError as error:
+                reason = error.strerror or error
+                raise RunError("Run {run} cannot be resumed: {reason}.", run=run.id, reason=reason) from None
+            if newest is None:
+                events = [Resumed(step=0), _preparing("Starting again")]
+            else:  # training itself reports that it resumed, once the checkpoint is read and the rows are the same
+                events = [_preparing(f"Continuing after step {newest.step:,}")]
+            self._begin(_Order(run, config, token, newest), snapshot, events, held)
+        return run
+
+    def _to_resume(self, run_id: str) -> tuple[Run, Snapshot]:
+        """Raises RunError."""
+        mark_interrupted(self._runs_dir)
+        run = find_run(self._runs_dir, run_id)
+        snapshot = run.snapshot()
+        if self._run is not None and self._run.id == run.id:
+            run, snapshot = self._run, self._job.state  # may have events that a full disk kept from being written
+        if not snapshot.is_over:
+            raise RunError("Run {run} is in progress in another program: stop it there first.", run=run.id)
+        if snapshot.status == "completed":
+            raise RunError(
+                "Run {run} is complete; to train it further, start a run that continues from it.", run=run.id
+            )
+        return run, snapshot
+
+    def _begin(self, order: _Order, snapshot: Snapshot, events: list[Event], held: ExitStack) -> None:
+        made_before = _made(order.run.adapter_dir)
+        with self._job.changed:  # a stop must come before all of this or after
+            self.trouble, self.failure = "", None
+            self._run, self._job.state = order.run, snapshot
+            for event in events:
+                self.emit(event)
+            self._job.start(
+                lambda: self._train(order),
+                lambda outcome: self._ended(order, outcome, made_before),
+                order.token,
+                held,
+            )
+
+    def stop(self) -> bool:
+        """Asks the run to stop after its micro-batch; False when no run is in progress."""
+        with self._job.changed:
+            if not self.is_training or self._desk.doing != TRAINING:
+                return False
+            self._job.stop()
+            self.emit(StatusChanged(status="stopping", message="Stopping after this micro-batch"))
+            return True
+
+    def wait(self, timeout: float | None = None) -> Snapshot | None:
+        """Waits until the run is over, for `timeout` seconds at most. Returns the snapshot."""
+        return self._job.wait(timeout)
+
+    def emit(self, event: Event) -> None:
+        """Writes an event of the run, then shows it."""
+        with self._job.changed:
+            try:
+                self._run.append(event)
+                self.trouble = ""
+            except OSError as error:  # a full disk must not end a run that is doing well
+                self.trouble = (
+                    f"The run's history cannot be written ({error.strerror}): make room on the disk, and it is written "
+                    "then."
+                )
+            self._job.state = fold(self._job.state, event)
+
+    def _train(self, order: _Order) -> tuple[str, str]:
+        """Returns the status that the run ends with, and a sentence."""
+        run, config = order.run, order.config
+        check_tracker(config.training.report_to)
+        # First, so that no gigabytes are downloaded for rows that nobody can read.
+        if trouble := self._preparation.look(config, None, order.token).trouble:
+            raise DataError(trouble)
+        loaded = self._ready_model(order)
+        data = self._rows_for(order, loaded)
+        self._slot.begin_training(run.id, run.adapter_dir, config.data.prompt_template)
+        chosen = self._job.state.batch_chosen
+        return perform(run, config, loaded, data, self.emit, self._job.should_stop, order.newest, chosen)
+
+    def _ready_model(self, order: _Order) -> LoadedModel:
+        """The loaded model if it is the right one and untouched, else the base loaded anew: no run starts on what
+        another one left."""
+        config, adapter_dir = order.config, None
+        if wanted := config.adapter.continue_from:
+            # Once there is a checkpoint, the adapter that the run continued from may be gone.
+            adapter_dir = order.newest.folder if order.newest else find_adapter(self._runs_dir, wanted)
+        if adapter_dir is None and (loaded := self._slot.ready_for(config)) is not None:
+            return loaded
+        self.emit(_preparing("Loading the model"))
+        checkpointing = config.training.use_gradient_checkpointing
+        return self._slot.load(
+            config.model, order.token, adapter_dir, self._job.should_stop, use_gradient_checkpointing=checkpointing
+        )
+
+    def _rows_for(self, order: _Order, loaded: LoadedModel) -> PreparedData:
+        """The rows, read now or when they were checked. Raises DataError when a person must agree first."""
+        self.emit(_preparing("Reading the rows"))
+        reported = 0
+
+        def report(share: float | None, rows: int) -> None:
+            nonlocal reported
+            if share is not None and int(share * CHECKS_PER_READING) > reported:
+                reported = int(share * CHECKS_PER_READING)
+                self.emit(_preparing(f"Reading the rows, {rows:,} so far ({share:.0%})"))
+
+        data = self._preparation.prepare(order.config, loaded, order.token, self._job.should_stop, report)
+        data.ask_consent(order.config.data)
+        return data
+
+    def _ended(self, order: _Order, outcome: Outcome[tuple[str, str]], made_before: int | None) -> None:
+        run, self.failure = order.run, outcome.problem
+        is_saved = _made(run.adapter_dir) != made_before
+        if outcome.was_stopped:
+            status, message = "stopped", "Stopped before the first step; nothing was trained."
+        elif outcome.problem is not None:
+            status, message = "failed", str(outcome.problem)
+            if is_saved:
+                message += " What was trained until then is kept as an adapter."
+            _write_log(run, outcome.trace)
+        else:
+            status, message = outcome.result
+        if outcome.problem is not None and not isinstance(outcome.problem, DataError):
+            self._slot.let_go()  # rows at fault do the model no harm; what else fails may
+        self._slot.end_training(run.id, is_saved)
+        self.emit(StatusChanged(status=status, message=message))
+
+
+def _preparing(message: str) -> StatusChanged:
+    return StatusChanged(status="preparing", message=message)
+
+
+def _failed(reason: str) -> Problem:
+    return TrainingError("Training failed: {reason}; the run's log.txt says more.", reason=reason)
+
+
+def _write_log(run: Run, trace: str) -> None:
+    try:
+        (run.folder / "log.txt").write_text(trace, encoding="utf-8")
+    except OSError:
+        print(trace, file=sys.stderr)
+
+
+def _made(adapter_dir: Path) -> int | None:
+    """Distinguishes an adapter from the one before it in the same place."""
+    return adapter_dir.stat().st_ino if adapter_dir.exists() else None
