@@ -125,5 +125,7 @@ def test_progress_says_how_far_it_is_and_why_one_must_wait():
     assert "demo-yoda, 22 Nov 09:49: 5 of 20 rows, about " in doing and 'aria-valuenow="25"' in doing
     assert "Stopping" in progress_text(Measuring("x", True, is_stopping=True, share=0.2, words="Stopping"), "")
     assert "about" not in progress_text(Measuring("x", True, words="Reading the rows"), "")
-    assert 'class="notice warning"' in progress_text(Measuring(said="Stopped; nothing was saved.", was_stopped=True), "")
+    assert 'class="notice warning"' in progress_text(
+        Measuring(said="Stopped; nothing was saved.", was_stopped=True), ""
+    )
     assert 'class="notice error"' in progress_text(Measuring(said="There is no file."), "")
