@@ -9,7 +9,6 @@ runs/<id>/summary.json   the figures at the end
 runs/<id>/log.txt        the stack trace of a failure
 """
 
-import errno
 import json
 import os
 import re
@@ -23,6 +22,7 @@ from pathlib import Path
 import psutil
 
 from core.disk.atomic import remove_left_aside, write_whole
+from core.disk.json_lines import append_lines, read_lines
 from core.disk.tolerant_reading import Unreadable, read_json, read_text
 from core.problems import ConfigError, RunError
 from core.runs.checkpoint_list import Checkpoint, list_checkpoints
@@ -80,14 +80,8 @@ class Run:
         What could not be written is kept, and written before the next event.
         """
         with self._lock:
-            self._unwritten.append(to_line(event).encode() + b"\n")
-            with open(self.folder / "events.jsonl", "ab+", buffering=0) as file:
-                size = file.tell()
-                cut_off = size and (file.seek(-1, os.SEEK_END), file.read(1))[1] != b"\n"
-                lines = b"\n" * bool(cut_off) + b"".join(self._unwritten)  # a crash's half line must not swallow ours
-                if file.write(lines) < len(lines):  # the disk is full
-                    file.truncate(size)
-                    raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+            self._unwritten.append(to_line(event).encode())
+            append_lines(self.folder / "events.jsonl", self._unwritten)
             self._unwritten.clear()
 
     def claim(self) -> None:
@@ -120,12 +114,9 @@ class Run:
 
     def snapshot(self) -> Snapshot:
         """The run as its events tell it. Lines that are no events, such as one cut off by a crash, are passed over."""
-        file = self.folder / "events.jsonl"
         lines: list[bytes] = []
         with suppress(OSError):
-            if file.is_file():  # to open a pipe would be to wait for ever
-                lines = file.read_bytes().split(b"\n")
-        # Not by splitlines, which would also part a line where an answer holds a mark such as U+2028.
+            lines = read_lines(self.folder / "events.jsonl")
         events = [event for line in lines if (event := from_line(line.decode("utf-8", "replace"))) is not None]
         return fold_all(Snapshot(run_id=self.id, name=self.name), events)
 
