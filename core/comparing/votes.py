@@ -3,8 +3,6 @@
 Knows nothing of models, threads or gradio. scipy is imported where it is used: the page is there before it.
 """
 
-import errno
-import os
 import time
 from collections.abc import Iterable
 from dataclasses import dataclass
@@ -14,6 +12,7 @@ from typing import Literal, NamedTuple
 from pydantic import BaseModel, Field, ValidationError, model_validator
 
 from core.answering.sampling import Sampling
+from core.disk.json_lines import append_lines
 
 FILE = "votes.jsonl"
 Choice = Literal["left", "right", "tie", "bad"]
@@ -73,20 +72,9 @@ class Votes(NamedTuple):
 def append_vote(folder: Path, vote: Vote) -> None:
     """Adds a line to the votes in a run's folder; once this returns it is on the disk.
 
-    Raises OSError, and then nothing of it is there.
+    Raises OSError; the file is then as it was before.
     """
-    line = vote.model_dump_json().encode() + b"\n"
-    with open(folder / FILE, "ab+", buffering=0) as file:
-        size = file.seek(0, os.SEEK_END)
-        cut_off = size and (file.seek(-1, os.SEEK_END), file.read(1))[1] != b"\n"
-        line = b"\n" * bool(cut_off) + line  # a crash's half line must not swallow ours
-        try:
-            if file.write(line) < len(line):
-                raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
-            os.fsync(file.fileno())
-        except OSError:
-            file.truncate(size)  # or the vote given again would count twice
-            raise
+    append_lines(folder / FILE, [vote.model_dump_json().encode()])
 
 
 def read_votes(folder: Path) -> Votes:
