@@ -15,15 +15,22 @@ def is_hub_name(name: str) -> bool:
 
 
 def exact_name(config: ModelConfig) -> str:
-    """The repository that is really loaded: one of 4-bit weights has no 16-bit ones, and Unsloth keeps those under
-    the name without the ending."""
-    ending = next((end for end in PREQUANTISED if config.model_name.endswith(end)), "")
-    return config.model_name if config.load_in_4bit else config.model_name.removesuffix(ending)
+    """The repository that is really loaded.
+
+    A repository with 4-bit weights has no 16-bit ones; Unsloth publishes those under the name without the suffix.
+    """
+    if config.load_in_4bit:
+        return config.model_name
+    suffix = next((suffix for suffix in PREQUANTISED if config.model_name.endswith(suffix)), "")
+    return config.model_name.removesuffix(suffix)
 
 
 def checked_token(token: str | None) -> str | None:
-    """Raises ModelError for what cannot be a token: the client would quote it in its error."""
+    """The token without spaces around it, None if empty.
+
+    Raises ModelError for what cannot be a token, because the client would quote it in its error.
+    """
     token = (token or "").strip()
     if not re.fullmatch(r"[!-~]*", token):
-        raise ModelError("The Hugging Face token holds characters that no token has; copy it again.")
+        raise ModelError("The Hugging Face token has characters that cannot be part of a token; copy it again.")
     return token or None

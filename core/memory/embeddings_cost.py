@@ -18,7 +18,7 @@ from core.settings.run_config import RunConfig
 LARGE = 1.0  # GiB of an adapter, above which it is a burden to keep and to give away
 # It freezes all that is neither LoRA nor a whole copy (unsloth_zoo, training_utils.py, prepare_model_for_training).
 ON_A_GPU = (
-    "On a GPU Unsloth does not train single rows of the embeddings: set Rows of embeddings that train to all, or leave "
+    "On a GPU Unsloth does not train single rows of the embeddings: set Embedding rows to train to all, or leave "
     "embed_tokens and lm_head out under Fully trained layers."
 )
 ADAPTER_WEIGHT = 4  # bytes of each weight of the adapter proper in its file, which PEFT keeps in 32-bit

@@ -22,7 +22,7 @@ GOES_ON_ON_A_GPU = (
     "a GPU, or start a new run."
 )
 NO_NEW = (
-    "None of the tokens of {name} is new, as the base has learned them all: set Rows of embeddings that train to seen, "
+    "None of the tokens of {name} is new, as the base has learned them all: set Embedding rows to train to seen, "
     "which takes the tokens of your rows, or to all."
 )
 

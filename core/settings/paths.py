@@ -1,3 +1,5 @@
+"""Where a path that a person typed leads."""
+
 import os
 from pathlib import Path
 
@@ -5,11 +7,11 @@ PROJECT_DIR = Path(__file__).resolve().parent.parent.parent
 
 
 def resolve_path(path: str) -> Path | None:
-    """The file or folder that a path names, looked up here and beside the program, or None where there is none."""
+    """The file or folder at a path, relative to the working directory or else to the project; None if there is none."""
     for candidate in (Path(os.path.expanduser(path)), PROJECT_DIR / path):
         try:
             if candidate.exists():
                 return candidate.resolve()
-        except (OSError, ValueError):  # too long, a null byte: not a path of this machine
+        except (OSError, ValueError):  # too long, or with a null byte: cannot be a path
             continue
     return None

@@ -1,3 +1,5 @@
+"""YAML from people: plain values only, and errors that name the line."""
+
 from typing import Any
 
 import yaml
@@ -7,37 +9,55 @@ from core.problems import ConfigError
 # Eight times as fast, where PyYAML was built with it.
 _LOADER = getattr(yaml, "CSafeLoader", yaml.SafeLoader)
 
-
-MOST_TEXT, MOST_NESTED = 1_000_000, 20  # far above any settings: characters, and values within values
+# Both are far more than any settings need.
+MAX_CHARACTERS = 1_000_000
+MAX_DEPTH = 20
 
 
 def parse_yaml(text: str) -> Any:
-    """Plain values from YAML text. Raises ConfigError that names the line."""
-    if len(text) > MOST_TEXT:
-        raise ConfigError("This is too long for settings.")
+    """Plain values from YAML text. Raises ConfigError."""
+    if len(text) > MAX_CHARACTERS:
+        raise ConfigError(
+            "This is too long for settings: {found:,} characters; the limit is {limit:,}.",
+            found=len(text),
+            limit=MAX_CHARACTERS,
+        )
     try:
         _check_plain(text)
         return yaml.load(text, Loader=_LOADER)
     except yaml.YAMLError as error:
-        mark = getattr(error, "problem_mark", None)
-        where = f" in line {min(mark.line, text.rstrip().count(chr(10))) + 1}" if mark else ""
-        said = getattr(error, "problem", None) or str(error).splitlines()[0]
-        raise ConfigError(f"This is not valid YAML{where}: {said:.200}.") from None
+        raise _not_yaml(error, text) from None
     except ConfigError:
         raise
     except ValueError:
-        raise ConfigError("This is not valid YAML: it holds a number, a date or a letter that is none.") from None
+        raise ConfigError("This is not valid YAML: it has a number, a date or a character that is not valid.") from None
+
+
+def _not_yaml(error: yaml.YAMLError, text: str) -> ConfigError:
+    reason = getattr(error, "problem", None) or str(error).splitlines()[0]
+    mark = getattr(error, "problem_mark", None)
+    if mark is None:
+        return ConfigError("This is not valid YAML: {reason:.200}.", reason=reason)
+    last_line = text.rstrip().count("\n") + 1  # an unclosed quote is only noticed at the end of the text
+    return ConfigError(
+        "This is not valid YAML in line {line}: {reason:.200}.", line=min(mark.line + 1, last_line), reason=reason
+    )
 
 
 def _check_plain(text: str) -> None:
-    """Raises ConfigError for what stands for far more than it says, or ends the program where it is read."""
+    """Raises ConfigError for aliases, tags and deep nesting, which can expand to far more than the text or run code."""
     depth = 0
     for event in yaml.parse(text, Loader=_LOADER):
-        depth += isinstance(event, yaml.CollectionStartEvent) - isinstance(event, yaml.CollectionEndEvent)
-        where = f"in line {event.start_mark.line + 1}"
-        if depth > MOST_NESTED:
-            raise ConfigError(f"This holds no settings: {where} are values nested too deep.")
+        line = event.start_mark.line + 1
+        if isinstance(event, yaml.CollectionStartEvent):
+            depth += 1
+        elif isinstance(event, yaml.CollectionEndEvent):
+            depth -= 1
+        if depth > MAX_DEPTH:
+            raise ConfigError("These are not settings: the values in line {line} are nested too deeply.", line=line)
         if isinstance(event, yaml.AliasEvent):
-            raise ConfigError(f"Settings are written out: {where} one refers to another with a star.")
-        if getattr(event, "tag", None):
-            raise ConfigError(f"Settings are plain values: {where} is one with the tag {event.tag!r:.40}.")
+            raise ConfigError(
+                "Settings cannot use YAML aliases (*name), as in line {line}; repeat the value.", line=line
+            )
+        if tag := getattr(event, "tag", None):
+            raise ConfigError("Settings cannot use YAML tags, such as {tag!r:.40} in line {line}.", tag=tag, line=line)

@@ -1,8 +1,9 @@
-"""The settings of a run: what each is called, what it means, its bounds and its default.
+"""The settings of a run: each one's name, meaning, bounds and default.
 
-Everything else that shows or takes a setting (form, presets, command line, saved runs, help) is made from these
-fields. Field names are the argument names of unsloth, peft, trl and datasets, so handing them on is no translation.
-Knows nothing of gradio or torch.
+Everything that shows or accepts a setting (form, presets, command line, saved runs, help) is made from these fields.
+Field names are the argument names of unsloth, peft, trl and datasets, so passing them on needs no translation.
+
+    config = RunConfig.from_yaml(text).with_settings(["training.max_steps=20"])
 """
 
 import difflib
@@ -13,11 +14,12 @@ from pydantic import Field, ValidationError, model_validator
 
 from core.problems import ConfigError
 from core.settings.plain_yaml import parse_yaml
-from core.settings.sections import AdapterConfig, DataConfig, ModelConfig, Part, TrainingConfig
+from core.settings.sections import AdapterConfig, DataConfig, ModelConfig, Part
+from core.settings.training_section import TrainingConfig
 
 
 class RunConfig(Part):
-    """Everything that decides a run. Saved beside its result as YAML, and readable from it again."""
+    """Everything that decides a run. Saved as YAML with its result, and can be read back."""
 
     model: ModelConfig = Field(default_factory=ModelConfig)
     data: DataConfig = Field(default_factory=DataConfig)
@@ -27,18 +29,20 @@ class RunConfig(Part):
     @model_validator(mode="before")
     @classmethod
     def _absent_parts_are_default(cls, values: Any) -> Any:
-        # `data:` with nothing below it is None in YAML and means "as usual".
+        # `data:` with nothing below it is None in YAML and means the defaults.
         return {k: {} if v is None else v for k, v in values.items()} if isinstance(values, dict) else values
 
     @classmethod
     def build(cls, values: Any) -> "RunConfig":
-        """A RunConfig from nested plain values. Raises ConfigError with one sentence about the first fault."""
+        """A RunConfig from nested plain values. Raises ConfigError about the first invalid one."""
         if not isinstance(values, dict):
-            raise ConfigError(f"Settings are four sections (model, data, adapter, training), not {values!r:.60}.")
+            raise ConfigError(
+                "Settings need the four sections model, data, adapter and training, not {value!r:.60}.", value=values
+            )
         try:
             return cls.model_validate(values)
         except ValidationError as error:
-            raise ConfigError(_sentence(error)) from None
+            raise _config_error(error) from None
 
     @classmethod
     def from_yaml(cls, text: str) -> "RunConfig":
@@ -55,20 +59,27 @@ class RunConfig(Part):
             key, equals, text = setting.partition("=")
             part, _, field = key.strip().partition(".")
             if not equals or not field:
-                raise ConfigError(f"{setting!r} is no setting; write part.field=value, as in training.max_steps=20.")
+                raise ConfigError(
+                    "{setting!r} is not a setting; write section.name=value, as in training.max_steps=20.",
+                    setting=setting,
+                )
             if part not in values:
-                raise ConfigError(f"{part!r} is no part of the settings; there are {', '.join(values)}.")
+                raise ConfigError(
+                    "The settings have no section {section!r}; the sections are {known}.",
+                    section=part,
+                    known=", ".join(values),
+                )
             values[part][field] = _setting_value(f"{part}.{field}", text)
         return RunConfig.build(values)
 
     def with_batch(self, batch: int, accumulation: int) -> "RunConfig":
-        """A copy whose steps are so many micro-batches of so many rows."""
-        shared_out = {"per_device_train_batch_size": batch, "gradient_accumulation_steps": accumulation}
-        return self.model_copy(update={"training": self.training.model_copy(update=shared_out)})
+        """A copy whose steps have `accumulation` micro-batches of `batch` rows each."""
+        sizes = {"per_device_train_batch_size": batch, "gradient_accumulation_steps": accumulation}
+        return self.model_copy(update={"training": self.training.model_copy(update=sizes)})
 
 
 def _setting_value(name: str, text: str) -> Any:
-    """The value that a setting's text stands for. Raises ConfigError."""
+    """The value of a setting given as text. Raises ConfigError."""
     takes_text = name in fields() and str in (fields()[name].annotation, *get_args(fields()[name].annotation))
     try:
         value = parse_yaml(text)
@@ -76,12 +87,12 @@ def _setting_value(name: str, text: str) -> Any:
         if takes_text:
             return text
         raise
-    # {title} is a prompt with a column, not a mapping of YAML, and 007 is a name of a branch.
+    # {title} is a prompt with a column, not a YAML mapping, and 007 may be the name of a branch.
     return value if value is None or isinstance(value, str | list) or not takes_text else text
 
 
 def fields() -> dict[str, Any]:
-    """Every setting by its dotted name, `part.field`, with its pydantic FieldInfo, in the order of the form."""
+    """Every setting as `part.field`, with its pydantic FieldInfo, in the order of the form."""
     return {
         f"{part}.{name}": info
         for part, section in RunConfig.model_fields.items()
@@ -89,21 +100,27 @@ def fields() -> dict[str, Any]:
     }
 
 
-def _sentence(error: ValidationError) -> str:
+def _config_error(error: ValidationError) -> ConfigError:
+    """The first fault that pydantic found, in terms of our settings."""
     first = error.errors(include_url=False)[0]
     place = ".".join(str(part) for part in first["loc"] if not isinstance(part, int))
-    # Of a setting with several kinds of values pydantic also names the kind.
+    # For a setting that takes several types, pydantic appends the type.
     place = next((name for name in fields() if place.startswith(f"{name}.")), place)
     place = " ".join(place.split())[:80]
     if first["type"] == "extra_forbidden":
         known = list(fields()) if "." in place else list(RunConfig.model_fields)
         near = difflib.get_close_matches(place, known, n=1, cutoff=0.75)
-        return f"{place} is not a setting" + (f"; did you mean {near[0]}?" if near else ".")
+        if near:
+            return ConfigError("{setting} is not a setting; did you mean {near}?", setting=place, near=near[0])
+        return ConfigError("{setting} is not a setting.", setting=place)
     message = first["msg"].removeprefix("Value error, ")
+    values = {"setting": place, "value": first["input"], "reason": message[:1].lower() + message[1:]}
     if place in fields():
-        place = f"{fields()[place].title} ({place})"
-    return f"{place} cannot be {first['input']!r:.80}: {message[:1].lower()}{message[1:]}."
+        values["title"] = fields()[place].title
+        return ConfigError("{title} ({setting}) cannot be {value!r:.80}: {reason}.", **values)
+    return ConfigError("{setting} cannot be {value!r:.80}: {reason}.", **values)
 
 
 def flatten(config: RunConfig) -> dict[str, Any]:
+    """Every setting's value by its dotted name, in the order of `fields`."""
     return {f"{part}.{name}": value for part, values in config.model_dump().items() for name, value in values.items()}

@@ -9,8 +9,9 @@ from core.data.prepared.languages import languages
 from core.data.prepared.prepare import prepare
 from core.data.prepared.survey import survey
 from core.data.prepared.tokens import UNTRAINED
-from core.settings.sections import DataConfig, TrainingConfig
+from core.settings.sections import DataConfig
 from core.settings.steps import steps_per_epoch
+from core.settings.training_section import TrainingConfig
 from tests.conftest import data_file as write
 
 TRAINING = TrainingConfig(per_device_train_batch_size=2, gradient_accumulation_steps=4)

@@ -554,7 +554,7 @@ def test_settings_of_before_are_still_read():
     assert old.adapter.trainable_tokens == "all" and not old.adapter.trains_rows
     assert RunConfig().with_settings([*SEEN]).adapter.trains_rows
     assert not RunConfig().with_settings([*SEEN, "adapter.modules_to_save=[]"]).adapter.trains_rows
-    with pytest.raises(ConfigError, match="Rows of embeddings that train"):
+    with pytest.raises(ConfigError, match="Embedding rows to train"):
         RunConfig().with_settings(["adapter.trainable_tokens=some"])
 
 

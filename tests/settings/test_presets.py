@@ -7,9 +7,11 @@ import pytest
 
 from core.data.columns.chosen_columns import template_columns
 from core.data.prompts.prompt_templates import TEMPLATES
+from core.disk.tolerant_reading import Unreadable
 from core.problems import ConfigError
 from core.settings.presets import DEMO, PRESETS_DIR, Preset, default_preset, find_preset, list_presets, read_preset
-from core.settings.sections import AdapterConfig, DataConfig, ModelConfig, TrainingConfig
+from core.settings.sections import AdapterConfig, DataConfig, ModelConfig
+from core.settings.training_section import TrainingConfig
 from tests.conftest import PROJECT
 
 # Of these, HearthTune itself makes what the libraries take.
@@ -89,19 +91,21 @@ def test_what_a_preset_names_by_path_is_there(preset):
 
 
 @pytest.mark.parametrize(
-    ("text", "sentence"),
+    ("text", "values"),
     [
-        ("training: {max_step: 1}", "bad.yaml: training.max_step is not a setting; did you mean training.max_steps?"),
-        ("- a", "bad.yaml: it holds no settings."),
-        ("a: [", "bad.yaml: This is not valid YAML in line 1: did not find expected node content."),
+        ("training: {max_step: 1}", {"setting": "training.max_step", "near": "training.max_steps"}),
+        ("- a", {}),
+        ("a: [", {"line": 1, "reason": "did not find expected node content"}),
     ],
 )
-def test_a_bad_preset_is_refused_in_a_sentence_that_names_it(tmp_path, text, sentence):
+def test_a_bad_preset_is_refused_with_its_name_and_the_reason(tmp_path, text, values):
     path = tmp_path / "bad.yaml"
     path.write_text(text)
     with pytest.raises(ConfigError) as caught:
         find_preset(str(path))
-    assert str(caught.value) == sentence
+    found = caught.value.values
+    assert found["file"] == "bad.yaml" and found["reason"].values == values
+    assert str(caught.value) == f"bad.yaml: {found['reason']}"
 
 
 def test_a_preset_of_ones_own_and_one_that_is_not_there(tmp_path):
@@ -109,7 +113,10 @@ def test_a_preset_of_ones_own_and_one_that_is_not_there(tmp_path):
     path.write_text("training: {max_steps: 3}")
     mine = find_preset(str(path))
     assert (mine.name, mine.title, mine.description, mine.config.training.max_steps) == ("mine", "mine", "", 3)
-    with pytest.raises(ConfigError, match="^There is no preset 'nothing'; there are demo-yoda, "):
+    with pytest.raises(ConfigError) as caught:
         find_preset("nothing")
-    with pytest.raises(ConfigError, match="^gone.yaml cannot be read: "):
+    known = ", ".join(preset.name for preset in list_presets())
+    assert caught.value.values == {"name": "nothing", "known": known}
+    with pytest.raises(ConfigError) as caught:
         find_preset(str(tmp_path / "gone.yaml"))
+    assert caught.value.values["file"] == "gone.yaml" and isinstance(caught.value.values["reason"], Unreadable)

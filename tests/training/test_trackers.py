@@ -4,7 +4,7 @@ import pytest
 
 from core.problems import TrainingError
 from core.runs.events import Evaluated, StepDone
-from core.settings.sections import TrainingConfig
+from core.settings.training_section import TrainingConfig
 from core.training.trackers import check_tracker
 from tests.conftest import small_config, train_for
 

@@ -5,8 +5,8 @@ from dataclasses import dataclass, replace
 from math import ceil
 
 from core.data.prepared.prepared_data import PreparedData
-from core.settings.sections import TrainingConfig
 from core.settings.steps import steps_per_epoch
+from core.settings.training_section import TrainingConfig
 
 HISTOGRAM_BINS = 24
 CUT_SHARE = 0.05  # if a larger share of the rows is cut, there is a warning
