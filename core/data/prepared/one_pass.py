@@ -44,7 +44,7 @@ class _Reading:
     left_out: LeftOutWriter
     splits: bool  # whether a row longer than the maximum length becomes several examples
     text_hashes: set[int] = field(default_factory=set)
-    random: random.Random = field(default_factory=lambda: random.Random(0))
+    generator: random.Random = field(default_factory=lambda: random.Random(0))
 
 
 class Pass:
@@ -149,7 +149,7 @@ class Pass:
             ends += [part is not parts[-1] or part.end_id(self.end_ids) is not None for part in useful]
             unfilled += [placeholder is not None] * len(useful)
             result.is_split = result.is_split or len(parts) > 1
-            _sample(result.samples, trained_text, row.number, reading.random)
+            _sample(result.samples, trained_text, row.number, reading.generator)
         if examples:
             reading.store.add(examples, hashes, ends, unfilled)
 
