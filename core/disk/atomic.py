@@ -1,6 +1,6 @@
-"""Folders that are whole when they are there: written aside, brought to the disk, moved into place.
+"""Atomic writes: a folder or file is written under a temporary name, synced to disk, and moved into place.
 
-Knows nothing of what is in them.
+So after a crash there is the old version or the new one, never half of either.
 """
 
 import errno
@@ -15,9 +15,9 @@ ASIDE = ".part-"
 
 
 def put_in_place(folder: Path, write: Callable[[Path], None]) -> None:
-    """Lets `write` fill a folder beside `folder`, brings it to the disk and moves it there, in place of an older one.
+    """Calls `write` with a temporary folder to fill, then moves that to `folder`, replacing an older one.
 
-    What raises in `write` goes on to the caller, with nothing left aside and the older one as it was.
+    If `write` raises, its exception is raised here; the temporary folder is removed and the older one is unchanged.
     """
     aside = folder.with_name(f"{ASIDE}{folder.name}")
     folder.parent.mkdir(parents=True, exist_ok=True)
@@ -40,7 +40,7 @@ def put_in_place(folder: Path, write: Callable[[Path], None]) -> None:
 
 
 def remove_left_aside(parent: Path) -> None:
-    """Clears what a killed program left unfinished; an older one that it had moved away comes back."""
+    """Removes what a killed program left unfinished, and puts back an older version that it had moved away."""
     for aside in parent.glob(f"{ASIDE}*"):
         place = parent / aside.name.removeprefix(ASIDE).removeprefix("old-")
         if aside.name.startswith(f"{ASIDE}old-") and not place.exists():
@@ -52,17 +52,17 @@ def remove_left_aside(parent: Path) -> None:
 
 
 def remove_all_but(folders: list[Path], kept: set[Path]) -> None:
-    """Removes checkpoints; each is moved away first, so that half of one never stands in its place."""
+    """Removes folders except those in `kept`. Each is renamed first, so that half of one is never found in its place."""
     for folder in folders:
         if folder not in kept:
             aside = folder.with_name(f"{ASIDE}{folder.name}")
-            with suppress(OSError):  # open in another program, say: it goes the next time
+            with suppress(OSError):  # perhaps open in another program: it is removed the next time
                 folder.rename(aside)
                 shutil.rmtree(aside, ignore_errors=True)
 
 
 def _move(place: Path, to: Path) -> None:
-    """On Windows, where what another program has open for a moment cannot be moved, it tries for a few seconds."""
+    """Renames, retrying for a few seconds on Windows, where a file that another program has open cannot be moved."""
     for _ in range(50):
         try:
             place.replace(to)
@@ -76,7 +76,7 @@ def _move(place: Path, to: Path) -> None:
 
 def _sync(path: Path) -> None:
     if os.name == "nt" and path.is_dir():
-        return  # Windows cannot open a folder, and needs no such thing
+        return  # Windows cannot open a folder, and does not need it
     handle = os.open(path, os.O_RDONLY if os.name != "nt" else os.O_RDWR)
     try:
         os.fsync(handle)
@@ -85,7 +85,7 @@ def _sync(path: Path) -> None:
 
 
 def is_disk_full(error: BaseException) -> bool:
-    """Whether it was for want of room: said by the system, or in the words of a library that writes in Rust."""
+    """Whether the disk was full, according to the system or to the message of a library written in Rust."""
     if isinstance(error, OSError) and error.errno in (errno.ENOSPC, errno.EDQUOT):
         return True
     return any(
@@ -94,7 +94,7 @@ def is_disk_full(error: BaseException) -> bool:
 
 
 def write_whole(file: Path, text: str) -> None:
-    """Writes a file so that the old text or the new one stands there, never half of it. Raises OSError."""
+    """Writes a file so that it has the old text or the new one, never half of it. Raises OSError."""
     aside = file.with_name(f"{ASIDE}{file.name}")
     try:
         aside.write_text(text, encoding="utf-8")

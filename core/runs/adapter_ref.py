@@ -1,4 +1,4 @@
-"""What can stand in a pane: the base, a run's adapter, or that of one of its checkpoints. Knows nothing of models."""
+"""What a pane can show: the base, a run's adapter, or the adapter of one of its checkpoints."""
 
 import re
 from dataclasses import dataclass
@@ -6,9 +6,9 @@ from dataclasses import dataclass
 
 @dataclass(frozen=True)
 class Pane:
-    """The base when `run_id` is empty; else that run's adapter, with `step` that of its checkpoint of this step.
+    """The base if `run_id` is empty; else the adapter of that run, or of its checkpoint at `step`.
 
-    `key` is its name in forms, files and on the command line; for an adapter it is what `continue_from` takes too.
+    `key` is its name in forms, files and on the command line; an adapter's key can also be used as `continue_from`.
     """
 
     run_id: str = ""
@@ -26,7 +26,7 @@ class Pane:
 
     @classmethod
     def from_key(cls, key: str) -> "Pane":
-        """The inverse of `key`. Whether there is such a run is not asked here."""
+        """The inverse of `key`. Does not check that the run exists."""
         if key == "base":
             return BASE
         found = re.fullmatch(r"(.+)/checkpoints/step-([0-9]{1,15})", key)

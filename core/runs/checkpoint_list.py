@@ -1,4 +1,4 @@
-"""The checkpoints that stand on disk. Knows nothing of what is in them, of runs, torch or gradio."""
+"""Which checkpoints a run has on disk."""
 
 from contextlib import suppress
 from dataclasses import dataclass
@@ -9,7 +9,7 @@ from core.disk.tolerant_reading import Unreadable, read_json
 
 @dataclass(frozen=True)
 class Checkpoint:
-    """A whole checkpoint in `folder`; `eval_loss` is that of its step, None when that was not checked."""
+    """A complete checkpoint in `folder`. `eval_loss` is the validation loss at its step, None if it was not checked."""
 
     folder: Path
     step: int
@@ -17,13 +17,13 @@ class Checkpoint:
 
 
 def list_checkpoints(folder: Path) -> list[Checkpoint]:
-    """The whole checkpoints in a run's folder of them, by step. What is no checkpoint is passed over."""
+    """The complete checkpoints in a run's checkpoints folder, by step. Other folders are skipped."""
     found = []
     for place in folder.glob("step-*"):
         with suppress(Unreadable):
             progress = read_json(place / "progress.json")
             step, loss = progress.get("step"), progress.get("eval_loss")
-            # The folder's name is compared, so that what is asked for by a step is the checkpoint of that step.
+            # A renamed folder would otherwise be found under the wrong step.
             if type(step) is int and place.name == f"step-{step}":
                 found.append(Checkpoint(place, step, loss if isinstance(loss, float) else None))
     return sorted(found, key=lambda checkpoint: checkpoint.step)

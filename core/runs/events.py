@@ -1,10 +1,7 @@
-"""What a run tells of itself, and how that adds up to what a page shows. Knows nothing of anything else here.
+"""The events that a run emits, and their form as lines of JSON.
 
-The training thread emits events; they are written to the run's folder before anyone sees them; `fold` adds one
-to an immutable `Snapshot`. So a page that is reloaded, or opened by another program, shows the same run.
-
-A snapshot stays small however long the run: its histories are thinned, with what stands out kept (`core.runs.thinning`).
-The folder keeps every event.
+The training thread emits events, which are appended to the run's folder; `core.runs.snapshot` folds them into what a
+page shows. So a page that is reloaded, or opened by another program, shows the same run.
 """
 
 import json
@@ -18,10 +15,10 @@ Status = Literal["preparing", "training", "stopping", "completed", "stopped", "f
 FINAL: frozenset[str] = frozenset({"completed", "stopped", "failed", "interrupted"})
 
 
-# What no run can tell, so that a damaged line is passed over instead of ending up in a chart.
+# Bounds that no real run exceeds, so that a damaged line is skipped instead of ending up in a chart.
 Whole = Annotated[int, Field(ge=0, le=2**53)]
 Measured = Annotated[float, Field(ge=-1e12, le=1e12, allow_inf_nan=False)]
-# Of losses and the like, which may be NaN. They come out of float32: what is beyond its range is no figure either.
+# Losses and the like, which may be NaN. They are computed in float32, so what exceeds its range becomes infinite.
 Figure = Annotated[
     float, AfterValidator(lambda value: value if abs(value) < 3.5e38 or value != value else copysign(inf, value))
 ]
@@ -34,7 +31,7 @@ class _Event(BaseModel, frozen=True):
 
 
 class StatusChanged(_Event):
-    """`message` is a sentence for the person: what is going on, why it waits (`is_paused`), or why it ended."""
+    """`message` is a sentence for the person: what the run is doing, why it waits (`is_paused`), or why it ended."""
 
     type: Literal["status"] = "status"
     status: Status
@@ -43,7 +40,7 @@ class StatusChanged(_Event):
 
 
 class LearningGroup(BaseModel, frozen=True):
-    """One parameter group of the optimizer: its peak learning rate and the number of weights in it."""
+    """A parameter group of the optimizer, with its peak learning rate and its number of weights."""
 
     name: str
     learning_rate: Figure
@@ -52,7 +49,7 @@ class LearningGroup(BaseModel, frozen=True):
 
 
 class Change(BaseModel, frozen=True):
-    """A setting that does not run as asked: `asked` and `runs` as words, and the reason where it is known."""
+    """A setting that was changed: the value `asked` for, the value that `runs`, and the reason if known."""
 
     setting: str
     asked: str
@@ -61,11 +58,11 @@ class Change(BaseModel, frozen=True):
 
 
 class EmbeddingsReceipt(BaseModel, frozen=True):
-    """What trains of embed_tokens and lm_head (`layers`), and what it costs; `is_tied`: both are one tensor.
+    """Which of embed_tokens and lm_head train (`layers`), and what that costs. `is_tied`: both are one tensor.
 
-    `rows` of `of_rows` rows of each train; `parameters` are `share` (0 to 1) of all trainable ones. `memory_gib` is for
-    trained copies, their gradients and the optimizer's states; `passing_gib` for what is made anew at each pass. Of the
-    `adapter_bytes` of all tensors in the adapter's file `disk_bytes` are theirs. `warning` is a sentence, or empty.
+    `rows` of the `of_rows` rows of each train. `parameters` is their number of weights, a `share` (0 to 1) of all
+    trainable ones. `memory_gib` is for trained copies, gradients and optimizer states, `passing_gib` for what each
+    pass computes anew. `disk_bytes` of the `adapter_bytes` in the adapter's file are theirs. `warning` is a sentence, or empty.
     """
 
     layers: tuple[str, ...]
@@ -82,7 +79,7 @@ class EmbeddingsReceipt(BaseModel, frozen=True):
 
 
 class Receipt(_Event):
-    """What really trains, read back from the model, the trainer and the optimizer just before the first step."""
+    """What really trains: read back from the model, trainer and optimizer just before the first step."""
 
     type: Literal["receipt"] = "receipt"
     trainable_parameters: Whole
@@ -100,7 +97,7 @@ class Receipt(_Event):
 
 
 class StepDone(_Event):
-    """One optimizer step. `elapsed` is in seconds since training began, `tokens` counts all tokens seen by then."""
+    """An optimizer step. `elapsed` is in seconds since training began; `tokens` counts all tokens seen so far."""
 
     type: Literal["step"] = "step"
     step: Whole
@@ -114,7 +111,7 @@ class StepDone(_Event):
 
 
 class Evaluated(_Event):
-    """The trainer's `eval_loss` on the validation rows: the mean over its batches of their loss per trained token."""
+    """The trainer's `eval_loss` on the validation rows: the mean over batches of the loss per trained token."""
 
     type: Literal["evaluated"] = "evaluated"
     step: Whole
@@ -138,7 +135,7 @@ class MemorySampled(_Event):
 
 
 class Sampled(_Event):
-    """What the model as it stood at `step` answered to the run's own prompts, as many answers as prompts."""
+    """The model's answers at `step` to the run's sample prompts, one per prompt."""
 
     type: Literal["sampled"] = "sampled"
     step: Whole
@@ -147,14 +144,14 @@ class Sampled(_Event):
     answers: tuple[str, ...]
 
     @model_validator(mode="after")
-    def _an_answer_to_each(self) -> "Sampled":
+    def _one_answer_per_prompt(self) -> "Sampled":
         if len(self.answers) != len(self.prompts):
-            raise ValueError("as many answers as prompts")
+            raise ValueError("there must be one answer per prompt")
         return self
 
 
 class CheckpointSaved(_Event):
-    """A checkpoint of `step` stands whole on disk; `kept` are the steps of all that stand there now, in order."""
+    """The checkpoint of `step` is complete on disk. `kept` are the steps of all checkpoints there now, in order."""
 
     type: Literal["checkpoint"] = "checkpoint"
     step: Whole
@@ -162,17 +159,17 @@ class CheckpointSaved(_Event):
 
 
 class Resumed(_Event):
-    """The run goes on after `step` (0: from its beginning): what it told of later steps is done anew."""
+    """The run continues after `step` (0: from the beginning). Earlier events of later steps no longer count."""
 
     type: Literal["resumed"] = "resumed"
     step: Whole
 
 
 class Estimated(_Event):
-    """What the run was expected to take before its first step, in GiB, whole and by part (`core.memory`).
+    """The memory estimate made before the first step, in GiB, in total and by part (`core.memory`).
 
-    `comparable_gib` is what the program's own figure should reach: reserved on a GPU, resident on a CPU. All of these
-    are corrected by a probe where there was one; `before_probe_gib` is `comparable_gib` without that (None: not known).
+    `comparable_gib` is what this program's own memory should reach: reserved on a GPU, resident on a CPU. After a
+    probe, all of these are corrected by it; `before_probe_gib` is `comparable_gib` without that (None: unknown).
     """
 
     type: Literal["estimated"] = "estimated"
@@ -183,12 +180,12 @@ class Estimated(_Event):
 
     @property
     def by_itself_gib(self) -> float:
-        """What the estimate alone came to, before anything was measured: as `comparable_gib`, as far as is known."""
+        """`comparable_gib` of the estimate alone, without the correction by a probe, if that is known."""
         return self.comparable_gib if self.before_probe_gib is None else self.before_probe_gib
 
 
 class Probed(_Event):
-    """What a probe of just these settings had measured before, on rows of `length` tokens (0: not known)."""
+    """An earlier probe of exactly these settings, on rows of `length` tokens (0: unknown)."""
 
     type: Literal["probed"] = "probed"
     peak_gib: Measured
@@ -197,9 +194,9 @@ class Probed(_Event):
 
 
 class BatchChosen(_Event):
-    """How an automatic batch was shared out: rows at once, and micro-batches in a step.
+    """How batch size auto was resolved: rows per micro-batch, and micro-batches per step.
 
-    `tried` are the batches that were probed, in order, each with its peak in GiB, or None where it did not fit.
+    `tried` has the batch sizes that were probed, in order, each with its peak in GiB, or None if it did not fit.
     """
 
     type: Literal["batch"] = "batch"
@@ -209,8 +206,11 @@ class BatchChosen(_Event):
 
 
 class HeldOut(_Event):
-    """Base and tuned on `rows` validation rows: loss per trained token; shares (0 to 1) that are right to the letter
-    and that end by themselves. `exact` and `ends` are None when the rows are plain text with nothing to answer."""
+    """Base and tuned on `rows` validation rows.
+
+    Losses are per trained token; `exact` and `ends` are the shares (0 to 1) of answers that are an exact match and that
+    end by themselves, or None if the rows are plain text without answers.
+    """
 
     type: Literal["heldout"] = "heldout"
     rows: Whole
@@ -223,7 +223,7 @@ class HeldOut(_Event):
 
 
 class Finished(_Event):
-    """The figures at the end. Times in seconds, memory in GiB; the peak for training is what training added."""
+    """The figures at the end. Memory is in GiB; the peak for training is what training added to it."""
 
     type: Literal["finished"] = "finished"
     steps: Whole
@@ -246,12 +246,12 @@ _ADAPTER: TypeAdapter[Event] = TypeAdapter(Annotated[Event, Field(discriminator=
 
 def to_line(event: Event) -> str:
     """One line of JSON, without the line break."""
-    # Not by pydantic, which writes NaN as null: a loss that is no number must be read back as one.
+    # pydantic would write NaN as null, and a loss of NaN must be read back as NaN.
     return json.dumps(event.model_dump(mode="json", exclude_none=True), ensure_ascii=False)
 
 
 def from_line(line: str) -> Event | None:
-    """The inverse of `to_line`; None for a line that is no event, such as one cut off by a power failure."""
+    """The inverse of `to_line`; None for a line that is not an event, such as one cut off by a power cut."""
     try:
         return _ADAPTER.validate_json(line)
     except ValidationError:

@@ -1,10 +1,10 @@
-"""Runs on disk: a folder each, that a person can read, copy and delete. Knows nothing of torch or gradio.
+"""Runs on disk: one folder each, which a person can read, copy and delete.
 
 runs/<id>/config.yaml    the RunConfig it was started with
-runs/<id>/run.json       its name, a note of the person's own, and the process that wrote it
-runs/<id>/events.jsonl   everything it told of itself, a line each, in order
-runs/<id>/adapter/       what training made
-runs/<id>/checkpoints/   step-<N>, each an adapter with all that it takes to go on from there
+runs/<id>/run.json       its name, the person's note, and the process that wrote it
+runs/<id>/events.jsonl   all its events in order, one per line
+runs/<id>/adapter/       the trained adapter
+runs/<id>/checkpoints/   step-<N>: an adapter with everything needed to resume from it
 runs/<id>/summary.json   the figures at the end
 runs/<id>/log.txt        the stack trace of a failure
 """
@@ -23,19 +23,19 @@ import psutil
 
 from core.disk.atomic import remove_left_aside, write_whole
 from core.disk.json_lines import append_lines, read_lines
-from core.disk.tolerant_reading import Unreadable, read_json, read_text
+from core.disk.tolerant_reading import Unreadable, in_words, read_json, read_text
 from core.problems import ConfigError, RunError
 from core.runs.checkpoint_list import Checkpoint, list_checkpoints
 from core.runs.events import FINAL, Event, StatusChanged, from_line, to_line
 from core.runs.snapshot import Snapshot, fold_all
 from core.settings.run_config import RunConfig
 
-LAST_BYTES = 4096  # of a history: more than the line that says how a run ended takes
+END_OF_HISTORY = 4096  # bytes; longer than the line that says how a run ended
 
 
 @dataclass
 class Run:
-    """One run's folder. Appending is safe from several threads of the process that owns the run."""
+    """One run's folder. Several threads of the process that owns the run may append to it."""
 
     folder: Path
     name: str
@@ -63,21 +63,23 @@ class Run:
         return list_checkpoints(self.checkpoints_dir)
 
     def checkpoint(self, step: int) -> Checkpoint:
-        """Raises RunError when there is none of that step."""
+        """The checkpoint of a step. Raises RunError if there is none."""
         for found in self.checkpoints():
             if found.step == step:
                 return found
-        raise RunError(f"Run {self.id} has no checkpoint of step {step:,}; it was replaced by a newer one.")
+        raise RunError(
+            "Run {run} has no checkpoint of step {step:,}; it was replaced by a newer one.", run=self.id, step=step
+        )
 
     def clear_up(self) -> None:
-        """Removes what a killed program left half written; only when no program is at work on the run."""
+        """Removes what a killed program left half written. Only safe while no program is working on the run."""
         remove_left_aside(self.folder)
         remove_left_aside(self.checkpoints_dir)
 
     def append(self, event: Event) -> None:
-        """Writes the event so that another process sees it at once. Raises OSError when the disk is full.
+        """Appends an event; when this returns, it is on the disk. Raises OSError, for instance when the disk is full.
 
-        What could not be written is kept, and written before the next event.
+        An event that could not be written is kept in memory and written before the next one.
         """
         with self._lock:
             self._unwritten.append(to_line(event).encode())
@@ -85,35 +87,37 @@ class Run:
             self._unwritten.clear()
 
     def claim(self) -> None:
-        """This process owns the run from now on. Raises OSError."""
+        """Makes this process the owner of the run. Raises OSError."""
         self.write_about(pid=os.getpid(), pid_started=_started())
 
     def write_about(self, **values) -> None:
-        """Changes what run.json says, name and note among it. Raises OSError."""
+        """Changes values in run.json, such as name and note. Raises OSError."""
         write_whole(self.folder / "run.json", json.dumps(_about(self.folder) | values) + "\n")
         self.name, self.note = values.get("name", self.name), values.get("note", self.note)
 
     def config(self) -> RunConfig:
-        """Raises RunError when the saved settings are missing or damaged."""
+        """The settings it was started with. Raises RunError if they are missing or damaged."""
         try:
             return RunConfig.from_yaml(read_text(self.folder / "config.yaml"))
         except Unreadable as error:
-            raise RunError(f"The settings of run {self.id} cannot be read: of config.yaml, {error}.") from None
+            raise RunError(
+                "The settings of run {run} cannot be read: config.yaml: {reason}.", run=self.id, reason=error
+            ) from None
         except ConfigError as error:
-            raise RunError(f"The settings of run {self.id} cannot be read: {error}") from None
+            raise RunError("The settings of run {run} cannot be read: {reason}", run=self.id, reason=error) from None
 
     def says_it_is_over(self) -> bool:
-        """Whether the last thing that it told is how it ended: known without reading a long history."""
+        """Whether its last event is how it ended. Reads only the end of the history."""
         try:
             with open(self.folder / "events.jsonl", "rb") as file:
-                file.seek(max(file.seek(0, os.SEEK_END) - LAST_BYTES, 0))
+                file.seek(max(file.seek(0, os.SEEK_END) - END_OF_HISTORY, 0))
                 last = from_line(file.read().rstrip(b"\n").rpartition(b"\n")[2].decode("utf-8", "replace"))
         except OSError:
             return False
         return isinstance(last, StatusChanged) and last.status in FINAL
 
     def snapshot(self) -> Snapshot:
-        """The run as its events tell it. Lines that are no events, such as one cut off by a crash, are passed over."""
+        """The run as its events describe it. Unreadable lines, such as one cut off by a crash, are skipped."""
         lines: list[bytes] = []
         with suppress(OSError):
             lines = read_lines(self.folder / "events.jsonl")
@@ -121,11 +125,12 @@ class Run:
         return fold_all(Snapshot(run_id=self.id, name=self.name), events)
 
     def write_summary(self, values: dict) -> None:
+        """Writes the figures at the end. Raises OSError."""
         (self.folder / "summary.json").write_text(json.dumps(values, indent=2) + "\n", encoding="utf-8")
 
 
 def create_run(runs_dir: Path, name: str, config: RunConfig) -> Run:
-    """A new folder with the settings in it. Raises RunError when it cannot be made."""
+    """A new run's folder, with its settings in it. Raises RunError if it cannot be created."""
     slug = re.sub(r"[^a-z0-9]+", "-", name.lower()).strip("-")[:40] or "run"
     stamp = datetime.now().strftime("%Y%m%d-%H%M%S")
     try:
@@ -142,12 +147,14 @@ def create_run(runs_dir: Path, name: str, config: RunConfig) -> Run:
         run.write_about(name=name)
         run.claim()
     except OSError as error:
-        raise RunError(f"No run can be kept in {runs_dir}: {error.strerror or error}.") from None
+        raise RunError(
+            "Runs cannot be saved in {folder}: {reason}.", folder=str(runs_dir), reason=in_words(error)
+        ) from None
     return run
 
 
 def list_runs(runs_dir: Path) -> list[Run]:
-    """All runs, the newest first. Folders that are no runs are passed over."""
+    """All runs, the newest first. Other folders are skipped."""
     if not runs_dir.is_dir():
         return []
     folders = [folder for folder in runs_dir.iterdir() if (folder / "run.json").is_file()]
@@ -155,23 +162,26 @@ def list_runs(runs_dir: Path) -> list[Run]:
 
 
 def open_run(folder: Path) -> Run:
+    """The run in a folder; its id is its name if run.json is missing or damaged."""
     about = _about(folder)
-    return Run(folder, _words(about.get("name"), 200) or folder.name, _words(about.get("note"), 5000))
+    return Run(folder, _text(about.get("name"), 200) or folder.name, _text(about.get("note"), 5000))
 
 
 def find_run(runs_dir: Path, id_or_dir: str) -> Run:
-    """The run of that id, or in that folder. Raises RunError."""
+    """The run with that id, or in that folder. Raises RunError."""
     for folder in (runs_dir / id_or_dir, Path(id_or_dir)):
         if (folder / "run.json").is_file():
             return open_run(folder.resolve())
-    raise RunError(f"There is no run {id_or_dir!r} in {runs_dir}; give a run's id or its folder.")
+    raise RunError(
+        "There is no run {run!r} in {folder}; use a run's id or its folder.", run=id_or_dir, folder=str(runs_dir)
+    )
 
 
 def find_adapter(runs_dir: Path, wanted: str) -> Path:
-    """The adapter folder to go on from: of that run, that folder (one of a checkpoint such as RUN/checkpoints/step-100
-    among them), or the newest completed run of that name.
+    """The folder of the adapter to continue from. Raises RunError.
 
-    Raises RunError.
+    `wanted` is the folder of an adapter or a checkpoint (such as RUN/checkpoints/step-100), the name of a run, whose
+    newest completed one is used, or a run's id or folder.
     """
     for folder in (Path(wanted), runs_dir / wanted):
         if (folder / "adapter_config.json").is_file():
@@ -183,20 +193,21 @@ def find_adapter(runs_dir: Path, wanted: str) -> Path:
             run = find_run(runs_dir, wanted)
         except RunError:
             raise RunError(
-                f"This run goes on from {wanted!r}, and there is no completed run of that name: train it first."
+                "This run continues from {wanted!r}, but there is no completed run with that name; train it first.",
+                wanted=wanted,
             ) from None
     if not run.has_adapter:
-        raise RunError(f"Run {run.id} kept no adapter to go on from.")
+        raise RunError("Run {run} has no adapter to continue from.", run=run.id)
     return run.adapter_dir
 
 
 def mark_interrupted(runs_dir: Path) -> list[Run]:
-    """Runs whose program died become `interrupted`; returns those."""
+    """Marks runs whose program died as `interrupted`, and returns them."""
     found = []
     for run in list_runs(runs_dir):
         if not (owner_lives(run.folder) or run.says_it_is_over() or run.snapshot().is_over):
             run.clear_up()
-            with suppress(OSError):  # a full disk: it is said the next time
+            with suppress(OSError):  # the disk is full: it is tried again the next time
                 run.append(StatusChanged(status="interrupted", message="The program ended before the run did."))
             found.append(run)
     return found
@@ -209,24 +220,24 @@ def _about(folder: Path) -> dict:
         return {}
 
 
-def _words(value: object, most: int) -> str:
-    """Text as a page can show it; empty for what is no text. Half of a surrogate pair cannot be sent to one."""
-    return value[:most].encode("utf-8", "replace").decode() if isinstance(value, str) else ""
+def _text(value: object, max_characters: int) -> str:
+    """Text that can be sent to a page, without halves of surrogate pairs; empty for anything but text."""
+    return value[:max_characters].encode("utf-8", "replace").decode() if isinstance(value, str) else ""
 
 
 @cache
 def _started() -> float:
-    """When this program began, in seconds since 1970."""
+    """When this process started, in seconds since 1970."""
     return psutil.Process().create_time()
 
 
 def owner_lives(folder: Path) -> bool:
-    """Whether the program that works on a run, or did last, still runs."""
-    # The process's start is compared too, because the system gives old numbers to new processes.
+    """Whether the process that last worked on a run is still alive."""
+    # Its start time is compared too, because process ids are reused.
     about = _about(folder)
     try:
         pid, started = int(about.get("pid", 0)), float(about.get("pid_started", 0))
-        # Our own start is what we wrote: the system's clock, by which it is told, may have been set since.
+        # For ourselves, compare with the value that we wrote: the system's clock may have been changed since.
         return abs((_started() if pid == os.getpid() else psutil.Process(pid).create_time()) - started) < 2
     except (psutil.Error, ValueError, TypeError, OverflowError):
         return False

@@ -1,7 +1,7 @@
-"""Every run at a glance: what a table of all runs shows, kept up to date cheaply. Knows nothing of torch or gradio.
+"""All runs of a folder as a table, kept up to date cheaply.
 
-A run is read when its files have changed, and of a history that has grown only what is new: a page may ask every
-second, whatever the number and the length of the runs. A damaged run is listed with what can be known of it.
+A run is read again only when its files have changed, and of a growing history only the new lines are read. So a page
+can ask every second, however many and however long the runs are. A damaged run is listed with what can be read of it.
 """
 
 import os
@@ -12,62 +12,19 @@ from datetime import datetime
 from math import isfinite
 from pathlib import Path
 
-from core.disk.tolerant_reading import Unreadable, read_json
+from core.disk.tolerant_reading import Unreadable, in_words, read_json
 from core.problems import RunError
-from core.runs.events import Event, Status, from_line
+from core.runs.events import Event, from_line
+from core.runs.overview import Overview
 from core.runs.run_folder import Run, open_run, owner_lives
 from core.runs.snapshot import Snapshot, fold_all
 from core.settings.run_config import RunConfig
 
-LOOK_SECONDS = 0.5  # many pages that ask at once share one look at the disk
-NO_SETTINGS = "Its config.yaml is missing: its settings are not known."
-ONE_BROKEN = "One line of its history cannot be read and is left out."
-COLUMNS = (
-    "name",
-    "status",
-    "started",
-    "best_loss",
-    "last_loss",
-    "step",
-    "seconds",
-    "peak_gib",
-    "model",
-    "data",
-    "note",
-)
-
-
-@dataclass(frozen=True)
-class Overview:
-    """One run. `started` is in seconds since 1970, `seconds` its training so far, `peak_gib` in GiB; losses are those of
-    its validation rows. None is what is not known, or not yet. `checkpoints` are steps, `base` is
-    `ModelConfig.base`. `fault` is a sentence about what is damaged."""
-
-    id: str
-    folder: Path
-    name: str
-    note: str = ""
-    status: Status = "preparing"
-    message: str = ""
-    fault: str = ""
-    started: float = 0.0
-    model: str = ""
-    data: str = ""
-    step: int = 0
-    steps: int = 0
-    best_loss: float | None = None
-    best_step: int | None = None
-    last_loss: float | None = None
-    seconds: float | None = None
-    peak_gib: float | None = None
-    has_adapter: bool = False
-    checkpoints: tuple[int, ...] = ()
-    base: tuple = ()
-    is_going_on: bool = False
+LOOK_SECONDS = 0.5  # pages that ask at the same time share one look at the disk
 
 
 class RunList:
-    """The runs of a folder. Safe from several threads."""
+    """The runs of a folder. Safe to use from several threads."""
 
     def __init__(self, runs_dir: Path, look_seconds: float = LOOK_SECONDS):
         self.runs_dir = runs_dir
@@ -78,9 +35,9 @@ class RunList:
         self._lock = threading.Lock()
 
     def rows(self, fresh: bool = False) -> tuple[Overview, ...]:
-        """All runs, the newest first; the same tuple as before when nothing has changed.
+        """All runs, the newest first; the same tuple as before if nothing has changed.
 
-        At most half a second old, or not at all where `fresh`.
+        The rows are at most half a second old, or read just now with `fresh`.
         """
         with self._lock:
             if fresh or time.monotonic() - self._looked >= self._look_seconds:
@@ -89,32 +46,34 @@ class RunList:
             return self._rows
 
     def find(self, run_id: str) -> Overview:
-        """Raises RunError when no run of the list has this id: what a page asks for is never used as a path."""
+        """Raises RunError if no listed run has this id: what a page sends is never used as a path."""
         for row in self.rows(fresh=True):
             if row.id == run_id:
                 return row
-        raise RunError(f"There is no run {run_id!r:.80} any more; it was moved or deleted.")
+        raise RunError("There is no run {run!r:.80} any more; it was moved or deleted.", run=run_id)
 
     def open(self, run_id: str) -> Run:
-        """Raises RunError."""
+        """The folder of a listed run. Raises RunError."""
         return open_run(self.find(run_id).folder)
 
     def following(self, run_id: str) -> Snapshot | None:
-        """A run that is going on, as far as its program has told; None when it is not, or not any more."""
+        """The snapshot of a run that is in progress; None if it is not."""
         self.rows()
         with self._lock:
             known = self._known.get(run_id)
             return known.history.snapshot if known and known.history and known.row.is_going_on else None
 
     def describe(self, run_id: str, name: str, note: str) -> None:
-        """Names a run anew and keeps a note with it. Raises RunError."""
+        """Gives a run a new name and note. Raises RunError."""
         run = self.open(run_id)
         if not name.strip():
             raise RunError("A run needs a name.")
         try:
             run.write_about(name=name.strip(), note=note.strip())
         except OSError as error:
-            raise RunError(f"The name and note of run {run_id} cannot be written: {error.strerror or error}.") from None
+            raise RunError(
+                "The name and note of run {run} cannot be saved: {reason}.", run=run_id, reason=in_words(error)
+            ) from None
 
     def _look(self) -> None:
         known: dict[str, _Known] = {}
@@ -123,7 +82,7 @@ class RunList:
             files = _files(f"{self.runs_dir}{os.sep}{name}")
             if before is None or before.files != files:
                 before = _read(self.runs_dir / name, files, before)
-            elif before.history is not None:  # not over: only its program can tell whether it still goes on
+            elif before.history is not None:  # not over: its program may have died without changing a file
                 before = before.with_owner()
             known[name] = before
         self._known = known
@@ -132,39 +91,21 @@ class RunList:
             self._rows = rows
 
 
-def search(rows: tuple[Overview, ...], text: str) -> list[Overview]:
-    """Those in whose name, id, model, data, status or note all words of `text` occur."""
-    words = text.casefold().split()
-    return [row for row in rows if all(word in _searched(row) for word in words)]
-
-
-def _searched(row: Overview) -> str:
-    return "\n".join((row.name, row.id, row.model, row.data, row.status, row.note)).casefold()
-
-
-def sort(rows: list[Overview], column: str, is_down: bool) -> list[Overview]:
-    """By one of `COLUMNS`; what is not known comes last either way."""
-    values = [(getattr(row, column), row) for row in rows]
-    known = [(v.casefold() if isinstance(v, str) else v, row) for v, row in values if v not in (None, "")]
-    known = sorted(known, key=lambda pair: pair[0], reverse=is_down)
-    return [row for _, row in known] + [row for value, row in values if value in (None, "")]
-
-
 @dataclass(frozen=True)
 class _History:
-    """An events file as far as it was read: up to byte `end`, with `broken` lines that are no events."""
+    """An events file as far as it was read: up to byte `end`, with `broken` unreadable lines."""
 
     snapshot: Snapshot
     end: int = 0
     broken: int = 0
-    rest: bytes = b""  # of a last line without its end
+    rest: bytes = b""  # an unfinished last line
 
 
 @dataclass(frozen=True)
 class _Known:
     files: tuple
-    row: Overview | None  # None: this folder is no run
-    history: _History | None  # of a run that is not over, so that only what is new need be read
+    row: Overview | None  # None: this folder is not a run
+    history: _History | None  # of a run that is not over, so that only new lines need to be read
 
     def with_owner(self) -> "_Known":
         is_going_on = owner_lives(self.row.folder)
@@ -182,8 +123,8 @@ def _names(runs_dir: Path) -> list[str]:
 
 
 def _files(folder: str) -> tuple:
-    """What tells whether a run has changed."""
-    # The folder's own time tells of files that came, went or were replaced; only the history grows in its place.
+    """Changes whenever a run does."""
+    # The folder's own time changes when files come, go or are replaced; only the history grows in place.
     return _stat(folder), _stat(f"{folder}/events.jsonl")
 
 
@@ -204,7 +145,7 @@ def _read(folder: Path, files: tuple, before: _Known | None) -> _Known:
         config = run.config()
     except RunError as error:
         is_there = (folder / "config.yaml").is_file()
-        faults.append(str(error) if is_there else NO_SETTINGS)
+        faults.append(str(error) if is_there else "Its config.yaml is missing: its settings are not known.")
     if not _is_described(folder):
         faults.append("Its run.json is missing or damaged: its name and note are not known.")
     grown = before.history if before and _is_grown(before, files) else None
@@ -213,8 +154,10 @@ def _read(folder: Path, files: tuple, before: _Known | None) -> _Known:
     broken = history.broken + bool(history.rest and is_over)
     if not (folder / "events.jsonl").is_file():
         faults.append("Its events.jsonl is missing: how it went is not known.")
+    elif broken == 1:
+        faults.append("One line of its history cannot be read and is left out.")
     elif broken:
-        faults.append(f"{broken:,} lines of its history cannot be read and are left out." if broken > 1 else ONE_BROKEN)
+        faults.append(f"{broken:,} lines of its history cannot be read and are left out.")
     row = _overview(run, config, history.snapshot, " ".join(faults), files)
     if is_over:
         return _Known(files, row, None)
@@ -222,7 +165,7 @@ def _read(folder: Path, files: tuple, before: _Known | None) -> _Known:
 
 
 def _is_grown(before: _Known, files: tuple) -> bool:
-    """Whether the history is still the file that was read as far as it was read."""
+    """Whether the history is the same file as before, and no shorter than what was read of it."""
     if before.history is None or before.files[1] is None or files[1] is None:
         return False
     return before.files[1][2] == files[1][2] and files[1][1] >= before.history.end
@@ -237,9 +180,9 @@ def _is_described(folder: Path) -> bool:
 
 
 def _history(path: Path, before: _History) -> _History:
-    """What was read before, with what was written since."""
+    """The history as read before, plus what was written since."""
     try:
-        if not path.is_file():  # to open a pipe would be to wait for ever
+        if not path.is_file():  # opening a pipe would block
             return before
         with open(path, "rb") as file:
             file.seek(before.end)
@@ -251,8 +194,10 @@ def _history(path: Path, before: _History) -> _History:
     for line in lines:
         if line.strip():
             event = from_line(line.decode("utf-8", "replace"))
-            events += [event] * (event is not None)
-            broken += event is None
+            if event is None:
+                broken += 1
+            else:
+                events.append(event)
     end = before.end + sum(len(line) + 1 for line in lines)
     return _History(fold_all(before.snapshot, events), end, broken, rest)
 
@@ -279,7 +224,7 @@ def _overview(run: Run, config: RunConfig | None, snapshot: Snapshot, fault: str
         best_loss=best.eval_loss if best else None,
         best_step=best.step if best else None,
         last_loss=losses[-1] if losses else None,
-        seconds=done.runtime_s if done else snapshot.steps[-1].elapsed if snapshot.steps else None,
+        seconds=_seconds(snapshot),
         peak_gib=done.peak_memory_gib if done else max(peaks, default=None),
         has_adapter=run.has_adapter,
         checkpoints=snapshot.checkpoints,
@@ -287,15 +232,21 @@ def _overview(run: Run, config: RunConfig | None, snapshot: Snapshot, fault: str
     )
 
 
+def _seconds(snapshot: Snapshot) -> float | None:
+    if snapshot.finished:
+        return snapshot.finished.runtime_s
+    return snapshot.steps[-1].elapsed if snapshot.steps else None
+
+
 def _owned(row: Overview, snapshot: Snapshot, is_going_on: bool) -> Overview:
-    """A run that did not come to its end goes on, or its program died."""
+    """A run that is not over is in progress, or its program died."""
     if is_going_on:
         return replace(row, status=snapshot.status, message=snapshot.message, is_going_on=True)
     return replace(row, status="interrupted", message="The program ended before the run did.", is_going_on=False)
 
 
 def _started(run_id: str, files: tuple) -> float:
-    """From the run's id, which begins with the time, or else from its files."""
+    """From the run's id, which starts with the time, or else from its files."""
     try:
         return datetime.strptime(run_id[:15], "%Y%m%d-%H%M%S").timestamp()
     except (ValueError, OverflowError):

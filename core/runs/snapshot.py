@@ -1,3 +1,9 @@
+"""The state of a run, folded from its events.
+
+`fold` adds one event to an immutable `Snapshot`. A snapshot stays small however long the run: its histories are thinned
+while their extremes are kept (`core.runs.thinning`). The run's folder keeps every event.
+"""
+
 from math import isfinite
 
 from pydantic import BaseModel
@@ -22,14 +28,15 @@ from core.runs.events import (
 )
 from core.runs.thinning import thin
 
-MOST = 1200  # points that a history holds before it is thinned to half of that
+MAX_POINTS = 1200  # in a history, before it is thinned to half of that
+MAX_SAMPLES = 40
 
 
 class Snapshot(BaseModel, frozen=True):
-    """A run as it stands. `started` and `ended` are times in seconds since 1970; `checkpoints` are steps.
+    """The state of a run. `started` and `ended` are in seconds since 1970; `checkpoints` are steps.
 
-    `steps`, `evaluations` and `memory` are thinned once they are long; `samples` keeps the first, the last and some
-    between. `memory` is that since the run was last resumed.
+    Long `steps`, `evaluations` and `memory` are thinned; `samples` keeps the first, the last and some in between.
+    `memory` starts anew when the run is resumed.
     """
 
     run_id: str = ""
@@ -57,32 +64,35 @@ class Snapshot(BaseModel, frozen=True):
 
     @property
     def step(self) -> int:
-        """The last step that is done; 0 before the first."""
+        """The last completed step; 0 before the first."""
         return self.steps[-1].step if self.steps else 0
 
     @property
     def best(self) -> Evaluated | None:
-        """The check with the lowest validation loss, the first of equal ones."""
+        """The check with the lowest validation loss; the first one if several are equal."""
         finite = [evaluated for evaluated in self.evaluations if isfinite(evaluated.eval_loss)]
         return min(finite, key=lambda evaluated: evaluated.eval_loss, default=None)
 
     @property
     def max_steps(self) -> int:
-        return self.steps[-1].max_steps if self.steps else (self.receipt.max_steps if self.receipt else 0)
+        """The number of steps of the whole run; 0 if not known yet."""
+        if self.steps:
+            return self.steps[-1].max_steps
+        return self.receipt.max_steps if self.receipt else 0
 
     @property
     def seconds_left(self) -> float | None:
-        """From the pace since the second step, the first being slower by compiling and caching; None before that."""
+        """At the pace since the first step, which is slower because it compiles and caches. None before the second."""
         if self.status != "training" or self.is_paused or len(self.steps) < 2:
             return None
         first, last = self.steps[0], self.steps[-1]
-        if last.step <= first.step:  # a history that is not in order
+        if last.step <= first.step:  # the history is out of order
             return None
         return (last.elapsed - first.elapsed) / (last.step - first.step) * (last.max_steps - last.step)
 
     @property
     def tokens_per_s(self) -> float | None:
-        """All tokens that went through the model, prompts included, per second of training so far."""
+        """Tokens that went through the model, including prompts, per second of training so far."""
         last = self.steps[-1] if self.steps else None
         return last.tokens / last.elapsed if last and last.elapsed > 0 else None
 
@@ -91,7 +101,7 @@ def fold(snapshot: Snapshot, event: Event) -> Snapshot:
     """The snapshot after one more event."""
     match event:
         case StatusChanged() if snapshot.status == "stopping" and event.status not in FINAL:
-            return snapshot  # a wish to stop is not taken back
+            return snapshot  # stopping is not undone by a later status
         case StatusChanged():
             started = snapshot.started if snapshot.started is not None else event.time
             return snapshot.model_copy(
@@ -117,8 +127,8 @@ def fold(snapshot: Snapshot, event: Event) -> Snapshot:
         case CheckpointSaved():
             return snapshot.model_copy(update={"checkpoints": event.kept})
         case Resumed():
-            # From the beginning also what the base answered is told again. A batch once chosen stays: with another one
-            # the run would not go on as if nothing had happened.
+            # From the beginning the base answers again too, so step 0 is dropped as well. A chosen batch size is kept:
+            # with another one the run would not continue as if it had never ended.
             kept = {name: tuple(e for e in getattr(snapshot, name) if 0 < event.step >= e.step) for name in _BY_STEP}
             kept |= {"checkpoints": tuple(step for step in snapshot.checkpoints if step <= event.step)}
             gone = {"memory": (), "receipt": None, "heldout": None, "finished": None}
@@ -130,7 +140,7 @@ def fold(snapshot: Snapshot, event: Event) -> Snapshot:
 
 
 def fold_all(snapshot: Snapshot, events: list[Event]) -> Snapshot:
-    """The same as folding one after the other, without copying the growing histories each time."""
+    """The same as folding one by one, without copying the growing histories each time."""
     histories: dict[str, list[Event]] = {}
     for event in events:
         if type(event) in _HISTORIES:
@@ -148,13 +158,13 @@ def _settled(snapshot: Snapshot, histories: dict[str, list[Event]]) -> Snapshot:
     return snapshot.model_copy(update={name: tuple(history) for name, history in histories.items()})
 
 
-# By event: the history it belongs to, how many of them it holds, and what must stand out when it is thinned.
+# By event: the history it belongs to, how many that can have, its x, and the values whose extremes are kept.
 _HISTORIES: dict[type, tuple] = {
-    StepDone: ("steps", MOST, lambda e: e.step, lambda e: e.loss, lambda e: e.grad_norm),
-    Evaluated: ("evaluations", MOST, lambda e: e.step, lambda e: e.eval_loss),
-    MemorySampled: ("memory", MOST, lambda e: e.time, lambda e: e.used_by_us_gib),
-    # An answer has no height: the first of each stretch stays.
-    Sampled: ("samples", 40, lambda e: e.step, lambda e: 0.0),
+    StepDone: ("steps", MAX_POINTS, lambda e: e.step, lambda e: e.loss, lambda e: e.grad_norm),
+    Evaluated: ("evaluations", MAX_POINTS, lambda e: e.step, lambda e: e.eval_loss),
+    MemorySampled: ("memory", MAX_POINTS, lambda e: e.time, lambda e: e.used_by_us_gib),
+    # Answers have no extremes: the first of each stretch is kept.
+    Sampled: ("samples", MAX_SAMPLES, lambda e: e.step, lambda e: 0.0),
 }
 
 
@@ -162,7 +172,7 @@ _BY_STEP = ("steps", "evaluations", "samples")
 
 
 def _with(history: list[Event] | tuple[Event, ...], event: Event) -> list[Event] | tuple[Event, ...]:
-    """The history with one more event; a list grows in place until it must be thinned."""
+    """The history with one more event. A list grows in place until it must be thinned."""
     if isinstance(history, list):
         history.append(event)
     else:

@@ -1,4 +1,4 @@
-"""Long series made short enough for a screen, without losing what stands out. Knows nothing of anything else here."""
+"""Makes long series short enough for a screen while keeping their extremes."""
 
 from collections.abc import Callable, Sequence
 from math import isfinite
@@ -9,11 +9,11 @@ Value = Callable[[T], float | None]
 
 
 def thin(points: Sequence[T], most: int, x: Value, *ys: Value) -> list[T]:
-    """At most `most` of the points, or all when there are no more; the first and the last are among them.
+    """At most `most` of the points, including the first and the last; all of them if there are no more than that.
 
-    The range of `x` is cut into equal stretches, and of each the points with the lowest and the highest of each of
-    `ys` are kept, in their order. Points that are thinned again lose nothing of that. Values that are None or not
-    finite do not stand out. `most` must leave room for a stretch: at least 2 + 2 for each of `ys`.
+    The range of `x` is cut into equal stretches. In each, the points with the lowest and the highest value of each of
+    `ys` are kept, in order. Thinning again keeps these extremes. Values that are None or not finite are no extremes.
+    `most` must be at least 2, plus 2 for each of `ys`.
     """
     if len(points) <= most:
         return list(points)

@@ -1,8 +1,8 @@
-"""Deleted runs, which can be put back until the trash is emptied. Knows nothing of pages, or of how a run went.
+"""The trash: deleted runs, which can be put back until it is emptied.
 
-    runs/trash/<when it was deleted>/<id>/    the run's folder as it was
+    runs/trash/<when it was deleted>/<id>/    the run's folder, unchanged
 
-Each lies in a folder of its own, so that a name that is already in the trash is no trouble.
+Each has a folder of its own, so that two runs with the same id do not collide.
 """
 
 import os
@@ -11,13 +11,14 @@ from dataclasses import dataclass
 from datetime import datetime
 from pathlib import Path
 
+from core.disk.tolerant_reading import in_words
 from core.problems import RunError
 from core.runs.run_folder import open_run
 
 
 @dataclass(frozen=True)
 class Deleted:
-    """`id` is that of the place in the trash, `size` is in bytes."""
+    """A run in the trash. `id` identifies its place there, `size` is in bytes."""
 
     id: str
     run_id: str
@@ -31,15 +32,15 @@ class Trash:
     def __init__(self, runs_dir: Path):
         self._runs_dir = runs_dir
         self.folder = runs_dir / "trash"
-        self._sizes: dict[Path, int] = {}  # what lies there does not change
+        self._sizes: dict[Path, int] = {}  # runs in the trash do not change
 
     def runs(self) -> list[Deleted]:
-        """What can be put back, the last deleted first."""
+        """The runs that can be put back, the last deleted first."""
         return [self._deleted(folder) for folder in sorted(self._folders(), key=lambda f: f.parent.name, reverse=True)]
 
     @property
     def changed(self) -> int:
-        """Differs whenever a run came or went."""
+        """A number that changes when a run is added or removed."""
         try:
             return self.folder.stat().st_mtime_ns
         except OSError:
@@ -62,11 +63,13 @@ class Trash:
                 place.rmdir()
                 raise
         except OSError as error:
-            raise RunError(f"Run {folder.name} cannot be moved to the trash: {error.strerror or error}.") from None
+            raise RunError(
+                "Run {run} cannot be moved to the trash: {reason}.", run=folder.name, reason=in_words(error)
+            ) from None
         return self._deleted(place / folder.name)
 
     def put_back(self, deleted_id: str) -> str:
-        """Moves a run back, under another id when its own was taken since; returns the id. Raises RunError."""
+        """Moves a run back and returns its id, which is a new one if its own is taken. Raises RunError."""
         folder = next((folder for folder in self._folders() if folder.parent.name == deleted_id), None)
         if folder is None:
             raise RunError("This run is no longer in the trash; it was put back or deleted for good.")
@@ -78,11 +81,11 @@ class Trash:
             folder.rename(place)
             folder.parent.rmdir()
         except OSError as error:
-            raise RunError(f"Run {folder.name} cannot be put back: {error.strerror or error}.") from None
+            raise RunError("Run {run} cannot be put back: {reason}.", run=folder.name, reason=in_words(error)) from None
         return place.name
 
     def empty(self) -> int:
-        """Deletes all that is here for good; returns the bytes that this frees. Raises RunError."""
+        """Permanently deletes everything in the trash; returns the number of bytes freed. Raises RunError."""
         freed = 0
         for folder in self._folders():
             size = self._size(folder)
@@ -93,7 +96,9 @@ class Trash:
                     shutil.rmtree(folder)
                 folder.parent.rmdir()
             except OSError as error:
-                raise RunError(f"Not all of {folder} could be deleted: {error.strerror or error}.") from None
+                raise RunError(
+                    "{folder} could not be deleted completely: {reason}.", folder=str(folder), reason=in_words(error)
+                ) from None
             freed += size
         return freed
 

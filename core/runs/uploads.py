@@ -1,4 +1,4 @@
-"""What people uploaded, in a folder of the app's own; what no run needs any more is thrown away. Knows nothing of gradio.
+"""Uploaded files, and removing those that no run needs any more.
 
 runs/uploads/<hash of the content>/<name>
 """
@@ -11,13 +11,14 @@ KEPT_DAYS = 7
 
 
 def uploads_dir(runs_dir: Path) -> Path:
+    """The folder of all uploads."""
     return runs_dir / "uploads"
 
 
 def sweep_uploads(runs_dir: Path, days: float = KEPT_DAYS) -> list[Path]:
-    """Removes what was uploaded more than so many days ago and is named by no run, one in the trash among them.
+    """Removes uploads that are older than `days` days and not used by any run, including those in the trash.
 
-    Returns what was removed. A run's own rows stay as long as it does: without them it could not be resumed.
+    Returns what was removed. The rows of a run are kept as long as the run, because resuming it needs them.
     """
     folder = uploads_dir(runs_dir)
     if not folder.is_dir():
@@ -32,8 +33,8 @@ def sweep_uploads(runs_dir: Path, days: float = KEPT_DAYS) -> list[Path]:
             if found.is_dir() and not found.is_symlink():
                 shutil.rmtree(found)
             else:
-                found.unlink()  # an upload that broke off
-        except OSError:  # open in another program, say; there is a next time
+                found.unlink()  # an upload that was cut off
+        except OSError:  # perhaps open in another program: it is tried again the next time
             continue
         removed.append(found)
     return removed

@@ -22,7 +22,7 @@ from core.runs.events import (
     from_line,
     to_line,
 )
-from core.runs.snapshot import MOST, Snapshot, fold, fold_all
+from core.runs.snapshot import MAX_POINTS, MAX_SAMPLES, Snapshot, fold, fold_all
 
 GROUP = LearningGroup(name="embeddings", learning_rate=5e-5, weight_decay=0.01, parameters=32768)
 CHANGE = Change(setting="optim", asked="adamw_8bit", runs="adamw_torch_fused", reason="no GPU")
@@ -183,12 +183,12 @@ def test_a_long_run_keeps_its_ends_and_extremes_and_little_else(long_snapshot):
     ):
         numbers = [event.step for event in history]
         assert numbers[0] == first and numbers[-1] == last and numbers == sorted(set(numbers))
-        assert len(numbers) <= MOST
+        assert len(numbers) <= MAX_POINTS
     by_step = {event.step: event for event in long_snapshot.steps}
     assert (by_step[41_337].loss, by_step[66_666].loss, by_step[12_345].grad_norm) == (900.0, -1.0, 77.0)
     assert (long_snapshot.best.step, long_snapshot.best.eval_loss) == (7_000, 0.25)
     assert max(long_snapshot.memory, key=lambda sampled: sampled.used_by_us_gib).time == 4_444
-    assert len(long_snapshot.memory) <= MOST and len(long_snapshot.samples) <= 40
+    assert len(long_snapshot.memory) <= MAX_POINTS and len(long_snapshot.samples) <= MAX_SAMPLES
 
 
 def test_what_was_expected_is_told_and_folded():

@@ -1,6 +1,7 @@
-"""When a run is said to learn its rows by heart, and when nothing is said."""
+"""When a run is reported to overfit, and when not."""
 
 import random
+import re
 
 import pytest
 
@@ -24,16 +25,15 @@ def snapshot(checks: list[float], losses: list[float] | None = None, **values) -
 RISING = [2.0, 1.0, 1.1, 1.2, 1.3]
 
 
-def test_a_rise_is_told_with_its_figures():
-    assert overfitting(snapshot(RISING, checkpoints=(20, 50))) == (
-        "This run begins to learn its rows by heart. Validation loss was best at step 20 (1.000); the last 3 checks lie "
-        "above that, now at 1.300, while training loss fell from 1.620 to 0.420. Compare with the checkpoint of that "
-        "step; next time train for about 20 steps, on more rows or at a lower rate."
-    )
+def test_a_rise_is_reported_with_its_figures():
+    sentences = overfitting(snapshot(RISING, checkpoints=(20, 50)))
+    assert re.findall(r"[0-9][0-9.]*[0-9]|[0-9]", sentences) == ["20", "1.000", "3", "1.300", "1.620", "0.420", "20"]
 
 
-def test_without_that_checkpoint_it_says_how_to_have_one():
-    assert "Save checkpoints as often as you check" in overfitting(snapshot(RISING, checkpoints=(50,)))
+def test_the_advice_depends_on_whether_the_best_checkpoint_was_kept():
+    kept, gone = (overfitting(snapshot(RISING, checkpoints=steps)) for steps in ((20, 50), (50,)))
+    assert "Compare" in kept and "Save" not in kept
+    assert "Save" in gone and "Compare" not in gone
 
 
 @pytest.mark.parametrize(

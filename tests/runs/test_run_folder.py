@@ -9,6 +9,7 @@ from pathlib import Path
 
 import pytest
 
+from core.disk.tolerant_reading import Unreadable
 from core.problems import RunError
 from core.runs.events import Evaluated, StatusChanged, to_line
 from core.runs.run_folder import create_run, find_adapter, find_run, list_runs, mark_interrupted, open_run
@@ -98,16 +99,31 @@ def test_damaged_runs_are_refused_in_a_sentence_or_read_as_far_as_they_go(runs_d
     assert [found.name for found in list_runs(runs_dir)] == [run.id]
     assert run.snapshot().status == "preparing"
     (run.folder / "config.yaml").write_text("training: {learning_rat: 1}")
-    with pytest.raises(RunError, match=f"^The settings of run {run.id} cannot be read: .*did you mean"):
+    with pytest.raises(RunError) as caught:
         run.config()
-    with pytest.raises(RunError, match="^There is no run 'nobody' in .*; give a run's id or its folder.$"):
+    assert caught.value.values["run"] == run.id
+    assert caught.value.values["reason"].values["near"] == "training.learning_rate"
+    (run.folder / "config.yaml").unlink()
+    with pytest.raises(RunError) as caught:
+        run.config()
+    assert caught.value.values["run"] == run.id and isinstance(caught.value.values["reason"], Unreadable)
+    with pytest.raises(RunError) as caught:
         find_run(runs_dir, "nobody")
+    assert caught.value.values == {"run": "nobody", "folder": str(runs_dir)}
 
 
 def test_a_place_where_no_run_can_be_kept(tmp_path):
     (tmp_path / "file").write_text("")
-    with pytest.raises(RunError, match="^No run can be kept in .*file/runs: "):
+    with pytest.raises(RunError) as caught:
         create_run(tmp_path / "file" / "runs", "x", CONFIG)
+    assert caught.value.values["folder"] == str(tmp_path / "file" / "runs") and caught.value.values["reason"]
+
+
+def test_a_step_without_a_checkpoint(runs_dir):
+    run = create_run(runs_dir, "x", CONFIG)
+    with pytest.raises(RunError) as caught:
+        run.checkpoint(1000)
+    assert caught.value.values == {"run": run.id, "step": 1000}
 
 
 def test_going_on_from_a_run(runs_dir):
@@ -123,10 +139,12 @@ def test_going_on_from_a_run(runs_dir):
     assert find_adapter(runs_dir, stopped.id) == stopped.adapter_dir
     assert find_adapter(runs_dir, str(newest)) == newest
     assert find_adapter(runs_dir, str(newest.parent)) == newest
-    with pytest.raises(RunError, match=f"^Run {bare.id} kept no adapter to go on from.$"):
+    with pytest.raises(RunError) as caught:
         find_adapter(runs_dir, bare.id)
-    with pytest.raises(RunError, match="goes on from 'nobody', and there is no completed run of that name: train it"):
+    assert caught.value.values == {"run": bare.id}
+    with pytest.raises(RunError) as caught:
         find_adapter(runs_dir, "nobody")
+    assert caught.value.values == {"wanted": "nobody"}
 
 
 def test_a_run_whose_program_was_killed_is_interrupted(runs_dir):

@@ -1,7 +1,6 @@
 """Every run at a glance, and the trash: from run folders that the real writer wrote, whole and damaged."""
 
 import os
-import re
 import subprocess
 import sys
 
@@ -20,8 +19,9 @@ from core.runs.events import (
     StepDone,
     to_line,
 )
+from core.runs.overview import COLUMNS, Overview, search, sort
 from core.runs.run_folder import create_run
-from core.runs.run_list import COLUMNS, Overview, RunList, search, sort
+from core.runs.run_list import RunList
 from core.runs.trash import Trash
 from core.settings.run_config import RunConfig
 from tests.conftest import PROJECT
@@ -200,38 +200,24 @@ def test_answers_with_line_marks_of_their_own_are_one_event(runs, runs_dir):
     assert runs.rows()[0].fault == ""
 
 
+def add_bytes(file, added: bytes) -> None:
+    file.write_bytes(file.read_bytes() + added)
+
+
+# What is done to a run's folder, and a word of what is then said about it.
 DAMAGES = {
-    "no settings": (
-        lambda f: (f / "config.yaml").unlink(),
-        "^Its config.yaml is missing: its settings are not known.$",
-    ),
-    "unknown setting": (
-        lambda f: (f / "config.yaml").write_text("model: {x: 1}"),
-        "cannot be read: model.x is not a setting",
-    ),
-    "settings of bytes": (
-        lambda f: (f / "config.yaml").write_bytes(b"\xff\x00"),
-        "^The settings of run .* cannot be read: ",
-    ),
-    "run.json cut off": (
-        lambda f: (f / "run.json").write_text('{"na'),
-        "^Its run.json is missing or damaged: its name",
-    ),
-    "run.json a list": (lambda f: (f / "run.json").write_text("[1]"), "^Its run.json is missing or damaged: its name"),
-    "no run.json": (lambda f: (f / "run.json").unlink(), "^Its run.json is missing or damaged: its name"),
-    "no events": (lambda f: (f / "events.jsonl").unlink(), "^Its events.jsonl is missing: how it went is not known.$"),
-    "half an event": (
-        lambda f: os.truncate(f / "events.jsonl", (f / "events.jsonl").stat().st_size - 9),
-        "",  # cut off in the last status: as after a crash, and no more than that
-    ),
-    "a line of bytes": (
-        lambda f: (f / "events.jsonl").write_bytes((f / "events.jsonl").read_bytes() + b"\xff\xfe{}\n"),
-        "^One line of its history cannot be read and is left out.$",
-    ),
-    "half a line after the end": (
-        lambda f: (f / "events.jsonl").write_bytes((f / "events.jsonl").read_bytes() + b'{"type": "st'),
-        "^One line of its history cannot be read and is left out.$",
-    ),
+    "no settings": (lambda f: (f / "config.yaml").unlink(), "config.yaml"),
+    "unknown setting": (lambda f: (f / "config.yaml").write_text("model: {x: 1}"), "model.x"),
+    "settings of bytes": (lambda f: (f / "config.yaml").write_bytes(b"\xff\x00"), "config.yaml"),
+    "run.json cut off": (lambda f: (f / "run.json").write_text('{"na'), "run.json"),
+    "run.json a list": (lambda f: (f / "run.json").write_text("[1]"), "run.json"),
+    "no run.json": (lambda f: (f / "run.json").unlink(), "run.json"),
+    "no events": (lambda f: (f / "events.jsonl").unlink(), "events.jsonl"),
+    # The last status is cut off, as after a crash: nothing else is lost.
+    "half an event": (lambda f: os.truncate(f / "events.jsonl", (f / "events.jsonl").stat().st_size - 9), ""),
+    "a line of bytes": (lambda f: add_bytes(f / "events.jsonl", b"\xff\xfe{}\n"), "One line"),
+    "two lines of bytes": (lambda f: add_bytes(f / "events.jsonl", b"\xff\xfe{}\n{}\n"), "2 lines"),
+    "half a line after the end": (lambda f: add_bytes(f / "events.jsonl", b'{"type": "st'), "One line"),
 }
 
 
@@ -239,13 +225,13 @@ DAMAGES = {
 def test_a_damaged_run_is_listed_with_what_can_be_known(runs, runs_dir, damage):
     make_run(runs_dir, "whole")
     hurt = make_run(runs_dir, "hurt")
-    do, sentence = DAMAGES[damage]
+    do, word = DAMAGES[damage]
     do(hurt.folder)
     rows = {row.id: row for row in runs.rows()}
     assert len(rows) == 2
     row = rows.pop(hurt.id)
     assert [left.fault for left in rows.values()] == [""]
-    assert re.search(sentence, row.fault) if sentence else row.fault == ""
+    assert word in row.fault and bool(row.fault) == bool(word)
     assert row.name == ("hurt" if "run.json" not in damage else hurt.id)
     assert row.last_loss == (None if damage == "no events" else 2.5)
 
@@ -306,8 +292,9 @@ def test_name_and_note_are_kept_in_the_run(runs, runs_dir):
     (row,) = RunList(runs_dir).rows()
     assert (row.name, row.note) == ("<b>new</b>", "two\nlines")
     assert runs.open(run.id).folder == run.folder
-    with pytest.raises(RunError, match="^A run needs a name.$"):
+    with pytest.raises(RunError, match="name"):
         runs.describe(run.id, " ", "x")
+    assert runs.find(run.id).name == "<b>new</b>"
 
 
 @pytest.mark.parametrize("run_id", ["..", "../x", "/etc", "", "a\0b", "trash", "x" * 400])
@@ -315,8 +302,9 @@ def test_what_is_asked_for_is_never_used_as_a_path(runs, runs_dir, run_id):
     make_run(runs_dir)
     (runs_dir.parent / "x").mkdir()
     (runs_dir.parent / "x" / "run.json").write_text("{}")
-    with pytest.raises(RunError, match="^There is no run .* any more; it was moved or deleted.$"):
+    with pytest.raises(RunError) as caught:
         runs.find(run_id)
+    assert caught.value.values == {"run": run_id} and len(str(caught.value)) < 200
 
 
 def test_deleted_and_put_back(runs, runs_dir):
@@ -330,7 +318,7 @@ def test_deleted_and_put_back(runs, runs_dir):
     assert trash.put_back(deleted.id) == run.id
     assert sorted((file.name, file.read_bytes()) for file in run.folder.iterdir()) == before
     assert trash.runs() == [] and list(trash.folder.iterdir()) == []
-    with pytest.raises(RunError, match="^This run is no longer in the trash; it was put back or deleted for good.$"):
+    with pytest.raises(RunError, match="trash"):
         trash.put_back(deleted.id)
 
 
@@ -371,8 +359,9 @@ def test_emptying_the_trash_frees_what_it_says_and_leaves_the_rest(runs_dir, tmp
 def test_the_trash_gives_back_only_what_it_holds(runs_dir, deleted_id):
     trash = Trash(runs_dir)
     trash.take(make_run(runs_dir).folder)
-    with pytest.raises(RunError, match="^This run is no longer in the trash"):
+    with pytest.raises(RunError, match="trash"):
         trash.put_back(deleted_id)
+    assert len(trash.runs()) == 1
 
 
 def test_receipts_before_the_first_step_tell_how_many_there_will_be(runs, runs_dir):

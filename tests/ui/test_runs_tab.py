@@ -9,7 +9,8 @@ import pytest
 
 from core.runs.events import Evaluated, Finished, StatusChanged, StepDone
 from core.runs.run_folder import create_run
-from core.runs.run_list import Overview, RunList
+from core.runs.overview import Overview
+from core.runs.run_list import RunList
 from core.runs.trash import Deleted
 from core.settings.run_config import RunConfig, fields
 from core.workbench.workbench import Workbench

@@ -84,7 +84,7 @@ def test_once_it_is_loaded_the_way_to_it_is_told():
 
 
 def test_overfitting_is_said_where_the_button_is():
-    assert "This run begins to learn its rows by heart." in best_text(BEST, ModelState())
+    assert "This run is starting to overfit." in best_text(BEST, ModelState())
     fine = run("completed", 30, (30,), (2.0, 1.0, 0.9))
     assert best_text(fine, ModelState()) == "<p>The best check was at step 30, and its checkpoint is kept.</p>"
     assert best_text(run("completed", 30, (20,), (2.0, 1.0, 0.9)), ModelState()) == "", "its checkpoint is not there"

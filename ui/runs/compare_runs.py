@@ -6,7 +6,7 @@ All that a person wrote is escaped here.
 from html import escape
 from typing import Any
 
-from core.runs.run_list import Overview
+from core.runs.overview import Overview
 from core.runs.snapshot import Snapshot
 from core.settings.run_config import RunConfig, fields, flatten
 from ui.runs.runs_table import labels, steps

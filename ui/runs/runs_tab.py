@@ -11,7 +11,8 @@ from dataclasses import replace
 import gradio as gr
 
 from core.problems import Problem, RunError
-from core.runs.run_list import Overview, RunList, search, sort
+from core.runs.overview import Overview, search, sort
+from core.runs.run_list import RunList
 from core.workbench.workbench import Workbench
 from ui.runs.compare_runs import losses_text, tables_text
 from ui.runs.run_view import course_text, head_text, kept_text, log_text

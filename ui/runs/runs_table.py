@@ -7,7 +7,7 @@ runs is one component. All that a person wrote is escaped here.
 from dataclasses import dataclass, replace
 from html import escape
 
-from core.runs.run_list import Overview
+from core.runs.overview import Overview
 from core.runs.trash import Deleted
 from ui.shared.formatting import count, data_name, disk, duration_or_dash, gib, loss, short, when
 from ui.shared.line_chart import MOST_RUNS
