@@ -3,16 +3,17 @@
 Layout and text only; knows nothing of torch.
 """
 
-from html import escape
-
 import gradio as gr
+from markupsafe import Markup
 
 from core.memory.hardware import Machine, MemoryStats
 from core.runs.snapshot import Snapshot
 from core.workbench.model_slot import ModelState
 from core.workbench.workbench import Workbench
-from ui.shared.formatting import bar, big, duration, gib, run_label
+from ui.shared.formatting import big, duration, gib, run_label
+from ui.shared.html import render_part
 
+TEMPLATE = "sidebar.html"
 STATUS_WORDS = {
     "preparing": "getting ready",
     "training": "training",
@@ -55,8 +56,8 @@ class Sidebar:
         }
 
 
-def machine_text(machine: Machine, memory: MemoryStats, run: Snapshot | None = None) -> str:
-    """The machine and its memory; while a run is going on, also what that was expected to take."""
+def machine_text(machine: Machine, memory: MemoryStats, run: Snapshot | None = None) -> Markup:
+    """The machine and its memory; while a run is in progress, also what it was expected to use."""
     rows = [("in use", f"{gib(memory.in_use_gib)} of {gib(memory.total_gib)}")]
     if machine.is_gpu:
         rows += [
@@ -78,44 +79,48 @@ def machine_text(machine: Machine, memory: MemoryStats, run: Snapshot | None = N
         ]
     if run is not None and run.estimated and not run.is_over:
         rows.append(("run, estimated", gib(run.estimated.comparable_gib)))
-    return _block(machine.name, bar(memory.in_use_gib / memory.total_gib, "memory in use"), rows)
+    share = memory.in_use_gib / memory.total_gib
+    return render_part(TEMPLATE, "machine", name=machine.name, share=share, rows=rows)
 
 
-def model_text(state: ModelState, workbench: Workbench) -> str:
+def model_text(state: ModelState, workbench: Workbench) -> Markup:
+    """What is being loaded, why nothing can be, or the loaded model and its adapter."""
     if state.doing:
-        progress = bar(state.share, "loading") if state.share is not None else ""
-        return _block("Model", f'<p class="busy">{escape(state.doing)}…</p>{progress}')
+        return render_part(TEMPLATE, "loading", doing=state.doing, share=state.share)
     if state.report is None:
-        if workbench.warm_error:
-            return _block("Model", f'<p class="bad">{escape(workbench.warm_error)}</p>')
-        return _block(
-            "Model", "<p>none loaded</p>" if workbench.is_warm else '<p class="busy">Unsloth is warming up…</p>'
-        )
+        return render_part(TEMPLATE, "no_model", error=workbench.warm_error, is_warm=workbench.is_warm)
     report = state.report
     bits = "4-bit" if report.linear_layers_4bit else "16-bit" if "16" in report.dtype else "32-bit"
-    words = f"{bits} · {big(report.parameters)}{' · tied' if report.tied_embeddings else ''}"
-    name = report.name.rstrip("/").rpartition("/")[2]
-    adapter = f"<p>adapter: {escape(run_label(state.adapter))}</p>" if state.adapter else ""
-    return _block("Model", f"<p><b>{escape(name)}</b></p><p>{escape(words)}</p>{adapter}")
+    return render_part(
+        TEMPLATE,
+        "model",
+        name=report.name.rstrip("/").rpartition("/")[2],
+        words=f"{bits} · {big(report.parameters)}{' · tied' if report.tied_embeddings else ''}",
+        adapter=run_label(state.adapter) if state.adapter else "",
+    )
 
 
-def run_text(snapshot: Snapshot | None) -> str:
+def run_text(snapshot: Snapshot | None) -> Markup:
+    """The run's name and status, and its last step or what it is doing."""
     if snapshot is None:
-        return _block("Run", "<p>none yet</p>")
-    words = "paused" if snapshot.is_paused else STATUS_WORDS[snapshot.status]
-    parts = [f'<p><b>{escape(snapshot.name)}</b> <span class="status {snapshot.status}">{words}</span></p>']
+        return render_part(TEMPLATE, "no_run")
     last = snapshot.steps[-1] if snapshot.steps else None
-    if last and not snapshot.is_over:
-        parts.append(bar(last.step / last.max_steps, "steps"))
+    figures, doing, share = "", None, None
     if last:
-        line = f"step {last.step:,} of {last.max_steps:,} · loss {last.loss:.3f}"
-        left = snapshot.seconds_left
-        parts.append(f'<p class="figures">{line}{f" · {duration(left)} left" if left is not None else ""}</p>')
+        figures = f"step {last.step:,} of {last.max_steps:,} · loss {last.loss:.3f}"
+        if snapshot.seconds_left is not None:
+            figures += f" · {duration(snapshot.seconds_left)} left"
+        if not snapshot.is_over:
+            share = last.step / last.max_steps
     elif not snapshot.is_over:
-        parts.append(f'<p class="busy">{escape(snapshot.message)}…</p>')
-    return _block("Run", "".join(parts))
-
-
-def _block(title: str, body: str, rows: list[tuple[str, str]] = ()) -> str:
-    table = "".join(f"<dt>{escape(key)}</dt><dd>{escape(value)}</dd>" for key, value in rows)
-    return f'<section class="part"><h2>{escape(title)}</h2>{body}{f"<dl>{table}</dl>" if rows else ""}</section>'
+        doing = snapshot.message
+    return render_part(
+        TEMPLATE,
+        "run",
+        name=snapshot.name,
+        status=snapshot.status,
+        words="paused" if snapshot.is_paused else STATUS_WORDS[snapshot.status],
+        share=share,
+        figures=figures,
+        doing=doing,
+    )

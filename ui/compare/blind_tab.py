@@ -4,8 +4,6 @@ A page gets the two texts and on which side they stand, nothing else: who wrote 
 vote. Both stand in parts of the same make, and appear at once, when both are whole.
 """
 
-from html import escape
-
 import gradio as gr
 
 from core.answering.sampling import Sampling
@@ -16,8 +14,9 @@ from core.runs.adapter_ref import BASE, Pane
 from core.workbench.blind_test import Result
 from core.workbench.one_blind_test import Shown
 from core.workbench.workbench import Workbench
+from ui.compare.blind_view import last_text, pair_text, result_text, state_text
 from ui.compare.sampling_form import make_sampling
-from ui.shared.formatting import count, notice, pane_label, percent
+from ui.shared.formatting import notice, pane_label
 
 BUTTONS = dict(zip(CHOICES, ("Left", "Right", "Tie", "Both bad"), strict=True))
 EXAMPLES = "The old man reads a book.\nWhere is my hat?\nWe will go home tomorrow."
@@ -187,85 +186,3 @@ def _sampling(temperature, tokens) -> Sampling:
         return make_sampling(temperature, max_new_tokens=tokens)
     except ModelError as error:
         raise BlindError(str(error)) from None
-
-
-def pair_text(shown: Shown) -> str:
-    """The prompt and both answers; while they are being made only that they are."""
-    if shown.stage == "writing":
-        prompt, left, right = "", *['<p class="empty">Both are writing…</p>'] * 2
-    else:
-        prompt = f'<p class="asked">{escape(shown.prompt)}</p>'
-        left, right = _answer(shown.left), _answer(shown.right)
-        if shown.left == shown.right:
-            prompt += notice("Both answers are the same to the letter; a tie says so.")
-    panes = (
-        f'<section class="pane" aria-label="{side}"><h3>{side}</h3>{answer}</section>'
-        for side, answer in (("Left", left), ("Right", right))
-    )
-    return f'{prompt}<div class="panes">{"".join(panes)}</div>'
-
-
-def _answer(text: str) -> str:
-    return f'<div class="answer">{escape(text)}</div>' if text.strip() else '<p class="empty">It answers nothing.</p>'
-
-
-def state_text(shown: Shown) -> str:
-    """How far the test is. The tally is not part of it: who sees it may end the test when it pleases."""
-    if shown.stage == "writing":
-        where = f"{count(shown.total, 'prompt')}; the next answers are being written"
-    else:
-        where = f"{shown.number:,} of {shown.total:,}"
-        if shown.ready:
-            where += f", {shown.ready} more {'is' if shown.ready == 1 else 'are'} ready"
-    held_back = "The tally is shown at the end, so that it has no say in when that is."
-    return f'<p class="busy">{where}. {held_back}</p>' + notice(shown.said)
-
-
-def last_text(shown: Shown) -> str:
-    """Which was which in the pair before, and what was chosen."""
-    if shown.last is None:
-        return ""
-    left, right = (pane_label(Pane.from_key(key)) for key in (shown.last.left, shown.last.right))
-    chose = {"left": f"You chose {left}", "right": f"You chose {right}", "tie": "A tie", "bad": "Both bad"}
-    sentence = f"The pair before: left was {left}, right was {right}. {chose[shown.last.choice]}."
-    return f'<p class="told" role="status">{escape(sentence)}</p>'
-
-
-def result_text(result: Result) -> str:
-    """The tally of two panes: in words, then its figures."""
-    tally, notes = result.tally, []
-    contender, other = pane_label(result.contender), pane_label(result.other)
-    head = f"<h3>{escape(contender)} against {escape(other)}</h3><p><b>{escape(tally.words)}</b></p>"
-    facts = [
-        ("Votes", f"{tally.votes:,}: {tally.wins:,} for {contender}, {tally.losses:,} for {other}, "
-                  f"{count(tally.ties, 'tie')}, {tally.bad:,} both bad"),
-    ]  # fmt: skip
-    if tally.decided:
-        low, high = tally.interval
-        facts.append(("Win rate", f"{percent(tally.win_rate)}, 95% interval {percent(low)} to {percent(high)}"))
-        facts.append(("Sign test", f"p {_p(tally.p_value)}, two-sided"))
-    if tally.ties or tally.bad:
-        notes.append("Ties and both bad decide nothing: rate, interval and test leave them out.")
-    if tally.decided:
-        notes.append(
-            "Adding votes after a look at these figures makes them optimistic: decide their number beforehand."
-        )
-    if tally.repeated:
-        left_out = "is" if tally.repeated == 1 else "are"
-        notes.append(
-            f"{count(tally.repeated, 'repeated vote')} {left_out} not counted: "
-            "of those on the same two answers the last counts."
-        )
-    if result.now and result.now < tally.votes:
-        notes.append(f"{result.now:,} from this test, {tally.votes - result.now:,} from earlier ones.")
-    if result.damaged:
-        left_out = "is" if result.damaged == 1 else "are"
-        notes.append(f"{count(result.damaged, 'line')} of votes.jsonl cannot be read and {left_out} left out.")
-    rows = "".join(f"<dt>{name}</dt><dd>{escape(value)}</dd>" for name, value in facts)
-    listed = "".join(f"<li>{escape(note)}</li>" for note in notes)
-    listed = f'<ul class="notes">{listed}</ul>' if listed else ""
-    return f'<div class="card">{head}<dl class="facts">{rows}</dl>{listed}</div>'
-
-
-def _p(value: float) -> str:
-    return "under 0.001" if value < 0.001 else f"{value:.3f}".removesuffix(".000")

@@ -1,17 +1,32 @@
-"""A conversation as HTML: each question, and below it the panes' answers side by side. Text only; knows nothing of
-gradio or torch."""
+"""A conversation as HTML: each question, and below it the panes' answers side by side."""
 
 from collections.abc import Sequence
-from html import escape
+from dataclasses import dataclass
+
+from markupsafe import Markup
 
 from core.answering.sampling import Answer
 from core.comparing.conversation import Conversation, Turn, answer_figures
-from core.comparing.word_differences import differences
+from core.comparing.word_differences import Piece, differences
 from core.runs.adapter_ref import Pane
 from ui.shared.formatting import notice, pane_label
+from ui.shared.html import render_part
 
-TUNED_LOOKS = ("tuned", "second", "third")  # the rules of style.css; the base has its own
-GONE_SHOWN = 60  # characters; of a longer stretch that is gone only its beginning is shown
+TEMPLATE = "compare/chat.html"
+TUNED_LOOKS = ("tuned", "second", "third")  # classes of style.css; the base has its own
+GONE_CHARACTERS = 60  # of a longer stretch that is missing, only the beginning is shown
+
+
+@dataclass(frozen=True)
+class Column:
+    """What a pane shows: its answer in pieces, or None and the words of `empty`; figures and a remark below it."""
+
+    look: str
+    label: str
+    pieces: Sequence[Piece] | None = None
+    empty: str = "no answer yet"
+    figures: Sequence[str] = ()
+    remark: str = ""
 
 
 def pane_looks(panes: Sequence[Pane]) -> list[str]:
@@ -20,90 +35,75 @@ def pane_looks(panes: Sequence[Pane]) -> list[str]:
     return ["base" if pane.is_base else next(tuned) for pane in panes]
 
 
-def newest_text(conversation: Conversation, show_differences: bool = False) -> str:
-    """The last turn; before there is one, the panes as they stand empty."""
+def newest_text(conversation: Conversation, show_differences: bool = False) -> Markup:
+    """The last turn; before there is one, the empty panes."""
     if not conversation.turns:
-        return _panes(conversation.panes, [""] * len(conversation.panes), [""] * len(conversation.panes))
+        looks = zip(pane_looks(conversation.panes), conversation.panes, strict=True)
+        return _panes([Column(look, pane_label(pane)) for look, pane in looks])
     return _turn(conversation, len(conversation.turns), show_differences)
 
 
-def earlier_text(conversation: Conversation, show_differences: bool = False) -> str:
+def earlier_text(conversation: Conversation, show_differences: bool = False) -> Markup:
     """All turns but the last; empty when there are none."""
-    return "".join(_turn(conversation, number, show_differences) for number in range(1, len(conversation.turns)))
+    turns = (_turn(conversation, number, show_differences) for number in range(1, len(conversation.turns)))
+    return Markup().join(turns)
 
 
-def proof_text(panes: Sequence[Pane], found: Sequence[float]) -> str:
+def proof_text(panes: Sequence[Pane], found: Sequence[float]) -> Markup:
     """How far each later pane is from the first: the largest logit difference, or a warning that there is none."""
     first, *others = panes
-    told = []
+    notices = []
     for pane, difference in zip(others, found, strict=True):
         names = f"{pane_label(first)} and {pane_label(pane)}"
         if pane == first:
-            told.append(notice(f"{names} are one and the same: choose another for one of them.", "warning"))
+            notices.append(notice(f"{names} are one and the same: choose another for one of them.", "warning"))
         elif difference == 0:
             why = ", so the adapter changes nothing" if first.is_base or pane.is_base else ""
-            told.append(notice(f"{names} are the same here: every logit after this prompt is equal{why}.", "warning"))
+            words = f"{names} are the same here: every logit after this prompt is equal{why}."
+            notices.append(notice(words, "warning"))
         else:
             which = f", {names}" if len(others) > 1 else ""
-            told.append(
-                notice(
-                    f"They differ{which}: the largest logit difference after this prompt is {difference:.2f}.", "good"
-                )
-            )
-    return "".join(told)
+            words = f"They differ{which}: the largest logit difference after this prompt is {difference:.2f}."
+            notices.append(notice(words, "good"))
+    return Markup().join(notices)
 
 
-def _turn(conversation: Conversation, number: int, show_differences: bool) -> str:
+def _turn(conversation: Conversation, number: int, show_differences: bool) -> Markup:
     turn = conversation.turns[number - 1]
-    bodies, feet = [], []
-    for place, answer in enumerate(turn.answers):
-        body, remark = escape(answer.text), ""
+    columns = []
+    for place, look in enumerate(pane_looks(conversation.panes)):
+        answer, label = turn.answers[place], pane_label(conversation.panes[place])
+        pieces, remark = (Piece("same", answer.text),), ""
         if show_differences and place and turn.has_ended:
-            body, remark = _marked(turn, place, pane_label(conversation.panes[0]))
-        bodies.append(f'<div class="answer">{body}</div>' if answer.text or answer.ended else _waiting())
-        feet.append(_figures(answer) + remark)
-    question = f'<p class="question"><span class="unseen">Question {number}: </span>{escape(turn.question)}</p>'
-    return f'<section class="turn" data-turn="{number}">{question}{_panes(conversation.panes, bodies, feet)}</section>'
+            pieces, remark = _marked(turn, place, pane_label(conversation.panes[0]))
+        if not (answer.text or answer.ended):
+            pieces = None
+        columns.append(Column(look, label, pieces, "…", _figures(answer), remark))
+    return render_part(TEMPLATE, "turn", number=number, question=turn.question, panes=_panes(columns))
 
 
-def _panes(panes: Sequence[Pane], bodies: Sequence[str], feet: Sequence[str]) -> str:
-    drawn = ""
-    for pane, look, body, foot in zip(panes, pane_looks(panes), bodies, feet, strict=True):
-        label = escape(pane_label(pane))
-        body = body or '<p class="empty">no answer yet</p>'
-        drawn += (
-            f'<section class="pane {look}" aria-label="{label}"><h3>{label}</h3>{body}<footer>{foot}</footer></section>'
-        )
-    return f'<div class="panes of-{len(panes)}">{drawn}</div>'
+def _panes(columns: Sequence[Column]) -> Markup:
+    return render_part(TEMPLATE, "panes", columns=columns)
 
 
-def _waiting() -> str:
-    return '<p class="empty">…</p>'
-
-
-def _figures(answer: Answer) -> str:
-    """Each figure in one piece, however narrow the pane."""
+def _figures(answer: Answer) -> list[str]:
+    """How the answer ended, and its figures once there are any."""
     ended, *figures = answer_figures(answer).split(" · ")
     if not answer.ended:
         ended = "writing…" if answer.tokens else "reading the question…"
-    return " · ".join(
-        f"<span>{figure}</span>" for figure in (ended, *(figures if answer.tokens or answer.ended else ()))
-    )
+    return [ended, *figures] if answer.tokens or answer.ended else [ended]
 
 
-def _marked(turn: Turn, place: int, first_name: str) -> tuple[str, str]:
-    """An answer with what differs from the first pane's marked, and a remark for below it. Escaped."""
+def _marked(turn: Turn, place: int, first_name: str) -> tuple[Sequence[Piece], str]:
+    """An answer in pieces, by how it differs from the first pane's, and a remark for below it."""
     first, text = turn.answers[0].text, turn.answers[place].text
-    name = escape(first_name)
     pieces = differences(first, text)
     if pieces is None:
-        return escape(text), "<br>differences are not shown: the answers are too long to compare"
+        return (Piece("same", text),), "differences are not shown: the answers are too long to compare"
     if all(piece.kind == "same" for piece in pieces):
-        return escape(text), f"<br>word for word the same as {name}"
-    return "".join(_piece(piece.kind, piece.text) for piece in pieces), ""
+        return (Piece("same", text),), f"word for word the same as {first_name}"
+    return [Piece(piece.kind, _beginning(piece.text)) if piece.kind == "gone" else piece for piece in pieces], ""
 
 
-def _piece(kind: str, text: str) -> str:
-    if kind == "gone":
-        return f"<del>{escape(text if len(text) <= GONE_SHOWN else f'{text[:GONE_SHOWN]}…')}</del>"
-    return f"<mark>{escape(text)}</mark>" if kind == "new" else escape(text)
+def _beginning(text: str) -> str:
+    return text if len(text) <= GONE_CHARACTERS else f"{text[:GONE_CHARACTERS]}…"

@@ -1,8 +1,7 @@
 """The Measure tab: base and tuned on many rows, each figure with how sure it is. Knows nothing of torch."""
 
-from html import escape
-
 import gradio as gr
+from markupsafe import Markup
 
 from core.evaluation.record import Evaluation, Source
 from core.evaluation.saved import load_evaluations
@@ -11,8 +10,9 @@ from core.workbench.desk import MEASURING
 from core.workbench.measure_job import Measuring
 from core.workbench.measure_run import MOST_ROWS
 from core.workbench.workbench import Workbench
-from ui.compare.measure_view import choice_label, evaluation_text
-from ui.shared.formatting import bar, duration, notice, run_label
+from ui.compare.measure_view import TEMPLATE, choice_label, evaluation_text
+from ui.shared.formatting import duration, notice, run_label
+from ui.shared.html import render_part
 
 SOURCES = [("its validation rows", "validation"), ("a file of rows", "file"), ("a file of prompts", "prompts")]
 LIMIT = 10_000  # rows at most: more take hours and say no more
@@ -109,34 +109,41 @@ class MeasureTab:
         """The evaluations of a run to choose from, and the newest of them."""
         found, troubles = self._kept(run_id)
         choices = [(choice_label(one), str(one.made)) for one in found]
-        shown = evaluation_text(found[0]) if found else ""
         value = choices[0][1] if choices else None
-        return gr.update(choices=choices, value=value, visible=len(choices) > 1), troubles + shown
+        shown = Markup().join([troubles, *map(evaluation_text, found[:1])])
+        return gr.update(choices=choices, value=value, visible=len(choices) > 1), shown
 
     def _earlier(self, run_id: str | None, made: str) -> str:
         found, troubles = self._kept(run_id)
-        return troubles + "".join(evaluation_text(one) for one in found if str(one.made) == made)
+        return Markup().join([troubles, *(evaluation_text(one) for one in found if str(one.made) == made)])
 
-    def _kept(self, run_id: str | None) -> tuple[list[Evaluation], str]:
-        """A run's evaluations, the newest first, and what cannot be read of them."""
+    def _kept(self, run_id: str | None) -> tuple[list[Evaluation], Markup]:
+        """A run's evaluations, the newest first, and notices about those that cannot be read."""
         if not run_id:
-            return [], ""
-        said: list[str] = []
+            return [], Markup()
+        unread: list[str] = []
         try:
-            return load_evaluations(self._workbench.runs.open(run_id).folder, said.append), "".join(
-                notice(sentence, "warning") for sentence in said
-            )
+            found = load_evaluations(self._workbench.runs.open(run_id).folder, unread.append)
         except RunError as error:
             return [], notice(str(error), "error")
+        return found, Markup().join(notice(sentence, "warning") for sentence in unread)
 
 
+<<<<<<< HEAD
 def progress_text(state: Measuring, busy: str) -> str:
+=======
+def progress_text(state: Measuring, busy: str) -> Markup:
+>>>>>>> cc43ffb (HTML of the chat, blind test, measures, proof, report, charts and sidebar from autoescaping templates)
     """How far it is, why there is nothing to see, or why one must wait."""
     if state.is_doing:
         left = state.seconds_left
         words = f"{state.words}, about {duration(left)} left" if left and not state.is_stopping else state.words
-        told = f"{escape(run_label(state.run_id))}: {words}"
-        return f'<p role="status">{told}</p>{bar(state.share, "share of the rows measured")}'
+        told = f"{run_label(state.run_id)}: {words}"
+        return render_part(TEMPLATE, "progress", words=told, share=state.share)
     if busy and busy != MEASURING:
         return notice(f"Measuring must wait: {busy}.")
+<<<<<<< HEAD
     return notice(state.said, "warning" if state.was_stopped else "error") if state.said else ""
+=======
+    return notice(state.said, "warning" if state.said.startswith("Stopped") else "error")
+>>>>>>> cc43ffb (HTML of the chat, blind test, measures, proof, report, charts and sidebar from autoescaping templates)

@@ -1,48 +1,46 @@
-"""A proof as a receipt: what was compared, and which weights moved. HTML alone; knows nothing of gradio or torch."""
+"""A proof as a receipt: what was compared, and which weights moved."""
 
-from html import escape
+from markupsafe import Markup
 
 from core.comparing.proof import Proof
-from core.model.weight_changes import GroupMoved, Moved, RowsMoved, TokenMoved
+from core.model.weight_changes import GroupMoved, Moved, RowsMoved
 from core.runs.adapter_ref import Pane
-from ui.shared.formatting import count, notice, pane_label, when
+from ui.shared.formatting import count, pane_label, when
+from ui.shared.html import render_part
 
-SHORT = 16  # characters of a hash that are shown; its title has all 64
+TEMPLATE = "compare/proof.html"
+HASH_CHARACTERS = 16  # of a hash that are shown; its title has all 64
 
 
-def proof_text(proof: Proof) -> str:
-    """The sentences, the hashes behind them, and what moved. Everything is escaped."""
-    said = "".join(notice(words, kind) for kind, words in proof.sentences())
-    before = proof.base_before
-    rows = [
-        ("base, when it was loaded", _hash(before) if before else "was not taken", ""),
-        ("base, with the adapter off", _hash(proof.base_now), _verdict(proof.base_is_equal, "equal", "not equal")),
-        ("tuned, with the adapter on", _hash(proof.tuned), _verdict(proof.tuned_differs, "differs", "same as base")),
+def proof_text(proof: Proof) -> Markup:
+    """The sentences, the hashes behind them, and what moved."""
+    hashes = [
+        _hash("base, when it was loaded", proof.base_before),
+        _hash("base, with the adapter off", proof.base_now) | _verdict(proof.base_is_equal, "equal", "not equal"),
+        _hash("tuned, with the adapter on", proof.tuned) | _verdict(proof.tuned_differs, "differs", "same as base"),
     ]
-    table = "".join(f"<tr><th>{name}</th><td>{hashed}</td><td>{verdict}</td></tr>" for name, hashed, verdict in rows)
-    how = (
-        f"SHA-256 of the logits after each of the {count(proof.tokens, 'token')} of one fixed prompt, "
-        f"{when(proof.made)}. Nearly any change of a weight that they depend on gives another hash."
+    receipt = render_part(
+        TEMPLATE,
+        "receipt",
+        pane=pane_label(Pane.from_key(proof.pane)),
+        sentences=proof.sentences(),
+        hashes=hashes,
+        tokens=count(proof.tokens, "token"),
+        made=when(proof.made),
     )
-    receipt = f'{said}<table class="hashes"><tbody>{table}</tbody></table><p class="soft">{how}</p>'
-    return _card(f"Receipt for {escape(pane_label(Pane.from_key(proof.pane)))}", receipt) + moved_text(proof.moved)
+    return receipt + moved_text(proof.moved)
 
 
-def _card(title: str, inner: str) -> str:
-    return f'<section class="proof card"><h3>{title}</h3>{inner}</section>'
-
-
-def moved_text(moved: Moved) -> str:
+def moved_text(moved: Moved) -> Markup:
     """Which weights moved and how far, in percent of their own length."""
-    if moved.is_nothing:
-        return _card("What training moved", "<p>Nothing: no weight differs from the base.</p>")
-    parts = []
-    if moved.kinds:
-        parts += ["<h4>Layers, by kind</h4>", _bars(moved.kinds)]
-        parts += ["<details><summary>By layer, the first at the top</summary>", _bars(moved.layers), "</details>"]
-    parts += [_rows(part) for part in moved.embeddings]
-    how = "How large the change is, in percent of the base's own weights (Frobenius norm)."
-    return _card("What training moved", f'<p class="soft">{how}</p>{"".join(parts)}')
+    return render_part(
+        TEMPLATE,
+        "moved",
+        is_nothing=moved.is_nothing,
+        kinds=_bars(moved.kinds),
+        layers=_bars(moved.layers),
+        embeddings=[_rows(part) for part in moved.embeddings],
+    )
 
 
 def change(share: float) -> str:
@@ -53,37 +51,31 @@ def change(share: float) -> str:
     return f"{value:,.0f}%" if value >= 9.95 else f"{value:.2g}%" if value >= 0.0001 else "under 0.0001%"
 
 
-def _hash(value: str) -> str:
-    return f'<code title="{escape(value)}">{escape(value[:SHORT])}…</code>'
+def _hash(name: str, value: str | None) -> dict:
+    short = f"{value[:HASH_CHARACTERS]}…" if value else ""
+    return {"name": name, "value": value, "short": short, "is_good": None, "verdict": ""}
 
 
-def _verdict(is_so: bool | None, yes: str, no: str) -> str:
-    if is_so is None:
-        return "nothing to compare with"
-    return f'<b class="yes">✓ {yes}</b>' if is_so else f'<b class="no">✗ {no}</b>'
+def _verdict(is_good: bool | None, yes: str, no: str) -> dict:
+    """`is_good` is None when there is nothing to compare with."""
+    words = {True: yes, False: no, None: "nothing to compare with"}
+    return {"is_good": is_good, "verdict": words[is_good]}
 
 
-def _bars(groups: tuple[GroupMoved, ...]) -> str:
-    most = max(group.change for group in groups) or 1.0
-    lines = "".join(
-        f'<li><span>{escape(group.name)}</span><span class="moved-bar">'
-        f'<i style="width:{group.change / most * 100:.1f}%"></i></span><b>{change(group.change)}</b></li>'
+def _bars(groups: tuple[GroupMoved, ...]) -> list[dict[str, str]]:
+    largest = max((group.change for group in groups), default=0) or 1.0
+    return [
+        {"name": group.name, "width": f"{group.change / largest * 100:.1f}%", "change": change(group.change)}
         for group in groups
-    )
-    return f'<ul class="moved-bars">{lines}</ul>'
+    ]
 
 
-def _rows(part: RowsMoved) -> str:
+def _rows(part: RowsMoved) -> dict:
     are_one = ", which are one tensor here" if " and " in part.name else ""
-    moved = "All" if part.rows_moved == part.rows else f"{part.rows_moved:,}"
-    chips = "".join(_chip(token) for token in part.most)
-    most = f'<p>Moved most, in percent of a typical row:</p><p class="chips">{chips}</p>' if chips else ""
-    return (
-        f"<h4>{escape(part.name)}{are_one}</h4><p>Moved by <b>{change(part.change)}</b>. {moved} of its "
-        f"{count(part.rows, 'row')} moved at all; each row is a token.</p>{most}"
-    )
-
-
-def _chip(token: TokenMoved) -> str:
-    name = f"<code>{escape(token.text)}</code>"
-    return f'<span class="chip" title="token {token.id}">{name} {change(token.change)}</span>'
+    return {
+        "name": part.name + are_one,
+        "change": change(part.change),
+        "moved": "All" if part.rows_moved == part.rows else f"{part.rows_moved:,}",
+        "rows": count(part.rows, "row"),
+        "tokens": [{"id": token.id, "text": token.text, "change": change(token.change)} for token in part.most],
+    }

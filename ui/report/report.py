@@ -6,9 +6,11 @@ that a person or a model wrote is escaped. Knows nothing of torch, threads or th
 
 import re
 import time
-from html import escape
+from collections.abc import Iterator
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
+
+from markupsafe import Markup, escape
 
 from core.comparing.proof import load_proof
 from core.disk.atomic import write_whole
@@ -18,26 +20,17 @@ from core.runs.snapshot import Snapshot
 from core.settings.paths import PROJECT_DIR
 from core.settings.run_config import RunConfig
 from ui.compare.proof_view import proof_text
-from ui.report.report_parts import (
-    card,
-    facts,
-    folded,
-    measures_text,
-    settings_text,
-    short_name,
-    short_names,
-    votes_text,
-)
-from ui.shared.formatting import duration_or_dash, loss, notice, when
+from ui.report.report_parts import TEMPLATE, measures_text, settings_text, short_name, short_names, votes_text
+from ui.shared.formatting import duration_or_dash, loss, when
+from ui.shared.html import of_file, render, render_part
 from ui.shared.line_chart import charts
 from ui.train.receipt_view import receipt_text
 from ui.train.run_figures import finished_text, heldout_text
 from ui.train.samples_view import samples_text
 
 FILE = "report.html"
-STYLE = Path(__file__).with_name("report.css")
 POLICY = "default-src 'none'; style-src 'unsafe-inline'; img-src data:"
-MOST_BYTES = 180_000  # of each of ten parts, so that the whole stays under 2 MB whatever the run
+PART_BYTES = 180_000  # at most for each of ten parts, so that a report stays under 2 MB whatever the run
 IN_IT = (
     "Read the report before you send it to anyone: it holds texts of your own, such as prompts with their answers, rows "
     "that were measured, and votes."
@@ -66,41 +59,49 @@ def make_report(run: Run) -> str:
         config = run.config()
     except RunError:  # damaged: the rest can still be told
         config = None
-    proof = load_proof(run.folder)
-    parts = {
-        "summary": _summary(snapshot, config),
-        "figures on rows kept back": heldout_text(snapshot.heldout) if snapshot.heldout else "",
-        "figures at the end": finished_text(snapshot),
-        "curves": card("Curves", charts(snapshot)) if snapshot.steps or snapshot.evaluations else "",
-        "samples": samples_text(snapshot),
-        "measures": measures_text(run.folder),
-        "votes": votes_text(run.folder),
-        "proof": f"<h2>Proof, of {when(proof.made)}</h2>{proof_text(proof)}" if proof else "",
-        "receipt": receipt_text(snapshot.receipt) if snapshot.receipt else "",
-        "settings": (settings_text(config) if config else "") + _libraries(),
-    }
-    body = "\n".join(_bounded(name, html) for name, html in parts.items() if html)
-    name = escape(run.name)
-    page = (
-        '<!DOCTYPE html>\n<html lang="en"><head><meta charset="utf-8">'
-        f'<meta http-equiv="Content-Security-Policy" content="{POLICY}">'
-        '<meta name="viewport" content="width=device-width, initial-scale=1">'
-        f'<meta name="color-scheme" content="light dark"><title>{name}</title>\n'
-        f"<style>\n{STYLE.read_text(encoding='utf-8')}</style></head>\n<body><main><h1>{name}</h1>\n{body}\n"
-        f"<footer>Made by HearthTune, {when(time.time())}. It may hold texts of the person who made it, such as prompts "
-        "with their answers, rows that were measured, and votes.</footer></main></body></html>\n"
+    parts = [_bounded(name, html) for name, html in _parts(run, snapshot, config) if html]
+    page = render(
+        "report/report.html",
+        policy=POLICY,
+        name=run.name,
+        style=of_file("report/report.css"),
+        parts=parts,
+        now=when(time.time()),
     )
-    # Half of a surrogate pair, which a damaged file can hold, is no text that could be written.
-    return _without_private(page, run).encode("utf-8", "replace").decode()
+    # Half of a surrogate pair, which a damaged file may hold, cannot be written as UTF-8.
+    return _without_private(str(page), run).encode("utf-8", "replace").decode()
 
 
-def _summary(snapshot: Snapshot, config: RunConfig | None) -> str:
+def _parts(run: Run, snapshot: Snapshot, config: RunConfig | None) -> Iterator[tuple[str, Markup | str]]:
+    """The parts by name, in the order of the report; empty where the run has nothing of it."""
+    proof = load_proof(run.folder)
+    yield "summary", _summary(snapshot, config)
+    yield "figures on rows kept back", heldout_text(snapshot.heldout) if snapshot.heldout else ""
+    yield "figures at the end", finished_text(snapshot)
+    yield "curves", _card("Curves", charts(snapshot)) if snapshot.steps or snapshot.evaluations else ""
+    yield "samples", samples_text(snapshot)
+    yield "measures", measures_text(run.folder)
+    yield "votes", votes_text(run.folder)
+    yield "proof", _titled(f"Proof, of {when(proof.made)}", proof_text(proof)) if proof else ""
+    yield "receipt", receipt_text(snapshot.receipt) if snapshot.receipt else ""
+    yield "settings", (settings_text(config) if config else Markup()) + _libraries()
+
+
+def _card(title: str, inner: Markup) -> Markup:
+    return render_part(TEMPLATE, "titled_card", title=title, inner=inner)
+
+
+def _titled(title: str, inner: Markup) -> Markup:
+    return render_part(TEMPLATE, "titled", title=title, inner=inner)
+
+
+def _summary(snapshot: Snapshot, config: RunConfig | None) -> Markup:
     rows = []
     if snapshot.started is not None:
         rows.append(("Trained", when(snapshot.started)))
     if config:
         in_4bit = ", in 4-bit" if config.model.load_in_4bit else ""
-        rows.append(("Base", escape(short_name(config.model.model_name)) + in_4bit))
+        rows.append(("Base", short_name(config.model.model_name) + in_4bit))
         rows.append(("Rows from", short_names(config.data.path)))
     if snapshot.step:
         of = f" of {snapshot.max_steps:,}" if snapshot.step < snapshot.max_steps else ""
@@ -109,24 +110,26 @@ def _summary(snapshot: Snapshot, config: RunConfig | None) -> str:
     if snapshot.best:
         rows.append(("Best validation loss", f"{loss(snapshot.best.eval_loss)}, at step {snapshot.best.step:,}"))
     kind = {"completed": "good", "failed": "error"}.get(snapshot.status, "warning")
-    return notice(snapshot.message or f"This run is {snapshot.status}.", kind) + facts(rows)
+    message = snapshot.message or f"This run is {snapshot.status}."
+    return render_part(TEMPLATE, "summary", message=message, kind=kind, rows=rows)
 
 
-def _libraries() -> str:
-    rows = []
+def _libraries() -> Markup:
+    versions = []
     for name in LIBRARIES:
         try:
-            rows.append((name, escape(version(name))))
+            versions.append((name, version(name)))
         except PackageNotFoundError:
             continue
-    return card("Libraries", folded("Their versions when this report was made", facts(rows)))
+    return render_part(TEMPLATE, "libraries", versions=versions)
 
 
-def _bounded(name: str, html: str) -> str:
-    if len(html.encode("utf-8", "replace")) <= MOST_BYTES:
-        return html
-    said = f"The {name} of this run {'is' if name in ('summary', 'proof', 'receipt') else 'are'} too long for a report"
-    return card(name.capitalize(), f"<p>{said}; look in the run's folder.</p>")
+def _bounded(name: str, html: Markup | str) -> Markup:
+    """The part, or a sentence in its place when it is too large."""
+    if len(html.encode("utf-8", "replace")) <= PART_BYTES:
+        return Markup(html)
+    words = f"The {name} of this run {'is' if name in ('summary', 'proof', 'receipt') else 'are'} too long for a report"
+    return render_part(TEMPLATE, "too_long", title=name.capitalize(), words=words)
 
 
 # What must not leave the machine
@@ -160,5 +163,5 @@ def _without_private(page: str, run: Run) -> str:
     for folder in sorted(forms, key=len, reverse=True):
         path = Path(folder)
         if len(path.parts) - bool(path.anchor) >= 2:  # one name alone, such as /main, is no secret, and may be a tag's
-            page = page.replace(escape(folder), "…")
+            page = page.replace(str(escape(folder)), "…")
     return _HUB_TOKEN.sub("…", page)

@@ -1,9 +1,11 @@
 """Figures and sentences as the page writes them. Knows nothing of gradio."""
 
 from datetime import datetime
-from html import escape
+
+from markupsafe import Markup
 
 from core.runs.adapter_ref import Pane
+from ui.shared.html import render_part
 
 
 def gib(value: float | None) -> str:
@@ -68,18 +70,14 @@ def percent(share: float | None) -> str:
     return f"{share:.0%}" if share in (0, 1) or share >= 0.1 else f"{share:.1%}"
 
 
-def notice(text: str, kind: str = "info") -> str:
+def notice(text: str, kind: str = "info") -> Markup:
     """A sentence where the person is looking. `kind` is info, good, warning or error; empty text shows nothing."""
-    return f'<p class="notice {kind}" role="status">{escape(text)}</p>' if text else ""
+    return render_part("shared/parts.html", "notice", text=text, kind=kind)
 
 
-def bar(share: float, label: str) -> str:
+def bar(share: float, label: str) -> Markup:
     """A progress or memory bar; `share` is between 0 and 1."""
-    width = min(max(share, 0), 1) * 100
-    return (
-        f'<div class="bar" role="progressbar" aria-label="{escape(label)}" aria-valuemin="0" aria-valuemax="100" '
-        f'aria-valuenow="{width:.0f}"><span style="width:{width:.1f}%"></span></div>'
-    )
+    return render_part("shared/parts.html", "bar", share=share, label=label)
 
 
 def loss(value: float | None) -> str:
