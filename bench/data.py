@@ -1,8 +1,8 @@
-"""A file of a million rows: how fast its first rows are there, how long preparing takes, and how much memory.
+"""A file of a million rows: how soon its first rows can be previewed, and how long and how much memory preparing takes.
 
     python -m bench.data [ROWS] [ROUNDS]
 
-Beside it, in the same run, a bare script: `datasets.load_dataset`, then `map` with the same texts, tokens and labels.
+Compared with a bare script in the same run: `datasets.load_dataset`, then `map` with the same texts, tokens and labels.
 The bars: previewed within 3 s, at most 1.2 times the bare script's time, and at most 500 MiB more memory than a file
 of a single row takes. Each measurement is a process of its own with an empty cache.
 """
@@ -16,7 +16,9 @@ import sys
 import tempfile
 from pathlib import Path
 
-from bench.common import PROJECT, median_ratio, report
+import click
+
+from bench.common import PROJECT, bench_command, median_ratio, report, rounds_argument
 
 WORDS = "the old man reads a book while rain falls on small green hills and nobody asks why it never stops".split()
 
@@ -61,9 +63,9 @@ rows = datasets.load_dataset("json", data_files=path, split="train", cache_dir=f
 data = rows.map(tokenised, batched=True, remove_columns=rows.column_names)
 seconds = time.monotonic() - began
 """
-FIRST = "columns = {name: data.train[0].__dict__[name] for name in ('input_ids', 'labels')}; rows = len(data.train)"
-FIRST_BARE = "columns = data[0]; rows = len(data)"
-TELL = """
+RESULT = "columns = {name: data.train[0].__dict__[name] for name in ('input_ids', 'labels')}; rows = len(data.train)"
+BARE_RESULT = "columns = data[0]; rows = len(data)"
+PRINT_RESULT = """
 import json
 peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
 print(json.dumps({"seconds": seconds, "peak_mib": peak, "rows": rows, "first": columns}))
@@ -72,10 +74,10 @@ print(json.dumps({"seconds": seconds, "peak_mib": peak, "rows": rows, "first": c
 
 def write_rows(path: Path, rows: int) -> None:
     """Alpaca rows of about 500 bytes, each different."""
-    luck = random.Random(0)
+    generator = random.Random(0)
     with path.open("w", encoding="utf-8") as file:
         for number in range(rows):
-            words = luck.choices(WORDS, k=88)
+            words = generator.choices(WORDS, k=88)
             row = {
                 "instruction": f"Number {number}: " + " ".join(words[:18]),
                 "input": " ".join(words[18:48]),
@@ -85,7 +87,7 @@ def write_rows(path: Path, rows: int) -> None:
 
 
 def measured(script: str, *arguments: str) -> dict:
-    """Runs the script in a process of its own, with no cache; returns what it tells."""
+    """Runs the script in a process of its own, with no cache; returns what it prints."""
     with tempfile.TemporaryDirectory() as folder:
         env = os.environ | {"PYTHONPATH": str(PROJECT), "HF_DATASETS_CACHE": folder, "HF_HUB_OFFLINE": "1"}
         env["HF_DATASETS_DISABLE_PROGRESS_BARS"] = "1"
@@ -93,25 +95,29 @@ def measured(script: str, *arguments: str) -> dict:
         command = [sys.executable, "-c", script, model, arguments[0], folder, *arguments[1:]]
         done = subprocess.run(command, cwd=PROJECT, env=env, capture_output=True, text=True)
     if done.returncode:
-        raise SystemExit(f"a measurement failed:\n{done.stderr[-2000:]}")
+        raise SystemExit(f"A measurement failed:\n{done.stderr[-2000:]}")
     return json.loads(done.stdout.splitlines()[-1])
 
 
-def main(rows: int = 1_000_000, rounds: int = 1) -> None:
+@bench_command(__doc__)
+@click.argument("rows", type=click.IntRange(1), default=1_000_000)
+@rounds_argument(1)
+@click.option("--previews", type=click.IntRange(1), default=3, show_default=True, help="How often to time the preview.")
+def main(rows: int, rounds: int, previews: int) -> None:
     ours, bare = [], []
     with tempfile.TemporaryDirectory() as folder:
         big, small = Path(folder) / "big.jsonl", Path(folder) / "small.jsonl"
         write_rows(big, rows)
         write_rows(small, 1)
-        ours_script, bare_script = OURS + FIRST + TELL, BARE + FIRST_BARE + TELL
-        preview = [measured(ours_script, str(big), "200")["seconds"] for _ in range(3)]
+        ours_script, bare_script = OURS + RESULT + PRINT_RESULT, BARE + BARE_RESULT + PRINT_RESULT
+        preview = [measured(ours_script, str(big), "200")["seconds"] for _ in range(previews)]
         empty = measured(ours_script, str(small), "0")
         for _ in range(rounds):
             ours.append(measured(ours_script, str(big), "0"))
             print(f"preview {statistics.median(preview):.2f} s, ours {ours[-1]['seconds']:.1f} s", file=sys.stderr)
             bare.append(measured(bare_script, str(big)))
             if ours[-1]["first"] != bare[-1]["first"] or ours[-1]["rows"] != bare[-1]["rows"]:
-                raise SystemExit("the bare script made other tokens or labels: the two cannot be compared")
+                raise SystemExit("The bare script made other tokens or labels, so the two cannot be compared.")
         size = big.stat().st_size / 2**20
     report(
         "data",
@@ -127,4 +133,4 @@ def main(rows: int = 1_000_000, rounds: int = 1) -> None:
 
 
 if __name__ == "__main__":
-    main(*map(int, sys.argv[1:]))
+    main()

@@ -1,18 +1,19 @@
-"""Rows a minute of an evaluation beside one-by-one generation, on a 4-bit Llama of random weights.
+"""Rows per minute of an evaluation, compared with generating row by row, on a 4-bit Llama with random weights.
 
     python -m bench.evaluate [ROWS] [HIDDEN_SIZE] [LAYERS]
 
-The bar: at least 4 times the rows a minute. A row is answered by the base and by the tuned model, with as many tokens
-at most both ways. Ours does all that an evaluation does, losses, measures and intervals among it; one by one is
-transformers' generate alone, on some of the same rows, before and after ours, so that a slow spell hits both.
+The bar: at least 4 times the rows per minute. A row is answered by the base and by the tuned model, with the same limit
+of tokens both ways. Ours does everything that an evaluation does, including losses, measures and intervals. Row by row
+is transformers' generate alone, on some of the same rows, before and after ours, so that a slow spell hits both.
 """
 
-import sys
 import tempfile
 import time
 from pathlib import Path
 
-from bench.common import PROJECT, make_llama, report
+import click
+
+from bench.common import PROJECT, bench_command, make_llama, report
 from core.data.prepared.prepare import prepare
 from core.evaluation.batched_answers import answer_limit
 from core.evaluation.evaluate import evaluate
@@ -24,10 +25,15 @@ from core.model.unsloth_start import import_unsloth
 from core.model.views import adapter_view, for_inference
 from core.settings.sections import AdapterConfig, DataConfig, ModelConfig
 
-ALONE = 6  # rows answered one by one, before and after
 
-
-def main(count: int = 64, hidden_size: int = 512, layers: int = 8) -> None:
+@bench_command(__doc__)
+@click.argument("count", metavar="[ROWS]", type=click.IntRange(1), default=64)
+@click.argument("hidden_size", default=512)
+@click.argument("layers", default=8)
+@click.option(
+    "--one-by-one", type=click.IntRange(1), default=6, show_default=True, help="Rows answered one by one, each time."
+)
+def main(count: int, hidden_size: int, layers: int, one_by_one: int) -> None:
     import_unsloth()
     with tempfile.TemporaryDirectory() as folder:
         path = make_llama(Path(folder), hidden_size, layers)
@@ -37,14 +43,14 @@ def main(count: int = 64, hidden_size: int = 512, layers: int = 8) -> None:
         examples = prepare(data, loaded.tokenizer, 512, True).train[:count]
         rows = [row_of(example, loaded.tokenizer) for example in examples]
         limit = answer_limit(rows)
-        step = max(len(rows) // ALONE, 1)
+        some_rows = rows[:: max(len(rows) // one_by_one, 1)][:one_by_one]
         seconds_one_by_one(loaded, rows[:1], limit)  # warms up
-        before = seconds_one_by_one(loaded, rows[::step][:ALONE], limit)
+        before = seconds_one_by_one(loaded, some_rows, limit)
         began = time.monotonic()
         found = evaluate(loaded, (None, FIRST), rows, lambda: False, lambda share, words: None)
         seconds = time.monotonic() - began
-        after = seconds_one_by_one(loaded, rows[::step][:ALONE], limit)
-    alone = (before + after) / (2 * len(rows[::step][:ALONE]))
+        after = seconds_one_by_one(loaded, some_rows, limit)
+    alone = (before + after) / (2 * len(some_rows))
     report(
         "evaluate",
         parameters=loaded.report.parameters,
@@ -59,7 +65,7 @@ def main(count: int = 64, hidden_size: int = 512, layers: int = 8) -> None:
 
 
 def seconds_one_by_one(loaded, rows, limit: int) -> float:
-    """For both models to answer these rows with transformers' generate, one row at a time."""
+    """How long both models take to answer these rows with transformers' generate, one row at a time."""
     import torch
 
     began = time.monotonic()
@@ -69,11 +75,15 @@ def seconds_one_by_one(loaded, rows, limit: int) -> float:
                 for row in rows:
                     ids = torch.tensor([row.question], device=model.device)
                     model.generate(
-                        input_ids=ids, attention_mask=torch.ones_like(ids), do_sample=False, max_new_tokens=limit,
-                        pad_token_id=loaded.tokenizer.pad_token_id, eos_token_id=loaded.eos_token_ids,
-                    )  # fmt: skip
+                        input_ids=ids,
+                        attention_mask=torch.ones_like(ids),
+                        do_sample=False,
+                        max_new_tokens=limit,
+                        pad_token_id=loaded.tokenizer.pad_token_id,
+                        eos_token_id=loaded.eos_token_ids,
+                    )
     return time.monotonic() - began
 
 
 if __name__ == "__main__":
-    main(*map(int, sys.argv[1:]))
+    main()

@@ -1,22 +1,24 @@
-"""The estimate beside published measurements: what each says, and by how much they differ.
+"""The estimate compared with published measurements: what each gives, and by how much they differ.
 
     python -m bench.memory POINTS.csv
 
 A row of the CSV is a run that somebody measured: model, quant, rank, target_modules, batch, seq_len, grad_ckpt, attn,
-peak_gb, unit, source. What a source does not say of a row and its code does (loss, optimizer, precision of the adapter)
-stands in SOURCES below with the reason. A row is left out where its length is not given, or where its model or its
-source's code is not known; each is listed with the reason. Rows of the kind "max-context" name the longest row that
-fitted on a card, in place of a measured peak: the card is taken as full, and they are counted apart.
+peak_gb, unit, source. SOURCES below has what a source does not mention but its code does (loss, optimizer, precision of
+the adapter), with the reason. A row is left out where its length is missing, or where its model or its source's code is
+unknown; each is listed with the reason. Rows of the kind "max-context" give the longest row that fitted on a card,
+instead of a measured peak: the card is then taken as full, and they are counted separately.
 """
 
 import csv
 import re
 import statistics
-import sys
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
+import click
+
+from bench.common import bench_command, report
 from core.memory.cards import CONTEXT_GIB
 from core.memory.estimate import of_workload
 from core.memory.known_shapes import FAMILIES
@@ -27,14 +29,18 @@ from core.settings.sections import ALL_TARGET_MODULES
 GIB, GB = 1024**3, 1e9
 ALL = tuple(ALL_TARGET_MODULES)
 
-# Of each source, by a part of its name: what its code does where the row is silent.
+# By a part of the source's name: what its code does where the row does not say.
 SOURCES: dict[str, dict[str, Any]] = {
     # transformers 4.39 and trainer with adamw_torch; 32-bit adapter under autocast, which copies each input.
     "LLaMA-Factory": {"optimizer": "adamw_torch", "loss": "shifted", "adapter_inputs": "copied"},
     # All in bfloat16, also Adam's states; dropout 0.05 in its recipes; losses in bfloat16; bitsandbytes 0.42; keys and
     # values are copied for each query head; an untied copy of the head.
     "litgpt": {
-        "optimizer": "adamw_16bit", "loss": "half", "adapter_element": 2, "has_dropout": True, "keeps_inputs": True,
+        "optimizer": "adamw_16bit",
+        "loss": "half",
+        "adapter_element": 2,
+        "has_dropout": True,
+        "keeps_inputs": True,
         "expands_keys": True,
     },
     # All in bfloat16; the loss in eight parts; no copy of the inputs.
@@ -44,7 +50,7 @@ SOURCES: dict[str, dict[str, Any]] = {
     # 8-bit AdamW; the baseline beside it is transformers of 2024 with FlashAttention 2, on a model that PEFT's
     # prepare_model_for_kbit_training made 32-bit where it is not 4-bit, as TRL then did.
     "unsloth": {"optimizer": "adamw_8bit", "loss": "shifted", "adapter_inputs": "copied", "stream_element": 4},
-}  # fmt: skip
+}
 
 
 @dataclass(frozen=True)
@@ -69,7 +75,7 @@ def compare(row: dict[str, str]) -> Point:
     if not row["seq_len"].strip():
         raise LeftOut("its length is not given")
     unit = row["unit"]
-    # Decimal where it says so; cards and nvidia-smi count in binary whatever they call it.
+    # Decimal only where the source says so; cards and nvidia-smi count in binary whatever they call it.
     measured = float(row["peak_gb"]) * (GB / GIB if "1e9" in unit else 1.0)
     seen_by_torch = any(word in unit for word in ("allocated", "reserved", "active")) or unit == "GiB"
     holds_unused = "allocated" not in unit and "active" not in unit and unit != "GiB"
@@ -81,7 +87,7 @@ def workload_of(row: dict[str, str]) -> Workload:
     """Raises LeftOut for a model or a setting that is not known."""
     source = next((settings for name, settings in SOURCES.items() if name.lower() in row["source"].lower()), None)
     if source is None:
-        raise LeftOut("what its source's code does is not known")
+        raise LeftOut("its source's code is not known")
     shape = shape_of(row["model"])
     if "litgpt" in row["source"]:
         shape = shape.model_copy(update={"tied_embeddings": False})
@@ -103,7 +109,7 @@ def workload_of(row: dict[str, str]) -> Workload:
 
 
 def _with_unsloth(work: Workload, row: dict[str, str]) -> Workload:
-    """Its kernels; its loss in parts came in November 2024, for cards since Ampere; before, and on a T4, it is whole."""
+    """Its kernels. Its loss in parts came in November 2024, for cards since Ampere; otherwise it is whole."""
     in_parts = "Llama-3.1" in row["model"] or "Llama-3.3" in row["model"]
     loss = "fused" if in_parts else "unsloth-full"
     return replace(work, kernels="unsloth", loss=loss, stream_element=2, expands_keys="xformers" in row["attn"])
@@ -154,29 +160,32 @@ def read_points(path: Path) -> tuple[list[Point], list[tuple[dict[str, str], str
     return points, left_out
 
 
+@bench_command(__doc__)
+@click.argument("path", metavar="POINTS.csv", type=click.Path(exists=True, dir_okay=False, path_type=Path))
 def main(path: Path) -> None:
     points, left_out = read_points(path)
     print(
-        f"{'model':<24}{'quant':<8}{'r':>4}{'batch':>6}{'length':>8}  {'checkpoints':<13}{'attention':<17}{'measured':>10}{'estimate':>10}{'error':>8}"
+        f"{'model':<24}{'quant':<8}{'r':>4}{'batch':>6}{'length':>8}  {'checkpoints':<13}{'attention':<17}"
+        f"{'measured':>10}{'estimate':>10}{'error':>8}"
     )
     for point in sorted(points, key=lambda point: abs(point.error)):
         row = point.row
         print(
-            f"{row['model'][:23]:<24}{row['quant'][:7]:<8}{row['rank']:>4}{row['batch']:>6}{row['seq_len']:>8}  {row['grad_ckpt']:<13}"
-            f"{row['attn']:<17}{point.measured_gib:>8.2f} G{point.estimated_gib:>8.2f} G{point.error:>+8.1%}"
+            f"{row['model'][:23]:<24}{row['quant'][:7]:<8}{row['rank']:>4}{row['batch']:>6}{row['seq_len']:>8}  "
+            f"{row['grad_ckpt']:<13}{row['attn']:<17}"
+            f"{point.measured_gib:>8.2f} G{point.estimated_gib:>8.2f} G{point.error:>+8.1%}"
         )
     for row, why in left_out:
         print(f"left out: {row['model']} {row['quant']} r={row['rank']} ({row['source'].split(' ')[0]}): {why}")
     for kind in dict.fromkeys(point.row["kind"] for point in points):
-        errors = [abs(point.error) for point in points if point.row["kind"] == kind]
-        print(f"{kind}: {len(errors)} rows, median error {statistics.median(errors):.1%}, worst {max(errors):.1%}")
+        _report(kind, [point for point in points if point.row["kind"] == kind])
+    _report("all", points, left_out=len(left_out))
+
+
+def _report(kind: str, points: list[Point], **more: int) -> None:
     errors = [abs(point.error) for point in points]
-    print(
-        f"all: {len(errors)} rows, median error {statistics.median(errors):.1%}, worst {max(errors):.1%}; {len(left_out)} left out"
-    )
+    report(f"memory, {kind}", rows=len(errors), median_error=statistics.median(errors), worst=max(errors), **more)
 
 
 if __name__ == "__main__":
-    if len(sys.argv) != 2:
-        sys.exit("python -m bench.memory POINTS.csv")
-    main(Path(sys.argv[1]))
+    main()

@@ -1,20 +1,21 @@
-"""What two and three answers side by side cost beside one answer, on a 4-bit Llama of about 100M parameters.
+"""What two and three answers side by side cost compared with one answer, on a 4-bit Llama of about 100M parameters.
 
     python -m bench.pair [ROUNDS]
 
-The bars on a CPU: a pair at most 1.35 times one answer, three panes at most 1.7 times. One answer is the mean of those
-alone that stand in the panes: the base, and adapters with trained embeddings. The ratios to the base alone and to one
-tuned alone stand beside them. Last what it takes to put another adapter on, and the memory that this takes beside the
-adapter's own size.
+The bars on a CPU: a pair takes at most 1.35 times as long as one answer, three panes at most 1.7 times. "One answer" is
+the mean of the panes' own answers, each generated alone: the base, and adapters with trained embeddings. The ratios to
+the base alone and to one tuned model alone are printed too. Last comes what it takes to load another adapter: the time,
+and the memory next to the adapter's own size.
 """
 
 import statistics
-import sys
 import tempfile
 import time
 from pathlib import Path
 
-from bench.common import make_llama, median_ratio, report
+import click
+
+from bench.common import bench_command, make_llama, median_ratio, report, rounds_argument
 from core.answering.rows_in_one_pass import supports_rows
 from core.answering.sampling import Sampling
 from core.answering.stream import stream
@@ -32,10 +33,15 @@ ALONE = {"base": [None], "tuned": [FIRST], "other": ["pane-2"]}
 TOGETHER = {"pair": [None, FIRST], "three": [None, FIRST, "pane-2"]}
 
 
-def main(rounds: int = 7) -> None:
+@bench_command(__doc__)
+@rounds_argument(7)
+@click.option("--tokens", type=click.IntRange(1), default=TOKENS, show_default=True, help="Of each answer.")
+@click.option("--hidden-size", default=768, show_default=True, help="Of the model; a multiple of 64.")
+@click.option("--layers", default=14, show_default=True, help="Of the model.")
+def main(rounds: int, tokens: int, hidden_size: int, layers: int) -> None:
     import_unsloth()  # before anything else imports torch, so that its threads wait as they do in the app
     with tempfile.TemporaryDirectory() as folder:
-        path = make_llama(Path(folder))
+        path = make_llama(Path(folder), hidden_size, layers)
         config = ModelConfig(model_name=str(path), max_seq_length=512)
         loaded = load(config)
         attach_adapter(loaded, AdapterConfig(), use_gradient_checkpointing=False, seed=1)
@@ -48,11 +54,11 @@ def main(rounds: int = 7) -> None:
         switch_s, switch_gib = time.monotonic() - began, sample_memory().used_by_us_gib - before
         with for_inference(loaded):
             if not supports_rows(loaded):
-                raise SystemExit("This backend does not carry the pass of several rows; a pair costs two answers.")
+                raise SystemExit("This backend cannot answer several rows in one pass; a pair costs two answers.")
         found = {name: [] for name in (*ALONE, *TOGETHER)}
         for number in range(rounds + 1):
             for name, adapters in (ALONE | TOGETHER).items():
-                seconds = seconds_of(loaded, adapters)
+                seconds = seconds_of(loaded, adapters, tokens)
                 if number:  # the first round warms up
                     found[name].append(seconds)
     pair_of = [statistics.mean(times) for times in zip(found["base"], found["tuned"], strict=True)]
@@ -61,7 +67,7 @@ def main(rounds: int = 7) -> None:
         "pair",
         layers_4bit=f"{loaded.report.linear_layers_4bit} of {loaded.report.linear_layers}",
         parameters=loaded.report.parameters,
-        tokens=TOKENS,
+        tokens=tokens,
         **{f"{name}_s": statistics.median(times) for name, times in found.items()},
         pair_ratio=median_ratio(found["pair"], pair_of),
         pair_to_base=median_ratio(found["pair"], found["base"]),
@@ -75,14 +81,15 @@ def main(rounds: int = 7) -> None:
     )
 
 
-def seconds_of(loaded, adapters: list[str | None]) -> float:
+def seconds_of(loaded, adapters: list[str | None], tokens: int = TOKENS) -> float:
+    """How long the answers of these adapters take together, each of exactly `tokens` tokens."""
     began = time.monotonic()
-    *_, answers = stream(loaded, [PROMPT] * len(adapters), adapters, Sampling(max_new_tokens=TOKENS), lambda: False)
+    *_, answers = stream(loaded, [PROMPT] * len(adapters), adapters, Sampling(max_new_tokens=tokens), lambda: False)
     seconds = time.monotonic() - began
-    if any(answer.tokens != TOKENS for answer in answers):
-        raise SystemExit(f"An answer ended before {TOKENS} tokens; the times cannot be compared.")
+    if any(answer.tokens != tokens for answer in answers):
+        raise SystemExit(f"An answer ended before {tokens} tokens, so the times cannot be compared.")
     return seconds
 
 
 if __name__ == "__main__":
-    main(*map(int, sys.argv[1:]))
+    main()

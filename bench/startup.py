@@ -1,19 +1,17 @@
-"""Seconds until the page answers, beside an empty Gradio page in the same run.
+"""Seconds until the page answers, compared with an empty Gradio page in the same run.
 
     python -m bench.startup [ROUNDS]
 
 The bar: at most 1.3 times the empty page.
 """
 
-import os
 import statistics
-import subprocess
-import sys
 import tempfile
 import time
-import urllib.request
 
-from bench.common import PROJECT, free_port, median_ratio, report
+import click
+
+from bench.common import bench_command, free_port, median_ratio, page_command, report, rounds_argument, served
 
 EMPTY = """
 import sys, gradio as gr
@@ -24,38 +22,29 @@ page.launch(server_port=int(sys.argv[1]))
 
 
 def seconds_until_answer(command: list[str], port: int) -> float:
-    environment = os.environ | {"GRADIO_ANALYTICS_ENABLED": "False"}
     began = time.monotonic()
-    process = subprocess.Popen(
-        command, cwd=PROJECT, env=environment, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL
-    )
-    try:
-        while process.poll() is None:
-            try:
-                with urllib.request.urlopen(f"http://127.0.0.1:{port}/", timeout=30):
-                    return time.monotonic() - began
-            except OSError:
-                time.sleep(0.02)
-        raise RuntimeError(f"{command[1]} ended with code {process.returncode} before it answered")
-    finally:
-        process.terminate()
-        process.wait()
+    with served(command, port):
+        return time.monotonic() - began
 
 
-def main(rounds: int = 7) -> None:
+@bench_command(__doc__)
+@rounds_argument(7)
+@click.option(
+    "--warm-up/--no-warm-up", default=True, help="One round more that is not counted: it fills the disk cache."
+)
+def main(rounds: int, warm_up: bool) -> None:
     ours, empty = [], []
     with tempfile.TemporaryDirectory() as runs_dir:
-        for number in range(rounds + 1):
+        for number in range(rounds + warm_up):
             port = free_port()
-            b = seconds_until_answer([sys.executable, "-c", EMPTY, str(port)], port)
+            empty_s = seconds_until_answer(["-c", EMPTY, str(port)], port)
             port = free_port()
-            page = [sys.executable, "app.py", "--no-browser", "--port", str(port), "--runs-dir", runs_dir]
-            a = seconds_until_answer(page, port)
-            if number:  # the first round fills the disk's cache
-                ours.append(a)
-                empty.append(b)
+            our_s = seconds_until_answer(page_command(port, runs_dir), port)
+            if number or not warm_up:
+                ours.append(our_s)
+                empty.append(empty_s)
     report("startup", ours_s=statistics.median(ours), empty_s=statistics.median(empty), ratio=median_ratio(ours, empty))
 
 
 if __name__ == "__main__":
-    main(*map(int, sys.argv[1:]))
+    main()

@@ -1,11 +1,11 @@
-"""Measures speed and memory on this machine's card, goes on where it left off, and writes the figures down.
+"""Measures speed and memory on this machine's card, continues where it left off, and records the figures.
 
     python -m bench.gpu                                      everything, into bench/gpu/measured.json
     python -m bench.gpu --only speed,pair --shapes 1b,8b     a part of it
-    python -m bench.gpu --write                              bench/GPU.md from what is measured; nothing is measured
+    python -m bench.gpu --write                              bench/GPU.md from the record, without measuring
 
-Each measurement is a process of its own with a time limit: one that fails, or for which memory does not suffice, costs
-no other. What is in the record is not measured again, so that a command which ended early can simply be given again.
+Each measurement is a process of its own with a time limit, so one that fails or runs out of memory does not affect the
+others. What is in the record is not measured again, so you can simply repeat a command that ended early.
 """
 
 import argparse
@@ -24,8 +24,8 @@ from bench.gpu.report import render
 
 RECORD = PROJECT / "bench" / "gpu" / "measured.json"
 REPORT = PROJECT / "bench" / "GPU.md"
-MAKING_S = 240  # at most, for a model's weights
-LEAST_S = 20  # nothing is begun with less left
+MAKING_LIMIT_S = 240  # for a model's weights
+LEAST_TIME_LEFT_S = 20  # nothing is started with less time left
 
 
 class Session:
@@ -48,13 +48,13 @@ class Session:
         with self._lock:
             self.results[name] = result
             self.record.parent.mkdir(parents=True, exist_ok=True)
-            aside = self.record.with_suffix(".new")  # an end at this moment must not cost what is there
+            aside = self.record.with_suffix(".new")  # so that being killed now does not lose the record
             aside.write_text(json.dumps(self.results, indent=1) + "\n", encoding="utf-8")
             aside.replace(self.record)
 
 
 def main(argv: list[str] | None = None) -> int:
-    """0: all is measured; 1: some of it failed; 3: time is up, the same command goes on."""
+    """Returns 0 when everything is measured, 1 when some of it failed, 3 when time ran out: repeat the same command."""
     options = _parser().parse_args(argv)
     if options.write:
         results = Session(options.out, 0).results
@@ -73,19 +73,19 @@ def main(argv: list[str] | None = None) -> int:
     failed = [one.name for one in wanted if "error" in session.results.get(one.name, {})]
     print(f"{len(wanted) - len(left)} of {len(wanted)} measured" + (f", failed: {', '.join(failed)}" if failed else ""))
     if left:
-        print("Time is up before all was measured: give the same command again, and it goes on.")
+        print("Time ran out before everything was measured. Run the same command again to continue.")
     return 3 if left else 1 if failed else 0
 
 
 def _make(shape: str, session: Session) -> None:
-    """The weights, unless they are there; time for that is not that of a measurement."""
-    if not (PROJECT / llama.model_of(shape)).exists() and session.seconds_left > LEAST_S:
+    """Makes the weights unless they exist; this does not count towards a measurement's time."""
+    if not (PROJECT / llama.model_of(shape)).exists() and session.seconds_left > LEAST_TIME_LEFT_S:
         command = ["-m", "bench.gpu.measure", "make", json.dumps({"shape": shape})]
-        _run(command, f"make {shape}", MAKING_S, session)
+        _run(command, f"make {shape}", MAKING_LIMIT_S, session)
 
 
 def _measure(one: Measurement, session: Session) -> None:
-    if session.seconds_left < LEAST_S:
+    if session.seconds_left < LEAST_TIME_LEFT_S:
         return
     command = ["-m", "bench.gpu.measure", one.kind, json.dumps(one.arguments)]
     result = _run(command, one.name, one.limit_s, session)
@@ -94,13 +94,13 @@ def _measure(one: Measurement, session: Session) -> None:
 
 
 def _run(command: list[str], name: str, limit_s: float, session: Session) -> dict | None:
-    """The result, or {"error": …}; None when not its own limit but the time of all ended it."""
+    """The result, or {"error": …}; None when the time for all measurements ran out before its own limit."""
     limit = min(limit_s, session.seconds_left)
     log = PROJECT / llama.WORK / "logs" / f"{name.replace(' ', '-')}.txt"
     log.parent.mkdir(parents=True, exist_ok=True)
     began = time.monotonic()
     with log.open("w", encoding="utf-8") as out:
-        # Into a file and not a pipe, which a compiler's helper process would hold open beyond the end.
+        # To a file, not a pipe: a compiler's helper process would keep a pipe open after the end.
         try:
             done = subprocess.run(
                 [sys.executable, *command], cwd=PROJECT, stdout=out, stderr=subprocess.STDOUT, timeout=limit
@@ -110,8 +110,8 @@ def _run(command: list[str], name: str, limit_s: float, session: Session) -> dic
             if limit < limit_s:
                 return None
             code = None
-    lines = log.read_text(encoding="utf-8", errors="replace").strip().splitlines() or ["it said nothing"]
-    found = [line for line in lines if line.startswith('{"')]  # libraries may have more to say while they are left
+    lines = log.read_text(encoding="utf-8", errors="replace").strip().splitlines() or ["no output"]
+    found = [line for line in lines if line.startswith('{"')]  # libraries may print more as the process exits
     if code is None:
         result = {"error": f"took longer than {limit_s} s"}
     elif found:
@@ -128,7 +128,7 @@ def _parser() -> argparse.ArgumentParser:
         def split(text: str) -> list[str]:
             names = text.split(",")
             if unknown := [name for name in names if name not in known]:
-                raise argparse.ArgumentTypeError(f"there is no {unknown[0]!r}, only {', '.join(known)}")
+                raise argparse.ArgumentTypeError(f"unknown name {unknown[0]!r}; choose from {', '.join(known)}")
             return names
 
         return split
@@ -137,13 +137,18 @@ def _parser() -> argparse.ArgumentParser:
         prog="python -m bench.gpu", description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
     add = parser.add_argument
-    add("--shapes", type=named(SHAPES), default=REAL_SHAPES, help="of 1b, 3b, 8b; or tiny, to try all without a card")
+    add(
+        "--shapes",
+        type=named(SHAPES),
+        default=REAL_SHAPES,
+        help="of 1b, 3b, 8b; or tiny, to try everything without a card",
+    )
     add("--only", type=named(KINDS), default=list(KINDS), help=f"of {', '.join(KINDS)}")
     add("--out", type=Path, default=RECORD, help="the record, a JSON file")
-    add("--seconds", type=float, default=86400, help="end by then; the next call goes on")
-    add("--side-by-side", type=int, default=1, help="how many measure memory at once, where the card holds them all")
-    add("--again", action="store_true", help="what has failed before, too")
-    add("--write", action="store_true", help="write bench/GPU.md from the record, and measure nothing")
+    add("--seconds", type=float, default=86400, help="time limit; the next call continues")
+    add("--side-by-side", type=int, default=1, help="memory measurements to run at once, if the card has room")
+    add("--again", action="store_true", help="also measure again what failed before")
+    add("--write", action="store_true", help="write bench/GPU.md from the record, without measuring")
     return parser
 
 

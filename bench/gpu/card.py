@@ -1,4 +1,4 @@
-"""The device that is measured on, as torch sees it: its memory, when its work is done, what it is."""
+"""The device being measured, as torch sees it: its name, its memory, and waiting for its work."""
 
 import platform
 import resource
@@ -10,7 +10,7 @@ LIBRARIES = ("torch", "unsloth", "unsloth_zoo", "bitsandbytes", "transformers", 
 
 
 def start_counting() -> None:
-    """From here on the peak is counted; what was freed before does not belong to it."""
+    """Starts counting the peak from here; what was freed before is left out."""
     import torch
 
     if torch.cuda.is_available():
@@ -19,7 +19,7 @@ def start_counting() -> None:
 
 
 def peak() -> dict:
-    """In GiB, what torch has reserved on the card and what of it was allocated; without a card, resident memory."""
+    """In GiB: how much torch reserved on the card, how much of it was allocated; without a card, resident memory."""
     import torch
 
     if not torch.cuda.is_available():
@@ -31,7 +31,7 @@ def peak() -> dict:
 
 
 def usable_gib() -> float:
-    """What others leave us of the device: Unsloth takes larger pieces of the logits where more is free."""
+    """The memory in GiB that other programs leave us. Unsloth computes larger parts of the logits where more is free."""
     import torch
 
     if not torch.cuda.is_available():
@@ -49,7 +49,7 @@ def synchronise() -> None:
 
 
 def described() -> dict:
-    """What belongs to each figure: the device's name and memory, and the versions of the libraries."""
+    """What is recorded with each figure: the device's name and memory, and the versions of the libraries."""
     import torch
 
     card = torch.cuda.get_device_properties(0) if torch.cuda.is_available() else None

@@ -1,6 +1,6 @@
-"""Llamas of real shapes with random weights, in 4-bit, and rows that fill them. Knows nothing of what is measured.
+"""Llamas of real shapes with random weights, in 4-bit, and rows that fill them.
 
-Values do not matter to speed and memory: every kernel does the same work whatever the numbers are, nothing here skips
+Values do not affect speed or memory: every kernel does the same work whatever the numbers are, nothing here skips
 zeros, and a loss that does not fall costs as much as one that does. So nothing has to be downloaded.
 """
 
@@ -15,7 +15,7 @@ from bench.gpu.plan import SHAPES
 from core.disk.atomic import put_in_place
 
 WORK = Path("build/bench-gpu")  # relative: Unsloth writes beside a model whose path is absolute
-TOKENIZER = PROJECT / "presets" / "demo-llama"  # its words are the first of the vocabulary; the others are never seen
+TOKENIZER = PROJECT / "presets" / "demo-llama"  # its tokens are the first of the vocabulary; the rest never occur
 ROWS = 64
 
 
@@ -24,7 +24,7 @@ def model_of(shape: str) -> str:
 
 
 def make(shape: str) -> str:
-    """Writes the model unless it is there, as the 4-bit weights that the hub has of real ones. Returns its folder."""
+    """Writes the model unless it exists, as 4-bit weights like those on the hub. Returns its folder."""
     folder = Path(model_of(shape))
     if not folder.exists():
         WORK.mkdir(parents=True, exist_ok=True)
@@ -40,13 +40,15 @@ def _write(shape: str, place: Path) -> None:
     in_16bit = WORK / f"{shape}-16bit"
     try:
         _write_16bit(shape, in_16bit, device)
-        # Once for all measurements: a model of 8 billion weights takes a minute to quantise, and seconds to load.
-        quantisation = BitsAndBytesConfig(
-            load_in_4bit=True, bnb_4bit_quant_type="nf4", bnb_4bit_use_double_quant=True,
+        # Once for all measurements: a model with 8 billion weights takes a minute to quantize, and seconds to load.
+        quantization = BitsAndBytesConfig(
+            load_in_4bit=True,
+            bnb_4bit_quant_type="nf4",
+            bnb_4bit_use_double_quant=True,
             bnb_4bit_compute_dtype=torch.bfloat16,
-        )  # fmt: skip
+        )
         model = AutoModelForCausalLM.from_pretrained(
-            in_16bit, quantization_config=quantisation, dtype=torch.bfloat16, device_map={"": device}
+            in_16bit, quantization_config=quantization, dtype=torch.bfloat16, device_map={"": device}
         )
         model.save_pretrained(place)
         AutoTokenizer.from_pretrained(TOKENIZER).save_pretrained(place)
@@ -55,7 +57,7 @@ def _write(shape: str, place: Path) -> None:
 
 
 def _write_16bit(shape: str, folder: Path, device: str) -> None:
-    """A file for each layer, filled on the card: the whole model is never in memory."""
+    """Writes a file per layer, filled on the card, so that the whole model is never in memory."""
     import torch
     from safetensors.torch import save_file
     from transformers import AutoTokenizer, LlamaConfig, LlamaForCausalLM
@@ -93,13 +95,13 @@ def _random(name: str, shape, device: str):
 
 
 def write_rows(length: int) -> str:
-    """A file of texts of at least `length` tokens each, so that every row is cut to just that. Returns its path."""
+    """Writes texts of at least `length` tokens each, so that every row is cut to exactly that. Returns the path."""
     words = "old red sun cat river stone quiet under again letter seven garden morning paper winter train".split()
     file = WORK / f"rows-{length}.jsonl"
     chance = random.Random(length)
     lines = [json.dumps({"text": " ".join(chance.choices(words, k=length))}) for _ in range(ROWS)]
     file.parent.mkdir(parents=True, exist_ok=True)
-    aside = file.with_suffix(f".{os.getpid()}")  # another measurement may read the same rows at this moment
+    aside = file.with_suffix(f".{os.getpid()}")  # another measurement may be reading the same rows
     aside.write_text("\n".join(lines) + "\n", encoding="utf-8")
     aside.replace(file)
     return str(file)

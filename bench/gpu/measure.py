@@ -1,10 +1,10 @@
-"""One measurement, in a process that does nothing else; its last line of output is the result, as JSON.
+"""Runs one measurement in a process that does nothing else; its last line of output is the result as JSON.
 
     python -m bench.gpu.measure speed '{"shape": "1b", "trainer": "ours"}'
 
-Memory is the peak of training, from after the model is loaded and its adapter is on: what torch has reserved on the
-card, and what of it was allocated. Without a card it is the program's resident memory. A step's seconds are the median
-of those after the warm-up, each until the device has done its work.
+Memory is the peak of training, counted once the model is loaded with its adapter: how much torch reserved on the card,
+and how much of it was allocated. Without a card it is the program's resident memory. The seconds of a step are the
+median after the warm-up, each until the device has done its work.
 """
 
 import json
@@ -20,7 +20,7 @@ PAIR_ROUNDS = 5
 
 
 class Clock:
-    """When each step ended, once the device had done its work."""
+    """Notes when each step ended, once the device had done its work."""
 
     def __init__(self):
         self._ends: list[float] = []
@@ -51,7 +51,7 @@ def speed(shape: str, trainer: str) -> dict:
 
 
 def memory(shape: str, length: int, batch: int, embeddings: bool, checkpointing: str | bool) -> dict:
-    """Peak memory of our run, with all that the estimate is made from: so it can be made again without a card."""
+    """Peak memory of our run, with all that the estimate needs, so that it can be computed again without a card."""
     from core.memory.model_shape import shape_of
 
     model = llama.make(shape)
@@ -67,7 +67,7 @@ def memory(shape: str, length: int, batch: int, embeddings: bool, checkpointing:
 
 
 def pair(shape: str) -> dict:
-    """What base and tuned side by side cost beside one answer: seconds, and their ratio to the mean of those alone."""
+    """What base and tuned side by side cost: seconds, and their ratio to the mean of each answer alone."""
     import torch
 
     from bench.common import median_ratio
@@ -83,7 +83,7 @@ def pair(shape: str) -> dict:
     adapter = AdapterConfig(r=32, lora_alpha=32, modules_to_save=[])
     attach_adapter(loaded, adapter, use_gradient_checkpointing=False, seed=1)
     for name, weight in loaded.model.named_parameters():
-        if "lora_B" in name:  # else the adapter changes nothing, and a pass that leaves it out would look right
+        if "lora_B" in name:  # or the adapter would change nothing, and a pass without it would look right
             torch.nn.init.normal_(weight, std=0.02)
     with for_inference(loaded):
         one_pass = supports_rows(loaded)
@@ -100,7 +100,7 @@ def pair(shape: str) -> dict:
 
 
 def tests() -> dict:
-    """The tests marked `gpu`: how each came out, and what they noted on the way."""
+    """The outcome of each test marked `gpu`, and the properties that they recorded."""
     import pytest
 
     class Outcomes:
@@ -122,7 +122,7 @@ def tests() -> dict:
 
 
 def _train_ours(config, tick, begin) -> None:
-    """The app's own way from settings to an adapter, without the page."""
+    """Trains as the app does, without the page."""
     from core.data.prepared.prepare import prepare
     from core.model.device_memory import free_memory
     from core.model.load import load
@@ -136,14 +136,16 @@ def _train_ours(config, tick, begin) -> None:
     length = config.model.max_seq_length
     data = prepare(config.data, loaded.tokenizer, length, training.completion_only_loss)
     if set(data.train.figures["kept"]) != {length}:
-        raise SystemExit(f"The rows do not all have {length} tokens; the measurement would not be of that length.")
+        raise SystemExit(f"The rows do not all have {length} tokens, so this would not measure that length.")
+
+    def tick_at_steps(event) -> None:
+        if isinstance(event, StepDone):
+            tick()
+
     free_memory()
     begin()
     with tempfile.TemporaryDirectory() as folder:
-        train(
-            loaded, config, data, Path(folder) / "adapter",
-            lambda event: tick() if isinstance(event, StepDone) else None, lambda: False,
-        )  # fmt: skip
+        train(loaded, config, data, Path(folder) / "adapter", tick_at_steps, lambda: False)
 
 
 def main(kind: str, arguments: str) -> None:

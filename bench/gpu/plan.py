@@ -1,4 +1,4 @@
-"""What is measured on a card: the shapes, the settings, and the list of measurements. Knows nothing of torch."""
+"""What is measured on a card: the shapes, the settings, and the list of measurements."""
 
 from dataclasses import dataclass, field
 from itertools import product
@@ -9,19 +9,24 @@ from core.settings.run_config import RunConfig
 Kind = Literal["tests", "speed", "pair", "memory"]
 KINDS: tuple[Kind, ...] = ("tests", "speed", "pair", "memory")  # in the order in which they are measured
 
-# Arguments of transformers' LlamaConfig: Llama 3.2 1B and 3B, Llama 3.1 8B, and one that a processor does in seconds.
+# Arguments of transformers' LlamaConfig: Llama 3.2 1B and 3B, Llama 3.1 8B, and one that a CPU trains in seconds.
 SHAPES: dict[str, dict] = {
-    name: dict(
-        hidden_size=hidden, num_hidden_layers=layers, num_attention_heads=heads, num_key_value_heads=kv_heads,
-        intermediate_size=inner, vocab_size=words, tie_word_embeddings=tied,
-    )
+    name: {
+        "hidden_size": hidden,
+        "num_hidden_layers": layers,
+        "num_attention_heads": heads,
+        "num_key_value_heads": kv_heads,
+        "intermediate_size": inner,
+        "vocab_size": words,
+        "tie_word_embeddings": tied,
+    }
     for name, hidden, layers, heads, kv_heads, inner, words, tied in (
         ("1b", 2048, 16, 32, 8, 8192, 128_256, True),
         ("3b", 3072, 28, 24, 8, 8192, 128_256, True),
         ("8b", 4096, 32, 32, 8, 14336, 128_256, False),
         ("tiny", 128, 2, 4, 2, 256, 2048, True),
     )
-}  # fmt: skip
+}
 REAL_SHAPES = ["1b", "3b", "8b"]
 
 # Who trains: the app's own functions, a notebook's Unsloth script, and TRL with PEFT and bitsandbytes alone.
@@ -46,7 +51,7 @@ TINY_MEMORY_SETTINGS = ((64, 2, True, "unsloth"),)
 
 @dataclass(frozen=True)
 class Measurement:
-    """One of them: its name in the record, its kind, what it is given, and the seconds that it may take."""
+    """One measurement: its name in the record, its kind, its arguments, and how many seconds it may take."""
 
     name: str
     kind: Kind
@@ -59,13 +64,13 @@ class Measurement:
 
 
 def measurements(shapes: list[str], kinds: list[Kind]) -> list[Measurement]:
-    """All that belong to these shapes and kinds, the most telling ones first: time may run out before the last."""
+    """All measurements of these shapes and kinds, the most useful first, since time may run out before the last."""
     found = {kind: list(_OF_KIND[kind](shapes)) for kind in KINDS if kind in kinds}
     return [measurement for kind in found for measurement in found[kind]]
 
 
 def _tests(shapes: list[str]):
-    if shapes != ["tiny"]:  # they bring a small model of their own, and are skipped where there is no card
+    if shapes != ["tiny"]:  # they make a small model of their own, and are skipped without a card
         yield Measurement("tests", "tests", {}, limit_s=420)
 
 
@@ -75,7 +80,7 @@ def _speed(shapes: list[str]):
 
 
 def _memory(shapes: list[str]):
-    """By setting and not by size, so that the first of them already cover every size."""
+    """Ordered by setting, not by size, so that the first few already cover every size."""
     for setting in MEMORY_SETTINGS + TINY_MEMORY_SETTINGS:
         for shape in shapes:
             if (setting in TINY_MEMORY_SETTINGS) == (shape == "tiny"):
@@ -110,7 +115,7 @@ def speed_config(shape: str, model: str, rows: str) -> RunConfig:
 def memory_config(
     model: str, rows: str, length: int, batch: int, embeddings: bool, checkpointing: str | bool
 ) -> RunConfig:
-    """Two steps: with the second, the optimizer's states are there from the start."""
+    """Two steps, because the optimizer's states exist from the start only in the second."""
     config = _config(model, rows, length, batch, 1, 2)
     trained = "[embed_tokens, lm_head]" if embeddings else "[]"
     return config.with_settings(
@@ -119,12 +124,20 @@ def memory_config(
 
 
 def _config(model: str, rows: str, length: int, batch: int, accumulation: int, steps: int) -> RunConfig:
-    return RunConfig.build({
-        "model": {"model_name": model, "max_seq_length": length},
-        "data": {"path": rows, "text_column": "text", "validation_share": 0.0},
-        "adapter": {"r": 32, "lora_alpha": 32, "modules_to_save": []},
-        "training": {
-            "per_device_train_batch_size": batch, "gradient_accumulation_steps": accumulation, "max_steps": steps,
-            "warmup_steps": 0, "eval_steps": 0, "save_steps": 0, "completion_only_loss": False,
-        },
-    })  # fmt: skip
+    training = {
+        "per_device_train_batch_size": batch,
+        "gradient_accumulation_steps": accumulation,
+        "max_steps": steps,
+        "warmup_steps": 0,
+        "eval_steps": 0,
+        "save_steps": 0,
+        "completion_only_loss": False,
+    }
+    return RunConfig.build(
+        {
+            "model": {"model_name": model, "max_seq_length": length},
+            "data": {"path": rows, "text_column": "text", "validation_share": 0.0},
+            "adapter": {"r": 32, "lora_alpha": 32, "modules_to_save": []},
+            "training": training,
+        }
+    )

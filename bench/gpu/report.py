@@ -1,24 +1,24 @@
-"""From the record of measurements to `bench/GPU.md`: the same record, the same words. Knows nothing of torch."""
+"""Renders the record of measurements as `bench/GPU.md`: the same record always gives the same text."""
 
 import statistics
 import textwrap
-from collections.abc import Callable
 
 from bench.gpu.plan import REAL_SHAPES, Measurement, checkpointing_word, measurements
 
 HEAD = """# What was measured on a graphics card
 
-Written by `python -m bench.gpu --write` from `bench/gpu/measured.json`; never by hand. It needs a CUDA card and no
-network: models are built with random weights, whose values matter neither to speed nor to memory. Everything in one
-command, which goes on where it left off when it is given again:
+Written by `python -m bench.gpu --write` from `bench/gpu/measured.json`; do not edit it. Measuring needs a CUDA card and
+no network: models are built with random weights, whose values matter neither to speed nor to memory. One command
+measures everything, and continues where it left off when you run it again:
 
     python -m bench.gpu && python -m bench.gpu --write
 
-What a card cannot hold is recorded as such and costs the rest nothing; `--shapes 1b,3b` leaves the 8B out.
+A model that does not fit on the card is recorded as such, and the rest is still measured; `--shapes 1b,3b` leaves the
+8B out.
 """
 NOTHING = """
 **Nothing of this has been measured yet.** The scripts have been tried on a processor only, with a tiny model
-(`python -m bench.gpu --shapes tiny --out tiny.json`). What each will measure stands below with its bar.
+(`python -m bench.gpu --shapes tiny --out tiny.json`). What each will measure is described below with its bar.
 """
 NOT_YET = "not measured yet"
 SPEED_BARS = {"unsloth": (0.99, 1.02), "trl": (1.8, 0.6)}  # at least its steps a second, at most its peak memory
@@ -41,7 +41,7 @@ def _machines(results: dict[str, dict]) -> str:
             gib = f", {result['device_gib']:.1f} GiB" if result["device_gib"] else ""
             versions = ", ".join(f"{name} {number}" for name, number in result["versions"].items())
             found[f"{result['device']}{gib}; {versions}."] = None
-    return "Measured on: " + "\n\nand on: ".join(found or ["no machine that is known, since nothing succeeded."])
+    return "Measured on: " + "\n\nand on: ".join(found or ["an unknown machine, since nothing succeeded."])
 
 
 def _tests(results: dict[str, dict]) -> str:
@@ -96,7 +96,7 @@ def _memory(results: dict[str, dict]) -> str:
     words = (
         f"{len(wanted)} settings of our run, rank 32 on all linear layers: lengths from 512 to 8192, batches from 1 to "
         "8, with and without trained embeddings, usual and offloading checkpointing. Memory is what torch reserved; "
-        "the estimate is made anew from the record each time this is written. The bars: median error at most "
+        "the estimate is computed again from the record each time this is written. The bars: median error at most "
         f"{MEDIAN_BAR:.0%}, worst {WORST_BAR:.0%}."
     )
     rows, errors = [], []
@@ -138,8 +138,8 @@ def _estimate(one: Measurement, result: dict) -> float:
 
 def _pair(results: dict[str, dict]) -> str:
     words = (
-        "What a pair costs on the 8B, 32 tokens each; one answer is the mean of base alone and tuned alone. Both as "
-        "two rows of one pass would cost little more than 1, one after the other costs 2."
+        "What a pair costs on the 8B, 32 tokens each; one answer is the mean of base alone and tuned alone. As two rows "
+        "of one pass, a pair should cost little more than 1; one after the other costs 2."
     )
     result = results.get("pair 8b")
     if failure := _failure(result):
@@ -160,7 +160,7 @@ def _has(results: dict[str, dict], kind: str) -> bool:
 
 
 def _failure(result: dict | None) -> list[str] | None:
-    """Two cells in place of figures where there are none."""
+    """Two cells to show instead of figures that are missing."""
     if result is None:
         return [NOT_YET, ""]
     return [result["error"], ""] if "error" in result else None
@@ -179,5 +179,4 @@ def _plain(name: str) -> str:
 
 
 def _table(header: list[str], rows: list[list[str]]) -> list[str]:
-    line: Callable[[list[str]], str] = lambda cells: f"| {' | '.join(cells)} |"
-    return [line(header), line(["---"] * len(header)), *map(line, rows)]
+    return [f"| {' | '.join(cells)} |" for cells in (header, ["---"] * len(header), *rows)]

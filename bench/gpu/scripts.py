@@ -1,4 +1,4 @@
-"""The scripts that our run is measured beside: a notebook's with Unsloth, and one of TRL, PEFT and bitsandbytes.
+"""The scripts that our run is compared with: a notebook's with Unsloth, and one with TRL, PEFT and bitsandbytes.
 
 Each takes the settings of our run, calls `begin` right before training and `tick` after each step. They do what such
 scripts do and nothing else; only rows and settings are the same.
@@ -10,15 +10,24 @@ from pathlib import Path
 
 from core.settings.run_config import RunConfig
 
-# Of TrainingConfig, what the libraries take under the same name.
-PASSED_ON = ("learning_rate", "per_device_train_batch_size", "gradient_accumulation_steps", "max_steps", "warmup_steps",
-             "lr_scheduler_type", "optim", "weight_decay", "seed")  # fmt: skip
+# The fields of TrainingConfig that the libraries take under the same names.
+PASSED_ON = (
+    "learning_rate",
+    "per_device_train_batch_size",
+    "gradient_accumulation_steps",
+    "max_steps",
+    "warmup_steps",
+    "lr_scheduler_type",
+    "optim",
+    "weight_decay",
+    "seed",
+)
 
 
 def train_with_unsloth(config: RunConfig, tick: Callable[[], None], begin: Callable[[], None]) -> None:
     from core.model.unsloth_start import import_unsloth
 
-    unsloth = import_unsloth()  # the package as it is; only what reaches for the network is switched off
+    unsloth = import_unsloth()  # the plain package; only its network access is switched off
     import torch
     from transformers import DataCollatorForSeq2Seq
 
@@ -49,7 +58,7 @@ def train_with_unsloth(config: RunConfig, tick: Callable[[], None], begin: Calla
 
 
 def train_with_trl(config: RunConfig, tick: Callable[[], None], begin: Callable[[], None]) -> None:
-    """Never in a process that has imported unsloth, which changes these libraries."""
+    """Must not run in a process that has imported unsloth, which patches these libraries."""
     import torch
     from peft import LoraConfig
     from transformers import AutoModelForCausalLM, AutoTokenizer, DataCollatorForSeq2Seq
@@ -83,7 +92,7 @@ def train_with_trl(config: RunConfig, tick: Callable[[], None], begin: Callable[
 
 
 def _without_kernels(trainer: type) -> type:
-    """So that the script can be tried without a card: TRL's own loss is a kernel for one."""
+    """Makes the script run without a card: TRL's own loss is a GPU kernel."""
     from transformers import Trainer
 
     return type("OnAProcessor", (trainer,), {"compute_loss": Trainer.compute_loss})
@@ -95,9 +104,13 @@ def _adapter(config: RunConfig) -> dict:
 
 
 def _training(config: RunConfig) -> dict:
-    return {name: getattr(config.training, name) for name in PASSED_ON} | dict(
-        output_dir="build/bench-gpu/unused", save_strategy="no", logging_steps=1, report_to="none", disable_tqdm=True
-    )
+    return {name: getattr(config.training, name) for name in PASSED_ON} | {
+        "output_dir": "build/bench-gpu/unused",
+        "save_strategy": "no",
+        "logging_steps": 1,
+        "report_to": "none",
+        "disable_tqdm": True,
+    }
 
 
 def _rows(config: RunConfig, tokenizer):

@@ -1,0 +1,123 @@
+"""Every bench runs at its smallest and prints its figures. How good they are takes real sizes, and is not asserted."""
+
+import csv
+import json
+import math
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from tests.conftest import PROJECT
+
+SMALL_MODEL = ["--hidden-size", "128", "--layers", "2"]
+
+
+def figures_of(module: str, *arguments: str) -> dict[str, dict]:
+    """What a bench prints when it runs in a process of its own: the figures of each report, by the report's name."""
+    return _figures([sys.executable, "-m", module, *arguments])
+
+
+def _figures(command: list[str]) -> dict[str, dict]:
+    done = subprocess.run(command, cwd=PROJECT, capture_output=True, text=True, timeout=600)
+    assert done.returncode == 0, done.stdout[-2000:] + done.stderr[-2000:]
+    reports = [json.loads(line) for line in done.stdout.splitlines() if line.startswith('{"bench"')]
+    for report in reports:
+        wrong = [name for name, value in report.items() if isinstance(value, float) and not math.isfinite(value)]
+        assert wrong == [], report
+    return {report.pop("bench"): report for report in reports}
+
+
+def assert_positive(figures: dict, names: str) -> None:
+    assert all(figures[name] > 0 for name in names.split()), figures
+
+
+@pytest.mark.slow
+def test_what_answers_measuring_and_many_runs_cost():
+    """Three benches in one process, which imports Unsloth once."""
+    arguments = {
+        "pair": ["1", "--tokens", "4", *SMALL_MODEL],
+        "evaluate": ["4", "128", "2", "--one-by-one", "1"],
+        "soak": ["4", "--steps", "2"],
+    }
+    runs = "; ".join(f"bench.{name}.main.main({given}, standalone_mode=False)" for name, given in arguments.items())
+    imports = ", ".join(f"bench.{name}" for name in arguments)
+    found = _figures([sys.executable, "-c", f"import {imports}; {runs}"])
+    assert list(found) == list(arguments)
+    assert_positive(found["pair"], "base_s tuned_s other_s pair_s three_s pair_ratio three_ratio switch_s adapter_gib")
+    assert found["pair"]["tokens"] == 4
+    assert_positive(found["evaluate"], "rows_a_minute one_by_one_rows_a_minute ratio")
+    assert found["evaluate"]["rows"] == 4
+    assert_positive(found["soak"], "MiB threads MiB_ratio threads_ratio files_ratio handles_ratio")
+    assert found["soak"]["runs"] == 4
+
+
+@pytest.mark.slow
+def test_our_run_is_compared_with_a_bare_script():
+    found = figures_of("bench.overhead", "1", "--steps", "2", *SMALL_MODEL)["overhead"]
+    assert_positive(found, "ours_steps_per_s bare_steps_per_s speed_ratio ours_peak_gib bare_peak_gib memory_ratio")
+
+
+@pytest.mark.slow
+def test_preparing_data_is_compared_with_a_bare_script():
+    found = figures_of("bench.data", "50", "--previews", "1")["data"]
+    assert found["rows"] == 50
+    assert_positive(found, "file_mib preview_s ours_s bare_s time_ratio")
+    assert "extra_mib" in found and "bare_extra_mib" in found
+
+
+@pytest.mark.slow
+def test_the_start_is_compared_with_an_empty_page():
+    assert_positive(figures_of("bench.startup", "1", "--no-warm-up")["startup"], "ours_s empty_s ratio")
+
+
+@pytest.mark.slow
+def test_polls_of_a_folder_of_runs():
+    found = figures_of("bench.page", "--runs", "3", "--steps", "100", "--seconds", "1")
+    assert list(found) == ["page, until it answers", "page, first polls", "page, later polls"]
+    for name in ("page, first polls", "page, later polls"):
+        assert_positive(found[name], "median_ms largest_ms largest_bytes")
+
+
+@pytest.mark.slow
+def test_polls_while_a_run_trains():
+    arguments = ["--clients", "2", "--rounds", "1", "--seconds", "4", "--warm-up-steps", "1"]
+    found = figures_of("bench.page", *arguments)["page, while it trains"]
+    assert found["clients"] == 2 and found["polls"] >= 2 and found["errors"] == 0
+    assert_positive(found, "median_ms steps_per_s steps_per_s_with_clients ratio processor_s_per_step")
+
+
+@pytest.mark.slow
+def test_the_estimate_is_compared_with_real_runs():
+    small = [word for setting in ("model.max_seq_length=32", "adapter.r=4") for word in ("--set", setting)]
+    found = figures_of("bench.memory_here", "--runs", "1", "--layers", "1", *small)
+    assert list(found) == ["estimate with suggestions", "memory here", "memory here, all"]
+    assert_positive(found["estimate with suggestions"], "median_ms worst_ms")
+    assert_positive(found["memory here"], "measured_gib estimated_gib")
+    assert found["memory here, all"]["worst"] == abs(found["memory here"]["error"])
+
+
+def test_the_estimate_is_compared_with_published_measurements(tmp_path: Path):
+    compared = {
+        "model": "meta-llama/Llama-2-7b-hf",
+        "quant": "nf4-dq",
+        "rank": "16",
+        "target_modules": "all",
+        "batch": "1",
+        "seq_len": "512",
+        "grad_ckpt": "yes",
+        "attn": "flash",
+        "peak_gb": "7.5",
+        "unit": "GiB allocated",
+        "source": "huggingface/peft",
+        "kind": "measured",
+    }
+    with (tmp_path / "points.csv").open("w", newline="") as file:
+        writer = csv.DictWriter(file, list(compared))
+        writer.writeheader()
+        writer.writerows([compared, compared | {"seq_len": ""}, compared | {"source": "nobody"}])
+    found = figures_of("bench.memory", str(tmp_path / "points.csv"))
+    assert list(found) == ["memory, measured", "memory, all"]
+    assert found["memory, all"]["rows"] == 1 and found["memory, all"]["left_out"] == 2
+    assert 0 < found["memory, all"]["median_error"] == found["memory, all"]["worst"] < 1
