@@ -26,6 +26,16 @@ def test_presets_are_listed_as_json():
     assert set(names) == {path.stem for path in (PROJECT / "presets").glob("*.yaml")}
 
 
+@pytest.mark.parametrize("arguments", [["--help"], ["presets"], ["train", "--help"]])
+def test_help_and_presets_import_no_heavy_library(arguments):
+    code = f"import sys, app; sys.argv[1:] = {arguments}; app.main(); print(*sys.modules, file=sys.stderr)"
+    done = subprocess.run(
+        [sys.executable, "-c", code], cwd=PROJECT, env=ENVIRONMENT, capture_output=True, text=True, check=True
+    )
+    heavy = {"torch", "numpy", "gradio", "huggingface_hub", "rich", "core.workbench.workbench"}
+    assert heavy & set(done.stderr.split()) == set() and done.stdout
+
+
 @pytest.fixture(scope="module")
 def trained(tmp_path_factory):
     """A short run of the demo from the command line: what it printed, as JSON."""

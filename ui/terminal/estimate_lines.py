@@ -1,4 +1,4 @@
-"""An estimate and a probe in words and as plain values, for the command line. Knows nothing of torch or gradio."""
+"""An estimate and a probe as text and as plain values, for the command line."""
 
 from typing import TYPE_CHECKING, Any
 
@@ -17,7 +17,7 @@ IN_WORDS = {"fits": "fits", "tight": "fits, but tightly", "no": "does not fit"}
 
 
 def as_values(config: RunConfig, shape: ModelShape, card: Card, probe: "ProbeRecord | None") -> dict[str, Any]:
-    """What `estimate --json` prints. Sizes in GiB; `suggestions` are each by itself, `to_fit` one on top of the other."""
+    """What `estimate --json` prints, sizes in GiB. `suggestions` are separate, the changes of `to_fit` add up."""
     found = estimate(config, shape, card, probe)
     return {
         "card": card.name,
@@ -36,7 +36,7 @@ def as_values(config: RunConfig, shape: ModelShape, card: Card, probe: "ProbeRec
 
 
 def in_lines(config: RunConfig, shape: ModelShape, card: Card, probe: "ProbeRecord | None") -> list[str]:
-    """The same for a person."""
+    """What `estimate` prints for a person."""
     found = estimate(config, shape, card, probe)
     judged = verdict(found, card)
     left = card.usable_gib - found.total_gib
@@ -55,7 +55,7 @@ def in_lines(config: RunConfig, shape: ModelShape, card: Card, probe: "ProbeReco
     if judged != "no":
         return lines
     if not (changes := to_fit(config, shape, card, probe)):
-        return [*lines, "No change of these settings makes it fit: take a smaller model, or another card."]
+        return [*lines, "No change of these settings makes it fit: choose a smaller model or another card."]
     lines.append("The cheapest changes that make it fit:")
     return lines + [f"  {change.words}: {change.saves_gib:.1f} GiB   {_options(change)}" for change in changes]
 
@@ -70,14 +70,16 @@ def _options(change) -> str:
 
 
 def probe_lines(record: "ProbeRecord", note: str) -> list[str]:
-    """What `probe` prints for a person. `note` says why the record could not be kept, when it could not."""
+    """What `probe` prints for a person. `note` says why the record could not be saved; empty when it was saved."""
     lines = [
         f"Peak memory: {record.peak_gib:.2f} GiB (estimated {record.estimate.comparable_gib:.2f} GiB).",
         f"One step: {record.seconds_per_step:.3g} s, on rows of {record.length:,} tokens.",
     ]
     if record.steps:
         minutes = max(record.steps * record.seconds_per_step / 60, 0.1)
-        lines.append(f"The whole run of {record.steps:,} steps: about {minutes:.1f} minutes; less with shorter rows.")
+        lines.append(
+            f"The whole run of {record.steps:,} steps takes about {minutes:.1f} minutes, less with shorter rows."
+        )
     else:
-        lines.append("How long the whole run takes is not known: it goes by epochs, and its rows were not counted.")
-    return [*lines, note or "From now on the estimate for this model on this machine is corrected by it."]
+        lines.append("The time of the whole run is unknown: it runs for epochs, and its rows were not counted.")
+    return [*lines, note or "Estimates for this model on this machine now use it as a correction."]

@@ -1,3 +1,5 @@
+"""An evaluation as plain text, for the command line."""
+
 from core.evaluation.metrics import BY_KEY
 from core.evaluation.record import Evaluation
 from ui.compare.measure_view import signed, source_words, value
@@ -5,7 +7,7 @@ from ui.shared.formatting import count
 
 
 def evaluation_lines(found: Evaluation) -> list[str]:
-    """The table and what it says of forgetting as plain text, for the command line."""
+    """The table of measures, forgetting and the note, as lines."""
     lines = [f"{found.run_id}, {source_words(found.source)}: {count(found.rows, 'row')}", ""]
     lines.append(f"{'':<16}{'base':>10}{'tuned':>10}{'difference':>14}  95% between")
     for one in found.measures:

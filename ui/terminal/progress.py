@@ -1,15 +1,19 @@
+"""Progress bars on standard error, Ctrl-C, and standard output for results alone."""
+
 import signal
 import sys
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from typing import TYPE_CHECKING
 
-from core.workbench.workbench import Workbench
+if TYPE_CHECKING:
+    from core.workbench.workbench import Workbench
 
 
 @contextmanager
 def ctrl_c_calls(stop: Callable[[], None]) -> Iterator[None]:
-    """Ctrl-C asks for a stop meanwhile and interrupts nothing else: what computes must leave by itself."""
+    """Inside the block Ctrl-C calls `stop` instead of interrupting; the work must then end by itself."""
     before = signal.signal(signal.SIGINT, lambda *_: stop())
     try:
         yield
@@ -19,7 +23,7 @@ def ctrl_c_calls(stop: Callable[[], None]) -> Iterator[None]:
 
 @contextmanager
 def progress_bar() -> Iterator[Callable[[float, str], None]]:
-    """A progress bar on standard error: called with the share done (0 to 1) and what is going on."""
+    """A progress bar on standard error. Call it with the share done (0 to 1) and a few words."""
     from rich.console import Console
     from rich.progress import BarColumn, Progress, TextColumn, TimeRemainingColumn
 
@@ -30,7 +34,7 @@ def progress_bar() -> Iterator[Callable[[float, str], None]]:
 
 
 class stdout_for_results:
-    """Standard output for our results alone: what libraries print goes to standard error meanwhile."""
+    """Keeps standard output for our results: inside the block, what libraries print goes to standard error."""
 
     def __enter__(self):
         self._stdout, sys.stdout = sys.stdout, sys.stderr
@@ -40,8 +44,8 @@ class stdout_for_results:
         sys.stdout = self._stdout
 
 
-def show_progress(workbench: Workbench) -> bool:
-    """Draws the run's progress until it is over; Ctrl-C stops the run cleanly. Returns whether it was pressed."""
+def show_progress(workbench: "Workbench") -> bool:
+    """Draws the run's progress until it is over. Ctrl-C stops the run cleanly. Returns whether it was pressed."""
     from rich.console import Console
     from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
 

@@ -1,0 +1,117 @@
+"""The commands that load a model: progress goes to standard error, and only the result to standard output.
+
+Each takes the folder of the runs and returns what the program exits with.
+"""
+
+import json
+import os
+import sys
+import threading
+from collections.abc import Callable, Sequence
+from pathlib import Path
+
+from core.answering.sampling import Sampling
+from core.evaluation.record import Source
+from core.model.model_files import code_warning
+from core.problems import Problem, TrainingError
+from core.runs.run_folder import Run, find_run
+from core.settings.run_config import RunConfig
+from core.stopping import Stopped
+from core.workbench.measure_run import evaluate_run
+from core.workbench.workbench import Workbench
+from ui.terminal.estimate_lines import probe_lines
+from ui.terminal.measure_lines import evaluation_lines
+from ui.terminal.progress import ctrl_c_calls, progress_bar, show_progress, stdout_for_results
+from ui.terminal.results import answer_lines, closing_words, result_values
+
+CTRL_C = 130  # the exit code of a program that Ctrl-C ended
+
+
+def train_and_report(runs_dir: Path, config: RunConfig, preset: str, as_json: bool) -> int:
+    _warn_about_code(config)
+    return _to_the_end(runs_dir, lambda workbench: workbench.start(config, preset, hub_token()), as_json)
+
+
+def resume_and_report(runs_dir: Path, run: str, as_json: bool) -> int:
+    _warn_about_code(find_run(runs_dir, run).config())
+    return _to_the_end(runs_dir, lambda workbench: workbench.resume(run, hub_token()), as_json)
+
+
+def _to_the_end(runs_dir: Path, begin: Callable[[Workbench], Run], as_json: bool) -> int:
+    with stdout_for_results() as results:
+        workbench = Workbench(runs_dir.resolve())
+        run = begin(workbench)
+        was_interrupted = show_progress(workbench)
+        snapshot = workbench.wait()
+        if as_json:
+            print(json.dumps(result_values(snapshot, run.folder)), file=results)
+        elif snapshot.status != "failed":
+            print(closing_words(snapshot, run.folder), file=results)
+    if was_interrupted:
+        return CTRL_C
+    if snapshot.status == "failed":
+        print(snapshot.message, file=sys.stderr)
+        return 2 if isinstance(workbench.failure, Problem) and workbench.failure.is_bad_input else 1
+    return 0
+
+
+def probe_and_report(runs_dir: Path, config: RunConfig, as_json: bool) -> int:
+    _warn_about_code(config)
+    with stdout_for_results() as results:
+        workbench = Workbench(runs_dir.resolve())
+        try:
+            with ctrl_c_calls(workbench.stop_probe):
+                record = workbench.probe(config, hub_token())
+        except Stopped:
+            print("Stopped; nothing was measured.", file=sys.stderr)
+            return CTRL_C
+        except TrainingError as error:
+            print(error, file=sys.stderr)
+            return 1
+        if as_json:
+            print(record.model_dump_json(), file=results)
+        else:
+            print(*probe_lines(record, workbench.probing.note), sep="\n", file=results)
+    return 0
+
+
+def compare_and_report(runs_dir: Path, run: str, prompts: Sequence[str], as_json: bool) -> None:
+    found = []
+    with stdout_for_results() as results:
+        lab = Workbench(runs_dir.resolve()).lab
+        lab.load_run(run, hub_token())
+        for text in prompts:
+            *_, (base, tuned, difference) = lab.compare(text, "", Sampling())
+            found.append({"prompt": text, "base": base.text, "tuned": tuned.text, "max_logit_difference": difference})
+            if not as_json:
+                print(*answer_lines(found[-1]), sep="\n", file=results)
+        if as_json:
+            print(json.dumps(found, ensure_ascii=False), file=results)
+
+
+def evaluate_and_report(runs_dir: Path, run: str, source: Source, rows: int, as_json: bool) -> int:
+    found = find_run(runs_dir, run)
+    _warn_about_code(found.config())
+    with stdout_for_results() as results:
+        lab = Workbench(found.folder.resolve().parent).lab
+        pressed = threading.Event()
+        try:
+            with ctrl_c_calls(pressed.set), progress_bar() as show:
+                evaluation = evaluate_run(lab, found, source, pressed.is_set, show, rows, hub_token())
+        except Stopped:
+            print("Stopped; nothing was saved.", file=sys.stderr)
+            return CTRL_C
+        if as_json:
+            print(evaluation.model_dump_json(), file=results)
+        else:
+            print(*evaluation_lines(evaluation), sep="\n", file=results)
+    return 0
+
+
+def hub_token() -> str | None:
+    return os.environ.get("HF_TOKEN")
+
+
+def _warn_about_code(config: RunConfig) -> None:
+    if config.model.trust_remote_code is not None:
+        print(code_warning(config.model.model_name), file=sys.stderr)
