@@ -1,7 +1,7 @@
-"""Base and tuned measured on rows: losses, right answers, how sure the difference is. Knows nothing of gradio.
+"""Measures base and tuned on rows: losses, exact match and other measures, and how sure each difference is.
 
-    rows       = [row_of(example, tokenizer), ...]           what is asked, and what was wanted
-    evaluation = evaluate(loaded, adapters, rows, ...)       both models on them, each measure with its interval
+    rows       = [row_of(example, tokenizer), ...]           questions and reference answers
+    evaluation = evaluate(loaded, adapters, rows, ...)       each measure of both models, with its interval
 
-`of_a_run` finds a run's rows, has them measured and keeps what came of it in the run's folder.
+`core.workbench.measure_run` finds a run's rows, measures them and saves the result in the run's folder.
 """

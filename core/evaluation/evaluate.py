@@ -1,4 +1,4 @@
-"""Base and tuned on rows: both models answer each batch, one after the other. Knows nothing of runs or gradio."""
+"""Measures two models on rows: both answer each batch, one after the other."""
 
 import time
 from collections.abc import Callable, Sequence
@@ -12,8 +12,8 @@ from core.model.loaded_model import LoadedModel
 from core.model.views import adapter_view, for_inference
 from core.stopping import leave_if
 
-READ = 8  # rows to read that gained most, and as many that lost most
-SHOWN = 2000  # characters of a text to read
+ROWS_TO_READ = 8  # of each kind: gained most, lost most, differing
+TEXT_TO_READ = 2000  # characters of each text
 
 
 def evaluate(
@@ -25,15 +25,16 @@ def evaluate(
     general: Sequence[Row] = (),
     frame: tuple[str, str] = ("", ""),
 ) -> Evaluation:
-    """All measures of two models: PEFT's names of their adapters, None for the base.
+    """All measures of two models, given by PEFT's names of their adapters, None for the base.
 
-    `report` is told the share that is done (0 to 1) and how many rows. `general` are those that forgetting is told by.
-    `frame` are the words that the prompt template puts around each question, not worth reading. Raises Stopped.
+    `report` gets the share done (0 to 1) and the number of rows in words. `general` are the rows for forgetting.
+    `frame` is what the prompt template puts before and after each question, to be cut from the rows to read.
+    Raises Stopped.
     """
     began = time.monotonic()
     limit = answer_limit(rows)
-    found: tuple[list, list] = ([Given()] * len(rows), [Given()] * len(rows))
-    elsewhere: list[list[tuple[float, int]]] = []
+    found = tuple([Given() for _ in rows] for _ in adapters)
+    general_of_each: list[list[tuple[float, int]]] = []
     done = 0
     report(0.0, f"0 of {len(rows):,} rows")
     with for_inference(loaded):
@@ -45,29 +46,31 @@ def evaluate(
                 for place, one in zip(batch, made, strict=True):
                     answers[place] = one
                 done += len(batch) * side
-                share = (done + len(batch) / 2 * (1 - side)) / len(rows)  # the base's answers are half of a row
+                share = (done + len(batch) / 2 * (1 - side)) / len(
+                    rows
+                )  # a row that only the base has answered is half done
                 report(share, f"{done:,} of {len(rows):,} rows")
         for name in adapters if general else ():
             leave_if(should_stop)
             with adapter_view(loaded, name):
-                elsewhere.append(general_losses(loaded, general))
+                general_of_each.append(general_losses(loaded, general))
     pairs = [Pair(row.reference, base, tuned) for row, base, tuned in zip(rows, *found, strict=True)]
     return Evaluation(
         rows=len(rows),
         max_new_tokens=limit,
         measures=measure(pairs),
-        forgetting=forgetting(loaded, *elsewhere) if elsewhere else None,
+        forgetting=forgetting(loaded, *general_of_each) if general_of_each else None,
         seconds=time.monotonic() - began,
         **_to_read(loaded, rows, pairs, frame),
     )
 
 
 def _to_read(loaded: LoadedModel, rows: Sequence[Row], pairs: Sequence[Pair], frame) -> dict[str, tuple[ReadRow, ...]]:
-    """The rows that gained and lost most; where none can, the first whose answers differ."""
+    """The rows that gained and lost most; without references, the first whose answers differ."""
 
     def shown(place: int) -> ReadRow:
         row, pair = rows[place], pairs[place]
-        # Of plain text, with nothing to answer, the text itself.
+        # Plain text has no question, so it is shown itself.
         question = plain(loaded.tokenizer, row.question if row.asked else row.input_ids.tolist())
         return ReadRow(
             question=_cut(question.removeprefix(frame[0]).removesuffix(frame[1]).strip()),
@@ -81,12 +84,12 @@ def _to_read(loaded: LoadedModel, rows: Sequence[Row], pairs: Sequence[Pair], fr
     numeric = are_numbers([pair.reference for pair in pairs if pair.reference is not None])
     gains = [gain(pair, numeric) for pair in pairs]
     order = sorted(range(len(rows)), key=gains.__getitem__)
-    gained = [place for place in reversed(order) if gains[place] > (0, 0)][:READ]
-    lost = [place for place in order if gains[place] < (0, 0)][:READ]
+    gained = [place for place in reversed(order) if gains[place] > (0, 0)][:ROWS_TO_READ]
+    lost = [place for place in order if gains[place] < (0, 0)][:ROWS_TO_READ]
     differing = [
         place for place, (reference, base, tuned) in enumerate(pairs) if reference is None and base.text != tuned.text
     ]
-    places = {"gained": gained, "lost": lost, "differing": differing[:READ]}
+    places = {"gained": gained, "lost": lost, "differing": differing[:ROWS_TO_READ]}
     return {name: tuple(map(shown, found)) for name, found in places.items()}
 
 
@@ -95,4 +98,4 @@ def _per_token(one: Given) -> float | None:
 
 
 def _cut(text: str) -> str:
-    return text if len(text) <= SHOWN else f"{text[:SHOWN]}…"
+    return text if len(text) <= TEXT_TO_READ else f"{text[:TEXT_TO_READ]}…"

@@ -1,4 +1,4 @@
-"""What the tuning cost elsewhere: the loss on general questions that no run is trained on. Knows nothing of threads.
+"""What the model forgot by being tuned: the loss on general questions that no run is trained on.
 
 The questions are our own, in presets/data/general.jsonl: facts, sums, phrases to complete, everyday advice, a little
 code and a few languages.
@@ -12,19 +12,19 @@ from core.data.prompts.chat_template import chat_pieces
 from core.data.prompts.messages import Pieces
 from core.data.prompts.prompt_templates import TEMPLATES, prompt_text
 from core.evaluation.batched_answers import row_losses
-from core.evaluation.bootstrap import compare
+from core.evaluation.bootstrap import paired_bootstrap
 from core.evaluation.question_rows import Row, row_of
 from core.evaluation.record import Forgetting
 from core.model.loaded_model import LoadedModel
 from core.settings.paths import PROJECT_DIR
 
-GENERAL = PROJECT_DIR / "presets" / "data" / "general.jsonl"
-BATCH = 8
+GENERAL_QUESTIONS = PROJECT_DIR / "presets" / "data" / "general.jsonl"
+ROWS_PER_PASS = 8
 
 
 def general_rows(loaded: LoadedModel, prompt_template: str) -> list[Row]:
-    """The general questions with their answers, written as the run wrote its rows. Raises TemplateError."""
-    lines = [json.loads(line) for line in GENERAL.read_text(encoding="utf-8").splitlines()]
+    """The general questions with their answers, rendered as the run's rows were. Raises TemplateError."""
+    lines = [json.loads(line) for line in GENERAL_QUESTIONS.read_text(encoding="utf-8").splitlines()]
     rendered = [
         Rendered(number, _pieces(line["instruction"], line["output"], prompt_template, loaded.tokenizer))
         for number, line in enumerate(lines, 1)
@@ -43,15 +43,17 @@ def _pieces(question: str, answer: str, prompt_template: str, tokenizer) -> Piec
 
 
 def general_losses(loaded: LoadedModel, rows: Sequence[Row]) -> list[tuple[float, int]]:
-    """As `row_losses`, of the model as it stands."""
-    return [loss for at in range(0, len(rows), BATCH) for loss in row_losses(loaded, rows[at : at + BATCH])]
+    """As `row_losses`, by the model with whatever adapter is active."""
+    return [
+        loss for at in range(0, len(rows), ROWS_PER_PASS) for loss in row_losses(loaded, rows[at : at + ROWS_PER_PASS])
+    ]
 
 
 def forgetting(loaded: LoadedModel, base: list[tuple[float, int]], tuned: list[tuple[float, int]]) -> Forgetting:
-    """What the losses of both models on the general rows come to."""
+    """Compares the losses of both models on the general rows."""
     import math
 
-    found = compare(base, tuned, lambda sums: sums[:, 0] / sums[:, 1])
+    found = paired_bootstrap(base, tuned, lambda sums: sums[:, 0] / sums[:, 1])
     return Forgetting(
         prompts=len(base),
         base_loss=found.base,

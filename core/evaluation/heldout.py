@@ -1,6 +1,6 @@
-"""Base and tuned on rows that neither was trained on: losses, right answers, and whether they end by themselves.
+"""The few figures that every run ends with, on its validation rows: loss, exact match, and answers that end themselves.
 
-The few figures that every run ends with; `core.evaluation` measures more. Knows nothing of threads or gradio.
+`core.evaluation.evaluate` measures more.
 """
 
 from collections.abc import Callable
@@ -14,19 +14,19 @@ from core.model.loaded_model import LoadedModel
 from core.model.views import base_view, for_inference
 from core.runs.events import HeldOut
 
-ROWS = 64
-BATCH = 8
+MAX_ROWS = 64
+ROWS_PER_PASS = 8
 MAX_NEW_TOKENS = 256
 
 
 def measure_heldout(
     loaded: LoadedModel, examples: Examples | list[Example], should_stop: Callable[[], bool]
 ) -> HeldOut | None:
-    """Both models on the first 64 examples; None when there are none or it was stopped.
+    """Measures both models on the first 64 examples; None when there are none, or after a stop.
 
-    A row's question is all up to its last run of trained tokens, and that run is the answer.
+    The last stretch of trained tokens of a row is its reference answer; everything before it is the question.
     """
-    examples = [example for example in examples[:ROWS] if not example.is_cut]
+    examples = [example for example in examples[:MAX_ROWS] if not example.is_cut]
     if not examples:
         return None
     has_answers = all(example.labels[0] == UNTRAINED for example in examples)
@@ -50,12 +50,12 @@ def measure_heldout(
 def _measure(
     loaded, examples: list[Example], has_answers: bool, should_stop
 ) -> tuple[float, float | None, float | None] | None:
-    """Loss per trained token, share right to the letter, share that ends by itself; None when stopped."""
+    """Loss per trained token, exact match (0 to 1), share that ends by itself (0 to 1); None after a stop."""
     total, count, exact, ends = 0.0, 0, 0, 0
-    for start in range(0, len(examples), BATCH):
+    for start in range(0, len(examples), ROWS_PER_PASS):
         if should_stop():
             return None
-        batch = examples[start : start + BATCH]
+        batch = examples[start : start + ROWS_PER_PASS]
         for loss, tokens in row_losses(loaded, batch):
             total, count = total + loss, count + tokens
         if has_answers:
@@ -68,10 +68,10 @@ def _measure(
 
 
 def _answers(loaded: LoadedModel, batch: list[Example], should_stop) -> tuple[int, int]:
-    """How many rows are right to the letter, and how many end by themselves."""
+    """How many answers are an exact match, and how many end by themselves."""
     questions, answers = zip(*map(split, batch), strict=True)
-    most = min(2 * max(map(len, answers)) + 16, MAX_NEW_TOKENS)
-    found = likeliest_answers(loaded, list(questions), most, should_stop)
+    limit = min(2 * max(map(len, answers)) + 16, MAX_NEW_TOKENS)
+    found = likeliest_answers(loaded, list(questions), limit, should_stop)
     right = sum(
         plain(loaded.tokenizer, given) == plain(loaded.tokenizer, wanted)
         for (given, _), wanted in zip(found, answers, strict=True)

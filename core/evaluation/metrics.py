@@ -1,8 +1,8 @@
-"""What is measured of two models' answers, and in which words. Knows nothing of models, files or gradio.
+"""The measures of two models' answers, with their titles and explanations.
 
-Each measure is a function of sums over rows (`core.evaluation.bootstrap`). ROUGE-L is rouge-score's and BLEU is
-sacrebleu's; their words are letters and digits of any script, as the libraries' own drop all but English ones (ROUGE)
-or know them already (BLEU). Languages without spaces count a whole clause as one word.
+Each measure is a function of sums over rows (`core.evaluation.bootstrap`). ROUGE-L is computed by rouge-score and BLEU
+by sacrebleu. ROUGE-L counts words in any script, while rouge-score's own tokenizer drops all but English letters; BLEU
+uses sacrebleu's own. In languages without spaces a whole clause counts as one word.
 """
 
 import math
@@ -12,19 +12,19 @@ from dataclasses import dataclass
 from functools import cache, lru_cache
 from typing import Any, Literal, NamedTuple
 
-from core.evaluation.bootstrap import compare
+from core.evaluation.bootstrap import paired_bootstrap
 from core.evaluation.numbers_in_text import as_number, first_number, is_within
 from core.evaluation.record import Measure
 
-GRAM = 4  # tokens in a row that count as repeated when they stood in the answer before
+REPEATED_TOKENS = 4  # so many tokens in a row that occurred earlier in the answer count as repeated
 
 
 @dataclass(frozen=True)
 class Given:
-    """What one model made of one row.
+    """What one model gave for one row.
 
-    `loss` is the summed negative log likelihood (nats) of the `loss_tokens` trained tokens; `text` is its answer, None
-    where there was nothing to answer; `tokens` are the answer's, without the one that ends it.
+    `loss` is the summed negative log likelihood (nats) of the `loss_tokens` trained tokens. `text` is its answer, None
+    where there was nothing to answer. `tokens` is the length of the answer, without the token that ends it.
     """
 
     loss: float = 0.0
@@ -32,17 +32,17 @@ class Given:
     text: str | None = None
     tokens: int = 0
     ended: bool = False
-    repeated: float = 0.0  # share (0 to 1) of its 4-grams of tokens that stood in it before
+    repeated: float = 0.0  # share (0 to 1) of its 4-grams of tokens that occurred in it before
 
 
 def repetition(tokens: Sequence[int]) -> float:
-    """Share (0 to 1) of the 4-grams of tokens that stood in the answer before; 0 for answers of fewer tokens."""
-    grams = [tuple(tokens[at : at + GRAM]) for at in range(len(tokens) - GRAM + 1)]
+    """Share (0 to 1) of the 4-grams of tokens that occurred earlier in the answer; 0 for answers of fewer tokens."""
+    grams = [tuple(tokens[at : at + REPEATED_TOKENS]) for at in range(len(tokens) - REPEATED_TOKENS + 1)]
     return (len(grams) - len(set(grams))) / len(grams) if grams else 0.0
 
 
 class Tokenizer:
-    """Words for rouge-score: on English text the same as the library's own, and other scripts are kept."""
+    """Splits text into words for rouge-score: on English text like the library's own, and it keeps other scripts."""
 
     def tokenize(self, text: str) -> list[str]:
         return re.findall(r"[^\W_]+", text.lower())
@@ -59,7 +59,7 @@ def _rouge():
 def _bleu():
     from sacrebleu.metrics import BLEU
 
-    return BLEU(force=True)  # texts that are split into words already are none of its business: no warning
+    return BLEU(force=True)  # without the warning about texts that are already split into words
 
 
 @lru_cache(maxsize=4096)
@@ -69,7 +69,7 @@ def rouge_l(answer: str, reference: str) -> float:
 
 
 def bleu_parts(answer: str, reference: str) -> list[int]:
-    """What a row adds to a corpus: words of the answer and of the reference, 1- to 4-grams that agree, and all."""
+    """What a row adds to a corpus: words of the answer, words of the reference, matching 1- to 4-grams, all of them."""
     found = _bleu().corpus_score([answer], [[reference]])
     return [found.sys_len, found.ref_len, *found.counts, *found.totals]
 
@@ -79,10 +79,10 @@ def bleu(sums) -> Any:
     import numpy as np
     from sacrebleu.metrics import BLEU
 
-    return np.array([
-        BLEU.compute_bleu(list(row[2:6]), list(row[6:10]), row[0], row[1], smooth_method="exp").score
-        for row in sums.astype(int).tolist()
-    ])  # fmt: skip
+    def score(row: list[int]) -> float:
+        return BLEU.compute_bleu(row[2:6], row[6:10], row[0], row[1], smooth_method="exp").score
+
+    return np.array([score(row) for row in sums.astype(int).tolist()])
 
 
 def _ratio(sums) -> Any:
@@ -92,15 +92,16 @@ def _ratio(sums) -> Any:
 def _perplexity(sums) -> Any:
     import numpy as np
 
-    return np.exp(np.minimum(_ratio(sums), 700.0))  # e to the 710 is beyond any float
+    return np.exp(np.minimum(_ratio(sums), 700.0))  # e to the 710 overflows
 
 
 @dataclass(frozen=True)
 class Metric:
-    """`needs`: a loss, an answer, an answer beside a reference, or one beside a reference that is a number.
+    """One measure.
 
-    `parts` says what a row adds to each sum; None leaves the row out for both models. `better` is the good direction,
-    empty where there is none. `form` is how to write a value.
+    `needs` is what a row must have: a loss, an answer, an answer and a reference, or a reference that is a number, too.
+    `parts` returns what a row adds to each sum; None leaves the row out for both models. `better` is the good
+    direction, empty where there is none. `form` is how to write a value.
     """
 
     key: str
@@ -122,37 +123,127 @@ def _within(share: float) -> Callable[[Given, str], tuple[float, float]]:
     return lambda given, reference: (is_within(first_number(given.text), as_number(reference), share), 1)
 
 
+def _loss(given: Given, reference: str) -> tuple[float, int]:
+    return given.loss, given.loss_tokens
+
+
 METRICS = (
-    Metric("loss", "Loss", "How unlikely the reference is to the model, in nats per token; lower is better.",
-           "loss", "lower", "figure", lambda given, _: (given.loss, given.loss_tokens)),
-    Metric("perplexity", "Perplexity", "Among how many equally likely tokens it seems to choose: e to the loss.",
-           "loss", "lower", "figure", lambda given, _: (given.loss, given.loss_tokens), _perplexity),
-    Metric("exact", "Exact match", "Answers that equal the reference to the letter.",
-           "reference", "higher", "share", lambda given, reference: (given.text == reference, 1)),
-    Metric("rouge_l", "ROUGE-L", "Words in common with the reference in the same order, from 0 to 1.",
-           "reference", "higher", "figure", lambda given, reference: (rouge_l(given.text, reference), 1)),
-    Metric("bleu", "BLEU", "Groups of one to four words in common with the reference, over all rows, from 0 to 100.",
-           "reference", "higher", "score", lambda given, reference: bleu_parts(given.text, reference), bleu),
-    Metric("error", "Mean error", "How far the first number of an answer is from the reference's, where both gave one.",
-           "number", "lower", "figure", _error),
-    Metric("within_10", "Within 10%", "Answers whose number is at most 10% off; no number is off.",
-           "number", "higher", "share", _within(0.1)),
-    Metric("within_20", "Within 20%", "Answers whose number is at most 20% off; no number is off.",
-           "number", "higher", "share", _within(0.2)),
-    Metric("no_number", "No number", "Answers without a number where the reference is one.",
-           "number", "lower", "share", lambda given, _: (first_number(given.text) is None, 1)),
-    Metric("ends", "Ends by itself", "Answers that ended before the limit of tokens cut them off.",
-           "answer", "higher", "share", lambda given, _: (given.ended, 1)),
-    Metric("length", "Length", "Tokens in an answer, on average.",
-           "answer", "", "count", lambda given, _: (given.tokens, 1)),
-    Metric("repetition", "Repetition", "Groups of four tokens that stood in the same answer before.",
-           "answer", "lower", "share", lambda given, _: (given.repeated, 1)),
-)  # fmt: skip
+    Metric(
+        key="loss",
+        title="Loss",
+        help="How unlikely the reference is to the model, in nats per token; lower is better.",
+        needs="loss",
+        better="lower",
+        form="figure",
+        parts=_loss,
+    ),
+    Metric(
+        key="perplexity",
+        title="Perplexity",
+        help="How many equally likely tokens the model seems to choose from: e to the power of the loss.",
+        needs="loss",
+        better="lower",
+        form="figure",
+        parts=_loss,
+        statistic=_perplexity,
+    ),
+    Metric(
+        key="exact",
+        title="Exact match",
+        help="Answers that are exactly the reference, character for character.",
+        needs="reference",
+        better="higher",
+        form="share",
+        parts=lambda given, reference: (given.text == reference, 1),
+    ),
+    Metric(
+        key="rouge_l",
+        title="ROUGE-L",
+        help="Words in common with the reference, in the same order, from 0 to 1.",
+        needs="reference",
+        better="higher",
+        form="figure",
+        parts=lambda given, reference: (rouge_l(given.text, reference), 1),
+    ),
+    Metric(
+        key="bleu",
+        title="BLEU",
+        help="Groups of one to four words in common with the reference, over all rows, from 0 to 100.",
+        needs="reference",
+        better="higher",
+        form="score",
+        parts=lambda given, reference: bleu_parts(given.text, reference),
+        statistic=bleu,
+    ),
+    Metric(
+        key="error",
+        title="Mean error",
+        help="How far the first number of an answer is from the reference's, where both models gave a number.",
+        needs="number",
+        better="lower",
+        form="figure",
+        parts=_error,
+    ),
+    Metric(
+        key="within_10",
+        title="Within 10%",
+        help="Answers whose number is at most 10% off. An answer without a number does not count.",
+        needs="number",
+        better="higher",
+        form="share",
+        parts=_within(0.1),
+    ),
+    Metric(
+        key="within_20",
+        title="Within 20%",
+        help="Answers whose number is at most 20% off. An answer without a number does not count.",
+        needs="number",
+        better="higher",
+        form="share",
+        parts=_within(0.2),
+    ),
+    Metric(
+        key="no_number",
+        title="No number",
+        help="Answers without a number where the reference is a number.",
+        needs="number",
+        better="lower",
+        form="share",
+        parts=lambda given, _: (first_number(given.text) is None, 1),
+    ),
+    Metric(
+        key="ends",
+        title="Ends by itself",
+        help="Answers that ended before the token limit cut them off.",
+        needs="answer",
+        better="higher",
+        form="share",
+        parts=lambda given, _: (given.ended, 1),
+    ),
+    Metric(
+        key="length",
+        title="Length",
+        help="Tokens per answer, on average.",
+        needs="answer",
+        better="",
+        form="count",
+        parts=lambda given, _: (given.tokens, 1),
+    ),
+    Metric(
+        key="repetition",
+        title="Repetition",
+        help="Groups of four tokens that occurred earlier in the same answer.",
+        needs="answer",
+        better="lower",
+        form="share",
+        parts=lambda given, _: (given.repeated, 1),
+    ),
+)
 BY_KEY = {metric.key: metric for metric in METRICS}
 
 
 class Pair(NamedTuple):
-    """A row's reference (None when there is none) and what base and tuned made of it."""
+    """A row's reference (None when there is none) and what base and tuned gave for it."""
 
     reference: str | None
     base: Given
@@ -165,7 +256,7 @@ def are_numbers(references: Sequence[str]) -> bool:
 
 
 def measure(pairs: Sequence[Pair]) -> tuple[Measure, ...]:
-    """All that can be measured of these rows; what needs a reference is left out where there is none."""
+    """Everything that can be measured on these rows; what needs a reference is left out where there is none."""
     numeric = are_numbers([pair.reference for pair in pairs if _answers(pair, "reference")])
     found = []
     for metric in METRICS:
@@ -180,7 +271,7 @@ def measure(pairs: Sequence[Pair]) -> tuple[Measure, ...]:
         ]
         if rows:
             base, tuned = zip(*rows, strict=True)
-            values = compare(base, tuned, metric.statistic)
+            values = paired_bootstrap(base, tuned, metric.statistic)
             found.append(Measure(key=metric.key, rows=len(rows), better=metric.better, **values._asdict()))
     return tuple(found)
 
@@ -195,9 +286,9 @@ def _answers(pair: Pair, needs: str) -> bool:
 
 
 def gain(pair: Pair, numeric: bool) -> tuple[float, float]:
-    """By how much the tuned answer is better: in ROUGE-L, or in the number's error, then in loss per token.
+    """How much better the tuned answer is: by ROUGE-L, or by the error of its number, then by loss per token.
 
-    An answer without a number counts as wrong as can be.
+    An answer without a number counts as infinitely wrong.
     """
     by_loss = (pair.base.loss - pair.tuned.loss) / pair.base.loss_tokens if pair.base.loss_tokens else 0.0
     if not _answers(pair, "reference"):

@@ -1,4 +1,4 @@
-"""Rows to be measured on: what is asked, and what was wanted. Knows nothing of models, threads or gradio."""
+"""The rows to measure on: the tokens of the question, and the reference answer."""
 
 from array import array
 from collections.abc import Sequence
@@ -11,8 +11,8 @@ from core.data.prepared.tokens import UNTRAINED, Example
 class Row:
     """A row as tokens, packed so that ten thousand take little memory.
 
-    `labels` are -100 where no loss is taken. The first `asked` tokens are the question; 0 when the row is plain text
-    with nothing to answer. `wanted` are the tokens of the answer, `reference` its text; None when there is none.
+    `labels` are -100 where there is no loss. The first `asked` tokens are the question; 0 when the row is plain text
+    with nothing to answer. `wanted` is the length of the reference answer in tokens, `reference` its text or None.
     """
 
     input_ids: array
@@ -27,7 +27,7 @@ class Row:
 
 
 def row_of(example: Example, tokenizer) -> Row:
-    """The question is all up to the last run of trained tokens, and that run is the answer."""
+    """The last stretch of trained tokens is the reference answer; everything before it is the question."""
     ids, labels = array("i", example.input_ids), array("i", example.labels)
     if example.labels[0] != UNTRAINED or not example.trained:
         return Row(ids, labels, 0)
@@ -36,13 +36,13 @@ def row_of(example: Example, tokenizer) -> Row:
 
 
 def row_of_prompt(text: str, tokenizer) -> Row:
-    """A question without a reference; `text` is as the model sees it."""
+    """A question without a reference; `text` is what the model sees, template included."""
     ids = array("i", tokenizer(text, add_special_tokens=False, verbose=False)["input_ids"])
     return Row(ids, array("i", [UNTRAINED] * len(ids)), len(ids))
 
 
 def split(example: Example) -> tuple[list[int], list[int]]:
-    """The tokens of the question, and those of the last answer."""
+    """The tokens of the question, and the tokens of the last answer."""
     ends = max(place for place, label in enumerate(example.labels) if label != UNTRAINED) + 1
     begins = ends
     while begins and example.labels[begins - 1] != UNTRAINED:
@@ -51,5 +51,5 @@ def split(example: Example) -> tuple[list[int], list[int]]:
 
 
 def plain(tokenizer, ids: Sequence[int]) -> str:
-    """Their text without special tokens and the space around it."""
+    """The text of these tokens, without special tokens and surrounding space."""
     return tokenizer.decode(ids, skip_special_tokens=True).strip()

@@ -1,14 +1,14 @@
-"""What an evaluation found, as it is shown and saved. Knows nothing of models or gradio."""
+"""What an evaluation found, as it is shown and saved."""
 
 from typing import Literal
 
 from pydantic import BaseModel, ConfigDict, Field
 
-from core.evaluation.bootstrap import FEWEST
+from core.evaluation.bootstrap import FEWEST_ROWS
 
-UNCHANGED = 0.05  # nats per token; a smaller change of the loss nobody notices in answers
-MUCH = 0.3
-UNKNOWN = 0.8  # of the loss of guessing at random: who is above this does not know the language
+NOTICEABLE_CHANGE = 0.05  # nats per token; nobody notices a smaller change of the loss in answers
+LARGE_CHANGE = 0.3  # nats per token
+GUESSING_SHARE = 0.8  # of the loss of guessing at random; a base above this does not know the language
 
 
 class _Kept(BaseModel):
@@ -17,16 +17,16 @@ class _Kept(BaseModel):
 
 
 class Source(_Kept):
-    """What is measured on: the run's validation rows, the rows of a data file, or the prompts in a file."""
+    """What to measure on: the run's validation rows, the rows of a data file, or the prompts in a file."""
 
     kind: Literal["validation", "file", "prompts"] = "validation"
     path: str = ""
 
 
 class Measure(_Kept):
-    """One measure of both models over `rows` rows. `low` to `high` holds the difference (tuned - base) with 95%.
+    """One measure of both models over `rows` rows. `low` and `high` are the 95% interval of tuned - base.
 
-    They are None when there are too few rows for an interval, or losses without bound among them.
+    They are None when there are too few rows for an interval, or when some of the losses are infinite.
     """
 
     key: str
@@ -40,25 +40,25 @@ class Measure(_Kept):
 
     @property
     def is_real(self) -> bool:
-        """Whether the interval leaves no room for no difference at all."""
+        """Whether the interval excludes 0."""
         return self.low is not None and (self.low > 0 or self.high < 0)
 
     @property
     def verdict(self) -> str:
-        """What the figures allow one to say, in a few words."""
+        """What you can conclude from the figures, in a few words."""
         if self.low is None:
-            return "too few rows to tell" if self.rows < FEWEST else "no sure difference"
+            return "too few rows to say" if self.rows < FEWEST_ROWS else "no clear difference"
         if self.difference == self.low == self.high == 0:
             return "no difference"
         if not self.is_real:
-            return "no sure difference"
+            return "no clear difference"
         if not self.better:
             return "more" if self.difference > 0 else "less"
         return "better" if (self.difference > 0) == (self.better == "higher") else "worse"
 
 
 class ReadRow(_Kept):
-    """A row to read: texts without special tokens, long ones cut. `reference` is None when there is none.
+    """A row to read: texts without special tokens, cut if long. `reference` is None when there is none.
 
     `base` and `tuned` are empty where there was nothing to answer. `base_loss` and `tuned_loss` are per token.
     """
@@ -74,7 +74,7 @@ class ReadRow(_Kept):
 class Forgetting(_Kept):
     """Loss per token on `prompts` general questions, with the interval of the difference (tuned - base).
 
-    `random_loss` is that of guessing at random: the logarithm of the vocabulary's size.
+    `random_loss` is the loss of guessing at random: the logarithm of the vocabulary's size.
     """
 
     prompts: int
@@ -88,10 +88,10 @@ class Forgetting(_Kept):
     def words(self) -> str:
         """One sentence, or two."""
         figures = f"Loss on {self.prompts} general prompts {self.base_loss:.2f} → {self.tuned_loss:.2f}"
-        if self.base_loss >= UNKNOWN * self.random_loss:
+        if self.base_loss >= GUESSING_SHARE * self.random_loss:
             return (
-                f"{figures}, and guessing at random gives {self.random_loss:.2f}: the base itself hardly knew them, "
-                "so this says little about forgetting."
+                f"{figures}, and guessing at random gives {self.random_loss:.2f}: the base itself hardly knew the "
+                "answers, so this says little about forgetting."
             )
         return f"{figures}: {self._verdict}."
 
@@ -99,23 +99,23 @@ class Forgetting(_Kept):
     def _verdict(self) -> str:
         change = self.tuned_loss - self.base_loss
         if change == 0:
-            return "not changed at all"
-        if abs(change) < UNCHANGED:
-            return "hardly changed"
+            return "no change at all"
+        if abs(change) < NOTICEABLE_CHANGE:
+            return "hardly any change"
         if self.low is None or not (self.low > 0 or self.high < 0):
-            return "no sure change"
+            return "no clear change"
         if change < 0:
-            return "it now does better even on what it was not trained for"
-        how = "much worse" if change >= MUCH else "a little worse"
-        return f"it now does {how} on what it was not trained for"
+            return "it is now better even at what it was not trained for"
+        how = "much worse" if change >= LARGE_CHANGE else "a little worse"
+        return f"it is now {how} at what it was not trained for"
 
 
 class Evaluation(_Kept):
     """Base and tuned on `rows` rows of `source`; `left_out` were too long. `made` is in seconds since 1970.
 
-    Answers take the likeliest token each time, `max_new_tokens` at most. `gained` and `lost` are the rows whose answers
-    gained and lost most, `differing` some whose answers differ, where there is no reference to tell gain from loss.
-    `note` is a sentence on what the rows may not be; empty when there is nothing to say.
+    Answers take the likeliest token each time, at most `max_new_tokens` of them. `gained` and `lost` are the rows whose
+    answers improved and worsened most; `differing` are some whose answers differ, where there is no reference. `note`
+    is a warning about the rows, such as that they changed since the training; empty when all is well.
     """
 
     run_id: str = ""
@@ -133,5 +133,5 @@ class Evaluation(_Kept):
     forgetting: Forgetting | None = None
 
     def measure(self, key: str) -> Measure | None:
-        """The measure of that key, None where it could not be taken."""
+        """The measure with that key, None where it could not be taken."""
         return next((found for found in self.measures if found.key == key), None)

@@ -1,4 +1,4 @@
-"""Base and tuned measured together, on the real model: against answers and losses worked out one row at a time."""
+"""Base and tuned measured together on the real model, compared with answers and losses computed row by row."""
 
 import json
 import math
@@ -12,10 +12,10 @@ import pytest
 from core.data.prepared.prepare import prepare
 from core.evaluation.batched_answers import answer_limit, batches, cache_bytes, given, room
 from core.evaluation.evaluate import evaluate
-from core.evaluation.forgetting import GENERAL, general_rows
+from core.evaluation.forgetting import GENERAL_QUESTIONS, general_rows
 from core.evaluation.question_rows import row_of, row_of_prompt
 from core.evaluation.record import Evaluation, Source
-from core.evaluation.saved import load_evaluations, save  # fmt: skip
+from core.evaluation.saved import load_evaluations, save
 from core.model.adapters_on_base import FIRST
 from core.model.load import load
 from core.model.views import base_view, for_inference
@@ -45,7 +45,7 @@ def one_loss(loaded, row, base: bool) -> float:
 
 
 def one_answer(loaded, row, limit: int, base: bool) -> str:
-    """The likeliest answer to one row by itself, by transformers' own generate, as long as the model's length allows."""
+    """The likeliest answer to one row by transformers' own generate, as long as the model's length allows."""
     import torch
 
     with for_inference(loaded), base_view(loaded) if base else nullcontext():
@@ -120,17 +120,19 @@ def test_answers_of_a_batch_are_those_of_rows_by_themselves(in_float32, many):
         assert [(one.tokens, one.ended, one.repeated) for one in together] == [
             (one.tokens, one.ended, one.repeated) for one in alone
         ]
-        # The base's are all others, so that they would not agree by themselves; the tuned ones are what it learned.
-        assert len({one.text for one in together}) > 10 if base else {one.text for one in together} == {"the cat"}
+        texts = {one.text for one in together}
+        if base:
+            assert len(texts) > 10  # nearly all different, so equal answers are no coincidence
+        else:
+            assert texts == {"the cat"}  # what it learned
 
 
 def test_a_tuned_model_that_is_the_base_shows_no_difference_at_all(trained, many):
     loaded = load_for(trained.config)  # a fresh adapter: all lora_B are zero, the embeddings the base's
     general = general_rows(loaded, "alpaca")
     found = measured(loaded, many, general=general)
-    assert {one.key for one in found.measures} == {
-        "loss", "perplexity", "exact", "rouge_l", "bleu", "ends", "length", "repetition",
-    }  # fmt: skip
+    keys = {"loss", "perplexity", "exact", "rouge_l", "bleu", "ends", "length", "repetition"}
+    assert {one.key for one in found.measures} == keys
     assert [(one.difference, one.low, one.high, one.verdict) for one in found.measures] == [
         (0, 0, 0, "no difference")
     ] * 8
@@ -175,7 +177,7 @@ def test_forgetting_is_the_loss_on_our_own_questions(trained, many):
 
 
 def test_the_general_questions_are_whole_and_written_as_the_run_writes_its_rows(demo_tokenizer, chat_tokenizer):
-    lines = [json.loads(line) for line in GENERAL.read_text(encoding="utf-8").splitlines()]
+    lines = [json.loads(line) for line in GENERAL_QUESTIONS.read_text(encoding="utf-8").splitlines()]
     assert 24 <= len(lines) <= 40 and all(set(line) == {"instruction", "output"} for line in lines)
     assert len({line["instruction"] for line in lines}) == len(lines) and all(all(line.values()) for line in lines)
 
@@ -209,7 +211,7 @@ def test_batches_are_of_like_length_and_bounded(trained, many, monkeypatch):
     assert shapes == sorted(shapes, reverse=True) and len(set(shapes)) > 6
     size = cache_bytes(loaded)
     assert size == 2 * 5 * 4 * 8 * loaded.model.dtype.itemsize  # keys and values, layers, heads, values a head
-    monkeypatch.setattr("core.evaluation.batched_answers.MAX_CACHE", 300 * size)
+    monkeypatch.setattr("core.evaluation.batched_answers.MAX_CACHE_BYTES", 300 * size)
     bounded = list(batches(loaded, many, 20))
     for batch in bounded:
         longest = max(many[place].asked + 20 for place in batch)
@@ -276,7 +278,7 @@ def test_a_row_for_which_memory_runs_out_by_itself_ends_it(trained, many):
 
 
 @pytest.mark.parametrize("looks", [0, 1, 2, 5])
-def test_a_wish_to_stop_is_heard_and_leaves_the_model_as_it_was(trained, many, looks):
+def test_a_stop_is_noticed_and_leaves_the_model_as_it_was(trained, many, looks):
     calls = []
 
     def should_stop() -> bool:
@@ -285,7 +287,7 @@ def test_a_wish_to_stop_is_heard_and_leaves_the_model_as_it_was(trained, many, l
 
     with pytest.raises(Stopped):
         evaluate(trained.loaded, BOTH, many, should_stop, lambda share, words: None)
-    assert len(calls) < looks + 5  # a token at most after the wish
+    assert len(calls) < looks + 5  # one token at most after the stop
     assert trained.loaded.model.training and trained.loaded.model.active_adapters == [FIRST]
 
 
@@ -339,13 +341,13 @@ def test_a_file_and_prompts_are_read_as_the_run_reads_its_rows(workbench, run, t
     file = tmp_path / "others.jsonl"
     file.write_text("".join(json.dumps({"instruction": f"Say {n}.", "output": str(n)}) + "\n" for n in range(10)))
     found = evaluate_run(workbench.lab, run, Source(kind="file", path=str(file)), lambda: False, quiet, most_rows=8)
-    assert found.rows == 8 and found.measure("error") is None or found.measure("no_number").rows == 8
+    assert found.rows == found.measure("no_number").rows == found.measure("within_10").rows == 8
     asked = {read.question for read in (*found.gained, *found.lost)}
     assert asked and asked <= {f"Say {n}." for n in range(10)}  # without the words of the prompt template around it
     prompts = tmp_path / "prompts.txt"
     prompts.write_text("Say red.\nSay blue.\n")
     found = evaluate_run(workbench.lab, run, Source(kind="prompts", path=str(prompts)), lambda: False, quiet)
-    assert found.rows == 2 and found.measure("loss") is None and found.measure("ends").verdict == "too few rows to tell"
+    assert found.rows == 2 and found.measure("loss") is None and found.measure("ends").low is None
 
 
 def test_stopping_leaves_nothing_saved(workbench, run, tmp_path):
@@ -363,21 +365,21 @@ def test_stopping_leaves_nothing_saved(workbench, run, tmp_path):
     assert list((run.folder / "evaluations").glob(".*")) == []
 
 
-def test_what_cannot_be_measured_is_said(workbench, run, tmp_path):
-    with pytest.raises(DataError, match="There is no file"):
+def test_what_cannot_be_measured_is_refused(workbench, run, tmp_path):
+    with pytest.raises(DataError, match="none.csv"):
         evaluate_run(workbench.lab, run, Source(kind="file", path=str(tmp_path / "none.csv")), lambda: False, quiet)
     config = run.config().with_settings(["data.validation_share=0"])
-    with pytest.raises(DataError, match="trained without validation rows"):
+    with pytest.raises(DataError, match="validation"):
         rows_of(Source(), config, workbench._slot.loaded, 200)
     prompts = tmp_path / "long.txt"
     prompts.write_text("Say " * 500)
-    with pytest.raises(DataError, match="longer than the model's 128 tokens"):
+    with pytest.raises(DataError, match="128 tokens"):
         evaluate_run(workbench.lab, run, Source(kind="prompts", path=str(prompts)), lambda: False, quiet)
     assert workbench.busy_with == ""
 
 
-def test_rows_that_changed_since_the_training_are_told_of(workbench, unsloth, stories, tmp_path):
-    """Where the run has a checkpoint to tell by; that it has none is told too."""
+def test_rows_that_changed_since_the_training_are_noted(workbench, unsloth, stories, tmp_path):
+    """Found by the run's checkpoint; when there is none, the note says so."""
     rows = write_rows(tmp_path / "rows.json")
     config = small_config(stories, rows, "data.validation_share=0.5", "training.save_steps=2")
     for questions_too in (False, True):
@@ -400,7 +402,7 @@ def test_rows_that_changed_since_the_training_are_told_of(workbench, unsloth, st
     assert evaluate_run(workbench.lab, run, Source(kind="prompts", path=str(prompts)), lambda: False, quiet).note == ""
 
 
-def test_another_run_is_measured_beside_the_one_that_is_loaded(workbench, run, stories, tmp_path):
+def test_another_run_is_measured_while_one_is_loaded(workbench, run, stories, tmp_path):
     config = small_config(stories, write_rows(tmp_path / "rows.json"), "data.validation_share=0.5")
     other = workbench.start(config, "other")
     assert workbench.wait(120).status == "completed"
@@ -411,11 +413,11 @@ def test_another_run_is_measured_beside_the_one_that_is_loaded(workbench, run, s
     assert found.run_id == run.id and "Loading the model" not in told
     assert lab.loaded_pane == first and workbench._slot.loaded is loaded
     # Something that came first is said as it is, and what it does goes on.
-    with lab.using([BASE], "a test is going on"), pytest.raises(Busy, match="This must wait: a test is going on."):
+    with lab.using([BASE], "a test is going on"), pytest.raises(Busy, match="a test is going on"):
         evaluate_run(lab, run, Source(), lambda: False, quiet)
     # A base that was loaded for shorter texts would cut its rows.
     workbench.load_model(config.model.model_copy(update={"max_seq_length": 64}))
-    with pytest.raises(RunError, match="loaded for 64 tokens and this run was trained with 128: load that run first."):
+    with pytest.raises(RunError, match="64 tokens.* 128"):
         evaluate_run(lab, run, Source(), lambda: False, quiet)
     lab.load_run(run.id)
     assert evaluate_run(lab, run, Source(), lambda: False, quiet).measures == found.measures
@@ -433,10 +435,10 @@ def test_in_the_background_it_tells_how_far_it_is_and_ends(workbench, run, wait_
     work = workbench.measuring
     before = len(load_evaluations(run.folder))
     work.start(run, Source(), 6)
-    with pytest.raises(RunError, match="Another measurement"):
+    with pytest.raises(RunError, match="measurement"):
         work.start(run, Source(), 6)
     wait_until(lambda: workbench.busy_with == MEASURING, "the model to be taken")
-    with pytest.raises(Busy, match="answers are being measured"):
+    with pytest.raises(Busy, match="measured"):
         workbench.load_model(run.config().model)
     state = work.wait(120)
     assert (state.is_doing, state.said, state.ended, state.run_id) == (False, "", 1, run.id)
@@ -448,10 +450,10 @@ def test_in_the_background_it_tells_how_far_it_is_and_ends(workbench, run, wait_
     assert (state.is_doing, state.was_stopped, state.found, state.ended) == (False, True, None, 1)
     assert len(load_evaluations(run.folder)) == before + 1 and workbench.busy_with == ""
     work.start(run, Source(kind="file", path="nothing.csv"), 6, "hf_secret")
-    assert "There is no file" in work.wait(60).said
+    assert "nothing.csv" in work.wait(60).said
 
 
-def test_damaged_measures_are_passed_over_and_said(trained, many, tmp_path):
+def test_damaged_evaluations_are_left_out_and_reported(trained, many, tmp_path):
     found = measured(trained.loaded, many[:6]).model_copy(update={"made": 1_700_000_000.0})
     first, second = save(found, tmp_path), save(found, tmp_path)
     assert first != second and len(load_evaluations(tmp_path)) == 2
@@ -459,10 +461,9 @@ def test_damaged_measures_are_passed_over_and_said(trained, many, tmp_path):
     (tmp_path / "evaluations/20200101-000000.json").write_text('{"rows": "many"}')
     said = []
     assert load_evaluations(tmp_path, said.append) == [found]
-    assert said == [
-        f"The measures in {name} cannot be read: the file is damaged." for name in (second.name, "20200101-000000.json")
-    ]
+    assert len(said) == 2 and second.name in said[0] and "20200101-000000.json" in said[1]
     assert load_evaluations(tmp_path / "nothing") == []
     (tmp_path / "taken").write_text("")
-    with pytest.raises(RunError, match="cannot be kept"):
+    with pytest.raises(RunError) as error:
         save(found, tmp_path / "taken")
+    assert error.value.values["folder"] == tmp_path / "taken" / "evaluations"

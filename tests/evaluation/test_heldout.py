@@ -1,4 +1,4 @@
-"""Base and tuned on validation rows, against the same figures worked out the slow and plain way."""
+"""Base and tuned on validation rows, compared with the same figures computed the slow and plain way."""
 
 import dataclasses
 
@@ -6,7 +6,7 @@ import pytest
 
 from core.data.prepared.prepare import prepare
 from core.data.prepared.tokens import UNTRAINED
-from core.evaluation.heldout import ROWS, measure_heldout
+from core.evaluation.heldout import MAX_ROWS, measure_heldout
 from core.model.views import base_view, for_inference
 from tests.conftest import data_file, greedy_text
 
@@ -94,11 +94,11 @@ def test_cut_rows_are_left_out_and_no_more_than_64_are_asked(trained):
     assert measure_heldout(trained.loaded, [cut], lambda: False) is None
     assert measure_heldout(trained.loaded, [], lambda: False) is None
     assert measure_heldout(trained.loaded, [cut, row], lambda: False).rows == 1
-    assert ROWS == 64 and measure_heldout(trained.loaded, [row] * 66, lambda: False).rows == 64
+    assert MAX_ROWS == 64 and measure_heldout(trained.loaded, [row] * 66, lambda: False).rows == 64
 
 
 @pytest.mark.parametrize("looks", [0, 1, 5])
-def test_a_wish_to_stop_gives_no_figures(trained, looks):
+def test_a_stop_gives_no_figures(trained, looks):
     calls = []
 
     def should_stop() -> bool:

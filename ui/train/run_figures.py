@@ -61,7 +61,7 @@ def heldout_text(held: HeldOut) -> str:
     rows = [("loss on trained tokens", f"{held.base_loss:.3f}", f"{held.tuned_loss:.3f}")]
     if held.base_exact is not None:
         rows += [
-            ("right to the letter", percent(held.base_exact), percent(held.tuned_exact)),
+            ("exact match", percent(held.base_exact), percent(held.tuned_exact)),
             ("ends by itself", percent(held.base_ends), percent(held.tuned_ends)),
         ]
     table = "".join(f"<tr><th>{name}</th><td>{base}</td><td>{tuned}</td></tr>" for name, base, tuned in rows)
