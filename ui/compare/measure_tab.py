@@ -129,11 +129,7 @@ class MeasureTab:
         return found, Markup().join(notice(sentence, "warning") for sentence in unread)
 
 
-<<<<<<< HEAD
-def progress_text(state: Measuring, busy: str) -> str:
-=======
 def progress_text(state: Measuring, busy: str) -> Markup:
->>>>>>> cc43ffb (HTML of the chat, blind test, measures, proof, report, charts and sidebar from autoescaping templates)
     """How far it is, why there is nothing to see, or why one must wait."""
     if state.is_doing:
         left = state.seconds_left
@@ -142,8 +138,4 @@ def progress_text(state: Measuring, busy: str) -> Markup:
         return render_part(TEMPLATE, "progress", words=told, share=state.share)
     if busy and busy != MEASURING:
         return notice(f"Measuring must wait: {busy}.")
-<<<<<<< HEAD
-    return notice(state.said, "warning" if state.was_stopped else "error") if state.said else ""
-=======
-    return notice(state.said, "warning" if state.said.startswith("Stopped") else "error")
->>>>>>> cc43ffb (HTML of the chat, blind test, measures, proof, report, charts and sidebar from autoescaping templates)
+    return notice(state.said, "warning" if state.was_stopped else "error") if state.said else Markup()
