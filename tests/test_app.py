@@ -4,12 +4,13 @@ import json
 import re
 import shutil
 import signal
+import subprocess
 import sys
 
 import pytest
 
 from core.runs.run_folder import open_run
-from tests.app_process import PROJECT, run_app, start
+from tests.app_process import ENVIRONMENT, PROJECT, run_app, start
 
 RESULT = {
     "run_id", "run_dir", "status", "message", "steps", "train_loss", "eval_loss", "runtime_s", "tokens_per_s",

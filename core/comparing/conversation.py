@@ -1,6 +1,6 @@
-"""A conversation of several turns with two or three panes: what was asked, what each answered, and how it is kept.
+"""A conversation of several turns with two or three panes: the questions, each pane's answers, and its export.
 
-Everything is immutable, so a page may hold one and draw it at any time. Knows nothing of models or gradio.
+Everything is immutable, so a page can keep one and draw it at any time.
 """
 
 import json
@@ -11,13 +11,13 @@ from dataclasses import asdict, dataclass, replace
 from core.answering.sampling import Answer, Sampling
 from core.runs.adapter_ref import BASE, Pane
 
-SEEDS = 2**32
+SEEDS = 2**32  # a seed is below this
 ENDS = {"": "not finished", "itself": "ended by itself", "limit": "cut off at the limit", "stopped": "stopped"}
 
 
 @dataclass(frozen=True)
 class Turn:
-    """One question and the answers of all panes, in the panes' order, with what they were asked with."""
+    """One question and the answers of all panes, in the panes' order, with the system prompt and sampling used."""
 
     question: str
     answers: tuple[Answer, ...]
@@ -30,29 +30,29 @@ class Turn:
 
     @property
     def is_whole(self) -> bool:
-        """Whether every answer came to its end: by itself or at the limit."""
+        """Whether every answer is complete: it ended by itself or at the limit."""
         return all(answer.ended in ("itself", "limit") for answer in self.answers)
 
 
 @dataclass(frozen=True)
 class Conversation:
-    """The questions are shared; each pane has its own answers, and sees only those."""
+    """The panes share the questions; each has its own answers, and sees only those."""
 
     panes: tuple[Pane, ...] = (BASE,)
     turns: tuple[Turn, ...] = ()
 
     def asked(self, question: str, system: str, sampling: Sampling) -> "Conversation":
-        """With a turn whose answers are still to come."""
-        # Half of a surrogate pair, which a browser may send, can neither be shown nor saved.
+        """This conversation plus a turn whose answers are still to come."""
+        # A browser may send half of a surrogate pair, which can be neither shown nor saved.
         question, system = (text.encode("utf-8", "replace").decode() for text in (question, system))
-        return replace(self, turns=(*self.turns, Turn(question, (Answer(),) * len(self.panes), system, sampling)))
+        return replace(self, turns=(*self.turns, Turn(question, tuple(Answer() for _ in self.panes), system, sampling)))
 
     def answered(self, answers: Sequence[Answer]) -> "Conversation":
-        """With these as the answers of the last turn, as far as they have come."""
+        """This conversation with these answers, so far, in its last turn."""
         return replace(self, turns=(*self.turns[:-1], replace(self.turns[-1], answers=tuple(answers))))
 
     def broken_off(self) -> "Conversation":
-        """What stays when the last turn failed: its answers as far as they came; no such turn when none had begun."""
+        """After the last turn failed: the conversation with its answers so far, or without that turn if it has none."""
         if not any(answer.text for answer in self.turns[-1].answers):
             return self.without_last()
         return self.answered([replace(answer, ended=answer.ended or "stopped") for answer in self.turns[-1].answers])
@@ -61,9 +61,9 @@ class Conversation:
         return replace(self, turns=self.turns[:-1])
 
     def messages(self, pane: int) -> list[dict]:
-        """What the pane of that number is asked last: its own answers so far, and the last question at the end.
+        """The messages for the pane of that number: its own answers so far, and the last question at the end.
 
-        The system prompt is that of the last turn.
+        The system prompt is the one of the last turn.
         """
         *before, last = self.turns
         found = [{"role": "system", "content": last.system}] if last.system.strip() else []
@@ -74,9 +74,9 @@ class Conversation:
 
 
 def asked_again(turn: Turn, system: str, sampling: Sampling) -> Sampling | None:
-    """How to ask the turn's question again: as asked for, with the next seed where that would draw the same luck.
+    """How to ask the turn's question again: with `sampling`, and with the next seed if its seed was used before.
 
-    None when every answer would be the same to the letter.
+    None when every answer would be exactly the same.
     """
     if sampling.temperature == 0 == turn.sampling.temperature:
         is_same = (system.strip(), sampling.max_new_tokens) == (turn.system.strip(), turn.sampling.max_new_tokens)
@@ -86,29 +86,29 @@ def asked_again(turn: Turn, system: str, sampling: Sampling) -> Sampling | None:
     return sampling
 
 
-# Kept
+# Export
 
 
 def as_json(conversation: Conversation) -> str:
-    """All there is to know of it; times are in seconds."""
+    """The whole conversation as JSON; times are in seconds."""
     turns = [
         {
             "question": turn.question,
             "system": turn.system,
             "sampling": turn.sampling.model_dump(),
             "answers": [
-                {"pane": pane.key, **asdict(answer), "tokens_per_second": tokens_a_second(answer)}
+                {"pane": pane.key, **asdict(answer), "tokens_per_second": tokens_per_second(answer)}
                 for pane, answer in zip(conversation.panes, turn.answers, strict=True)
             ],
         }
         for turn in conversation.turns
     ]
-    told = {"panes": [pane.key for pane in conversation.panes], "turns": turns}
-    return json.dumps(told, indent=2, ensure_ascii=False) + "\n"
+    exported = {"panes": [pane.key for pane in conversation.panes], "turns": turns}
+    return json.dumps(exported, indent=2, ensure_ascii=False) + "\n"
 
 
 def as_markdown(conversation: Conversation, names: Sequence[str]) -> str:
-    """The same to read; `names` are the panes'. What was said stands in code blocks, so that it is no markup."""
+    """The conversation to read; `names` are the panes'. Texts are in code blocks, so that nothing in them is markup."""
     titles = [_plain(name) for name in names]
     parts = [f"# Conversation: {', '.join(titles)}"]
     system = None
@@ -123,14 +123,14 @@ def as_markdown(conversation: Conversation, names: Sequence[str]) -> str:
     return "\n\n".join(parts) + "\n"
 
 
-def tokens_a_second(answer: Answer) -> float | None:
-    """Of the whole answer; None before there is a token."""
+def tokens_per_second(answer: Answer) -> float | None:
+    """Over the whole answer; None before the first token."""
     return round(answer.tokens / answer.seconds, 2) if answer.tokens and answer.seconds else None
 
 
 def answer_figures(answer: Answer) -> str:
-    """ended by itself · 8 tokens · 41 tokens/s · first after 0.12 s"""
-    speed = tokens_a_second(answer)
+    """As in "ended by itself · 8 tokens · 41 tokens/s · first after 0.12 s"."""
+    speed = tokens_per_second(answer)
     figures = [ENDS[answer.ended], f"{answer.tokens:,} {'token' if answer.tokens == 1 else 'tokens'}"]
     if speed is not None:
         figures.append(f"{speed:.{0 if speed >= 10 else 1}f} tokens/s")
@@ -140,17 +140,17 @@ def answer_figures(answer: Answer) -> str:
 
 
 def sampling_words(sampling: Sampling) -> str:
-    """temperature 0.7, top-p 0.9, seed 3407, at most 128 tokens"""
+    """As in "temperature 0.7, top-p 0.9, seed 3407, at most 128 tokens"."""
     draws = f"temperature {sampling.temperature:g}, top-p {sampling.top_p:g}, seed {sampling.seed}"
     return f"{draws if sampling.temperature else 'temperature 0 (exact)'}, at most {sampling.max_new_tokens:,} tokens"
 
 
 def _fenced(text: str) -> str:
-    """A code block whose fence is longer than any in the text, so that nothing in it can end the block."""
+    """A code block whose fence is longer than any in the text, so that nothing in the text can end the block."""
     fence = "`" * max(3, 1 + max((len(run) for run in re.findall("`+", text)), default=0))
     return f"{fence}text\n{text}\n{fence}"
 
 
 def _plain(name: str) -> str:
-    """A name within a heading: one line, no markup."""
+    """A name as one line without markup, for a heading."""
     return re.sub(r"([\\`*_{}\[\]<>()#+!|&~$])", r"\\\1", " ".join(name.split()))

@@ -1,57 +1,63 @@
-"""The prompts of a queue: lines of text, or a file of them. Knows nothing of models, threads or gradio.
+"""Reads lists of prompts: lines of text, or a file.
 
-    .txt            a prompt a line
-    .json, .jsonl   texts, or objects whose prompt is under one of `COLUMNS`; `input`, where there is one, follows it
+    .txt            one prompt per line
+    .json, .jsonl   texts, or objects with the prompt under one of `PROMPT_COLUMNS`, followed by their `input` if any
     .csv, …         rows with such a column
 
-Files are read as rows for training are: whatever their encoding, packed or not.
+Files are read like training data: in any encoding, compressed or not.
 """
 
+from collections.abc import Iterable
 from pathlib import Path
 
 from core.data.files.open_files import open_files
 from core.data.rows import Row
 from core.problems import DataError
 
-MOST = 10_000
-COLUMNS = ("prompt", "instruction", "question", "text")  # where a prompt is looked for, in this order
+MAX_PROMPTS = 10_000
+PROMPT_COLUMNS = ("prompt", "instruction", "question", "text")  # the first of these that a row has
 
 
 def prompts_from_text(text: str) -> list[str]:
-    """A prompt a line, each once. Raises DataError when there is none or too many."""
-    # Half of a surrogate pair, which a page can send, is no text that could be written or shown again.
+    """One prompt per line, without repeats. Raises DataError when there are none or too many."""
+    # A page can send half of a surrogate pair, which can be neither written nor shown.
     lines = text.encode("utf-8", "replace").decode().split("\n")
-    return _prompts((line.strip() for line in lines), "Write a prompt first, one a line.")
+    return _prompts((line.strip() for line in lines), DataError("Write a prompt first, one per line."))
 
 
 def read_prompts(path: Path | str) -> list[str]:
-    """The prompts in a file, each once, in order. Raises DataError for what holds none, naming the row at fault."""
+    """The prompts in a file, in order, without repeats. Raises DataError, naming the row, when one cannot be read."""
     name = Path(path).name
     rows = (_prompt(row) for row in open_files(str(path), text_rows="line"))
-    return _prompts(rows, f"{name} holds no prompts; write them into it, one a line.")
+    return _prompts(rows, DataError("{file} contains no prompts; write them into it, one per line.", file=name))
 
 
 def _prompt(row: Row) -> str:
     if row.fault:
-        raise DataError(f"The prompt in {row.place} cannot be read: {row.fault}; mend it there.")
-    column = next((name for name in COLUMNS if row.values.get(name) is not None), None)
+        raise DataError(
+            "The prompt in {place} cannot be read: {fault}; correct it there.", place=row.place, fault=row.fault
+        )
+    column = next((name for name in PROMPT_COLUMNS if row.values.get(name) is not None), None)
     if column is None:
-        known = ", ".join(COLUMNS)
-        raise DataError(f"There is no prompt in {row.place}: it has none of the fields {known}; name one of them so.")
+        raise DataError(
+            "There is no prompt in {place}: it has none of the fields {fields}; rename the field with the prompt.",
+            place=row.place,
+            fields=", ".join(PROMPT_COLUMNS),
+        )
     parts = [row.values[column], row.values.get("input") or ""]
     if not all(isinstance(part, str) for part in parts):
-        raise DataError(f"The prompt in {row.place} is no text; write it between quotation marks there.")
+        raise DataError("The prompt in {place} is not text; put it in quotation marks there.", place=row.place)
     return "\n\n".join(part.strip() for part in parts if part.strip())
 
 
-def _prompts(found, none: str) -> list[str]:
-    """Each once: the same question again would have the same answers, and count twice."""
+def _prompts(found: Iterable[str], no_prompts: DataError) -> list[str]:
+    """Without repeats: the same question would get the same answers again, and count twice."""
     prompts: dict[str, None] = {}
     for prompt in found:
         if prompt:
             prompts[prompt] = None
-        if len(prompts) > MOST:
-            raise DataError(f"These are more than {MOST:,} prompts; take fewer of them.")
+        if len(prompts) > MAX_PROMPTS:
+            raise DataError("There are more than {limit:,} prompts; use fewer.", limit=MAX_PROMPTS)
     if not prompts:
-        raise DataError(none)
+        raise no_prompts
     return list(prompts)

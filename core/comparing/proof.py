@@ -1,12 +1,11 @@
-"""The proof that base is base and tuned is tuned, from one fixed prompt. Knows nothing of gradio or of training.
+"""The proof that the base is unchanged and that the tuned model differs from it, from the logits of one fixed prompt.
 
-When a model is loaded, before any adapter is on it, its logits are hashed; later the same is done with the adapter
-off and with it on. So nothing has to be loaded twice to see whether the base is still the base, bit for bit.
+When a model is loaded, before it has any adapter, its logits are hashed. Later they are hashed again with the adapter
+off and with it on. So you can check that the base is the same, bit for bit, without loading it twice.
 """
 
 import time
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, computed_field
 
@@ -17,18 +16,15 @@ from core.model.views import for_inference
 from core.model.weight_changes import Moved, moved
 from core.runs.adapter_ref import Pane
 
-if TYPE_CHECKING:  # what loads the model asks for its fingerprint, and the lab stands on that
-    pass
-
-FILE = "proof.json"
+PROOF_FILE = "proof.json"  # in a run's folder
 
 
 class Proof(BaseModel):
-    """What was found, of the adapter `pane` (`core.runs.adapter_ref.Pane.key`) at `made`, in seconds since 1970.
+    """The result for the adapter `pane` (`core.runs.adapter_ref.Pane.key`), made at `made` in seconds since 1970.
 
-    Hashes are SHA-256 of all logits of the fixed prompt, `tokens` of them long, as float32. `base_before` was taken
-    when the model was loaded, None when that was together with an adapter. `difference` is the largest between a logit
-    of base and of tuned. Whether they are equal is written into the file too, for whoever reads only that.
+    The hashes are SHA-256 of all logits of the fixed prompt, which has `tokens` tokens, as float32. `base_before` was
+    taken when the model was loaded, and is None if it was loaded together with an adapter. `difference` is the largest
+    difference between a logit of base and of tuned. The file also says whether they are equal, for its readers.
     """
 
     model_config = ConfigDict(frozen=True, ser_json_inf_nan="constants")
@@ -45,7 +41,7 @@ class Proof(BaseModel):
     @computed_field
     @property
     def base_is_equal(self) -> bool | None:
-        """None when there is nothing to compare with."""
+        """Whether the base gives the same logits as when it was loaded; None without a hash from then."""
         return None if self.base_before is None else self.base_before == self.base_now
 
     @computed_field
@@ -54,35 +50,41 @@ class Proof(BaseModel):
         return self.tuned != self.base_now
 
     def sentences(self) -> list[tuple[str, str]]:
-        """What it comes to, each with its kind: good, warning or error."""
+        """The conclusions, each as its kind (good, warning or error) and a sentence."""
         return [self._of_the_base(), self._of_the_tuned()]
 
     def _of_the_base(self) -> tuple[str, str]:
         if self.base_is_equal is None:
             return "warning", (
                 "The base cannot be compared with itself: it was loaded together with an adapter, so there is no hash "
-                "from before; load the run again and prove it then."
+                "from before. To prove it, load the run again."
             )
         if self.base_is_equal:
             return "good", (
-                "The base is the base, bit for bit: with the adapter off it gives the very logits that it gave when it "
-                "was loaded, before any adapter was on it."
+                "The base is unchanged, bit for bit: with the adapter off it gives exactly the logits that it gave "
+                "when it was loaded, before it had any adapter."
             )
         return "error", (
-            "The base is not what it was when it was loaded: with the adapter off its logits are others, so what is "
-            "shown as base cannot be trusted; load the run again, and if this stays, report it as a fault."
+            "The base has changed since it was loaded: with the adapter off it gives different logits, so you cannot "
+            "trust what is shown as the base. Please load the run again; if this comes back, report it as a bug."
         )
 
     def _of_the_tuned(self) -> tuple[str, str]:
         if self.tuned_differs:
-            return "good", f"Tuned differs from it: by up to {self.difference:.3g} in a logit of the same prompt."
-        why = "the adapter changes no weight" if self.moved.is_nothing else "what it changes does not reach the answer"
-        way_out = "train it longer or at a higher rate"
-        return "warning", f"The tuned model is the base: all logits are equal, as {why}; {way_out}."
+            return "good", f"The tuned model differs: by up to {self.difference:.3g} in a logit for the same prompt."
+        if self.moved.is_nothing:
+            return "warning", (
+                "The tuned model is the base: all logits are equal, as the adapter changes no weight. Train it longer "
+                "or with a higher learning rate."
+            )
+        return "warning", (
+            "The tuned model is the base: all logits are equal, as the adapter's changes do not reach the answer. "
+            "Train it longer or with a higher learning rate."
+        )
 
 
-def compared(loaded: LoadedModel, adapter: str, pane: Pane) -> Proof:
-    """The proof for the adapter of that PEFT name, which is that of `pane`."""
+def prove_adapter(loaded: LoadedModel, adapter: str, pane: Pane) -> Proof:
+    """Compares the loaded base with itself and with the adapter of that PEFT name, which is the adapter of `pane`."""
     with undisturbed(loaded), for_inference(loaded):
         base, tuned = prompt_logits(loaded, None), prompt_logits(loaded, adapter)
         changed = moved(loaded, adapter)
@@ -98,8 +100,8 @@ def compared(loaded: LoadedModel, adapter: str, pane: Pane) -> Proof:
 
 
 def load_proof(run_dir: Path) -> Proof | None:
-    """The one kept with the run; None when there is none, or none that can be read."""
+    """The proof saved with the run; None when there is none, or when it cannot be read."""
     try:
-        return Proof.model_validate_json(read_text(run_dir / FILE))
+        return Proof.model_validate_json(read_text(run_dir / PROOF_FILE))
     except (Unreadable, ValidationError):
         return None

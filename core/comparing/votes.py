@@ -1,6 +1,6 @@
-"""Votes of a blind test: kept with the run, a line each, and what their number allows one to say.
+"""Votes of a blind test: a line each in a file of the run, and what you can conclude from how many there are.
 
-Knows nothing of models, threads or gradio. scipy is imported where it is used: the page is there before it.
+scipy is imported only where it is used, so that the page does not wait for it.
 """
 
 import time
@@ -14,20 +14,22 @@ from pydantic import BaseModel, Field, ValidationError, model_validator
 from core.answering.sampling import Sampling
 from core.disk.json_lines import append_lines
 
-FILE = "votes.jsonl"
+VOTES_FILE = "votes.jsonl"  # in a run's folder
 Choice = Literal["left", "right", "tie", "bad"]
 CHOICES: tuple[Choice, ...] = ("left", "right", "tie", "bad")
 
-LEAST = 10  # decided votes below which nothing is claimed, however they fell
-SETTLED, PROBABLE = 0.05, 0.2  # p-values
-MOST_MORE = 1000  # further votes that a person can be asked for
-TOO_MANY = f"more than {MOST_MORE:,} further votes"
-POWER = 0.8  # the usual chance that a test is planned to have
+FEWEST_DECIDED = 10  # with fewer decided votes nothing is claimed, whatever they are
+SETTLED_BELOW, PROBABLE_BELOW = 0.05, 0.2  # p-values
+FURTHER_VOTES_AT_MOST = 1000  # nobody gives more
+POWER = 0.8  # the chance of a clear result that tests are usually planned for
 
 
 class Vote(BaseModel, frozen=True):
-    """What a person saw and chose. `left`, `right` and `contender` are keys of panes; the contender is one of the two,
-    the one whose wins are counted. `time` is in seconds since 1970; votes of earlier versions have no `sampling`."""
+    """What a person saw and chose.
+
+    `left`, `right` and `contender` are keys of panes. The contender is the one of the two whose wins are counted.
+    `time` is in seconds since 1970. Votes of earlier versions have no `sampling`.
+    """
 
     time: float = Field(default_factory=time.time, ge=0, le=1e11)
     prompt: str
@@ -47,23 +49,23 @@ class Vote(BaseModel, frozen=True):
 
     @property
     def other(self) -> str:
-        """The pane that the contender stood against."""
+        """The pane that the contender was compared with."""
         return self.right if self.contender == self.left else self.left
 
     @property
     def winner(self) -> str:
-        """A pane's key; empty for a tie and for both bad."""
+        """The key of the pane that was chosen; empty for a tie and when both were bad."""
         return {"left": self.left, "right": self.right}.get(self.choice, "")
 
     @property
     def what_was_seen(self) -> tuple[str, str, str]:
-        """The prompt, the contender's answer and the other's: who votes on these again says nothing new."""
+        """The prompt, the contender's answer and the other's. A second vote on the same adds nothing."""
         answers = {self.left: self.left_answer, self.right: self.right_answer}
         return self.prompt, answers[self.contender], answers[self.other]
 
 
 class Votes(NamedTuple):
-    """`damaged` counts the lines that are no votes, such as one cut off by a power failure."""
+    """`damaged` counts the lines that are not votes, such as one cut off by a power failure."""
 
     votes: tuple[Vote, ...]
     damaged: int
@@ -74,15 +76,15 @@ def append_vote(folder: Path, vote: Vote) -> None:
 
     Raises OSError; the file is then as it was before.
     """
-    append_lines(folder / FILE, [vote.model_dump_json().encode()])
+    append_lines(folder / VOTES_FILE, [vote.model_dump_json().encode()])
 
 
 def read_votes(folder: Path) -> Votes:
-    """The votes in a run's folder, in order; none where there is no such file. Raises OSError."""
-    file = folder / FILE
-    if not file.is_file():  # to open a pipe would be to wait for ever
+    """The votes in a run's folder, in order; none when there is no such file. Raises OSError."""
+    file = folder / VOTES_FILE
+    if not file.is_file():  # opening a pipe would wait forever
         return Votes((), 0)
-    # Not by splitlines, which would also part a line where an answer holds a mark such as U+2028.
+    # Not splitlines, which would also split a line at characters such as U+2028 in an answer.
     lines = [line for line in file.read_bytes().split(b"\n") if line.strip()]
     votes = tuple(vote for line in lines if (vote := _vote(line)) is not None)
     return Votes(votes, len(lines) - len(votes))
@@ -97,8 +99,11 @@ def _vote(line: bytes) -> Vote | None:
 
 @dataclass(frozen=True)
 class Tally:
-    """Votes between a contender and another pane. Ties and both bad decide nothing: they are left out of the rate, the
-    interval and the test. `repeated` votes are not counted: the same two answers were voted on again later."""
+    """Votes between a contender and another pane.
+
+    Ties and "both bad" decide nothing, so they are left out of the rate, the interval and the test. `repeated` votes
+    are not counted either: somebody voted on the same two answers again later.
+    """
 
     wins: int = 0
     losses: int = 0
@@ -116,12 +121,12 @@ class Tally:
 
     @property
     def win_rate(self) -> float | None:
-        """Wins per decided vote, 0 to 1; None without one."""
+        """Wins per decided vote, 0 to 1; None without decided votes."""
         return self.wins / self.decided if self.decided else None
 
     @property
     def interval(self) -> tuple[float, float] | None:
-        """Wilson's 95% interval of the win rate, 0 to 1; None without a decided vote."""
+        """Wilson's 95% interval of the win rate, 0 to 1; None without decided votes."""
         if not self.decided:
             return None
         from scipy.stats import binomtest
@@ -131,7 +136,7 @@ class Tally:
 
     @property
     def p_value(self) -> float | None:
-        """The sign test's, two-sided: how often chance alone would part the decided votes at least as unevenly."""
+        """Of the two-sided sign test: how often chance alone would split the decided votes at least as unevenly."""
         if not self.decided:
             return None
         from scipy.stats import binomtest
@@ -140,10 +145,10 @@ class Tally:
 
     @property
     def more(self) -> int | None:
-        """How many further decided votes, up to 1,000, would probably settle it: if each goes to the side that leads as
-        often as until now, p ends under 0.05 in four cases out of five (the exact power of the sign test).
+        """How many further decided votes, up to 1,000, would probably settle it.
 
-        0 when it is settled; None when that many would not do. At least 10 votes must come together.
+        If they go to the leading side as often as so far, p falls below 0.05 in four cases out of five (the exact power
+        of the sign test) and there are at least 10 votes. 0 when it is settled; None when 1,000 would not be enough.
         """
         if not self.decided:
             return None
@@ -151,49 +156,53 @@ class Tally:
         from scipy.stats import binom
 
         leading = max(self.wins, self.losses)
-        more = numpy.arange(MOST_MORE + 1)
-        needed = binom.ppf(1 - SETTLED / 2, self.decided + more, 0.5) + 1  # wins in all, of both kinds of votes
+        more = numpy.arange(FURTHER_VOTES_AT_MOST + 1)
+        needed = (
+            binom.ppf(1 - SETTLED_BELOW / 2, self.decided + more, 0.5) + 1
+        )  # wins in total, among the votes so far and the further ones
         chance = binom.sf(needed - leading - 1, more, leading / self.decided)
-        enough = numpy.flatnonzero((chance >= POWER) & (self.decided + more >= LEAST))
+        enough = numpy.flatnonzero((chance >= POWER) & (self.decided + more >= FEWEST_DECIDED))
         return int(enough[0]) if len(enough) else None
 
     @property
     def words(self) -> str:
-        """What these votes allow one to say of the contender, and no more:
+        """What these votes say about the contender, and no more:
 
-        under 10 decided votes      nothing: at their rate no number of further ones can be named
-        p under 0.05                better, or worse
-        p under 0.2                 probably better, or worse, even where 1,000 more votes would not settle it
-        otherwise                   no clear difference; where 1,000 more votes would not show one, none to be seen
+        fewer than 10 decided votes     nothing, not even how many more are needed at this rate
+        p below 0.05                    better, or worse
+        p below 0.2                     probably better, or worse, even if 1,000 more votes would not settle it
+        otherwise                       no clear difference, or no visible one if 1,000 more votes would not show it
 
-        and, while it is open, with how many further votes it would probably be settled (`more`).
+        While it is open, it also says how many further votes would probably settle it (`more`).
         """
         if not self.votes:
             return "No votes yet."
         if not self.decided:
-            which = "The one vote chose" if self.votes == 1 else f"None of the {self.votes:,} votes chose"
-            return f"{which} {'no' if self.votes == 1 else 'a'} side: nothing can be said."
-        said, p_value, more = f"{self.wins:,} of {self.decided:,}", self.p_value, self.more
+            if self.votes == 1:
+                return "The only vote chose no side, so nothing can be said."
+            return f"None of the {self.votes:,} votes chose a side, so nothing can be said."
+        score, more = f"{self.wins:,} of {self.decided:,}", self.more
+        if self.decided < FEWEST_DECIDED:
+            needed = FEWEST_DECIDED - self.decided
+            votes = "1 more that chooses a side is" if needed == 1 else f"{needed} more that choose a side are"
+            return f"{score}: too few votes to say anything; at least {votes} needed."
         way = "better" if self.wins > self.losses else "worse"
+        if self.p_value < SETTLED_BELOW:
+            return f"{score}: {way}."
         further = "1 more vote that chooses a side" if more == 1 else f"{more or 0:,} more votes that choose a side"
-        if self.decided < LEAST:
-            needed = LEAST - self.decided
-            needed = f"{needed} more that choose a side are" if needed > 1 else "1 more that chooses a side is"
-            return f"{said}: too few votes to say anything; at least {needed} needed."
-        if p_value < SETTLED:
-            return f"{said}: {way}."
-        if p_value < PROBABLE:
-            needed = f"about {further} would probably settle it" if more else f"{TOO_MANY} would be needed"
-            return f"{said}: probably {way}; {needed}."
+        if self.p_value < PROBABLE_BELOW:
+            if more:
+                return f"{score}: probably {way}; about {further} would probably settle it."
+            return f"{score}: probably {way}; settling it would take more than {FURTHER_VOTES_AT_MOST:,} further votes."
         if more:
-            return f"{said}: no clear difference; about {further} would probably show one, if there is one."
-        return f"{said}: no difference is to be seen."
+            return f"{score}: no clear difference; if there is one, about {further} would probably show it."
+        return f"{score}: no visible difference."
 
 
 def tally(votes: Iterable[Vote], contender: str, other: str) -> Tally:
-    """Counts the votes of that contender against that other pane (keys); those of other pairs are passed over.
+    """Counts the votes between this contender and this other pane (both are keys), and ignores other pairs.
 
-    Exact settings give the same answers each time: of several votes on the same two the last counts.
+    Exact settings give the same answers each time, so of several votes on the same two answers only the last counts.
     """
     given = [vote for vote in votes if (vote.contender, vote.other) == (contender, other)]
     counted = {vote.what_was_seen: vote for vote in given}.values()

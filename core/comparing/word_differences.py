@@ -1,6 +1,6 @@
-"""Where one text differs from another, word by word. Knows nothing of models, HTML or gradio.
+"""Finds where one text differs from another, word by word.
 
-Where a script puts no spaces between words, as Chinese, Japanese and Thai do, its characters count as the words.
+In scripts without spaces between words, such as Chinese, Japanese and Thai, each character counts as a word.
 """
 
 import re
@@ -10,9 +10,9 @@ from functools import lru_cache
 from itertools import accumulate
 from typing import Literal
 
-MOST_STEPS = 3_000_000  # of difflib's innermost loop, half a second: it is cubic at worst, so the steps are counted
+MAX_STEPS = 3_000_000  # of difflib's innermost loop, half a second; difflib takes cubic time at worst
 
-# Thai to Lao, Burmese, Khmer, kana, and the Chinese characters; then the signs that stand on the letter before them.
+# Thai to Lao, Burmese, Khmer, kana, and Chinese characters; then the signs that combine with the letter before them.
 _UNSPACED = (
     "\u0e00-\u0eff\u1000-\u109f\u1780-\u17ff\u3040-\u30ff\u31f0-\u31ff\u3400-\u4dbf\u4e00-\u9fff\uf900-\ufaff"
     "\U00020000-\U0003fffd"
@@ -27,9 +27,9 @@ _WORD = re.compile(rf"\d+(?:[.,]\d+)+|[{_UNSPACED}][{_SIGNS}]*|[{_MARKS}]|[^\s{_
 
 @dataclass(frozen=True)
 class Piece:
-    """A stretch of the second text that is the `same` or `new`, or one of the first that is `gone` from here.
+    """A part of the second text that is the `same` or `new`, or a part of the first text that is `gone` from here.
 
-    What stands in place of something else is `new`; only what nothing stands for is `gone`.
+    Text that replaces other text is `new`; only text that was removed without replacement is `gone`.
     """
 
     kind: Literal["same", "new", "gone"]
@@ -38,9 +38,9 @@ class Piece:
 
 @lru_cache(maxsize=128)  # a page draws the same answers many times
 def differences(first: str, second: str) -> tuple[Piece, ...] | None:
-    """The second text in pieces, with what is gone between them; the pieces that are not gone make up the second text.
+    """The second text in pieces, with what is gone between them. Without what is gone, they add up to the second text.
 
-    Spaces are not compared. None when that would take too long: from a few thousand words that differ.
+    Spaces are not compared. Returns None when it would take too long: from a few thousand different words.
     """
     a, b = list(_WORD.finditer(first)), list(_WORD.finditer(second))
     old, new = [found[0] for found in a], [found[0] for found in b]
@@ -52,7 +52,7 @@ def differences(first: str, second: str) -> tuple[Piece, ...] | None:
     except _TooLong:
         return None
     pieces: list[Piece] = []
-    shown = 0  # how far the second text is told
+    shown = 0  # how much of the second text is in the pieces
     for kind, i, i_end, j, j_end in changes:
         if kind == "delete":
             place = b[start + j].start() if start + j < len(b) else len(second)
@@ -68,9 +68,9 @@ def differences(first: str, second: str) -> tuple[Piece, ...] | None:
 
 
 def _common(a: list[str], b: list[str]) -> int:
-    """How many words the two begin with alike."""
+    """The number of words that both begin with."""
     length = 0
-    for one, other in zip(a, b):
+    for one, other in zip(a, b, strict=False):
         if one != other:
             break
         length += 1
@@ -78,16 +78,16 @@ def _common(a: list[str], b: list[str]) -> int:
 
 
 class _TooLong(Exception):
-    """The steps are used up."""
+    """No steps are left."""
 
 
 class _Matcher(SequenceMatcher):
-    """difflib's own, which gives up when its steps are used up."""
+    """difflib's matcher, which raises _TooLong when no steps are left."""
 
     def __init__(self, a: list[str], b: list[str]):
         super().__init__(None, a, b, autojunk=False)
         self._steps = [0, *accumulate(1 + len(self.b2j.get(word, ())) for word in a)]
-        self._left = MOST_STEPS
+        self._left = MAX_STEPS
 
     def find_longest_match(self, alo: int = 0, ahi: int | None = None, blo: int = 0, bhi: int | None = None) -> Match:
         ahi = len(self.a) if ahi is None else ahi

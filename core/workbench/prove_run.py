@@ -1,6 +1,6 @@
 """Proves that an adapter changes the model and that its base is unchanged, and keeps the proof with the run."""
 
-from core.comparing.proof import FILE, Proof, compared
+from core.comparing.proof import PROOF_FILE, Proof, prove_adapter
 from core.disk.atomic import write_whole
 from core.fresh_thread import in_own_thread
 from core.runs.adapter_ref import BASE, Pane
@@ -17,7 +17,7 @@ def prove(lab: ModelAccess, run: Run, step: int | None = None) -> Proof:
     """
     pane = Pane(run.id, step)
     with lab.using([BASE, pane], PROVING) as (loaded, (_, name)):
-        proof = in_own_thread(lambda: compared(loaded, name, pane))
+        proof = in_own_thread(lambda: prove_adapter(loaded, name, pane))
         loaded.is_doubtful = proof.base_is_equal is False
-    write_whole(run.folder / FILE, proof.model_dump_json(indent=2) + "\n")
+    write_whole(run.folder / PROOF_FILE, proof.model_dump_json(indent=2) + "\n")
     return proof

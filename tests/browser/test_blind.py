@@ -244,7 +244,7 @@ def test_what_cannot_be_tested_is_said(app, open_page):
     page = open_blind(open_page, app)
     page.locator("#blind-prompts textarea").fill("  \n ")
     page.click("#blind-start")
-    expect(page.locator("#blind-trouble .error")).to_contain_text("Write a prompt first, one a line.", timeout=30_000)
+    expect(page.locator("#blind-trouble .error")).to_contain_text("Write a prompt first", timeout=30_000)
     page.locator("#blind-file input[type=file]").set_input_files(
         [{"name": "p.json", "mimeType": "application/json", "buffer": b'[{"prompt": 3}]'}]
     )

@@ -1,4 +1,4 @@
-"""A conversation: what each pane is asked, what a retry changes, what stays of a failure, and how it is kept."""
+"""A conversation: what each pane is asked, what a retry changes, what a failure leaves, and the export."""
 
 import json
 
@@ -53,7 +53,7 @@ def test_half_a_character_is_not_kept():
     assert (turn.question, turn.system) == ("a?", "b?")
 
 
-def test_what_stays_of_a_turn_that_failed(two_turns):
+def test_what_a_failed_turn_leaves(two_turns):
     asked = two_turns.asked("Three?", "", Sampling())
     assert asked.broken_off() == two_turns, "nothing had been said"
     kept = asked.answered((YES, Answer("be", 1, 0.1, 0.1))).broken_off()
@@ -124,10 +124,11 @@ def test_json_holds_all_of_it(two_turns):
     }
 
 
-def test_markdown_to_the_letter():
+def test_markdown_exactly():
     one = Conversation((BASE, RUN)).asked("One?", "Be brief.", DRAWN).answered((YES, NO))
     assert as_markdown(one, ["Base", "my *run*"]) == (
-        "# Conversation: Base, my \\*run\\*\n\n## 1. Question\n\nSystem prompt:\n\n```text\nBe brief.\n```\n\n```text\nOne?\n```\n\n"
+        "# Conversation: Base, my \\*run\\*\n\n## 1. Question\n\n"
+        "System prompt:\n\n```text\nBe brief.\n```\n\n```text\nOne?\n```\n\n"
         "Asked with temperature 0.7, top-p 0.9, seed 5, at most 128 tokens.\n\n"
         "### Base\n\n```text\nyes\n```\n\nended by itself · 2 tokens · 4.0 tokens/s · first after 0.25 s.\n\n"
         "### my \\*run\\*\n\n```text\nno\n```\n\ncut off at the limit · 1 token · 2.0 tokens/s · first after 0.25 s.\n"
@@ -263,12 +264,15 @@ def test_only_the_chat_s_own_answers_can_be_stopped_here(tab):
     workbench = tab._workbench
     for doing, shown, said in (
         (ANSWERING, True, None),
-        ("a blind test is going on", False, "Asking must wait: a blind test is going on."),
+        ("a blind test is going on", False, "a blind test is going on"),
     ):
         with workbench.desk.taken(doing):
             live = tab.live()
         assert live[tab.stop] == {"visible": shown}
-        assert live[tab.hint] == {} if said is None else said in live[tab.hint]["value"]
+        if said is None:
+            assert live[tab.hint] == {}
+        else:
+            assert said in live[tab.hint]["value"]
 
 
 def test_what_was_chosen_stays_until_another_run_is_loaded(tab):

@@ -1,4 +1,4 @@
-"""Votes on disk, and what their number allows one to say: figures by scipy, and ones that are known."""
+"""Votes on disk, and what you can conclude from them: figures compared with scipy's and with known ones."""
 
 import errno
 import math
@@ -11,7 +11,7 @@ from pydantic import ValidationError
 from scipy.stats import binomtest
 
 from core.answering.sampling import Sampling
-from core.comparing.votes import FILE, Tally, Vote, append_vote, read_votes, tally
+from core.comparing.votes import VOTES_FILE, Tally, Vote, append_vote, read_votes, tally
 from tests.conftest import PROJECT
 
 RUN, OTHER = "20260101-000000-a", "20260102-000000-b"
@@ -31,11 +31,14 @@ def test_votes_survive_a_restart(tmp_path):
     ]
     for each in votes:
         append_vote(tmp_path, each)
-    code = f"from core.comparing.votes import read_votes; from pathlib import Path; print(repr(read_votes(Path({str(tmp_path)!r}))))"
+    code = (
+        "from core.comparing.votes import read_votes; from pathlib import Path; "
+        f"print(repr(read_votes(Path({str(tmp_path)!r}))))"
+    )
     another = subprocess.run([sys.executable, "-c", code], cwd=PROJECT, capture_output=True, text=True, check=True)
     assert another.stdout.strip() == repr(read_votes(tmp_path))
     assert read_votes(tmp_path) == (tuple(votes), 0)
-    assert (tmp_path / FILE).read_bytes().count(b"\n") == 3
+    assert (tmp_path / VOTES_FILE).read_bytes().count(b"\n") == 3
 
 
 def test_no_file_is_no_vote(tmp_path):
@@ -45,7 +48,7 @@ def test_no_file_is_no_vote(tmp_path):
 def test_a_line_that_was_cut_off_is_counted_and_harms_no_other(tmp_path):
     append_vote(tmp_path, vote("left"))
     append_vote(tmp_path, vote("right"))
-    file = tmp_path / FILE
+    file = tmp_path / VOTES_FILE
     file.write_bytes(file.read_bytes()[:-30] if file.read_bytes().endswith(b"\n") else b"")
     append_vote(tmp_path, vote("tie"))
     assert read_votes(tmp_path) == ((vote("left"), vote("tie")), 1)
@@ -55,23 +58,24 @@ def test_a_line_that_was_cut_off_is_counted_and_harms_no_other(tmp_path):
 
 def test_a_full_disk_leaves_no_half_vote(tmp_path):
     append_vote(tmp_path, vote())
-    before = (tmp_path / FILE).read_bytes()
+    before = (tmp_path / VOTES_FILE).read_bytes()
     limit = len(before) + 20
     code = (
-        "import resource, signal; from pathlib import Path; from core.comparing.votes import *\n"
+        "import resource, signal; from pathlib import Path; from core.comparing.votes import append_vote, read_votes\n"
         f"(vote,), _ = read_votes(Path({str(tmp_path)!r}))\n"
-        f"signal.signal(signal.SIGXFSZ, signal.SIG_IGN); resource.setrlimit(resource.RLIMIT_FSIZE, ({limit}, {limit}))\n"
+        "signal.signal(signal.SIGXFSZ, signal.SIG_IGN)\n"
+        f"resource.setrlimit(resource.RLIMIT_FSIZE, ({limit}, {limit}))\n"
         f"try: append_vote(Path({str(tmp_path)!r}), vote)\n"
         "except OSError as error: print(error.errno)"
     )
     answer = subprocess.run([sys.executable, "-c", code], cwd=PROJECT, capture_output=True, text=True, check=True)
     assert answer.stdout == f"{errno.ENOSPC}\n"
-    assert (tmp_path / FILE).read_bytes() == before
+    assert (tmp_path / VOTES_FILE).read_bytes() == before
 
 
 def test_a_vote_that_the_disk_does_not_take_is_not_there(tmp_path, monkeypatch):
     append_vote(tmp_path, vote("left"))
-    before = (tmp_path / FILE).read_bytes()
+    before = (tmp_path / VOTES_FILE).read_bytes()
 
     def refuse(descriptor: int) -> None:  # as a disk that fails does; there is none to be had
         raise OSError(errno.EIO, os.strerror(errno.EIO))
@@ -80,7 +84,7 @@ def test_a_vote_that_the_disk_does_not_take_is_not_there(tmp_path, monkeypatch):
         disk.setattr(os, "fsync", refuse)
         with pytest.raises(OSError, match="Input/output error"):
             append_vote(tmp_path, vote("right"))
-    assert (tmp_path / FILE).read_bytes() == before
+    assert (tmp_path / VOTES_FILE).read_bytes() == before
     append_vote(tmp_path, vote("right"))
     assert read_votes(tmp_path) == ((vote("left"), vote("right")), 0)
 
@@ -90,7 +94,7 @@ def test_lines_of_earlier_versions_are_votes_too(tmp_path):
         '{"time":5.0,"prompt":"Why?","left":"20260101-000000-a","right":"base","left_answer":"So.","right_answer":"No.",'
         '"choice":"tie","contender":"20260101-000000-a"}\n'
     )
-    (tmp_path / FILE).write_text(line)
+    (tmp_path / VOTES_FILE).write_text(line)
     assert read_votes(tmp_path) == ((vote("tie", sampling=None),), 0)
 
 
@@ -101,7 +105,7 @@ def test_a_folder_that_is_gone_is_an_error(tmp_path):
 
 @pytest.mark.skipif(not hasattr(os, "mkfifo"), reason="there are no pipes here")
 def test_a_pipe_in_the_place_of_the_votes_is_not_waited_for(tmp_path):
-    os.mkfifo(tmp_path / FILE)
+    os.mkfifo(tmp_path / VOTES_FILE)
     assert read_votes(tmp_path) == ((), 0)
 
 
@@ -111,13 +115,20 @@ def test_what_is_no_vote(wrong):
         vote(**wrong)
 
 
-def test_the_tally_is_that_of_one_pair_whichever_side_it_stood_on():
+def test_the_tally_is_of_one_pair_on_either_side():
+    step = f"{RUN}/checkpoints/step-4"
     votes = [
-        vote("left"), vote("right", left="base", right=RUN), vote("right"), vote("left", left="base", right=RUN),
-        vote("right"), vote("tie"), vote("bad", left="base", right=RUN),
-        vote("left", right=OTHER), vote("left", left=OTHER, contender=OTHER), vote("left", left=f"{RUN}/checkpoints/step-4",
-        contender=f"{RUN}/checkpoints/step-4"),
-    ]  # fmt: skip
+        vote("left"),
+        vote("right", left="base", right=RUN),
+        vote("right"),
+        vote("left", left="base", right=RUN),
+        vote("right"),
+        vote("tie"),
+        vote("bad", left="base", right=RUN),
+        vote("left", right=OTHER),
+        vote("left", left=OTHER, contender=OTHER),
+        vote("left", left=step, contender=step),
+    ]
     votes = [each.model_copy(update={"prompt": f"Why {number}?"}) for number, each in enumerate(votes)]
     assert tally(votes, RUN, "base") == Tally(wins=2, losses=3, ties=1, bad=1)
     assert tally(votes, RUN, OTHER) == Tally(wins=1)
@@ -161,7 +172,7 @@ def test_without_decided_votes_there_are_no_figures():
 
 
 @pytest.mark.parametrize("wins, losses", [(17, 8), (8, 17), (8, 2), (3, 1), (6, 0), (20, 5)])
-def test_more_is_the_smallest_number_that_settles_it_in_four_cases_of_five(wins, losses):
+def test_more_is_the_smallest_number_that_settles_it_in_four_cases_out_of_five(wins, losses):
     found, decided, leading = Tally(wins, losses), wins + losses, max(wins, losses)
 
     def chance(more: int) -> float:
@@ -180,35 +191,35 @@ def test_more_is_the_smallest_number_that_settles_it_in_four_cases_of_five(wins,
     assert would_do(found.more) and not any(would_do(more) for more in range(max(found.more - 20, 0), found.more))
 
 
-SAID = {
-    (0, 0, 0, 0): "No votes yet.",
-    (0, 0, 1, 0): "The one vote chose no side: nothing can be said.",
-    (0, 0, 2, 1): "None of the 3 votes chose a side: nothing can be said.",
-    (1, 0, 0, 0): "1 of 1: too few votes to say anything; at least 9 more that choose a side are needed.",
-    (9, 0, 5, 5): "9 of 9: too few votes to say anything; at least 1 more that chooses a side is needed.",
-    (3, 3, 0, 0): "3 of 6: too few votes to say anything; at least 4 more that choose a side are needed.",
-    (10, 0, 0, 0): "10 of 10: better.",
-    (20, 5, 0, 0): "20 of 25: better.",
-    (5, 20, 0, 0): "5 of 25: worse.",
-    (17, 8, 2, 1): "17 of 25: probably better; about 26 more votes that choose a side would probably settle it.",
-    (8, 17, 0, 0): "8 of 25: probably worse; about 26 more votes that choose a side would probably settle it.",
-    (193, 167, 0, 0): "193 of 360: probably better; more than 1,000 further votes would be needed.",
-    (265, 235, 0, 0): "265 of 500: probably better; more than 1,000 further votes would be needed.",
-    (235, 265, 9, 9): "235 of 500: probably worse; more than 1,000 further votes would be needed.",
-    (14, 11, 0, 0): (
-        "14 of 25: no clear difference; about 518 more votes that choose a side would probably show one, if there is one."
-    ),
-    (13, 12, 0, 0): "13 of 25: no difference is to be seen.",
-    (500, 500, 0, 0): "500 of 1,000: no difference is to be seen.",
+# Wins, losses, ties, both bad; and the words that must be in the sentence.
+CONCLUSIONS = {
+    (0, 0, 0, 0): ["No votes"],
+    (0, 0, 1, 0): ["no side"],
+    (0, 0, 2, 1): ["None of the 3"],
+    (1, 0, 0, 0): ["1 of 1: too few", "at least 9 more that choose a side are needed"],
+    (9, 0, 5, 5): ["9 of 9: too few", "at least 1 more that chooses a side is needed"],
+    (3, 3, 0, 0): ["3 of 6: too few", "at least 4 more that choose a side are needed"],
+    (10, 0, 0, 0): ["10 of 10: better."],
+    (20, 5, 0, 0): ["20 of 25: better."],
+    (5, 20, 0, 0): ["5 of 25: worse."],
+    (17, 8, 2, 1): ["17 of 25: probably better; about 26 more votes"],
+    (8, 17, 0, 0): ["8 of 25: probably worse; about 26 more votes"],
+    (193, 167, 0, 0): ["193 of 360: probably better", "more than 1,000 further votes"],
+    (265, 235, 0, 0): ["265 of 500: probably better", "more than 1,000 further votes"],
+    (235, 265, 9, 9): ["235 of 500: probably worse", "more than 1,000 further votes"],
+    (14, 11, 0, 0): ["14 of 25: no clear difference", "about 518 more votes"],
+    (13, 12, 0, 0): ["13 of 25: no visible difference."],
+    (500, 500, 0, 0): ["500 of 1,000: no visible difference."],
 }
 
 
-@pytest.mark.parametrize("counts", SAID)
-def test_what_so_many_votes_allow_one_to_say(counts):
-    assert Tally(*counts).words == SAID[counts]
+@pytest.mark.parametrize("counts", CONCLUSIONS)
+def test_what_so_many_votes_say(counts):
+    words = Tally(*counts).words
+    assert [part for part in CONCLUSIONS[counts] if part not in words] == [], words
 
 
-def test_no_number_of_votes_is_said_to_need_none_more():
+def test_no_sentence_asks_for_0_more_votes():
     for decided in range(10, 600):
         for wins in (decided // 2, int(decided * 0.53), int(decided * 0.54), int(decided * 0.56)):
             assert " 0 more" not in Tally(wins, decided - wins).words, (wins, decided)
@@ -222,6 +233,9 @@ def test_few_votes_never_claim_anything():
 
 
 def test_scipy_is_not_imported_before_it_is_needed():
-    check = "import sys, core.comparing.votes, core.workbench.blind_test, ui.compare.blind_tab; print('scipy.stats' in sys.modules, 'torch' in sys.modules)"
+    check = (
+        "import sys, core.comparing.votes, core.workbench.blind_test, ui.compare.blind_tab; "
+        "print('scipy.stats' in sys.modules, 'torch' in sys.modules)"
+    )
     answer = subprocess.run([sys.executable, "-c", check], cwd=PROJECT, capture_output=True, text=True, check=True)
     assert answer.stdout == "False False\n"

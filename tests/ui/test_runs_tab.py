@@ -8,8 +8,8 @@ import gradio as gr
 import pytest
 
 from core.runs.events import Evaluated, Finished, StatusChanged, StepDone
-from core.runs.run_folder import create_run
 from core.runs.overview import Overview
+from core.runs.run_folder import create_run
 from core.runs.run_list import RunList
 from core.runs.trash import Deleted
 from core.settings.run_config import RunConfig, fields

@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 from core.answering.sampling import Sampling
-from core.comparing.votes import FILE, Tally, read_votes
+from core.comparing.votes import VOTES_FILE, Tally, read_votes
 from core.problems import BlindError, RunError
 from core.runs.adapter_ref import BASE, Pane
 from core.runs.run_folder import list_runs
@@ -69,7 +69,7 @@ def votes_of(bench):
         return found.votes
 
     yield votes
-    for file in bench.runs_dir.glob(f"*/{FILE}"):
+    for file in bench.runs_dir.glob(f"*/{VOTES_FILE}"):
         file.unlink()
 
 

@@ -11,7 +11,6 @@ from core.comparing.prompt_lists import prompts_from_text, read_prompts
 from core.comparing.votes import CHOICES
 from core.problems import BlindError, ModelError, Problem
 from core.runs.adapter_ref import BASE, Pane
-from core.workbench.blind_test import Result
 from core.workbench.one_blind_test import Shown
 from core.workbench.workbench import Workbench
 from ui.compare.blind_view import last_text, pair_text, result_text, state_text

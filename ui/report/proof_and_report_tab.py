@@ -6,7 +6,7 @@ from pathlib import Path
 
 import gradio as gr
 
-from core.comparing.proof import FILE, load_proof
+from core.comparing.proof import PROOF_FILE, load_proof
 from core.disk.tolerant_reading import in_words
 from core.problems import Problem, RunError
 from core.runs.run_folder import Run
@@ -78,7 +78,7 @@ class ProofTab:
         if folder is None:
             return ""
         try:
-            drawn_from = folder, (folder / FILE).stat().st_mtime_ns
+            drawn_from = folder, (folder / PROOF_FILE).stat().st_mtime_ns
         except OSError:  # there is no proof of it
             return ""
         if self._drawn[0] != drawn_from:

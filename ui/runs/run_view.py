@@ -6,8 +6,8 @@ All that a person wrote is escaped here.
 from html import escape
 
 from core.runs.checkpoint_list import Checkpoint
-from core.runs.run_folder import Run
 from core.runs.overview import Overview
+from core.runs.run_folder import Run
 from core.runs.snapshot import Snapshot
 from ui.runs.runs_table import steps
 from ui.shared.formatting import count, data_name, duration_or_dash, gib, loss, notice, when
