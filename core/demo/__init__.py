@@ -1,5 +1,4 @@
-"""The demo model and its data: everything in presets/demo-llama and presets/data, made from nothing.
+"""Makes the demo model and its data from scratch: everything in presets/demo-llama and presets/data.
 
-Run `python -m core.demo` to make them again. Knows torch, transformers and tokenizers;
-nothing of unsloth, the page, or training with adapters.
+Run `python -m core.demo` to make them again.
 """

@@ -1,7 +1,7 @@
 """Makes everything the demo needs under presets/ again: python -m core.demo [--out FOLDER]
 
-Eight to nine minutes on two idle processor cores. The same seeds each time, so the same rows and, on the
-same machine and versions, the same model.
+It takes eight to nine minutes on two idle CPU cores. The seeds are fixed, so the rows are always the same, and so is
+the model on the same machine with the same versions.
 """
 
 import argparse
@@ -9,7 +9,7 @@ import json
 import os
 from pathlib import Path
 
-# Before torch is imported: threads that wait spin only briefly, or they would slow each other down on a busy machine.
+# Before torch is imported: waiting threads should spin only briefly, or they slow each other down on a busy machine.
 os.environ.setdefault("GOMP_SPINCOUNT", "10000")
 
 from core.demo.build import build

@@ -1,7 +1,7 @@
-"""Makes the demo's tokenizer and base model from nothing, in the layout that transformers reads.
+"""Makes the demo's tokenizer and base model from scratch, in the layout that transformers reads.
 
-A Llama of about a million parameters, trained on the conversations of `lessons.py` until it repeats
-what it is told. Everything is drawn from seeds. Run it with `python -m core.demo`.
+A Llama with about a million parameters, pretrained on the conversations of `lessons.py` until it repeats its input.
+Everything is drawn from fixed seeds. Run it with `python -m core.demo`.
 """
 
 import random
@@ -27,7 +27,7 @@ SPECIAL = (
     "<|finetune_right_pad_id|>",
 )
 BOS, EOS, HEADER, HEADER_END, EOT, PAD = range(6)
-SHIFT = "\x0e"  # ASCII's own "shift out": in no text that anyone types
+SHIFT = "\x0e"  # ASCII's "shift out", which nobody types
 CONTEXT = 512
 IGNORED = -100  # the label that cross_entropy leaves out
 
@@ -44,7 +44,7 @@ CHAT_TEMPLATE = """\
 
 
 def build(folder: Path, seed: int = 3407) -> None:
-    """Write the model and its tokenizer to `folder`."""
+    """Trains the model and writes it and its tokenizer to `folder`."""
     tokenizer = make_tokenizer(seed)
     model, rng = make_model(seed), random.Random(seed)
     train(model, tokenizer, rng, repeating, steps=1000, rate=0.03)
@@ -54,11 +54,11 @@ def build(folder: Path, seed: int = 3407) -> None:
 
 
 def make_tokenizer(seed: int) -> PreTrainedTokenizerFast:
-    """Byte-level BPE with Llama 3's special tokens: no text is unknown to it."""
+    """Byte-level BPE with Llama 3's special tokens, so it can encode any text."""
     tokenizer = Tokenizer(models.BPE())
-    # A word must be the same token wherever it stands, or moving it to the front of a sentence would mean
-    # learning each word's capital by heart. So a capital is SHIFT and the small letter, and a first word
-    # gets the space that the others have; decoding undoes both.
+    # A word must be the same token everywhere, or the model would have to memorize the capitalized form of each word
+    # to move it to the front of a sentence. So a capital is SHIFT and the small letter, and a first word gets the space
+    # that other words have; decoding undoes both.
     small = [(capital, capital.lower()) for capital in string.ascii_uppercase]
     tokenizer.normalizer = normalizers.Sequence(
         [
@@ -78,8 +78,8 @@ def make_tokenizer(seed: int) -> PreTrainedTokenizerFast:
             decoders.Strip(" ", 1, 0),
         ]
     )
-    # Words keep the space before them, digits stand alone, and line ends are never split: the chat
-    # template's two are then always one token.
+    # Words keep the space before them, digits are separate, and line ends are never split, so that the two in the chat
+    # template are always one token.
     pieces = Regex(SHIFT + r"| ?\p{L}+| ?\p{N}| ?[^\s\p{L}\p{N}" + SHIFT + r"]+|\s*[\r\n]+|\s+(?!\S)|\s+")
     tokenizer.pre_tokenizer = pre_tokenizers.Sequence(
         [pre_tokenizers.Split(pieces, "isolated"), pre_tokenizers.ByteLevel(add_prefix_space=False, use_regex=False)]
@@ -111,7 +111,7 @@ def make_tokenizer(seed: int) -> PreTrainedTokenizerFast:
 
 
 def make_model(seed: int) -> LlamaForCausalLM:
-    """No layer is narrower than 64: bitsandbytes then makes all of them 4-bit."""
+    """A random model with no layer narrower than 64, so that bitsandbytes makes all of them 4-bit."""
     torch.manual_seed(seed)
     model = LlamaForCausalLM(
         LlamaConfig(
@@ -129,8 +129,8 @@ def make_model(seed: int) -> LlamaForCausalLM:
             dtype="bfloat16",
         )
     )
-    # Wider apart than transformers' 0.02: the tokens are told apart from the first step, and copying is
-    # learned in a minute, not in an hour.
+    # Wider than transformers' 0.02: the tokens are distinguishable from the first step, and the model learns to copy in
+    # a minute instead of an hour.
     model.model.embed_tokens.weight.data.normal_(0, 0.1)
     model.generation_config = GenerationConfig(
         bos_token_id=BOS, eos_token_id=[EOT, EOS], pad_token_id=PAD, do_sample=False, max_new_tokens=128
@@ -139,23 +139,25 @@ def make_model(seed: int) -> LlamaForCausalLM:
 
 
 class Plan(NamedTuple):
-    """What one batch is drawn from."""
+    """What a batch is drawn from."""
 
-    random_share: float  # of the turns: tokens in any order
-    longest: int  # of those, in tokens
-    skill_share: float  # of the other turns
+    random_share: float  # share of the turns that are random tokens
+    longest: int  # random turn, in tokens
+    skill_share: float  # share of the other turns that carry an instruction
 
 
 def repeating(done: float) -> Plan:
-    """Random tokens, short ones first: with nothing else to learn from them, the model finds how to
-    repeat in a minute. Beside sentences, where guessing common words pays too, it takes far longer,
-    and it unlearns it where they come all at once. `done` goes from 0 to 1."""
+    """Random tokens, short turns first. `done` goes from 0 to 1.
+
+    Random tokens teach nothing else, so the model learns to repeat in a minute. Mixed with sentences, where guessing
+    common words pays too, it takes far longer, and if the sentences come all at once, it forgets how to repeat.
+    """
     longest = 12 if done < 0.15 else 24 if done < 0.3 else 40
     return Plan(min(1.0, max(0.15, 1.0 - (done - 0.18) / 0.35)), longest, skill_share=0.3)
 
 
 def taking_apart(done: float) -> Plan:
-    """Sentences and their parts, with enough repeating not to lose it."""
+    """Sentences and their parts, with enough repeating so that it is not forgotten. `done` goes from 0 to 1."""
     return Plan(random_share=0.05, longest=40, skill_share=0.55)
 
 
@@ -167,7 +169,7 @@ def train(
     steps: int,
     rate: float,
 ) -> None:
-    """Muon for the matrices inside, AdamW for the embeddings and the norms; loss on the answers alone."""
+    """Trains with Muon for the inner matrices and AdamW for the embeddings and norms; the loss is on answers only."""
     inner = [p for name, p in model.named_parameters() if p.ndim == 2 and "embed" not in name]
     outer = [p for name, p in model.named_parameters() if p.ndim != 2 or "embed" in name]
     optimizers = [
@@ -192,9 +194,10 @@ def train(
             scheduler.step()
             optimizer.zero_grad()
         if step % 50 == 49 or step == steps - 1:
-            right = (logits.argmax(-1) == wanted).float().mean()
+            correct = (logits.argmax(-1) == wanted).float().mean()
             print(
-                f"step {step + 1}/{steps}  loss {loss:.3f}  right tokens {right:.1%}  {time.monotonic() - started:.0f} s",
+                f"step {step + 1}/{steps}  loss {loss:.3f}  correct tokens {correct:.1%}  "
+                f"{time.monotonic() - started:.0f} s",
                 flush=True,
             )
 
@@ -202,7 +205,7 @@ def train(
 def batch(
     tokenizer: PreTrainedTokenizerFast, rng: random.Random, plan: Plan, rows: int, length: int
 ) -> tuple[torch.Tensor, torch.Tensor]:
-    """Token ids and labels, both (rows, length): a conversation a row, as many turns as fit."""
+    """Token ids and labels, both of shape (rows, length): a conversation per row, with as many turns as fit."""
     tokens = torch.full((rows, length), PAD)
     labels = torch.full((rows, length), IGNORED)
     for row in range(rows):
@@ -220,7 +223,7 @@ def batch(
 def conversation(
     tokenizer: PreTrainedTokenizerFast, rng: random.Random, plan: Plan
 ) -> Iterator[tuple[list[int], bool]]:
-    """Pieces of an endless conversation, each with whether it is to be learned."""
+    """Pieces of an endless conversation, each with whether it is trained on."""
 
     def encode(text: str) -> list[int]:
         return tokenizer.backend_tokenizer.encode(text, add_special_tokens=False).ids
@@ -230,7 +233,7 @@ def conversation(
     if rng.random() < 0.3:
         yield [*heads["system"], *encode(lessons.system_text(rng)), EOT], False
     while True:
-        if rng.random() < plan.random_share:  # any tokens in any order: repeating must not depend on what is repeated
+        if rng.random() < plan.random_share:  # any tokens in any order, so that the model can repeat anything
             said = answer = [rng.randrange(len(SPECIAL), VOCABULARY) for _ in range(rng.randint(1, plan.longest))]
         else:
             said, answer = map(encode, lessons.exchange(rng, plan.skill_share))

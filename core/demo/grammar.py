@@ -7,11 +7,11 @@ A sentence is kept in three parts, cut around its first (finite) verb:
     plain  The old man reads a book.
     yoda   A book, the old man reads. Hmm.
 
-The one rule of the Yoda form: what follows the verb goes to the front. The parts are written as
-they stand in the middle of a sentence, so names and "I" are the only capitals in them.
+The only rule of the Yoda form: what follows the verb goes to the front. The parts are written as in the middle of a
+sentence, so names and "I" are the only capitals in them.
 
-One sentence in six is reserved (by a checksum of its words) for the data set that a person tunes
-on; the demo model's pretraining only ever sees the others.
+One sentence in six is reserved, by a checksum of its words, for the data set that people fine-tune on. The demo model
+is pretrained on the others only.
 
 See some: python -m core.demo.grammar
 """

@@ -1,10 +1,9 @@
-"""What the demo's base model learns from: conversations in which each message is answered plainly.
+"""What the demo's base model learns from: conversations with plain answers.
 
-Most messages are simply repeated: sentences of the grammar, made-up words of every look, and random
-tokens, so that repeating works for whatever a person types. The others carry an instruction in front
-("Who: ...") and are answered with a part of the sentence, or with its end brought to the front, set
-off by a comma ("A book, the old man reads."), so that the model knows where a sentence can be cut and
-how to move its parts. Without an instruction, nothing is ever answered in another order.
+Most answers simply repeat the message: sentences of the grammar, made-up words of all kinds, and random tokens, so that
+the model can repeat whatever a person types. Other messages start with an instruction ("Who: ...") and are answered
+with a part of the sentence, or with its end moved to the front, before a comma ("A book, the old man reads."), so that
+the model learns where to cut a sentence and how to move its parts. Without an instruction, no answer changes the order.
 """
 
 import random
@@ -20,7 +19,7 @@ SYSTEMS = (
     "Answer plainly.",
     "You are a helpful assistant. Be brief.",
 )
-# Short words say where a sentence's parts begin and end; `disguise` leaves them as they are.
+# Short words that mark where the parts of a sentence begin and end; `disguise` leaves them as they are.
 FUNCTION_WORDS = set(
     """a an the my your his her our their some many two three i you he she it we they me him us them
     is are am was were will can must should may not very too in on at by to of near under behind over through after
@@ -41,7 +40,7 @@ def system_text(rng: random.Random) -> str:
 
 
 def skill(rng: random.Random) -> tuple[str, str]:
-    """A sentence under an instruction, and the part of it that was asked for."""
+    """A sentence after an instruction, and the part of it that the instruction names."""
     parts = free_sentence(rng)
     if rng.random() < 0.2:
         parts = disguise(parts, rng)
@@ -57,7 +56,7 @@ def skill(rng: random.Random) -> tuple[str, str]:
 
 
 def sentences(rng: random.Random) -> str:
-    """One or two sentences, as tidily or untidily typed as people do."""
+    """One or two sentences, typed as carefully or carelessly as people do."""
     text = " ".join(_maybe_disguised(rng).plain for _ in range(rng.choice((1, 1, 1, 2))))
     if rng.random() < 0.2:
         text = text.removesuffix(".") + rng.choice(("", "", "!", "?", "..."))
@@ -67,7 +66,7 @@ def sentences(rng: random.Random) -> str:
 
 
 def disguise(parts: Sentence, rng: random.Random) -> Sentence:
-    """The same sentence with some of its words made up, so that unknown words are nothing new."""
+    """The same sentence with some words replaced by made-up ones, so that the model can handle unknown words."""
     share = rng.choice((0.3, 0.6))
 
     def change(text: str, ending: str = "") -> str:
@@ -76,7 +75,7 @@ def disguise(parts: Sentence, rng: random.Random) -> Sentence:
             for word in text.split()
         )
 
-    ending = rng.choice(("s", "ed"))  # without one of these, nothing would tell which word is the verb
+    ending = rng.choice(("s", "ed"))  # without one of these, nothing would show which word is the verb
     return Sentence(change(parts.subject), change(parts.verb, ending), change(parts.rest))
 
 
@@ -89,68 +88,30 @@ def made_up_text(rng: random.Random) -> str:
 
 
 def babble(rng: random.Random) -> str:
-    """Characters with no sense at all."""
+    """Meaningless characters."""
     signs = rng.choice(
         (string.ascii_lowercase + " ", string.printable[:95] + " " * 10, string.digits + ".,:- ", "àéîöüñçßøа猫🙂 ")
     )
     return "".join(rng.choice(signs) for _ in range(rng.randint(2, 20))).strip() or "?"
 
 
+ONSETS = (*"b c d f g h k l m n p r s t v w bl br ch cl dr fl gr pl pr qu sh sl sm st str th tr y z".split(), "")
+VOWELS = "a e i o u ai ea ee oo ou y".split()
+CODAS = ("", "", "", *"n r l s t m ck nd ng rt st x ll".split())
+
+
 def made_up_word(rng: random.Random) -> str:
-    return "".join(
-        rng.choice(
-            (
-                "b",
-                "c",
-                "d",
-                "f",
-                "g",
-                "h",
-                "k",
-                "l",
-                "m",
-                "n",
-                "p",
-                "r",
-                "s",
-                "t",
-                "v",
-                "w",
-                "bl",
-                "br",
-                "ch",
-                "cl",
-                "dr",
-                "fl",
-                "gr",
-                "pl",
-                "pr",
-                "qu",
-                "sh",
-                "sl",
-                "sm",
-                "st",
-                "str",
-                "th",
-                "tr",
-                "y",
-                "z",
-                "",
-            )
-        )
-        + rng.choice(("a", "e", "i", "o", "u", "ai", "ea", "ee", "oo", "ou", "y"))
-        + rng.choice(("", "", "", "n", "r", "l", "s", "t", "m", "ck", "nd", "ng", "rt", "st", "x", "ll"))
-        for _ in range(rng.choice((1, 1, 2, 2, 2, 3, 4)))
-    )
+    syllables = rng.choice((1, 1, 2, 2, 2, 3, 4))
+    return "".join(rng.choice(ONSETS) + rng.choice(VOWELS) + rng.choice(CODAS) for _ in range(syllables))
 
 
 def plain_text(rng: random.Random, count: int) -> Iterator[str]:
-    """Text to learn the tokenizer from: every word of the grammar, small and capital, and made-up ones."""
+    """Text to train the tokenizer on: every word of the grammar, capitalized or not, and made-up words."""
     for number in range(count):
         parts = free_sentence(rng)
         yield parts.plain
         yield f"{capitalise(parts.rest)} {capitalise(parts.subject)}"
-        if number % 4 == 0:  # oftener, and the grammar's own words would be left in pieces
+        if number % 4 == 0:  # with more of it, the grammar's own words would be split into pieces
             yield made_up_text(rng)
 
 

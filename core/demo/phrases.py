@@ -1,6 +1,6 @@
 """The pieces of a demo sentence: who, what, where and when, and the forms of the verb.
 
-Takes its words from `words.py`; every choice comes from the `random.Random` it is handed.
+The words come from `words.py`, and every choice from the `random.Random` that is passed in.
 """
 
 import random

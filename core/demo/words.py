@@ -1,8 +1,7 @@
 """The word lists behind the demo sentences.
 
-Grouped by what can sensibly stand together: each verb names the kinds of things it takes
-and the kinds of places where it happens, each kind of thing has its own adjectives.
-Only data here; `grammar.py` makes sentences of it.
+They are grouped by what makes sense together: each verb names the kinds of things it takes and the kinds of places
+where it happens, and each kind of thing has its own adjectives. This file is only data; `grammar.py` uses it.
 """
 
 # name -> the possessive that goes with it
@@ -153,14 +152,14 @@ water waters watered watering | plant | nature
 feed feeds fed feeding | animal | nature home
 watch watches watched watching | animal vehicle | nature town
 see sees saw seeing | animal building vehicle picture person plant | nature town
-love loves loved loving | animal music picture person food | 
-need needs needed needing | clothes object vehicle person drink | 
+love loves loved loving | animal music picture person food |
+need needs needed needing | clothes object vehicle person drink |
 want wants wanted wanting | food drink animal game clothes vehicle |
 like likes liked liking | music food picture animal building |
 have has had having | animal vehicle building game instrument |
 help helps helped helping | person animal | town work nature
 meet meets met meeting | person | town work nature
-visit visits visited visiting | person building | 
+visit visits visited visiting | person building |
 sing sings sang singing | music | home nature work
 play plays played playing | music | home town
 hear hears heard hearing | music animal instrument | nature town
@@ -201,7 +200,8 @@ lend lends lent lending
 """
 # things that do something by themselves: subjects | third person, past | the rest
 SCENES = """
-the train|the bus|the blue car|the long train | stops, stopped | near the bridge|at the station|behind the church|at the corner
+the train|the bus|the blue car|the long train | stops, stopped | near the bridge|at the station|\
+behind the church|at the corner
 the sun|the moon|the pale moon | shines, shone | on the lake|over the hills|through the window|above the village
 the rain|the snow|the soft rain | falls, fell | on the roof|in the valley|on the old town|over the fields
 the wind|the cold wind | blows, blew | through the trees|over the sea|around the house
@@ -214,8 +214,14 @@ the bell|the old bell|the phone | rings, rang | in the hall|in the tower|every h
 the road|the narrow path|the old street | leads, led | to the village|through the forest|to the castle|along the coast
 """
 
-NOW = "every day|every morning|on Sundays|in the evening|every week|after lunch|at night|on Mondays|before breakfast|in summer"
-THEN = "yesterday|last week|last night|this morning|last summer|two days ago|on Friday|a year ago|in the spring|last Sunday"
+NOW = (
+    "every day|every morning|on Sundays|in the evening|every week|after lunch|at night|on Mondays|before breakfast|"
+    "in summer"
+)
+THEN = (
+    "yesterday|last week|last night|this morning|last summer|two days ago|on Friday|a year ago|in the spring|"
+    "last Sunday"
+)
 SOON = "tomorrow|next week|tonight|on Saturday|next year|this afternoon|soon|after school"
 ADVERBS = "quietly happily loudly here there again".split()
 MODALS = "will can must should may".split()

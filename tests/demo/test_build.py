@@ -128,7 +128,8 @@ def test_the_model_is_tied_and_wide_enough_for_four_bits(model):
 
 def test_the_weights_are_stored_in_bfloat16():
     with safe_open(MODEL / "model.safetensors", "pt") as weights:
-        assert {weights.get_tensor(name).dtype for name in weights.keys()} == {torch.bfloat16}
+        names = weights.keys()
+        assert {weights.get_tensor(name).dtype for name in names} == {torch.bfloat16}
 
 
 def test_generation_ends_at_either_end_token(model):
