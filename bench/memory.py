@@ -47,7 +47,7 @@ SOURCES: dict[str, dict[str, Any]] = {
     "torchtune": {"optimizer": "adamw_16bit", "loss": "chunked", "adapter_element": 2},
     # A 32-bit adapter without autocast: PEFT makes its inputs 32-bit. AdamW, transformers 5.
     "huggingface/peft": {"optimizer": "adamw_torch", "loss": "full", "adapter_inputs": "float32"},
-    # 8-bit AdamW; the baseline beside it is transformers of 2024 with FlashAttention 2, on a model that PEFT's
+    # 8-bit AdamW; its baseline is transformers of 2024 with FlashAttention 2, on a model that PEFT's
     # prepare_model_for_kbit_training made 32-bit where it is not 4-bit, as TRL then did.
     "unsloth": {"optimizer": "adamw_8bit", "loss": "shifted", "adapter_inputs": "copied", "stream_element": 4},
 }
@@ -70,7 +70,7 @@ class LeftOut(Exception):
     """Why a row cannot be compared."""
 
 
-def compare(row: dict[str, str]) -> Point:
+def point_of(row: dict[str, str]) -> Point:
     """Raises LeftOut."""
     if not row["seq_len"].strip():
         raise LeftOut("its length is not given")
@@ -154,7 +154,7 @@ def read_points(path: Path) -> tuple[list[Point], list[tuple[dict[str, str], str
     with path.open(newline="", encoding="utf-8") as file:
         for row in csv.DictReader(file):
             try:
-                points.append(compare(row))
+                points.append(point_of(row))
             except LeftOut as why:
                 left_out.append((row, str(why)))
     return points, left_out

@@ -31,7 +31,7 @@ def peak() -> dict:
 
 
 def usable_gib() -> float:
-    """The memory in GiB that other programs leave us. Unsloth computes larger parts of the logits where more is free."""
+    """The GiB that other programs leave us. Unsloth computes larger parts of the logits where more is free."""
     import torch
 
     if not torch.cuda.is_available():

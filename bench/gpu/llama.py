@@ -14,7 +14,7 @@ from bench.common import PROJECT
 from bench.gpu.plan import SHAPES
 from core.disk.atomic import put_in_place
 
-WORK = Path("build/bench-gpu")  # relative: Unsloth writes beside a model whose path is absolute
+WORK = Path("build/bench-gpu")  # relative: with an absolute path Unsloth writes into the model's folder
 TOKENIZER = PROJECT / "presets" / "demo-llama"  # its tokens are the first of the vocabulary; the rest never occur
 ROWS = 64
 

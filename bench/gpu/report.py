@@ -74,7 +74,7 @@ def _speed(results: dict[str, dict]) -> str:
             rows.append([shape.upper(), name, *cells, *_ratios(shape, trainer, ours, result)])
     header = ["size", "script", "steps/s", "peak GiB", "our speed", "our memory"]
     found = _table(header, rows) if _has(results, "speed") else [_sentence(NOT_YET)]
-    return _section("Beside other scripts", "speed", words, found)
+    return _section("Compared with other scripts", "speed", words, found)
 
 
 def _ratios(shape: str, trainer: str, ours: dict | None, theirs: dict | None) -> list[str]:
@@ -112,7 +112,7 @@ def _memory(results: dict[str, dict]) -> str:
         rows.append([one.shape.upper(), at, embeddings, checkpointing_word(one.arguments["checkpointing"]), *cells])
     header = ["size", "length × batch", "embeddings", "checkpointing", "measured GiB", "estimate GiB", "error"]
     found = [_summary(errors), "", *_table(header, rows)] if _has(results, "memory") else [_sentence(NOT_YET)]
-    return _section("Peak memory beside the estimate", "memory", words, found)
+    return _section("Peak memory and the estimate", "memory", words, found)
 
 
 def _summary(errors: list[float]) -> str:
@@ -138,8 +138,8 @@ def _estimate(one: Measurement, result: dict) -> float:
 
 def _pair(results: dict[str, dict]) -> str:
     words = (
-        "What a pair costs on the 8B, 32 tokens each; one answer is the mean of base alone and tuned alone. As two rows "
-        "of one pass, a pair should cost little more than 1; one after the other costs 2."
+        "What a pair costs on the 8B, 32 tokens each; one answer is the mean of base alone and tuned alone. As two "
+        "rows of one pass, a pair should cost little more than 1; one after the other costs 2."
     )
     result = results.get("pair 8b")
     if failure := _failure(result):

@@ -92,7 +92,7 @@ def test_the_report_makes_the_estimate_anew_and_sums_up_its_errors():
     assert errors == ["+0.0%", "+4.0%", "-20.0%"]
 
 
-def test_nothing_measured_is_said_plainly_and_what_is_tiny_is_no_measurement():
+def test_an_empty_record_gives_no_figures_and_tiny_models_do_not_count():
     assert "**Nothing of this has been measured yet.**" in render({})
     assert render({"speed tiny ours": ON | {"steps_per_s": 5.0, "reserved_gib": 1.0}}) == render({})
     assert render({}).count("Not measured yet.") == 4
@@ -102,7 +102,7 @@ def test_the_report_in_the_project_is_the_one_that_the_record_gives():
     assert REPORT.read_text(encoding="utf-8") == render(json.loads(RECORD.read_text()) if RECORD.exists() else {})
 
 
-def test_a_measurement_that_hangs_is_ended_and_recorded_and_one_for_which_time_is_up_is_left_to_do(tmp_path):
+def test_a_measurement_that_hangs_is_recorded_and_one_cut_short_by_the_total_time_is_not(tmp_path):
     session = Session(tmp_path / "record.json", seconds=60)
     assert _run(WAITS_FOR_EVER, "hangs", 0.5, session) == {"error": "took longer than 0.5 s"}
     assert _run(WAITS_FOR_EVER, "hangs", 300, Session(tmp_path / "record.json", seconds=0.5)) is None
@@ -111,7 +111,7 @@ def test_a_measurement_that_hangs_is_ended_and_recorded_and_one_for_which_time_i
     assert _run(talks, "talks", 60, session)["ratio"] == 2
 
 
-def test_what_is_in_the_record_is_not_measured_again_unless_it_failed_and_that_is_wished(tmp_path, capsys):
+def test_the_record_is_not_measured_again_except_failures_on_request(tmp_path, capsys):
     session = Session(tmp_path / "record.json", seconds=60)
     for one in measurements(["tiny"], ["speed"]):
         session.keep(one.name, {"steps_per_s": 1.0} if "ours" in one.name else {"error": "it fell over"})
