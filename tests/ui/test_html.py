@@ -18,9 +18,10 @@ from core.runs.adapter_ref import BASE, Pane
 from core.runs.events import StepDone
 from core.runs.snapshot import Snapshot
 from core.settings.run_config import RunConfig
-from core.workbench.blind_test import Result, Shown
-from core.workbench.measure_job import State
+from core.workbench.blind_test import Result
+from core.workbench.measure_job import Measuring
 from core.workbench.model_slot import ModelState
+from core.workbench.one_blind_test import Shown
 from tests.conftest import PROJECT
 from ui.compare import blind_view, chat_view, measure_tab, measure_view, proof_view
 from ui.report import report_parts
@@ -196,9 +197,9 @@ VIEWS = {
     "blind vote before": (lambda _: blind_view.last_text(last_vote()), 2),
     "blind result": (lambda _: blind_view.result_text(result()), 2),
     "evaluation": (lambda _: measure_view.evaluation_text(evaluation()), 14),
-    "measuring": (lambda _: measure_tab.progress_text(State(HOSTILE, True, words=HOSTILE), ""), 2),
-    "measured": (lambda _: measure_tab.progress_text(State(said=HOSTILE), ""), 1),
-    "measuring must wait": (lambda _: measure_tab.progress_text(State(), HOSTILE), 1),
+    "measuring": (lambda _: measure_tab.progress_text(Measuring(HOSTILE, True, words=HOSTILE), ""), 2),
+    "measured": (lambda _: measure_tab.progress_text(Measuring(said=HOSTILE), ""), 1),
+    "measuring must wait": (lambda _: measure_tab.progress_text(Measuring(), HOSTILE), 1),
     "moved weights": (lambda _: proof_view.moved_text(moved()), 4),
     "votes in the report": (lambda folder: report_parts.votes_text(votes_folder(folder)), 5),
     "settings in the report": (

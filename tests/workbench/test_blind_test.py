@@ -18,7 +18,7 @@ from core.workbench.desk import BLIND_ANSWERING, MEASURING
 from core.workbench.one_blind_test import PAIRS_AHEAD
 from core.workbench.workbench import Workbench
 from tests.conftest import small_config
-from ui.compare.blind_tab import result_text
+from ui.compare.blind_view import result_text
 
 SHORT, LONG = Sampling(max_new_tokens=4), Sampling(max_new_tokens=90)
 PROMPTS = [f"Say {word}." for word in "one two three four five six seven eight nine ten eleven twelve".split()]

@@ -3,7 +3,8 @@
 from markupsafe import Markup
 
 from core.runs.adapter_ref import Pane
-from core.workbench.blind_test import Result, Shown
+from core.workbench.blind_test import Result
+from core.workbench.one_blind_test import Shown
 from ui.shared.formatting import count, pane_label, percent
 from ui.shared.html import render_part
 
