@@ -1,3 +1,5 @@
+"""Greedy answers to several questions in one batch."""
+
 from collections.abc import Callable
 
 from core.answering.sampling import end_criteria
@@ -6,10 +8,10 @@ from core.answering.sampling import end_criteria
 def likeliest_answers(
     loaded, questions: list[list[int]], max_new_tokens: int, should_stop: Callable[[], bool]
 ) -> list[tuple[list[int], bool]]:
-    """Answers to questions given as token ids, in one batch, taking the likeliest token each time.
+    """Answers to questions given as token ids; the likeliest token is chosen each time.
 
-    Returns each answer's tokens without the one that ends it, and whether it ended by itself. `loaded` is a
-    `core.model.loaded_model.LoadedModel` that stands ready to generate.
+    Returns for each answer its tokens, without the one that ends it, and whether it ended by itself. `loaded` is a
+    LoadedModel that is ready to generate (`core.model.views.for_inference`).
     """
     import torch
 

@@ -1,3 +1,5 @@
+"""Logits of the next token, and how far they differ between adapters."""
+
 from collections.abc import Sequence
 
 from core.model.loaded_model import LoadedModel
@@ -5,14 +7,16 @@ from core.model.views import adapter_view, for_inference
 
 
 def max_logit_differences(loaded: LoadedModel, prompt: str, adapters: Sequence[str | None]) -> list[float]:
-    """How far each pane is from the first: the largest difference among the logits of the token after the prompt."""
-    found = []
+    """How far each further adapter is from the first one: the largest absolute difference among all logits of the token
+    after the prompt. `adapters` are PEFT's names, None for the base; the result is one shorter."""
+    logits_of_each = []
     with for_inference(loaded):
         inputs = encode(loaded, [prompt])
         for name in adapters:
             with adapter_view(loaded, name):
-                found.append(next_token_logits(loaded, inputs))
-    return [float((logits - found[0]).abs().max()) for logits in found[1:]]
+                logits_of_each.append(next_token_logits(loaded, inputs))
+    first, *others = logits_of_each
+    return [float((logits - first).abs().max()) for logits in others]
 
 
 def next_token_logits(loaded: LoadedModel, inputs: dict, **kwargs):
@@ -24,5 +28,6 @@ def next_token_logits(loaded: LoadedModel, inputs: dict, **kwargs):
 
 
 def encode(loaded: LoadedModel, prompts: Sequence[str]) -> dict:
+    """Token ids and attention mask of the prompts as they are, padded, each of shape (prompts, tokens)."""
     encoded = loaded.tokenizer(list(prompts), add_special_tokens=False, padding=True, return_tensors="pt")
     return {key: encoded[key].to(loaded.device) for key in ("input_ids", "attention_mask")}

@@ -1,17 +1,19 @@
+"""Whether one pass can answer several prompts, each row with an adapter of its own or with none."""
+
 from contextlib import contextmanager
 
 from core.answering.logits import encode
 from core.fresh_thread import in_own_thread
 from core.model.device_memory import is_out_of_memory
-from core.model.library_patches import hooks_restored
+from core.model.library_patches.peft_parts import hooks_restored
 from core.model.loaded_model import LoadedModel
 from core.model.views import adapter_view
 
-BASE_ROW = "__base__"  # PEFT's own name, among `adapter_names`, for the model without an adapter
+BASE_ROW = "__base__"  # PEFT's name for "no adapter" in `adapter_names`
 
 
 def supports_rows(loaded: LoadedModel) -> bool:
-    """Whether this backend's pass of several rows gives the same logits as passes apart. Tried out once per model."""
+    """Whether a pass with several rows gives the same logits here as one pass for each row. Tried once per model."""
     if loaded.supports_rows is None:
         loaded.supports_rows = in_own_thread(lambda: _try_rows(loaded))
     return loaded.supports_rows
@@ -21,7 +23,7 @@ def _try_rows(loaded: LoadedModel) -> bool:
     import torch
 
     adapters = (None, next(iter(loaded.model.peft_config)))
-    prompts = ("The same words, for both.", "And fewer.")  # of different lengths, so that one row is padded
+    prompts = ("The same words, for both.", "And fewer.")  # of different lengths, so one row is padded
     try:
         with hooks_restored(loaded.model), _calls_of_layers(loaded.model) as calls:
             names = [name or BASE_ROW for name in adapters]
@@ -29,19 +31,19 @@ def _try_rows(loaded: LoadedModel) -> bool:
     except (RuntimeError, ValueError, TypeError, NotImplementedError) as error:
         if is_out_of_memory(error):
             raise
-        return False  # kernels that do not know adapter_names; the answers are then made one after the other
+        return False  # kernels that do not support adapter_names: answers are then generated one after the other
     if min(calls.values()) < len(logits):
-        # A kernel went past some layer, whose rows then all have the active adapter. The logits below would not show that
-        # of an adapter that is new and changes nothing yet.
+        # A kernel bypassed some layer, so all of its rows used the active adapter. The logits below would not show that
+        # for a new adapter, which changes nothing yet.
         return False
     for row, (prompt, name) in enumerate(zip(prompts, adapters, strict=True)):
         with adapter_view(loaded, name):
             own_ids, own_logits = _first_steps(loaded, encode(loaded, [prompt]))
-        # Each step is compared as long as the tokens before it were the same: close ones may change places.
+        # Steps count only as long as all tokens before were the same: two nearly equal logits may swap places.
         same = torch.cumprod((ids[row] == own_ids[0]).int(), 0).roll(1)
         same[0] = 1
         difference = (logits[:, row] - own_logits[:, 0]).abs().amax(-1)[same.bool()].max()
-        # Not bit-equal: a batch of two may sum in another order. A wrong row differs by far more than rounding.
+        # Not bit-equal, because a batch of two may sum in another order. A wrong row differs by far more.
         if difference > 0.02 * own_logits.abs().max():
             return False
     return True
@@ -50,7 +52,7 @@ def _try_rows(loaded: LoadedModel) -> bool:
 def _first_steps(loaded: LoadedModel, inputs: dict, steps: int = 4, **kwargs):
     """Token ids (rows, steps) and logits (steps, rows, vocabulary) of the first steps of an answer.
 
-    Generated, not one forward pass: some kernels take another way once there is a KV cache.
+    Generated rather than computed in one forward pass, because some kernels work differently once there is a KV cache.
     """
     import torch
 
@@ -70,7 +72,7 @@ def _first_steps(loaded: LoadedModel, inputs: dict, steps: int = 4, **kwargs):
 
 @contextmanager
 def _calls_of_layers(model):
-    """How often each adapted layer is called meanwhile: a counter by layer, with all of them in it."""
+    """Yields how often each adapted layer has been called meanwhile, by layer; those never called have 0."""
     from peft.tuners.lora import LoraLayer
 
     calls: dict = {module: 0 for module in model.modules() if isinstance(module, LoraLayer)}

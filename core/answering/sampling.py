@@ -1,8 +1,7 @@
-"""Drawing tokens so that base and tuned draw with the same luck. Knows nothing of gradio.
+"""Sampling in which base and tuned use the same random noise, so their answers differ only where the models do.
 
-Gumbel's trick: the token with the largest logit + noise, the noise drawn from a Gumbel distribution, is a sample of
-the softmax distribution (Gumbel 1954; Maddison, Tarlow and Minka, arXiv:1411.0030). With the same noise for each
-row, answers differ only where the models do.
+Gumbel's trick: add noise from a Gumbel distribution to each logit, and the token with the largest sum is a sample from
+the softmax distribution (Gumbel 1954; Maddison, Tarlow and Minka, arXiv:1411.0030). Each row gets the same noise.
 """
 
 from collections.abc import Callable
@@ -13,7 +12,7 @@ from pydantic import BaseModel, Field
 
 
 def logits_processors(temperature: float, top_p: float, seed: int):
-    """For `generate(do_sample=False)`: nothing at temperature 0, else temperature, top-p and the shared noise."""
+    """For `generate(do_sample=False)`: none at temperature 0, else temperature, top-p and the shared noise."""
     from transformers import LogitsProcessorList, TemperatureLogitsWarper, TopPLogitsWarper
 
     if temperature == 0:
@@ -35,7 +34,7 @@ def _shared_noise(seed: int):
 
 
 def end_criteria(should_stop: Callable[[], bool]):
-    """Ends all rows once `should_stop()` is true."""
+    """Stopping criteria that end all rows once `should_stop()` is true."""
     import torch
     from transformers import StoppingCriteriaList
 
@@ -46,7 +45,7 @@ def end_criteria(should_stop: Callable[[], bool]):
 
 
 class Sampling(BaseModel, frozen=True):
-    """How answers are drawn. `temperature` 0 takes the likeliest token each time; only then are answers exact."""
+    """How tokens are chosen. With `temperature` 0 it is the likeliest one each time."""
 
     temperature: float = Field(0.0, ge=0.0, le=5.0)
     top_p: float = Field(1.0, gt=0.0, le=1.0)
@@ -56,10 +55,10 @@ class Sampling(BaseModel, frozen=True):
 
 @dataclass(frozen=True)
 class Answer:
-    """An answer as far as it has come. `ended`: by itself, at the limit of tokens, stopped, or not yet ("").
+    """An answer so far. `ended` says how: by itself, at the limit of tokens, stopped, or not yet ("").
 
-    `seconds` are from the question to its last token so far, `first_token_s` to its first. `tokens` counts those of the
-    text, without the one that ends it.
+    `seconds` is the time from the question to the latest token, `first_token_s` to the first. `tokens` does not count
+    the one that ends the answer.
     """
 
     text: str = ""

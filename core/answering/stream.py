@@ -1,8 +1,7 @@
-"""Two or three models side by side: answers that grow, and how far the models differ. Knows nothing of gradio.
+"""Answers of two or three models side by side, streamed token by token.
 
-`stream` lets all answer at once: PEFT takes a batch each of whose rows runs with an adapter of its own or with none
-(`adapter_names`), so a pair costs little more than one answer. Where a backend does not carry that pass, they answer
-one after the other.
+All answer at once: PEFT can run a batch in which each row has an adapter of its own or none (`adapter_names`), so two
+answers take little longer than one. Where a backend does not support that, they are generated one after the other.
 """
 
 import queue
@@ -14,7 +13,7 @@ from dataclasses import replace
 from core.answering.logits import encode
 from core.answering.rows_in_one_pass import BASE_ROW, supports_rows
 from core.answering.sampling import Answer, Sampling, end_criteria, logits_processors
-from core.model.library_patches import hooks_restored
+from core.model.library_patches.peft_parts import hooks_restored
 from core.model.loaded_model import LoadedModel
 from core.model.views import adapter_view, for_inference
 
@@ -26,10 +25,10 @@ def stream(
     sampling: Sampling,
     should_stop: Callable[[], bool],
 ) -> Iterator[tuple[Answer, ...]]:
-    """Yields the answers of all panes as they grow, the last time when all have ended.
+    """Yields the answers of all panes after each token; the last time when all have ended.
 
-    Each pane has a prompt, the text as the model sees it, and PEFT's name of its adapter, None for the base. Closing
-    the iterator stops the model too.
+    Each pane has a prompt, which is the text exactly as the model sees it, and PEFT's name for its adapter, None for
+    the base. Closing the iterator stops the model.
     """
     with for_inference(loaded):
         if len(set(adapters)) == 1:
@@ -39,7 +38,7 @@ def stream(
             names = [name or BASE_ROW for name in adapters]
             yield from _generate(loaded, encode(loaded, prompts), sampling, should_stop, adapter_names=names)
         else:
-            answers = [Answer()] * len(prompts)
+            answers = [Answer() for _ in prompts]
             for row, (prompt, name) in enumerate(zip(prompts, adapters, strict=True)):
                 with adapter_view(loaded, name):
                     for (answer,) in _generate(loaded, encode(loaded, [prompt]), sampling, should_stop):
@@ -50,7 +49,7 @@ def stream(
 def _generate(
     loaded: LoadedModel, inputs: dict, sampling: Sampling, should_stop: Callable[[], bool], **kwargs
 ) -> Iterator[tuple[Answer, ...]]:
-    """Yields the answers of all rows after every token. The model runs in a thread; an error there is raised here."""
+    """Yields the answers of all rows after each token. The model runs in a thread; its errors are raised here."""
     import torch
 
     tokens: queue.Queue = queue.Queue()
@@ -63,7 +62,7 @@ def _generate(
                 loaded.model.generate(
                     **inputs,
                     **kwargs,
-                    do_sample=False,  # a fixed noise is added to the logits instead, the same for each row
+                    do_sample=False,  # noise is added to the logits instead, the same for each row
                     logits_processor=logits_processors(sampling.temperature, sampling.top_p, sampling.seed),
                     stopping_criteria=end_criteria(lambda: closed.is_set() or should_stop()),
                     max_new_tokens=sampling.max_new_tokens,
@@ -93,7 +92,7 @@ def _generate(
 
 
 class _Streamer:
-    """Puts each step's tokens, one per row, into a queue. `generate` hands the prompt over first; it is skipped."""
+    """Puts the tokens of each step, one per row, into a queue. `generate` passes the prompt first, which is skipped."""
 
     def __init__(self, tokens: queue.Queue):
         self._tokens = tokens
@@ -105,7 +104,7 @@ class _Streamer:
         self._saw_prompt = True
 
     def end(self) -> None:
-        """Called by `generate`; the thread itself says when it is done, so that its errors are not lost."""
+        """Called by `generate`. Does nothing: the thread itself reports its end, so that errors are not lost."""
 
 
 class _Answers:
@@ -120,14 +119,15 @@ class _Answers:
         self._answers = [Answer() for _ in range(rows)]
 
     def add(self, step: list[int]) -> tuple[Answer, ...]:
+        """The answers with one more token for each row."""
         for row, token_id in enumerate(step):
             if self._answers[row].ended:
-                continue  # padding, while the other row goes on
+                continue  # padding, while another row continues
             ended = "itself" if token_id in self._ends else ""
             if not ended:
                 self._ids[row].append(token_id)
                 ended = "limit" if len(self._ids[row]) >= self._limit else ""
-            # Decoded from the start each time: a character may be spread over several tokens.
+            # Decoded from the start each time, because a character may need several tokens.
             text = self._tokenizer.decode(self._ids[row], skip_special_tokens=True)
             now = time.monotonic() - self._began
             first = self._answers[row].first_token_s or now
@@ -135,5 +135,6 @@ class _Answers:
         return tuple(self._answers)
 
     def finish(self) -> tuple[Answer, ...]:
+        """The answers when no more tokens come: those that have not ended were stopped."""
         now = time.monotonic() - self._began
         return tuple(a if a.ended else replace(a, seconds=now, ended="stopped") for a in self._answers)

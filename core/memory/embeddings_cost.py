@@ -14,13 +14,9 @@ from core.memory.model_shape import ModelShape
 from core.memory.weights_and_states import STATES, adapter_parameters, embeddings, gradients, optimizer
 from core.memory.workload import Workload, workload
 from core.settings.run_config import RunConfig
+from core.settings.unsloth_limits import NO_SINGLE_ROWS_ON_A_GPU
 
 LARGE = 1.0  # GiB of an adapter, above which it is a burden to keep and to give away
-# It freezes all that is neither LoRA nor a whole copy (unsloth_zoo, training_utils.py, prepare_model_for_training).
-ON_A_GPU = (
-    "On a GPU Unsloth does not train single rows of the embeddings: set Embedding rows to train to all, or leave "
-    "embed_tokens and lm_head out under Fully trained layers."
-)
 ADAPTER_WEIGHT = 4  # bytes of each weight of the adapter proper in its file, which PEFT keeps in 32-bit
 
 
@@ -71,7 +67,7 @@ def embeddings_cost(
     written = parameters * (2 if shape.tied_embeddings and not some else 1)
     disk = written * saved_element(config, on_gpu, has_bfloat16)
     if some and on_gpu:
-        warning = ON_A_GPU
+        warning = NO_SINGLE_ROWS_ON_A_GPU
     else:
         is_known = not some or rows is not None
         warning = large_adapter(disk, _adapter_bytes(work), not on_gpu and not some) if is_known else ""

@@ -1,3 +1,5 @@
+"""Downloads a model from Hugging Face. Broken connections are resumed, and complete files are not fetched again."""
+
 import errno
 from collections.abc import Callable
 
@@ -17,18 +19,19 @@ from tqdm.auto import tqdm
 
 from core.problems import ModelError
 
-# Weights as safetensors only: a pickle can run code when it is read. original/ holds Meta's own copy of the weights.
+# Of weights only safetensors, because reading a pickle can run code. original/ has Meta's own copy of the weights.
 FILES = ["*.safetensors", "*.json", "*.jinja", "*.model", "*.txt"]
-
-
 NOT_FILES = ["original/*", "*/*"]
+BROKEN = (
+    "{name} could not be fetched: Hugging Face did not answer, or the connection broke; check the network and load "
+    "again; complete files are not fetched again."
+)
 
-
-Report = Callable[[str, float | None], None]  # what is going on, and the share done (0 to 1) where it is known
+Report = Callable[[str, float | None], None]  # what is being done, and the share done (0 to 1) where it is known
 
 
 def files_on_hub(name: str, revision: str | None, token: str | None) -> list[str]:
-    """What the repository holds and was not fetched. Empty when the hub cannot be asked any more."""
+    """All files of the repository, sorted; empty if Hugging Face does not answer."""
     try:
         return sorted(list_repo_files(name, revision=revision, token=token or None))
     except (httpx.HTTPError, HfHubHTTPError, OfflineModeIsEnabled, OSError):
@@ -36,16 +39,68 @@ def files_on_hub(name: str, revision: str | None, token: str | None) -> list[str
 
 
 def download(name: str, revision: str | None, token: str | None, report: Report, is_trusted: bool) -> str:
+    """The folder in the cache that the files are in now. Raises ModelError.
+
+    With `is_trusted` the repository's Python code is fetched too.
+    """
+    try:
+        return snapshot_download(
+            name,
+            revision=revision,
+            token=token or None,
+            allow_patterns=[*FILES, "*.py"] if is_trusted else FILES,
+            ignore_patterns=NOT_FILES,
+            tqdm_class=_bar(name, report),
+        )
+    except (HFValidationError, EntryNotFoundError, httpx.HTTPError, HfHubHTTPError, OSError, RuntimeError) as error:
+        raise _as_sentence(error, name, revision, token) from None
+
+
+def _as_sentence(error: Exception, name: str, revision: str | None, token: str | None) -> ModelError:
+    if isinstance(error, GatedRepoError):
+        return ModelError(
+            "{name} is gated: request access on its Hugging Face page, then give a token of that account under More.",
+            name=name,
+        )
+    if isinstance(error, RevisionNotFoundError):
+        return ModelError(
+            "{name} has no revision {revision!r}; leave it empty for the newest.", name=name, revision=revision
+        )
+    if isinstance(error, RepositoryNotFoundError):
+        return ModelError(
+            "Hugging Face has no model {name}, or it is private; check the name, or give a token under More.", name=name
+        )
+    if isinstance(error, HFValidationError):
+        return ModelError("{name!r:.80} is neither a folder nor a name like owner/model.", name=name)
+    if isinstance(
+        error,
+        LocalEntryNotFoundError | OfflineModeIsEnabled | EntryNotFoundError | httpx.HTTPError | HfHubHTTPError,
+    ):
+        return ModelError(BROKEN, name=name)
+    if isinstance(error, OSError):
+        if error.errno in (errno.ENOSPC, errno.EDQUOT, errno.EACCES, errno.EROFS):
+            return ModelError(
+                "{name} could not be saved on this disk: {reason}; make room and load again.",
+                name=name,
+                reason=error.strerror,
+            )
+        return ModelError(BROKEN, name=name)
+    # The client's own downloader, hf_xet, raises RuntimeErrors without a class of their own.
+    text = str(error).replace(token, "the token") if token else str(error)
+    return ModelError("{name} could not be fetched: {reason:.200}; load again.", name=name, reason=text.splitlines()[0])
+
+
+def _bar(name: str, report: Report) -> type[tqdm]:
     class Bar(tqdm):
-        """Hands the bytes of all files on as one share."""
+        """Draws nothing; reports the bytes of all files as one share."""
 
         bars: dict[int, "Bar"] = {}
 
         def __init__(self, *args, **kwargs):
-            # The client draws each file twice, as bytes that arrive and as bytes of the file that are there.
+            # The client has two bars for each file: bytes that arrive, and bytes of the file that are complete.
             self.counts_bytes = kwargs.get("unit") == "B" and kwargs.get("desc", "").startswith("Reconstructing")
             super().__init__(*args, **kwargs | {"disable": True})
-            # A disabled bar keeps no totals of its own.
+            # A disabled bar does not count.
             self.total, self.n = kwargs.get("total"), kwargs.get("initial", 0)
             if self.counts_bytes:
                 Bar.bars[id(self)] = self
@@ -57,41 +112,4 @@ def download(name: str, revision: str | None, token: str | None, report: Report,
                 done = min(sum(bar.n for bar in Bar.bars.values()), total)
                 report(f"Fetching {name}: {done / 1e6:,.0f} of {total / 1e6:,.0f} MB", done / total)
 
-    try:
-        return snapshot_download(
-            name,
-            revision=revision,
-            token=token or None,
-            allow_patterns=[*FILES, "*.py"] if is_trusted else FILES,
-            ignore_patterns=NOT_FILES,
-            tqdm_class=Bar,
-        )
-    except GatedRepoError:
-        raise ModelError(
-            f"{name} is gated: ask for access on its Hugging Face page, then give a token of that account under More."
-        ) from None
-    except RevisionNotFoundError:
-        raise ModelError(f"{name} has no revision {revision!r}; leave it empty for the newest.") from None
-    except RepositoryNotFoundError:
-        raise ModelError(
-            f"Hugging Face has no model {name}, or it is private; check the name, or give a token under More."
-        ) from None
-    except HFValidationError:
-        raise ModelError(f"{name!r:.80} is neither a folder nor a name like owner/model.") from None
-    except (LocalEntryNotFoundError, OfflineModeIsEnabled, EntryNotFoundError, httpx.HTTPError, HfHubHTTPError):
-        raise ModelError(_BROKEN.format(name=name)) from None
-    except OSError as error:
-        if error.errno in (errno.ENOSPC, errno.EDQUOT, errno.EACCES, errno.EROFS):
-            raise ModelError(
-                f"{name} could not be kept on this disk: {error.strerror}; make room and load again."
-            ) from None
-        raise ModelError(_BROKEN.format(name=name)) from None
-    except RuntimeError as error:  # the client's own downloader, hf_xet, has no kind of its own
-        said = str(error).replace(token, "the token") if token else str(error)
-        raise ModelError(f"{name} could not be fetched: {said.splitlines()[0]:.200}; load again.") from None
-
-
-_BROKEN = (
-    "{name} could not be fetched: no answer from Hugging Face, or the connection broke; check the network and load "
-    "again; files that are complete are not fetched again."
-)
+    return Bar

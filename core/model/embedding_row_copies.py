@@ -1,24 +1,23 @@
-"""Adapters that trained single rows, as if they had trained whole embeddings: for looking at several side by side.
+"""Turns adapters that trained single rows into ones with whole embeddings, so that several can be on one model.
 
-PEFT cannot have single rows of one adapter and the whole matrix of another on one model, nor in one pass an adapter
-with rows and one without. As whole copies they all stand together; a copy is the base's matrix with the rows in it, so
-every logit stays as it was, bit for bit. Knows nothing of runs or threads.
+PEFT cannot have single rows of one adapter and the whole matrix of another on one model, nor use an adapter with rows
+and one without in the same pass. Whole copies can be combined freely. A copy is the base's matrix with the trained rows
+in it, so all logits stay the same, bit for bit.
 """
 
 import json
-from collections.abc import Callable
 from pathlib import Path
 
-from core.model.embedding_rows import token_layers
+from core.model.library_patches.peft_parts import own_copy, token_layers, without_rows
 from core.model.loaded_model import LoadedModel
 
-Rows = dict[str, tuple[list[int], object]]  # by layer, embed_tokens or lm_head: ids, and a tensor of (ids, width)
+Rows = dict[str, tuple[list[int], object]]  # by layer (embed_tokens, lm_head): ids, and a tensor of shape (ids, width)
 
 
 def take_rows_out(folder: Path) -> Rows:
-    """The trained rows of the adapter in `folder`, whose settings there are changed to be those of one without.
+    """The trained rows of the adapter in `folder`; afterwards its settings there say that it has none.
 
-    What PEFT loads then leaves the rows in the file alone. Raises LookupError and the like when the folder is damaged.
+    PEFT then ignores the rows in the file. Raises OSError, ValueError or LookupError when the folder is damaged.
     """
     from safetensors import safe_open
 
@@ -30,7 +29,7 @@ def take_rows_out(folder: Path) -> Rows:
     (folder / "adapter_config.json").write_text(json.dumps(settings), encoding="utf-8")
     rows: Rows = {}
     with safe_open(folder / "adapter_model.safetensors", framework="pt") as weights:
-        for name in weights.keys():
+        for name in list(weights.keys()):
             if name.endswith(".token_adapter.trainable_tokens_delta"):
                 layer = name.split(".")[-3]
                 rows[layer] = indices[layer], weights.get_tensor(name)
@@ -38,36 +37,23 @@ def take_rows_out(folder: Path) -> Rows:
 
 
 def give_copies(loaded: LoadedModel, adapter: str, rows: Rows) -> None:
-    """Gives the adapter of that PEFT name a copy of each layer with its rows in it; without gradients."""
+    """Gives the adapter of that PEFT name a copy of each layer, with its rows in it and without gradients."""
     import torch
 
     base = loaded.model.get_base_model()
     for layer, (ids, values) in rows.items():
         if layer == "lm_head":
-            copy = _copy(base.get_output_embeddings(), base.set_output_embeddings, adapter)
+            copy = own_copy(base.get_output_embeddings(), base.set_output_embeddings, adapter)
         else:
-            copy = _copy(base.get_input_embeddings(), base.set_input_embeddings, adapter)
+            copy = own_copy(base.get_input_embeddings(), base.set_input_embeddings, adapter)
             if loaded.report.tied_embeddings:
-                _copy(base.get_output_embeddings(), base.set_output_embeddings, adapter, copy)
+                own_copy(base.get_output_embeddings(), base.set_output_embeddings, adapter, copy)
         with torch.no_grad():
             copy.weight[torch.tensor(ids, device=copy.weight.device)] = values.to(copy.weight)
 
 
-def _copy(module, put: Callable, adapter: str, tied_module=None):
-    """The adapter's own copy of a layer, whose wrapper is made where there is none; one weight with `tied_module`."""
-    from peft.utils.other import ModulesToSaveWrapper
-
-    if not isinstance(module, ModulesToSaveWrapper):
-        module = ModulesToSaveWrapper(module, adapter, tied_module)
-        put(module)
-    module.update(adapter, tied_module)
-    return module.modules_to_save[adapter].requires_grad_(False)
-
-
 def as_copies(loaded: LoadedModel) -> None:
-    """Turns single rows of all adapters on the model into whole copies. For looking, no longer for training."""
-    from peft.utils.other import TrainableTokensWrapper
-
+    """Turns the single rows of all adapters on the model into whole copies, which do not train."""
     model, rows = loaded.model, {}
     for layer, token_layer in token_layers(model):
         for adapter, values in token_layer.trainable_tokens_delta.items():
@@ -77,8 +63,7 @@ def as_copies(loaded: LoadedModel) -> None:
         (base.get_input_embeddings(), base.set_input_embeddings),
         (base.get_output_embeddings(), base.set_output_embeddings),
     ):
-        if isinstance(module, TrainableTokensWrapper):
-            put(module.original_module)
+        put(without_rows(module))
     for adapter, own in rows.items():
         model.peft_config[adapter].trainable_token_indices = None
         give_copies(loaded, adapter, own)

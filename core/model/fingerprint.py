@@ -1,7 +1,10 @@
+"""A hash of what a base answers to a fixed prompt: equal weights give equal hashes."""
+
 import hashlib
 from collections.abc import Iterator
 from contextlib import contextmanager
 
+from core.model.library_patches.model_parts import mode_restored
 from core.model.loaded_model import LoadedModel
 from core.model.views import adapter_view, for_inference
 
@@ -9,18 +12,18 @@ PROMPT = "A small proof: 1 + 2 = 3, the quick brown fox; said on a Monday (or no
 
 
 def fingerprint(loaded: LoadedModel) -> str:
-    """The hash of the base's logits for the fixed prompt; an adapter that is on the model is off meanwhile.
+    """The SHA-256 of the base's logits for the fixed prompt. Adapters on the model are off meanwhile.
 
-    Leaves the model as it found it: neither its mode nor the random state changes. On a processor the same weights give
-    the same hash, with as many threads. On a graphics card the same kernels on the same card are expected to give the
-    same bits, as no sum in them depends on timing; that is not proven, and a driver or library may choose others.
+    The model's mode and the random state stay as they are. On a CPU the same weights give the same hash with the same
+    number of threads. On a GPU the same kernels on the same card should give the same bits, because no sum in them
+    depends on timing; this is not proven, and a driver or library may choose other kernels.
     """
     with undisturbed(loaded), for_inference(loaded):
         return hash_of(prompt_logits(loaded, None))
 
 
 def prompt_logits(loaded: LoadedModel, adapter: str | None):
-    """Of all tokens of the prompt, float32, of shape (tokens, vocabulary), in the computer's memory."""
+    """Logits for all tokens of the prompt: float32, of shape (tokens, vocabulary), on the CPU."""
     import torch
 
     ids = loaded.tokenizer([PROMPT], add_special_tokens=False, return_tensors="pt")["input_ids"].to(loaded.device)
@@ -29,20 +32,16 @@ def prompt_logits(loaded: LoadedModel, adapter: str | None):
 
 
 def hash_of(logits) -> str:
+    """SHA-256 of their bytes, in hexadecimal."""
     return hashlib.sha256(logits.contiguous().numpy().tobytes()).hexdigest()
 
 
 @contextmanager
 def undisturbed(loaded: LoadedModel) -> Iterator[None]:
-    """Unsloth leaves a model ready to train, whatever it was before; this puts back how each part of it stood."""
-    flags = ("training", "gradient_checkpointing")
-    modules = list(loaded.model.modules())
-    before = [(module, {flag: getattr(module, flag) for flag in flags if hasattr(module, flag)}) for module in modules]
+    """Puts back the mode of each part of the model, and the side its tokenizer pads on."""
     side = loaded.tokenizer.padding_side
     try:
-        yield
+        with mode_restored(loaded.model):
+            yield
     finally:
         loaded.tokenizer.padding_side = side
-        for module, values in before:
-            for flag, value in values.items():
-                setattr(module, flag, value)

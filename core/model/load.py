@@ -1,37 +1,37 @@
-"""The loaded model: load it, attach an adapter, look at it with and without. Knows nothing of threads or gradio.
-
-With `core.training.train` and `core.training.trainer` the only place that reaches unsloth, all through `import_unsloth`.
-"""
+"""Loads a base model, with or without an adapter on it, and checks what came out. Library errors become ModelErrors."""
 
 import json
-import os
 import re
-import shutil
 import time
+from collections.abc import Iterator
 from contextlib import contextmanager, nullcontext
 from pathlib import Path
-from tempfile import TemporaryDirectory
 
-from core.disk.atomic import ASIDE
-from core.disk.tolerant_reading import Unreadable, read_json
 from core.hub_names import exact_name
+from core.model.adapter_files import NOT_FINITE, OTHER_SHAPES, adapter_files
 from core.model.device_memory import free_memory
 from core.model.download import Report
-from core.model.library_patches import made_up_weights, show_bias
+from core.model.library_patches.model_parts import (
+    has_mismatched_weights,
+    is_4bit,
+    made_up_weights,
+    wants_to_run_code,
+)
+from core.model.library_patches.peft_parts import has_mismatched_adapter, original, show_bias
 from core.model.loaded_model import LoadedModel, ModelReport
-from core.model.model_files import checked_adapter, locate
+from core.model.model_files import locate
 from core.model.unsloth_start import import_unsloth
 from core.problems import ModelError
 from core.settings.sections import ModelConfig
 
 GIB = 1024**3
-OTHER_SHAPES = "its weights have other shapes than its settings say"
-OF_ADAPTER = ("lora_", "modules_to_save", "trainable_tokens_")  # in the names of an adapter's own weights
-ADAPTER_FILES = ("*.json", "*.jinja", "*.model", "*.txt")  # beside its weights: its settings and its tokenizer
+IN_ADAPTER_NAMES = ("lora_", "modules_to_save", "trainable_tokens_")  # in the names of an adapter's own weights
 NEEDS_CODE = (
-    "{name} cannot be loaded without running code of its own, and none is run unasked; choose another, or, if you have read "
-    "that code, give the model's exact name under More, Run this model's own code."
+    "{name} cannot be loaded without running Python code that comes with it, which needs your consent; choose another, "
+    "or, if you have read that code, enter the model's exact name under More, Run this model's own code."
 )
+# Errors whose text means something only to a programmer, such as a key or the name of a type.
+WORDLESS = (LookupError, TypeError, AttributeError, ArithmeticError, RecursionError, AssertionError)
 
 
 def load(
@@ -41,66 +41,112 @@ def load(
     report: Report = lambda text, share: None,
     use_gradient_checkpointing: str | bool = "unsloth",
 ) -> LoadedModel:
-    """The base model, with the adapter in `adapter_dir` on it when given. Raises ModelError with one sentence."""
-    report("Starting Unsloth", None)
-    unsloth = import_unsloth()
-    import torch
+    """The base model, with the adapter in `adapter_dir` on it if one is given. Raises ModelError.
 
+    `token` is for gated and private models on Hugging Face. `report` is told about the progress.
+    """
+    report("Starting Unsloth", None)
+    import_unsloth()
     began = time.monotonic()
     folder = locate(config, token, report)
-    is_trusted = config.trust_remote_code is not None
-    if not is_trusted and _needs_code(folder):
-        raise ModelError(NEEDS_CODE.format(name=config.model_name))
+    if config.trust_remote_code is None and _needs_code(folder):
+        raise ModelError(NEEDS_CODE, name=config.model_name)
     report("Loading the weights", None)
+    with _errors_as_sentences(config, adapter_dir):
+        model, tokenizer = _from_pretrained(config, folder, adapter_dir, use_gradient_checkpointing)
+    show_bias(model)
+    _check_finite(model, config, adapter_dir)
+    described = _describe(model, tokenizer, config, time.monotonic() - began)
+    return LoadedModel(model, tokenizer, config, described, has_adapter=adapter_dir is not None)
+
+
+def _needs_code(folder: Path) -> bool:
+    """Whether transformers does not know the model's classes, so that loading it would run code from its folder."""
+    from transformers import CONFIG_MAPPING
+
+    settings = json.loads((folder / "config.json").read_text(encoding="utf-8"))
+    return bool(settings.get("auto_map")) and settings["model_type"] not in CONFIG_MAPPING
+
+
+def _from_pretrained(config: ModelConfig, folder: Path, adapter_dir: Path | None, checkpointing: str | bool):
+    """Model and tokenizer. Raises ModelError when weights are missing, and whatever the libraries raise."""
+    import torch
+
+    place = adapter_files(adapter_dir, folder, config) if adapter_dir else nullcontext(folder)
+    with made_up_weights() as made_up, place as place_of_all:
+        model, tokenizer = import_unsloth().FastLanguageModel.from_pretrained(
+            model_name=str(place_of_all),
+            max_seq_length=config.max_seq_length,
+            dtype=None if config.dtype == "auto" else getattr(torch, config.dtype),
+            load_in_4bit=config.load_in_4bit,
+            use_exact_model_name=True,
+            use_gradient_checkpointing=checkpointing,
+            trust_remote_code=config.trust_remote_code is not None,
+        )
+    if made_up:
+        raise ModelError(
+            "{name} is damaged: some of its weights are missing; fetch the model again.", name=config.model_name
+        )
+    return model, tokenizer
+
+
+@contextmanager
+def _errors_as_sentences(config: ModelConfig, adapter_dir: Path | None) -> Iterator[None]:
+    """Five libraries raise all kinds of errors while they load; each becomes a ModelError, and none is hidden."""
+    import torch
+
+    name = config.model_name
     try:
-        with (
-            made_up_weights() as made_up,
-            adapter_files(adapter_dir, folder, config) if adapter_dir else nullcontext(folder) as place,
-        ):
-            model, tokenizer = unsloth.FastLanguageModel.from_pretrained(
-                model_name=str(place),
-                max_seq_length=config.max_seq_length,
-                dtype=None if config.dtype == "auto" else getattr(torch, config.dtype),
-                load_in_4bit=config.load_in_4bit,
-                use_exact_model_name=True,
-                use_gradient_checkpointing=use_gradient_checkpointing,
-                trust_remote_code=is_trusted,
-            )
+        yield
     except ModelError:
         raise
-    except Exception as error:  # five libraries raise what they like; each becomes a sentence, none is hidden
-        if isinstance(error, torch.OutOfMemoryError):
-            free_memory()
+    except torch.OutOfMemoryError:
+        free_memory()
+        raise ModelError(
+            "{name} does not fit into the card's memory; use 4-bit weights or a smaller model.", name=name
+        ) from None
+    except Exception as error:
+        if config.trust_remote_code is None and wants_to_run_code(error):  # the tokenizer's, for example
+            raise ModelError(NEEDS_CODE, name=name) from None
+        if adapter_dir and has_mismatched_adapter(error):
+            raise ModelError(OTHER_SHAPES, folder=adapter_dir) from None
+        if has_mismatched_weights(error):
             raise ModelError(
-                f"{config.model_name} does not fit into the card's memory; take 4-bit weights or a smaller model."
+                "{name} is damaged: its weights have other shapes than its settings say; fetch the model again.",
+                name=name,
             ) from None
-        if not is_trusted and "trust_remote_code" in str(error):  # of a tokenizer, say
-            raise ModelError(NEEDS_CODE.format(name=config.model_name)) from None
-        if adapter_dir and has_other_shapes(error):
+        if isinstance(error, WORDLESS):
             raise ModelError(
-                f"The adapter in {adapter_dir} is damaged: {OTHER_SHAPES}; choose another, or train it again."
-            ) from None
-        if "ignore_mismatched_sizes" in str(error):
-            raise ModelError(f"{config.model_name} is damaged: {OTHER_SHAPES}; fetch the model again.") from None
-        # Of such errors the words are for programmers: a key, the name of a type.
-        is_said = not isinstance(
-            error, (LookupError, TypeError, AttributeError, ArithmeticError, RecursionError, AssertionError)
-        )
-        why = _first_sentence(error) if is_said else "a value in its files is none that the loader can use"
-        raise ModelError(f"{config.model_name} could not be loaded: {why}.") from error
-    show_bias(model)
-    if made_up:
-        raise ModelError(f"{config.model_name} is damaged: some of its weights are missing; fetch the model again.")
-    if (wrong := not_finite(model)) is not None:
-        hurt = f"The adapter in {adapter_dir}" if any(part in wrong for part in OF_ADAPTER) else config.model_name
-        raise ModelError(f"{hurt} is damaged: some of its weights are no numbers; take another copy.")
-    return LoadedModel(
-        model, tokenizer, config, _describe(model, tokenizer, config, time.monotonic() - began), adapter_dir is not None
+                "{name} could not be loaded: one of its files contains an invalid value.", name=name
+            ) from error
+        raise ModelError("{name} could not be loaded: {reason}.", name=name, reason=_first_sentence(error)) from error
+
+
+def _first_sentence(error: Exception) -> str:
+    """Of a library's error: at most 200 characters, without the full stop."""
+    first = (str(error).strip().splitlines() or [type(error).__name__])[0]
+    if first.startswith("Unsloth: "):
+        return first[:200].rstrip(".")
+    return re.split(r"[.!?:]+(?:\s|$)", first, maxsplit=1)[0][:200]
+
+
+def _check_finite(model, config: ModelConfig, adapter_dir: Path | None) -> None:
+    """Raises ModelError, about the adapter or the base, when a weight is NaN or infinite."""
+    name = not_finite(model)
+    if name is None:
+        return
+    if any(part in name for part in IN_ADAPTER_NAMES):
+        raise ModelError(NOT_FINITE, folder=adapter_dir)
+    raise ModelError(
+        "{name} is damaged: some of its weights are NaN or infinite; use another copy.", name=config.model_name
     )
 
 
 def not_finite(model, within: str = "") -> str | None:
-    """The name, with `within` in it, of a weight that holds NaN or infinity. One pass of sums, which takes no memory."""
+    """The name of a weight that contains NaN or infinity, among those with `within` in their names.
+
+    Each weight is summed up, which takes no extra memory.
+    """
     import torch
 
     for name, weight in model.named_parameters():
@@ -114,82 +160,24 @@ def not_finite(model, within: str = "") -> str | None:
     return None
 
 
-def has_other_shapes(error: Exception) -> bool:
-    """Whether PEFT found the weights of an adapter not to fit the model."""
-    return "loading state_dict for Peft" in str(error)
-
-
-def _first_sentence(error: Exception) -> str:
-    """Without its full stop, and short."""
-    first = (str(error).strip().splitlines() or [type(error).__name__])[0]
-    return (
-        re.split(r"[.!?:]+(?:\s|$)", first, maxsplit=1)[0][:200]
-        if not first.startswith("Unsloth: ")
-        else first[:200].rstrip(".")
-    )
-
-
-def _needs_code(folder: Path) -> bool:
-    """Whether the model's classes are only in its own folder, so that to load it is to run what lies there."""
-    from transformers import CONFIG_MAPPING
-
-    settings = json.loads((folder / "config.json").read_text(encoding="utf-8"))
-    return bool(settings.get("auto_map")) and settings["model_type"] not in CONFIG_MAPPING
-
-
-@contextmanager
-def adapter_files(adapter_dir: Path, base: Path, config: ModelConfig):
-    """A folder with the adapter's files whose settings name the base where it lies on this machine.
-
-    The adapter's own folder is left as it is. Raises ModelError when it is damaged or belongs to another model.
-    """
-    try:
-        saved = read_json(adapter_dir / "adapter_config.json")
-    except Unreadable as error:
-        raise ModelError(f"The adapter in {adapter_dir} cannot be read: of adapter_config.json, {error}.") from None
-    made_for = saved.get("base_model_name_or_path")
-    if not isinstance(made_for, str):
-        raise ModelError(f"The adapter in {adapter_dir} cannot be read: its adapter_config.json names no model.")
-    if made_for not in (config.model_name, exact_name(config)):
-        raise ModelError(f"The adapter in {adapter_dir} was made for {made_for:.80}; choose that model to use it.")
-    weights = checked_adapter(adapter_dir)
-    with TemporaryDirectory(prefix=f"{ASIDE}load-", dir=adapter_dir.parent) as folder:
-        # Nothing that could hold code comes along; and no copy: trained embeddings take gigabytes.
-        for file in (weights, *(file for suffix in ADAPTER_FILES for file in adapter_dir.glob(suffix))):
-            if file.is_file() and file.name != "adapter_config.json":
-                _link(file, Path(folder) / file.name)
-        settings = json.dumps(saved | {"base_model_name_or_path": str(base), "revision": None})
-        (Path(folder) / "adapter_config.json").write_text(settings, encoding="utf-8")
-        yield folder
-
-
-def _link(file: Path, place: Path) -> None:
-    try:
-        os.link(file, place)
-    except OSError:  # a file system without links
-        shutil.copyfile(file, place)
-
-
 def _describe(model, tokenizer, config: ModelConfig, seconds: float) -> ModelReport:
     import torch
 
     def is_of_base(name: str) -> bool:
-        return not any(part in name for part in OF_ADAPTER)
+        return not any(part in name for part in IN_ADAPTER_NAMES)
 
     linear = [
         module for name, module in model.named_modules() if isinstance(module, torch.nn.Linear) and is_of_base(name)
     ]
-    in_4bit = [module for module in linear if type(module).__name__ == "Linear4bit"]
-    # A 4-bit weight stores two values in a byte, so its own count is half of what it stands for.
+    in_4bit = [module for module in linear if is_4bit(module)]
+    # A 4-bit weight packs two values into a byte, so its tensor has only half as many elements.
     packed = sum(module.weight.numel() for module in in_4bit)
     unpacked = sum(module.in_features * module.out_features for module in in_4bit)
-    embeddings = model.get_input_embeddings()
-    embeddings = getattr(embeddings, "original_module", embeddings)  # a trained copy may have another precision
+    stored = sum(weight.numel() for name, weight in model.named_parameters() if is_of_base(name))
+    embeddings = original(model.get_input_embeddings())  # a trained copy may have another precision
     return ModelReport(
         name=exact_name(config),
-        parameters=sum(weight.numel() for name, weight in model.named_parameters() if is_of_base(name))
-        - packed
-        + unpacked,
+        parameters=stored - packed + unpacked,
         linear_layers=len(linear),
         linear_layers_4bit=len(in_4bit),
         tied_embeddings=bool(model.config.tie_word_embeddings),

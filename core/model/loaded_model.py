@@ -1,3 +1,5 @@
+"""A model in memory, and what there is to say about it."""
+
 from dataclasses import dataclass
 from typing import Any
 
@@ -7,7 +9,7 @@ from core.settings.sections import ModelConfig
 
 
 class ModelReport(BaseModel, frozen=True):
-    """What was loaded. `seconds` it took; `memory_gib` that its weights take."""
+    """What was loaded, how many `seconds` that took, and how many GiB the weights take."""
 
     name: str
     parameters: int
@@ -24,28 +26,29 @@ class ModelReport(BaseModel, frozen=True):
 
 @dataclass
 class LoadedModel:
-    """A model in memory, its tokenizer, and how it came there.
-
-    `is_pristine` until an adapter has touched it: only then may a run start on it without loading it anew.
-    """
+    """A model in memory, its tokenizer, and the settings it was loaded with."""
 
     model: Any
     tokenizer: Any
     config: ModelConfig
     report: ModelReport
     has_adapter: bool = False
-    fingerprint: str | None = None  # of the base, from before any adapter was on it (`core.comparing.proof`)
-    is_doubtful: bool = False  # once a proof has failed: it must not stay in use
-    supports_rows: bool | None = None  # whether PEFT's pass of a row per adapter works here; None until it was tried
+    fingerprint: str | None = None  # of the base, before any adapter was added (`core.comparing.proof`)
+    is_doubtful: bool = False  # a proof has failed: it must not be used any more
+    supports_rows: bool | None = None  # passes with an adapter per row work; None until that was tried
 
     @property
     def is_pristine(self) -> bool:
+        """No adapter has been added: only then can a run start on it without loading it again."""
         return not self.has_adapter
 
     @property
     def device(self):
-        """Where it computes. Not `model.device`, which is where its first weight lies: Unsloth's offloading checkpointing
-        leaves the originals of trained embeddings in the computer's memory."""
+        """The device it computes on.
+
+        Not `model.device`, which is that of its first weight: Unsloth's offloading checkpointing leaves the originals
+        of trained embeddings in the computer's memory.
+        """
         import torch
 
         return torch.device(self.report.device)

@@ -1,10 +1,13 @@
+"""A new adapter on a base, ready to be trained."""
+
 from collections.abc import Sequence
 from tempfile import TemporaryDirectory
 
-from core.model.library_patches import show_bias
+from core.model.library_patches.model_parts import named
+from core.model.library_patches.peft_parts import show_bias
 from core.model.loaded_model import LoadedModel
 from core.model.unsloth_start import import_unsloth
-from core.problems import ModelError
+from core.problems import ModelError, first_line
 from core.settings.sections import AdapterConfig
 
 
@@ -15,28 +18,27 @@ def attach_adapter(
     seed: int,
     token_ids: Sequence[int] | None = None,
 ) -> None:
-    """Puts a fresh adapter on a pristine model. Raises ModelError when the model has no such layers.
+    """Adds a new adapter to a model that has none. Raises ModelError when the model does not have its layers.
 
-    `token_ids` are the rows that train where the settings ask for single rows (`core.model.embedding_rows.rows_to_train`).
+    `token_ids` are the rows that train if the settings ask for single rows (`core.model.embedding_rows.rows_to_train`);
+    ValueError if they are missing then, or given otherwise.
     """
     if config.trains_rows != (token_ids is not None):
         raise ValueError("token_ids are given if and only if single rows train")
     model, is_tied = loaded.model, loaded.report.tied_embeddings
-    # Of a tied pair PEFT takes the head along by itself, and with the head alone it would come apart.
+    # PEFT trains the head of a tied pair along with embed_tokens; naming the head alone would untie them.
     layers = ["embed_tokens"] if is_tied else config.modules_to_save
     if token_ids is None:
-        # Tied weights stay one tensor; without this, training both makes copies that drift apart.
+        # Without ensure_weight_tying, tied weights would become two copies that drift apart.
         trained = {
             "modules_to_save": list(config.modules_to_save) or None,
             "ensure_weight_tying": bool(config.modules_to_save) and is_tied,
         }
     else:
         trained = {"trainable_token_indices": {name: list(token_ids) for name in layers}}
-    # Unsloth's offloading writes the embeddings to a file below this name: for a path, into the model's own folder.
-    place, model.config._name_or_path = model.config._name_or_path, "embeddings"
     try:
-        # Windows deletes no file that is still mapped, as that of the offloaded embeddings is.
-        with TemporaryDirectory(prefix="hearthtune-", ignore_cleanup_errors=True) as folder:
+        # Windows does not delete a file that is still mapped, such as that of the offloaded embeddings.
+        with TemporaryDirectory(prefix="hearthtune-", ignore_cleanup_errors=True) as folder, named(model, "embeddings"):
             loaded.model = import_unsloth().FastLanguageModel.get_peft_model(
                 model,
                 r=config.r,
@@ -51,10 +53,8 @@ def attach_adapter(
                 temporary_location=folder,
             )
     except ValueError as error:
-        raise ModelError(f"The adapter does not fit this model: {str(error).splitlines()[0]:.300}.") from error
-    finally:
-        model.config._name_or_path = place
+        raise ModelError("The adapter does not fit this model: {reason}.", reason=first_line(error)) from error
     show_bias(loaded.model)
-    # The name, not the folder on this machine: a run can be moved and given away.
+    # The name, not a folder on this machine: a run can be moved to another.
     loaded.model.peft_config["default"].base_model_name_or_path = loaded.report.name
     loaded.has_adapter = True

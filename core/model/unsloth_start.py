@@ -1,4 +1,4 @@
-"""Imports Unsloth with its background activities switched off. Everything else imports it through here."""
+"""Imports Unsloth with its background activities switched off. All other modules import it through here."""
 
 import os
 
@@ -7,22 +7,23 @@ from core.settings.paths import PROJECT_DIR
 
 def import_unsloth():
     """The unsloth package, with its background activities switched off. The first call takes about ten seconds."""
-    os.environ.setdefault("UNSLOTH_DISABLE_STATISTICS", "1")  # no probe of the network at start-up
-    os.environ.setdefault("UNSLOTH_AUTO_INSTALL", "0")  # no llama.cpp installed unasked
-    os.environ.setdefault("UNSLOTH_DATASET_NUM_PROC", "0")  # no forks beside a training thread
+    os.environ.setdefault("UNSLOTH_DISABLE_STATISTICS", "1")  # no request to the network
+    os.environ.setdefault("UNSLOTH_AUTO_INSTALL", "0")  # no installing of llama.cpp
+    os.environ.setdefault("UNSLOTH_DATASET_NUM_PROC", "0")  # no forks while a thread trains
     os.environ.setdefault("UNSLOTH_COMPILE_LOCATION", str(PROJECT_DIR / "unsloth_compiled_cache"))
-    # Threads that wait for each other spin briefly, then sleep. By default they spin for long, and beside any other
-    # busy program a step of a small model then takes ten times as long; sleeping at once costs half as much again.
+    # Threads that wait for each other spin briefly, then sleep. By default they spin for a long time: while another
+    # program is busy, a step of a small model then takes ten times as long. Sleeping at once makes it half as long
+    # again.
     os.environ.setdefault("GOMP_SPINCOUNT", "10000")
     import torch
 
     if not torch.cuda.is_available():
-        os.environ.setdefault("UNSLOTH_FORCE_CPU", "1")  # a driver without a usable card makes the import raise
-    import unsloth  # isort: skip  first, because it patches the others
+        os.environ.setdefault("UNSLOTH_FORCE_CPU", "1")  # with a driver but no usable card the import would fail
+    import unsloth  # isort: skip  first, because it patches the libraries below
     import datasets
     import transformers
 
-    # Their progress bars would be drawn over ours.
+    # Their progress bars would overwrite ours.
     datasets.disable_progress_bars()
     transformers.utils.logging.disable_progress_bar()
     return unsloth

@@ -1,4 +1,4 @@
-"""Which weights training moved, and by how much. Looks at tensors only; knows nothing of runs, threads or answers.
+"""Which weights training changed, and by how much.
 
 All changes are relative and in the Frobenius norm: ‖what was added‖ / ‖what was there‖, for one tensor or for several
 taken as one long vector. 0.01 is one percent of the base's own length.
@@ -11,13 +11,15 @@ from math import sqrt
 
 from pydantic import BaseModel
 
-from core.model.embedding_rows import rows_on, token_layers, trained_layers
+from core.model.embedding_rows import rows_on
+from core.model.library_patches.model_parts import weight_as_computed
+from core.model.library_patches.peft_parts import token_layers, trained_layers, whole_copies
 from core.model.loaded_model import LoadedModel
 
-BLOCK_VALUES = 4 * 1024**2  # of a big weight looked at in one go: 16 MiB in float32, however large the vocabulary
-MOST_TOKENS = 24  # named of each embedding
-NAME_CHARACTERS = 40  # of a token
-SPACES = ("▁", "Ġ")  # how tokenizers write that a token begins with a space
+BLOCK_VALUES = 4 * 1024**2  # of a large weight processed at once: 16 MiB in float32, however large the vocabulary
+TOKENS_PER_EMBEDDING = 24  # those whose rows changed most are listed
+MAX_NAME_CHARACTERS = 40  # of a token
+SPACES = ("▁", "Ġ")  # how tokenizers write a space at the start of a token
 
 
 class GroupMoved(BaseModel, frozen=True):
@@ -29,9 +31,9 @@ class GroupMoved(BaseModel, frozen=True):
 
 
 class TokenMoved(BaseModel, frozen=True):
-    """A token's row: `change` is the length of what was added, in lengths of the base's typical (rms) row.
+    """A token's row: `change` is the length of what was added, divided by the length of the base's typical (rms) row.
 
-    Not of its own row: those of tokens that the base never learned are nearly zero and would lead every list.
+    Not by that of its own row: rows of tokens that the base never learned are nearly zero and would lead every list.
     """
 
     id: int
@@ -40,9 +42,9 @@ class TokenMoved(BaseModel, frozen=True):
 
 
 class RowsMoved(BaseModel, frozen=True):
-    """An embedding that was trained, whole or in some rows, or two of them when they are one tensor.
+    """An embedding that was trained, whole or in some rows; two of them if they are tied.
 
-    `rows_moved` of its `rows` differ; `change` is of the whole matrix.
+    `rows_moved` of its `rows` differ; `change` is that of the whole matrix. `most` lists the rows that changed most.
     """
 
     name: str
@@ -53,7 +55,7 @@ class RowsMoved(BaseModel, frozen=True):
 
 
 class Moved(BaseModel, frozen=True):
-    """By kind of layer in the order of the model, by layer from the first on, and the embeddings."""
+    """Changes by kind of layer in the model's order, by layer from the first, and of the embeddings."""
 
     kinds: tuple[GroupMoved, ...] = ()
     layers: tuple[GroupMoved, ...] = ()
@@ -65,7 +67,7 @@ class Moved(BaseModel, frozen=True):
 
 
 def moved(loaded: LoadedModel, adapter: str) -> Moved:
-    """What the adapter of that PEFT name changes of the base; others on the model are not looked at."""
+    """What the adapter of that PEFT name changes in the base. Other adapters on the model are ignored."""
     import torch
     from peft.tuners.lora import LoraLayer
 
@@ -75,7 +77,14 @@ def moved(loaded: LoadedModel, adapter: str) -> Moved:
             if isinstance(module, LoraLayer) and adapter in module.lora_A:
                 layer = re.search(r"\.layers\.(\d+)\.", name)
                 place = f"layer {layer[1]}" if layer else "outside the layers"
-                squares.append((name.rpartition(".")[2], place, _added(module, adapter), _square(_weight(module))))
+                squares.append(
+                    (
+                        name.rpartition(".")[2],
+                        place,
+                        _added(module, adapter),
+                        _square(weight_as_computed(module.get_base_layer())),
+                    )
+                )
         embeddings = _embeddings(loaded, adapter)
     return Moved(kinds=_groups(squares, 0), layers=_groups(squares, 1), embeddings=embeddings)
 
@@ -96,24 +105,15 @@ def _ratio(added: float, base: float) -> float:
 
 
 def _added(module, adapter: str) -> float:
-    """‖s·B·A‖² with the scale s as the layer itself holds it (rank-stabilised or not).
+    """‖s·B·A‖², where s is the layer's own scale (rank-stabilised or not).
 
-    ‖BA‖² = tr(AᵀBᵀBA) = tr((BᵀB)(AAᵀ)), the trace being the same under turns; both are only rank by rank, so B·A, as
-    large as the weight, is never made (Golub and Van Loan, Matrix Computations, section 2.3 for the norm).
+    ‖BA‖² = tr(AᵀBᵀBA) = tr((BᵀB)(AAᵀ)), because a trace does not change when factors are rotated. Both factors are
+    rank by rank, so B·A, which is as large as the weight, is never computed (Golub and Van Loan, Matrix Computations,
+    section 2.3 for the norm).
     """
     a, b = module.lora_A[adapter].weight.double(), module.lora_B[adapter].weight.double()
     squared = float(((b.T @ b) * (a @ a.T)).sum())  # the trace of a product of two symmetric matrices
     return module.scaling[adapter] ** 2 * max(squared, 0.0)  # rounding can leave it just below zero
-
-
-def _weight(module):
-    """The layer's own weight; of a 4-bit layer what its four bits stand for, which is what the model computes with."""
-    weight = module.get_base_layer().weight
-    if getattr(weight, "quant_state", None) is None:
-        return weight
-    from bitsandbytes.functional import dequantize_4bit
-
-    return dequantize_4bit(weight.data, weight.quant_state)
 
 
 def _rows_of_a_block(weight) -> int:
@@ -121,21 +121,20 @@ def _rows_of_a_block(weight) -> int:
 
 
 def _square(weight) -> float:
-    """Row by row float32 is exact to seven digits and takes a third of the time of float64; rows are added in float64."""
+    """‖weight‖². Rows are summed in float32, exact to seven digits and three times as fast; their sums in float64."""
     blocks = weight.split(_rows_of_a_block(weight))
     return sum(float(block.float().square().sum(1).double().sum()) for block in blocks)
 
 
 def _embeddings(loaded: LoadedModel, adapter: str) -> tuple[RowsMoved, ...]:
     import torch
-    from peft.utils.other import ModulesToSaveWrapper
 
     found: list[tuple[list[str], object, object]] = []
-    for name, module in loaded.model.named_modules():
-        if not isinstance(module, ModulesToSaveWrapper) or adapter not in module.modules_to_save:
+    for name, module in whole_copies(loaded.model):
+        if adapter not in module.modules_to_save:
             continue
-        name, tuned = name.rpartition(".")[2], module.modules_to_save[adapter].weight
-        # Tied ones are one tensor; read back from a file they may be two that hold the same.
+        tuned = module.modules_to_save[adapter].weight
+        # Tied ones are one tensor; read back from a file they may be two equal ones.
         same = (names for names, other, _ in found if other.shape == tuned.shape and torch.equal(other, tuned))
         if (names := next(same, None)) is not None:
             names.append(name)
@@ -146,28 +145,28 @@ def _embeddings(loaded: LoadedModel, adapter: str) -> tuple[RowsMoved, ...]:
 
 
 def _single_rows(loaded: LoadedModel, adapter: str) -> Iterator[RowsMoved]:
-    """Of an adapter that trained single rows; others have none, or one that is as the base's."""
+    """For an adapter that trained single rows; other adapters yield nothing."""
     if rows_on(loaded.model, adapter) is None:
         return
     for name, layer in token_layers(loaded.model):
         base, ids = layer.get_base_layer().weight, layer.token_indices[adapter]
-        name = " and ".join(trained_layers(loaded)) if loaded.report.tied_embeddings else name
-        # In the precision of the base, which is how the model computes with them.
+        name = " and ".join(trained_layers(loaded.model)) if loaded.report.tied_embeddings else name
+        # In the precision of the base, because the model computes with them in that.
         yield _rows_moved(name, layer.trainable_tokens_delta[adapter].to(base.dtype), base, loaded.tokenizer, ids)
 
 
 def _rows_moved(name: str, tuned, base, tokenizer, ids: list[int] | None = None) -> RowsMoved:
-    """`ids` are the rows of `base` that those of `tuned` took the place of; None: all, in order."""
+    """`ids` are the rows of `base` that the rows of `tuned` replace; None: all, in order."""
     import torch
 
     rows, step, whole = len(base), _rows_of_a_block(base), _square(base)
-    # Made beforehand: what is kept between blocks would lie behind each of them, and no block's room be used again.
+    # Allocated first: results kept between the blocks would prevent that the memory of a block is used again.
     squares = torch.zeros(rows, dtype=torch.float64, device=tuned.device)
     for start in range(0, len(tuned), step):
         at = slice(start, start + step) if ids is None else ids[start : start + step]
         now, before = tuned[start : start + step].float(), base[at].to(tuned.device).float()
         squares[at] = (now - before).square().sum(1).double()
-    highest = torch.topk(squares, min(MOST_TOKENS, rows))
+    highest = torch.topk(squares, min(TOKENS_PER_EMBEDDING, rows))
     most = zip(highest.indices.tolist(), highest.values.tolist(), strict=True)
     return RowsMoved(
         name=name,
@@ -183,8 +182,11 @@ def _rows_moved(name: str, tuned, base, tokenizer, ids: list[int] | None = None)
 
 
 def token_name(tokenizer, id: int) -> str:
-    """What a token stands for, to be read: a space at its start is ␣, characters without a look of their own are
-    written as escapes, a token of none has the tokenizer's own name, and a part of a character has it with an ellipsis."""
+    """A token as readable text, at most 40 characters long.
+
+    A space is ␣, and an invisible character is written as an escape. A token without text has the tokenizer's own name
+    for it; so has a part of a character, with an ellipsis.
+    """
     piece = tokenizer.convert_ids_to_tokens(id) if id < len(tokenizer) else None
     if not isinstance(piece, str):
         return f"row {id:,}, no token"
@@ -194,4 +196,4 @@ def token_name(tokenizer, id: int) -> str:
     elif piece.startswith(SPACES) and not text.startswith(" "):  # a decoder drops the space at the start of a text
         text = f" {text}"
     seen = "".join(c if c.isprintable() else c.encode("unicode_escape").decode() for c in text.replace(" ", "␣"))
-    return seen if len(seen) <= NAME_CHARACTERS else seen[: NAME_CHARACTERS - 1] + "…"
+    return seen if len(seen) <= MAX_NAME_CHARACTERS else seen[: MAX_NAME_CHARACTERS - 1] + "…"

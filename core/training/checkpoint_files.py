@@ -16,6 +16,7 @@ from pathlib import Path
 from typing import Any
 
 from core.disk.tolerant_reading import Unreadable, read_json
+from core.model.library_patches.trainer_parts import loss_scaler
 from core.problems import RunError
 
 DAMAGED = (
@@ -94,7 +95,7 @@ def write_trainer(folder: Path, trainer, random_state: RandomState, progress: di
     optimizer = trainer.optimizer.state_dict()
     for index, name in enumerate(_names(trainer)):
         _flatten(name, optimizer["state"].get(index, {}), tensors, numbers)
-    scaler = getattr(trainer.accelerator, "scaler", None)
+    scaler = loss_scaler(trainer)
     resume = {
         "optimizer": {
             "numbers": numbers,
@@ -137,10 +138,10 @@ def restore_optimizer(folder: Path, trainer) -> None:
 
 def restore_scaler(folder: Path, trainer) -> None:
     """Restores the loss scaler of float16, if there is one."""
-    saved = _read_resume(folder).get("scaler")
-    if saved is not None and getattr(trainer.accelerator, "scaler", None) is not None:
+    saved, scaler = _read_resume(folder).get("scaler"), loss_scaler(trainer)
+    if saved is not None and scaler is not None:
         with _damage_as_error(folder, "resume.json"):
-            trainer.accelerator.scaler.load_state_dict(saved)
+            scaler.load_state_dict(saved)
 
 
 def restore_adapter(folder: Path, model) -> None:

@@ -2,7 +2,9 @@
 
 from core.memory.embeddings_cost import large_adapter
 from core.memory.hardware import GIB
-from core.model.embedding_rows import ROWS, rows_on, trained_layers
+from core.model.embedding_rows import ROWS, rows_on
+from core.model.library_patches.peft_parts import original, trained_layers
+from core.model.library_patches.trainer_parts import has_8bit_states
 from core.model.loaded_model import LoadedModel
 from core.runs.events import EmbeddingsReceipt
 
@@ -21,7 +23,7 @@ def embeddings_receipt(loaded: LoadedModel, optimizer) -> EmbeddingsReceipt | No
     embeddings = {name: weight for name, weight in trained.items() if is_of_embeddings(name)}
     if not embeddings:
         return None
-    rows, base = rows_on(model), _original(model.get_input_embeddings()).weight
+    rows, base = rows_on(model), original(model.get_input_embeddings()).weight
     element, lora_on_disk, embeddings_on_disk = base.element_size(), 0, 0
     for name, weight in _saved(model).items():
         if "lora_" in name:
@@ -34,7 +36,7 @@ def embeddings_receipt(loaded: LoadedModel, optimizer) -> EmbeddingsReceipt | No
     # Temporarily: a matrix with the rows merged in (peft, TrainableTokensLayer.get_merged_weights), or autocast's copy
     # of a head that is stored in another precision than it computes in; and its gradient. The matrices of input and
     # output are not in memory at the same time.
-    layers = trained_layers(loaded)
+    layers = trained_layers(loaded.model)
     is_cast = "lm_head" in layers and any(weight.dtype != base.dtype for weight in embeddings.values())
     passing = 2 * base.numel() * element if rows or is_cast else 0
     parameters = sum(weight.numel() for weight in embeddings.values())
@@ -61,25 +63,14 @@ def state_bytes(optimizer, weight) -> int:
     Adafactor keeps a 32-bit value for every row and column (transformers, optimization.py), SGD without momentum none.
     """
     import torch
-    from bitsandbytes.optim.optimizer import Optimizer2State
     from transformers.optimization import Adafactor
 
     count = weight.numel()
-    if isinstance(optimizer, Optimizer2State):
-        optimizer.check_overrides()  # it does so itself at the first step
-        for at, group in enumerate(optimizer.param_groups):
-            for place, other in enumerate(group["params"]):
-                if other is weight:
-                    config = optimizer.get_config(at, place, group)
-        in_8bit = config["optim_bits"] == 8 and count >= config["min_8bit_size"]
-        return 2 * (count + 4 * -(-count // 256)) if in_8bit else 2 * 4 * count
+    if (is_8bit := has_8bit_states(optimizer, weight)) is not None:
+        return 2 * (count + 4 * -(-count // 256)) if is_8bit else 2 * 4 * count
     if isinstance(optimizer, Adafactor):
         return 4 * sum(weight.shape)
     return 0 if isinstance(optimizer, torch.optim.SGD) else 2 * count * weight.element_size()
-
-
-def _original(embeddings):
-    return getattr(embeddings, "original_module", embeddings)
 
 
 def _saved(model) -> dict:

@@ -3,7 +3,10 @@
 from core.data.prepared.prepared_data import PreparedData
 from core.data.prepared.row_view import end_mark
 from core.data.prepared.survey import survey
-from core.model.embedding_rows import rows_on, trained_layers
+from core.model.embedding_rows import rows_on
+from core.model.library_patches.model_parts import checkpointing_in_use
+from core.model.library_patches.peft_parts import trained_layers
+from core.model.library_patches.trainer_parts import unwrapped_optimizer
 from core.model.loaded_model import LoadedModel
 from core.runs.events import Change, LearningGroup, Receipt
 from core.settings.run_config import RunConfig
@@ -24,7 +27,7 @@ def make_receipt(
     trainable = sum(weight.numel() for weight in loaded.model.parameters() if weight.requires_grad)
     groups = [_group(group, weights) for group in optimizer.param_groups if group["params"]]
     # Accelerate wraps the optimizer; the receipt names the one inside.
-    inner = getattr(optimizer, "optimizer", optimizer)
+    inner = unwrapped_optimizer(optimizer)
     return Receipt(
         trainable_parameters=trainable,
         total_parameters=loaded.report.parameters + trainable,
@@ -88,7 +91,7 @@ def _changes(loaded: LoadedModel, config: RunConfig, trainer, asked: dict) -> li
     reason = "the adapter that this run continues from" if config.adapter.continue_from else ""
     for setting, runs in _adapter_settings(loaded, config).items():
         changes.append(_change(setting, getattr(config.adapter, setting), runs, reason))
-    checkpointing = getattr(loaded.model, "_unsloth_gradient_checkpointing", None)  # only set on a GPU
+    checkpointing = checkpointing_in_use(loaded.model)
     if checkpointing is not None:
         wanted = config.training.use_gradient_checkpointing
         changes.append(_change("use_gradient_checkpointing", wanted, checkpointing, "short rows"))
@@ -103,7 +106,7 @@ def _adapter_settings(loaded: LoadedModel, config: RunConfig) -> dict:
     adapter = loaded.model.peft_config["default"]
     keys = ("r", "lora_alpha", "use_rslora", "lora_dropout", "target_modules")
     settings = {key: getattr(adapter, key) for key in keys}
-    settings["modules_to_save"] = trained_layers(loaded)
+    settings["modules_to_save"] = trained_layers(loaded.model)
     if settings["modules_to_save"]:
         rows = rows_on(loaded.model)
         is_as_asked = config.adapter.trains_rows and rows is not None and not config.adapter.continue_from

@@ -17,6 +17,8 @@ from pydantic import BaseModel
 from core.data.prepared.prepared_data import PreparedData
 from core.memory.hardware import GIB, MemoryMonitor
 from core.model.device_memory import free_memory
+from core.model.library_patches.model_parts import reset_offloading_buffers
+from core.model.library_patches.trainer_parts import modules_restored
 from core.model.loaded_model import LoadedModel
 from core.model.unsloth_start import import_unsloth
 from core.settings.run_config import RunConfig
@@ -104,8 +106,7 @@ def _settings_of_probe(config: RunConfig) -> RunConfig:
 
 
 def _train_two_steps(loaded: LoadedModel, config: RunConfig, rows: MadeUpRows, stopwatch) -> None:
-    unsloth = import_unsloth()
-    unsloth.FastLanguageModel.for_training(loaded.model)
+    import_unsloth().FastLanguageModel.for_training(loaded.model)
     with TemporaryDirectory(prefix="hearthtune-") as folder:
         trainer, _ = build_trainer(loaded, config, rows, Path(folder), None)
         trainer.add_callback(stopwatch)
@@ -116,8 +117,7 @@ def _train_two_steps(loaded: LoadedModel, config: RunConfig, rows: MadeUpRows, s
         finally:
             take_apart(trainer, loaded)
             if loaded.device.type == "cuda" and not is_complete:
-                # Unsloth frees the buffers of its checkpointing, and resets its position, only after a full training.
-                unsloth.models.rl.reset_unsloth_gradient_checkpointing_buffers()
+                reset_offloading_buffers()
 
 
 def full_length(loaded: LoadedModel, config: RunConfig, data: PreparedData | None) -> int:
@@ -137,12 +137,9 @@ def undone(loaded: LoadedModel):
 
     generators = RandomState()
     copies = {name: w.detach().to("cpu", copy=True) for name, w in loaded.model.named_parameters() if w.requires_grad}
-    modules = [
-        (module, dict(vars(module)), [(hooks, set(hooks)) for hooks in _hooks(module)])
-        for module in loaded.model.modules()
-    ]
     try:
-        yield sum(copy.numel() * copy.element_size() for copy in copies.values()) / GIB
+        with modules_restored(loaded.model):
+            yield sum(copy.numel() * copy.element_size() for copy in copies.values()) / GIB
     finally:
         with torch.no_grad():
             for name, weight in loaded.model.named_parameters():
@@ -150,19 +147,7 @@ def undone(loaded: LoadedModel):
                     weight.copy_(copies[name])
                 elif name in copies:  # the trainer changed its precision
                     weight.data = copies[name].to(weight.device)
-        for module, attributes, hooks in modules:
-            # Accelerate marks a model that it has wrapped in autocast; the next trainer would then not wrap it.
-            vars(module).clear()
-            vars(module).update(attributes)
-            for now, before in hooks:
-                for key in set(now) - before:
-                    del now[key]
         generators.restore()
-
-
-def _hooks(module) -> tuple[dict, dict]:
-    """The hooks by which Transformers makes embeddings require gradients; every trainer adds one more."""
-    return module._forward_hooks, module._forward_pre_hooks
 
 
 def _stopwatch(should_stop: ShouldStop, wait_for_device: Callable[[], None]):

@@ -12,6 +12,7 @@ from core.data.prepared.prepared_data import PreparedData
 from core.data.prepared.rows_fingerprint import rows_fingerprint
 from core.disk.atomic import put_in_place
 from core.model.device_memory import free_memory
+from core.model.library_patches.trainer_parts import end_callbacks
 from core.model.loaded_model import LoadedModel
 from core.model.unsloth_start import import_unsloth
 from core.problems import TrainingError
@@ -172,7 +173,7 @@ class TrainingSession:
         trainer = self._trainer
         try:
             if not self._callback.has_ended:  # trackers close their record on this
-                trainer.callback_handler.on_train_end(trainer.args, trainer.state, trainer.control)
+                end_callbacks(trainer)
             end_tracker()
         finally:
             take_apart(trainer, self._loaded)

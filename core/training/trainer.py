@@ -5,8 +5,9 @@ from pathlib import Path
 from typing import Any
 
 from core.data.prepared.prepared_data import PreparedData
-from core.model.embedding_rows import give_rows_their_own_group, token_layers
-from core.model.library_patches import forget_embeddings
+from core.model.embedding_rows import give_rows_their_own_group
+from core.model.library_patches.peft_parts import token_layers, whole_copies
+from core.model.library_patches.trainer_parts import forget_embeddings, release_memory_of, with_own_checkpoints
 from core.model.loaded_model import LoadedModel
 from core.model.unsloth_start import import_unsloth
 from core.settings.run_config import RunConfig
@@ -115,9 +116,7 @@ def _correct_after_construction(trainer, loaded: LoadedModel) -> None:
 
 def take_apart(trainer, loaded: LoadedModel) -> None:
     """Frees what the trainer keeps in memory, and makes the model ready to be used."""
-    # Trainer and optimizer refer to each other, so the optimizer's states would stay in memory.
-    trainer.optimizer = trainer.lr_scheduler = None
-    trainer.callback_handler.callbacks.clear()
+    release_memory_of(trainer)
     loaded.model.zero_grad(set_to_none=True)
     forget_embeddings()
     # Accelerate has wrapped forward in autocast; without this, answers would be computed in it as well.
@@ -127,10 +126,9 @@ def take_apart(trainer, loaded: LoadedModel) -> None:
 
 def _restore_precision(loaded: LoadedModel) -> None:
     """Casts trained embeddings to the precision of the base, which they will have when loaded from disk."""
-    for module in loaded.model.modules():
-        if type(module).__name__ == "ModulesToSaveWrapper":
-            for trained in module.modules_to_save.values():
-                trained.to(module.original_module.weight.dtype)
+    for _, wrapper in whole_copies(loaded.model):
+        for trained in wrapper.modules_to_save.values():
+            trained.to(wrapper.original_module.weight.dtype)
     for _, layer in token_layers(loaded.model):
         for rows in layer.trainable_tokens_delta.values():
             rows.data = rows.data.to(layer.get_base_layer().weight.dtype)
@@ -139,29 +137,15 @@ def _restore_precision(loaded: LoadedModel) -> None:
 def _trainer_class(unsloth, save: Callable[[], None] | None) -> type:
     """Unsloth's trainer, with `core.training.checkpoint_files` instead of the library's pickles."""
 
-    class CheckpointedTrainer(unsloth.UnslothTrainer):
+    checkpointed = with_own_checkpoints(
+        unsloth.UnslothTrainer, save, restore_adapter, restore_optimizer, restore_scaler, restore_random_state
+    )
+
+    class CheckpointedTrainer(checkpointed):
         def create_optimizer(self, *args, **kwargs):
             optimizer = super().create_optimizer(*args, **kwargs)
             if self.args.embedding_learning_rate is not None:
                 give_rows_their_own_group(optimizer, self.model, self.args.embedding_learning_rate)
             return optimizer
-
-        def _save_checkpoint(self, model, trial):
-            save()
-
-        def _load_from_checkpoint(self, resume_from_checkpoint, model=None):
-            restore_adapter(Path(resume_from_checkpoint), self.model)
-
-        def _load_optimizer_and_scheduler(self, checkpoint):
-            if checkpoint is not None:
-                restore_optimizer(Path(checkpoint), self)
-
-        def _load_scaler(self, checkpoint):
-            if checkpoint is not None:
-                restore_scaler(Path(checkpoint), self)
-
-        def _load_rng_state(self, checkpoint):
-            if checkpoint is not None:
-                restore_random_state(Path(checkpoint))
 
     return CheckpointedTrainer

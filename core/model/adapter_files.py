@@ -1,0 +1,103 @@
+"""The files of a saved adapter: checked, and laid out so that PEFT finds the base on this machine."""
+
+import json
+import os
+import shutil
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from tempfile import TemporaryDirectory
+
+from safetensors import SafetensorError, safe_open
+
+from core.disk.atomic import ASIDE
+from core.disk.tolerant_reading import Unreadable, read_json
+from core.hub_names import exact_name
+from core.model.model_files import files_in, first_pickle
+from core.problems import ModelError
+from core.settings.sections import ModelConfig
+
+WEIGHTS = "adapter_model.safetensors"
+SETTINGS = "adapter_config.json"
+SMALL_FILES = ("*.json", "*.jinja", "*.model", "*.txt")  # the adapter's settings and its tokenizer
+OTHER_SHAPES = (
+    "The adapter in {folder} is damaged: its weights have other shapes than its settings say; choose another, or train "
+    "it again."
+)
+NOT_FINITE = "The adapter in {folder} is damaged: some of its weights are NaN or infinite; use another copy."
+
+
+@contextmanager
+def adapter_files(adapter_dir: Path, base: Path, config: ModelConfig) -> Iterator[Path]:
+    """A temporary folder with the adapter's files, whose settings name the folder `base` as its model.
+
+    The adapter's own folder is not changed. Raises ModelError when the adapter is damaged or belongs to another model.
+    """
+    saved = _settings(adapter_dir, config)
+    weights = _checked_weights(adapter_dir)
+    with TemporaryDirectory(prefix=f"{ASIDE}load-", dir=adapter_dir.parent) as name:
+        folder = Path(name)
+        # Only these: nothing that could contain code. Linked, not copied: trained embeddings take gigabytes.
+        for file in (weights, *(file for pattern in SMALL_FILES for file in adapter_dir.glob(pattern))):
+            if file.is_file() and file.name != SETTINGS:
+                _link(file, folder / file.name)
+        settings = json.dumps(saved | {"base_model_name_or_path": str(base), "revision": None})
+        (folder / SETTINGS).write_text(settings, encoding="utf-8")
+        yield folder
+
+
+def _settings(adapter_dir: Path, config: ModelConfig) -> dict:
+    """Raises ModelError when they cannot be read or name another model than `config`."""
+    try:
+        saved = read_json(adapter_dir / SETTINGS)
+    except Unreadable as error:
+        raise ModelError(
+            "The adapter in {folder} cannot be read: {reason} ({file}).",
+            folder=adapter_dir,
+            reason=str(error),
+            file=SETTINGS,
+        ) from None
+    made_for = saved.get("base_model_name_or_path")
+    if not isinstance(made_for, str):
+        raise ModelError(
+            "The adapter in {folder} cannot be read: its {file} names no model.", folder=adapter_dir, file=SETTINGS
+        )
+    if made_for not in (config.model_name, exact_name(config)):
+        raise ModelError(
+            "The adapter in {folder} was made for {model:.80}; choose that model to use it.",
+            folder=adapter_dir,
+            model=made_for,
+        )
+    return saved
+
+
+def _checked_weights(folder: Path) -> Path:
+    """The file of the weights. Raises ModelError unless it is complete; only the list at its beginning is read."""
+    weights = folder / WEIGHTS
+    if not weights.is_file():
+        if pickle := first_pickle(files_in(folder)):
+            raise ModelError(
+                "The adapter in {folder} has its weights in {file:.80}, a format that can run code when it is read; "
+                "this app reads only safetensors, so choose another, or a copy of it with safetensors.",
+                folder=folder,
+                file=pickle,
+            )
+        raise ModelError(
+            "The adapter in {folder} has no {file}; choose another, or train it again.", folder=folder, file=WEIGHTS
+        )
+    try:
+        with safe_open(weights, framework="numpy"):
+            return weights
+    except (OSError, SafetensorError):
+        raise ModelError(
+            "The adapter in {folder} is damaged: {file} is cut off; choose another, or train it again.",
+            folder=folder,
+            file=WEIGHTS,
+        ) from None
+
+
+def _link(file: Path, place: Path) -> None:
+    try:
+        os.link(file, place)
+    except OSError:  # a file system without links
+        shutil.copyfile(file, place)
