@@ -1,4 +1,4 @@
-"""Two answers in one pass: the same as apart, to the letter, and a pass that can be stopped."""
+"""Two answers in one pass: exactly those of one pass each, and a pass that can be stopped."""
 
 import copy
 import dataclasses
@@ -13,7 +13,7 @@ from core.answering.stream import stream
 from core.data.prepared.tokens import UNTRAINED
 from core.model.adapters_on_base import FIRST
 from core.model.views import for_inference
-from tests.conftest import PROMPT, greedy_text, load_for, small_config
+from tests.conftest import PROMPT, fresh_model, greedy_text, load_for, small_config
 
 
 def question_of(trained) -> str:
@@ -70,7 +70,7 @@ def test_without_the_pass_for_two_the_answers_are_the_same(trained):
 
 
 def test_a_base_without_an_adapter_answers_alone(trained):
-    bare = load_for(trained.config, with_adapter=False)
+    bare = fresh_model(trained.config)
     *_, (base,) = stream(bare, [PROMPT], [None], Sampling(max_new_tokens=24), lambda: False)
     assert base.text == greedy_text(bare, PROMPT, 24)
     assert base.text == last(trained.loaded, PROMPT, max_new_tokens=24)[0].text

@@ -1,6 +1,8 @@
 """Several adapters on one base: each answers as it does alone, and the base stays the base."""
 
 import json
+import shutil
+from pathlib import Path
 
 import pytest
 import torch
@@ -9,10 +11,11 @@ from core.answering.logits import next_token_logits
 from core.answering.rows_in_one_pass import supports_rows
 from core.answering.sampling import Sampling
 from core.answering.stream import stream
+from core.model.adapter_files import OTHER_SHAPES
 from core.model.adapters_on_base import FIRST, put_on, take_off
 from core.model.views import adapter_view, for_inference
 from core.problems import ModelError
-from tests.conftest import PROMPT, greedy_text, load_for, next_logits, train_for
+from tests.conftest import PROMPT, fresh_model, greedy_text, next_logits, train_for
 
 SETTINGS = {
     "trained embeddings": (),
@@ -41,7 +44,7 @@ def adapters(trained, tmp_path_factory) -> dict:
 @pytest.fixture(scope="module")
 def full(trained, adapters):
     """A base with all of them on it."""
-    loaded = load_for(trained.config, with_adapter=False)
+    loaded = fresh_model(trained.config)
     for number, (folder, *_) in enumerate(adapters.values(), 1):
         put_on(loaded, folder, FIRST if number == 1 else f"pane-{number}")
     return loaded
@@ -70,7 +73,7 @@ def test_all_answer_in_one_pass_as_they_do_alone(trained, adapters, full):
     rows = [None, *names(full)]
     *_, answers = stream(full, [PROMPT] * 4, rows, Sampling(max_new_tokens=16), lambda: False)
     assert [a.text for a in answers] == [
-        greedy_text(load_for(trained.config, with_adapter=False), PROMPT, 16),
+        greedy_text(fresh_model(trained.config), PROMPT, 16),
         *(text for *_, text in adapters.values()),
     ]
 
@@ -84,7 +87,7 @@ def test_prompts_of_different_lengths_do_not_disturb_each_other(adapters, full):
 
 
 def test_an_adapter_that_is_taken_off_leaves_the_others(trained, adapters):
-    loaded = load_for(trained.config, with_adapter=False)
+    loaded = fresh_model(trained.config)
     folders = [folder for folder, *_ in adapters.values()]
     put_on(loaded, folders[1], FIRST)
     put_on(loaded, folders[0], "pane-2")
@@ -100,7 +103,7 @@ def test_an_adapter_that_is_taken_off_leaves_the_others(trained, adapters):
 
 def test_a_damaged_adapter_is_refused_and_the_others_stay(trained, adapters, tmp_path):
     folder, logits, _ = adapters["trained embeddings"]
-    loaded = load_for(trained.config, with_adapter=False)
+    loaded = fresh_model(trained.config)
     put_on(loaded, folder, FIRST)
     hurt = tmp_path / "hurt"
     hurt.mkdir()
@@ -108,6 +111,25 @@ def test_a_damaged_adapter_is_refused_and_the_others_stay(trained, adapters, tmp
         (hurt / file.name).write_bytes(file.read_bytes())
     settings = json.loads((hurt / "adapter_config.json").read_text())
     (hurt / "adapter_config.json").write_text(json.dumps(settings | {"r": 3}))
-    with pytest.raises(ModelError, match="is damaged: its weights have other shapes than its settings say"):
+    with pytest.raises(ModelError) as caught:
         put_on(loaded, hurt, "pane-2")
+    assert (caught.value.template, caught.value.values) == (OTHER_SHAPES, {"folder": hurt})
+    assert names(loaded) == [FIRST] and torch.equal(next_logits(loaded), logits)
+
+
+def test_an_adapter_that_cannot_be_used_is_refused_and_the_others_stay(trained, adapters, tmp_path):
+    folder, logits, _ = adapters["trained embeddings"]
+    loaded = fresh_model(trained.config)
+    put_on(loaded, folder, FIRST)
+    hurt = Path(shutil.copytree(folder, tmp_path / "hurt"))
+    settings = json.loads((hurt / "adapter_config.json").read_text())
+    for change in ({"target_modules": ["no_proj"]}, {"peft_type": "MAGIC"}):
+        (hurt / "adapter_config.json").write_text(json.dumps(settings | change))
+        with pytest.raises(ModelError, match="invalid") as caught:
+            put_on(loaded, hurt, "pane-2")
+        assert caught.value.values == {"folder": hurt}
+    (hurt / "adapter_config.json").unlink()
+    with pytest.raises(ModelError, match="cannot be read") as caught:
+        put_on(loaded, hurt, FIRST)
+    assert caught.value.values["file"] == "adapter_config.json"
     assert names(loaded) == [FIRST] and torch.equal(next_logits(loaded), logits)

@@ -1,19 +1,23 @@
-"""Files that could run code when they are read: none of them does. Each would leave a mark beside the test if it did."""
+"""Files that could run code when they are read: none of them does. Each would create a file if it did."""
 
 import json
+import os
 import pickle
 import shutil
 import subprocess
 import sys
+from collections.abc import Callable
+from dataclasses import dataclass
 from pathlib import Path
 
 import pytest
 
+from core.model.load import NEEDS_CODE, load
 from core.model.model_files import locate
 from core.problems import ConfigError, ModelError
 from core.settings.run_config import RunConfig
 from core.settings.sections import ModelConfig
-from tests.conftest import PROJECT, load_for, next_logits, small_config
+from tests.conftest import PROJECT, next_logits, small_config
 from tests.hub_server import Hub
 from tests.model.test_download import NAME, Client
 
@@ -27,16 +31,18 @@ PICKLES = [
     "model.pkl",
 ]
 LOAD = """
-import sys
+import json, sys
 from core.settings.sections import ModelConfig
 from core.problems import ModelError
 from core.model.load import load
-name, trusted = sys.argv[1:]
-try:
-    load(ModelConfig(model_name=name, max_seq_length=64, load_in_4bit=False, trust_remote_code=trusted or None))
-    print("loaded")
-except ModelError as error:
-    print(error)
+answers = []
+for name, trusted in json.loads(sys.argv[1]):
+    try:
+        load(ModelConfig(model_name=name, max_seq_length=64, load_in_4bit=False, trust_remote_code=trusted))
+        answers.append([None, None])
+    except ModelError as error:
+        answers.append([error.template, error.values])
+print(json.dumps(answers))
 """
 LOOK = """
 import sys
@@ -105,51 +111,47 @@ def test_a_folder_of_pickles_is_refused_by_their_name(folder, mark, name):
     put_pickle(folder / name, mark)
     with pytest.raises(ModelError) as caught:
         locate(ModelConfig(model_name=str(folder)))
-    assert str(caught.value) == (
-        f"{folder} has its weights in {name}, a format that can run code when it is read; this program reads safetensors "
-        "only, so choose another, or a copy of it with safetensors."
-    )
+    assert caught.value.values == {"name": str(folder), "file": name}
     assert not mark.exists()
 
 
 def test_safetensors_that_are_not_the_weights_do_not_let_pickles_in(folder, mark):
     (folder / "model.safetensors").rename(folder / "adapter_model.safetensors")
     put_pickle(folder / "pytorch_model.bin", mark)
-    with pytest.raises(ModelError, match="has its weights in pytorch_model.bin"):
+    with pytest.raises(ModelError, match="pickle|run code") as caught:
         locate(ModelConfig(model_name=str(folder)))
+    assert caught.value.values == {"name": str(folder), "file": "pytorch_model.bin"}
 
 
 @pytest.mark.parametrize(
-    ("shard", "says"),
+    ("shard", "word", "file"),
     [
-        ("pytorch_model-1.bin", "has its weights in pytorch_model-1.bin, a format that can run code"),
-        ("../outside.safetensors", "names '../outside.safetensors' among its weights, which is no file of its own"),
-        ("/etc/passwd", "names '/etc/passwd' among its weights"),
-        ("model-2.safetensors", "is damaged: model-2.safetensors is missing"),
-        (7, "its model.safetensors.index.json cannot be read"),
+        ("pytorch_model-1.bin", "run code", "pytorch_model-1.bin"),
+        ("../outside.safetensors", "lists", "../outside.safetensors"),
+        ("/etc/passwd", "lists", "/etc/passwd"),
+        ("model-2.safetensors", "missing", "model-2.safetensors"),
+        (7, "cannot be read", "model.safetensors.index.json"),
     ],
 )
-def test_a_list_of_shards_names_safetensors_of_the_folder_alone(folder, shard, says):
+def test_a_list_of_shards_may_only_list_safetensors_in_its_folder(folder, shard, word, file):
     (folder / "model.safetensors").rename(folder / "model-1.safetensors")
     index = {"weight_map": {"a": "model-1.safetensors", "b": shard}}
     (folder / "model.safetensors.index.json").write_text(json.dumps(index))
-    with pytest.raises(ModelError) as caught:
+    with pytest.raises(ModelError, match=word) as caught:
         locate(ModelConfig(model_name=str(folder)))
-    assert says in str(caught.value)
+    assert caught.value.values == {"name": str(folder), "file": file}
 
 
 def test_of_both_the_safetensors_are_loaded(unsloth, folder, mark, rows):
     for name in ("pytorch_model.bin", "consolidated.00.pth", "model.pt"):
         put_pickle(folder / name, mark)
-    both, clean = (load_for(small_config(model, rows), with_adapter=False) for model in (folder, DEMO))
+    both, clean = (load(small_config(model, rows).model, use_gradient_checkpointing=False) for model in (folder, DEMO))
     assert next_logits(both, prompt="Hello").equal(next_logits(clean, prompt="Hello"))
     assert not mark.exists()
 
 
 @pytest.mark.parametrize("keeps_safetensors", [False, True])
 def test_an_adapter_of_pickles(trained, tmp_path, mark, keeps_safetensors):
-    from core.model.load import load
-
     adapter = Path(shutil.copytree(trained.adapter_dir, tmp_path / "adapter"))
     put_pickle(adapter / "adapter_model.bin", mark)
     put_pickle(adapter / "training_args.bin", mark)
@@ -158,8 +160,9 @@ def test_an_adapter_of_pickles(trained, tmp_path, mark, keeps_safetensors):
         assert next_logits(loaded).equal(trained.logits["trained tuned"])
     else:
         (adapter / "adapter_model.safetensors").unlink()
-        with pytest.raises(ModelError, match="has its weights in adapter_model.bin, a format that can run code"):
+        with pytest.raises(ModelError, match="run code") as caught:
             load(trained.config.model, None, adapter, use_gradient_checkpointing=False)
+        assert caught.value.values == {"folder": adapter, "file": "adapter_model.bin"}
     assert not mark.exists()
 
 
@@ -168,7 +171,7 @@ def test_pickles_on_a_hub_are_not_even_fetched(tmp_path, folder, mark):
     put_pickle(folder / "pytorch_model.bin", mark)
     with Hub({NAME: folder}) as hub:
         answer = Client(tmp_path / "home", hub.address).ask()
-        assert answer["error"].startswith(f"{NAME} has its weights in pytorch_model.bin, a format that can run code")
+        assert answer["values"] == {"name": NAME, "file": "pytorch_model.bin"}
         assert hub.downloads("config.json") == [None] and hub.downloads("pytorch_model.bin") == []
         assert [r.method for r in hub.requests if r.path.endswith(".bin")] == []
     assert list((tmp_path / "home").rglob("*.bin")) == []
@@ -183,63 +186,82 @@ class OwnModel(LlamaForCausalLM):
 class OwnTokenizer(PreTrainedTokenizerFast):
     pass
 """
+MODEL_CLASSES = {"AutoConfig": "own.OwnConfig", "AutoModelForCausalLM": "own.OwnModel", "AutoModel": "own.OwnModel"}
+TOKENIZER_CLASSES = {"AutoTokenizer": [None, "own.OwnTokenizer"]}
+
+
+def add_code(folder: Path, mark: Path) -> None:
+    """A model of a kind that transformers does not know, whose classes are in its own folder."""
+    (folder / "own.py").write_text(CODE.format(mark=str(mark)))
+    change(folder / "config.json", model_type="own", architectures=["OwnModel"], auto_map=MODEL_CLASSES)
 
 
 @pytest.fixture
 def with_code(folder, mark):
-    """A model that transformers does not know, whose classes lie in its own folder."""
-    (folder / "own.py").write_text(CODE.format(mark=str(mark)))
-    classes = {"AutoConfig": "own.OwnConfig", "AutoModelForCausalLM": "own.OwnModel", "AutoModel": "own.OwnModel"}
-    change(folder / "config.json", model_type="own", architectures=["OwnModel"], auto_map=classes)
+    add_code(folder, mark)
     return folder
 
 
-def modules_cache(tmp_path) -> dict:
-    import os
+@dataclass(frozen=True)
+class Loaded:
+    """What came of loading a model: the template and the values of the ModelError, None if it was loaded."""
 
-    return os.environ | {"HF_MODULES_CACHE": str(tmp_path / "modules"), "UNSLOTH_DISABLE_STATISTICS": "1"}
-
-
-def test_code_of_a_model_is_not_run(with_code, mark, tmp_path):
-    said = asked(LOAD, str(with_code), "", env=modules_cache(tmp_path))
-    assert said == (
-        f"{with_code} cannot be loaded without running code of its own, and none is run unasked; choose another, or, if you "
-        "have read that code, give the model's exact name under More, Run this model's own code."
-    )
-    assert not mark.exists()
+    name: str
+    template: str | None
+    values: dict | None
+    code_ran: bool
 
 
-def test_code_of_a_tokenizer_is_not_run(folder, mark, tmp_path):
-    (folder / "own.py").write_text(CODE.format(mark=str(mark)))
-    change(
-        folder / "tokenizer_config.json",
-        tokenizer_class="OwnTokenizer",
-        auto_map={"AutoTokenizer": [None, "own.OwnTokenizer"]},
-    )
-    said = asked(LOAD, str(folder), "", env=modules_cache(tmp_path))
-    assert said == "loaded" or "cannot be loaded without running code of its own" in said
-    assert not mark.exists()
+# Each changes the files of a model that is fine and brings code; the one whose code may run comes last.
+CASES: dict[str, Callable[[Path], None]] = {
+    "tokenizer of its own": lambda f: change(
+        f / "tokenizer_config.json", tokenizer_class="OwnTokenizer", auto_map=TOKENIZER_CLASSES
+    ),
+    "known tokenizer": lambda f: change(f / "tokenizer_config.json", auto_map=TOKENIZER_CLASSES),
+    "known model": lambda f: change(f / "config.json", auto_map=MODEL_CLASSES),
+    "unknown model": lambda f: add_code(f, f / "code-ran"),
+    "trusted model": lambda f: add_code(f, f / "code-ran"),
+}
 
 
-def test_a_known_model_needs_none_of_the_code_it_brings(folder, mark, tmp_path):
-    (folder / "own.py").write_text(CODE.format(mark=str(mark)))
-    change(folder / "config.json", auto_map={"AutoConfig": "own.OwnConfig", "AutoModelForCausalLM": "own.OwnModel"})
-    assert asked(LOAD, str(folder), "", env=modules_cache(tmp_path)) == "loaded"
-    assert not mark.exists()
+@pytest.fixture(scope="module")
+def loads(tmp_path_factory) -> dict[str, Loaded]:
+    """All cases, loaded one after the other in one process, as importing Unsloth takes long."""
+    top = tmp_path_factory.mktemp("code")
+    orders = []
+    for number, (case, prepare) in enumerate(CASES.items()):
+        folder = Path(shutil.copytree(DEMO, top / f"model{number}"))
+        (folder / "own.py").write_text(CODE.format(mark=str(folder / "code-ran")))
+        prepare(folder)
+        orders.append((str(folder), str(folder) if case == "trusted model" else None))
+    env = os.environ | {"HF_MODULES_CACHE": str(top / "modules"), "UNSLOTH_DISABLE_STATISTICS": "1"}
+    answers = json.loads(asked(LOAD, json.dumps(orders), env=env))
+    return {
+        case: Loaded(name, template, values, (Path(name) / "code-ran").exists())
+        for case, (name, _), (template, values) in zip(CASES, orders, answers, strict=True)
+    }
 
 
-def test_code_runs_for_the_one_model_that_is_named(with_code, mark, tmp_path):
-    assert asked(LOAD, str(with_code), str(with_code), env=modules_cache(tmp_path)) == "loaded"
-    assert mark.exists()
+@pytest.mark.parametrize("case", ["unknown model", "tokenizer of its own"])
+def test_code_of_a_model_or_its_tokenizer_does_not_run_and_is_named_as_the_reason(loads, case):
+    loaded = loads[case]
+    assert (loaded.template, loaded.values, loaded.code_ran) == (NEEDS_CODE, {"name": loaded.name}, False)
 
 
-def test_code_of_another_repository_is_not_meant(with_code, mark, tmp_path):
+@pytest.mark.parametrize("case", ["known model", "known tokenizer"])
+def test_a_known_kind_is_loaded_without_the_code_it_brings(loads, case):
+    assert (loads[case].template, loads[case].code_ran) == (None, False)
+
+
+def test_code_runs_for_the_one_model_that_is_trusted(loads):
+    assert (loads["trusted model"].template, loads["trusted model"].code_ran) == (None, True)
+
+
+def test_trust_does_not_include_code_of_another_repository(with_code, mark, tmp_path):
     change(with_code / "config.json", auto_map={"AutoConfig": "other/place--own.OwnConfig"})
     with pytest.raises(ModelError) as caught:
         locate(ModelConfig(model_name=str(with_code), trust_remote_code=str(with_code)))
-    assert (
-        str(caught.value) == f"{with_code} has code of other/place run, and only its own was allowed; choose another."
-    )
+    assert caught.value.values == {"name": str(with_code), "repository": "other/place"}
 
 
 def test_trust_is_in_one_model_by_its_name():
@@ -248,7 +270,7 @@ def test_trust_is_in_one_model_by_its_name():
     for wrong in ("a/c", "yes", "a/b-bnb-4bit"):
         with pytest.raises(ConfigError) as caught:
             config.with_settings([f"model.trust_remote_code={wrong}"])
-        assert "code is run of the model that is loaded, a/b, or of none." in str(caught.value)
+        assert "a/b" in str(caught.value)
     with pytest.raises(ConfigError):
         config.with_settings(["model.model_name=a/c"])
 
