@@ -5,7 +5,7 @@ import re
 from core.problems import ModelError
 from core.settings.sections import ModelConfig
 
-PREQUANTISED = ("-unsloth-bnb-4bit", "-bnb-4bit")
+PREQUANTIZED = ("-unsloth-bnb-4bit", "-bnb-4bit")
 _HUB_NAME = re.compile(r"\w[\w-]*|\w[\w.-]*/\w[\w.-]*", re.ASCII)  # owner/name, or one of the hub's own names
 
 
@@ -21,7 +21,7 @@ def exact_name(config: ModelConfig) -> str:
     """
     if config.load_in_4bit:
         return config.model_name
-    suffix = next((suffix for suffix in PREQUANTISED if config.model_name.endswith(suffix)), "")
+    suffix = next((suffix for suffix in PREQUANTIZED if config.model_name.endswith(suffix)), "")
     return config.model_name.removesuffix(suffix)
 
 

@@ -52,7 +52,7 @@ def remove_left_aside(parent: Path) -> None:
 
 
 def remove_all_but(folders: list[Path], kept: set[Path]) -> None:
-    """Removes folders except those in `kept`. Each is renamed first, so that half of one is never found in its place."""
+    """Removes the folders that are not in `kept`. Each is renamed first, so that half of one never has its name."""
     for folder in folders:
         if folder not in kept:
             aside = folder.with_name(f"{ASIDE}{folder.name}")

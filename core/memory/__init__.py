@@ -1,1 +1,1 @@
-"""Whether a run will fit: the memory it takes, part by part, from its settings and the model's config.json alone."""
+"""Whether a run will fit: its memory, part by part, from its settings and the model's config.json alone."""

@@ -1,30 +1,31 @@
-"""What comes and goes within a step: activations and logits. In bytes; knows nothing of torch or gradio.
+"""Memory that comes and goes within a step: activations and logits. In bytes.
 
-The inventory follows what autograd keeps for the way back (PyTorch, "Autograd mechanics", saved tensors), operation by
-operation, because the textbook's 34 bytes a token, layer and hidden unit (Korthikanti et al., arXiv:2205.05198,
-section 4.1) stand for another layer: four times as wide inside, with dropout, its matrices trained. Frozen matrices
-keep no input, and Llama's inner layer has three of its own width.
+The inventory follows what autograd saves for the backward pass (PyTorch, "Autograd mechanics", saved tensors),
+operation by operation. The textbook's 34 bytes per token, layer and hidden unit (Korthikanti et al., arXiv:2205.05198,
+section 4.1) are for another kind of layer: with an MLP four times as wide, with dropout, and with trained matrices.
+Frozen matrices save no input, and Llama's MLP has three matrices of a width of its own.
 """
 
+from core.memory.hardware import GIB
 from core.memory.workload import Workload
 
-GIB = 1024**3
-# unsloth_zoo, fused_losses/cross_entropy_loss.py: for each logit 16-bit, 32-bit, softmax and gradient; a part at a time,
-# a multiple of four of them, each of at most half of what is free, and 4 GiB.
-FUSED_BYTES, FUSED_CHUNKS, FUSED_MOST = 16, 4, 4 * GIB
-# unsloth_zoo, cpu/ops.py: so many logits at a time; 16-bit, 32-bit, their softmax, and 16-bit again.
-CPU_LOGITS, CPU_BYTES = 16 * 1024**2, 12
+# unsloth_zoo, fused_losses/cross_entropy_loss.py: each logit in 16-bit and 32-bit, its softmax and its gradient. The
+# logits are computed in chunks, whose number is a multiple of four; each takes at most half of the free memory and 4
+# GiB.
+FUSED_BYTES_PER_LOGIT, FUSED_CHUNK_MULTIPLE, FUSED_MAX_BYTES = 16, 4, 4 * GIB
+# unsloth_zoo, cpu/ops.py: logits per chunk; each in 16-bit, in 32-bit, its softmax, and in 16-bit again.
+CPU_LOGITS_PER_CHUNK, CPU_BYTES_PER_LOGIT = 16 * 1024**2, 12
 TORCHTUNE_CHUNKS = 8  # torchtune, modules/loss: LinearCrossEntropyLoss, num_output_chunks
 
 
 def layer_kept(work: Workload) -> float:
-    """What one layer keeps of each token for the way back.
+    """Bytes per token that one layer saves for the backward pass.
 
-    Attention keeps queries, keys, values and its answer (Dao et al., arXiv:2205.14135); eager attention also the softmax,
-    in 32-bit and rounded, for each head and each token before (transformers, eager_attention_forward). Unsloth's norms
-    keep what they got and what they gave, its inner layer gate and up, whose product is computed again (unsloth,
-    kernels/rms_layernorm.py and fast_lora.py). In transformers' modeling_llama.py norms keep their input in 32-bit, the
-    inner layer gate, its silu and up.
+    Attention saves queries, keys, values and output (Dao et al., arXiv:2205.14135); eager attention also the softmax,
+    in 32-bit and rounded, per head and earlier token (transformers, eager_attention_forward). Unsloth's norms save
+    their input and output, its MLP saves gate and up and computes their product again (unsloth,
+    kernels/rms_layernorm.py and fast_lora.py). In transformers' modeling_llama.py norms save their input in 32-bit, the
+    MLP gate, its silu and up.
     """
     shape, e = work.shape, work.passing_element
     hidden, query, key, inner = shape.hidden_size, shape.query_width, shape.key_width, shape.intermediate_size
@@ -38,9 +39,9 @@ def layer_kept(work: Workload) -> float:
 
 
 def _adapter_inputs(work: Workload) -> float:
-    """The input of each adapted matrix: one of each width, a copy for each, or one in 32-bit (peft, lora/layer.py)."""
+    """Inputs of adapted matrices: shared ones once, a copy each, or each in 32-bit (peft, lora/layer.py)."""
     widths = {name: work.shape.linear_widths[name][0] for name in work.targets}
-    if work.has_dropout:  # what is left of each, and a byte that says what was dropped
+    if work.has_dropout:  # the remaining values, and a mask of one byte each
         return sum(widths.values()) * (work.element + 1)
     if work.adapter_inputs == "shared":
         once = {_INPUT[name]: width for name, width in widths.items()}
@@ -52,8 +53,11 @@ _INPUT = {"q_proj": 1, "k_proj": 1, "v_proj": 1, "o_proj": 2, "gate_proj": 3, "u
 
 
 def _quantized_inputs(work: Workload) -> float:
-    """Of old bitsandbytes: the input of all 4-bit matrices, and that of the step before, because they hang on its
-    graph and not on what autograd frees (bitsandbytes 0.42, autograd/_functions.py: ctx.tensors = (A, B))."""
+    """In old bitsandbytes: inputs of all 4-bit matrices, of this step and the last.
+
+    They are attributes of the graph, which autograd does not free (bitsandbytes 0.42, autograd/_functions.py:
+    ctx.tensors = (A, B)).
+    """
     if not work.keeps_inputs or work.quantization == "none":
         return 0.0
     once = {_INPUT[name]: width for name, (width, _) in work.shape.linear_widths.items()}
@@ -61,43 +65,51 @@ def _quantized_inputs(work: Workload) -> float:
 
 
 def _dropped(work: Workload) -> float:
-    """Unsloth's fused kernels have no dropout; with it each adapted matrix keeps its own input."""
+    """Unsloth's fused kernels have no dropout; with dropout each adapted matrix saves its own input."""
     return _adapter_inputs(work) if work.has_dropout else 0.0
 
 
 def layer_backward(work: Workload) -> float:
-    """What one layer needs of each token on the way back, besides what was kept: gradients of the inner layer, two at a
-    time (transformers, LlamaMLP: of its product, then of gate and up; Unsloth forms them in place: kernels/fast_lora.py,
-    LoRA_MLP.backward, and kernels/swiglu.py), and of both residuals. A gradient is as large as what it is of."""
+    """Bytes per token that one layer's backward pass needs in addition to what was saved.
+
+    These are gradients of the MLP, two at a time (transformers, LlamaMLP: of the product, then of gate and up; Unsloth
+    computes them in place: kernels/fast_lora.py, LoRA_MLP.backward, and kernels/swiglu.py), and of both residuals.
+    """
     shape, e = work.shape, work.passing_element
     inner = (1 if work.kernels == "unsloth" else 2) * 2 * e * shape.intermediate_size
     return inner + 4 * e * shape.hidden_size
 
 
 def activations_while_layers_go_back(work: Workload) -> float:
-    """At the last layer, where most is still kept.
+    """Bytes during the backward pass of the last layer, when the most is still saved.
 
-    With checkpointing each layer keeps its input alone, and one layer at a time is computed again (Chen et al.,
-    arXiv:1604.06174); with Unsloth's those inputs are in the computer's memory but for two.
+    With checkpointing each layer saves only its input, and one layer at a time is computed again (Chen et al.,
+    arXiv:1604.06174). With Unsloth's, all but two of these inputs are in the computer's memory.
     """
     return work.tokens * (_kept(work) + _one_more(work) + layer_backward(work)) + _dequantized(work)
 
 
 def activations_at_the_loss(work: Workload) -> float:
-    """What is kept, and the last hidden states: in 32-bit in the last norm, normed, and their gradient (transformers,
-    LlamaModel.norm, LlamaRMSNorm)."""
+    """Bytes at the loss: what is saved, and the last hidden states.
+
+    The latter are there in 32-bit in the last norm, normalized, and as their gradient (transformers, LlamaModel.norm,
+    LlamaRMSNorm).
+    """
     return work.tokens * (_kept(work) + (4 + 2 * work.element) * work.shape.hidden_size) + _head_copy(work)
 
 
 def _head_copy(work: Workload) -> float:
-    """Without a card a head that trains is 32-bit: autocast computes with a 16-bit copy, and the loss holds the gradient
-    in 32-bit until the way back (unsloth_zoo, cpu/ops.py, _ChunkedLinearCrossEntropy)."""
+    """Without a GPU, the copies of a trained head.
+
+    It is 32-bit: autocast computes with a 16-bit copy, and the loss keeps its gradient in 32-bit until the backward
+    pass (unsloth_zoo, cpu/ops.py, _ChunkedLinearCrossEntropy).
+    """
     is_copied = _trains_head(work) and work.loss == "cpu"
     return (work.element + 4) * work.shape.embedding_parameters if is_copied else 0.0
 
 
 def _trains_head(work: Workload) -> bool:
-    """In full; one that is tied to the embeddings trains with them."""
+    """Whether the whole head trains; one that is tied to the embeddings trains with them."""
     return not work.only_rows and bool("lm_head" in work.trained or (work.shape.tied_embeddings and work.trained))
 
 
@@ -114,41 +126,41 @@ def _one_more(work: Workload) -> float:
 
 
 def _dequantized(work: Workload) -> float:
-    """A 4-bit matrix is made 16-bit to be multiplied, one at a time (bitsandbytes, dequantize_4bit)."""
+    """4-bit matrices are converted to 16-bit for each multiplication, one at a time (bitsandbytes, dequantize_4bit)."""
     if work.quantization == "none":
         return 0.0
     return work.element * max(a * b for a, b in work.shape.linear_widths.values())
 
 
 def logits_at_the_loss(work: Workload, free: float = float("inf")) -> float:
-    """Logits and what cross entropy makes of them. `free`: bytes of the card that nothing else takes.
+    """Bytes of the logits and of what cross entropy computes from them. `free`: unused bytes of the card.
 
-    Full, by transformers (loss/loss_utils.py, ForCausalLMLoss): 16-bit, their 32-bit softmax, its gradient and the
-    gradient of what is summed: 2 + 4 + 4 + 4. Shifted, before 4.45: 32-bit ones, kept, in place of 16-bit ones. Half:
-    nothing is made 32-bit, and those of the step before are still there. Unsloth's full ones: 16-bit, changed in place,
-    and accelerate's 32-bit copy of what the model gives out (accelerate, utils/operations.py, ConvertOutputsToFp32).
+    "full", as in transformers (loss/loss_utils.py, ForCausalLMLoss): logits in 16-bit, their 32-bit softmax, its
+    gradient and the gradient of the summands: 2 + 4 + 4 + 4. "shifted", before 4.45: logits in 32-bit, which are kept.
+    "half": nothing in 32-bit, but the logits of the last step are still there. "unsloth-full": 16-bit, changed in
+    place, and accelerate's 32-bit copy of the model's output (accelerate, utils/operations.py, ConvertOutputsToFp32).
     """
     vocab, tokens, e = work.shape.vocab_size, work.tokens, work.element
     if work.loss == "fused":
         return _fused(work, free)
     if work.loss == "cpu":
-        return vocab * min(tokens, max(CPU_LOGITS // vocab, 16)) * CPU_BYTES
+        return vocab * min(tokens, max(CPU_LOGITS_PER_CHUNK // vocab, 16)) * CPU_BYTES_PER_LOGIT
     if work.loss == "chunked":
         return vocab * (e + 12) * tokens / TORCHTUNE_CHUNKS
     return vocab * tokens * {"full": e + 12, "shifted": 16, "half": 4 * e, "unsloth-full": e + 4}[work.loss]
 
 
 def logits_while_layers_go_back(work: Workload) -> float:
-    """What the trainer still holds then. Inferred for Unsloth's full logits from what is published: they fit only so."""
+    """Bytes of logits kept during the backward pass; the figure for "unsloth-full" is inferred from published runs."""
     per_token = {"unsloth-full": work.element + 4, "half": work.element, "shifted": 4}.get(work.loss, 0)
     return work.shape.vocab_size * work.tokens * per_token
 
 
 def _fused(work: Workload, free: float) -> float:
-    whole = FUSED_BYTES * work.shape.vocab_size * work.tokens
-    # A trained head's gradient is summed over the parts: the sum and a part's own.
+    whole = FUSED_BYTES_PER_LOGIT * work.shape.vocab_size * work.tokens
+    # A trained head's gradient is summed over the chunks: the sum, and that of one chunk.
     heads = 2 * work.trained_element * work.shape.embedding_parameters if _trains_head(work) else 0
-    target = max(min(free / 2, FUSED_MOST), GIB / 8)
+    target = max(min(free / 2, FUSED_MAX_BYTES), GIB / 8)
     target = target - heads if 0 < heads < target else target
-    parts = 1 if whole <= target else -(-whole // (target * FUSED_CHUNKS)) * FUSED_CHUNKS
-    return whole / parts * (14 / FUSED_BYTES) + heads
+    chunks = 1 if whole <= target else -(-whole // (target * FUSED_CHUNK_MULTIPLE)) * FUSED_CHUNK_MULTIPLE
+    return whole / chunks * (14 / FUSED_BYTES_PER_LOGIT) + heads

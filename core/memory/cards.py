@@ -1,4 +1,4 @@
-"""Cards that people train on, and this machine as one of them. Knows nothing of torch or gradio."""
+"""Graphics cards that people train on, and this machine as one of them."""
 
 import difflib
 import re
@@ -9,21 +9,21 @@ from pydantic import BaseModel
 from core.memory.hardware import Machine, MemoryStats, sample_memory
 from core.problems import ConfigError
 
-# What a desktop and the driver keep of a home card. NVIDIA's control panel shows 0.3 to 1 GiB on an idle Windows
-# desktop; a card without a screen keeps less.
+# What a desktop and the driver use of a card at home. NVIDIA's control panel shows 0.3 to 1 GiB on an idle Windows
+# desktop; it is less on a card without a screen.
 DESKTOP_GIB = 0.5
-# What CUDA itself takes of a card for each program: code of the kernels, queues. 0.3 to 0.6 GiB are reported for PyTorch
-# on cards from Turing to Hopper; NVIDIA gives no figure.
+# What CUDA itself uses per program, for kernel code and queues. 0.3 to 0.6 GiB are reported for PyTorch on cards from
+# Turing to Hopper; NVIDIA publishes no figure.
 CONTEXT_GIB = 0.45
 
 
 class Card(BaseModel, frozen=True):
-    """`memory_gib` is all of it; `usable_gib` what a run can have."""
+    """A card, or a computer without one. `memory_gib` is all of its memory, `usable_gib` what a run can use."""
 
     name: str
     memory_gib: float
     is_gpu: bool = True
-    kept_gib: float = DESKTOP_GIB  # by others
+    kept_gib: float = DESKTOP_GIB  # used by other programs
     has_bfloat16: bool = True
 
     @property
@@ -37,18 +37,39 @@ def _card(name: str, gib: float, **more) -> Card:
 
 # Sizes as on the makers' data sheets; a "12GB" card has 12 GiB.
 CARDS = [
-    _card("RTX 2060", 6, has_bfloat16=False), _card("RTX 3050", 8), _card("RTX 3070", 8), _card("RTX 4060", 8),
-    _card("RTX 5060", 8), _card("RTX 3080", 10), _card("GTX 1080 Ti", 11, has_bfloat16=False),
-    _card("RTX 2080 Ti", 11, has_bfloat16=False), _card("RTX 3060", 12), _card("RTX 4070", 12), _card("RTX 5070", 12),
-    _card("Tesla T4", 16, has_bfloat16=False), _card("RTX 4060 Ti", 16), _card("RTX 4080", 16), _card("RTX 5070 Ti", 16),
-    _card("RTX 5080", 16), _card("RTX A4500", 20), _card("RTX 3090", 24), _card("RTX 4090", 24), _card("L4", 24),
-    _card("A10G", 24), _card("RTX 5090", 32), _card("A100", 40), _card("RTX A6000", 48), _card("L40S", 48),
-    _card("A100", 80), _card("H100", 80), _card("RTX PRO 6000", 96),
-]  # fmt: skip
+    _card("RTX 2060", 6, has_bfloat16=False),
+    _card("RTX 3050", 8),
+    _card("RTX 3070", 8),
+    _card("RTX 4060", 8),
+    _card("RTX 5060", 8),
+    _card("RTX 3080", 10),
+    _card("GTX 1080 Ti", 11, has_bfloat16=False),
+    _card("RTX 2080 Ti", 11, has_bfloat16=False),
+    _card("RTX 3060", 12),
+    _card("RTX 4070", 12),
+    _card("RTX 5070", 12),
+    _card("Tesla T4", 16, has_bfloat16=False),
+    _card("RTX 4060 Ti", 16),
+    _card("RTX 4080", 16),
+    _card("RTX 5070 Ti", 16),
+    _card("RTX 5080", 16),
+    _card("RTX A4500", 20),
+    _card("RTX 3090", 24),
+    _card("RTX 4090", 24),
+    _card("L4", 24),
+    _card("A10G", 24),
+    _card("RTX 5090", 32),
+    _card("A100", 40),
+    _card("RTX A6000", 48),
+    _card("L40S", 48),
+    _card("A100", 80),
+    _card("H100", 80),
+    _card("RTX PRO 6000", 96),
+]
 
 
 def find_card(text: str) -> Card:
-    """The card of that name, as people write it: "3060", "rtx3060 12 gb". Raises ConfigError with a sentence."""
+    """The card with a name as people write it: "3060", "rtx3060 12 gb". Raises ConfigError."""
     if match := re.fullmatch(r"(\d{1,4}(?:\.\d+)?) ?gi?b", text.strip().lower()):
         return Card(name=f"a card of {float(match[1]):g}GB", memory_gib=float(match[1]))
     wanted = _plain(text)
@@ -62,10 +83,14 @@ def find_card(text: str) -> Card:
         if found:
             break
     if found:
-        raise ConfigError(f"There are several cards {text!r:.60}: {', '.join(card.name for card in found)}; say which.")
-    near = difflib.get_close_matches(wanted, list(plain), n=3, cutoff=0.5)
-    hint = f"did you mean {' or '.join(plain[name].name for name in near)}?" if near else "give its memory, as in 12GB."
-    raise ConfigError(f"No card {text!r:.60} is on the list; {hint}")
+        known = ", ".join(card.name for card in found)
+        raise ConfigError("There are several cards {card!r:.60}: {known}; choose one.", card=text, known=known)
+    near = [plain[name].name for name in difflib.get_close_matches(wanted, list(plain), n=3, cutoff=0.5)]
+    if near:
+        raise ConfigError(
+            "No card {card!r:.60} is on the list; did you mean {near}?", card=text, near=" or ".join(near)
+        )
+    raise ConfigError("No card {card!r:.60} is on the list; give its memory instead, such as 12GB.", card=text)
 
 
 def _plain(text: str) -> str:
@@ -78,10 +103,10 @@ def _size(card: Card) -> str:
 
 
 def this_machine(machine: Machine, memory: MemoryStats | None = None) -> Card:
-    """The card that is trained on here; without one, the computer's memory. Others' share of it is what they hold now."""
+    """The card to train on here, or the computer if it has none. Other programs keep what they use now."""
     memory = memory or sample_memory()
     ours = memory.process_gib
-    if machine.is_gpu:  # the driver's part of what this program holds is in no figure of torch
+    if machine.is_gpu:  # torch's figures do not include what the driver uses for this program
         ours = 0.0 if memory.reserved_gib is None else memory.reserved_gib + CONTEXT_GIB
     kept = max(memory.in_use_gib - ours, 0.0)
     return Card(
@@ -94,7 +119,7 @@ def this_machine(machine: Machine, memory: MemoryStats | None = None) -> Card:
 
 
 def _has_bfloat16(machine: Machine) -> bool:
-    """Cards have it since Ampere; processors where Linux says so. What is not known to lack it is taken to have it."""
+    """Cards have it since Ampere, processors if Linux lists it. Assumed where nothing is known."""
     if machine.is_gpu:
         return not re.match(r"gtx|rtx20|titan|quadro|teslat4|t4|(tesla)?[vp]100", _plain(machine.name))
     try:

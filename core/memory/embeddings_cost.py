@@ -1,6 +1,6 @@
-"""What trained embeddings cost, before anything is loaded: parameters, memory, and their share of the adapter on disk.
+"""What training the embeddings costs: parameters, memory, and bytes of the adapter on disk.
 
-By arithmetic from the settings and the model's shape alone. Knows nothing of torch, threads or gradio.
+Computed from the settings and the model's shape alone, before anything is loaded.
 """
 
 from dataclasses import replace
@@ -16,16 +16,16 @@ from core.memory.workload import Workload, workload
 from core.settings.run_config import RunConfig
 from core.settings.unsloth_limits import NO_SINGLE_ROWS_ON_A_GPU
 
-LARGE = 1.0  # GiB of an adapter, above which it is a burden to keep and to give away
-ADAPTER_WEIGHT = 4  # bytes of each weight of the adapter proper in its file, which PEFT keeps in 32-bit
+LARGE_ADAPTER_GIB = 1.0  # an adapter above this is a burden to store and to share
+BYTES_PER_LORA_WEIGHT = 4  # in the adapter's file, which PEFT writes in 32-bit
 
 
 class EmbeddingsCost(BaseModel, frozen=True):
     """What training embed_tokens and lm_head adds. `parameters` counts tied ones once, as they are one tensor.
 
-    `memory_gib` is for trained copies, gradients and the optimizer's states. `disk_bytes` are those of their tensors in
-    the adapter's file, exactly, where `rows` is known or all of them train; else `is_at_most` says that these are
-    bounds. `warning` is a sentence when they make the adapter larger than `LARGE`, or cannot be trained so; else empty.
+    `memory_gib` is for trained copies, gradients and optimizer states. `disk_bytes` is the exact size of their tensors
+    in the adapter's file; with `is_at_most`, all figures are upper bounds because the number of rows is not known yet.
+    `warning` is a sentence if they make the adapter large or cannot be trained like this; else empty.
     """
 
     parameters: int
@@ -43,12 +43,14 @@ class EmbeddingsCost(BaseModel, frozen=True):
 def embeddings_cost(
     config: RunConfig, shape: ModelShape, card: Card | None = None, rows: int | None = None
 ) -> EmbeddingsCost | None:
-    """None when neither trains. `card` is where the run would be, a GPU when it is not given; `rows` the number of rows
-    that train, where only some do and it is known already: without it all rows are taken.
+    """The cost, or None if neither trains.
 
-    The memory is the trained copies', the gradients' and the optimizer's of `core.memory`, with trained embeddings less
-    without them; what the loss needs for a head that trains comes on top. Where only rows train, PEFT puts
-    them into a copy of the whole matrix at each pass (peft, TrainableTokensLayer.get_merged_weights), which counts too.
+    `card` is where the run would be, by default a GPU. `rows` is the number of rows that train, if only some do and it
+    is known; otherwise all rows are counted.
+
+    The memory is that of the trained copies, gradients and optimizer states in `core.memory`, with trained embeddings
+    minus without; what the loss needs for a trained head is not included. Where only rows train, PEFT copies them into
+    the whole matrix at each pass (peft, TrainableTokensLayer.get_merged_weights), which is included.
     """
     adapter = config.adapter
     if not adapter.modules_to_save:
@@ -61,9 +63,9 @@ def embeddings_cost(
     matrices = 1 if shape.tied_embeddings else len(adapter.modules_to_save)
     parameters = matrices * trained * shape.hidden_size
     adds = sum(part(work) - part(bare) for part in (embeddings, gradients, optimizer))
-    if some:  # each row, what it was, its gradient and its states, all in 32-bit; adafactor's are next to nothing
+    if some:  # each row, its original, gradient and states, all in 32-bit; adafactor's states are negligible
         adds += parameters * (3 * 4 + STATES.get(work.optimizer, 0.0))
-    # Of whole ones PEFT writes a tied pair twice, of rows once.
+    # PEFT writes whole tied matrices twice, and rows of them once.
     written = parameters * (2 if shape.tied_embeddings and not some else 1)
     disk = written * saved_element(config, on_gpu, has_bfloat16)
     if some and on_gpu:
@@ -82,8 +84,11 @@ def embeddings_cost(
 
 
 def saved_element(config: RunConfig, on_gpu: bool, has_bfloat16: bool) -> int:
-    """Bytes of each weight of trained embeddings in the file: they are saved in the precision that the base is kept in,
-    which on a processor is never float16 (unsloth_zoo, cpu/loader.py, _resolve_dtype)."""
+    """Bytes per weight of trained embeddings in the file.
+
+    They are saved in the precision of the base, which on a processor is never float16 (unsloth_zoo, cpu/loader.py,
+    _resolve_dtype).
+    """
     dtype = config.model.dtype
     if dtype == "float32":
         return 4
@@ -91,12 +96,12 @@ def saved_element(config: RunConfig, on_gpu: bool, has_bfloat16: bool) -> int:
 
 
 def large_adapter(embeddings_bytes: int, others_bytes: int, offers_rows: bool) -> str:
-    """A sentence when the embeddings make an adapter larger than `LARGE`; `others_bytes` are those of all else in it.
+    """A warning if the embeddings make an adapter large; else empty. `others_bytes` is the size of the rest of it.
 
-    `offers_rows`: whether single rows could be trained in their place.
+    `offers_rows`: whether only some rows could be trained instead.
     """
     total = (embeddings_bytes + others_bytes) / GIB
-    if total <= LARGE or others_bytes / GIB > LARGE:
+    if total <= LARGE_ADAPTER_GIB or others_bytes / GIB > LARGE_ADAPTER_GIB:
         return ""
     instead = "train only the rows of new or seen tokens, or " if offers_rows else ""
     return (
@@ -106,4 +111,4 @@ def large_adapter(embeddings_bytes: int, others_bytes: int, offers_rows: bool) -
 
 
 def _adapter_bytes(work: Workload) -> int:
-    return adapter_parameters(work) * ADAPTER_WEIGHT
+    return adapter_parameters(work) * BYTES_PER_LORA_WEIGHT

@@ -1,16 +1,16 @@
-"""All parts together, whether they fit, and how a probe corrects them. Knows nothing of torch or gradio."""
+"""The whole estimate, whether it fits, and how a probe corrects it."""
 
 from bisect import bisect_left
 from typing import TYPE_CHECKING
 
 from core.memory.activations_and_logits import (
-    GIB,
     activations_at_the_loss,
     activations_while_layers_go_back,
     logits_at_the_loss,
     logits_while_layers_go_back,
 )
 from core.memory.cards import CONTEXT_GIB, Card
+from core.memory.hardware import GIB
 from core.memory.model_shape import ModelShape
 from core.memory.parts import PASSING, Estimate, Verdict
 from core.memory.weights_and_states import adapter, embeddings, gradients, optimizer, weights
@@ -20,21 +20,21 @@ from core.settings.run_config import RunConfig
 if TYPE_CHECKING:
     from core.memory.probe_record import ProbeRecord
 
-# Memory that torch holds for what comes and goes, beyond it: blocks of 2 and 20 MiB that are not full (PyTorch, "CUDA
-# semantics", memory management). A twentieth is an assumption until it is measured on a card.
+# Memory that torch reserves beyond what activations and logits need: blocks of 2 and 20 MiB that are not full (PyTorch,
+# "CUDA semantics", memory management). The share is an assumption until it is measured on a card.
 UNUSED_SHARE = 0.05
-# torch, transformers and Unsloth in memory on Linux, and what they keep for themselves, with a model that takes next to
-# nothing: 0.7 GiB at the demo's first step, 0.85 after 160 (measured).
+# torch, transformers and Unsloth on Linux, and what they allocate for themselves, with a model of negligible size: 0.7
+# GiB at the demo's first step, 0.85 after 160 (measured).
 LIBRARIES_GIB = 0.85
-TIGHT_SHARE = 0.9  # of what can be used: above it a browser tab or a longer row may be too much
+TIGHT_SHARE = 0.9  # of the usable memory; above it, a browser tab or a longer row may be too much
 
 
 def estimate(
     config: RunConfig, shape: ModelShape, card: Card, probe: "ProbeRecord | None" = None, longest: int | None = None
 ) -> Estimate:
-    """The peak of a run on that card; corrected by the probe when one is given. `longest`: tokens of the longest row.
+    """The peak memory of a run on a card, corrected by a probe if given. `longest`: tokens in the longest row.
 
-    A batch that is left to be found is taken as the largest that fits.
+    Batch size auto counts as the largest that fits.
     """
     if config.training.per_device_train_batch_size == "auto":
         return _largest_that_fits(config, shape, card, probe, longest)
@@ -47,13 +47,16 @@ def estimate(
 def of_workload(
     work: Workload, context_gib: float = 0.0, libraries_gib: float = 0.0, holds_unused: bool = True
 ) -> Estimate:
-    """The parts at the peak: while the loss is formed, or while the layers go back, whichever is more."""
+    """The parts at the peak: at the loss, or during the backward pass of the layers, whichever is more."""
     parts = {
-        "weights": weights(work), "adapter": adapter(work), "embeddings": embeddings(work), "gradients": gradients(work),
+        "weights": weights(work),
+        "adapter": adapter(work),
+        "embeddings": embeddings(work),
+        "gradients": gradients(work),
         "optimizer": optimizer(work),
-    }  # fmt: skip
-    # The loss looks once, at the first pass, when there are no gradients and no states yet (unsloth_zoo,
-    # _measured_target_gb is cached).
+    }
+    # The loss measures free memory once, in the first forward pass, when there are no gradients and optimizer states
+    # yet (unsloth_zoo, _measured_target_gb is cached).
     free = (work.free_gib - context_gib) * GIB - sum(parts[part] for part in ("weights", "adapter", "embeddings"))
     at_the_loss = activations_at_the_loss(work), logits_at_the_loss(work, free)
     in_layers = activations_while_layers_go_back(work), logits_while_layers_go_back(work)
@@ -65,10 +68,10 @@ def of_workload(
 
 
 def corrected(found: Estimate, probe: "ProbeRecord") -> Estimate:
-    """The estimate with the probe's difference in it: on the probe's own settings exactly what was measured there.
+    """The estimate corrected by a probe's difference: for the probe's own settings, exactly what was measured.
 
-    What comes and goes is scaled by measured / estimated, between a half and two; the rest of the difference is the
-    same for all settings, as weights and libraries are.
+    Activations and logits are scaled by measured / estimated, between a half and two. The rest of the difference is the
+    same for all settings, like weights and libraries.
     """
     before = probe.estimate
     passing = sum(before.parts[part] for part in PASSING)
@@ -77,7 +80,7 @@ def corrected(found: Estimate, probe: "ProbeRecord") -> Estimate:
     rest = missing - (scale - 1) * passing
     parts = {part: size * (scale if part in PASSING else 1.0) for part, size in found.parts.items()}
     parts["overhead"] += rest
-    if (short := parts["overhead"] - found.context_gib) < 0:  # far less was measured than stands by arithmetic
+    if (short := parts["overhead"] - found.context_gib) < 0:  # far less was measured than estimated
         others = sum(parts.values()) - parts["overhead"]
         parts = {part: size * max(1 + short / others, 0.0) for part, size in parts.items()}
         parts["overhead"] = found.context_gib
@@ -85,13 +88,14 @@ def corrected(found: Estimate, probe: "ProbeRecord") -> Estimate:
 
 
 def verdict(found: Estimate, card: Card) -> Verdict:
+    """Whether a run with this estimate fits on a card."""
     if found.total_gib > card.usable_gib:
         return "no"
     return "tight" if found.total_gib > TIGHT_SHARE * card.usable_gib else "fits"
 
 
 def _largest_that_fits(config, shape, card, probe, longest) -> Estimate:
-    """One row at a time where nothing fits. A larger batch never takes less, so that few need to be tried."""
+    """The estimate for the largest batch that fits, or for one row if none does. Bisects, as memory grows with it."""
     rows = config.training.gradient_accumulation_steps
     sizes = [size for size in range(1, rows + 1) if rows % size == 0]
 

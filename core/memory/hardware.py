@@ -1,7 +1,7 @@
-"""What machine this is, and how its memory stands. Knows nothing of runs or gradio.
+"""Which machine this is, and how much of its memory is in use.
 
-Importable without torch, so that the page can name the card while the libraries still warm up: the device is read
-through NVML, and torch is asked for its own figures only once something else has imported it.
+Does not import torch, so that the page can name the card while the libraries are still loading: the device is read
+through NVML, and torch's own figures are used only once something else has imported it.
 """
 
 import platform
@@ -19,7 +19,7 @@ GIB = 1024**3
 
 
 class Machine(BaseModel, frozen=True):
-    """`name` of the accelerator (or processor), whether it is a GPU, and its memory in GiB."""
+    """The GPU, or the processor if there is none: its name, and its memory in GiB."""
 
     name: str
     is_gpu: bool
@@ -27,11 +27,11 @@ class Machine(BaseModel, frozen=True):
 
 
 class MemoryStats(BaseModel, frozen=True):
-    """Memory at one moment, in GiB. What a machine does not have or tell is None.
+    """Memory at one moment, in GiB. None means that the machine does not have or report it.
 
-    On a GPU: `allocated`, `reserved`, `peak_reserved` of this program by torch; `in_use` on the whole device;
-    `utilization` in percent, `temperature` in °C, `power` in W. On a CPU: `process` is this program's resident
-    memory and `peak_process` its largest so far, `in_use` that of all programs, `available` what is left for new ones.
+    On a GPU: `allocated`, `reserved` and `peak_reserved` by this program's torch; `in_use` on the whole device;
+    `utilization` in percent, `temperature` in °C, `power` in W. On a CPU: `process` is this program's resident memory,
+    `peak_process` its maximum so far, `in_use` that of all programs, and `available` what is left for new ones.
     """
 
     total_gib: float
@@ -48,13 +48,13 @@ class MemoryStats(BaseModel, frozen=True):
 
     @property
     def used_by_us_gib(self) -> float:
-        """What counts as this program's memory here: reserved on a GPU, resident on a CPU."""
+        """This program's memory: reserved on a GPU, resident on a CPU."""
         return self.process_gib if self.reserved_gib is None else self.reserved_gib
 
 
 @cache
 def _nvml_device():
-    """The first NVIDIA device, or None where there is no driver or card."""
+    """The first NVIDIA device, or None if there is no driver or no card."""
     try:
         pynvml.nvmlInit()
         return pynvml.nvmlDeviceGetHandleByIndex(0) if pynvml.nvmlDeviceGetCount() else None
@@ -63,24 +63,25 @@ def _nvml_device():
 
 
 def _loaded_torch():
-    """torch, once something else has imported all of it, else None."""
+    """torch if something else has imported all of it, else None."""
     torch = sys.modules.get("torch")
-    # While torch is being imported its module exists without its parts.
+    # While torch is being imported, its module exists but is incomplete.
     return torch if torch is not None and hasattr(torch, "cuda") and hasattr(torch, "compile") else None
 
 
 def _device():
-    """The NVML handle of the card that is trained on; None on a CPU, also when torch cannot use the card there is."""
+    """The NVML handle of the card to train on; None on a CPU, or if torch cannot use the card."""
     torch = _loaded_torch()
     if torch is None or _nvml_device() is None:
         return _nvml_device()
     if not torch.cuda.is_available():
         return None
-    # NVML counts cards in another order than torch, and knows nothing of CUDA_VISIBLE_DEVICES.
+    # NVML orders cards differently from torch, and ignores CUDA_VISIBLE_DEVICES.
     return pynvml.nvmlDeviceGetHandleByUUID(f"GPU-{torch.cuda.get_device_properties(0).uuid}")
 
 
 def detect_machine() -> Machine:
+    """The GPU to train on, or the processor."""
     device = _device()
     if device is not None:
         name = pynvml.nvmlDeviceGetName(device)
@@ -92,7 +93,7 @@ def detect_machine() -> Machine:
 
 
 def sample_memory() -> MemoryStats:
-    """Memory now. Costs about a millisecond."""
+    """Memory now. Takes about a millisecond."""
     own = psutil.Process().memory_info()
     process, peak = own.rss / GIB, _peak_resident(own) / GIB
     device = _device()
@@ -107,7 +108,7 @@ def sample_memory() -> MemoryStats:
         )
     memory = pynvml.nvmlDeviceGetMemoryInfo(device)
     extra: dict[str, float] = {}
-    # Laptops and virtual cards answer some of these with "not supported": then the figure stays unknown.
+    # Laptops and virtual cards do not support some of these; the figure is then None.
     with suppress(pynvml.NVMLError):
         extra["utilization"] = pynvml.nvmlDeviceGetUtilizationRates(device).gpu
     with suppress(pynvml.NVMLError):
@@ -130,7 +131,7 @@ def sample_memory() -> MemoryStats:
 
 
 def _peak_resident(own) -> int:
-    """The largest resident memory of this program so far, in bytes."""
+    """The largest resident memory of this process so far, in bytes."""
     if sys.platform == "win32":
         return own.peak_wset
     import resource
@@ -140,9 +141,9 @@ def _peak_resident(own) -> int:
 
 
 class MemoryMonitor:
-    """Calls `report(MemoryStats)` every `interval` seconds from a thread of its own, between start and stop.
+    """Calls `report(MemoryStats)` every `interval` seconds from its own thread.
 
-    Use as a context manager; `peak_gib` is the largest `used_by_us_gib` seen. Torch's own peak begins anew with it.
+    Use it as a context manager. `peak_gib` is the largest `used_by_us_gib` seen. Entering it resets torch's own peak.
     """
 
     def __init__(self, report: Callable[[MemoryStats], None], interval: float = 1.0):
@@ -154,7 +155,7 @@ class MemoryMonitor:
 
     def __enter__(self) -> "MemoryMonitor":
         if (torch := _loaded_torch()) is not None and torch.cuda.is_initialized():
-            torch.cuda.reset_peak_memory_stats()  # else the peak of what ran before would count as ours
+            torch.cuda.reset_peak_memory_stats()  # otherwise the peak of earlier work would be counted
         self._thread.start()
         return self
 

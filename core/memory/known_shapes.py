@@ -1,12 +1,18 @@
-"""Shapes of usual Llamas, so that an estimate needs no network. Each value as in the config.json of its repository."""
+"""Shapes of common Llamas, so that an estimate needs no network. Values are from each repository's config.json."""
 
 
 def _shape(vocab, hidden, inner, layers, heads, kv_heads, tied=False, head_dim=None, longest=131072) -> dict:
     return {
-        "vocab_size": vocab, "hidden_size": hidden, "intermediate_size": inner, "num_hidden_layers": layers,
-        "num_attention_heads": heads, "num_key_value_heads": kv_heads, "tie_word_embeddings": tied,
-        "head_dim": head_dim or hidden // heads, "max_position_embeddings": longest,
-    }  # fmt: skip
+        "vocab_size": vocab,
+        "hidden_size": hidden,
+        "intermediate_size": inner,
+        "num_hidden_layers": layers,
+        "num_attention_heads": heads,
+        "num_key_value_heads": kv_heads,
+        "tie_word_embeddings": tied,
+        "head_dim": head_dim or hidden // heads,
+        "max_position_embeddings": longest,
+    }
 
 
 FAMILIES = {
@@ -26,7 +32,7 @@ _IN_4BIT = {"quantization_config": {"load_in_4bit": True}}
 
 
 def _names() -> dict[str, dict]:
-    """Under the names of the repositories that Unsloth and Meta keep, in small letters."""
+    """The shapes by the names of Unsloth's and Meta's repositories, in lower case."""
     found: dict[str, dict] = {}
     for family, shape in FAMILIES.items():
         names = {"tinyllama": ("unsloth/tinyllama",)}.get(family) or tuple(
@@ -38,7 +44,7 @@ def _names() -> dict[str, dict]:
         for name in names:
             found[name] = shape
             if name.startswith("unsloth/"):
-                # Of "-unsloth-bnb-4bit" some layers stay 16-bit, others for each model: its config.json names them.
+                # "-unsloth-bnb-4bit" is missing: it keeps some layers in 16-bit, which only its config.json names.
                 found[f"{name}-bnb-4bit"] = shape | _IN_4BIT
     return found
 

@@ -1,27 +1,30 @@
+"""The parts of an estimate, and their sum."""
+
 from typing import Literal
 
 from pydantic import BaseModel
 
+# As the page names them, by key.
 PARTS = {
-    "weights": "weights", "adapter": "adapter", "embeddings": "trained embeddings", "gradients": "gradients",
-    "optimizer": "optimizer", "activations": "activations", "logits": "logits", "overhead": "CUDA overhead",
-}  # fmt: skip
-
-
-PASSING = ("activations", "logits")
-
-
-FORMULAS = 2  # raised when they change: a probe corrects the estimate that it was compared with
-
-
+    "weights": "weights",
+    "adapter": "adapter",
+    "embeddings": "trained embeddings",
+    "gradients": "gradients",
+    "optimizer": "optimizer",
+    "activations": "activations",
+    "logits": "logits",
+    "overhead": "CUDA overhead",
+}
+PASSING = ("activations", "logits")  # the parts that come and go within a step
+FORMULAS = 2  # to be raised when they change, because a probe corrects the estimate that it was compared with
 Verdict = Literal["fits", "tight", "no"]
 
 
 class Estimate(BaseModel, frozen=True):
-    """`parts` in GiB, by key of PARTS, as they stand at the moment of the peak."""
+    """`parts` in GiB at the peak, by the keys of PARTS. `batch` is the batch size that it is for."""
 
     parts: dict[str, float]
-    context_gib: float = 0.0  # of the overhead, the driver's own, which no figure of torch shows
+    context_gib: float = 0.0  # part of the overhead: the driver's own, which torch's figures do not include
     batch: int = 1
     is_corrected: bool = False
 
@@ -31,5 +34,5 @@ class Estimate(BaseModel, frozen=True):
 
     @property
     def comparable_gib(self) -> float:
-        """What the program's own figure should reach: reserved by torch on a card, resident without one."""
+        """What this program's own memory should reach: reserved by torch on a GPU, resident on a CPU."""
         return self.total_gib - self.context_gib

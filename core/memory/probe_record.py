@@ -1,3 +1,5 @@
+"""What a probe measured, and for which settings."""
+
 from datetime import datetime
 from typing import Any
 
@@ -7,24 +9,31 @@ from core.memory.hardware import Machine
 from core.memory.parts import FORMULAS, PARTS, Estimate
 from core.settings.run_config import RunConfig
 
-# Settings on which memory depends; of the last two only whether they are more than that.
+# The settings that memory depends on.
 _NAMES = (
-    "model.max_seq_length", "model.dtype", "model.load_in_4bit", "adapter.r", "adapter.target_modules",
-    "adapter.modules_to_save", "adapter.trainable_tokens", "training.per_device_train_batch_size", "training.optim",
-    "training.use_gradient_checkpointing", "training.packing",
-)  # fmt: skip
-
-
+    "model.max_seq_length",
+    "model.dtype",
+    "model.load_in_4bit",
+    "adapter.r",
+    "adapter.target_modules",
+    "adapter.modules_to_save",
+    "adapter.trainable_tokens",
+    "training.per_device_train_batch_size",
+    "training.optim",
+    "training.use_gradient_checkpointing",
+    "training.packing",
+)
+# For these, memory depends only on whether they are above a value.
 _ABOVE = {"adapter.lora_dropout": 0, "training.gradient_accumulation_steps": 1}
 
 
 class ProbeRecord(BaseModel, frozen=True):
-    """One probe. `machine` and `total_gib` as in `core.memory.hardware.Machine`; `model` as `ModelConfig.base`.
+    """One probe. `machine` and `total_gib` are as in `core.memory.hardware.Machine`, `model` is `ModelConfig.base`.
 
-    `settings` are those on which memory depends (`memory_settings`), `length` the tokens of each row of the probe.
-    `estimate` is the uncorrected one for just that; `peak_gib` compares with its `comparable_gib`. `steps` are those of
-    a whole run at these settings, 0 when they are not known, and `at` is the time in ISO 8601. `formulas` are those of
-    the estimate, as `core.memory.parts.FORMULAS` counts them; 0: from before they were counted.
+    `settings` are those that memory depends on (`memory_settings`), `length` is the number of tokens in each row of the
+    probe. `estimate` is the uncorrected estimate for exactly that; `peak_gib` compares with its `comparable_gib`.
+    `steps` is the number of steps of a whole run with these settings, 0 if unknown. `at` is the time in ISO 8601.
+    `formulas` is the `core.memory.parts.FORMULAS` of the estimate, 0 from before there was such a number.
     """
 
     machine: str
@@ -41,20 +50,20 @@ class ProbeRecord(BaseModel, frozen=True):
 
     @field_validator("estimate")
     @classmethod
-    def _of_all_parts(cls, found: Estimate) -> Estimate:
+    def _has_all_parts(cls, found: Estimate) -> Estimate:
         if found.parts.keys() != PARTS.keys():
-            raise ValueError("an estimate of other parts")
+            raise ValueError("the estimate has other parts")
         return found
 
     def is_of(self, machine: Machine, config: RunConfig) -> bool:
-        """Whether it was made on this machine with this model, and compares with the estimates of today."""
+        """Whether it was made on this machine with this model, and with the current formulas."""
         is_here = self.machine == machine.name and abs(self.total_gib - machine.total_gib) < 0.5
-        # How far older formulas were off says nothing of these.
+        # The error of older formulas says nothing about the current ones.
         return is_here and self.model == config.model.base and self.formulas == FORMULAS
 
 
 def memory_settings(config: RunConfig) -> dict[str, Any]:
-    """The settings on which a run's memory depends, by dotted name, as plain values that JSON gives back equal."""
+    """The settings that a run's memory depends on, by dotted name, as plain values that survive JSON."""
     values = config.model_dump(mode="json")
 
     def value(name: str) -> Any:

@@ -1,4 +1,4 @@
-"""What to change so that a run needs less memory, and what each change saves. Knows nothing of torch or gradio."""
+"""Which changes of the settings save memory, and how much."""
 
 from typing import TYPE_CHECKING
 
@@ -13,13 +13,13 @@ from core.settings.run_config import RunConfig
 if TYPE_CHECKING:
     from core.memory.probe_record import ProbeRecord
 
-LEAST_LENGTH = 128
-MOST_ACCUMULATION = 1024  # that the settings allow
+MIN_LENGTH = 128
+MAX_ACCUMULATION = 1024  # allowed by the settings
 WORTH_SAYING = 0.005  # GiB
 
 
 class Suggestion(BaseModel, frozen=True):
-    """`set` is a setting as --set takes it, `also` those that go with it, `words` the same for a person."""
+    """A change: `set` as for --set, `also` the settings that go with it, `words` the same for a person."""
 
     set: str
     also: tuple[str, ...] = ()
@@ -30,7 +30,7 @@ class Suggestion(BaseModel, frozen=True):
 def suggestions(
     config: RunConfig, shape: ModelShape, card: Card, probe: "ProbeRecord | None" = None, longest: int | None = None
 ) -> list[Suggestion]:
-    """Each change by itself, the largest saving first; none that saves nothing."""
+    """Changes that save memory, each by itself, the largest saving first."""
     now = estimate(config, shape, card, probe, longest).total_gib
     found = []
     for setting, also, words in _changes(config, shape, card, longest):
@@ -44,10 +44,10 @@ def suggestions(
 def to_fit(
     config: RunConfig, shape: ModelShape, card: Card, probe: "ProbeRecord | None" = None, longest: int | None = None
 ) -> list[Suggestion]:
-    """The cheapest changes that make a run fit, one on top of the other, each with what it saves then.
+    """The cheapest changes that together make a run fit, each with what it saves after those before it.
 
-    Cheap is what costs least of the result: first what costs time alone, last what the model learns less by. Those that
-    turn out not to be needed are left out. Empty when it fits as it is, or when nothing makes it fit.
+    Changes that only cost time come first, those that cost quality last; changes that turn out to be unnecessary are
+    left out. Empty if the run fits already, or if nothing makes it fit.
     """
     made: list[Suggestion] = []
     now = config
@@ -62,11 +62,11 @@ def to_fit(
                 break
         else:
             return []
-    return _without_the_needless(config, made, shape, card, probe, longest)
+    return _without_unnecessary(config, made, shape, card, probe, longest)
 
 
-def _without_the_needless(config, made: list[Suggestion], shape, card, probe, longest) -> list[Suggestion]:
-    """Each setting once, changed no further than is needed, with what it saves after those before it."""
+def _without_unnecessary(config, made: list[Suggestion], shape, card, probe, longest) -> list[Suggestion]:
+    """Each setting once, changed no further than needed, with what it saves after those before it."""
     steps: dict[str, list[Suggestion]] = {}
     for change in made:
         steps.setdefault(change.set.partition("=")[0], []).append(change)
@@ -77,7 +77,7 @@ def _without_the_needless(config, made: list[Suggestion], shape, card, probe, lo
         settings = [setting for change in last for setting in (change.set, *change.also)]
         return estimate(config.with_settings(settings), shape, card, probe, longest)
 
-    for kind in reversed(steps):  # the dearest first
+    for kind in reversed(steps):  # the most expensive first
         taken[kind] = next(n for n in range(taken[kind] + 1) if verdict(total(taken | {kind: n}), card) != "no")
     kept, before = [], dict.fromkeys(steps, 0)
     for kind, count in taken.items():
@@ -91,18 +91,18 @@ def _without_the_needless(config, made: list[Suggestion], shape, card, probe, lo
 
 
 def _from_to(first: str, last: str) -> str:
-    """ "batch 8 → 4, with accumulation 1 → 2" and "batch 4 → 2, with accumulation 2 → 4": from the first to the last."""
+    """Joins "batch 8 → 4, with accumulation 1 → 2" and "batch 4 → 2, with accumulation 2 → 4"."""
     pairs = zip(first.split(", "), last.split(", "), strict=True)
     return ", ".join(f"{a.rpartition(' → ')[0]} → {b.rpartition(' → ')[2]}" if " → " in a else a for a, b in pairs)
 
 
 def _changes(config: RunConfig, shape: ModelShape, card: Card, longest: int | None):
-    """Each as a setting, those that go with it, and words; cheapest first."""
+    """Each change as a setting, the settings that go with it, and words; the cheapest first."""
     training, adapter, model = config.training, config.adapter, config.model
     batch, steps = batch_size(config), training.gradient_accumulation_steps
     half = max(batch // 2, 1)
     more = -(-steps * batch // half)
-    if training.per_device_train_batch_size != "auto" and batch > 1 and more <= MOST_ACCUMULATION:
+    if training.per_device_train_batch_size != "auto" and batch > 1 and more <= MAX_ACCUMULATION:
         yield (
             f"training.per_device_train_batch_size={half}", [f"training.gradient_accumulation_steps={more}"],
             f"batch {batch} → {half}, with accumulation {steps} → {more}",
@@ -116,12 +116,12 @@ def _changes(config: RunConfig, shape: ModelShape, card: Card, longest: int | No
         yield "training.optim=adamw_8bit", [], "optimizer adamw_8bit"
     if not model.load_in_4bit:
         yield "model.load_in_4bit=yes", [], "4-bit weights"
-    fills = training.packing and card.is_gpu  # packed rows are as long as the length, however short they were
+    fills = training.packing and card.is_gpu  # packed sequences have the full length, however short the rows are
     length = (
         model.max_seq_length if fills else min(model.max_seq_length, shape.max_length, longest or model.max_seq_length)
     )
-    if length > LEAST_LENGTH:
-        shorter = max(length // 2, LEAST_LENGTH)
+    if length > MIN_LENGTH:
+        shorter = max(length // 2, MIN_LENGTH)
         yield f"model.max_seq_length={shorter}", [], f"length {model.max_seq_length:,} → {shorter:,}"
     if adapter.modules_to_save:
         yield "adapter.modules_to_save=[]", [], f"without {' and '.join(adapter.modules_to_save)}"

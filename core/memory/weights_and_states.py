@@ -1,25 +1,27 @@
-"""What stands in memory all through a run: weights, adapter, trained embeddings, gradients, optimizer. In bytes.
-
-Knows nothing of torch or gradio.
-"""
+"""Memory used throughout a run: weights, adapter, trained embeddings, gradients and optimizer states. In bytes."""
 
 from core.memory.workload import Workload
 
-# bitsandbytes, functional.quantize_4bit: blocks of 64 weights, each with a 32-bit constant; double-quantised, an 8-bit
-# one and for each 256 of those a 32-bit one (Dettmers et al., QLoRA, arXiv:2305.14314, section 3).
+# bitsandbytes, functional.quantize_4bit: blocks of 64 weights, each with a 32-bit constant; with double quantization an
+# 8-bit constant, plus a 32-bit one for every 256 of them (Dettmers et al., QLoRA, arXiv:2305.14314, section 3).
 BYTES_OF_A_WEIGHT = {"none": None, "nf4": 0.5 + 4 / 64, "nf4-dq": 0.5 + 1 / 64 + 4 / (64 * 256)}
-# States of an optimizer for each trained weight. Adam (arXiv:1412.6980) keeps two moments; in 8-bit (arXiv:2110.02861)
-# a byte each and for each 256 of them a 32-bit constant. Of "adamw_torch" in 16-bit, see adamw_16bit below.
+# Bytes of optimizer states per trained weight. Adam (arXiv:1412.6980) has two moments; in 8-bit (arXiv:2110.02861) each
+# is a byte, plus a 32-bit constant for every 256. "adamw_16bit" is adamw_torch on 16-bit weights.
 STATES = {
-    "adamw_torch": 8.0, "adamw_torch_fused": 8.0, "paged_adamw_32bit": 8.0, "adamw_16bit": 4.0,
-    "adamw_8bit": 2 + 2 * 4 / 256, "paged_adamw_8bit": 2 + 2 * 4 / 256, "sgd": 0.0,
-}  # fmt: skip
+    "adamw_torch": 8.0,
+    "adamw_torch_fused": 8.0,
+    "paged_adamw_32bit": 8.0,
+    "adamw_16bit": 4.0,
+    "adamw_8bit": 2 + 2 * 4 / 256,
+    "paged_adamw_8bit": 2 + 2 * 4 / 256,
+    "sgd": 0.0,
+}
 
 
 def weights(work: Workload) -> float:
-    """The base: matrices of the layers in 4-bit or as they are; embeddings, head and norms always as they are.
+    """The base: the matrices of the layers in 4-bit or as they are; embeddings, head and norms as they are.
 
-    Originals of trained embeddings wait in the computer's memory where Unsloth's offloading is on (unsloth,
+    With Unsloth's offloading, the originals of trained embeddings are in the computer's memory (unsloth,
     models/llama.py, get_peft_model).
     """
     shape = work.shape
@@ -33,7 +35,7 @@ def weights(work: Workload) -> float:
 
 
 def adapter_parameters(work: Workload) -> int:
-    """Of LoRA: for each matrix r rows of its inputs and r columns of its outputs (Hu et al., arXiv:2106.09685)."""
+    """Weights in LoRA: per matrix, r times its inputs plus r times its outputs (Hu et al., arXiv:2106.09685)."""
     widths = work.shape.linear_widths
     a_layer = sum(work.r * sum(widths[name]) for name in work.targets)
     head = work.r * (work.shape.hidden_size + work.shape.vocab_size) if work.adapts_head else 0
@@ -41,36 +43,46 @@ def adapter_parameters(work: Workload) -> int:
 
 
 def adapter(work: Workload) -> float:
+    """LoRA's weights."""
     return adapter_parameters(work) * work.adapter_element
 
 
 def trained_matrices(work: Workload) -> int:
-    """How many of embeddings and head train in full: tied ones stay one (peft, ensure_weight_tying)."""
+    """How many of embeddings and head train; tied ones count once (peft, ensure_weight_tying)."""
     return min(len(work.trained), 1) if work.shape.tied_embeddings else len(work.trained)
 
 
 def trained_parameters(work: Workload) -> int:
+    """Weights in the embeddings and head that train in full."""
     return 0 if work.only_rows else trained_matrices(work) * work.shape.embedding_parameters
 
 
 def embeddings(work: Workload) -> float:
-    """The trained copies; where only some rows train, the whole matrix with those rows in it, made anew at each pass
-    (peft, TrainableTokensLayer.get_merged_weights)."""
+    """The trained copies of embeddings and head.
+
+    Where only some rows train, the whole matrix with those rows is computed anew at each pass (peft,
+    TrainableTokensLayer.get_merged_weights).
+    """
     if work.only_rows:
         return trained_matrices(work) * work.shape.embedding_parameters * work.element
     return trained_parameters(work) * work.trained_element
 
 
 def gradients(work: Workload) -> float:
-    """As large as what trains, in its precision (PyTorch, Tensor.grad). Where only some rows do, the matrix they were put
-    into still has one (peft, TrainableTokensLayer)."""
+    """One per trained weight, in its precision (PyTorch, Tensor.grad).
+
+    Where only some rows train, the whole matrix with those rows has a gradient too (peft, TrainableTokensLayer).
+    """
     merged = trained_matrices(work) * work.shape.embedding_parameters * work.element if work.only_rows else 0
     return adapter_parameters(work) * work.adapter_element + trained_parameters(work) * work.trained_element + merged
 
 
 def optimizer(work: Workload) -> float:
-    """States of what trains. Embeddings have 32-bit ones even under an 8-bit optimizer (transformers, trainer.py,
-    create_optimizer), a head of its own has not."""
+    """The optimizer's states.
+
+    Those of embeddings are 32-bit even with an 8-bit optimizer (transformers, trainer.py, create_optimizer); those of
+    an untied head are not.
+    """
     shape, small = work.shape, STATES.get(work.optimizer)
     if work.optimizer == "adafactor":
         return _adafactor(work)
@@ -80,12 +92,12 @@ def optimizer(work: Workload) -> float:
 
 
 def _as_one(work: Workload) -> tuple[str, ...]:
-    """A head that is tied to the embeddings trains as those."""
+    """The trained matrices; a head that is tied to the embeddings counts as those."""
     return ("embed_tokens",) if work.shape.tied_embeddings and work.trained else work.trained
 
 
 def _adafactor(work: Workload) -> float:
-    """A 32-bit value for each row and each column of a matrix (Shazeer and Stern, arXiv:1804.04235, section 3)."""
+    """A 32-bit value per row and per column of each matrix (Shazeer and Stern, arXiv:1804.04235, section 3)."""
     widths = work.shape.linear_widths
     a_layer = sum(2 * work.r + sum(widths[name]) for name in work.targets)
     matrices = 0 if work.only_rows else trained_matrices(work) * (work.shape.vocab_size + work.shape.hidden_size)

@@ -1,4 +1,4 @@
-"""What decides the memory of a run, as plain numbers and words. Knows nothing of torch, cards on sale or gradio."""
+"""Everything that the memory of a run depends on, as plain numbers and words."""
 
 from dataclasses import dataclass
 from typing import Literal
@@ -12,8 +12,8 @@ from core.settings.sections import ALL_TARGET_MODULES, AdapterConfig
 class Workload:
     """One micro-batch and what trains on it. The defaults are a run of this program on a card with bfloat16.
 
-    `length` counts the tokens of the longest row; `optimizer`, `attention` and so on name what others use too, so that
-    their published measurements can be compared.
+    `length` is the number of tokens in the longest row. `optimizer`, `attention` and others also have values that this
+    program does not use, so that published measurements can be compared.
     """
 
     shape: ModelShape
@@ -23,11 +23,11 @@ class Workload:
     targets: tuple[str, ...] = tuple(ALL_TARGET_MODULES)
     adapts_head: bool = False  # LoRA on lm_head too
     trained: tuple[str, ...] = ()  # of embed_tokens and lm_head, in full
-    only_rows: bool = False  # of those only the rows of some tokens
+    only_rows: bool = False  # only some of their rows
     quantization: Literal["none", "nf4", "nf4-dq"] = "nf4-dq"
     element: int = 2  # bytes of what is not 4-bit
-    stream_element: int = 2  # bytes of embeddings, head and norms, and of what goes from layer to layer
-    passing_element: int = 2  # of what layers compute
+    stream_element: int = 2  # bytes of embeddings, head, norms, and hidden states between layers
+    passing_element: int = 2  # of what the layers compute
     adapter_element: int = 4  # of the adapter's weights and gradients
     trained_element: int = 2  # of trained embeddings and their gradients
     optimizer: str = "adamw_8bit"  # as transformers' `optim`
@@ -40,25 +40,26 @@ class Workload:
     expands_keys: bool = False  # keys and values are copied for each query head
     keeps_inputs: bool = False  # bitsandbytes before 0.43 kept each 4-bit layer's input
     on_gpu: bool = True
-    free_gib: float = float("inf")  # of the card, before the run: the fused loss takes half of what is left
+    free_gib: float = float("inf")  # on the card before the run; the fused loss uses half of what is left
 
     @property
     def tokens(self) -> int:
+        """Tokens in the micro-batch."""
         return self.batch * self.length
 
     @property
     def offloads(self) -> bool:
-        """Whether each layer's input waits in the computer's memory for the way back."""
+        """Whether the inputs of the layers are kept in the computer's memory until the backward pass."""
         return self.checkpointing == "unsloth" and self.on_gpu
 
 
 def workload(
     config: RunConfig, shape: ModelShape, on_gpu: bool, has_bfloat16: bool, free_gib: float, longest: int | None
 ) -> Workload:
-    """A run of this program. `longest` are the tokens of its longest row, where they are known."""
+    """The workload of a run of this program. `longest`: tokens of the longest row, if known."""
     training, adapter, model = config.training, config.adapter, config.model
     length = min(model.max_seq_length, shape.max_length) if longest is None else min(model.max_seq_length, longest)
-    if training.packing and on_gpu:  # rows fill the length
+    if training.packing and on_gpu:  # sequences are filled to the full length
         length = model.max_seq_length
     element = 4 if model.dtype == "float32" else 2
     if not on_gpu and model.dtype != "bfloat16" and not has_bfloat16:
@@ -76,11 +77,11 @@ def workload(
         quantization=shape.quantization if model.load_in_4bit or shape.is_prequantized else "none",
         element=element,
         stream_element=element,
-        # 32-bit embeddings make what follows 32-bit: bitsandbytes gives back the precision that it got (Linear4bit).
+        # After 32-bit embeddings everything is 32-bit: bitsandbytes returns the precision that it gets (Linear4bit).
         passing_element=4
         if not on_gpu and model.load_in_4bit and _trains_embed_tokens(adapter, shape) and not only_rows
         else element,
-        # Without a card trained weights are 32-bit; on one Unsloth keeps embeddings as they are, float16 apart.
+        # Without a GPU trained weights are 32-bit; on one Unsloth keeps the precision of embeddings, except float16.
         trained_element=4 if not on_gpu or in_float16 else element,
         optimizer=training.optim if on_gpu or not training.optim.endswith("bit") else "adamw_torch_fused",
         checkpointing=training.use_gradient_checkpointing,
@@ -99,6 +100,6 @@ def _trains_embed_tokens(adapter: AdapterConfig, shape: ModelShape) -> bool:
 
 
 def batch_size(config: RunConfig) -> int:
-    """Of a batch that is left to be found, the most that it can be: all rows of a step."""
+    """Rows per micro-batch; for batch size auto the most that it can be, all rows of a step."""
     size = config.training.per_device_train_batch_size
     return size if isinstance(size, int) else config.training.gradient_accumulation_steps

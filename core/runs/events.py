@@ -62,7 +62,8 @@ class EmbeddingsReceipt(BaseModel, frozen=True):
 
     `rows` of the `of_rows` rows of each train. `parameters` is their number of weights, a `share` (0 to 1) of all
     trainable ones. `memory_gib` is for trained copies, gradients and optimizer states, `passing_gib` for what each
-    pass computes anew. `disk_bytes` of the `adapter_bytes` in the adapter's file are theirs. `warning` is a sentence, or empty.
+    pass computes anew. `disk_bytes` of the `adapter_bytes` in the adapter's file are theirs. `warning` is a sentence,
+    or empty.
     """
 
     layers: tuple[str, ...]

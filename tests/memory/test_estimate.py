@@ -6,10 +6,10 @@ from pathlib import Path
 
 import pytest
 
-from core.memory.activations_and_logits import GIB, layer_kept, logits_at_the_loss
+from core.memory.activations_and_logits import layer_kept, logits_at_the_loss
 from core.memory.cards import Card, find_card, this_machine
 from core.memory.estimate import estimate, verdict
-from core.memory.hardware import Machine, MemoryStats
+from core.memory.hardware import GIB, Machine, MemoryStats
 from core.memory.model_shape import ModelShape, shape_of
 from core.memory.parts import PARTS
 from core.memory.probe_record import ProbeRecord
@@ -29,9 +29,15 @@ LLAMA_8B = ModelConfig(model_name="unsloth/Meta-Llama-3.1-8B-bnb-4bit")
 
 
 CONFIG_8B = {
-    "model_type": "llama", "vocab_size": 128256, "hidden_size": 4096, "intermediate_size": 14336, "num_hidden_layers": 32,
-    "num_attention_heads": 32, "num_key_value_heads": 8, "max_position_embeddings": 131072,
-}  # fmt: skip
+    "model_type": "llama",
+    "vocab_size": 128256,
+    "hidden_size": 4096,
+    "intermediate_size": 14336,
+    "num_hidden_layers": 32,
+    "num_attention_heads": 32,
+    "num_key_value_heads": 8,
+    "max_position_embeddings": 131072,
+}
 
 
 def on(card: Card, *settings: str, model: str = "unsloth/Meta-Llama-3.1-8B-bnb-4bit"):
@@ -62,8 +68,13 @@ def test_weights_are_those_of_the_real_model(unsloth, request, rows, model):
     config = small_config(folder, rows)
     loaded, shape = load_for(config, with_adapter=False), shape_of(config.model)
     assert shape.parameters == loaded.report.parameters
-    # bitsandbytes double-quantises only what has 256 constants and more, so that small matrices take a little more.
-    found = weights(Workload(shape=shape, batch=1, length=1, checkpointing=False, on_gpu=False))
+    # Embeddings and norms are in 16-bit only where the processor has bfloat16.
+    element = loaded.model.get_input_embeddings().weight.element_size()
+    work = Workload(
+        shape=shape, batch=1, length=1, checkpointing=False, on_gpu=False, element=element, stream_element=element
+    )
+    # bitsandbytes double-quantizes only what has at least 256 constants, so small matrices take a little more.
+    found = weights(work)
     assert found == pytest.approx(loaded.report.memory_gib * GIB, rel=0.1)
 
 
@@ -291,8 +302,8 @@ def test_advice_at_the_limits_of_the_settings():
     assert found.batch == max(fitting, default=1)
 
 
-def test_a_token_that_is_none_is_told_and_not_sent():
-    with pytest.raises(ModelError, match="The Hugging Face token holds characters that no token has"):
+def test_what_cannot_be_a_token_is_refused_and_not_sent():
+    with pytest.raises(ModelError, match="token"):
         shape_of(ModelConfig(model_name="somebody/nothing"), "é")
 
 
@@ -373,44 +384,51 @@ def test_a_card_is_found_as_people_write_it(said, name):
 
 
 @pytest.mark.parametrize(
-    ("said", "sentence"),
+    ("said", "values"),
     [
-        ("A100", "There are several cards 'A100': A100 40GB, A100 80GB; say which."),
-        ("RTX 4091 24GB", "No card 'RTX 4091 24GB' is on the list; did you mean RTX 4090 24GB"),
-        ("", "No card '' is on the list; give its memory, as in 12GB."),
+        ("A100", {"card": "A100", "known": "A100 40GB, A100 80GB"}),
+        ("RTX 4091 24GB", {"card": "RTX 4091 24GB", "near": "RTX 4090 24GB or RTX 4070 12GB or RTX 3090 24GB"}),
+        ("", {"card": ""}),
     ],
 )
-def test_a_card_that_is_none_is_told_in_a_sentence(said, sentence):
-    with pytest.raises(ConfigError) as told:
+def test_an_unknown_card_is_refused_with_those_it_may_be(said, values):
+    with pytest.raises(ConfigError) as caught:
         find_card(said)
-    assert str(told.value).startswith(sentence)
+    assert caught.value.values == values
+
+
+# A model that is no Llama in spite of its fields: eight MLPs instead of one.
+MIXTRAL = json.dumps(CONFIG_8B | {"model_type": "mixtral", "num_local_experts": 8})
+SIZES = ("vocab_size", "hidden_size", "intermediate_size", "num_attention_heads")
+TOO_LARGE = json.dumps(dict.fromkeys(SIZES, 10**6) | {"num_hidden_layers": 9999})
 
 
 @pytest.mark.parametrize(
-    ("text", "sentence"),
+    ("text", "word"),
     [
-        (None, "holds no model: config.json is missing; choose another model or folder."),
-        ("{", "is damaged: its config.json cannot be read; fetch the model again."),
-        ("a Mixtral", "cannot be estimated: its config.json is none of a Llama."),
-        ('{"model_type": "bert", "hidden_size": 3}', "cannot be estimated: its config.json is none of a Llama."),
-        ('{"hidden_size": 64, "num_attention_heads": 0}', "cannot be estimated: its config.json is none of a Llama."),
-        (
-            json.dumps(
-                dict.fromkeys(("vocab_size", "hidden_size", "intermediate_size", "num_attention_heads"), 10**6)
-                | {"num_hidden_layers": 9999}
-            ),
-            "promises more weights than any model has.",
-        ),
+        (None, "missing"),
+        ("{", "damaged"),
+        (MIXTRAL, "Llama"),
+        ('{"model_type": "bert", "hidden_size": 3}', "Llama"),
+        ('{"hidden_size": 64, "num_attention_heads": 0}', "Llama"),
+        (TOO_LARGE, "weights"),
     ],
+    ids=["no config.json", "cut off", "Mixtral", "BERT", "no heads", "too large"],
 )
-def test_a_folder_that_holds_no_llama_is_told_in_a_sentence(tmp_path, text, sentence):
-    if text == "a Mixtral":  # of the same names, with eight inner layers in place of one
-        text = json.dumps(CONFIG_8B | {"model_type": "mixtral", "num_local_experts": 8})
+def test_a_folder_without_a_llama_is_refused(tmp_path, text, word):
     if text is not None:
         (tmp_path / "config.json").write_text(text)
-    with pytest.raises(ModelError) as told:
+    with pytest.raises(ModelError) as caught:
         shape_of(ModelConfig(model_name=str(tmp_path)))
-    assert str(told.value).endswith(sentence) and "\n" not in str(told.value)
+    assert caught.value.values["model"] == str(tmp_path)
+    assert word in str(caught.value) and "\n" not in str(caught.value)
+
+
+@pytest.mark.parametrize("name", ["./gone", "/gone/model", "~/gone", "gone", "a/b/c"])
+def test_a_folder_that_is_not_there_is_refused_without_asking_the_hub(name):
+    with pytest.raises(ModelError) as caught:
+        shape_of(ModelConfig(model_name=name))
+    assert caught.value.values == {"folder": name}
 
 
 def test_from_the_hub_the_config_alone_is_fetched_and_once():
@@ -437,15 +455,14 @@ def test_the_command_line_says_what_the_page_says():
     assert set(found) >= {"total_gib", "parts", "fits", "suggestions"} and found["parts"].keys() == PARTS.keys()
     assert found["total_gib"] == pytest.approx(sum(found["parts"].values()))
     assert found["fits"] is False and found["to_fit"]
+    settings = [setting for change in found["to_fit"] for setting in (change["set"], *change["also"])]
     again = on_the_command_line(
         "--gpu", "RTX 3060 12GB", "--set", "model.model_name=unsloth/Meta-Llama-3.1-8B-bnb-4bit",
-        *(word for change in found["to_fit"] for setting in (change["set"], *change["also"]) for word in ("--set", setting)),
+        *(word for setting in settings for word in ("--set", setting)),
     )  # fmt: skip
     assert again["fits"] is True
     bad = run_app("estimate", "demo-yoda", "--gpu", "Voodoo 2")
-    assert (
-        bad.returncode == 2 and bad.stderr.strip().startswith("No card 'Voodoo 2' is on the list") and bad.stdout == ""
-    )
+    assert (bad.returncode, bad.stdout) == (2, "") and "'Voodoo 2'" in bad.stderr
 
 
 def test_every_preset_can_be_estimated_without_a_network():

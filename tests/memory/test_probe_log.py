@@ -4,7 +4,7 @@ import pytest
 
 from core.memory.hardware import Machine
 from core.memory.parts import FORMULAS, PARTS, Estimate
-from core.memory.probe_log import MOST, exact_probe, keep, latest_probe
+from core.memory.probe_log import MAX_LINES, exact_probe, keep, latest_probe
 from core.memory.probe_record import ProbeRecord, memory_settings
 from core.settings.run_config import RunConfig
 
@@ -109,9 +109,9 @@ def test_what_is_no_file_is_no_probe(tmp_path):
 
 
 def test_only_so_many_are_kept(tmp_path):
-    configs = [RunConfig().with_settings([f"adapter.r={r}"]) for r in range(1, MOST + 3)]
+    configs = [RunConfig().with_settings([f"adapter.r={r}"]) for r in range(1, MAX_LINES + 3)]
     for config in configs:
         keep(tmp_path, record_for(config))
     (file,) = (tmp_path / "probes").iterdir()
-    assert len(file.read_text().splitlines()) == MOST
+    assert len(file.read_text().splitlines()) == MAX_LINES
     assert exact_probe(tmp_path, MACHINE, configs[-1]) and exact_probe(tmp_path, MACHINE, configs[1]) is None

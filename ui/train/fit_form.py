@@ -9,6 +9,7 @@ from collections.abc import Callable, Iterator
 
 import gradio as gr
 
+from core.hub_names import is_hub_name
 from core.memory.cards import CARDS, Card, this_machine
 from core.memory.embeddings_cost import embeddings_cost
 from core.memory.estimate import estimate, verdict
@@ -168,4 +169,4 @@ def _choices(workbench: Workbench) -> list[tuple[str, str]]:
 
 def _may_be_on_hub(config: ModelConfig) -> bool:
     name = config.model_name
-    return resolve_path(name) is None and name.count("/") == 1 and not name.startswith((".", "/", "~"))
+    return resolve_path(name) is None and "/" in name and is_hub_name(name)
