@@ -229,9 +229,10 @@ def tab(tmp_path):
 def form(tab, **panes) -> dict:
     """What the page sends of an empty conversation."""
     keys = {"left": "base", "right": "", "third": ""} | panes
-    sampled = {tab.temperature: 0, tab.top_p: 1, tab.max_new_tokens: 8, tab.seed: 1}
-    chosen = {tab.left: keys["left"], tab.right: keys["right"], tab.third: keys["third"]}
-    return {tab.conversation: Conversation(), tab.prompt: "", tab.system: "", tab.differ: False, **chosen, **sampled}
+    sampled = dict(zip(tab.sampling.inputs, ("", 0, 1, 8, 1), strict=True))
+    picker = tab.picker
+    chosen = {picker.left: keys["left"], picker.right: keys["right"], picker.third: keys["third"]}
+    return {tab.conversation: Conversation(), tab.prompt: "", tab.differ: False, **chosen, **sampled}
 
 
 def test_nothing_is_asked_again_where_nothing_was_asked(tab):
@@ -251,13 +252,13 @@ def test_a_pane_that_is_no_text_is_refused_in_words(tab, place, key):
 def test_only_a_run_of_the_list_is_loaded(tab, tmp_path):
     elsewhere = create_run(tmp_path / "elsewhere", "x", RunConfig())
     for wanted in (str(elsewhere.folder), "../elsewhere/" + elsewhere.id, ["x"], 5):
-        said = tab._load(wanted, "")
+        said = tab.picker.load_run(wanted, "")
         assert (
             "There is no run" in said
             and "any more; it was moved or deleted." in said
             and 'class="notice error"' in said
         )
-    assert "Choose a run first." in tab._load(None, "")
+    assert "Choose a run first." in tab.picker.load_run(None, "")
 
 
 def test_only_the_chat_s_own_answers_can_be_stopped_here(tab):
@@ -276,12 +277,12 @@ def test_only_the_chat_s_own_answers_can_be_stopped_here(tab):
 
 
 def test_what_was_chosen_stays_until_another_run_is_loaded(tab):
-    assert tab._suggest("newest", None) == "newest" and tab._suggest("", None) is None
-    assert tab._suggest("newest", "chosen") == "chosen" and tab._suggest("", "chosen") == "chosen"
+    assert tab.picker.suggest("newest", None) == "newest" and tab.picker.suggest("", None) is None
+    assert tab.picker.suggest("newest", "chosen") == "chosen" and tab.picker.suggest("", "chosen") == "chosen"
     tab._workbench._slot.state = ModelState(adapter="loaded")
-    assert tab._suggest("loaded", "chosen") == "loaded"
+    assert tab.picker.suggest("loaded", "chosen") == "loaded"
     live = tab.live()
-    assert all("value" not in live[part] for part in (tab.runs, tab.left, tab.right, tab.third))
+    assert all("value" not in live[part] for part in (tab.picker.runs, *tab.picker.choices))
 
 
 @pytest.mark.parametrize(

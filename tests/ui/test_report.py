@@ -46,7 +46,7 @@ class Parsed(HTMLParser):
     def __init__(self, html: str):
         super().__init__()
         self.tags, self.text, self._open = [], "", []
-        self.feed(html)
+        self.feed(str(html))
         self.close()
         assert self._open == []
 
