@@ -37,7 +37,8 @@ def chromium():
 
     expect.set_options(timeout=30_000)  # the usual five seconds are short on a machine that does other things too
     with sync_playwright() as playwright:
-        browser = playwright.chromium.launch(executable_path=path, args=FLAGS)
+        headed = os.environ.get("HEARTHTUNE_TEST_HEADED") == "1"
+        browser = playwright.chromium.launch(executable_path=path, args=FLAGS, headless=not headed)
         yield browser
         browser.close()
 
