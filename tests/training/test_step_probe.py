@@ -54,7 +54,6 @@ def test_a_run_after_probes_is_bit_equal_to_one_without(config, without, tmp_pat
     assert differing(weights(tmp_path), without) == []
 
 
-@pytest.mark.slow
 @pytest.mark.parametrize("how", ["yes", "unsloth"])
 def test_with_checkpointing_a_run_after_a_probe_is_bit_equal_too(config, tmp_path, how):
     config = config.with_settings([f"training.use_gradient_checkpointing={how}"])
