@@ -25,15 +25,13 @@ PROMPTS = [f"Say {word}." for word in "one two three four five six seven eight n
 
 
 @pytest.fixture(scope="module")
-def bench(unsloth, stories, rows, tmp_path_factory) -> Workbench:
-    """A workbench with a run, the adapter of which is loaded, and a copy of it that is zeroed: it is the base."""
-    bench = Workbench(tmp_path_factory.mktemp("blind") / "runs")
-    config = small_config(stories, rows, "training.max_steps=12", "training.eval_steps=6")
-    run = bench.start(config, "tuned")
-    bench.wait(120)
-    assert bench.snapshot.status == "completed", bench.snapshot.message
-    shutil.copytree(run.folder, run.folder.with_name("20200101-000000-zeroed"))
-    zero(run.folder.with_name("20200101-000000-zeroed") / "adapter/adapter_model.safetensors", stories)
+def bench(copied_runs, stories) -> Workbench:
+    """A workbench with a run that is loaded, and a copy of it whose adapter changes nothing: it is the base."""
+    bench = Workbench(copied_runs)
+    run = next(run for run in list_runs(copied_runs) if run.name == "one")
+    zeroed = Path(shutil.copytree(run.folder, run.folder.with_name("20200101-000000-zeroed")))
+    zero(zeroed / "adapter/adapter_model.safetensors", stories)
+    bench.lab.load_run(run.id)
     return bench
 
 
@@ -47,13 +45,13 @@ def zero(adapter: Path, base: Path) -> None:
             weights[name] = weight * 0
         elif "lora_A" not in name:
             assert weight.shape == embeddings.shape and not weight.equal(embeddings.to(weight.dtype)), name
-            weights[name] = embeddings.to(weight.dtype)
+            weights[name] = embeddings.to(weight.dtype, copy=True)  # files hold no tensor twice
     save_file(weights, adapter, {"format": "pt"})
 
 
 @pytest.fixture
 def tuned(bench) -> Pane:
-    return next(Pane(run.id) for run in list_runs(bench.runs_dir) if run.id.endswith("-tuned"))
+    return next(Pane(run.id) for run in list_runs(bench.runs_dir) if run.id.endswith("-one"))
 
 
 @pytest.fixture

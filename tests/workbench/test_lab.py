@@ -2,6 +2,7 @@
 
 import json
 import shutil
+from pathlib import Path
 
 import pytest
 import torch
@@ -21,15 +22,10 @@ QUESTION = [{"role": "user", "content": PROMPT}]
 
 
 @pytest.fixture(scope="module")
-def bench(unsloth, stories, rows, tmp_path_factory) -> Workbench:
-    """Two runs on one base, of which the second one's adapter is on it."""
-    bench = Workbench(tmp_path_factory.mktemp("lab") / "runs")
-    for name, settings in (
-        ("one", ["training.save_steps=2"]),
-        ("two", ["training.seed=1", "adapter.modules_to_save=[]"]),
-    ):
-        bench.start(small_config(stories, rows, "training.max_steps=4", *settings), name)
-        assert bench.wait(120).status == "completed", bench.snapshot.message
+def bench(copied_runs) -> Workbench:
+    """Two runs on one base, with the second one's adapter on it."""
+    bench = Workbench(copied_runs)
+    bench.lab.load_run(pane(bench, "two").run_id)
     return bench
 
 
@@ -48,9 +44,8 @@ def adapters_on(bench: Workbench) -> set[str]:
 
 def test_what_can_be_compared(bench):
     one, two = pane(bench, "one"), pane(bench, "two")
-    steps = [Pane(one.run_id, step) for step in reversed([c.step for c in bench.runs.open(one.run_id).checkpoints()])]
-    others = [Pane(two.run_id, step) for step in reversed([c.step for c in bench.runs.open(two.run_id).checkpoints()])]
-    assert steps and bench.lab.choices() == [BASE, two, *others, one, *steps]
+    steps = [Pane(one.run_id, saved.step) for saved in reversed(bench.runs.open(one.run_id).checkpoints())]
+    assert steps and bench.lab.choices() == [BASE, two, one, *steps]
     assert Workbench(bench.runs_dir).lab.choices() == [BASE]
 
 
@@ -149,16 +144,17 @@ def test_a_base_that_a_proof_has_refuted_is_loaded_anew(bench):
     assert prove(bench.lab, run).base_is_equal is True
 
 
-def test_what_cannot_be_asked_is_a_sentence(bench, stories, rows):
+def test_what_cannot_be_asked_is_a_sentence(bench, stories):
     one = pane(bench, "one")
     with pytest.raises(RunError, match="gone"):
         texts(bench, BASE, Pane("gone"))
     with pytest.raises(RunError, match="77"):
         texts(bench, BASE, Pane(one.run_id, 77))
-    bench.start(small_config(stories, rows, "model.load_in_4bit=no"), "in 16-bit")
-    assert bench.wait(120).status == "completed"
     bench.lab.load_run(one.run_id)
-    other = pane(bench, "in 16-bit")
+    run = bench.runs.open(one.run_id)
+    other = Pane(Path(shutil.copytree(run.folder, run.folder.with_name("20200101-000000-in-16-bit"))).name)
+    in_16_bit = run.config().with_settings(["model.load_in_4bit=no"])
+    (run.folder.with_name(other.run_id) / "config.yaml").write_text(in_16_bit.to_yaml())
     assert other not in bench.lab.choices()
     with pytest.raises(RunError) as told:
         texts(bench, BASE, other)

@@ -1,6 +1,7 @@
 """The workbench: one thing at a time, and a run that ends well whatever happens."""
 
 import dataclasses
+import json
 import shutil
 import threading
 from contextlib import closing, contextmanager
@@ -288,8 +289,8 @@ def test_rows_at_fault_leave_the_model_as_it_is(bench, config, tmp_path):
 
 def test_what_was_assumed_is_said_with_the_figures(bench, config, tmp_path):
     """An encoding that only shows behind the first megabyte, and how a validation file of its own is read."""
-    line = '{"instruction": "Say it.", "output": "the cat"}\n'
-    (tmp_path / "late.jsonl").write_bytes((line * 25_000).encode() + line.replace("cat", "café").encode("latin-1"))
+    line = json.dumps({"id": "x" * 10_000, "instruction": "Say it.", "output": "the cat"}) + "\n"
+    (tmp_path / "late.jsonl").write_bytes((line * 120).encode() + line.replace("cat", "café").encode("latin-1"))
     (tmp_path / "checks.csv").write_text("question;answer\nSay it.;the cat\n")
     config = config.with_settings(
         [f"data.path={tmp_path / 'late.jsonl'}", f"data.validation_path={tmp_path / 'checks.csv'}"]
@@ -339,7 +340,9 @@ def test_going_on_from_a_run_by_its_name(bench, config):
 
 
 def test_the_token_is_written_nowhere(bench, config):
-    bench.start(config.with_settings(["training.max_steps=1"]), "secret", token="hf_secret_of_mine")
+    bench.start(
+        config.with_settings(["training.max_steps=1", "data.validation_share=0"]), "secret", token="hf_secret_of_mine"
+    )
     assert bench.wait(120).status == "completed"
     for file in bench.runs_dir.rglob("*"):
         assert not file.is_file() or b"hf_secret_of_mine" not in file.read_bytes(), file
