@@ -52,20 +52,20 @@ def _settings(adapter_dir: Path, config: ModelConfig) -> dict:
         saved = read_json(adapter_dir / SETTINGS)
     except Unreadable as error:
         raise ModelError(
-            "The adapter in {folder} cannot be read: {reason} ({file}).",
-            folder=adapter_dir,
-            reason=str(error),
+            "The adapter in {folder} cannot be read: {file}: {reason}.",
+            folder=str(adapter_dir),
+            reason=error,
             file=SETTINGS,
         ) from None
     made_for = saved.get("base_model_name_or_path")
     if not isinstance(made_for, str):
         raise ModelError(
-            "The adapter in {folder} cannot be read: its {file} names no model.", folder=adapter_dir, file=SETTINGS
+            "The adapter in {folder} cannot be read: its {file} names no model.", folder=str(adapter_dir), file=SETTINGS
         )
     if made_for not in (config.model_name, exact_name(config)):
         raise ModelError(
             "The adapter in {folder} was made for {model:.80}; choose that model to use it.",
-            folder=adapter_dir,
+            folder=str(adapter_dir),
             model=made_for,
         )
     return saved
@@ -79,11 +79,13 @@ def _checked_weights(folder: Path) -> Path:
             raise ModelError(
                 "The adapter in {folder} has its weights in {file:.80}, a format that can run code when it is read; "
                 "this app reads only safetensors, so choose another, or a copy of it with safetensors.",
-                folder=folder,
+                folder=str(folder),
                 file=pickle,
             )
         raise ModelError(
-            "The adapter in {folder} has no {file}; choose another, or train it again.", folder=folder, file=WEIGHTS
+            "The adapter in {folder} has no {file}; choose another, or train it again.",
+            folder=str(folder),
+            file=WEIGHTS,
         )
     try:
         with safe_open(weights, framework="numpy"):
@@ -91,7 +93,7 @@ def _checked_weights(folder: Path) -> Path:
     except (OSError, SafetensorError):
         raise ModelError(
             "The adapter in {folder} is damaged: {file} is cut off; choose another, or train it again.",
-            folder=folder,
+            folder=str(folder),
             file=WEIGHTS,
         ) from None
 

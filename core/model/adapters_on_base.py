@@ -37,7 +37,7 @@ def put_on(loaded: LoadedModel, adapter_dir: Path, name: str) -> None:
             _fill_gaps(loaded)
             loaded.model.peft_config[name].base_model_name_or_path = loaded.report.name
             if not_finite(loaded.model, f".{name}.") is not None:
-                raise ModelError(NOT_FINITE, folder=adapter_dir)
+                raise ModelError(NOT_FINITE, folder=str(adapter_dir))
         except Exception:
             if not was_bare:
                 take_off(loaded, name)
@@ -64,20 +64,22 @@ def _errors_as_sentences(adapter_dir: Path) -> Iterator[None]:
         raise
     except OSError as error:
         raise ModelError(
-            "The adapter in {folder} cannot be read: {reason}.", folder=adapter_dir, reason=error.strerror or str(error)
+            "The adapter in {folder} cannot be read: {reason}.",
+            folder=str(adapter_dir),
+            reason=error.strerror or str(error),
         ) from None
     except Exception as error:
         if is_out_of_memory(error):
             raise ModelError(
                 "The adapter in {folder} does not fit into memory next to what is loaded; remove a pane, or use a "
                 "smaller model.",
-                folder=adapter_dir,
+                folder=str(adapter_dir),
             ) from None
         if has_mismatched_adapter(error):
-            raise ModelError(OTHER_SHAPES, folder=adapter_dir) from None
+            raise ModelError(OTHER_SHAPES, folder=str(adapter_dir)) from None
         raise ModelError(
             "The adapter in {folder} is damaged: one of its files contains an invalid value; train it again.",
-            folder=adapter_dir,
+            folder=str(adapter_dir),
         ) from error
 
 

@@ -109,7 +109,7 @@ def _errors_as_sentences(config: ModelConfig, adapter_dir: Path | None) -> Itera
         if config.trust_remote_code is None and wants_to_run_code(error):  # the tokenizer's, for example
             raise ModelError(NEEDS_CODE, name=name) from None
         if adapter_dir and has_mismatched_adapter(error):
-            raise ModelError(OTHER_SHAPES, folder=adapter_dir) from None
+            raise ModelError(OTHER_SHAPES, folder=str(adapter_dir)) from None
         if has_mismatched_weights(error):
             raise ModelError(
                 "{name} is damaged: its weights have other shapes than its settings say; fetch the model again.",
@@ -136,7 +136,7 @@ def _check_finite(model, config: ModelConfig, adapter_dir: Path | None) -> None:
     if name is None:
         return
     if any(part in name for part in IN_ADAPTER_NAMES):
-        raise ModelError(NOT_FINITE, folder=adapter_dir)
+        raise ModelError(NOT_FINITE, folder=str(adapter_dir))
     raise ModelError(
         "{name} is damaged: some of its weights are NaN or infinite; use another copy.", name=config.model_name
     )

@@ -1,4 +1,4 @@
-"""What Unsloth cannot train, as sentences with the way out: shown before a run, and raised when it is started anyway."""
+"""What Unsloth cannot train, as sentences with the way out; for warnings before a run and errors at its start."""
 
 # On a GPU it freezes everything except LoRA and whole copies (unsloth_zoo 2026.10.9, training_utils.py,
 # prepare_model_for_training).

@@ -6,6 +6,7 @@ import threading
 
 import pytest
 
+from core.answering.greedy import likeliest_answers
 from core.answering.logits import max_logit_differences
 from core.answering.rows_in_one_pass import supports_rows
 from core.answering.sampling import Sampling
@@ -113,10 +114,19 @@ def test_a_trained_adapter_is_not_the_base(trained, reloaded):
 
 
 def test_how_an_answer_ends(trained):
-    base, tuned = last(trained.loaded, question_of(trained), max_new_tokens=16)
-    assert (tuned.text, tuned.ended) == ("the cat", "itself")
-    assert (base.ended, base.tokens) == ("limit", 16)
-    assert tuned.tokens < 16 and tuned.seconds <= base.seconds
+    """One row ends at a token of its own answer, made an end token here, while the other runs to the limit."""
+    loaded = fresh_model(trained.config)
+    prompts = [PROMPT, "The cat"]
+    ids = [loaded.tokenizer(prompt, add_special_tokens=False)["input_ids"] for prompt in prompts]
+    with for_inference(loaded):
+        (first, _), (second, _) = likeliest_answers(loaded, ids, 16, lambda: False)
+    end = next(token for token in first[2:] if token not in second)
+    loaded.model.generation_config.eos_token_id = [end]
+    *_, (ended, limited) = stream(loaded, prompts, [None, None], Sampling(max_new_tokens=16), lambda: False)
+    tokens = first[: first.index(end)]
+    assert (ended.ended, ended.tokens, ended.text) == ("itself", len(tokens), loaded.tokenizer.decode(tokens))
+    assert (limited.ended, limited.tokens, limited.text) == ("limit", 16, loaded.tokenizer.decode(second))
+    assert ended.seconds <= limited.seconds
 
 
 @pytest.mark.parametrize("pair", [True, False])

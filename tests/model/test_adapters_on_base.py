@@ -113,7 +113,7 @@ def test_a_damaged_adapter_is_refused_and_the_others_stay(trained, adapters, tmp
     (hurt / "adapter_config.json").write_text(json.dumps(settings | {"r": 3}))
     with pytest.raises(ModelError) as caught:
         put_on(loaded, hurt, "pane-2")
-    assert (caught.value.template, caught.value.values) == (OTHER_SHAPES, {"folder": hurt})
+    assert (caught.value.template, caught.value.values) == (OTHER_SHAPES, {"folder": str(hurt)})
     assert names(loaded) == [FIRST] and torch.equal(next_logits(loaded), logits)
 
 
@@ -127,7 +127,7 @@ def test_an_adapter_that_cannot_be_used_is_refused_and_the_others_stay(trained, 
         (hurt / "adapter_config.json").write_text(json.dumps(settings | change))
         with pytest.raises(ModelError, match="invalid") as caught:
             put_on(loaded, hurt, "pane-2")
-        assert caught.value.values == {"folder": hurt}
+        assert caught.value.values == {"folder": str(hurt)}
     (hurt / "adapter_config.json").unlink()
     with pytest.raises(ModelError, match="cannot be read") as caught:
         put_on(loaded, hurt, FIRST)

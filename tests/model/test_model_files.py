@@ -162,7 +162,7 @@ def test_an_adapter_of_pickles(trained, tmp_path, mark, keeps_safetensors):
         (adapter / "adapter_model.safetensors").unlink()
         with pytest.raises(ModelError, match="run code") as caught:
             load(trained.config.model, None, adapter, use_gradient_checkpointing=False)
-        assert caught.value.values == {"folder": adapter, "file": "adapter_model.bin"}
+        assert caught.value.values == {"folder": str(adapter), "file": "adapter_model.bin"}
     assert not mark.exists()
 
 
