@@ -20,7 +20,6 @@ from core.model.device_memory import free_memory
 from core.model.library_patches.model_parts import reset_offloading_buffers
 from core.model.library_patches.trainer_parts import modules_restored
 from core.model.loaded_model import LoadedModel
-from core.model.unsloth_start import import_unsloth
 from core.settings.run_config import RunConfig
 from core.stopping import ShouldStop, leave_if
 from core.training.checkpoint_files import RandomState
@@ -106,7 +105,6 @@ def _settings_of_probe(config: RunConfig) -> RunConfig:
 
 
 def _train_two_steps(loaded: LoadedModel, config: RunConfig, rows: MadeUpRows, stopwatch) -> None:
-    import_unsloth().FastLanguageModel.for_training(loaded.model)
     with TemporaryDirectory(prefix="hearthtune-") as folder:
         trainer, _ = build_trainer(loaded, config, rows, Path(folder), None)
         trainer.add_callback(stopwatch)

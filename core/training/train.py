@@ -14,7 +14,6 @@ from core.disk.atomic import put_in_place
 from core.model.device_memory import free_memory
 from core.model.library_patches.trainer_parts import end_callbacks
 from core.model.loaded_model import LoadedModel
-from core.model.unsloth_start import import_unsloth
 from core.problems import TrainingError
 from core.runs.checkpoint_list import Checkpoint
 from core.runs.events import Change, Event, Receipt, Resumed
@@ -101,9 +100,6 @@ class TrainingSession:
         progress: Progress,
         changes: tuple[Change, ...],
     ):
-        import_unsloth().FastLanguageModel.for_training(loaded.model)
-        from core.training.callback import RunCallback
-
         settings = config.training
         save = self.save if settings.save_steps else None
         self._loaded, self._config, self._data = loaded, config, data
@@ -114,6 +110,8 @@ class TrainingSession:
         self._has_final_weights = False
         self._keeper = Keeper(adapter_dir.with_name("checkpoints"), settings.save_total_limit, emit, should_stop)
         self._trainer, self._asked = build_trainer(loaded, config, data, adapter_dir.parent, save)
+        from core.training.callback import RunCallback  # imports transformers, so only after Unsloth
+
         self._callback = RunCallback(
             settings,
             progress,

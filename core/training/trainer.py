@@ -19,14 +19,15 @@ MAX_EVAL_ROWS = 256  # validation rows per check; more could take longer than th
 def build_trainer(
     loaded: LoadedModel, config: RunConfig, data: PreparedData, output_dir: Path, save: Callable[[], None] | None
 ) -> tuple[Any, dict[str, Any]]:
-    """Returns the trainer and the arguments asked for, which the trainer may have changed.
+    """Switches the model to training. Returns the trainer and the arguments asked for, which it may have changed.
 
     `save` writes a checkpoint; with None there are none. The batch size must be a number by now. Only the examples of
     `data` are used.
     """
+    unsloth = import_unsloth()
     from transformers import DataCollatorForSeq2Seq
 
-    unsloth = import_unsloth()
+    unsloth.FastLanguageModel.for_training(loaded.model)
     packs = config.training.packing and loaded.device.type == "cuda"
     asked = _asked_arguments(loaded, config)
     trainer = _trainer_class(unsloth, save)(
