@@ -10,6 +10,7 @@ from collections.abc import Callable
 from pydantic import BaseModel
 
 from core.data.prepared.prepared_data import PreparedData
+from core.fresh_thread import forget_frames
 from core.memory.hardware import MemoryStats, sample_memory
 from core.model.device_memory import free_memory, is_out_of_memory
 from core.model.loaded_model import LoadedModel
@@ -137,8 +138,6 @@ def measure_if_it_fits(
     except Exception as error:
         if not is_out_of_memory(error):
             raise
-        # Its frames still refer to the trainer, the optimizer and tensors of the failed step.
-        error.with_traceback(None)
-        error.__context__ = error.__cause__ = None
+        forget_frames(error)
     free_memory()
     return None

@@ -6,6 +6,7 @@ from contextlib import contextmanager, suppress
 
 from core.data.prepared.prepared_data import PreparedData
 from core.evaluation.heldout import measure_heldout
+from core.fresh_thread import forget_frames
 from core.memory.cards import this_machine
 from core.memory.estimate import estimate
 from core.memory.hardware import MemoryMonitor, MemoryStats, detect_machine, sample_memory
@@ -163,7 +164,7 @@ def _evaluate(
         heldout = measure_heldout(loaded, data.validation, should_stop)
     except Exception as error:  # the adapter is trained and saved; a failing evaluation must not undo that
         traceback.print_exc()
-        error.with_traceback(None)
+        forget_frames(error)
         free_memory()
         return None, f" The evaluation on the validation rows failed: {first_line(error)}."
     if heldout:
