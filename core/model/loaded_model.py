@@ -38,11 +38,6 @@ class LoadedModel:
     supports_rows: bool | None = None  # passes with an adapter per row work; None until that was tried
 
     @property
-    def is_pristine(self) -> bool:
-        """No adapter has been added: only then can a run start on it without loading it again."""
-        return not self.has_adapter
-
-    @property
     def device(self):
         """The device it computes on.
 

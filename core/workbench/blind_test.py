@@ -49,7 +49,7 @@ class BlindTest:
         contender, other = _roles(panes)
         folder = self._runs.open(contender.run_id).folder
         with self._starting:
-            if self.is_going_on:
+            if self.is_running:
                 raise BlindError("A blind test is running: vote on it, or end it first.")
             test = OneBlindTest(self._lab, contender, other, folder, tuple(prompts), sampling, self._shuffle)
             test.start()
@@ -70,7 +70,7 @@ class BlindTest:
             self._test.end()
 
     @property
-    def is_going_on(self) -> bool:
+    def is_running(self) -> bool:
         return self._test is not None and not self._test.progress.is_over
 
     def shown(self) -> Shown:
@@ -89,7 +89,7 @@ class BlindTest:
 
     def result(self, panes: Sequence[Pane]) -> Result:
         """The votes on these two models. Raises BlindError, also during a test, and RunError."""
-        if self.is_going_on:
+        if self.is_running:
             raise BlindError("A blind test is running, and the tally is shown at its end.")
         return self._result(*_roles(panes))
 

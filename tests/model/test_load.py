@@ -38,7 +38,7 @@ def test_what_was_loaded_in_16_bit(in_16_bit):
     report = in_16_bit.report
     assert (report.parameters, report.linear_layers, report.linear_layers_4bit) == (260032, 36, 0)
     is_16_bit = this_machine(detect_machine()).has_bfloat16  # else Unsloth computes in 32-bit
-    assert report.dtype == ("bfloat16" if is_16_bit else "float32") and in_16_bit.is_pristine
+    assert report.dtype == ("bfloat16" if is_16_bit else "float32") and not in_16_bit.has_adapter
 
 
 def test_precision_as_asked_for(unsloth, stories):
@@ -68,7 +68,7 @@ def test_tuned_is_the_same_in_memory_and_read_back_from_disk(trained, reloaded):
     assert not tuned.equal(trained.logits["fresh base"])
     assert tuned.equal(next_logits(trained.loaded))
     assert tuned.equal(next_logits(reloaded))
-    assert not reloaded.is_pristine and not trained.loaded.is_pristine
+    assert reloaded.has_adapter and trained.loaded.has_adapter
 
 
 def test_base_and_tuned_in_16_bit(in_16_bit):

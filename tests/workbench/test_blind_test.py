@@ -115,7 +115,7 @@ def test_answers_are_the_models_own_and_votes_say_who_wrote_them(bench, blind, t
     assert blind.last_result() == Result(tuned, BASE, Tally(wins, 6 - wins, 3, 3), now=12)
 
 
-def test_what_a_page_is_told_holds_nothing_of_who_wrote_it(blind, tuned, votes_of, wait_until):
+def test_a_page_does_not_learn_who_wrote_an_answer(blind, tuned, votes_of, wait_until):
     blind.start([BASE, tuned], PROMPTS[:2], SHORT)
     shown = asdict(next_pair(blind, wait_until))
     assert shown.pop("last") is None
@@ -175,7 +175,7 @@ def test_it_waits_for_a_model_that_others_have_and_says_so(bench, blind, tuned, 
     assert next_pair(blind, wait_until).said == ""
 
 
-def test_while_it_writes_others_are_told_that_it_is_the_blind_test(bench, blind, tuned, votes_of, wait_until):
+def test_while_it_writes_others_learn_that_it_is_the_blind_test(bench, blind, tuned, votes_of, wait_until):
     said = []
     blind.start([BASE, tuned], PROMPTS, LONG)
     wait_until(lambda: said.append(bench.busy_with) or said[-1], "answers that are written")

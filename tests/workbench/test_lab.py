@@ -108,7 +108,7 @@ def test_a_damaged_adapter_costs_neither_the_one_that_is_loaded_nor_the_next_run
 
 
 def test_an_adapter_that_no_run_was_made_of_does_not_stay(bench, stories, tmp_path):
-    """A run that goes on from an adapter and fails before training leaves a model that is no run's."""
+    """A run that continues from an adapter and fails before training leaves a model that belongs to no run."""
     one, two = pane(bench, "one"), pane(bench, "two")
     wanted = texts(bench, one)
     empty = data_file(tmp_path / "rows.jsonl", *({"instruction": f"Say {n}.", "output": ""} for n in range(8)))

@@ -49,7 +49,7 @@ def without(bench, config):
     return run_of(bench, config, "without")
 
 
-def test_a_probe_is_told_kept_and_found_again(bench, config, without):
+def test_a_probe_is_shown_kept_and_found_again(bench, config, without):
     record = bench.probe(config)
     state = bench.probing
     assert (state.doing, state.error, state.note, state.tried, state.found) == ("", "", "", (), None)
@@ -157,7 +157,7 @@ def test_with_auto_the_probe_is_that_of_the_largest_batch(bench, config):
 @pytest.mark.parametrize(
     ("raises", "values"), [("memory", None), ("other", {"reason": "no reason"})], ids=["memory", "other"]
 )
-def test_a_fault_is_one_sentence_and_the_next_run_is_as_ever(bench, config, without, raises, values):
+def test_a_failure_is_one_sentence_and_does_not_change_the_next_run(bench, config, without, raises, values):
     import torch
 
     bench.load_model(config.model)

@@ -78,7 +78,7 @@ def test_a_failed_run_says_why_in_one_sentence_and_leaves_the_workbench_free(ben
     assert bench.busy_with == ""
 
 
-def test_what_the_page_is_told_is_what_the_folder_holds(bench):
+def test_pages_see_what_is_in_the_folder(bench):
     run = run_named(bench, "first")
     snapshot = run.snapshot()
     assert snapshot == bench.snapshot
@@ -327,7 +327,7 @@ def test_reading_can_be_stopped(bench, config, tmp_path, wait_until):
     assert bench.busy_with == "" and set((bench.runs_dir / "prepared").iterdir()) <= kept
 
 
-def test_going_on_from_a_run_by_its_name(bench, config):
+def test_continuing_from_a_run_by_its_name(bench, config):
     first = run_named(bench, "first")
     run = bench.start(config.with_settings(["adapter.continue_from=first", "training.max_steps=2"]), "second stage")
     snapshot = bench.wait(120)
