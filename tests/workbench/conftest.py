@@ -1,10 +1,12 @@
-"""Two small finished runs on one base, trained once for all modules here that only look at runs."""
+"""What these tests share: two small finished runs on one base, trained once for all that only look at runs."""
 
 import shutil
+from contextlib import contextmanager
 from pathlib import Path
 
 import pytest
 
+from core.problems import Problem
 from core.workbench.workbench import Workbench
 from tests.conftest import small_config
 
@@ -27,3 +29,25 @@ def finished_runs(unsloth, stories, rows, tmp_path_factory) -> Path:
 def copied_runs(finished_runs, tmp_path_factory) -> Path:
     """The finished runs in a folder of the module's own, where more may be added."""
     return Path(shutil.copytree(finished_runs, tmp_path_factory.mktemp("copied") / "runs"))
+
+
+def zero(adapter: Path, base: Path) -> None:
+    """Makes an adapter that changes nothing: lora_B zero, embeddings and head those of the (tied) base."""
+    from safetensors.torch import load_file, save_file
+
+    weights, embeddings = load_file(adapter), load_file(base / "model.safetensors")["model.embed_tokens.weight"]
+    for name, weight in weights.items():
+        if "lora_B" in name:
+            weights[name] = weight * 0
+        elif "lora_A" not in name:
+            assert weight.shape == embeddings.shape and not weight.equal(embeddings.to(weight.dtype)), name
+            weights[name] = embeddings.to(weight.dtype, copy=True)  # files hold no tensor twice
+    save_file(weights, adapter, {"format": "pt"})
+
+
+@contextmanager
+def refused(kind: type[Problem], **values):
+    """What is inside raises exactly this kind of problem, with these values."""
+    with pytest.raises(kind) as told:
+        yield
+    assert type(told.value) is kind and told.value.values == values

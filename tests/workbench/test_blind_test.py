@@ -18,6 +18,7 @@ from core.workbench.desk import BLIND_ANSWERING, MEASURING
 from core.workbench.one_blind_test import PAIRS_AHEAD
 from core.workbench.workbench import Workbench
 from tests.conftest import small_config
+from tests.workbench.conftest import zero
 from ui.compare.blind_view import result_text
 
 SHORT, LONG = Sampling(max_new_tokens=4), Sampling(max_new_tokens=90)
@@ -33,20 +34,6 @@ def bench(copied_runs, stories) -> Workbench:
     zero(zeroed / "adapter/adapter_model.safetensors", stories)
     bench.lab.load_run(run.id)
     return bench
-
-
-def zero(adapter: Path, base: Path) -> None:
-    """Makes an adapter that changes nothing: lora_B zero, embeddings and head those of the (tied) base."""
-    from safetensors.torch import load_file, save_file
-
-    weights, embeddings = load_file(adapter), load_file(base / "model.safetensors")["model.embed_tokens.weight"]
-    for name, weight in weights.items():
-        if "lora_B" in name:
-            weights[name] = weight * 0
-        elif "lora_A" not in name:
-            assert weight.shape == embeddings.shape and not weight.equal(embeddings.to(weight.dtype)), name
-            weights[name] = embeddings.to(weight.dtype, copy=True)  # files hold no tensor twice
-    save_file(weights, adapter, {"format": "pt"})
 
 
 @pytest.fixture
