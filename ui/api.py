@@ -1,7 +1,7 @@
 """The page's actions under stable names, for gradio_client: /load_model, /start, /stop, /resume, /snapshot, /compare.
 
-They do what the page's buttons do, and answer in plain values. Settings are `part.field=value`, as on the command
-line, on top of a preset. What cannot be done raises an error with one sentence.
+They do what the page's buttons do, and return plain values. Settings are `part.field=value`, as on the command line, on
+top of a preset. Errors are one sentence each.
 """
 
 from collections.abc import Iterator
@@ -16,39 +16,55 @@ from core.settings.presets import find_preset
 from core.settings.run_config import RunConfig
 from core.workbench.workbench import Workbench
 from ui.compare.sampling_form import make_sampling
+from ui.shared.formatting import cut
+
+NAMES = ("load_model", "start", "stop", "resume", "snapshot", "compare")
+STEP_POINTS, EVALUATION_POINTS, MEMORY_POINTS = 120, 100, 60  # of a snapshot's histories, at most
+TEXT_CHARACTERS = 200  # of each prompt and answer in a snapshot, at most
 
 
 def add_api(workbench: Workbench, preset_of_this_machine: str) -> None:
     """Adds the six names to the Blocks that is being built."""
+    actions = Actions(workbench, preset_of_this_machine)
+    for name in NAMES:
+        gr.api(getattr(actions, name), api_name=name)
 
-    def chosen(preset: str, settings: list[str]) -> tuple[str, RunConfig]:
-        found = find_preset(preset or preset_of_this_machine)
+
+class Actions:
+    """What clients can do. Gradio reads the types and defaults of the parameters."""
+
+    def __init__(self, workbench: Workbench, preset_of_this_machine: str):
+        self._workbench, self._default_preset = workbench, preset_of_this_machine
+
+    def _chosen(self, preset: str, settings: list[str]) -> tuple[str, RunConfig]:
+        found = find_preset(preset or self._default_preset)
         return found.name, found.config.with_settings(settings)
 
-    def load_model(preset: str = "", settings: list[str] = [], token: str = "") -> dict:  # noqa: B006 gradio reads it
-        """Loads the preset's model and tells what was loaded."""
-        with _sentences():
-            return workbench.load_model(chosen(preset, settings)[1].model, token).model_dump()
+    def load_model(self, preset: str = "", settings: list[str] = [], token: str = "") -> dict:  # noqa: B006
+        """Loads the preset's model and returns what was loaded."""
+        with _problems_for_clients():
+            return self._workbench.load_model(self._chosen(preset, settings)[1].model, token).model_dump()
 
-    def start(preset: str = "", settings: list[str] = [], token: str = "") -> dict:  # noqa: B006
-        """Starts a run and returns at once; /snapshot tells how it goes."""
-        with _sentences():
-            name, config = chosen(preset, settings)
-            run = workbench.start(config, name, token)
+    def start(self, preset: str = "", settings: list[str] = [], token: str = "") -> dict:  # noqa: B006
+        """Starts a run and returns at once; /snapshot shows its progress."""
+        with _problems_for_clients():
+            name, config = self._chosen(preset, settings)
+            run = self._workbench.start(config, name, token)
             return {"run_id": run.id, "run_dir": str(run.folder)}
 
-    def stop() -> dict:
-        """Stops the run that is going on, if any."""
-        return {"stopping": workbench.stop()}
+    def stop(self) -> dict:
+        """Stops the run in progress, if there is one."""
+        return {"stopping": self._workbench.stop()}
 
-    def resume(run_id: str, token: str = "") -> dict:
-        """Goes on with a run that was interrupted, was stopped or failed, and returns at once."""
-        with _sentences():
-            run = workbench.resume(workbench.runs.find(run_id).id, token)
+    def resume(self, run_id: str, token: str = "") -> dict:
+        """Resumes a run that was interrupted, was stopped or failed, and returns at once."""
+        with _problems_for_clients():
+            run = self._workbench.resume(self._workbench.runs.find(run_id).id, token)
             return {"run_id": run.id, "run_dir": str(run.folder)}
 
-    def snapshot() -> dict:
-        """The machine, the model and the run as they stand; its histories thinned, the extremes kept."""
+    def snapshot(self) -> dict:
+        """The current state of the machine, the model and the run; histories are thinned, but keep their extremes."""
+        workbench = self._workbench
         run, state = workbench.snapshot, workbench.model_state
         return {
             "machine": workbench.machine.model_dump(),
@@ -60,6 +76,7 @@ def add_api(workbench: Workbench, preset_of_this_machine: str) -> None:
         }
 
     def compare(
+        self,
         prompt: str,
         system: str = "",
         temperature: float = 0.0,
@@ -68,9 +85,9 @@ def add_api(workbench: Workbench, preset_of_this_machine: str) -> None:
         seed: int = 3407,
     ) -> Iterator[dict]:
         """Base and tuned answer the prompt; the last value is complete."""
-        with _sentences():
+        with _problems_for_clients():
             sampling = make_sampling(temperature, top_p, max_new_tokens, seed)
-            for base, tuned, difference in workbench.lab.compare(prompt, system, sampling):
+            for base, tuned, difference in self._workbench.lab.compare(prompt, system, sampling):
                 yield {
                     "prompt": prompt,
                     "base": base.text,
@@ -78,14 +95,11 @@ def add_api(workbench: Workbench, preset_of_this_machine: str) -> None:
                     "max_logit_difference": difference,
                 }
 
-    for action in (load_model, start, stop, resume, snapshot, compare):
-        gr.api(action, api_name=action.__name__)
-
 
 def told_to_clients(run: Snapshot) -> dict:
-    """The snapshot as plain values, under 100 kB however long the run: a client may ask every second.
+    """The snapshot as plain values, under 100 kB however long the run: a client may request it every second.
 
-    Of the samples the base's and the newest, each text cut to 200 characters.
+    It has the base's samples and the newest ones of the tuned model, each text cut to 200 characters.
     """
     newest = {sampled.by: sampled for sampled in run.samples}
     samples = tuple(
@@ -93,20 +107,20 @@ def told_to_clients(run: Snapshot) -> dict:
         for sampled in newest.values()
     )
     thinned = {
-        "steps": tuple(thin(run.steps, 120, lambda s: s.step, lambda s: s.loss, lambda s: s.grad_norm)),
-        "evaluations": tuple(thin(run.evaluations, 100, lambda e: e.step, lambda e: e.eval_loss)),
-        "memory": tuple(thin(run.memory, 60, lambda m: m.time, lambda m: m.used_by_us_gib)),
+        "steps": tuple(thin(run.steps, STEP_POINTS, lambda s: s.step, lambda s: s.loss, lambda s: s.grad_norm)),
+        "evaluations": tuple(thin(run.evaluations, EVALUATION_POINTS, lambda e: e.step, lambda e: e.eval_loss)),
+        "memory": tuple(thin(run.memory, MEMORY_POINTS, lambda m: m.time, lambda m: m.used_by_us_gib)),
     }
     return run.model_copy(update=thinned | {"samples": samples}).model_dump()
 
 
 def _cut(texts: tuple[str, ...]) -> tuple[str, ...]:
-    return tuple(text if len(text) <= 200 else f"{text[:200]}…" for text in texts)
+    return tuple(cut(text, TEXT_CHARACTERS) for text in texts)
 
 
 @contextmanager
-def _sentences():
-    """What the program says to people goes to the client as it stands."""
+def _problems_for_clients():
+    """Passes on to the client, as an error of Gradio's, the sentence that a person would see."""
     try:
         yield
     except Problem as error:

@@ -1,8 +1,9 @@
-"""What the page's live parts show, told to any number of pages at the cost of one. Knows nothing of what they show.
+"""Keeps the parts of the page up to date, for any number of open pages at the cost of one.
 
-A page asks once a second by the route /live and says what it saw last; the answer holds what changed since. The parts
-are drawn at most `FRESH_SECONDS` apart, whoever asks, and the answer is not made anew for each page. Gradio's own way,
-an event with all parts as outputs, makes every part twice per answer, changed or not: twenty times the work.
+A page requests the route /live once a second and sends what it saw last; the answer has what changed since. The parts
+are drawn once per `FRESH_SECONDS`, however many pages ask, and pages that saw the same get the same answer. With
+Gradio's own way, an event with all parts as outputs, every part is made twice per answer, changed or not: twenty times
+the work.
 """
 
 import json
@@ -18,57 +19,62 @@ from starlette.requests import Request
 from starlette.responses import Response
 from starlette.routing import Route
 
+from ui.gradio_patches import UPDATE, component_id
+
 POLL_SECONDS = 1.0
-FRESH_SECONDS = 0.9  # under a poll's, so that one page alone sees each second anew
-DRAWN_BY_THE_PAGE = (gr.HTML, gr.Button, gr.Checkbox, gr.Textbox)  # the server need not know what these show
+FRESH_SECONDS = 0.9  # less than POLL_SECONDS, so that a single page gets something new each time
+DRAWN_BY_THE_PAGE = (gr.HTML, gr.Button, gr.Checkbox, gr.Textbox)  # their state is not needed on the server
 
 # Gradio sets the outputs to what this returns: updates of the parts, and last of the pulse.
 _ASK = """async () => {
-    const same = {__type__: "update"};
+    const same = UPDATE;
     let told = {parts: {}};
     try {
         const answer = await fetch(new URL(`live?seen=${window.seenLive ?? ""}`, document.baseURI));
         if (answer.ok) told = await answer.json();
         window.seenLive = told.seen ?? window.seenLive;
-    } catch { /* the program was ended, or the page is being left: the next one tells all */ }
+    } catch { /* the program has ended, or the page is being closed: the next answer has everything */ }
     return [...PARTS.map(part => told.parts[part] ? {...told.parts[part], ...same} : same), told.pulse ?? same];
 }"""
 
 
 class Tab(Protocol):
-    """A part of the page. `live` tells what its components show now: {component: {"value": …, "visible": …}}."""
+    """A part of the page. `live` returns what its components show now: {component: {"value": …, "visible": …}}."""
 
     def live(self) -> dict: ...
 
 
 class Live:
-    """The parts of all tabs. `connect` is called while the page is being built, `route` when it is served."""
+    """The parts of all tabs. Call `connect` while the page is being built, and serve `route` with it."""
 
     def __init__(self, tabs: Sequence[Tab], fresh_seconds: float = FRESH_SECONDS):
         self._tabs, self._fresh_seconds = tabs, fresh_seconds
         self._lock = threading.Lock()
         self._drawn_at = float("-inf")
-        self._start = secrets.token_hex(4)  # what a page saw of an earlier program counts for nothing
+        self._start = secrets.token_hex(4)  # a page that saw an earlier program gets everything
         self._number = 0  # of the last change
         self._shown: dict[gr.components.Component, tuple[int, dict]] = {}  # each with the number of its last change
         self._answers: dict[int, bytes] = {}  # by the number of the last change seen
 
     def connect(self, page: gr.Blocks) -> None:
-        """Wires the timer, and the load of a page."""
+        """Adds the timer and the page's load event."""
         parts = [component for tab in self._tabs for component in tab.live()]
         drawn = [part for part in parts if isinstance(part, DRAWN_BY_THE_PAGE)]
         others = [part for part in parts if not isinstance(part, DRAWN_BY_THE_PAGE)]
         pulse, memory = gr.Textbox(visible="hidden"), gr.State({})
 
         def rest(before: dict) -> dict:
-            """By way of the server: what it must know of, such as a list's choices, or prepare, such as a file."""
+            """Updates what the server must know, such as a list's choices, or prepare, such as a file."""
             self._draw()
             now = {part: self._shown[part][1] for part in others if part in self._shown}
-            changed = {part: gr.update(**update) for part, update in now.items() if before.get(part._id) != update}
-            return changed | {memory: {part._id: update for part, update in now.items()}}
+            changed = {
+                part: gr.update(**update) for part, update in now.items() if before.get(component_id(part)) != update
+            }
+            return changed | {memory: {component_id(part): update for part, update in now.items()}}
 
         quiet = {"api_visibility": "private", "show_progress": "hidden", "queue": False}
-        ask = _ASK.replace("PARTS", json.dumps([str(part._id) for part in drawn]))
+        ids = json.dumps([component_id(part) for part in drawn])
+        ask = _ASK.replace("UPDATE", json.dumps(UPDATE)).replace("PARTS", ids)
         gr.on([page.load, gr.Timer(POLL_SECONDS).tick], None, None, [*drawn, pulse], js=ask, api_name="live", **quiet)
         if others:
             pulse.change(rest, [memory], [memory, *others], api_name="rest", **quiet)
@@ -82,7 +88,7 @@ class Live:
         start, _, number = request.query_params.get("seen", "").partition("-")
         seen = int(number) if start == self._start and number.isdecimal() and len(number) < 16 else 0
         seen = min(seen, self._number)
-        # Packing what goes no further than this machine would cost more than sending it.
+        # Most pages are on this machine: compressing would cost more than sending.
         headers = {"cache-control": "no-store", "content-encoding": "identity"}
         return Response(self._changed_since(seen), media_type="application/json", headers=headers)
 
@@ -90,7 +96,7 @@ class Live:
         with self._lock:
             if seen not in self._answers:
                 changed = {part: update for part, (number, update) in self._shown.items() if number > seen}
-                drawn = {str(p._id): update for p, update in changed.items() if isinstance(p, DRAWN_BY_THE_PAGE)}
+                drawn = {component_id(p): update for p, update in changed.items() if isinstance(p, DRAWN_BY_THE_PAGE)}
                 told = {"seen": f"{self._start}-{self._number}", "parts": drawn}
                 if len(drawn) < len(changed):
                     told["pulse"] = told["seen"]
@@ -99,7 +105,7 @@ class Live:
 
     def _draw(self) -> None:
         with self._lock:
-            # Of many pages that ask at once the first has drawn for all.
+            # Of many pages that ask at once, the first draws for all.
             if time.monotonic() - self._drawn_at <= self._fresh_seconds:
                 return
             now = {part: update for tab in self._tabs for part, update in tab.live().items() if update}

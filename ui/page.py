@@ -1,7 +1,7 @@
 """The whole page from its tabs; the timer that keeps it live; reattaching to a run when it loads.
 
-A page holds nothing of its own: it draws what the Workbench tells, once a second (`ui.live`). So a reload or a second
-tab shows the same run.
+A page keeps no state of its own: it draws the state of the Workbench once a second (`ui.live`). So a reload or a second
+browser tab shows the same run.
 """
 
 import signal
@@ -20,6 +20,7 @@ from ui.compare.blind_tab import BlindTab
 from ui.compare.chat_tab import CompareTab
 from ui.compare.measure_tab import MeasureTab
 from ui.data.data_tab import DataTab
+from ui.gradio_patches import poll_queue_less
 from ui.live import Live
 from ui.model.model_tab import ModelTab
 from ui.report.proof_and_report_tab import ProofTab
@@ -51,10 +52,10 @@ def theme() -> gr.themes.Base:
 
 
 def build_page(workbench: Workbench) -> tuple[gr.Blocks, Live]:
-    """The page, and what keeps its parts live, whose route is to be served with it."""
+    """The page, and what keeps its parts up to date, whose route must be served with it."""
     presets = {preset.name: preset for preset in list_presets()}
     chosen = default_preset(workbench.machine.is_gpu)
-    chosen = chosen if chosen in presets else next(iter(presets))  # one that is damaged is left out
+    chosen = chosen if chosen in presets else next(iter(presets))  # a damaged preset is left out
     form = Form(presets[chosen].config)
     with gr.Blocks(title="HearthTune", fill_width=True, analytics_enabled=False) as page:
         with gr.Row(elem_id="frame"):
@@ -106,15 +107,14 @@ def serve(
     any_host: bool,
     inbrowser: bool,
 ) -> None:
-    """Shows the page until the program is ended; a run that is going on then is stopped and kept.
+    """Serves the page until the program ends; a run in progress is then stopped and kept.
 
-    With `auth` it is for those who log in; with `any_host` for all who can reach it, under whatever name.
+    With `auth` the page is for those who log in; with `any_host` it answers under any host name.
     """
     sweep_uploads(workbench.runs_dir)
     gate = Middleware(Gate, needs_login=auth is not None, any_host=any_host or auth is not None)
     page, live = build_page(workbench)
-    # Gradio looks for queued events a thousand times a second, which takes a tenth of a core with no page open.
-    page._queue.sleep_when_free = 0.05
+    poll_queue_less(page)
     page.launch(
         server_name=host,
         server_port=port,
@@ -127,18 +127,18 @@ def serve(
         footer_links=[],
         max_file_size=UPLOAD_LIMIT,
         app_kwargs={"middleware": [gate], "routes": [live.route()]},
-        run_history=False,  # it would keep all that is typed in the browser, a token among it
-        # Switched off here because an environment could switch them on, each with routes beside the gate.
+        run_history=False,  # it would keep everything typed in the browser, even a token
+        # Environment variables could switch these on, and each adds routes that bypass the gate.
         enable_monitoring=False,
         mcp_server=False,
         num_workers=0,
         ssr_mode=False,
         prevent_thread_lock=True,
     )
-    # A Space or a service is ended by SIGTERM; that must stop a run as cleanly as Ctrl-C does.
-    # Not by way of SIGINT: a program that a script starts in the background is made to ignore that.
+    # A Space or a service is ended by SIGTERM, which must stop a run as cleanly as Ctrl-C does. SIGINT would not do:
+    # a program that a script starts in the background ignores it.
     signal.signal(signal.SIGTERM, signal.default_int_handler)
-    # Only now: importing Unsloth takes ten seconds of the processor, and the page comes first.
+    # Only now: importing Unsloth keeps the processor busy for ten seconds, and the page comes first.
     workbench.warm_up()
     try:
         page.block_thread()

@@ -152,7 +152,8 @@ def vote() -> Vote:
 
 def evaluation() -> Evaluation:
     row = ReadRow(question=HOSTILE, reference=HOSTILE, base=HOSTILE, tuned=HOSTILE, base_loss=1, tuned_loss=1)
-    return Evaluation(run_id=HOSTILE, source=Source(kind="file", path=f"x/{HOSTILE}"), rows=1, note=HOSTILE, max_new_tokens=1, measures=(),
+    source = Source(kind="file", path=f"x/{HOSTILE}")
+    return Evaluation(run_id=HOSTILE, source=source, rows=1, note=HOSTILE, max_new_tokens=1, measures=(),
                       gained=(row,), lost=(row,), differing=(row,))  # fmt: skip
 
 

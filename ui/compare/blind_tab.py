@@ -1,7 +1,7 @@
-"""The blind test: two unnamed answers to each prompt, four buttons, and at the end who won. Knows nothing of torch.
+"""The blind test: two unnamed answers to each prompt, four buttons, and at the end who won.
 
-A page gets the two texts and on which side they stand, nothing else: who wrote them stays in `core.workbench.blind_test` until the
-vote. Both stand in parts of the same make, and appear at once, when both are whole.
+Until the vote, a page gets the two texts and their sides and nothing else: which model wrote which stays in
+`core.workbench.blind_test`. Both are drawn the same way, and appear together once both are complete.
 """
 
 import gradio as gr

@@ -10,7 +10,8 @@ FOLLOW = """() => requestAnimationFrame(() => {
 FOCUS_PROMPT = "() => document.querySelector('#prompt textarea').focus()"
 COPY = """async text => {
     try { await navigator.clipboard.writeText(text); } catch {
-        return '<p class="notice warning" role="status">The browser does not let this page copy: save it as a file.</p>';
+        const sorry = "The browser does not allow copying here: save it as a file.";
+        return `<p class="notice warning" role="status">${sorry}</p>`;
     }
     return '<p class="notice good" role="status">The conversation is copied as Markdown.</p>';
 }"""

@@ -9,7 +9,7 @@ from core.answering.sampling import Answer
 from core.comparing.conversation import Conversation, Turn, answer_figures
 from core.comparing.word_differences import Piece, differences
 from core.runs.adapter_ref import Pane
-from ui.shared.formatting import notice, pane_label
+from ui.shared.formatting import cut, notice, pane_label
 from ui.shared.html import render_part
 
 TEMPLATE = "compare/chat.html"
@@ -102,8 +102,6 @@ def _marked(turn: Turn, place: int, first_name: str) -> tuple[Sequence[Piece], s
         return (Piece("same", text),), "differences are not shown: the answers are too long to compare"
     if all(piece.kind == "same" for piece in pieces):
         return (Piece("same", text),), f"word for word the same as {first_name}"
-    return [Piece(piece.kind, _beginning(piece.text)) if piece.kind == "gone" else piece for piece in pieces], ""
-
-
-def _beginning(text: str) -> str:
-    return text if len(text) <= GONE_CHARACTERS else f"{text[:GONE_CHARACTERS]}…"
+    return [
+        Piece(piece.kind, cut(piece.text, GONE_CHARACTERS)) if piece.kind == "gone" else piece for piece in pieces
+    ], ""

@@ -5,7 +5,7 @@ from markupsafe import Markup
 from core.comparing.proof import Proof
 from core.model.weight_changes import GroupMoved, Moved, RowsMoved
 from core.runs.adapter_ref import Pane
-from ui.shared.formatting import count, pane_label, when
+from ui.shared.formatting import count, cut, pane_label, when
 from ui.shared.html import render_part
 
 TEMPLATE = "compare/proof.html"
@@ -52,7 +52,7 @@ def change(share: float) -> str:
 
 
 def _hash(name: str, value: str | None) -> dict:
-    short = f"{value[:HASH_CHARACTERS]}…" if value else ""
+    short = cut(value, HASH_CHARACTERS) if value else ""
     return {"name": name, "value": value, "short": short, "is_good": None, "verdict": ""}
 
 

@@ -15,7 +15,7 @@ from core.workbench.desk import PROVING
 from core.workbench.prove_run import prove
 from core.workbench.workbench import Workbench
 from ui.compare.proof_view import proof_text
-from ui.report.report import IN_IT, write_report
+from ui.report.report import BEFORE_SENDING, write_report
 from ui.report.report_parts import TEMPLATE
 from ui.shared.formatting import notice, run_label
 from ui.shared.html import render_part
@@ -38,7 +38,7 @@ class ProofTab:
             self.prove = gr.Button("Prove it", variant="primary", elem_id="prove")
             self.make = gr.Button("Make the report", elem_id="make-report")
             self.file = gr.DownloadButton("Download the report", visible=False, elem_id="report-file")
-        gr.HTML(render_part(TEMPLATE, "soft", words=IN_IT), padding=False, elem_id="report-holds")
+        gr.HTML(render_part(TEMPLATE, "soft", words=BEFORE_SENDING), padding=False, elem_id="report-holds")
         self.hint = gr.HTML(padding=False, elem_id="proof-hint")
         self.trouble = gr.HTML(padding=False, elem_id="proof-trouble")
         self.receipt = gr.HTML(padding=False, elem_id="proof-receipt")

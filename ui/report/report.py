@@ -31,9 +31,9 @@ from ui.train.samples_view import samples_text
 FILE = "report.html"
 POLICY = "default-src 'none'; style-src 'unsafe-inline'; img-src data:"
 PART_BYTES = 180_000  # at most for each of ten parts, so that a report stays under 2 MB whatever the run
-IN_IT = (
-    "Read the report before you send it to anyone: it holds texts of your own, such as prompts with their answers, rows "
-    "that were measured, and votes."
+BEFORE_SENDING = (
+    "Read the report before you send it to anyone: it contains texts of yours, such as prompts with their answers, "
+    "measured rows, and votes."
 )
 LIBRARIES = ("torch", "unsloth", "transformers", "trl", "peft", "bitsandbytes", "datasets", "scipy", "gradio")
 

@@ -134,3 +134,8 @@ def figure(value: float) -> str:
         digits, _, power = f"{value:.1e}".partition("e")
         return f"{digits}e{int(power)}"
     return f"{value:.3g}" if abs(value) < 999.5 else f"{value:,.0f}"
+
+
+def cut(text: str, most: int) -> str:
+    """At most that many characters of the text, and an ellipsis where there are more."""
+    return text if len(text) <= most else f"{text[:most]}…"

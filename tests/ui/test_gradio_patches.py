@@ -1,0 +1,118 @@
+"""What the page uses of Gradio without a promise in its documentation: when Gradio changes, these fail first."""
+
+import asyncio
+import json
+from dataclasses import dataclass
+from importlib.metadata import version
+
+import gradio as gr
+import httpx
+import pytest
+from gradio.routes import App
+
+from core.fresh_thread import in_own_thread
+from ui.gradio_patches import (
+    IDLE_SECONDS,
+    LOGIN,
+    OPEN_BEFORE_LOGIN,
+    UNUSED_ROUTES,
+    UPDATE,
+    UPLOAD,
+    component_id,
+    is_logged_in,
+    poll_queue_less,
+    without_actions,
+)
+
+ON_REQUEST = {"/docs", "/redoc"}  # closed routes that Gradio has only when it is asked for them
+
+
+@pytest.fixture(scope="module")
+def page():
+    with gr.Blocks(analytics_enabled=False) as page:
+        text = gr.Textbox("the default of an action", elem_id="text")
+        text.change(lambda value: value, text, text, api_name="an_action")
+    page.auth = [("ada", "secret")]
+    return page
+
+
+@pytest.fixture(scope="module")
+def server(page):
+    return App.create_app(page)
+
+
+@dataclass
+class Visit:
+    """What a browser gets that logs in: its cookies, and the page's source."""
+
+    cookies: list[tuple[str, str]]
+    source: bytes
+
+
+@pytest.fixture(scope="module")
+def visit(server):
+    async def log_in() -> Visit:
+        async with httpx.AsyncClient(transport=httpx.ASGITransport(server), base_url="http://127.0.0.1") as client:
+            answer = await client.post(LOGIN, data={"username": "ada", "password": "secret"})
+            assert answer.status_code == 200
+            return Visit(list(client.cookies.items()), (await client.get("/")).content)
+
+    return in_own_thread(lambda: asyncio.run(log_in()))  # the browser tests leave an event loop running in this one
+
+
+def paths(server: App) -> set[str]:
+    found, waiting = set(), list(server.routes)
+    while waiting:
+        route = waiting.pop()
+        waiting += getattr(getattr(route, "original_router", None), "routes", [])
+        if hasattr(route, "path"):
+            found.add(route.path)
+    return found
+
+
+def test_it_was_written_against_this_major_version():
+    assert version("gradio").split(".")[0] == "6"
+
+
+def test_the_page_names_a_component_by_its_number(page):
+    (text,) = [block for block in page.blocks.values() if block.elem_id == "text"]
+    numbers = {part["props"].get("elem_id"): part["id"] for part in page.get_config_file()["components"]}
+    assert component_id(text) == str(numbers["text"])
+
+
+def test_an_update_from_a_script_looks_like_one_from_the_server():
+    assert gr.update(value=1) == UPDATE | {"value": 1} and gr.skip() == UPDATE
+
+
+def test_the_queue_has_the_pause_that_is_set():
+    with gr.Blocks() as other:
+        pass
+    assert other._queue.sleep_when_free < IDLE_SECONDS or other._queue.sleep_when_free == IDLE_SECONDS
+    poll_queue_less(other)
+    assert other._queue.sleep_when_free == IDLE_SECONDS
+
+
+def test_a_login_is_recognised_by_its_cookie(server, visit):
+    assert is_logged_in(server, visit.cookies)
+    assert not is_logged_in(server, [])
+    assert not is_logged_in(server, [(name, "another") for name, _ in visit.cookies])
+    assert not is_logged_in(server, [("another", value) for _, value in visit.cookies])
+
+
+def test_the_list_of_actions_is_found_in_the_page(visit):
+    before, start, rest = visit.source.partition(b"window.gradio_api_info = ")
+    actions, end, after = rest.partition(b";</script>")
+    assert "/an_action" in json.loads(actions)["named_endpoints"]
+    assert without_actions(visit.source) == before + start + b"{}" + end + after
+
+
+def test_the_routes_still_have_these_names(server):
+    routes = paths(server)
+    assert OPEN_BEFORE_LOGIN | {UPLOAD} <= routes
+    fixed_parts = [path.partition("{")[0] for path in routes - {"/"}]
+    gone = [
+        closed
+        for closed in UNUSED_ROUTES
+        if not any(path.startswith(closed) or closed.startswith(path) for path in fixed_parts)
+    ]
+    assert set(gone) <= ON_REQUEST

@@ -1,0 +1,76 @@
+"""Everything this page uses of Gradio that its documentation does not promise, one small function each.
+
+Written against Gradio 6.31.0. `tests/ui/test_gradio_patches.py` has a test for each of these functions; when a newer
+Gradio breaks the page, those fail first and name the place. Gradio itself is not imported here, because the command
+line needs `ui.access` before it decides to start the page.
+"""
+
+import re
+from collections.abc import Iterable
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    import gradio as gr
+    from gradio.routes import App
+
+# What an update of a component looks like when a script returns it, as `gr.update` makes it on the server.
+UPDATE = {"__type__": "update"}
+
+IDLE_SECONDS = 0.05
+
+# The list of the page's actions in the page's source. Gradio writes no bare < within it.
+_ACTIONS = re.compile(rb"(window\.gradio_api_info = )[^<]*(;</script>)")
+
+# What the login form needs, none of it a person's data. Gradio requests startup-events itself while it starts; the
+# answer is true or false.
+LOGIN = "/login"
+OPEN_BEFORE_LOGIN = {
+    "/", LOGIN, "/theme.css", "/gradio_api/theme.css", "/favicon.ico", "/manifest.json", "/robots.txt",
+    "/gradio_api/startup-events",
+}  # fmt: skip
+ASSETS = ("/assets/", "/static/", "/svelte/")
+UPLOAD = "/gradio_api/upload"
+
+# Routes that this page does not use, each with the reason to close it.
+UNUSED_ROUTES = (
+    "/gradio_api/component_server",  # unpacks uploads into the system's temporary folder
+    "/gradio_api/process_recording",  # so does this
+    "/gradio_api/deep_link",  # writes what a page shows to disk
+    "/gradio_api/proxy=",  # these four fetch from elsewhere
+    "/gradio_api/file=http:",
+    "/gradio_api/file=https:",
+    "/gradio_api/file/http",
+    "/gradio_api/run-history",  # sends what was typed to a bucket
+    "/gradio_api/vibe-",  # these two rewrite the program
+    "/gradio_api/undo-vibe-",
+    "/gradio_api/stream/",
+    "/gradio_api/custom_component/",
+    "/monitoring",
+    "/docs",
+    "/redoc",
+)
+
+
+def component_id(component: "gr.components.Component") -> str:
+    """The number of a component, by which the page and the server name it. Gradio has no public name for it."""
+    return str(component._id)
+
+
+def poll_queue_less(page: "gr.Blocks") -> None:
+    """Looks for queued events 20 times a second, not 1000, which takes a tenth of a core with no page open.
+
+    Windows has that pause by default. Gradio offers no setting.
+    """
+    page._queue.sleep_when_free = IDLE_SECONDS
+
+
+def is_logged_in(server: "App", cookies: Iterable[tuple[str, str]]) -> bool:
+    """Whether a request with these cookies, as (name, value), has logged in: Gradio's own check, for the routes that
+    lack it."""
+    names = (f"access-token-{server.cookie_id}", f"access-token-unsecure-{server.cookie_id}")
+    return any(name in names and value in server.tokens for name, value in cookies)
+
+
+def without_actions(page: bytes) -> bytes:
+    """The page's source without the list of its actions and their defaults, which Gradio sends with the login form."""
+    return _ACTIONS.sub(rb"\1{}\2", page)
