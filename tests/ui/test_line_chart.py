@@ -87,8 +87,9 @@ def test_the_best_check_is_marked_and_told():
     )
     (mark,) = [circle for circle in drawn(text).iter("circle") if circle.get("class") == "best"]
     assert (float(mark.get("cx")), float(mark.get("cy"))) == dots(drawn(text), "check")[1]
-    assert '<p class="remark">best check: step 6, loss 1.5</p>' in text
-    assert "best check" not in charts(Snapshot(steps=(step(1, 3.0),)))
+    (remark,) = [p.text for p in drawn(text).iter("p") if p.get("class") == "remark"]
+    assert re.findall(r"[\d.]+", remark) == ["6", "1.5"]
+    assert [p for p in drawn(charts(Snapshot(steps=(step(1, 3.0),)))).iter("p") if p.get("class") == "remark"] == []
 
 
 def test_a_hundred_thousand_points_are_thinned_and_the_spike_stays():
@@ -181,7 +182,7 @@ def test_six_runs_have_six_looks_and_a_seventh_is_refused():
     six = [(f"run {number}", RUNS[0][1]) for number in range(6)]
     looks = [line.get("class") for line in drawn(run_chart(six, "step")).iter("polyline")]
     assert looks == [f"run run-{number}" for number in range(1, 7)]
-    with pytest.raises(ValueError, match="6 runs fit into one chart, and these are 7"):
+    with pytest.raises(ValueError, match="6 runs"):
         run_chart([*six, ("another", RUNS[0][1])], "step")
 
 

@@ -1,5 +1,8 @@
 """What the Measure tab writes of an evaluation."""
 
+import re
+from xml.etree import ElementTree
+
 import pytest
 
 from core.evaluation.metrics import BY_KEY, METRICS
@@ -35,31 +38,28 @@ FOUND = Evaluation(
 )
 
 
+def cells(text: str) -> list[list[str]]:
+    """The table's rows, each with its title and its cells."""
+    table = ElementTree.fromstring(re.search(r"<table.*</table>", text)[0])
+    return [["".join(cell.itertext()) for cell in row] for row in table.iter("tr")]
+
+
 def test_an_evaluation_says_all_it_found_and_lets_no_text_be_markup():
     text = evaluation_text(FOUND)
     assert "demo-yoda, 22 Nov 09:49 on 20 rows of &lt;rows&gt;.csv" in text
-    assert (
-        '<td class="base">2.500</td><td class="tuned">1.250</td><td>−1.250</td><td class="between">−1.500 and −1.000</td>'
-        in text
-    )
-    assert (
-        '<td class="base">10%</td><td class="tuned">50%</td><td>+40.0 pp</td><td class="between">+20.0 pp and +60.0 pp</td>'
-        in text
-    )
-    assert "Exact match <small>of 12 rows</small>" in text and "Loss <small>" not in text
-    assert text.count('<td class="verdict good">better</td>') == 2 and '<td class="verdict ">no difference</td>' in text
-    assert "Likeliest answers of at most 56 tokens; measured in 1:05; 2 rows too long for the model left out." in text
-    assert (
-        '<p class="notice warning" role="status">Loss on 36 general prompts 2.00 → 2.50: it now does much worse' in text
-    )
-    assert (
-        "<dd>&lt;b&gt;?</dd>" in text
-        and "<dd>4 &amp; 5</dd>" in text
-        and "<dd>&lt;i&gt;</dd>" in text
-        and "<dd>–</dd>" in text
-    )
+    assert cells(text)[1:] == [
+        ["Loss", "2.500", "1.250", "−1.250", "−1.500 and −1.000", "better"],
+        ["Exact match of 12 rows", "10%", "50%", "+40.0 pp", "+20.0 pp and +60.0 pp", "better"],
+        ["Length", "3.0", "3.0", "0", "0 and 0", "no difference"],
+    ]
+    assert re.findall(r'class="verdict (\w*)"', text) == ["good", "good", ""]
+    small_print = re.search(r'<p class="small">(.*?)</p>', text)[1]
+    assert all(figure in small_print for figure in ("56 tokens", "1:05", "2 rows"))
+    assert '<p class="notice warning" role="status">Loss on 36 general prompts 2.00 → 2.50' in text
+    answers = re.findall(r"<dt class=\"(\w+)\">\w+</dt><dd>(.*?)</dd>", text)
+    assert answers == [("asked", "&lt;b&gt;?"), ("wanted", "4 &amp; 5"), ("base", "–"), ("tuned", "&lt;i&gt;")]
     assert "Loss: base 2.000, tuned 1.000" in text
-    assert "Rows that gained most (1)" in text and "Rows that lost most" not in text
+    assert re.findall(r"<summary>(\w+ \w+ \w+) \w+ \((\d+)\)</summary>", text) == [("Rows that gained", "1")]
     assert choice_label(FOUND).endswith(", rows of <rows>.csv (20)")
 
 
@@ -89,10 +89,8 @@ def test_what_the_rows_may_not_be_is_said_where_they_are_shown():
 
 def test_the_interval_says_what_it_is_and_what_it_is_not():
     text = evaluation_text(FOUND)
-    assert (
-        "the difference of the means, by percentiles: with under some 20 rows it is narrower than it should be." in text
-    )
-    assert len(METRICS) == 12 and "not corrected for being many: of twelve, one may seem sure by chance alone." in text
+    assert all(word in text for word in ("percentile", "fewer than about 20 rows", "not corrected"))
+    assert len(METRICS) == 12 and "of twelve" in text
 
 
 def test_each_measure_is_explained():
@@ -106,7 +104,8 @@ def test_each_measure_is_explained():
     [
         ("loss", 0.00671, "0.007", "+0.007"), ("bleu", 18.264, "18.3", "+18.3"), ("exact", 0.005, "0.5%", "+0.5 pp"),
         ("perplexity", 44321.2, "44321.2", "+44321.2"), ("perplexity", 1.5e200, "1.50e+200", "+1.50e+200"),
-        ("ends", 1.0, "100%", "+100.0 pp"), ("loss", float("inf"), "inf", "+inf"), ("loss", float("nan"), "nan", "–"), ("length", 0.0, "0.0", "0"),
+        ("ends", 1.0, "100%", "+100.0 pp"), ("loss", float("inf"), "inf", "+inf"), ("loss", float("nan"), "nan", "–"),
+        ("length", 0.0, "0.0", "0"),
     ],
 )  # fmt: skip
 def test_figures_are_written_with_their_unit(key, number, written, difference):
@@ -115,10 +114,8 @@ def test_figures_are_written_with_their_unit(key, number, written, difference):
 
 def test_progress_says_how_far_it_is_and_why_one_must_wait():
     assert progress_text(Measuring(), "") == ""
-    assert (
-        progress_text(Measuring(), "a run is in progress")
-        == '<p class="notice info" role="status">Measuring must wait: a run is in progress.</p>'
-    )
+    waiting = progress_text(Measuring(), "a run is in progress")
+    assert 'class="notice info"' in waiting and "a run is in progress" in waiting
     doing = progress_text(
         Measuring("20261122-094948-demo-yoda", True, share=0.25, words="5 of 20 rows"), "answers are being measured"
     )

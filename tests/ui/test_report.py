@@ -26,7 +26,7 @@ from core.runs.events import (
     to_line,
 )
 from core.runs.run_folder import create_run, open_run
-from core.settings.run_config import RunConfig
+from core.settings.run_config import RunConfig, flatten
 from core.workbench.model_slot import ModelState
 from core.workbench.workbench import Workbench
 from tests.conftest import PROJECT
@@ -144,20 +144,14 @@ def test_the_whole_report_says_what_the_run_was(runs_dir):
         "Yoda", "Done, kept in adapter.", "llama-3.2-1b-instruct-bnb-4bit", "yoda.jsonl",
         "On 6 rows that it was not trained on", "Curves", "What it answers as it learns", "step 60",
         "on 60 rows of rows.csv", "Exact match", "+85.0 pp and +98.0 pp", "much worse", "Rows that gained most (2)",
-        "It may hold texts of the person who made it, such as prompts with their answers, rows that were measured, and votes.",
-        "25 of 25: better.", "It won 100% of the votes that chose a side", "bit for bit", "9.87",
-        "510 of its 512 rows moved",
-        "What really trains", "adamw_torch", f"2 settings of {len(flat(config))} are not the usual:",
-        "Rank (adapter.r)32 (usually 16)", "torch", "kept with the run",
+        "25 of 25: better.", "It won 100%", "bit for bit", "9.87", "510 of its 512 rows", "may contain texts",
+        "What really trains", "adamw_torch", f"2 of {len(flatten(config))} settings differ",
+        "Rank (adapter.r)32 (default 16)", "torch", "kept with the run",
     ):  # fmt: skip
         assert said.lower() in text.lower(), said
-    settings = text[text.index("settings of") :]
-    assert settings.index("(training.learning_rate)") < settings.index(f"All {len(flat(config))} settings")
+    settings = text[text.index("settings differ") :]
+    assert settings.index("(training.learning_rate)5e-4") < settings.index(f"All {len(flatten(config))} settings")
     assert html.count("<svg") == 4 and "<polyline" in html
-
-
-def flat(config: RunConfig) -> list:
-    return [value for part in config.model_dump().values() for value in part]
 
 
 def test_it_needs_nothing_and_runs_nothing(runs_dir):
@@ -238,7 +232,7 @@ def test_a_part_beyond_all_measure_is_left_out_and_said(runs_dir):
     run.append(receipt)
     html = make_report(run)
     assert len(html.encode()) < 300_000
-    assert "The receipt of this run is too long for a report; look in the run's folder." in Parsed(html).text
+    assert "The receipt of this run is too long" in Parsed(html).text
 
 
 def test_a_run_of_which_there_is_nothing_yet(runs_dir):
@@ -246,7 +240,7 @@ def test_a_run_of_which_there_is_nothing_yet(runs_dir):
     text = Parsed(make_report(run)).text
     for absent in ("Curves", "Proof", "Blind votes", "Measured", "What really trains", "What it answers", "At the end"):
         assert absent not in text, absent
-    assert "This run is preparing." in text and "All settings are the usual ones." in text
+    assert "preparing" in text and "default values" in text and "differ" not in text
 
 
 def test_damaged_files_are_left_out(runs_dir):
@@ -263,15 +257,14 @@ def test_damaged_files_are_left_out(runs_dir):
 def test_what_a_proof_looks_like(runs_dir):
     good = Parsed(proof_text(a_proof("20251121-235300-demo-yoda/checkpoints/step-40")))
     assert "Receipt for demo-yoda, 21 Nov 23:53, step 40" in good.text
-    assert "Nearly any change of a weight that they depend on gives another hash." in good.text
     assert "✓ equal" in good.text and "✓ differs" in good.text and ("title", "a" * 64) in good.attributes
     assert "␣<b>Yoda 150%" in good.text and ("style", "width:100.0%") in good.attributes
     broken = Parsed(proof_text(a_proof("x", base_before="c" * 64))).text
-    assert "✗ not equal" in broken and "cannot be trusted" in broken
+    assert "✗ not equal" in broken and "trusted" in broken
     same = Parsed(proof_text(a_proof("x", tuned="a" * 64, moved=Moved()))).text
-    assert "✗ same as base" in same and "no weight differs from the base" in same
+    assert "✗ same as base" in same and "no weight differs" in same
     unknown = Parsed(proof_text(a_proof("x", base_before=None))).text
-    assert "was not taken" in unknown and "nothing to compare with" in unknown
+    assert "not recorded" in unknown and "nothing to compare with" in unknown
 
 
 def test_changes_in_words():
@@ -297,15 +290,15 @@ def test_beside_the_button_it_says_what_goes_to_a_friend(tab):
     shown = [
         part.value for part in tab[2].blocks.values() if isinstance(part, gr.HTML) and part.elem_id == "report-holds"
     ]
-    assert len(shown) == 1 and "before you send it to anyone: it holds texts of your own" in shown[0]
+    assert len(shown) == 1 and "before you send it" in shown[0]
 
 
 def test_what_hinders_the_report_is_said_as_it_is(tab):
     tab, run, _ = tab
     (run.folder / "report.html").mkdir()
-    assert "The report cannot be written: is a directory; when that is mended, make it again." in tab._report()
+    assert 'class="notice error"' in tab._report() and "is a directory" in tab._report()
     (run.folder / "report.html").rmdir()
-    assert "is made" in tab._report() and (run.folder / "report.html").is_file()
+    assert 'class="notice good"' in tab._report() and (run.folder / "report.html").is_file()
 
 
 def test_a_run_that_is_not_in_the_list_is_not_opened(tab, tmp_path):
@@ -314,4 +307,4 @@ def test_a_run_that_is_not_in_the_list_is_not_opened(tab, tmp_path):
     elsewhere = a_run(tmp_path / "elsewhere")
     tab._workbench._slot.state = ModelState(adapter=str(elsewhere.folder))
     assert tab.live()[tab.receipt]["value"] == ""
-    assert "any more; it was moved or deleted." in tab._report() and not (elsewhere.folder / "report.html").exists()
+    assert 'class="notice error"' in tab._report() and not (elsewhere.folder / "report.html").exists()

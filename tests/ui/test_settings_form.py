@@ -1,4 +1,4 @@
-"""The form is made from the settings: every one has a place, its help shows its bounds, and nothing changes on the way."""
+"""The form is made from the settings: each has a place, its help shows its bounds, and no value changes on the way."""
 
 import gradio as gr
 import pytest

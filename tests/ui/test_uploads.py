@@ -14,12 +14,14 @@ from tests.app_process import running_app
 
 SECRET = "the-heron-knows-4711"
 HOSTILE = [
-    "../escaped", "../../escaped", "../../../../../../../../tmp/escaped", "..", ".", "", "/", "/etc/escaped", "//etc/escaped",
-    "/../escaped", "a/../../escaped", "..\\escaped", "..\\..\\escaped", "C:\\Windows\\escaped", "C:escaped", "\\\\host\\share\\escaped",
-    "....//....//escaped", "%2e%2e%2fescaped", "..%2f..%2fescaped", "..%5cescaped", "a\x00b", "../escaped\x00.txt", "CON", "nul.txt",
-    "COM1.csv", "lpt9", "x" * 300, "x" * 300 + ".jsonl", "~/escaped", "$HOME/escaped", "`touch escaped`", "$(touch escaped)",
-    "| touch escaped", "a\nb", "a\r\nX-Escaped: 1", "\u202egnp.escaped", "..\u2215escaped", "..\uff0fescaped", "é" * 200, "-rf", ".bashrc",
-    "<img src=x onerror=alert(1)>.csv", "run.json", "../20260101-000000-x/run.json", " . ", "...", "a.txt.", "a:stream",
+    "../escaped", "../../escaped", "../../../../../../../../tmp/escaped", "..", ".", "", "/", "/etc/escaped",
+    "//etc/escaped", "/../escaped", "a/../../escaped", "..\\escaped", "..\\..\\escaped", "C:\\Windows\\escaped",
+    "C:escaped", "\\\\host\\share\\escaped", "....//....//escaped", "%2e%2e%2fescaped", "..%2f..%2fescaped",
+    "..%5cescaped", "a\x00b", "../escaped\x00.txt", "CON", "nul.txt", "COM1.csv", "lpt9", "x" * 300,
+    "x" * 300 + ".jsonl", "~/escaped", "$HOME/escaped", "`touch escaped`", "$(touch escaped)", "| touch escaped",
+    "a\nb", "a\r\nX-Escaped: 1", "\u202egnp.escaped", "..\u2215escaped", "..\uff0fescaped", "é" * 200, "-rf",
+    ".bashrc", "<img src=x onerror=alert(1)>.csv", "run.json", "../20260101-000000-x/run.json", " . ", "...",
+    "a.txt.", "a:stream",
 ]  # fmt: skip
 
 
@@ -83,9 +85,10 @@ def ways_to(path: Path) -> list[str]:
     """Of naming a file that must not be served."""
     plain, climbing = str(path), "../" * 12 + str(path).lstrip("/")
     return [
-        plain, f"/{plain}", f"//{plain}", plain.lstrip("/"), climbing, climbing.replace("/", "%2f"), climbing.replace("/", "%252f"),
-        climbing.replace("..", "%2e%2e"), climbing.replace("/", "\\"), f"file://{plain}", f"{plain}%00", f"{plain}%00.txt",
-        f"{path.parent}/./{path.name}", f"{path.parent}//{path.name}", f"~{plain}", f"/proc/self/root{plain}", f"/proc/self/cwd/{climbing}",
+        plain, f"/{plain}", f"//{plain}", plain.lstrip("/"), climbing, climbing.replace("/", "%2f"),
+        climbing.replace("/", "%252f"), climbing.replace("..", "%2e%2e"), climbing.replace("/", "\\"),
+        f"file://{plain}", f"{plain}%00", f"{plain}%00.txt", f"{path.parent}/./{path.name}",
+        f"{path.parent}//{path.name}", f"~{plain}", f"/proc/self/root{plain}", f"/proc/self/cwd/{climbing}",
     ]  # fmt: skip
 
 

@@ -181,7 +181,7 @@ def test_the_small_print_says_what_the_figures_do_not_hold(zeroed):
     optimistic = "Adding votes after a look at these figures makes them optimistic"
     text = result_text(Result(zeroed, BASE, Tally(3, 0, repeated=9)))
     assert optimistic in text
-    assert "<li>9 repeated votes are not counted: of those on the same two answers the last counts.</li>" in text
+    assert "<li>9 repeated votes are not counted: only the last vote on the same two answers counts.</li>" in text
     text = result_text(Result(zeroed, BASE, Tally(ties=1)))  # there are no figures yet
     assert optimistic not in text and "repeated" not in text
 

@@ -19,8 +19,8 @@ from ui.shared.formatting import notice, pane_label
 
 BUTTONS = dict(zip(CHOICES, ("Left", "Right", "Tie", "Both bad"), strict=True))
 EXAMPLES = "The old man reads a book.\nWhere is my hat?\nWe will go home tomorrow."
-# Keys 1 to 4 press the buttons, unless they are typed into something. A second press right after the first was meant
-# for the pair that is gone, so it counts for nothing.
+# Keys 1 to 4 press the buttons, unless they are typed into a field. A second press right after the first was meant for
+# the pair before, so it is ignored.
 KEYS = """
 if (!window.blindKeys) {
     window.blindKeys = true;
@@ -39,7 +39,7 @@ if (!window.blindKeys) {
 
 
 class BlindTab:
-    """Layout and handlers; `live` tells what its parts show now. There is one test for all pages."""
+    """Layout and handlers; `live` says what its parts show now. All pages share one test."""
 
     def __init__(self, workbench: Workbench, token: gr.Textbox):
         self._lab = workbench.lab
@@ -50,23 +50,23 @@ class BlindTab:
                 self.second = gr.Dropdown([], label="The other", elem_id="blind-second")
             with gr.Row():
                 self.prompts = gr.Textbox(
-                    EXAMPLES, label="Prompts, one a line", lines=6, max_lines=12, scale=2, min_width=260,
+                    EXAMPLES, label="Prompts, one per line", lines=6, max_lines=12, scale=2, min_width=260,
                     elem_id="blind-prompts",
                 )  # fmt: skip
-                self.file = gr.File(label="or a file instead of them", height=150, min_width=190, elem_id="blind-file")
+                self.file = gr.File(label="Or a file of prompts", height=150, min_width=190, elem_id="blind-file")
             with gr.Row(elem_id="blind-begin"):
                 self.start = gr.Button("Start the blind test", variant="primary", elem_id="blind-start")
                 self.look = gr.Button("Votes so far", elem_id="blind-look")
             with gr.Accordion("Settings: exact · 128 tokens", open=False) as self.settings, gr.Row():
                 self.temperature = gr.Slider(
-                    0, 2, 0, step=0.05, label="Temperature", info="0 takes the likeliest token each time: exact."
+                    0, 2, 0, step=0.05, label="Temperature", info="0 always takes the likeliest token: exact."
                 )
                 self.tokens = gr.Number(
                     128, precision=0, label="Max new tokens", info="Where an answer is cut off. (1 to 8,192)",
                     elem_id="blind-tokens",
                 )  # fmt: skip
         self.trouble = gr.HTML(padding=False, elem_id="blind-trouble")
-        # Of the pair that this page shows, and so votes on. Not in the column: what shows that shows all in it.
+        # The pair that this page shows and votes on. Outside the column, which would show this when it becomes visible.
         self.voted = gr.Textbox(visible="hidden")
         self.known = gr.Textbox(visible="hidden")  # changes when there are other models to choose from
         with gr.Column(visible=False, elem_id="blind-test") as self.test:
@@ -111,7 +111,7 @@ class BlindTab:
         }
 
     def _offer(self, first: str | None, second: str | None) -> tuple[dict, dict]:
-        """The models to choose from. What a person chose stays while it can be had."""
+        """The models to choose from. What a person chose stays as long as it exists."""
         panes = self._lab.choices()
         choices, keys = [(pane_label(pane), pane.key) for pane in panes], [pane.key for pane in panes]
         loaded = self._lab.loaded_pane
@@ -122,7 +122,7 @@ class BlindTab:
         )
 
     def _parts(self) -> dict:
-        """What the test itself shows, for `live` and for a handler that does not wait for it."""
+        """What the test itself shows, for `live`, and for handlers that do not wait for it."""
         shown = self._blind.shown()
         is_on, is_voting = shown.stage in ("writing", "voting"), shown.stage == "voting"
         parts = {

@@ -29,7 +29,7 @@ def state_text(shown: Shown) -> Markup:
         where = f"{shown.number:,} of {shown.total:,}"
         if shown.ready:
             where += f", {shown.ready} more {'is' if shown.ready == 1 else 'are'} ready"
-    held_back = "The tally is shown at the end, so that it has no say in when that is."
+    held_back = "The tally is shown at the end, so that it cannot influence when you stop."
     return render_part(TEMPLATE, "state", words=f"{where}. {held_back}", said=shown.said)
 
 
@@ -65,16 +65,16 @@ def _notes(result: Result) -> list[str]:
     """What the figures leave out, and how far to trust them."""
     tally, notes = result.tally, []
     if tally.ties or tally.bad:
-        notes.append("Ties and both bad decide nothing: rate, interval and test leave them out.")
+        notes.append("Ties and “both bad” decide nothing: the win rate, its interval and the test leave them out.")
     if tally.decided:
         notes.append(
-            "Adding votes after a look at these figures makes them optimistic: decide their number beforehand."
+            "Adding votes after a look at these figures makes them optimistic: decide beforehand how many to cast."
         )
     if tally.repeated:
         left_out = "is" if tally.repeated == 1 else "are"
         notes.append(
             f"{count(tally.repeated, 'repeated vote')} {left_out} not counted: "
-            "of those on the same two answers the last counts."
+            "only the last vote on the same two answers counts."
         )
     if result.now and result.now < tally.votes:
         notes.append(f"{result.now:,} from this test, {tally.votes - result.now:,} from earlier ones.")

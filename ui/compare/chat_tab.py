@@ -148,7 +148,7 @@ class CompareTab:
         yield from self._answers(values, conversation, before.asked(question, system, sampling), clear=True)
 
     def _retry(self, values: dict) -> Iterator[dict]:
-        """The last question again: in its turn's place, or of other panes in a new conversation."""
+        """Asks the last question again: in place of its turn, or in a new conversation if the panes have changed."""
         panes, conversation = self.picker.chosen(values), values[self.conversation]
         if not conversation.turns:
             yield {self.trouble: ""}
@@ -170,9 +170,9 @@ class CompareTab:
         yield from self._answers(values, conversation, before.asked(last.question, system, asked), clear=False)
 
     def _answers(self, values: dict, before: Conversation, asked: Conversation, clear: bool) -> Iterator[dict]:
-        """All panes answer the last question of `asked`. Where none of them can, `before` is what stays.
+        """All panes answer the last question of `asked`. If none of them can, `before` stays.
 
-        `clear` takes the question out of the box; it comes back when it was not asked.
+        `clear` empties the question box; the question comes back if it was not asked.
         """
         panes, differ = asked.panes, bool(values[self.differ])
         lab, drawn = self._workbench.lab, 0.0
@@ -202,10 +202,10 @@ class CompareTab:
             try:
                 yield {self.proof: proof_text(panes, lab.differences(panes, conversations[0]))}
             except Problem as error:
-                yield {self.proof: notice(f"How far they differ could not be measured. {error}", "warning")}
+                yield {self.proof: notice(f"How much they differ could not be measured. {error}", "warning")}
 
     def _edit(self, values: dict) -> dict:
-        """The last question goes back into the box, and its turn out of the conversation."""
+        """Puts the last question back into the box, and removes its turn from the conversation."""
         conversation = values[self.conversation]
         if not conversation.turns:
             return {self.trouble: ""}
@@ -216,7 +216,7 @@ class CompareTab:
         return self._left_with(Conversation(self.picker.chosen(values)), values)
 
     def _left_with(self, conversation: Conversation, values: dict) -> dict:
-        """After turns were taken out. Empty panes are those that the form names."""
+        """What to show after turns were removed. An empty conversation takes the panes that are chosen."""
         panes = self.picker.chosen(values)
         if not conversation.turns:
             conversation = Conversation(panes)
@@ -233,7 +233,7 @@ class CompareTab:
         return {self.earlier: earlier_text(conversation, differ), self.panes: newest_text(conversation, differ)}
 
     def _settled(self, conversation: Conversation, differ: bool) -> dict:
-        """The conversation as it stands while nobody answers."""
+        """The conversation and its tools while no answer is being written."""
         is_begun = bool(conversation.turns)
         names = [pane_label(pane) for pane in conversation.panes]
         return {

@@ -50,7 +50,7 @@ def earlier_text(conversation: Conversation, show_differences: bool = False) -> 
 
 
 def proof_text(panes: Sequence[Pane], found: Sequence[float]) -> Markup:
-    """How far each later pane is from the first: the largest logit difference, or a warning that there is none."""
+    """How much each later pane differs from the first: by the largest logit difference, or a warning: not at all."""
     first, *others = panes
     notices = []
     for pane, difference in zip(others, found, strict=True):

@@ -1,4 +1,4 @@
-"""The Measure tab: base and tuned on many rows, each figure with how sure it is. Knows nothing of torch."""
+"""The Measure tab: base and tuned on many rows, each figure with its uncertainty."""
 
 import gradio as gr
 from markupsafe import Markup
@@ -15,28 +15,30 @@ from ui.shared.formatting import duration, notice, run_label
 from ui.shared.html import render_part
 
 SOURCES = [("its validation rows", "validation"), ("a file of rows", "file"), ("a file of prompts", "prompts")]
-LIMIT = 10_000  # rows at most: more take hours and say no more
+MAX_ROWS = 10_000  # rows at most: more would take hours and add no certainty
 FILES = {
     "file": "Questions and answers, in any form that the Data tab reads; they are read with the run's settings.",
-    "prompts": "Questions without answers: a line each, or CSV, JSON or JSONL. What needs a reference is left out.",
+    "prompts": (
+        "Questions without answers: one per line, or CSV, JSON or JSONL. Measures that need a reference are left out."
+    ),
 }
 
 
 class MeasureTab:
-    """Layout and handlers; `live` tells what its parts show now. One measurement at a time, for all pages."""
+    """Layout and handlers; `live` says what its parts show now. All pages share one measurement at a time."""
 
     def __init__(self, workbench: Workbench, token: gr.Textbox):
         self._workbench, self._token = workbench, token
         with gr.Row():
             self.run = gr.Dropdown(
-                # A run that is deleted while it stands here is told of in a sentence of ours.
+                # A run that is deleted while it is in the list must reach our own error.
                 [], label="Run", info="Its adapter is measured against its base.", elem_id="measure-run",
                 allow_custom_value=True,
             )  # fmt: skip
             self.kind = gr.Radio(SOURCES, value="validation", label="On", elem_id="measure-kind")
             self.most = gr.Number(
                 MOST_ROWS, precision=0, label="Rows at most", elem_id="measure-most",
-                info=f"Drawn at random, the same ones each time. (1 to {LIMIT:,})",
+                info=f"Chosen at random, the same ones each time. (1 to {MAX_ROWS:,})",
             )  # fmt: skip
         self.file = gr.File(label="File", visible=False, height=120, elem_id="measure-file")
         self.about_file = gr.HTML(padding=False, elem_id="measure-about-file")
@@ -84,7 +86,7 @@ class MeasureTab:
         return [row.id for row in self._workbench.runs.rows() if row.has_adapter]
 
     def _offer(self, chosen: str | None) -> dict:
-        """The runs to choose from. What a person chose stays while it can be had."""
+        """The runs to choose from. What a person chose stays as long as it exists."""
         runs, first = self._runs(), self._workbench.measuring.state.run_id or self._workbench.model_state.adapter
         value = next((run for run in (chosen, first, *runs) if run in runs), None)
         return gr.update(choices=[(run_label(run), run) for run in runs], value=value)
@@ -95,8 +97,8 @@ class MeasureTab:
                 raise RunError("Choose a run first.")
             if kind in FILES and not file:
                 raise RunError("Choose a file first.")
-            if most is None or not 1 <= most <= LIMIT:
-                raise RunError(f"Rows at most must be a number from 1 to {LIMIT:,}.")
+            if most is None or not 1 <= most <= MAX_ROWS:
+                raise RunError("Rows at most must be a number from 1 to {limit:,}.", limit=MAX_ROWS)
             run = self._workbench.runs.open(run_id)
             self._workbench.measuring.start(
                 run, Source(kind=kind, path=file if kind in FILES else ""), int(most), token
@@ -130,7 +132,7 @@ class MeasureTab:
 
 
 def progress_text(state: Measuring, busy: str) -> Markup:
-    """How far it is, why there is nothing to see, or why one must wait."""
+    """The progress, why there is no result, or why measuring must wait."""
     if state.is_doing:
         left = state.seconds_left
         words = f"{state.words}, about {duration(left)} left" if left and not state.is_stopping else state.words

@@ -1,4 +1,4 @@
-"""An evaluation as HTML: the table of measures, what it says of forgetting, rows to read. Knows nothing of gradio."""
+"""An evaluation as HTML: the table of measures, what it found about forgetting, rows to read."""
 
 from datetime import datetime
 from math import isnan
@@ -45,7 +45,7 @@ def source_words(source: Source) -> str:
 
 
 def choice_label(found: Evaluation) -> str:
-    """Its name among earlier ones: 22 Nov 10:02, its validation rows (72)."""
+    """Its name in a list: 22 Nov 10:02, its validation rows (72)."""
     when = datetime.fromtimestamp(found.made)
     return f"{when.day} {when:%b %H:%M}, {source_words(found.source)} ({found.rows:,})"
 
@@ -79,7 +79,7 @@ def _between(one: Measure, metric: Metric) -> str:
 
 
 def value(number: float, metric: Metric) -> str:
-    """A value as its metric is written."""
+    """A value in the notation of its metric."""
     if metric.form == "share":
         return percent(number)
     if abs(number) >= 1e5:
@@ -88,8 +88,8 @@ def value(number: float, metric: Metric) -> str:
 
 
 def signed(number: float, metric: Metric) -> str:
-    """A difference with its sign; that of two shares in percentage points."""
-    if isnan(number):  # of two that are both without bound
+    """A difference with its sign; for two shares, in percentage points."""
+    if isnan(number):  # of two values that are both infinite
         return "–"
     if number == 0:
         return "0"
@@ -100,10 +100,10 @@ def signed(number: float, metric: Metric) -> str:
 
 
 def _small_print(found: Evaluation) -> list[str]:
-    words = [f"Likeliest answers of at most {count(found.max_new_tokens, 'token')}"]
+    words = [f"Greedy answers of at most {count(found.max_new_tokens, 'token')}"]
     words.append(f"measured in {duration(found.seconds)}")
     if found.left_out:
-        words.append(f"{count(found.left_out, 'row')} too long for the model left out")
+        words.append(f"{count(found.left_out, 'row')} left out, too long for the model")
     return words
 
 

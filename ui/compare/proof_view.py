@@ -1,4 +1,4 @@
-"""A proof as a receipt: what was compared, and which weights moved."""
+"""A proof as a receipt: what was compared, and which weights changed."""
 
 from markupsafe import Markup
 
@@ -13,7 +13,7 @@ HASH_CHARACTERS = 16  # of a hash that are shown; its title has all 64
 
 
 def proof_text(proof: Proof) -> Markup:
-    """The sentences, the hashes behind them, and what moved."""
+    """The sentences, the hashes behind them, and what training changed."""
     hashes = [
         _hash("base, when it was loaded", proof.base_before),
         _hash("base, with the adapter off", proof.base_now) | _verdict(proof.base_is_equal, "equal", "not equal"),
@@ -32,7 +32,7 @@ def proof_text(proof: Proof) -> Markup:
 
 
 def moved_text(moved: Moved) -> Markup:
-    """Which weights moved and how far, in percent of their own length."""
+    """Which weights training changed and how much, in percent of their norm."""
     return render_part(
         TEMPLATE,
         "moved",
@@ -44,7 +44,7 @@ def moved_text(moved: Moved) -> Markup:
 
 
 def change(share: float) -> str:
-    """A relative change as a percentage with two digits that say something: 12%, 0.013%."""
+    """A relative change as a percentage with two significant digits: 12%, 0.013%."""
     value = share * 100
     if not value:
         return "0%"
@@ -71,7 +71,7 @@ def _bars(groups: tuple[GroupMoved, ...]) -> list[dict[str, str]]:
 
 
 def _rows(part: RowsMoved) -> dict:
-    are_one = ", which are one tensor here" if " and " in part.name else ""
+    are_one = ", tied into one tensor" if " and " in part.name else ""
     return {
         "name": part.name + are_one,
         "change": change(part.change),

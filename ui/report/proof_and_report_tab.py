@@ -1,4 +1,4 @@
-"""The Proof tab: a button that proves base and tuned, its receipt, and the run's report. Knows nothing of torch."""
+"""The Proof tab: a button that proves base and tuned, its receipt, and the run's report."""
 
 import shutil
 import time
@@ -21,18 +21,19 @@ from ui.shared.formatting import notice, run_label
 from ui.shared.html import render_part
 
 WHAT = (
-    "<p>Is base really base, and tuned really tuned? When the model was loaded, its answer to one fixed prompt was "
-    "hashed, before any adapter was on it. Here the same is done again with the adapter off and with it on.</p>"
+    "<p>Is the base really the base, and the tuned model really tuned? When the model was loaded, its logits for a "
+    "fixed prompt were hashed, before any adapter was attached. The proof hashes them again with the adapter off and "
+    "on.</p>"
 )
 
 
 class ProofTab:
-    """Layout and handlers; `live` tells what its parts show now. `token` is of no use here; all tabs take it."""
+    """Layout and handlers; `live` says what its parts show now. `token` is not used; all tabs take it."""
 
     def __init__(self, workbench: Workbench, token: gr.Textbox):
         self._workbench = workbench
-        self._made: tuple[str, Path] | None = None  # the run of the last report, and where it can be had
-        self._drawn: tuple[tuple, str] = ((), "")  # of the last receipt: what it was drawn from, and how it looks
+        self._made: tuple[str, Path] | None = None  # the run of the last report, and the file
+        self._drawn: tuple[tuple, str] = ((), "")  # the last receipt: what it was drawn from, and its HTML
         gr.HTML(WHAT, padding=False)
         with gr.Row(elem_id="proof-buttons"):
             self.prove = gr.Button("Prove it", variant="primary", elem_id="prove")
@@ -50,9 +51,9 @@ class ProofTab:
     def live(self) -> dict:
         state, busy = self._workbench.model_state, self._workbench.busy_with
         if state.report is None:
-            words = "There is no model to prove anything of: finish a run, or load one on the Compare tab."
+            words = "No model is loaded: finish a run, or load one on the Compare tab."
         elif not state.adapter:
-            words = "Only the base is loaded: load a run on the Compare tab, and it can be proved against its base."
+            words = "Only the base is loaded: load a run on the Compare tab to prove it against its base."
         else:
             words = f"This must wait: {busy}." if busy and busy != PROVING else ""
         has_run = bool(state.adapter)
@@ -79,7 +80,7 @@ class ProofTab:
             return ""
         try:
             drawn_from = folder, (folder / PROOF_FILE).stat().st_mtime_ns
-        except OSError:  # there is no proof of it
+        except OSError:  # it has not been proved
             return ""
         if self._drawn[0] != drawn_from:
             proof = load_proof(folder)
@@ -92,7 +93,7 @@ class ProofTab:
         except Problem as error:
             return notice(str(error), "error")
         except OSError as error:
-            return notice(f"The proof cannot be kept: {in_words(error)}; when that is mended, prove it again.", "error")
+            return notice(f"The proof cannot be saved: {in_words(error)}. Fix that and prove it again.", "error")
         return ""
 
     def _report(self) -> str:
@@ -102,16 +103,16 @@ class ProofTab:
         except RunError as error:
             return notice(str(error), "error")
         except OSError as error:
-            return notice(
-                f"The report cannot be written: {in_words(error)}; when that is mended, make it again.", "error"
-            )
-        words = "one file that opens in any browser, without a network; it is kept with the run too"
-        return notice(f"The report of {run_label(run.id)} is made: {words}.", "good")
+            return notice(f"The report cannot be written: {in_words(error)}. Fix that and make it again.", "error")
+        words = "one file that opens in any browser, even offline; a copy is kept with the run"
+        return notice(f"The report of {run_label(run.id)} is ready: {words}.", "good")
 
 
 def _to_download(report: Path, run: Run, folder: Path) -> Path:
-    """A copy where the page may hand out files; it is swept away there after some days."""
-    place = folder / f"report-{time.time_ns()}" / f"{run.id}.html"  # a new place, so that no page keeps an older one
+    """A copy where the page may serve files; it is deleted there after some days."""
+    place = (
+        folder / f"report-{time.time_ns()}" / f"{run.id}.html"
+    )  # a new path, so that no browser shows an older report
     place.parent.mkdir(parents=True)
     shutil.copyfile(report, place)
     return place

@@ -1,7 +1,6 @@
-"""A run as one HTML file that a person can send to a friend: it needs no network and no program, and runs no script.
+"""A run as one HTML file that a person can send to a friend: it opens offline in any browser, and runs no script.
 
-Told is what the run was and how it went; not told are the person's note, logs, and folders of the machine. Everything
-that a person or a model wrote is escaped. Knows nothing of torch, threads or the page's layout.
+It shows what the run was and how it went. It leaves out the person's note, logs, and folders of the machine.
 """
 
 import re
@@ -37,7 +36,7 @@ BEFORE_SENDING = (
 )
 LIBRARIES = ("torch", "unsloth", "transformers", "trl", "peft", "bitsandbytes", "datasets", "scipy", "gradio")
 
-# Folders of some machine, as a library's message may name one: a person's own with the name in it, then any.
+# Folders that a library's message may name: a home folder with the person's name in it, then any other.
 _HOME = r"(?:/home|/Users|[A-Za-z]:[\\/](?:Users|Documents and Settings))[\\/]"
 _BELOW_HOME = re.compile(rf"{_HOME}[^\\/\n]*[\\/]")
 _HOME_ALONE = re.compile(rf"""{_HOME}[^\s/\\'"<>|;,]*""")
@@ -46,18 +45,18 @@ _HUB_TOKEN = re.compile(r"\bhf_[A-Za-z0-9]{16,}")
 
 
 def write_report(run: Run) -> Path:
-    """Makes the report and writes it into the run's folder, in place of an older one. Raises OSError."""
+    """Writes the report into the run's folder, replacing an older one. Raises OSError."""
     place = run.folder / FILE
     write_whole(place, make_report(run))
     return place
 
 
 def make_report(run: Run) -> str:
-    """The whole file's text, under 2 MB. Parts of which the run has nothing are left out."""
+    """The text of the file, under 2 MB. Parts for which the run has no data are left out."""
     snapshot = _without_folders(run.snapshot())
     try:
         config = run.config()
-    except RunError:  # damaged: the rest can still be told
+    except RunError:  # damaged: the rest can still be shown
         config = None
     parts = [_bounded(name, html) for name, html in _parts(run, snapshot, config) if html]
     page = render(
@@ -76,7 +75,7 @@ def _parts(run: Run, snapshot: Snapshot, config: RunConfig | None) -> Iterator[t
     """The parts by name, in the order of the report; empty where the run has nothing of it."""
     proof = load_proof(run.folder)
     yield "summary", _summary(snapshot, config)
-    yield "figures on rows kept back", heldout_text(snapshot.heldout) if snapshot.heldout else ""
+    yield "figures on validation rows", heldout_text(snapshot.heldout) if snapshot.heldout else ""
     yield "figures at the end", finished_text(snapshot)
     yield "curves", _card("Curves", charts(snapshot)) if snapshot.steps or snapshot.evaluations else ""
     yield "samples", samples_text(snapshot)
@@ -136,7 +135,7 @@ def _bounded(name: str, html: Markup | str) -> Markup:
 
 
 def _without_folders(told: Snapshot) -> Snapshot:
-    """What libraries and the system said, with only the last part of each path in it."""
+    """Messages of libraries and the system keep only the last part of each path."""
     receipt, done = told.receipt, told.finished
     if receipt:
         changes = (
@@ -162,6 +161,8 @@ def _without_private(page: str, run: Run) -> str:
     forms = {form for path in own for form in (str(path), str(path.resolve()))}
     for folder in sorted(forms, key=len, reverse=True):
         path = Path(folder)
-        if len(path.parts) - bool(path.anchor) >= 2:  # one name alone, such as /main, is no secret, and may be a tag's
+        if (
+            len(path.parts) - bool(path.anchor) >= 2
+        ):  # a single name, such as /main, is no secret, and may be part of a tag
             page = page.replace(str(escape(folder)), "…")
     return _HUB_TOKEN.sub("…", page)

@@ -13,7 +13,7 @@ from core.evaluation.saved import load_evaluations
 from core.runs.adapter_ref import Pane
 from core.settings.run_config import RunConfig, fields, flatten
 from ui.compare.measure_view import evaluation_text
-from ui.shared.formatting import count, pane_label, percent, when
+from ui.shared.formatting import count, pane_label, percent, setting_text, when
 from ui.shared.html import render_part
 
 TEMPLATE = "report/parts.html"
@@ -125,18 +125,18 @@ def _tally(contender: str, other: str, counted: Tally) -> dict[str, str]:
     if counted.interval:
         low, high = counted.interval
         rest = (
-            f"It won {percent(counted.win_rate)} of the votes that chose a side "
+            f"It won {percent(counted.win_rate)} of the votes for a side "
             f"(95% interval {low:.0%} to {high:.0%}; sign test p = {counted.p_value:.2g})."
         )
-        besides = []
+        further = []
         if counted.ties:
-            besides.append(count(counted.ties, "tie"))
+            further.append(count(counted.ties, "tie"))
         if counted.bad:
-            besides.append(f"{counted.bad:,} times both bad")
+            further.append(f"{counted.bad:,} both bad")
         if counted.repeated:
-            besides.append(f"{count(counted.repeated, 'repeated vote')} not counted")
-        if besides:
-            rest += f" Besides: {', '.join(besides)}."
+            further.append(f"{count(counted.repeated, 'repeated vote')} not counted")
+        if further:
+            rest += f" In addition: {', '.join(further)}."
     return {"contender": _pane(contender), "other": _pane(other), "words": counted.words, "rest": rest}
 
 
@@ -165,13 +165,16 @@ def _pane(key: str) -> str:
 
 def settings_text(config: RunConfig) -> Markup:
     """The settings that differ from the defaults, and all of them folded."""
-    values, usual = flatten(config), flatten(RunConfig())
-    own = [_setting(key, value) | {"usual": _value(key, usual[key])}
-           for key, value in values.items() if value != usual[key]]  # fmt: skip
-    words = "All settings are the usual ones."
+    values, defaults = flatten(config), flatten(RunConfig())
+    own = [
+        _setting(key, value) | {"default": _value(key, defaults[key])}
+        for key, value in values.items()
+        if value != defaults[key]
+    ]
+    words = "All settings have their default values."
     if own:
-        are = "is" if len(own) == 1 else "are"
-        words = f"{count(len(own), 'setting')} of {len(values)} {are} not the usual:"
+        differ = "differs from its default" if len(own) == 1 else "differ from their defaults"
+        words = f"{len(own)} of {len(values)} settings {differ}:"
     every = [_setting(key, value) for key, value in values.items()]
     return render_part(TEMPLATE, "settings", words=words, own=own, every=every)
 
@@ -181,14 +184,9 @@ def _setting(key: str, value: object) -> dict:
 
 
 def _value(key: str, value: object) -> CutText:
-    if value is None or value == []:
-        return CutText("none")
-    if isinstance(value, bool):
-        return CutText("yes" if value else "no")
-    if key in PATHS:
+    if key in PATHS and value:
         return CutText(short_names(str(value)))
-    between = "\n" if key == "training.sample_prompts" else ", "
-    return _cut(between.join(map(str, value)) if isinstance(value, list) else str(value), VALUE_CHARACTERS)
+    return _cut(setting_text(key, value), VALUE_CHARACTERS)
 
 
 def short_names(paths: str) -> str:

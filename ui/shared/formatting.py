@@ -1,6 +1,7 @@
-"""Figures and sentences as the page writes them. Knows nothing of gradio."""
+"""Figures, names and notices as the page writes them."""
 
 from datetime import datetime
+from typing import Any
 
 from markupsafe import Markup
 
@@ -9,16 +10,14 @@ from ui.shared.html import render_part
 
 
 def gib(value: float | None) -> str:
-    """Memory in GiB, with as many digits as are worth reading."""
+    """Memory in GiB, with as many digits as matter."""
     if value is None:
         return "unknown"
-    return (
-        f"{value:.1f} GiB"
-        if value >= 10
-        else f"{value:.2f} GiB"
-        if value >= 0.095
-        else f"{value * 1024:.{0 if value > 0.004 else 2}f} MiB"
-    )
+    if value >= 10:
+        return f"{value:.1f} GiB"
+    if value >= 0.095:
+        return f"{value:.2f} GiB"
+    return f"{value * 1024:.0f} MiB" if value > 0.004 else f"{value * 1024:.2f} MiB"
 
 
 def duration(seconds: float) -> str:
@@ -34,7 +33,7 @@ def count(number: int, thing: str, things: str = "") -> str:
 
 
 def run_label(run_id: str) -> str:
-    """A run's id as people say it: demo-yoda, 21 Nov 23:53."""
+    """A run's id for people: demo-yoda, 21 Nov 23:53."""
     try:
         when, name = datetime.strptime(run_id[:15], "%Y%m%d-%H%M%S"), run_id[16:]
     except ValueError:
@@ -50,7 +49,7 @@ def pane_label(pane: Pane) -> str:
 
 
 def big(number: int) -> str:
-    """1.24 B, 260 K: for numbers of weights."""
+    """A number of weights: 1.24 B, 260 K."""
     for size, letter in ((1e9, "B"), (1e6, "M"), (1e3, "K")):
         if number >= size:
             return f"{number / size:.3g} {letter}"
@@ -58,7 +57,7 @@ def big(number: int) -> str:
 
 
 def rate(value: float) -> str:
-    """A learning rate as people write it: 2e-4."""
+    """A learning rate: 2e-4."""
     digits, _, power = f"{value:.2e}".partition("e")
     return f"{float(digits):g}e{int(power)}" if value else "0"
 
@@ -81,23 +80,26 @@ def bar(share: float, label: str) -> Markup:
 
 
 def loss(value: float | None) -> str:
+    """A loss with four decimals; a dash when there is none."""
     return "–" if value is None else figure(value) if abs(value) >= 1000 else f"{value:.4f}"
 
 
 def duration_or_dash(seconds: float | None) -> str:
+    """A duration; a dash for one that is missing or impossible."""
     return "–" if seconds is None or not 0 <= seconds < 1e9 else duration(seconds)
 
 
 def when(seconds: float) -> str:
-    """21 Nov 2025 23:53, of this machine's clock."""
+    """21 Nov 2025 23:53, in this machine's time zone."""
     try:
         moment = datetime.fromtimestamp(seconds)
-    except (OverflowError, ValueError, OSError):  # a damaged history may tell of any year
+    except (OverflowError, ValueError, OSError):  # a damaged history may have any year
         return "unknown"
     return f"{moment.day} {moment:%b %Y %H:%M}"
 
 
 def short(path: str) -> str:
+    """The last part of a path."""
     return path.replace("\\", "/").rstrip("/").rpartition("/")[2]
 
 
@@ -112,24 +114,24 @@ def data_name(path: str) -> str:
 
 
 def disk(size: int) -> str:
-    """Bytes as disks are sold: 1.2 GB, 35 MB."""
+    """Bytes in the units of disks (1 GB is 10^9 bytes): 1.2 GB, 35 MB."""
     if size >= 1e8:
         return f"{size / 1e9:.2f} GB"
     return f"{size / 1e6:.1f} MB" if size >= 1e5 else f"{max(size / 1e3, 1):.0f} kB"
 
 
 def size(value: float) -> str:
-    """Memory as far as an estimate knows it: 5.2 GiB, and more digits where it is little."""
+    """Memory as precisely as an estimate is: 5.2 GiB, with more digits for small sizes."""
     return f"{value:.1f} GiB" if value >= 0.95 else f"{value:.2f} GiB" if value >= 0.01 else gib(value)
 
 
 def pace(seconds: float) -> str:
-    """Of one step: 0.25 s, 42 s or 2:05."""
+    """The time of one step: 0.25 s, 42 s or 2:05."""
     return f"{seconds:.2f} s" if seconds < 10 else f"{seconds:.0f} s" if seconds < 100 else duration(seconds)
 
 
 def figure(value: float) -> str:
-    """Three digits, whatever the size."""
+    """Three significant digits, whatever the size."""
     if value and not 0.001 <= abs(value) < 10_000:
         digits, _, power = f"{value:.1e}".partition("e")
         return f"{digits}e{int(power)}"
@@ -139,3 +141,16 @@ def figure(value: float) -> str:
 def cut(text: str, most: int) -> str:
     """At most that many characters of the text, and an ellipsis where there are more."""
     return text if len(text) <= most else f"{text[:most]}…"
+
+
+def setting_text(name: str, value: Any) -> str:
+    """The value of the setting of that dotted name: none, yes, 16, 2e-4. Prompts may contain commas: one per line."""
+    if value is None or value == "" or value == []:
+        return "none"
+    if isinstance(value, bool):
+        return "yes" if value else "no"
+    if isinstance(value, list):
+        return ("\n" if name == "training.sample_prompts" else ", ").join(map(str, value))
+    if name.endswith("learning_rate"):
+        return rate(value)
+    return f"{value:g}" if isinstance(value, float) else str(value)

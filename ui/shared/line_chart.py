@@ -44,7 +44,7 @@ class Series:
 
 
 def charts(snapshot: Snapshot) -> Markup:
-    """Loss with the best check marked, memory, learning rate and gradient norm, as HTML."""
+    """Loss with the best validation marked, memory, learning rate and gradient norm, as HTML."""
     steps, memory, best = snapshot.steps, snapshot.memory, snapshot.best
     began = memory[0].time if memory else 0.0
     used = "reserved" if memory and memory[-1].reserved_gib is not None else "this program"
@@ -55,7 +55,7 @@ def charts(snapshot: Snapshot) -> Markup:
         dots=True,
         best=(best.step, best.eval_loss) if best else None,
     )
-    marked = f"best check: step {best.step:,}, loss {figure(best.eval_loss)}" if best else ""
+    marked = f"best validation: step {best.step:,}, loss {figure(best.eval_loss)}" if best else ""
     train = Series("train", "train", [(s.step, s.loss) for s in steps])
     norm = Series("norm", "norm", [(s.step, s.grad_norm) for s in steps if s.grad_norm is not None])
     in_use = [(m.time - began, m.used_by_us_gib) for m in memory]
@@ -81,7 +81,7 @@ def run_chart(runs: list[tuple[str, Snapshot]], x: Axis) -> Markup:
     Raises ValueError when there are more runs than that.
     """
     if len(runs) > MOST_RUNS:
-        raise ValueError(f"{MOST_RUNS} runs fit into one chart, and these are {len(runs)}.")
+        raise ValueError(f"One chart has room for {MOST_RUNS} runs, not {len(runs)}.")
     series = []
     for number, (label, snapshot) in enumerate(runs, 1):
         place = {"step": lambda s: s.step, "tokens": lambda s: s.tokens, "time": lambda s: s.elapsed}[x]

@@ -1,4 +1,4 @@
-"""A component for each setting, made from the setting's own description. Knows nothing of trainers or threads.
+"""A component for each setting, made from the setting's own description.
 
 A field is named once, in `core.settings.run_config`. Values travel as {dotted name: value}, never by position.
 """
@@ -24,27 +24,27 @@ MODELS = [
     "unsloth/llama-3-8b-bnb-4bit",
 ]
 
-_CHOICES = {  # words for choices whose names would not say what they are
+_CHOICES = {  # words for choices whose names do not explain themselves
     "model.load_in_4bit": [("4-bit", True), ("16-bit", False)],
-    "data.header": [("judge by the first rows", "auto"), ("yes", "yes"), ("no", "no")],
+    "data.header": [("detect from the first rows", "auto"), ("yes", "yes"), ("no", "no")],
     "data.text_rows": [
-        ("judge by the text", "auto"),
+        ("detect from the text", "auto"),
         ("a line", "line"),
         ("a paragraph", "paragraph"),
         ("the whole file", "file"),
     ],
-    "adapter.trainable_tokens": [("all", "all"), ("of new tokens", "new"), ("of tokens that your rows have", "seen")],
-    "training.use_gradient_checkpointing": [("unsloth", "unsloth"), ("usual", "true"), ("off", "false")],
+    "adapter.trainable_tokens": [("all", "all"), ("new tokens", "new"), ("tokens in your rows", "seen")],
+    "training.use_gradient_checkpointing": [("unsloth", "unsloth"), ("standard", "true"), ("off", "false")],
 }
 _BATCH = "training.per_device_train_batch_size"
-# Any other number can be typed; 32 is not among them, as a 3 with Enter would choose it.
+# Any other number can be typed. 32 is not listed, because typing 3 and Enter would choose it.
 _BATCHES = ["auto", "1", "2", "4", "8"]
-COLUMN_BY_NAME = ("", "")  # nothing chosen: found by its name
+COLUMN_BY_NAME = ("", "")  # nothing chosen: detected by its name
 _BACK = {"true": True, "false": False}
 
 
 class Form:
-    """The settings' components by dotted name, filled from `config`; each is made where the layout asks for it."""
+    """The settings' components by dotted name, filled from `config`; the layout creates each with `add`."""
 
     def __init__(self, config: RunConfig):
         self._values = flatten(config)
@@ -56,7 +56,7 @@ class Form:
             self.components[name] = _component(name, fields()[name], _shown(name, self._values[name]))
 
     def read(self, values: dict) -> RunConfig:
-        """The settings from what gradio hands over, {component: value}. Raises ConfigError."""
+        """The settings from what Gradio passes, {component: value}. Raises ConfigError."""
         nested: dict[str, dict[str, Any]] = {part: {} for part in RunConfig.model_fields}
         for name, component in self.components.items():
             part, _, field = name.partition(".")
@@ -110,13 +110,13 @@ def _component(name: str, info: Any, value: Any) -> gr.components.Component:
     if name == "model.model_name":
         return gr.Dropdown(MODELS, allow_custom_value=True, **common)
     if name == "data.prompt_template":
-        return gr.Textbox(lines=1, max_lines=8, **common)  # of several lines: a template may have line breaks
+        return gr.Textbox(lines=1, max_lines=8, **common)  # several lines: a template may have line breaks
     if name.startswith("data.") and name.endswith("path"):
-        return gr.Textbox(lines=1, max_lines=4, **common)  # of several lines: one path each
+        return gr.Textbox(lines=1, max_lines=4, **common)  # several lines: one path each
     if name == _BATCH:
         return gr.Dropdown(_BATCHES, allow_custom_value=True, **common)
     if name.endswith("_column"):
-        return gr.Dropdown([COLUMN_BY_NAME], allow_custom_value=True, **common)  # the rows bring the choices
+        return gr.Dropdown([COLUMN_BY_NAME], allow_custom_value=True, **common)  # the choices come from the rows
     if name == "model.load_in_4bit":
         return gr.Radio(_CHOICES[name], **common)
     if name in _CHOICES:
@@ -126,7 +126,7 @@ def _component(name: str, info: Any, value: Any) -> gr.components.Component:
     if get_origin(annotation) is Literal:
         return gr.Dropdown(list(get_args(annotation)), **common)
     if annotation == list[str]:
-        return gr.Textbox(lines=1, max_lines=8, **common)  # one a line
+        return gr.Textbox(lines=1, max_lines=8, **common)  # one per line
     if get_origin(annotation) is list:
         return gr.CheckboxGroup(list(get_args(get_args(annotation)[0])), **common)
     if _is_number(annotation):
