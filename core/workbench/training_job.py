@@ -52,11 +52,14 @@ class TrainingJob:
     @property
     def snapshot(self) -> Snapshot | None:
         """The run in progress, or the last one; None when there never was one."""
+        shown = self._job.state
+        if self._run is not None or shown is None or shown.is_over:
+            return shown  # without the lock, so that no page waits for a slow disk
+        followed = self._runs.following(shown.run_id) or self._last_run()
         with self._job.changed:
-            shown = self._job.state
-            if self._run is None and shown is not None and not shown.is_over:
+            if self._run is None:  # no run has started meanwhile
                 # Another program's run: only its folder says how it is doing.
-                self._job.state = self._runs.following(shown.run_id) or self._last_run()
+                self._job.state = followed
             return self._job.state
 
     def _last_run(self) -> Snapshot | None:

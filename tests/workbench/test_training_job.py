@@ -1,10 +1,12 @@
 """The run of this program: each event on disk before it is shown, and shown all the same when it cannot be written."""
 
+import threading
+
 import pytest
 
-from core.problems import DataError
+from core.problems import DataError, RunError
 from core.runs.events import StatusChanged
-from core.runs.run_folder import Run, find_run
+from core.runs.run_folder import Run, create_run, find_run
 from core.workbench.workbench import Workbench
 from tests.conftest import small_config
 
@@ -64,3 +66,40 @@ def test_a_run_without_a_folder_still_ends(runs_dir, config, monkeypatch):
     snapshot = bench.wait(60)
     assert snapshot.status == "failed" and type(bench.failure) is DataError
     assert bench.trouble and bench.busy_with == "" and not bench.is_training
+
+
+def test_pages_do_not_wait_for_a_slow_disk(runs_dir, config):
+    bench = Workbench(runs_dir)
+    bench.start(config, "slow")
+    bench.wait(60)
+    held, done = threading.Event(), threading.Event()
+
+    def write_slowly() -> None:
+        with bench._training._job.changed:
+            held.set()
+            done.wait(30)
+
+    writing = threading.Thread(target=write_slowly)
+    writing.start()
+    held.wait(30)
+    assert bench.snapshot.status == "failed" and not bench.is_training and bench.trouble == ""
+    assert writing.is_alive()  # it still has the lock
+    done.set()
+    writing.join()
+
+
+def test_a_run_of_another_program_is_followed_until_it_is_over(runs_dir, config):
+    run = create_run(runs_dir, "elsewhere", config)  # owned by this process, which is alive
+    run.append(StatusChanged(status="training", message="at work"))
+    bench = Workbench(runs_dir)
+    assert (bench.snapshot.message, bench.is_training, bench.stop()) == ("at work", False, False)
+    with pytest.raises(RunError) as told:
+        bench.resume(run.id)
+    assert told.value.values == {"run": run.id} and bench.busy_with == ""
+    run.append(StatusChanged(status="completed", message="Finished."))
+    assert bench.snapshot.status in ("training", "completed")  # the list of runs is read again twice a second
+    bench.runs.rows(fresh=True)
+    assert bench.snapshot.status == "completed"
+    with pytest.raises(RunError) as told:
+        bench.resume(run.id)
+    assert told.value.values == {"run": run.id} and bench.busy_with == ""
