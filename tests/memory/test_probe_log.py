@@ -110,8 +110,11 @@ def test_what_is_no_file_is_no_probe(tmp_path):
 
 def test_only_so_many_are_kept(tmp_path):
     configs = [RunConfig().with_settings([f"adapter.r={r}"]) for r in range(1, MAX_LINES + 3)]
-    for config in configs:
-        keep(tmp_path, record_for(config))
+    keep(tmp_path, record_for(configs[0]))
     (file,) = (tmp_path / "probes").iterdir()
+    # Written in one go up to the limit, because each call writes the whole file.
+    file.write_text("".join(record_for(config).model_dump_json() + "\n" for config in configs[:MAX_LINES]))
+    for config in configs[MAX_LINES:]:
+        keep(tmp_path, record_for(config))
     assert len(file.read_text().splitlines()) == MAX_LINES
     assert exact_probe(tmp_path, MACHINE, configs[-1]) and exact_probe(tmp_path, MACHINE, configs[1]) is None
