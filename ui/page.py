@@ -29,7 +29,9 @@ from ui.shared.settings_form import Form
 from ui.sidebar import Sidebar
 from ui.train.train_tab import TrainTab
 
-STYLE = Path(__file__).with_name("style.css")
+UI = Path(__file__).parent
+# Where two rules are equally specific, the later one counts: keep the order.
+STYLES = [UI / name for name in ("style.css", "runs/runs.css", "compare/compare.css", "train/fit.css")]
 FONT = ["system-ui", "-apple-system", "Segoe UI", "Roboto", "Noto Sans", "sans-serif"]
 
 
@@ -122,7 +124,7 @@ def serve(
         auth=auth,
         inbrowser=inbrowser,
         theme=theme(),
-        css_paths=STYLE,
+        css_paths=STYLES,
         allowed_paths=[str(workbench.runs_dir / "prepared")],  # the list of rows left out, to download
         footer_links=[],
         max_file_size=UPLOAD_LIMIT,

@@ -1,6 +1,5 @@
 """What the page uses of Gradio without a promise in its documentation: when Gradio changes, these fail first."""
 
-import asyncio
 import json
 from dataclasses import dataclass
 from importlib.metadata import version
@@ -10,7 +9,6 @@ import httpx
 import pytest
 from gradio.routes import App
 
-from core.fresh_thread import in_own_thread
 from ui.gradio_patches import (
     IDLE_SECONDS,
     LOGIN,
@@ -29,16 +27,18 @@ ON_REQUEST = {"/docs", "/redoc"}  # closed routes that Gradio has only when it i
 
 @pytest.fixture(scope="module")
 def page():
+    """A small page that is served, with a login."""
     with gr.Blocks(analytics_enabled=False) as page:
         text = gr.Textbox("the default of an action", elem_id="text")
         text.change(lambda value: value, text, text, api_name="an_action")
-    page.auth = [("ada", "secret")]
-    return page
+    page.launch(auth=("ada", "secret"), prevent_thread_lock=True, inbrowser=False, quiet=True, run_history=False)
+    yield page
+    page.close()
 
 
 @pytest.fixture(scope="module")
 def server(page):
-    return App.create_app(page)
+    return page.app
 
 
 @dataclass
@@ -50,14 +50,10 @@ class Visit:
 
 
 @pytest.fixture(scope="module")
-def visit(server):
-    async def log_in() -> Visit:
-        async with httpx.AsyncClient(transport=httpx.ASGITransport(server), base_url="http://127.0.0.1") as client:
-            answer = await client.post(LOGIN, data={"username": "ada", "password": "secret"})
-            assert answer.status_code == 200
-            return Visit(list(client.cookies.items()), (await client.get("/")).content)
-
-    return in_own_thread(lambda: asyncio.run(log_in()))  # the browser tests leave an event loop running in this one
+def visit(page):
+    with httpx.Client(base_url=page.local_url) as client:
+        assert client.post(LOGIN, data={"username": "ada", "password": "secret"}).status_code == 200
+        return Visit(list(client.cookies.items()), client.get("/").content)
 
 
 def paths(server: App) -> set[str]:

@@ -30,13 +30,7 @@ from ui.shared.html import environment, render_part
 from ui.sidebar import machine_text, model_text, run_text
 
 UI = PROJECT / "ui"
-CHECKED = [
-    "compare",
-    "report",
-    "shared",
-    "terminal",
-    ".",
-]  # folders of ui/ whose files build no HTML; "." is ui/ itself
+CHECKED = ["compare", "report", "shared", "terminal", "."]  # folders of ui/ without built HTML; "." is ui/ itself
 MAY_DECLARE_HTML = {"shared/html.py", "report/report.py"}  # files that may say of a text that it is HTML
 TAG = re.compile(r"</?[a-zA-Z]|<!--")
 HOSTILE = "<img src=x onerror=alert(1)>\"'&"

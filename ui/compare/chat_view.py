@@ -13,7 +13,7 @@ from ui.shared.formatting import cut, notice, pane_label
 from ui.shared.html import render_part
 
 TEMPLATE = "compare/chat.html"
-TUNED_LOOKS = ("tuned", "second", "third")  # classes of style.css; the base has its own
+TUNED_LOOKS = ("tuned", "second", "third")  # classes of compare.css; the base has its own
 GONE_CHARACTERS = 60  # of a longer stretch that is missing, only the beginning is shown
 
 
