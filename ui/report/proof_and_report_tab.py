@@ -110,9 +110,8 @@ class ProofTab:
 
 def _to_download(report: Path, run: Run, folder: Path) -> Path:
     """A copy where the page may serve files; it is deleted there after some days."""
-    place = (
-        folder / f"report-{time.time_ns()}" / f"{run.id}.html"
-    )  # a new path, so that no browser shows an older report
+    # A new path each time, so that no browser shows an older report.
+    place = folder / f"report-{time.time_ns()}" / f"{run.id}.html"
     place.parent.mkdir(parents=True)
     shutil.copyfile(report, place)
     return place

@@ -161,8 +161,7 @@ def _without_private(page: str, run: Run) -> str:
     forms = {form for path in own for form in (str(path), str(path.resolve()))}
     for folder in sorted(forms, key=len, reverse=True):
         path = Path(folder)
-        if (
-            len(path.parts) - bool(path.anchor) >= 2
-        ):  # a single name, such as /main, is no secret, and may be part of a tag
+        # A single name, such as /main, is no secret, and may be part of a tag.
+        if len(path.parts) - bool(path.anchor) >= 2:
             page = page.replace(str(escape(folder)), "…")
     return _HUB_TOKEN.sub("…", page)
