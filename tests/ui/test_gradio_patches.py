@@ -31,7 +31,7 @@ def page():
     with gr.Blocks(analytics_enabled=False) as page:
         text = gr.Textbox("the default of an action", elem_id="text")
         text.change(lambda value: value, text, text, api_name="an_action")
-    page.launch(auth=("ada", "secret"), prevent_thread_lock=True, inbrowser=False, quiet=True, run_history=False)
+    page.launch(auth=("ada", "secret"), prevent_thread_lock=True, inbrowser=False, quiet=True)
     yield page
     page.close()
 

@@ -72,7 +72,7 @@ def test_on_the_command_line_it_is_a_table_of_text():
         "Exact match            10%       50%      +40.0 pp  +20.0 pp and +60.0 pp, better",
         "Length                 3.0       3.0             0  0 and 0, no difference",
         "",
-        "Loss on 36 general prompts 2.00 → 2.50: it now does much worse on what it was not trained for.",
+        FOUND.forgetting.words,
     ]
 
 
