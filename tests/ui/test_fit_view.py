@@ -1,4 +1,4 @@
-"""What the page says of memory: the verdict, the bar and its legend, the changes that help, and what was measured."""
+"""What the page shows about memory: the verdict, the bar and its legend, the changes that help, and measurements."""
 
 import json
 import re
@@ -47,30 +47,41 @@ def bar(html: str) -> list[tuple[str, float]]:
 
 
 def changes(html: str) -> str:
-    return plain(html[html.index('<div class="fit-changes">') :])
+    return html[html.index('<div class="fit-changes">') :]
+
+
+def suggested(html: str) -> list[tuple[str, str]]:
+    """What each change is, and what it saves; a star when it is enough by itself."""
+    found = re.findall(r"<li>(.*?) <span>(.*?)</span></li>", changes(html))
+    return [
+        (plain(words), f"{re.search('[0-9.]+ GiB', saves)[0]}{'*' * ('enough' in saves)}") for words, saves in found
+    ]
+
+
+def bold(html: str) -> list[str]:
+    return re.findall(r"<b>(.*?)</b>", re.search(r'<p class="fit-words.*?</p>', html)[0])
+
+
+def settings(html: str) -> list[list[str]]:
+    """What each button puts into the form."""
+    return [json.loads(unescape(found)) for found in re.findall(r'data-ask="apply" data-settings="([^"]*)"', html)]
 
 
 @pytest.mark.parametrize(
-    ("estimate", "card", "text"),
+    ("estimate", "card", "kind", "figures", "left"),
     [
-        (took(), CARD, "Fits. It takes about 6.0 GiB; the RTX 3050 8GB has 7.5 GiB for it, which leaves 1.5 GiB free."),
-        (
-            took(weights=5.0), CARD,
-            "Tight. It takes about 7.0 GiB; the RTX 3050 8GB has 7.5 GiB for it, which leaves 0.50 GiB free: another "
-            "program may take that.",
-        ),
-        (
-            took(weights=7.5), CARD,
-            "Does not fit. It takes about 9.5 GiB; the RTX 3050 8GB has 7.5 GiB for it, which is 2.0 GiB too little.",
-        ),
-        (
-            took(weights=8.0), HERE,
-            "Fits. It takes about 10.0 GiB; this machine has 12.0 GiB for it, which leaves 2.0 GiB free.",
-        ),
+        (took(), CARD, "fits", ["6.0 GiB", "7.5 GiB"], "1.5 GiB"),
+        (took(weights=5.0), CARD, "tight", ["7.0 GiB", "7.5 GiB"], "0.50 GiB"),
+        (took(weights=7.5), CARD, "no", ["9.5 GiB", "7.5 GiB"], "2.0 GiB"),
+        (took(weights=8.0), HERE, "fits", ["10.0 GiB", "12.0 GiB"], "2.0 GiB"),
     ],
-)  # fmt: skip
-def test_the_verdict_says_by_how_much(estimate, card, text):
-    assert verdict_of(fit_text(estimate, card)) == text
+)
+def test_the_verdict_says_by_how_much(estimate, card, kind, figures, left):
+    text = fit_text(estimate, card)
+    assert f'<p class="fit-words {kind}" role="status">' in text
+    assert re.findall(r"[\d.]+ GiB", verdict_of(text)) == [*figures, left]
+    assert bold(text)[1:] == [figures[0], *([left] if kind == "no" else [])]
+    assert card.name in verdict_of(text) and ("the RTX" in verdict_of(text)) == (card is CARD)
 
 
 def test_the_legend_has_each_part_that_there_is_in_the_order_of_the_bar():
@@ -112,39 +123,31 @@ SMALL = Suggestion(set="adapter.r=8", words="rank 16 → 8", saves_gib=0.004)
 
 def test_changes_say_what_each_saves_and_which_is_enough():
     text = fit_text(took(weights=6.5), CARD, [BATCH, LENGTH, SMALL])
-    assert changes(text) == (
-        "What would help, each by itself: batch 2 → 1 saves 1.2 GiB, then it fits length 2,048 → 1,024 saves 0.75 GiB"
-    )
-    asked = re.findall(r'data-ask="apply" data-settings="([^"]*)"', text)
-    assert unescape(asked[0]) == '["training.per_device_train_batch_size=1", "training.gradient_accumulation_steps=8"]'
-    assert unescape(asked[1]) == '["model.max_seq_length=1024"]'
+    assert suggested(text) == [("batch 2 → 1", "1.2 GiB*"), ("length 2,048 → 1,024", "0.75 GiB")]
+    assert settings(text) == [[BATCH.set, *BATCH.also], [LENGTH.set]]
 
 
 def test_where_none_is_enough_it_offers_those_that_together_are():
     far = took(weights=8.0)
     text = fit_text(far, CARD, [BATCH, LENGTH], [LENGTH, BATCH])
-    assert changes(text) == (
-        "The cheapest way to make it fit, together: length 2,048 → 1,024 saves 0.75 GiB batch 2 → 1 saves 1.2 GiB "
-        "Make it fit "
-        "Or one of these by itself: batch 2 → 1 saves 1.2 GiB length 2,048 → 1,024 saves 0.75 GiB"
-    )
-    assert json.loads(unescape(re.search(r'data-settings="([^"]*)">Make it fit<', text)[1])) == [
-        "model.max_seq_length=1024", "training.per_device_train_batch_size=1", "training.gradient_accumulation_steps=8",
-    ]  # fmt: skip
-    no_change = "No change of these settings makes it fit: take a smaller model, or another card."
-    assert changes(fit_text(far, CARD)) == no_change
-    helps = "What would help, each by itself: length 2,048 → 1,024 saves 0.75 GiB"
-    assert changes(fit_text(far, CARD, [LENGTH])) == f"{no_change} {helps}"
+    length, batch = ("length 2,048 → 1,024", "0.75 GiB"), ("batch 2 → 1", "1.2 GiB")
+    assert suggested(text) == [length, batch, batch, length]
+    assert settings(text) == [[LENGTH.set, BATCH.set, *BATCH.also], [BATCH.set, *BATCH.also], [LENGTH.set]]
+    assert changes(text).count("<ul>") == changes(fit_text(far, CARD, [LENGTH])).count("<p>") == 2
+    hopeless = changes(fit_text(far, CARD))
+    assert hopeless.count("<p>") == 1 and "<ul>" not in hopeless and "smaller model" in hopeless
+    assert suggested(fit_text(far, CARD, [LENGTH])) == [length]
+    assert "smaller model" in fit_text(far, CARD, [LENGTH]) and "smaller model" not in text
 
 
 def test_where_there_is_room_nothing_is_advised():
     assert "fit-changes" not in fit_text(took(), CARD, [BATCH])
     tight = fit_text(took(weights=5.0), CARD, [LENGTH])
-    assert changes(tight) == "What would help, each by itself: length 2,048 → 1,024 saves 0.75 GiB"
+    assert suggested(tight) == [("length 2,048 → 1,024", "0.75 GiB")] and "smaller model" not in tight
     assert "fit-changes" not in fit_text(took(weights=5.0), CARD)
 
 
-def test_what_the_figures_stand_on():
+def test_what_the_figures_are_based_on():
     assert '<p class="fit-basis">Measured. The longest row has 9 tokens.</p>' in fit_text(
         took(), CARD, basis=["Measured.", "", "The longest row has 9 tokens."]
     )
@@ -197,59 +200,55 @@ def finished(
         (Snapshot(estimated=Estimated(total_gib=1, comparable_gib=1, parts={})), ""),
     ],
 )
-def test_estimate_probe_and_reality_stand_in_one_row(snapshot, text):
+def test_estimate_probe_and_reality_are_in_one_row(snapshot, text):
     assert memory_text(snapshot) == text
 
 
 RECORD = ProbeRecord(
-    machine="RTX", total_gib=8, model=("owner/<m>", None, True, "auto"), settings={"training.per_device_train_batch_size": 2}, length=2048,
+    machine="RTX", total_gib=8, model=("owner/<m>", None, True, "auto"), length=2048,
+    settings={"training.per_device_train_batch_size": 2},
     estimate=took(), peak_gib=5.75, seconds_per_step=1.5, steps=60,
 )  # fmt: skip
 
 
 def test_a_probe_says_what_it_measured_and_what_that_means():
-    assert plain(probing_text(Probing(record=RECORD))) == (
-        "owner/<m>: measured on rows of 2,048 tokens, 2 at once: peak memory 5.75 GiB (estimated 6.00 GiB), 1.50 s a step. "
-        "The run of 60 steps would take 1:30 if all rows were that long. The estimate for this model on this machine "
-        "is now corrected by it."
-    )
+    text = probing_text(Probing(record=RECORD))
+    assert text.startswith('<p class="notice good" role="status">owner/&lt;m&gt;: ') and text.count("<p") == 1
+    for figure in ("2,048 tokens", "2 at once", "5.75 GiB (estimated 6.00 GiB)", "1.50 s", "60 steps", "1:30"):
+        assert figure in text, figure
+    assert "corrected" in text
     one = RECORD.model_copy(update={"settings": {"training.per_device_train_batch_size": 1}, "steps": 0})
-    assert plain(probing_text(Probing(record=one, note="It could not be kept."))) == (
-        "owner/<m>: measured on one row of 2,048 tokens: peak memory 5.75 GiB (estimated 6.00 GiB), 1.50 s a step. How long "
-        "the whole run takes is known once all rows are checked, or steps are set. It could not be kept."
-    )
-    assert "owner/&lt;m&gt;: measured" in probing_text(Probing(record=one))
+    text = probing_text(Probing(record=one, note="It could not be kept."))
+    assert "one row of 2,048 tokens" in text and "at once" not in text and "60" not in text
+    assert text.endswith('<p class="notice warning" role="status">It could not be kept.</p>')
+    assert "corrected" not in text, "only a record that is kept corrects estimates"
 
 
-def test_a_search_tells_each_try_and_puts_what_it_found_into_the_form():
+def test_a_search_shows_each_try_and_puts_what_it_found_into_the_form():
     tried = ((1, 4.0), (2, 5.0), (4, None))
-    assert plain(probing_text(Probing(doing="Trying a batch of 4", tried=tried[:2]))) == (
-        "Trying a batch of 4… Tried: batch 1 takes 4.00 GiB, batch 2 takes 5.00 GiB."
-    )
+    text = probing_text(Probing(doing="Trying <4>", tried=tried[:2]))
+    assert text.startswith('<p class="busy" role="status">Trying &lt;4&gt;…</p><p class="fit-basis">')
+    assert "batch 1 takes 4.00 GiB, batch 2 takes 5.00 GiB." in text
     text = found_text(BatchFound(batch=2, accumulation=4, tried=tried, headroom=0.2), RECORD)
-    assert plain(text) == (
-        "owner/<m>: the largest batch that leaves 20% of the memory free is 2; with accumulation 4 a step still sees 8 rows. "
-        "Tried: batch 1 takes 4.00 GiB, batch 2 takes 5.00 GiB, batch 4 does not fit. Use batch 2 with accumulation 4"
-    )
-    assert json.loads(unescape(re.search(r'data-settings="([^"]*)"', text)[1])) == [
-        "training.per_device_train_batch_size=2", "training.gradient_accumulation_steps=4",
-    ]  # fmt: skip
+    for figure in ("owner/&lt;m&gt;: ", "20% of the memory free is 2;", "accumulation 4 ", "8 rows"):
+        assert figure in text, figure
+    assert "batch 1 takes 4.00 GiB, batch 2 takes 5.00 GiB, batch 4 does not fit." in text
+    assert settings(text) == [["training.per_device_train_batch_size=2", "training.gradient_accumulation_steps=4"]]
+    assert "Use batch 2 with accumulation 4</button>" in text and "raise the accumulation" not in text
     all_rows = probing_text(
         Probing(found=BatchFound(batch=8, accumulation=1, tried=((8, 5.0),), headroom=0.1), record=RECORD)
     )
-    assert "owner/&lt;m&gt;: the largest" in all_rows and "owner/&lt;m&gt;: measured" in all_rows
-    assert "That is all rows of a step: for a larger batch raise the accumulation first." in all_rows
+    assert all_rows.count('class="notice good"') == 2, "the batch and its probe"
+    assert "raise the accumulation" in all_rows
 
 
 def test_a_probe_that_failed_says_why_and_before_any_it_says_what_it_is():
     assert probing_text(Probing(error="The card's memory is full <b>.")) == (
-        '<p class="notice error" role="status">The card&#x27;s memory is full &lt;b&gt;.</p>'
+        '<p class="notice error" role="status">The card&#39;s memory is full &lt;b&gt;.</p>'
     )
     for nothing_yet in (Probing(), Probing(tried=((1, 4.0),))):  # the second was stopped
-        assert plain(probing_text(nothing_yet)) == (
-            "To be sure, measure on this machine: both load the model, take real steps at the full length, undo them. "
-            "The second tries larger and larger batches."
-        )
+        text = probing_text(nothing_yet)
+        assert text.startswith('<p class="fit-basis">') and text.count("<") == 2
 
 
 @pytest.mark.parametrize(("seconds", "text"), [(0.254, "0.25 s"), (42.4, "42 s"), (125, "2:05")])

@@ -1,4 +1,4 @@
-"""Rows as HTML: nothing in them is taken for markup, and every token can be told for what it is."""
+"""Rows as HTML: nothing in them is taken for markup, and every token is marked for what it is."""
 
 import re
 from collections import Counter
@@ -15,7 +15,8 @@ from ui.data.rows_view import left_out_text, preparing_text, row_text, survey_te
 EVIL = '<script>alert("1")</script><img src=x onerror=alert(2)>'
 FOUND = Survey(
     rows=12, train_rows=8, validation_rows=2, tokens=900, trained_tokens=90, cut_rows=1, lost_tokens=1, longest=129,
-    longest_row=7, longest_is_validation=False, pieces=False, edges=(0, 50, 100, 150), counts=(6, 3, 1), without_end=0, unfilled=0, repeated=0, shared=0, languages=(),
+    longest_row=7, longest_is_validation=False, pieces=False, edges=(0, 50, 100, 150), counts=(6, 3, 1),
+    without_end=0, unfilled=0, repeated=0, shared=0, languages=(),
     epoch_steps=1, step_rows=8, warnings=(EVIL,),
 )  # fmt: skip
 TOKENS = (
@@ -37,19 +38,25 @@ def test_each_token_is_marked_for_what_it_is():
         ("x", 6),
     ]
     assert marked[3][2] == "가⏎\n" and marked[4][2] == "&lt;/s&gt;"
-    assert text.index("</i><b class") < text.index("cut here, at the length of 5: 1 token lost") < text.index("gone")
-    assert "Row 7 · 6 tokens, 3 of them trained on · to train on" in text
-    assert "The end mark &lt;/s&gt; is trained on: the model learns to stop." in text
+    assert '<i class="t s" title="5">&lt;/s&gt;</i><b class="cut">' in text and '</b><i class="x" title="6">' in text
+    assert re.findall(r"\d+", re.search(r'<b class="cut">(.*?)</b>', text)[1]) == ["5", "1"], "the length, and lost"
+    caption = re.search(r"<figcaption>(.*?)</figcaption>", text)[1]
+    assert [int(figure) for figure in re.findall(r"\d+", caption)] == [7, 6, 3] and "training row" in caption
+    assert '<p class="notice good" role="status">' in text
+    assert "validation row" in row_text(replace(ROW, is_validation=True), 5)
 
 
 def test_a_missing_end_mark_says_why():
     missing = replace(ROW, end_is_trained=False)
-    assert "is missing (it lies beyond the cut)" in row_text(missing, 5)
-    assert "is missing (it does not end the answer)" in row_text(replace(missing, length=5, tokens=TOKENS[:5]), 5)
+    cut, whole = row_text(missing, 5), row_text(replace(missing, length=5, tokens=TOKENS[:5]), 5)
+    for text in (cut, whole):
+        assert re.search('<p class="notice warning" role="status">[^<]*&lt;/s&gt;', text)
+    assert "beyond the cut" in cut and "beyond the cut" not in whole
 
 
 def test_a_very_long_row_says_how_much_is_not_shown():
-    assert "and 3,994 tokens more" in row_text(replace(ROW, length=4000), 5)
+    last = re.findall(r'<b class="cut">(.*?)</b>', row_text(replace(ROW, length=4000), 5))[-1]
+    assert "3,994" in last
 
 
 def test_nothing_in_rows_is_taken_for_markup():
@@ -57,7 +64,8 @@ def test_nothing_in_rows_is_taken_for_markup():
     texts = [
         row_text(ROW, 5), table_text((EVIL, "b"), ({EVIL: EVIL, "b": None},)), survey_text(FOUND, 128, "off"),
         left_out_text(Preparing(left_out=left)), preparing_text(Preparing(path=EVIL, survey=FOUND, left_out=left)),
-        preparing_text(Preparing(error=EVIL)), preparing_text(Preparing(survey=replace(FOUND, warnings=()), notes=(EVIL,))),
+        preparing_text(Preparing(error=EVIL)),
+        preparing_text(Preparing(survey=replace(FOUND, warnings=()), notes=(EVIL,))),
     ]  # fmt: skip
     for text in texts:
         assert "<script" not in text and "<img" not in text
@@ -72,8 +80,8 @@ def test_a_long_cell_is_shortened_and_an_empty_one_says_so():
 def test_rows_left_out_beyond_those_listed_are_counted():
     rows = tuple(LeftOutRow(n, f"line {n}", "no answer", "{}") for n in range(1, 201))
     text = left_out_text(Preparing(left_out=LeftOut(Counter({"no answer": 450}), {}, rows, Path("x.csv"), 0.5)))
-    assert "450 rows left out: no answer (450)." in text and "and 430 more, all in the file to download." in text
-    assert text.count("<tr>") == 21
+    assert re.search('<p class="notice warning" role="status">450 [^<]*no answer', text) and text.count("<tr>") == 21
+    assert re.search('<p class="figures">[^<]*430[^<]*download', text)
 
 
 def test_the_lengths_are_drawn_with_the_cut():
@@ -88,6 +96,5 @@ def test_the_lengths_are_drawn_with_the_cut():
     (cut,) = re.findall(r'class="limit" x1="([\d.]+)"', text)
     left, right = 46, 332
     assert abs(float(cut) - (left + (right - left) * 128 / 150)) < 0.06 and "cut at 128" in text
-    assert "limit" not in length_chart(FOUND, 2048).replace(
-        "key limit", ""
-    ) and "none reaches the length of 2,048" in length_chart(FOUND, 2048)
+    long = length_chart(FOUND, 2048)
+    assert '<line class="limit"' not in long and re.search('<span class="key limit">[^<]*2,048</span>', long)

@@ -1,8 +1,11 @@
-"""What the Train tab says of a run: its checkpoints, what Resume does, and which checkpoint is the best."""
+"""What the Train tab shows about a run: its checkpoints, what Resume does, and which checkpoint is the best."""
+
+import re
 
 import pytest
 
 from core.runs.events import CheckpointSaved, Evaluated, Receipt, Resumed, StatusChanged, StepDone
+from core.runs.overfitting import overfitting
 from core.runs.snapshot import Snapshot, fold_all
 from core.workbench.model_slot import ModelState
 from core.workbench.workbench import Workbench
@@ -40,24 +43,25 @@ def test_checkpoints_are_counted_and_named(steps, text):
     assert text in state_text(run("training", 90, steps)) and text in state_text(run("stopped", 90, steps))
 
 
-def test_without_checkpoints_nothing_is_said_of_them():
+def test_without_checkpoints_none_are_mentioned():
     assert "checkpoint" not in state_text(run("training", 9)) + state_text(run("completed", 9))
 
 
 @pytest.mark.parametrize(
-    ("snapshot", "text"),
+    ("snapshot", "figures"),
     [
-        (run("interrupted", 55, (20, 40)), "<p>The run goes on after step 40 of 160.</p>"),
-        (run("stopped", 55), "<p>There is no checkpoint: the run starts again from its beginning.</p>"),
-        (run("failed"), "<p>There is no checkpoint: the run starts again from its beginning.</p>"),
-        (run("completed", 160, (160,)), ""),
-        (run("training", 50, (40,)), ""),
-        (None, ""),
+        (run("interrupted", 55, (20, 40)), ["40", "160"]),
+        (run("stopped", 55), []),  # there is no checkpoint: it starts over
+        (run("failed"), []),
+        (run("completed", 160, (160,)), None),
+        (run("training", 50, (40,)), None),
+        (None, None),
     ],
 )
-def test_resume_says_what_it_does_where_it_can(snapshot, text):
-    assert resume_text(snapshot) == text
-    assert can_resume(snapshot) == bool(text)
+def test_resume_says_what_it_does_where_it_can(snapshot, figures):
+    text = resume_text(snapshot)
+    assert can_resume(snapshot) == bool(text) == (figures is not None)
+    assert re.findall(r"\d+", text) == (figures or [])
 
 
 BEST = run("completed", 50, (20, 50), (2.0, 1.0, 1.1, 1.2, 1.3))
@@ -74,19 +78,19 @@ def test_the_best_check_can_be_compared_with_when_its_checkpoint_is_kept():
     assert best_button(None, ModelState(), "")["visible"] is False
 
 
-def test_once_it_is_loaded_the_way_to_it_is_told():
+def test_once_it_is_loaded_the_button_is_gone():
     loaded = ModelState(adapter="r", step=20)
     assert best_button(BEST, loaded, "")["visible"] is False
-    assert "The checkpoint of step 20 is loaded: ask it on the Compare tab." in best_text(BEST, loaded)
-    assert "is loaded" not in best_text(BEST, ModelState(adapter="r", step=50)) + best_text(
-        BEST, ModelState(adapter="q", step=20)
-    )
+    assert re.match(r'<p class="notice good" role="status">[^<]*step 20 is loaded', best_text(BEST, loaded))
+    for other in (ModelState(adapter="r", step=50), ModelState(adapter="q", step=20)):
+        assert "is loaded" not in best_text(BEST, other) and best_button(BEST, other, "")["visible"] is True
 
 
-def test_overfitting_is_said_where_the_button_is():
-    assert "This run is starting to overfit." in best_text(BEST, ModelState())
+def test_overfitting_is_shown_where_the_button_is():
+    warning = overfitting(BEST)
+    assert warning and best_text(BEST, ModelState()).endswith(f'<p class="notice warning" role="status">{warning}</p>')
     fine = run("completed", 30, (30,), (2.0, 1.0, 0.9))
-    assert best_text(fine, ModelState()) == "<p>The best check was at step 30, and its checkpoint is kept.</p>"
+    assert re.fullmatch(r"<p>[^<]*step 30[^<]*</p>", best_text(fine, ModelState()))
     assert best_text(run("completed", 30, (20,), (2.0, 1.0, 0.9)), ModelState()) == "", "its checkpoint is not there"
 
 
@@ -103,7 +107,7 @@ def test_a_resumed_run_keeps_what_was_done_before_its_checkpoint():
     assert "step 41 of 160" in state_text(going_on)
 
 
-def test_the_same_state_is_not_drawn_anew(tmp_path):
+def test_the_same_state_is_not_drawn_again(tmp_path):
     import gradio as gr
 
     from core.settings.run_config import RunConfig

@@ -1,4 +1,4 @@
-"""The Data tab: which rows, what they mean, and each exactly as the model will see it. Knows nothing of torch."""
+"""The Data tab: which rows, what their columns mean, and each row exactly as the model will see it."""
 
 import gradio as gr
 
@@ -9,7 +9,7 @@ from core.settings.run_config import RunConfig
 from core.stopping import Stopped
 from core.workbench.desk import READING
 from core.workbench.workbench import Workbench
-from ui.data.rows_view import LEGEND, look_text, preparing_text, row_text
+from ui.data.rows_view import legend_text, look_text, preparing_text, row_text
 from ui.shared.formatting import notice
 from ui.shared.settings_form import COLUMN_BY_NAME, Form
 
@@ -18,17 +18,16 @@ PROMPTS = [
     ("the model's chat template", "chat"),
     ("Alpaca", "alpaca"),
     ("Alpaca in Korean", "alpaca_korean"),
-    ("own text", "own"),
+    ("your own text", "own"),
 ]
 NO_MODEL = (
-    "Load the model on the Model tab, and each row stands here token by token: its tokenizer decides what it sees."
+    "Load the model on the Model tab to see each row here token by token; the model's tokenizer decides what it sees."
 )
-
-OTHER_ROWS = "The figures below are of other rows or settings; check all rows again to have those of these."
+OTHER_ROWS = "The figures below are of other rows or settings. Check all rows again to update them."
 
 
 class DataTab:
-    """Layout and handlers; `live` tells what its parts show now."""
+    """Layout and handlers; `live` says what its parts show now."""
 
     def __init__(self, workbench: Workbench, form: Form, token: gr.Textbox, tab: gr.Tab):
         self._workbench, self._form, self._token, self._tab = workbench, form, token, tab
@@ -38,7 +37,7 @@ class DataTab:
                 with gr.Row():
                     form.add("data.validation_share", "data.validation_path")
             with gr.Column(scale=2):
-                self.upload = gr.File(label="or drop files here", file_count="multiple", height=150, elem_id="upload")
+                self.upload = gr.File(label="Or drop files here", file_count="multiple", height=150, elem_id="upload")
         with gr.Accordion("More: Hugging Face, header row, text files, duplicates, seed", open=False):
             with gr.Row():
                 form.add("data.name", "data.split", "data.revision")
@@ -60,7 +59,7 @@ class DataTab:
                 )
                 form.add("data.response_starts_after")
             form.add("data.prompt_template")
-            form.components["data.prompt_template"].visible = False  # until the prompt is a text of one's own
+            form.components["data.prompt_template"].visible = False  # until the person chooses a text of their own
         with gr.Row(elem_id="row-bar"):
             gr.HTML("<h3>What the model sees</h3>", padding=False)
             self.back = gr.Button("◂", size="sm", min_width=44, scale=0, elem_id="row-back")
@@ -76,7 +75,7 @@ class DataTab:
             )
             self.forth = gr.Button("▸", size="sm", min_width=44, scale=0, elem_id="row-forth")
         self.view = gr.HTML(notice(NO_MODEL), padding=False, elem_id="row-view")
-        gr.HTML(LEGEND, padding=False)
+        gr.HTML(legend_text(), padding=False)
         with gr.Row():
             self.check = gr.Button("Check all rows", elem_id="check-rows")
             self.stop = gr.Button("Stop reading", visible=False, elem_id="stop-reading")
@@ -95,7 +94,7 @@ class DataTab:
         part = {name: self._form.components[f"data.{name}"] for name in _NAMES}
         settings = set(self._form.components.values()) | {self._token, self.number}
         hidden = {"api_visibility": "private", "show_progress": "hidden"}
-        # One after the other: two looks at once would each find the rows busy.
+        # One after the other: of two looks at once, the second would find the rows busy.
         looking = hidden | {"concurrency_id": "rows", "concurrency_limit": 1, "trigger_mode": "always_last"}
         columns = [part[name] for name in COLUMNS]
         consent = part["allow_left_out"]
@@ -170,21 +169,21 @@ class DataTab:
             self.mapping: gr.update(open=True) if guessed or look.trouble else gr.skip(),
             self.view: view,
             self.check_trouble: self._is_other(config),
-            # Who agreed to leave out rows agreed to those of that set, read in that way.
+            # Consent to leave out rows is for that set of rows, read with those settings.
             self._form.components["data.allow_left_out"]: gr.skip() if self._workbench.has_checked(config) else False,
         }
 
     def _is_other(self, config: RunConfig | None) -> str:
-        """Whether the figures below are of other rows than the form names; then a sentence says so."""
+        """A sentence when the figures below are of other rows than the form names; else empty."""
         is_other = config is None or not self._workbench.has_checked(config)
         return notice(OTHER_ROWS, "warning") if self._workbench.preparing.survey and is_other else ""
 
     def _take_guess(self, values: dict) -> dict:
-        """Puts the guessed columns where a person would choose them."""
+        """Fills in the guessed columns where a person would choose them."""
         columns = {name: self._form.components[f"data.{name}"] for name in COLUMNS}
         try:
             shape = self._workbench.look(self._form.read(values), values[self._token]).shape
-        except Problem:  # the look that follows says what it is
+        except Problem:  # the look that follows shows the error
             return dict.fromkeys(columns.values(), gr.skip())
         guessed = shape.columns if shape else {}
         return {component: guessed.get(name.removesuffix("_column"), "") for name, component in columns.items()}
@@ -201,9 +200,9 @@ class DataTab:
         try:
             self._workbench.check_rows(self._form.read(values), values[self._token])
         except Stopped:
-            return notice("Stopped; the rows were not read to their end.", "warning")
+            return notice("Stopped before all rows were read.", "warning")
         except DataError:
-            return ""  # told below, where it stays after a reload
+            return ""  # shown below, where it stays after a reload
         except Problem as error:
             return notice(str(error), "error")
         return ""
@@ -217,12 +216,12 @@ _NAMES = [
 
 
 def _paths(files: list[str] | None) -> tuple:
-    """What was dropped, as the path setting takes it; the first row, and no columns chosen yet."""
+    """The dropped files as the value of the path setting; the first row, and no columns chosen yet."""
     return "\n".join(files or []), 1, *[""] * len(COLUMNS)
 
 
 def _download(left: LeftOut | None) -> dict:
-    """A button's look: there when there is something to download."""
+    """A download button, visible when there is something to download."""
     path = left.path if left and left.total else None
     return {"visible": path is not None, "value": path and str(path)}
 

@@ -1,8 +1,7 @@
-"""The Model tab: what to start from, which model, and what was loaded. Knows nothing of torch."""
-
-from html import escape
+"""The Model tab: the preset to start from, the model to load, and the model that is loaded."""
 
 import gradio as gr
+from markupsafe import Markup
 
 from core.model.loaded_model import ModelReport
 from core.model.model_files import code_warning
@@ -10,17 +9,18 @@ from core.problems import Busy, ConfigError, ModelError
 from core.settings.presets import Preset
 from core.workbench.workbench import Workbench
 from ui.shared.formatting import big, gib, notice
+from ui.shared.html import render_part
 from ui.shared.settings_form import Form
 
 
 class ModelTab:
-    """Layout and handlers; `live` tells what its parts show now."""
+    """Layout and handlers; `live` says what its parts show now."""
 
     def __init__(self, workbench: Workbench, form: Form, presets: dict[str, Preset], chosen: str):
         self._workbench, self._form, self._presets = workbench, form, presets
         choices = [(f"{p.title} · {p.card}", name) for name, p in presets.items()]
         self.preset = gr.Dropdown(
-            choices, value=chosen, label="Start from", info="Fills in all tabs; change what you like.", elem_id="preset"
+            choices, value=chosen, label="Start from", info="Fills in all tabs; change what you like", elem_id="preset"
         )
         self.about = gr.HTML(notice(presets[chosen].description), padding=False)
         form.add("model.model_name")
@@ -30,7 +30,7 @@ class ModelTab:
         with gr.Accordion("More: token, revision, precision", open=False):
             self.token = gr.Textbox(
                 label="Hugging Face token",
-                info="For gated or private models; kept in memory only, never written down.",
+                info="For gated or private models. Kept in memory only, never saved.",
                 type="password",
                 elem_id="token",
             )
@@ -44,7 +44,7 @@ class ModelTab:
     def connect(self) -> None:
         """Wires the handlers, once the form has all its fields."""
         fields = set(self._form.components.values())
-        self.preset.input(  # not change: that would also answer to a page that reattaches to a run
+        self.preset.input(  # not `change`, which also fires when a page reattaches to a run
             self._take_preset, [self.preset], [self.about, *fields], api_visibility="private", show_progress="hidden"
         )
         trusted = self._form.components["model.trust_remote_code"]
@@ -62,11 +62,11 @@ class ModelTab:
         elif state.error:
             text = notice(state.error, "error")
         elif not workbench.is_warm and not workbench.warm_error:
-            text = notice("Unsloth is warming up, which takes about ten seconds; you can load right away all the same.")
+            text = notice("Unsloth is warming up, which takes about ten seconds. You can load a model right away.")
         else:
-            text = notice("Nothing is loaded yet. Starting a run loads the model by itself.")
+            text = notice("No model is loaded yet. Starting a run loads it automatically.")
         if not state.report and not state.doing and not workbench.machine.is_gpu:
-            text += notice("You are on the CPU: the demo takes about a minute; real Llamas will be slow.", "warning")
+            text += notice("You are on the CPU. The demo takes about a minute; real Llamas will be slow.", "warning")
         busy = workbench.busy_with
         return {
             self.state: {"value": text},
@@ -83,27 +83,27 @@ class ModelTab:
         except (ConfigError, Busy) as error:
             return notice(str(error), "error")
         except ModelError as error:
-            # With no model loaded, the state below says it, and goes on saying it after a reload.
+            # With no model loaded, the state below shows the error, also after a reload.
             return notice(str(error), "error") if self._workbench.model_state.report else ""
         return ""
 
 
 def _code_warning(name: str) -> str:
-    """Outside of More, so that a preset or a reload cannot bring it unseen."""
+    """Shown outside of "More", so that a preset or a reload cannot turn it on unseen."""
     name = (name or "").strip()
     return notice(code_warning(name), "warning") if name else ""
 
 
-def report_text(report: ModelReport) -> str:
-    """What was loaded, in the words of someone who has not seen a model from inside."""
+def report_text(report: ModelReport) -> Markup:
+    """What was loaded, in words for someone who has not seen the inside of a model."""
     rows = [
         ("Weights", f"{big(report.parameters)} ({report.parameters:,})"),
         ("In 4-bit", f"{report.linear_layers_4bit} of {report.linear_layers} linear layers"),
-        ("The rest", report.dtype),
+        ("Other layers", report.dtype),
         ("Embeddings", "tied: input and output are one matrix" if report.tied_embeddings else "input and output apart"),
-        ("Chat template", "its own" if report.has_chat_template else "none; use the alpaca prompt for questions"),
+        ("Chat template", "its own" if report.has_chat_template else "none; use the Alpaca prompt for questions"),
         ("Longest row", f"{report.max_seq_length:,} tokens"),
         ("Memory", f"{gib(report.memory_gib)} of weights, on {report.device}"),
     ]
-    table = "".join(f"<dt>{escape(key)}</dt><dd>{escape(value)}</dd>" for key, value in rows)
-    return notice(f"Loaded {report.name} in {report.seconds:.1f} s.", "good") + f'<dl class="facts">{table}</dl>'
+    message = f"Loaded {report.name} in {report.seconds:.1f} s."
+    return render_part("model/model.html", "report", message=message, rows=rows)

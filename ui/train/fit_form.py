@@ -1,7 +1,7 @@
-"""Will it fit: the estimate that follows the form, the card it is held against, and the two ways to measure.
+"""Will it fit: the estimate that follows the form, the card it is compared with, and two ways to measure instead.
 
-The estimate is computed in milliseconds from the model's config.json; so its event waits in no queue, and a run that is
-going on does not hold it up. Knows nothing of torch.
+The estimate is computed in milliseconds from the model's config.json, so its event skips the queue and need not wait
+for a run in progress.
 """
 
 import json
@@ -30,18 +30,21 @@ from ui.shared.formatting import count, gib, notice
 from ui.shared.settings_form import Form
 from ui.train.fit_view import THIS_MACHINE, fetch_text, fit_text, probing_text
 
-HERE = ""  # the choice of this machine
+HERE = ""  # the value of this machine among the cards
 
 
 class FitForm:
-    """Layout and handlers; `live` tells what its parts show now."""
+    """Layout and handlers; `live` says what its parts show now."""
 
     def __init__(self, workbench: Workbench, form: Form, token: gr.Textbox):
         self._workbench, self._form, self._token = workbench, form, token
         self.card = gr.Dropdown(
-            _choices(workbench), value=HERE, label="Will it fit", elem_id="card",
-            info="An estimate that follows every change; no model is loaded for it.",
-        )  # fmt: skip
+            _choices(workbench),
+            value=HERE,
+            label="Will it fit",
+            info="An estimate that follows every change, without loading the model",
+            elem_id="card",
+        )
         self.fit = gr.HTML(padding=False, elem_id="fit", js_on_load=CLICKS)
         with gr.Row(elem_id="fit-buttons", equal_height=False):
             self.probe = gr.Button("Probe one step", size="sm", elem_id="probe")
@@ -51,7 +54,7 @@ class FitForm:
             self.stop = gr.Button("Stop probing", size="sm", variant="stop", visible=False, elem_id="stop-probe")
         self.trouble = gr.HTML(padding=False, elem_id="fit-trouble")
         self.probing = gr.HTML(padding=False, elem_id="probing", js_on_load=CLICKS)
-        self.known = gr.Textbox(visible="hidden")  # changes when more is known, such as by a probe
+        self.known = gr.Textbox(visible="hidden")  # changes when more is known, such as after a probe
 
     def connect(self) -> None:
         """Wires the handlers, once the form has all its fields."""
@@ -91,7 +94,7 @@ class FitForm:
             return notice(str(error), "warning")
 
     def _estimated(self, config: RunConfig, chosen: str, token: str, fetch: bool = False) -> str:
-        """Asks nothing of the hub unless `fetch`, so that no half-typed name is looked for there. Raises ModelError."""
+        """Does not ask the hub unless `fetch`, so that no half-typed name is looked up there. Raises ModelError."""
         try:
             shape = shape_of(config.model, token, fetch)
         except ModelError:
@@ -112,7 +115,7 @@ class FitForm:
         return next(card for card in CARDS if card.name == chosen)
 
     def _longest(self, config: RunConfig) -> int | None:
-        """Tokens of the longest row, once all rows were read with just these settings."""
+        """Tokens of the longest row, once all rows have been checked with these very settings."""
         survey = self._workbench.preparing.survey
         return survey.longest if survey and self._workbench.has_checked(config) else None
 
@@ -123,13 +126,13 @@ class FitForm:
         try:
             config = self._form.read(values)
             if asked.ask == "fetch":
-                yield {self.fit: notice(f"Asking Hugging Face for the config.json of {config.model.model_name}…")}
+                yield {self.fit: notice(f"Fetching the config.json of {config.model.model_name} from Hugging Face…")}
                 yield {self.fit: self._estimated(config, values[self.card], values[self._token], fetch=True)}
                 return
             settings = json.loads(asked.settings)
             filled = self._form.fill(config.with_settings(settings))
             changed = [self._form.components[setting.partition("=")[0]] for setting in settings]
-            yield {component: filled[component] for component in changed}  # their change brings the new estimate
+            yield {component: filled[component] for component in changed}  # their change event brings the new estimate
         except Problem as error:
             yield {self.fit: notice(str(error), "warning")}
 
@@ -145,19 +148,19 @@ class FitForm:
         except (ConfigError, Busy) as error:
             return notice(str(error), "error")
         except Stopped:
-            return notice("Stopped before there was an answer.", "warning")
+            return notice("Stopped before there was a result.", "warning")
         except Problem:
-            pass  # the state below says it, and goes on saying it after a reload
+            pass  # the state below shows the error, also after a reload
         return ""
 
 
 def _basis(config: RunConfig, found: Estimate, probe: ProbeRecord | None, longest: int | None) -> list[str]:
-    """What the figures stand on, in sentences."""
+    """What the figures are based on, in sentences."""
     batch, is_auto = found.batch, config.training.per_device_train_batch_size == "auto"
     return [
         f"Corrected by a probe on this machine, which took {gib(probe.peak_gib)}." if probe else "",
         f"The longest row has {count(longest, 'token')}." if longest else "",
-        f"Batch size auto: this supposes {batch:,}; the run finds the largest that fits by itself." if is_auto else "",
+        f"Batch size auto: this assumes {batch:,}; the run itself finds the largest that fits." if is_auto else "",
     ]
 
 

@@ -1,58 +1,48 @@
-"""What really trains, as the receipt of a run tells it. Knows nothing of torch, threads or files."""
+"""The receipt of a run as HTML: what really trains."""
 
-from html import escape
+from markupsafe import Markup
 
+from core.memory.hardware import GIB
 from core.runs.events import Receipt
-from ui.shared.formatting import count, gib, notice, percent, rate
+from ui.shared.formatting import count, gib, percent, rate
+from ui.shared.html import render_part
 
-GIB = 1024**3
+TEMPLATE = "train/receipt.html"
 
 
-def receipt_text(receipt: Receipt) -> str:
+def receipt_text(receipt: Receipt) -> Markup:
     """What really trains, read back before the first step."""
-    share = receipt.trainable_parameters / receipt.total_parameters
-    groups = "".join(
-        f"<tr><td>{escape(g.name)}</td><td>{g.parameters:,}</td><td>{rate(g.learning_rate)}</td>"
-        f"<td>{g.weight_decay:g}</td></tr>"
-        for g in receipt.groups
-    )
-    changes = "".join(
-        f"<li><b>{escape(c.setting)}</b>: asked {escape(c.asked)}, runs {escape(c.runs)}"
-        f"{f' ({escape(c.reason)})' if c.reason else ''}</li>"
-        for c in receipt.changes
-    )
-    notes = "".join(f"<li>{escape(note)}</li>" for note in receipt.notes)
-    return (
-        '<section class="card"><h3>What really trains</h3>'
-        f'<p class="figures">{receipt.trainable_parameters:,} of {receipt.total_parameters:,} weights ({percent(share)}), on '
-        f"{count(receipt.train_rows, 'row')}; {count(receipt.validation_rows, 'row')} to check with. "
-        f"{percent(receipt.trained_tokens_share)} of the tokens are trained on.</p>"
-        f"<table><thead><tr><th>group</th><th>weights</th><th>learning rate</th><th>decay</th></tr></thead>"
-        f"<tbody>{groups}</tbody></table>"
-        f"<p>{escape(receipt.precision)}. Optimizer: {escape(receipt.optimizer)}.</p>"
-        f"{embeddings_text(receipt)}"
-        f"{f'<ul>{notes}</ul>' if notes else ''}"
-        f"<p>{'Changed by the libraries:' if changes else 'No setting was changed by the libraries.'}</p>"
-        f"{f'<ul>{changes}</ul>' if changes else ''}</section>"
+    trained, total = receipt.trainable_parameters, receipt.total_parameters
+    return render_part(
+        TEMPLATE,
+        "receipt",
+        weights=f"{trained:,} of {total:,} weights ({percent(trained / total)})",
+        rows=f"{count(receipt.train_rows, 'row')}; {count(receipt.validation_rows, 'row')} for validation",
+        share=percent(receipt.trained_tokens_share),
+        groups=[(g.name, f"{g.parameters:,}", rate(g.learning_rate), f"{g.weight_decay:g}") for g in receipt.groups],
+        precision=receipt.precision,
+        optimizer=receipt.optimizer,
+        embeddings=embeddings_text(receipt),
+        notes=receipt.notes,
+        changes=receipt.changes,
     )
 
 
-def embeddings_text(receipt: Receipt) -> str:
-    """Whether embed_tokens and lm_head train, and what they add. Empty for a run of before this was told."""
+def embeddings_text(receipt: Receipt) -> Markup:
+    """Whether embed_tokens and lm_head train, and what they add. Empty for a run made before this was recorded."""
     found = receipt.embeddings
     if found is None:
         trains = any(group.name == "embeddings" for group in receipt.groups)
-        return "" if trains else "<p>embed_tokens and lm_head do not train.</p>"
+        return Markup() if trains else render_part(TEMPLATE, "no_embeddings")
     both = len(found.layers) > 1
     tied = ", tied: they train as one" if both and found.is_tied else ", each by itself" if both else ""
     rows = f"all {found.rows:,}" if found.rows == found.of_rows else f"{found.rows:,} of {found.of_rows:,}"
-    passing = f"; at each pass {gib(found.passing_gib)} more, to compute with" if found.passing_gib else ""
-    lines = [
+    passing = f"; {gib(found.passing_gib)} more during each pass, for computing" if found.passing_gib else ""
+    facts = [
         ("Trained embeddings", f"{' and '.join(found.layers)}{tied}"),
         ("Rows that train", rows),
         ("Of all that trains", f"{percent(found.share)} ({found.parameters:,} weights)"),
         ("In memory", f"{gib(found.memory_gib)} for weights, gradients and the optimizer{passing}"),
         ("In the adapter", f"{gib(found.disk_bytes / GIB)} of {gib(found.adapter_bytes / GIB)} on disk"),
     ]
-    facts = "".join(f"<dt>{key}</dt><dd>{escape(value)}</dd>" for key, value in lines)
-    return f'<dl class="facts embeddings">{facts}</dl>{notice(found.warning, "warning")}'
+    return render_part(TEMPLATE, "embeddings", rows=facts, warning=found.warning)

@@ -1,15 +1,20 @@
-from html import escape
+"""The figures at the end of a run as HTML: time, memory, losses, and base against tuned on validation rows."""
+
+from markupsafe import Markup
 
 from core.runs.events import HeldOut, Probed
 from core.runs.snapshot import Snapshot
 from ui.shared.formatting import count, gib, percent
+from ui.shared.html import render_part
+
+TEMPLATE = "train/figures.html"
 
 
 def memory_text(snapshot: Snapshot) -> str:
-    """Estimate, probe and reality of a finished run in one row; empty before there is something to compare."""
+    """Estimated, probed and measured memory of a finished run in one line; empty when there is nothing to compare."""
     if snapshot.finished is None or snapshot.estimated is None:
         return ""
-    # A probe of just these settings corrects the estimate to what it measured, which would be no estimate any more.
+    # A probe of these very settings corrects the estimate to what it measured, so the uncorrected one is compared.
     was, estimated = snapshot.finished.peak_memory_gib, snapshot.estimated.by_itself_gib
     probed = _probed_in_short(snapshot.probed) if snapshot.probed else ""
     return f"estimated {gib(estimated)}{probed} · was {gib(was)}{_off(estimated, was)}"
@@ -28,19 +33,19 @@ def _off(estimated: float, was: float) -> str:
     return f" (estimate {abs(off)}% {'high' if off > 0 else 'low'})" if off else " (estimate within 1%)"
 
 
-def end_text(snapshot: Snapshot | None) -> str:
-    """The figures at the end, and base against tuned on rows that neither saw."""
+def end_text(snapshot: Snapshot | None) -> Markup:
+    """Base against tuned on validation rows, and the figures at the end."""
     if snapshot is None:
-        return ""
-    held = heldout_text(snapshot.heldout) if snapshot.heldout else ""
+        return Markup()
+    held = heldout_text(snapshot.heldout) if snapshot.heldout else Markup()
     return held + finished_text(snapshot)
 
 
-def finished_text(snapshot: Snapshot) -> str:
+def finished_text(snapshot: Snapshot) -> Markup:
     """The figures at the end; empty before."""
     done = snapshot.finished
     if done is None:
-        return ""
+        return Markup()
     total = done.total_memory_gib
     training = done.peak_memory_for_training_gib
     rows = [
@@ -53,20 +58,16 @@ def finished_text(snapshot: Snapshot) -> str:
         ("Validation loss", "–" if done.eval_loss is None else f"{done.eval_loss:.4f}"),
         ("Adapter", done.adapter_dir or "none kept"),
     ]
-    table = "".join(f"<dt>{escape(key)}</dt><dd>{escape(value)}</dd>" for key, value in rows if value)
-    return f'<section class="card"><h3>At the end</h3><dl class="facts">{table}</dl></section>'
+    return render_part(TEMPLATE, "finished", rows=[(name, value) for name, value in rows if value])
 
 
-def heldout_text(held: HeldOut) -> str:
+def heldout_text(held: HeldOut) -> Markup:
+    """Base against tuned on validation rows."""
     rows = [("loss on trained tokens", f"{held.base_loss:.3f}", f"{held.tuned_loss:.3f}")]
     if held.base_exact is not None:
         rows += [
             ("exact match", percent(held.base_exact), percent(held.tuned_exact)),
             ("ends by itself", percent(held.base_ends), percent(held.tuned_ends)),
         ]
-    table = "".join(f"<tr><th>{name}</th><td>{base}</td><td>{tuned}</td></tr>" for name, base, tuned in rows)
-    return (
-        f'<section class="card"><h3>On {count(held.rows, "row")} that it was not trained on</h3>'
-        '<table class="versus"><thead><tr><th></th><th class="base">base</th><th class="tuned">tuned</th></tr></thead>'
-        f"<tbody>{table}</tbody></table></section>"
-    )
+    title = f"On {count(held.rows, 'row')} that it was not trained on"
+    return render_part(TEMPLATE, "heldout", title=title, rows=rows)

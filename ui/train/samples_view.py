@@ -1,38 +1,42 @@
-"""A run's own prompts as timelines: what the base answered, and the tuned model as it learned. Text only; knows
-nothing of gradio."""
+"""A run's own prompts as timelines, as HTML: what the base answered, and the tuned model as it learned."""
 
 from dataclasses import dataclass
-from html import escape
+from typing import Any
+
+from markupsafe import Markup
 
 from core.runs.snapshot import Snapshot
 from ui.shared.formatting import count
+from ui.shared.html import render_part
 
-MOST_MOMENTS = 12  # of a prompt, the base's answer among them; fewer where there are many prompts,
-MOST_ANSWERS = 36  # because a page must not grow beyond what is read and sent
-MOST_CHARACTERS = 600  # of an answer
+MOST_ENTRIES = 12  # per prompt, the base's answer included; fewer where there are many prompts,
+MOST_ENTRIES_IN_ALL = 36  # so that the page stays small enough to read and to send
+MOST_CHARACTERS = 600  # per prompt or answer
 
 
 @dataclass
 class _Stretch:
-    """Moments one after the other with the same answer."""
+    """Answers to one prompt that stayed the same from step `first` to step `last`."""
 
     first: int
     last: int
     answer: str
 
 
-def samples_text(snapshot: Snapshot) -> str:
-    """For each prompt the base's answer, and below it the tuned model's, the newest first: that is the one that is
-    looked for. Answers that stay the same are one entry. Empty when nothing was asked; everything is escaped."""
+def samples_text(snapshot: Snapshot) -> Markup:
+    """For each prompt the base's answer, and below it the tuned model's, the newest first.
+
+    Answers that stay the same are one entry. Empty when the run has no prompts.
+    """
     prompts = list(dict.fromkeys(prompt for sampled in snapshot.samples for prompt in sampled.prompts))
     if not prompts:
-        return ""
-    moments = min(MOST_MOMENTS, max(MOST_ANSWERS // len(prompts), 2))
-    timelines = "".join(_timeline(snapshot, prompt, moments) for prompt in prompts)
-    return f'<section class="card samples"><h3>What it answers as it learns</h3>{timelines}</section>'
+        return Markup()
+    entries = min(MOST_ENTRIES, max(MOST_ENTRIES_IN_ALL // len(prompts), 2))
+    timelines = [_timeline(snapshot, prompt, entries) for prompt in prompts]
+    return render_part("train/samples.html", "samples", timelines=timelines)
 
 
-def _timeline(snapshot: Snapshot, prompt: str, moments: int) -> str:
+def _timeline(snapshot: Snapshot, prompt: str, most: int) -> dict[str, Any]:
     base, stretches = None, []
     for sampled in snapshot.samples:
         if prompt not in sampled.prompts:
@@ -44,12 +48,15 @@ def _timeline(snapshot: Snapshot, prompt: str, moments: int) -> str:
             stretches[-1].last = sampled.step
         else:
             stretches.append(_Stretch(sampled.step, sampled.step, answer))
-    shown = stretches[-(moments - (base is not None)) :]
-    entries = [_entry("tuned", _when(stretch), stretch.answer) for stretch in reversed(shown)]
-    if left_out := len(stretches) - len(shown):
-        entries.append(f'<li class="gap">{count(left_out, "earlier answer")} not shown here</li>')
-    first = _entry("base", "base", base) if base is not None else ""
-    return f'<p class="asked">{_cut(prompt)}</p><ul class="timeline">{first}{"".join(entries)}</ul>'
+    shown = stretches[-(most - (base is not None)) :]
+    entries = [] if base is None else [_entry("base", "base", base)]
+    entries += [_entry("tuned", _when(stretch), stretch.answer) for stretch in reversed(shown)]
+    left_out = len(stretches) - len(shown)
+    return {
+        "prompt": _cut(prompt),
+        "entries": entries,
+        "left_out": count(left_out, "earlier answer") if left_out else "",
+    }
 
 
 def _when(stretch: _Stretch) -> str:
@@ -57,12 +64,11 @@ def _when(stretch: _Stretch) -> str:
     return f"step {stretch.last:,}{since}"
 
 
-def _entry(by: str, when: str, answer: str) -> str:
-    text = _cut(answer) if answer.strip() else '<span class="nothing">it said nothing</span>'
-    return f'<li class="{by}"><b>{when}</b><span>{text}</span></li>'
+def _entry(by: str, when: str, answer: str) -> dict[str, Any]:
+    return {"by": by, "when": when, "answer": _cut(answer) if answer.strip() else None}
 
 
-def _cut(text: str) -> str:
-    if len(text) <= MOST_CHARACTERS:
-        return escape(text)
-    return f'{escape(text[:MOST_CHARACTERS])}<span class="gap">… cut here, it has {len(text):,} characters</span>'
+def _cut(text: str) -> dict[str, str]:
+    """The start of a text, and its length in words when that is not all of it."""
+    is_long = len(text) > MOST_CHARACTERS
+    return {"start": text[:MOST_CHARACTERS], "characters": count(len(text), "character") if is_long else ""}

@@ -1,4 +1,4 @@
-"""The Train tab: settings, Start, what really trains, and the run as it goes. Knows nothing of torch."""
+"""The Train tab: the settings, Start, and the run: its progress, charts, answers and receipt."""
 
 import gradio as gr
 
@@ -17,11 +17,11 @@ from ui.train.samples_view import samples_text
 
 
 class TrainTab:
-    """Layout and handlers; `live` tells what its parts show now."""
+    """Layout and handlers; `live` says what its parts show now."""
 
     def __init__(self, workbench: Workbench, form: Form, preset: gr.Dropdown, token: gr.Textbox):
         self._workbench, self._form, self._preset, self._token = workbench, form, preset, token
-        self._drawn: tuple[tuple, dict] | None = None  # what was shown last, and how that looks
+        self._drawn: tuple[tuple, dict] | None = None  # what was drawn last, and the result
         with gr.Row():
             with gr.Column(min_width=200):
                 form.add("adapter.r", "adapter.lora_alpha")
@@ -74,14 +74,14 @@ class TrainTab:
         self.twice.click(lambda r: 2 * (r or 0), [rank], [alpha], **hidden)
         inputs = set(self._form.components.values()) | {self._token, self._preset}
         self.start.click(self._start, inputs, [self.trouble], **hidden)
-        # Names of their own, so that /resume stays free for clients.
+        # Names of their own, so that /resume stays free for API clients.
         self.resume.click(self._resume, [self._token], [self.trouble], api_name="press_resume", **hidden)
         self.best.click(self._load_best, [self._token], [self.best_trouble], api_name="load_best", **hidden)
 
     def live(self) -> dict:
         workbench = self._workbench
         shown = workbench.snapshot, workbench.model_state, workbench.busy_with, workbench.trouble
-        # Snapshots and states never change, so the same ones look the same: the charts of a long run take a while.
+        # Snapshots and states are immutable, so the same ones look the same. Drawing a long run takes a while.
         if self._drawn is None or any(a is not b for a, b in zip(self._drawn[0], shown, strict=True)):
             self._drawn = shown, self._draw(*shown)
         return self._drawn[1]
@@ -114,7 +114,7 @@ class TrainTab:
     def _resume(self, token: str) -> str:
         snapshot = self._workbench.snapshot
         try:
-            if can_resume(snapshot):  # else another page was quicker
+            if can_resume(snapshot):  # else another page has resumed it already
                 self._workbench.resume(snapshot.run_id, token)
         except Problem as error:
             return notice(str(error), "error")
