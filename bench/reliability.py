@@ -1,7 +1,7 @@
 """The long proofs at their full length, one after the other; the figures of `bench/RELIABILITY.md` come from here.
 
-python -m bench.reliability            20 kills, a full disk, 50 times out of memory, then 30 runs in one program
-python -m bench.reliability --runs 4   with a shorter last part
+    python -m bench.reliability            20 kills, a full disk, 50 times out of memory, then 30 runs in one program
+    python -m bench.reliability --runs 4   with a shorter last part
 """
 
 import subprocess
@@ -10,14 +10,14 @@ import time
 
 import click
 
-from bench.common import PROJECT
+from bench.common import PROJECT, bench_command
 
 PROOFS = ["test_killed.py", "test_disk_full.py", "test_out_of_memory.py"]
 
 
-@click.command()
-@click.option("--runs", type=click.IntRange(4), default=30, help="Runs in one program.")
-def reliability(runs: int) -> None:
+@bench_command(__doc__)
+@click.option("--runs", type=click.IntRange(4), default=30, show_default=True, help="Runs in one program.")
+def main(runs: int) -> None:
     commands = {name: [sys.executable, "-m", "pytest", "-q", "--long", f"tests/journeys/{name}"] for name in PROOFS} | {
         "soak": [sys.executable, "-m", "bench.soak", str(runs)]
     }
@@ -30,4 +30,4 @@ def reliability(runs: int) -> None:
 
 
 if __name__ == "__main__":
-    reliability()
+    main()

@@ -181,7 +181,7 @@ class Tally:
             if self.votes == 1:
                 return "The only vote chose no side, so nothing can be said."
             return f"None of the {self.votes:,} votes chose a side, so nothing can be said."
-        score, more = f"{self.wins:,} of {self.decided:,}", self.more
+        score = f"{self.wins:,} of {self.decided:,}"
         if self.decided < FEWEST_DECIDED:
             needed = FEWEST_DECIDED - self.decided
             votes = "1 more that chooses a side is" if needed == 1 else f"{needed} more that choose a side are"
@@ -189,6 +189,7 @@ class Tally:
         way = "better" if self.wins > self.losses else "worse"
         if self.p_value < SETTLED_BELOW:
             return f"{score}: {way}."
+        more = self.more
         further = "1 more vote that chooses a side" if more == 1 else f"{more or 0:,} more votes that choose a side"
         if self.p_value < PROBABLE_BELOW:
             if more:

@@ -73,7 +73,7 @@ FIELDS = "prompt, instruction, question, text"
         ("a.json", '[{"a": 1}]', {"place": "row 1 of a.json", "fields": FIELDS}),
         ("a.json", '[{"prompt": 3}]', {"place": "row 1 of a.json"}),
         ("a.jsonl", '{"prompt": "One"}\n{broken\n', {"place": "line 2 of a.jsonl", "fault": "not valid JSON"}),
-        ("a.csv", "one,two\n1,2\n", {"place": "line 2 of a.csv", "fields": FIELDS}),
+        ("a.csv", "one,two\n1,2\n", {"place": "row 1 of a.csv", "fields": FIELDS}),
     ],
 )
 def test_a_file_without_prompts_is_refused_and_the_row_is_named(tmp_path, name, text, values):

@@ -10,7 +10,7 @@ from contextlib import nullcontext
 import pytest
 
 from core.data.prepared.prepare import prepare
-from core.evaluation.batched_answers import answer_limit, batches, cache_bytes, given, room
+from core.evaluation.batched_answers import MAX_NEW_TOKENS, answer_limit, batches, cache_bytes, given, room
 from core.evaluation.evaluate import evaluate
 from core.evaluation.forgetting import GENERAL_QUESTIONS, general_rows
 from core.evaluation.question_rows import row_of, row_of_prompt
@@ -111,7 +111,7 @@ def test_an_adapter_of_known_effect_shows_its_exact_figures(in_float32, many):
 
 
 def test_answers_of_a_batch_are_those_of_rows_by_themselves(in_float32, many):
-    loaded, limit = in_float32, 48
+    loaded, limit = in_float32, 20
     for base in (True, False):
         with for_inference(loaded), base_view(loaded) if base else nullcontext():
             together = given(loaded, many, limit, lambda: False)
@@ -142,14 +142,16 @@ def test_a_tuned_model_that_is_the_base_shows_no_difference_at_all(trained, many
     assert (told.base_loss, told.low, told.high) == (told.tuned_loss, 0, 0)
 
 
-def test_prompts_without_references_leave_out_what_needs_one(trained):
+def test_prompts_without_references_leave_out_what_needs_one(trained, monkeypatch):
+    assert MAX_NEW_TOKENS == 256
+    monkeypatch.setattr("core.evaluation.batched_answers.MAX_NEW_TOKENS", 32)
     tokenizer = trained.loaded.tokenizer
     rows = [
         row_of_prompt(f"Once upon a time, {who}", tokenizer) for who in ("a cat", "a dog", "a boy", "Tom", "Lily", "he")
     ]
     found = measured(trained.loaded, rows)
     assert [one.key for one in found.measures] == ["ends", "length", "repetition"]
-    assert found.max_new_tokens == 256 and found.measure("length").rows == 6
+    assert found.max_new_tokens == 32 and found.measure("length").rows == 6
     assert (found.gained, found.lost) == ((), ())
     assert found.differing and all(read.base != read.tuned and read.reference is None for read in found.differing)
 
@@ -237,6 +239,7 @@ def test_a_batch_for_which_memory_runs_out_is_halved_until_it_fits(in_float32, m
     import torch
 
     loaded, sizes, refused = in_float32, [], []
+    some = [*many[:4], *many[12:16]]
 
     def want_too_much(module, inputs) -> None:
         if len(inputs[0]) > fits:
@@ -244,13 +247,13 @@ def test_a_batch_for_which_memory_runs_out_is_halved_until_it_fits(in_float32, m
             torch.empty(2**48, dtype=torch.float32)  # more than there is: torch's own allocator refuses it
         sizes.append(len(inputs[0]))
 
-    whole = measured(loaded, many)
+    whole = measured(loaded, some)
     hook = loaded.model.get_input_embeddings().register_forward_pre_hook(want_too_much)
     try:
-        found = measured(loaded, many)
+        found = measured(loaded, some)
     finally:
         hook.remove()
-    assert refused[0] == len(many) and set(sizes) <= {1, 2, 3} and max(sizes) <= fits
+    assert refused[0] == len(some) and set(sizes) <= {1, 2, 3} and max(sizes) <= fits
     assert [(one.key, one.rows) for one in found.measures] == [(one.key, one.rows) for one in whole.measures]
     for key in ("exact", "rouge_l", "ends", "length"):
         assert found.measure(key) == whole.measure(key)

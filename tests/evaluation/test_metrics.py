@@ -13,7 +13,7 @@ from core.evaluation.record import Evaluation, Forgetting, Measure, Source
 
 FORGETTING_WORDS = (
     "no change",
-    "hardly",
+    "hardly any",
     "no clear",
     "a little worse",
     "much worse",
