@@ -17,7 +17,6 @@ from core.evaluation.question_rows import row_of, row_of_prompt
 from core.evaluation.record import Evaluation, Source
 from core.evaluation.saved import load_evaluations, save
 from core.model.adapters_on_base import FIRST
-from core.model.load import load
 from core.model.views import base_view, for_inference
 from core.problems import Busy, DataError, RunError
 from core.runs.adapter_ref import BASE, Pane
@@ -73,14 +72,6 @@ def many(trained, tmp_path_factory):
     more = prepare(config, trained.loaded.tokenizer, 256, True).train
     examples = [*trained.data.train, *trained.data.validation, *more]
     return [row_of(example, trained.loaded.tokenizer) for example in examples if not example.is_cut]
-
-
-@pytest.fixture(scope="module")
-def in_float32(trained):
-    """The same adapter on the base in 32-bit. In 16-bit likeliest tokens are often equally likely to the last bit, and
-    which of them comes first changes with the number of rows in a batch, padded or not; here none are."""
-    config = trained.config.model.model_copy(update={"load_in_4bit": False, "dtype": "float32"})
-    return load(config, None, trained.adapter_dir, use_gradient_checkpointing=False)
 
 
 def test_an_adapter_of_known_effect_shows_its_exact_figures(in_float32, many):

@@ -47,12 +47,12 @@ def test_many_rows_in_batches(trained):
         assert loss == pytest.approx(sum(parts) / sum(weights), rel=0.03)
 
 
-def test_right_answers_and_ends_are_counted(trained):
+def test_right_answers_and_ends_are_counted(trained, in_float32):
     examples = trained.data.train
-    measured = measure_heldout(trained.loaded, examples, lambda: False)
-    decode = trained.loaded.tokenizer.decode
+    measured = measure_heldout(in_float32, examples, lambda: False)
+    decode = in_float32.tokenizer.decode
     questions = [decode(e.input_ids[: e.labels.count(UNTRAINED)]) for e in examples]
-    answers = [greedy_text(trained.loaded, question, 32) for question in questions]
+    answers = [greedy_text(in_float32, question, 32) for question in questions]
     assert measured.tuned_exact == sum(answer.strip() == "the cat" for answer in answers) / len(examples) > 0
     assert measured.tuned_ends == 1.0
     assert (measured.base_exact, measured.base_ends) == (0.0, 0.0)
