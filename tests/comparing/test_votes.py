@@ -91,8 +91,8 @@ def test_a_vote_that_the_disk_does_not_take_is_not_there(tmp_path, monkeypatch):
 
 def test_lines_of_earlier_versions_are_votes_too(tmp_path):
     line = (
-        '{"time":5.0,"prompt":"Why?","left":"20260101-000000-a","right":"base","left_answer":"So.","right_answer":"No.",'
-        '"choice":"tie","contender":"20260101-000000-a"}\n'
+        '{"time":5.0,"prompt":"Why?","left":"20260101-000000-a","right":"base","left_answer":"So.",'
+        '"right_answer":"No.","choice":"tie","contender":"20260101-000000-a"}\n'
     )
     (tmp_path / VOTES_FILE).write_text(line)
     assert read_votes(tmp_path) == ((vote("tie", sampling=None),), 0)
