@@ -1,7 +1,7 @@
 """The long proofs at their full length, one after the other; the figures of `bench/RELIABILITY.md` come from here.
 
-    python -m bench.reliability            20 kills, a full disk, 50 times out of memory, then 30 runs in one program
-    python -m bench.reliability --runs 4   with a shorter last part
+python -m bench.reliability            20 kills, a full disk, 50 times out of memory, then 30 runs in one program
+python -m bench.reliability --runs 4   with a shorter last part
 """
 
 import subprocess

@@ -29,13 +29,13 @@ class Request:
 
 @dataclass
 class Hub:
-    """`repositories` are models, each a folder; `datasets` have a folder for each branch. The files of `gated` ones open
-    with `token`, `private` ones are not there without it, and `moved` ones answer under their new name. `unknown` is a
-    token of nobody. `commits` has the commit of a repository's branch where it is not `commit_of` both. `echo` is a
+    """`repositories` are models, each a folder; `datasets` have a folder for each branch. The files of `gated` ones
+    open with `token`, `private` ones do not exist without it, and `moved` ones answer under their new name. `unknown`
+    is nobody's token. `commits` has the commit of a repository's branch where it is not `commit_of` both. `echo` is a
     status that every file is answered with, the token quoted.
 
-    `cut_after`: the first download of weights or Parquet breaks off after so many bytes. `hold_after`: it stands still there until
-    the client has gone or the hub closes.
+    `cut_after`: the first download of weights or Parquet breaks off after that many bytes. `hold_after`: it stalls
+    there until the client has gone or the hub closes.
     """
 
     repositories: dict[str, Path] = field(default_factory=dict)

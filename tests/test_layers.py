@@ -3,7 +3,10 @@
 import ast
 import subprocess
 import sys
+from functools import cache
 from pathlib import Path
+
+import pytest
 
 from tests.conftest import PROJECT
 
@@ -25,11 +28,18 @@ LEVELS: list[set[str]] = [
 ]
 TRAINING_LIBRARIES = {"torch", "unsloth", "unsloth_zoo", "transformers", "trl", "peft", "bitsandbytes"}
 WITHOUT_THE_LIBRARIES = [
-    "core.problems", "core.disk", "core.stopping", "core.hub_names", "core.settings", "core.runs", "core.data", "core.memory",
-]  # fmt: skip
+    "core.problems",
+    "core.disk",
+    "core.stopping",
+    "core.hub_names",
+    "core.settings",
+    "core.runs",
+    "core.data",
+    "core.memory",
+]
 EXCEPT = {"core.memory.hardware": {"torch"}}  # asks the driver through torch, inside a function
 REACH_UNSLOTH = {"core.model", "core.training"}
-MAX_CORE_ENTRIES = 18
+MAX_CORE_ENTRIES, MAX_LEVELS, MAX_FILE_LINES, MAX_FUNCTION_LINES = 18, 12, 300, 60
 
 
 def module_of(path: Path) -> str:
@@ -73,7 +83,13 @@ def place_of(module: str) -> tuple[int, str] | None:
 def modules_imported(module: str) -> set[str]:
     """Modules of this project that one imports."""
     found = imports(SOURCES[module])
-    return {name for name in found if name in SOURCES and name != module and not name == module.rpartition(".")[0]}
+    return {name for name in found if name in SOURCES and name != module and name != module.rpartition(".")[0]}
+
+
+@cache
+def level_of(module: str) -> int:
+    """How many modules lie on the longest way down from one, itself included."""
+    return 1 + max((level_of(name) for name in modules_imported(module)), default=0)
 
 
 def test_the_reader_of_imports_sees_every_kind():
@@ -163,3 +179,26 @@ def test_importing_core_brings_in_no_heavy_library():
 def test_core_has_few_entries():
     entries = [path.name for path in (PROJECT / "core").iterdir() if path.name not in ("__init__.py", "__pycache__")]
     assert len(entries) <= MAX_CORE_ENTRIES, sorted(entries)
+
+
+def test_core_has_few_import_levels():
+    deepest = max((m for m in SOURCES if m.startswith("core")), key=level_of)
+    chain = [deepest]
+    while below := modules_imported(chain[-1]):
+        chain.append(max(below, key=level_of))
+    assert len(chain) <= MAX_LEVELS, "\n".join(chain)
+
+
+@pytest.mark.parametrize("folder", ["core", "ui", "bench", "app"])
+def test_files_and_functions_are_short(folder):
+    long = []
+    for module in touching(set(SOURCES), {folder}):
+        functions = [n for n in ast.walk(SOURCES[module]) if isinstance(n, ast.FunctionDef | ast.AsyncFunctionDef)]
+        last = max((node.end_lineno for node in SOURCES[module].body), default=0)
+        if last > MAX_FILE_LINES:
+            long.append(f"{module}: {last} lines")
+        for function in functions:
+            lines = function.end_lineno - function.lineno + 1
+            if lines > MAX_FUNCTION_LINES:
+                long.append(f"{module}.{function.name}: {lines} lines")
+    assert long == []

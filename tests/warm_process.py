@@ -5,9 +5,9 @@ hundred times. One process imports them and then forks a child for each order. A
 own number: it can be sent signals, killed, and waited for like any other.
 
 An order is a line of JSON on standard input: {"call": "module:function", "arguments": {...}, "environment": {...},
-"folder": where the child's `stdout`, `stderr` and `exit` files go, "ignore_sigint": bool}. The answer is a line with the
-child's process id. What cannot be had this way (settings that a library reads while it is imported) is started cold:
-see `tests.app_process`.
+"folder": where the child's `stdout`, `stderr` and `exit` files go, "ignore_sigint": bool}. The answer is a line with
+the child's process id. Settings that a library reads while it is imported cannot be changed this way: such a process is
+started cold, see `tests.app_process`.
 """
 
 import atexit

@@ -40,7 +40,9 @@ window.fetch = async (...asked) => {
     return same;
 };
 for (const way of ['EventSource', 'WebSocket', 'XMLHttpRequest'])
-    window[way] = new Proxy(window[way], {construct(made, asked) { window.otherWays = way; return new made(...asked); }});
+    window[way] = new Proxy(window[way], {
+        construct(made, asked) { window.otherWays = way; return new made(...asked); }
+    });
 """
 
 

@@ -231,7 +231,8 @@ def test_5_measured_found_and_told_of_at_the_end(app, open_page):
     page.click("#probe")
     expect(page.locator("#probing .good")).to_contain_text(
         re.compile(
-            r"^presets/demo-llama: measured on rows of 64 tokens, 2 at once: peak memory \d\.\d\d GiB \(estimated \d\.\d\d GiB\), "
+            r"^presets/demo-llama: measured on rows of 64 tokens, 2 at once: "
+            r"peak memory \d\.\d\d GiB \(estimated \d\.\d\d GiB\), "
             r"[\d.]+ s a step. The run of 12 steps would take 0:\d\d if all rows were that long. "
             r"The estimate for this model on this machine is now corrected by it."
         ),
@@ -264,8 +265,8 @@ def test_5_measured_found_and_told_of_at_the_end(app, open_page):
     (run, *_) = list_runs(app.runs_dir)
     snapshot = run.snapshot()
     expect(page.locator("#train-end dl")).to_contain_text(
-        f"estimated {snapshot.estimated.before_probe_gib:.2f} GiB · probed {snapshot.probed.peak_gib:.2f} GiB on rows of {snapshot.probed.length} tokens · "
-        f"was {snapshot.finished.peak_memory_gib:.2f} GiB (estimate "
+        f"estimated {snapshot.estimated.before_probe_gib:.2f} GiB · probed {snapshot.probed.peak_gib:.2f} GiB "
+        f"on rows of {snapshot.probed.length} tokens · was {snapshot.finished.peak_memory_gib:.2f} GiB (estimate "
     )
     photograph(page, "97-fit-at-the-end")
 

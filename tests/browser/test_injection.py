@@ -1,4 +1,4 @@
-"""Words that would be HTML, script or templates, in every place where the page shows words of others: all stay words."""
+"""Text that would be HTML, script or a template, wherever the page shows text from outside: it stays text."""
 
 import json
 from pathlib import Path
@@ -13,7 +13,10 @@ from tests.app_process import running_app
 from tests.browser.conftest import photograph, tab
 
 TAG = "<img src=x onerror=window.pwned=1>"
-EVIL = f"{TAG}<script>window.pwned=2</script>${{window.pwned=3}}{{{{window.pwned=4}}}}\" onmouseover=\"window.pwned=5' onfocus='window.pwned=6"
+EVIL = (
+    f"{TAG}<script>window.pwned=2</script>${{window.pwned=3}}{{{{window.pwned=4}}}}"
+    "\" onmouseover=\"window.pwned=5' onfocus='window.pwned=6"
+)
 TOKEN = "hf_TheMarkedHeronNests4711"
 
 
@@ -99,7 +102,8 @@ def test_a_model_s_name_in_an_error_and_a_token_in_the_browser(app, open_page):
     assert_harmless(page)
     photograph(page, "92-injection-model")
     kept = page.evaluate(
-        "async () => JSON.stringify([{...localStorage}, {...sessionStorage}, document.cookie, await indexedDB.databases()])"
+        "async () => JSON.stringify("
+        "[{...localStorage}, {...sessionStorage}, document.cookie, await indexedDB.databases()])"
     )
     assert TOKEN not in kept and json.loads(kept)[3] == []
     assert TOKEN not in page.content()

@@ -1,4 +1,4 @@
-"""Stop in the chat, on a model that never ends an answer by itself, so that Stop comes before the end on any machine."""
+"""Stop in the chat, on a model that never ends an answer, so that Stop comes first on any machine."""
 
 import json
 import re

@@ -1,4 +1,4 @@
-"""A run as the page shows it: its checkpoints, answers and best check, one run at a time, and going on after a crash."""
+"""A run on the page: its checkpoints, answers and best check, one run at a time, and resuming after a crash."""
 
 import os
 import re

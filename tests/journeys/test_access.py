@@ -217,11 +217,14 @@ def test_another_site_can_do_nothing_here(plain, guarded, headers):
             for path, sent in {
                 "/gradio_api/call/stop": {"json": {"data": []}},
                 "/gradio_api/run/stop": {"json": {"data": []}},
-                "/gradio_api/queue/join": {"content": '{"data":[],"fn_index":0,"session_hash":"x"}', "headers": {"Content-Type": "text/plain"}},
+                "/gradio_api/queue/join": {
+                    "content": '{"data":[],"fn_index":0,"session_hash":"x"}',
+                    "headers": {"Content-Type": "text/plain"},
+                },
                 "/gradio_api/upload": {"files": {"files": ("a.txt", "text")}},
                 "/gradio_api/cancel": {"json": {"session_hash": "x", "fn_index": 0, "event_id": "x"}},
                 "/login": {"data": {"username": "ada", "password": "secret"}},
-            }.items():  # fmt: skip
+            }.items():
                 answer = client.post(path, **sent | {"headers": sent.get("headers", {}) | headers})
                 assert answer.status_code == 403, path
                 assert answer.json() == {"detail": "Another site asked for this; open the page itself."}
@@ -246,9 +249,19 @@ def test_the_page_s_own_requests_come_through(plain):
 
 @pytest.mark.parametrize(
     "path",
-    ["deep_link?session_hash=x", "component_server", "process_recording", "proxy=https://a.hf.space/x", "custom_component/a/client/b/c",
-     "file=https://example.org/x", "file=http://127.0.0.1/x", "file/https://example.org/x", "run-history/buckets", "vibe-code"],
-)  # fmt: skip
+    [
+        "deep_link?session_hash=x",
+        "component_server",
+        "process_recording",
+        "proxy=https://a.hf.space/x",
+        "custom_component/a/client/b/c",
+        "file=https://example.org/x",
+        "file=http://127.0.0.1/x",
+        "file/https://example.org/x",
+        "run-history/buckets",
+        "vibe-code",
+    ],
+)
 def test_routes_without_a_use_here_are_closed(plain, path):
     for method in ("GET", "POST"):
         answer = httpx.request(method, f"{plain.url}/gradio_api/{path}")

@@ -309,7 +309,7 @@ def test_a_preset_that_is_a_link_in_a_circle(tmp_path):
 
 @pytest.fixture(scope="module")
 def real_run(unsloth, stories, rows, tmp_path_factory) -> Path:
-    """A run that a program really did: four steps, two checkpoints, an adapter; as if the program had ended just then."""
+    """A real run of four steps with two checkpoints and an adapter, as if the program had ended just then."""
     runs_dir = tmp_path_factory.mktemp("real") / "runs"
     settings = [
         "training.max_steps=4",

@@ -31,7 +31,13 @@ from tests.conftest import PROJECT
 pytestmark = pytest.mark.gpu
 
 LENGTH = 1024  # Unsloth offloads from 512 on
-SHAPE = dict(hidden_size=512, intermediate_size=1024, num_hidden_layers=4, num_attention_heads=8, num_key_value_heads=4)
+SHAPE = {
+    "hidden_size": 512,
+    "intermediate_size": 1024,
+    "num_hidden_layers": 4,
+    "num_attention_heads": 8,
+    "num_key_value_heads": 4,
+}
 PROMPTS = ("old red sun cat river", "stone quiet under again letter seven")
 MOST_MORE = 1.02  # of memory, in a second run
 

@@ -1,4 +1,4 @@
-"""A program that is killed at any moment loses no run: it is found interrupted, is resumed, and ends as if nothing had been."""
+"""A program killed at any moment loses no run: it is found interrupted, resumed, and ends the same."""
 
 import json
 import os
@@ -58,7 +58,7 @@ def is_saving(folder: Path) -> bool:
 
 
 def kill_at(runs_dir: Path, pid: int, moment, wait_until) -> bool:
-    """Kills the program at `moment`: seconds after its run was there, or at its so-manieth save. Whether it was in one."""
+    """Kills the program at `moment`: seconds after its run began, or the number of a save. Whether it was saving."""
     wait_until(lambda: list_runs(runs_dir), "the run's folder", 120)
     (run,) = list_runs(runs_dir)
     if isinstance(moment, float):

@@ -84,7 +84,7 @@ def test_the_changes_that_help_most_come_first_with_what_each_saves(config):
     assert ModelShape.build(loaded.model.config.to_dict(), "it") == shape
     found = suggestions(trained, shape, this_machine(detect_machine()), longest=longest)
     by_words = {change.words: change.saves_gib for change in found}
-    # What Adam keeps of the trained copy, in 32-bit, its gradient and itself; in the loss a 16-bit copy and the gradient
+    # The trained copy and its gradient in 32-bit, and what Adam keeps of it; in the loss a 16-bit copy and the gradient
     # again. Tied: one of them.
     embeddings = (4 + 4 + 8 + 2 + 4) * shape.vocab_size * shape.hidden_size / 1024**3
     assert by_words["without embed_tokens and lm_head"] == pytest.approx(embeddings, rel=1e-9)

@@ -75,7 +75,7 @@ def home(tmp_path, hub):
 
 
 def command(tmp_path: Path, home: dict[str, str], *settings: str) -> tuple[int, str]:
-    """Trains with the token in HF_TOKEN; the exit code and all that was printed. The process list is looked at meanwhile."""
+    """Trains with the token in HF_TOKEN and watches the process list. The exit code, and what was printed."""
     asked = [argument for setting in (*SHORT, *settings) for argument in ("--set", setting)]
     process = start(
         "train",
