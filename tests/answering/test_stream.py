@@ -122,10 +122,14 @@ def test_how_an_answer_ends(trained):
         (first, _), (second, _) = likeliest_answers(loaded, ids, 16, lambda: False)
     end = next(token for token in first[2:] if token not in second)
     loaded.model.generation_config.eos_token_id = [end]
+
+    def text_of(tokens: list[int]) -> str:
+        return loaded.tokenizer.decode(tokens, skip_special_tokens=True)
+
     *_, (ended, limited) = stream(loaded, prompts, [None, None], Sampling(max_new_tokens=16), lambda: False)
     tokens = first[: first.index(end)]
-    assert (ended.ended, ended.tokens, ended.text) == ("itself", len(tokens), loaded.tokenizer.decode(tokens))
-    assert (limited.ended, limited.tokens, limited.text) == ("limit", 16, loaded.tokenizer.decode(second))
+    assert (ended.ended, ended.tokens, ended.text) == ("itself", len(tokens), text_of(tokens))
+    assert (limited.ended, limited.tokens, limited.text) == ("limit", 16, text_of(second))
     assert ended.seconds <= limited.seconds
 
 

@@ -34,13 +34,6 @@ try:
 except ModelError as error:
     print(json.dumps({"error": str(error), "template": error.template, "values": error.values, "told": told}))
 """
-LOAD = """
-import json, sys
-from core.settings.sections import ModelConfig
-from core.model.load import load
-loaded = load(ModelConfig(**json.loads(sys.argv[1])), sys.argv[2] or None, use_gradient_checkpointing=False)
-print(loaded.report.model_dump_json())
-"""
 
 
 @dataclass
@@ -77,14 +70,6 @@ class Client:
 def assert_all_there(client: Client, stories: Path) -> None:
     for file in stories.iterdir():
         assert (client.folder() / file.name).read_bytes() == file.read_bytes(), file.name
-
-
-def test_a_model_by_name_is_loaded_in_4_bit(tmp_path, stories):
-    with Hub({NAME: stories}) as hub:
-        report = Client(tmp_path, hub.address).ask(LOAD)
-    assert (report["name"], report["parameters"]) == (NAME, 260032)
-    assert (report["linear_layers"], report["linear_layers_4bit"], report["tied_embeddings"]) == (36, 35, True)
-    assert hub.downloads("model.safetensors") == [None]
 
 
 def test_only_safe_files_are_fetched_and_the_second_time_none(tmp_path, stories):

@@ -151,9 +151,9 @@ def test_a_folder_without_a_model_is_refused(unsloth, tmp_path):
         ({"hidden_size": 63}, True),
         ({"hidden_size": "x"}, True),
         ({"vocab_size": -1}, True),
-        ({"rope_parameters": [1]}, False),
+        ({"hidden_act": "swoosh"}, False),
     ],
-    ids=["model_type", "odd size", "size of text", "negative size", "list"],
+    ids=["model_type", "odd size", "size of text", "negative size", "activation"],
 )
 def test_impossible_settings_of_a_model_are_refused(copied, fault, has_reason):
     config = json.loads((copied / "config.json").read_text())

@@ -36,23 +36,27 @@ from core.settings.sections import ModelConfig
 from core.problems import ModelError
 from core.model.load import load
 answers = []
-for name, trusted in json.loads(sys.argv[1]):
+for config in json.loads(sys.argv[1]):
+    answer = {"template": None, "values": None, "report": None}
     try:
-        load(ModelConfig(model_name=name, max_seq_length=64, load_in_4bit=False, trust_remote_code=trusted))
-        answers.append([None, None])
+        answer["report"] = load(ModelConfig(max_seq_length=128, **config)).report.model_dump()
     except ModelError as error:
-        answers.append([error.template, error.values])
+        answer |= {"template": error.template, "values": error.values}
+    answers.append(answer)
 print(json.dumps(answers))
 """
 LOOK = """
-import sys
+import json, sys
 from core.settings.sections import DataConfig
 from core.problems import DataError
 from core.data.prepared.prepare import open_rows
-try:
-    print(next(iter(open_rows(DataConfig(path=sys.argv[1])))))
-except DataError as error:
-    print("refused:", error)
+answers = []
+for path in sys.argv[1:]:
+    try:
+        answers.append(next(iter(open_rows(DataConfig(path=path)))).values)
+    except DataError as error:
+        answers.append("refused")
+print(json.dumps(answers))
 """
 
 
@@ -204,12 +208,13 @@ def with_code(folder, mark):
 
 @dataclass(frozen=True)
 class Loaded:
-    """What came of loading a model: the template and the values of the ModelError, None if it was loaded."""
+    """What came of loading a model: its report, or the template and the values of the ModelError."""
 
     name: str
+    report: dict | None
     template: str | None
     values: dict | None
-    code_ran: bool
+    code_ran: bool = False
 
 
 # Each changes the files of a model that is fine and brings code; the one whose code may run comes last.
@@ -225,21 +230,39 @@ CASES: dict[str, Callable[[Path], None]] = {
 
 
 @pytest.fixture(scope="module")
-def loads(tmp_path_factory) -> dict[str, Loaded]:
-    """All cases, loaded one after the other in one process, as importing Unsloth takes long."""
-    top = tmp_path_factory.mktemp("code")
-    orders = []
+def loads(stories, tmp_path_factory) -> dict[str, Loaded]:
+    """All cases, and a model by its name on a hub, loaded in one process, because importing Unsloth takes long.
+
+    It is a process of its own for the hub's address and for the models' code.
+    """
+    top = tmp_path_factory.mktemp("loads")
+    configs: dict[str, dict] = {"on a hub": {"model_name": NAME}}
     for number, (case, prepare) in enumerate(CASES.items()):
         folder = Path(shutil.copytree(DEMO, top / f"model{number}"))
         (folder / "own.py").write_text(CODE.format(mark=str(folder / "code-ran")))
         prepare(folder)
-        orders.append((str(folder), str(folder) if case == "trusted model" else None))
-    env = os.environ | {"HF_MODULES_CACHE": str(top / "modules"), "UNSLOTH_DISABLE_STATISTICS": "1"}
-    answers = json.loads(asked(LOAD, json.dumps(orders), env=env))
+        configs[case] = {"model_name": str(folder), "load_in_4bit": False}
+    configs["trusted model"]["trust_remote_code"] = configs["trusted model"]["model_name"]
+    with Hub({NAME: stories}) as hub:
+        env = os.environ | {
+            "HF_ENDPOINT": hub.address,
+            "HF_HOME": str(top / "home"),
+            "HF_MODULES_CACHE": str(top / "modules"),
+            "NO_PROXY": "127.0.0.1",
+            "UNSLOTH_DISABLE_STATISTICS": "1",
+        }
+        answers = json.loads(asked(LOAD, json.dumps(list(configs.values())), env=env))
+        assert hub.downloads("model.safetensors") == [None]
     return {
-        case: Loaded(name, template, values, (Path(name) / "code-ran").exists())
-        for case, (name, _), (template, values) in zip(CASES, orders, answers, strict=True)
+        case: Loaded(**answer, name=config["model_name"], code_ran=(Path(config["model_name"]) / "code-ran").exists())
+        for (case, config), answer in zip(configs.items(), answers, strict=True)
     }
+
+
+def test_a_model_by_name_is_loaded_in_4_bit(loads):
+    report = loads["on a hub"].report
+    assert (report["name"], report["parameters"]) == (NAME, 260032)
+    assert (report["linear_layers"], report["linear_layers_4bit"], report["tied_embeddings"]) == (36, 35, True)
 
 
 @pytest.mark.parametrize("case", ["unknown model", "tokenizer of its own"])
@@ -250,11 +273,11 @@ def test_code_of_a_model_or_its_tokenizer_does_not_run_and_is_named_as_the_reaso
 
 @pytest.mark.parametrize("case", ["known model", "known tokenizer"])
 def test_a_known_kind_is_loaded_without_the_code_it_brings(loads, case):
-    assert (loads[case].template, loads[case].code_ran) == (None, False)
+    assert loads[case].report["name"] == loads[case].name and not loads[case].code_ran
 
 
 def test_code_runs_for_the_one_model_that_is_trusted(loads):
-    assert (loads["trusted model"].template, loads["trusted model"].code_ran) == (None, True)
+    assert loads["trusted model"].report["name"] == loads["trusted model"].name and loads["trusted model"].code_ran
 
 
 def test_trust_does_not_include_code_of_another_repository(with_code, mark, tmp_path):
@@ -289,7 +312,8 @@ def test_a_data_set_s_script_is_not_run(tmp_path, mark):
     folder = tmp_path / "set"
     folder.mkdir()
     (folder / "set.py").write_text(f"open({str(mark)!r}, 'w')")
-    assert asked(LOOK, str(folder)).startswith("refused: ")
+    rows = tmp_path / "rows.jsonl"
+    rows.write_text('{"text": "a row"}\n')
     with Hub(datasets={"somebody/set": {"main": folder}}) as hub:
         env = {
             "HF_ENDPOINT": hub.address,
@@ -297,6 +321,7 @@ def test_a_data_set_s_script_is_not_run(tmp_path, mark):
             "PATH": "",
             "HF_DATASETS_TRUST_REMOTE_CODE": "1",
         }
-        assert asked(LOOK, "somebody/set", env=env).startswith("refused: ")
+        said = json.loads(asked(LOOK, str(folder), "somebody/set", str(rows), env=env))
+        assert said == ["refused", "refused", {"text": "a row"}]
         assert [r.path for r in hub.requests if "/resolve/" in r.path and r.path.endswith(".py")] == []
     assert not mark.exists()
