@@ -134,18 +134,18 @@ def preparing_text(state: Preparing) -> Markup:
 def survey_text(found: Survey, max_seq_length: int, packing: str) -> Markup:
     """The figures of the whole set, with warnings and the histogram of lengths. `packing` is a key of `PACKING`."""
     pieces = f", {found.used:,} pieces" if found.pieces else ""
+    split = f"{found.train_rows:,} for training, {found.validation_rows:,} for validation"
     whose = "validation row" if found.longest_is_validation else "row"
     cut = f"{count(found.cut_rows, 'row')}, losing {count(found.lost_tokens, 'token')}" if found.cut_rows else "none"
     facts = [
-        ("Rows", f"{found.rows:,} read{pieces}; {found.train_rows:,} for training, "
-                 f"{found.validation_rows:,} for validation"),
+        ("Rows", f"{found.rows:,} read{pieces}; {split}"),
         ("Tokens", f"{found.tokens:,}; {found.trained_tokens:,} trained on ({percent(found.trained_share)})"),
         ("Longest row", f"{whose} {found.longest_row:,} with {count(found.longest, 'token')} of {max_seq_length:,}"),
         ("Cut off", cut),
         ("One epoch", f"{count(found.epoch_steps, 'step')} of {count(found.step_rows, 'row')}"),
         ("Repeated", f"{count(found.repeated, 'row')} in training; {found.shared:,} in both training and validation"),
         ("Packing", PACKING[packing]),
-    ]  # fmt: skip
+    ]
     chart = length_chart(found, max_seq_length)
     return render_part(TEMPLATE, "survey", warnings=found.warnings, rows=facts, chart=chart)
 
