@@ -30,7 +30,6 @@ from ui.shared.html import environment, render_part
 from ui.sidebar import machine_text, model_text, run_text
 
 UI = PROJECT / "ui"
-CHECKED = ["compare", "report", "shared", "terminal", "."]  # folders of ui/ without built HTML; "." is ui/ itself
 MAY_DECLARE_HTML = {"shared/html.py", "report/report.py"}  # files that may say of a text that it is HTML
 TAG = re.compile(r"</?[a-zA-Z]|<!--")
 HOSTILE = "<img src=x onerror=alert(1)>\"'&"
@@ -40,7 +39,7 @@ HOSTILE = "<img src=x onerror=alert(1)>\"'&"
 
 
 def sources() -> list[Path]:
-    return [path for folder in CHECKED for path in sorted((UI / folder).glob("*.py"))]
+    return sorted(UI.rglob("*.py"))
 
 
 def built_html(tree: ast.AST) -> list[int]:
