@@ -8,7 +8,7 @@ import sys
 
 import pytest
 from pydantic import ValidationError
-from scipy.stats import binomtest
+from scipy.stats import binom, binomtest
 
 from core.answering.sampling import Sampling
 from core.comparing.votes import VOTES_FILE, Tally, Vote, append_vote, read_votes, tally
@@ -221,7 +221,9 @@ def test_what_so_many_votes_say(counts):
 
 def test_no_sentence_asks_for_0_more_votes():
     for decided in range(10, 600):
-        for wins in (decided // 2, int(decided * 0.53), int(decided * 0.54), int(decided * 0.56)):
+        almost_settled = int(binom.ppf(0.975, decided, 0.5))  # one more win would settle it
+        shares = (0.5, 0.53, 0.54, 0.56) if decided % 10 == 0 else ()
+        for wins in (almost_settled, *(int(decided * share) for share in shares)):
             assert " 0 more" not in Tally(wins, decided - wins).words, (wins, decided)
 
 
