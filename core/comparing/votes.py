@@ -76,7 +76,7 @@ def append_vote(folder: Path, vote: Vote) -> None:
 
     Raises OSError; the file is then as it was before.
     """
-    append_lines(folder / VOTES_FILE, [vote.model_dump_json().encode()])
+    append_lines(folder / VOTES_FILE, [vote.model_dump_json().encode()], sync=True)
 
 
 def read_votes(folder: Path) -> Votes:

@@ -14,11 +14,12 @@ from pathlib import Path
 _one_at_a_time = threading.Lock()
 
 
-def append_lines(file: Path, lines: Iterable[bytes]) -> None:
+def append_lines(file: Path, lines: Iterable[bytes], sync: bool) -> None:
     """Appends lines (each without its line break) to a file, which is created if missing.
 
-    When this returns, the lines are on the disk and other processes see them. Raises OSError, for instance when the
-    disk is full; the file is then as it was before. Safe to call from several threads of one process.
+    When this returns, other processes see the lines, and a crash of the program does not lose them. `sync` waits until
+    they survive a power cut as well, which takes milliseconds, or tens of them on a slow disk. Raises OSError, for
+    instance when the disk is full; the file is then as it was before. Safe to call from several threads of one process.
     """
     data = b"".join(line + b"\n" for line in lines)
     with _one_at_a_time, open(file, "ab+", buffering=0) as opened:
@@ -28,7 +29,8 @@ def append_lines(file: Path, lines: Iterable[bytes]) -> None:
         try:
             if opened.write(data) < len(data):
                 raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
-            os.fsync(opened.fileno())
+            if sync:
+                os.fsync(opened.fileno())
         except OSError:
             opened.truncate(size)
             raise

@@ -21,7 +21,7 @@ limit = int(sys.argv[2])
 signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
 resource.setrlimit(resource.RLIMIT_FSIZE, (limit, limit))
 try:
-    append_lines(Path(sys.argv[1]), [b"x" * 50, b"y" * 50])
+    append_lines(Path(sys.argv[1]), [b"x" * 50, b"y" * 50], sync=True)
 except OSError as error:
     print(error.errno)
 """
@@ -29,9 +29,9 @@ except OSError as error:
 
 def test_lines_are_appended_in_order(tmp_path):
     file = tmp_path / "lines.jsonl"
-    append_lines(file, [b"1"])
-    append_lines(file, [b"2", "“3”\u2028".encode()])
-    append_lines(file, [])
+    append_lines(file, [b"1"], sync=True)
+    append_lines(file, [b"2", "“3”\u2028".encode()], sync=True)
+    append_lines(file, [], sync=True)
     assert file.read_bytes() == b"1\n2\n" + "“3”\u2028\n".encode()
     assert read_lines(file) == [b"1", b"2", "“3”\u2028".encode()]
 
@@ -48,7 +48,7 @@ def test_what_is_no_file_has_no_lines(tmp_path):
 def test_a_torn_last_line_does_not_swallow_the_next(tmp_path, torn):
     file = tmp_path / "lines.jsonl"
     file.write_bytes(b"1\n" + torn)
-    append_lines(file, [b"2"])
+    append_lines(file, [b"2"], sync=True)
     assert read_lines(file) == [b"1", torn, b"2"]
 
 
@@ -77,10 +77,10 @@ def test_a_disk_that_fails_leaves_the_file_as_it_was(tmp_path, monkeypatch):
     with monkeypatch.context() as disk:
         disk.setattr(os, "fsync", refuse)
         with pytest.raises(OSError) as caught:
-            append_lines(file, [b"2"])
+            append_lines(file, [b"2"], sync=True)
     assert caught.value.errno == errno.EIO
     assert file.read_bytes() == b"1\n{torn"
-    append_lines(file, [b"2"])
+    append_lines(file, [b"2"], sync=True)
     assert read_lines(file) == [b"1", b"{torn", b"2"]
 
 
@@ -91,7 +91,7 @@ def test_threads_do_not_mix_their_lines(tmp_path):
     def write(name: str) -> None:
         start.wait()
         for number in range(50):
-            append_lines(file, [json.dumps([name, number, name * 2000]).encode()])
+            append_lines(file, [json.dumps([name, number, name * 2000]).encode()], sync=True)
 
     threads = [threading.Thread(target=write, args=(name,)) for name in "ab"]
     for thread in threads:
