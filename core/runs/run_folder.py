@@ -77,10 +77,11 @@ class Run:
         remove_left_aside(self.checkpoints_dir)
 
     def append(self, event: Event) -> None:
-        """Appends an event; when this returns, other processes see it. Raises OSError, for instance when the disk is full.
+        """Appends an event; when this returns, other processes see it. Raises OSError, for instance on a full disk.
 
         It is not synced to the disk, which would make every step wait: after a power cut the run resumes from its last
-        checkpoint, and checkpoints are synced. An event that could not be written is kept in memory and written before the next one.
+        checkpoint, and checkpoints are synced. An event that could not be written is kept in memory and written before
+        the next one.
         """
         with self._lock:
             self._unwritten.append(to_line(event).encode())
