@@ -170,9 +170,7 @@ def test_2_edit_retry_and_new(compare):
     ask(page, SECOND, 2)
     before = texts(page)
     page.click("#retry")
-    expect(page.locator("#compare-trouble .notice")).to_contain_text(
-        "The answers would be the same again, to the letter"
-    )
+    expect(page.locator("#compare-trouble .notice")).to_contain_text("The answers would be exactly the same again")
     assert texts(page) == before
     photograph(page, "62-chat-retry-exact")
 
@@ -249,7 +247,7 @@ def test_4_other_panes_begin_anew_and_the_old_ones_stay_until_then(compare, run)
     page = compare()
     ask(page, FIRST, 1)
     three_panes(page, run)
-    expect(page.locator("#panes-changed .notice")).to_contain_text("the next question begins a new conversation")
+    expect(page.locator("#panes-changed .notice")).to_contain_text("the next question starts a new conversation")
     expect(page.locator(".turn .pane")).to_have_count(2)
     pick(page, "third", "none")
     expect(page.locator("#panes-changed .notice")).to_have_count(0)

@@ -88,7 +88,7 @@ def test_2_files_are_uploaded_together(data_page, tmp_path):
     expect(page.locator("#data-path textarea")).to_have_value(re.compile(r"^[^\n]*two\.csv$"), timeout=30_000)
     page.locator("#upload").get_by_label("Clear").click()
     expect(page.locator("#data-path textarea")).to_have_value("", timeout=30_000)
-    expect(page.locator("#data-trouble .error")).to_contain_text("name files, a folder or a data set", timeout=30_000)
+    expect(page.locator("#data-trouble .error")).to_contain_text("name files, a folder or a dataset", timeout=30_000)
 
 
 @pytest.mark.parametrize(
@@ -209,7 +209,7 @@ def test_7_the_whole_set_in_figures(data_page):
     page = data_page
     check_all(page)
     facts = page.locator("#survey .facts")
-    expect(facts).to_contain_text("720 read; 648 to train, 72 to check with", timeout=60_000)
+    expect(facts).to_contain_text("720 read; 648 for training, 72 for validation", timeout=60_000)
     expect(facts).to_contain_text("41 steps of 16 rows")
     bars = page.locator("#survey rect.bars title").all_text_contents()
     assert sum(int(re.search(r": ([\d,]+) rows?$", bar)[1].replace(",", "")) for bar in bars) == 720
@@ -237,7 +237,7 @@ def test_8_warnings_and_the_cut(data_page, shared_data):
     assert page.locator("figure.rendered i.t").count() == 512
     assert page.locator("figure.rendered i.x.t").count() == 0 < page.locator("figure.rendered i.x").count()
     expect(page.locator("#row-view .warning")).to_contain_text(
-        "The end mark <|eot_id|> is missing (it lies beyond the cut)"
+        "The end mark <|eot_id|> is missing (it is beyond the cut)"
     )
     expect(page.locator("#check-trouble .warning")).to_contain_text("The figures below are of other rows or settings")
     check_all(page)
@@ -265,7 +265,7 @@ def test_9_reading_is_shown_stopped_and_seen_by_a_second_page(data_page, loaded,
     assert second.evaluate("document.documentElement.scrollWidth") <= PHONE["width"]
     second.click("#stop-reading")
     expect(page.locator("#check-trouble .warning")).to_contain_text(
-        "Stopped; the rows were not read to their end.", timeout=30_000
+        "Stopped before all rows were read.", timeout=30_000
     )
     expect(page.locator("#stop-reading")).to_be_hidden(timeout=10_000)
 

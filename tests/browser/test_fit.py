@@ -133,7 +133,7 @@ def test_1_the_bar_follows_every_change_of_the_form(app, open_page):
         config = config.with_settings([setting])
         expect_shown(page, config, "RTX 3060 12GB")
     batch = expected(config, "RTX 3060 12GB").batch
-    expect(page.locator("#fit .fit-basis")).to_contain_text(f"Batch size auto: this supposes {batch};")
+    expect(page.locator("#fit .fit-basis")).to_contain_text(f"Batch size auto: this assumes {batch};")
 
     fill(page, "adapter-r", 16)
     page.locator("#adapter-modules_to_save label", has_text="embed_tokens").click()
@@ -233,7 +233,7 @@ def test_5_measured_found_and_told_of_at_the_end(app, open_page):
         re.compile(
             r"^presets/demo-llama: measured on rows of 64 tokens, 2 at once: "
             r"peak memory \d\.\d\d GiB \(estimated \d\.\d\d GiB\), "
-            r"[\d.]+ s a step. The run of 12 steps would take 0:\d\d if all rows were that long. "
+            r"[\d.]+ s per step. The run of 12 steps would take 0:\d\d if all rows were that long. "
             r"The estimate for this model on this machine is now corrected by it."
         ),
         timeout=120_000,
@@ -276,7 +276,7 @@ def test_6_a_probe_is_stopped_and_one_that_cannot_be_says_why(app, open_page, la
     tab(page, "Train")
     page.click("#find-batch")
     page.click("#stop-probe")
-    expect(page.locator("#fit-trouble .warning")).to_have_text("Stopped before there was an answer.", timeout=120_000)
+    expect(page.locator("#fit-trouble .warning")).to_have_text("Stopped before there was a result.", timeout=120_000)
     expect(page.locator("#stop-probe")).to_be_hidden()
     expect(page.locator("#start")).to_have_text("Start training")
     use_model(page, large_model)

@@ -60,7 +60,7 @@ def test_1_six_rows_are_measured_and_the_table_is_what_was_saved(measure_page, r
     page.wait_for_function("document.documentElement.scrollWidth <= innerWidth")
     photograph(page, "70-measured-phone-dark")
     page.get_by_text("What these measures mean").click()
-    expect(page.locator("#measure-result")).to_contain_text("with under some 20 rows it is narrower than it should be.")
+    expect(page.locator("#measure-result")).to_contain_text("with fewer than about 20 rows it is too narrow.")
     photograph(page, "71-measures-explained-phone-dark")
 
 

@@ -142,7 +142,7 @@ def test_4_a_note_is_not_overwritten_while_it_is_written(app, runs_page):
     assert saved.note == "half a thought"
     open_run(page, "other")
     expect(page.locator("#run-delete")).to_be_disabled()
-    expect(page.locator("#run-delete")).to_have_text("Delete (this run is going on)")
+    expect(page.locator("#run-delete")).to_have_text("Delete (this run is in progress)")
     other.append(StatusChanged(status="completed"))
     expect(page.locator("#run-delete")).to_have_text("Delete", timeout=10_000)
 
@@ -176,7 +176,7 @@ def test_5_deleted_undone_deleted_put_back_and_gone_for_good(app, runs_page):
     expect(page.get_by_role("button", name="Put back")).to_be_visible()
     page.locator("#deleted [data-ask=empty]").click()
     page.locator("#deleted [data-ask=empty-now]").click()
-    expect(page.locator("#runs-said")).to_contain_text("are free again")
+    expect(page.locator("#runs-said")).to_contain_text("this freed")
     assert list((app.runs_dir / "trash").iterdir()) == []
 
 
@@ -236,7 +236,7 @@ def test_9_a_checkpoint_is_loaded_and_trained_on(runs_page):
     page = runs_page()
     open_run(page, "demo-yoda")
     first = page.locator("#run-kept tbody tr", has_text="checkpoint of step 4")
-    first.get_by_role("button", name="Train on from here").click()
+    first.get_by_role("button", name="Continue training").click()
     expect(page.get_by_role("tab", name="Train", exact=True)).to_have_attribute("aria-selected", "true")
     page.get_by_role("button", name=re.compile("More: layers")).click()
     expect(page.locator("#adapter-continue_from input, #adapter-continue_from textarea")).to_have_value(
@@ -244,7 +244,7 @@ def test_9_a_checkpoint_is_loaded_and_trained_on(runs_page):
     )
     expect(page.locator("#training-max_steps input")).to_have_value("8")
     tab(page, "Runs")
-    first.get_by_role("button", name="Load for comparing").click()
+    first.get_by_role("button", name="Load to compare").click()
     expect(page.locator("#run-trouble .good")).to_contain_text("demo-yoda, step 4, is loaded", timeout=120_000)
     tab(page, "Compare")
     expect(page.locator("#ask")).to_have_text("Ask both")

@@ -56,7 +56,7 @@ def test_1_answers_checkpoints_and_the_best_check_of_a_real_run(app, open_page):
     assert best.step in snapshot.checkpoints
     expect(page.locator("#train-state")).to_contain_text(f"{len(snapshot.checkpoints)} checkpoint")
     expect(page.locator("#charts .remark").first).to_have_text(
-        f"best check: step {best.step}, loss {best.eval_loss:.3g}"
+        f"best validation: step {best.step}, loss {best.eval_loss:.3g}"
     )
     expect(page.locator("#charts circle.best")).to_have_count(1)
 
@@ -71,7 +71,7 @@ def test_1_answers_checkpoints_and_the_best_check_of_a_real_run(app, open_page):
     expect(page.locator("#resume")).to_be_hidden()
     page.click("#compare-best")
     expect(page.locator("#best-words .good")).to_have_text(
-        f"The checkpoint of step {best.step} is loaded: ask it on the Compare tab.", timeout=60_000
+        f"The checkpoint of step {best.step} is loaded: try it on the Compare tab.", timeout=60_000
     )
     expect(page.locator("#compare-best")).to_be_hidden()
 
@@ -101,9 +101,7 @@ def test_2_one_run_at_a_time_whoever_asks(app, open_page):
     second.click("#stop")
     expect(page.locator("#train-state .warning")).to_contain_text("what was trained is kept", timeout=60_000)
     expect(page.locator("#resume")).to_be_visible()
-    expect(page.locator("#resume-words")).to_contain_text(
-        re.compile(r"goes on after step \d+ of 5,000|starts again from")
-    )
+    expect(page.locator("#resume-words")).to_contain_text(re.compile(r"resumes after step \d+ of 5,000|starts over"))
     photograph(page, "52-training-stopped")
 
 
@@ -120,7 +118,7 @@ def test_3_a_killed_program_goes_on_with_one_click(app, folder, open_page, wait_
             "The program ended before the run did.", timeout=30_000
         )
         last = run.snapshot().checkpoints[-1]
-        expect(page.locator("#resume-words")).to_have_text(f"The run goes on after step {last} of 30.")
+        expect(page.locator("#resume-words")).to_have_text(f"The run resumes after step {last} of 30.")
         photograph(page, "53-training-interrupted")
         page.click("#resume")
         expect(page.locator("#train-state .good")).to_contain_text("Finished", timeout=180_000)

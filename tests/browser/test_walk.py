@@ -102,7 +102,7 @@ def test_6_train_reload_second_tab_stop(app, open_page):
     tab(second, "Train")
     photograph(second, "07-training-phone")
     tab(second, "Compare")
-    expect(second.locator("#compare-hint")).to_contain_text("Training is going on", timeout=10_000)
+    expect(second.locator("#compare-hint")).to_contain_text("A run is training", timeout=10_000)
     expect(second.locator("#ask")).to_be_disabled()
     photograph(second, "08-compare-waits-phone")
     assert second.evaluate("document.documentElement.scrollWidth") <= PHONE["width"]

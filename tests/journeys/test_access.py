@@ -227,7 +227,7 @@ def test_another_site_can_do_nothing_here(plain, guarded, headers):
             }.items():
                 answer = client.post(path, **sent | {"headers": sent.get("headers", {}) | headers})
                 assert answer.status_code == 403, path
-                assert answer.json() == {"detail": "Another site asked for this; open the page itself."}
+                assert answer.json() == {"detail": "Another site sent this request; open the page itself."}
             if headers.get("Sec-Fetch-Mode") != "navigate":
                 assert client.get("/config", headers=headers).status_code == 403
 
