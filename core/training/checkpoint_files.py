@@ -20,8 +20,8 @@ from core.model.library_patches.trainer_parts import loss_scaler
 from core.problems import RunError
 
 DAMAGED = (
-    "The checkpoint in {folder} cannot be read: {file} is damaged. "
-    "Delete that folder to resume from an older checkpoint."
+    "The checkpoint in {folder} cannot be read: {file} is damaged; "
+    "delete that folder to resume from an older checkpoint."
 )
 OTHER_LAYERS = "The checkpoint in {folder} was made for other layers than these settings train; start a new run."
 ADAPTER_OF_OTHER_LAYERS = (

@@ -28,16 +28,16 @@ from core.training.trackers import end_tracker
 from core.training.trainer import build_trainer, take_apart
 
 OTHER_ROWS = (
-    "The rows are not the ones this run was started with. Restore them, or start a new run that continues from its "
+    "The rows are not the ones this run was started with: restore them, or start a new run that continues from its "
     "checkpoint ({checkpoint})."
 )
 ADAPTER_NOT_SAVED = (
-    "The disk is full, so the adapter could not be saved. Free some space and resume the run; its checkpoint of step "
+    "The disk is full, so the adapter could not be saved: free some space and resume the run; its checkpoint of step "
     "{step:,} is kept."
 )
 NOTHING_SAVED = (
-    "The disk is full, so the adapter could not be saved. The run has no checkpoint to resume from: free some space "
-    "and start it again."
+    "The disk is full, so the adapter could not be saved, and there is no checkpoint to resume from: free some space "
+    "and start the run again."
 )
 
 

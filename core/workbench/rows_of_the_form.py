@@ -172,12 +172,12 @@ def _no_row(number: int, data: PreparedData, is_whole: bool) -> DataError:
         return DataError("Row {number:,} is left out: {reason}.", number=number, reason=left.reason)
     if not is_whole and data.rows >= HEAD_ROWS:
         return DataError(
-            "There is no row {number:,}. There are {rows:,} rows read so far; check all rows to see the others.",
+            "There is no row {number:,}: there are {rows:,} rows read so far; check all rows to see the others.",
             number=number, rows=data.rows,
         )  # fmt: skip
     if data.rows == 1:
-        return DataError("There is no row {number:,}. There is only 1 row.", number=number, rows=1)
-    return DataError("There is no row {number:,}. There are {rows:,} rows.", number=number, rows=data.rows)
+        return DataError("There is no row {number:,}: there is only 1 row.", number=number, rows=1)
+    return DataError("There is no row {number:,}: there are {rows:,} rows.", number=number, rows=data.rows)
 
 
 def _all_notes(data: PreparedData) -> tuple[str, ...]:

@@ -120,7 +120,7 @@ def test_a_stop_while_it_waits_leaves_the_older_checkpoint_to_go_on_from(small_d
     snapshot = bench.wait(120)
     assert (snapshot.status, snapshot.message) == (
         "failed",
-        "The disk is full, so the adapter could not be saved. Free some space and resume the run; "
+        "The disk is full, so the adapter could not be saved: free some space and resume the run; "
         f"its checkpoint of step {max(kept)} is kept.",
     )
     assert {checkpoint.step for checkpoint in run.checkpoints()} == kept

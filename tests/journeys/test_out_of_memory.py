@@ -84,9 +84,10 @@ def test_the_changes_that_help_most_come_first_with_what_each_saves(config):
     assert ModelShape.build(loaded.model.config.to_dict(), "it") == shape
     found = suggestions(trained, shape, this_machine(detect_machine()), longest=longest)
     by_words = {change.words: change.saves_gib for change in found}
-    # The trained copy and its gradient in 32-bit, and what Adam keeps of it; in the loss a 16-bit copy and the gradient
-    # again. Tied: one of them.
-    embeddings = (4 + 4 + 8 + 2 + 4) * shape.vocab_size * shape.hidden_size / 1024**3
+    # The trained copy and its gradient in 32-bit, and what Adam keeps of it; in the loss a copy in the
+    # model's precision and the gradient again. Tied: one of them.
+    copy = loaded.model.get_output_embeddings().original_module.weight.element_size()  # 4 on a CPU without bfloat16
+    embeddings = (4 + 4 + 8 + copy + 4) * shape.vocab_size * shape.hidden_size / 1024**3
     assert by_words["without embed_tokens and lm_head"] == pytest.approx(embeddings, rel=1e-9)
     assert "batch 4 → 2, with accumulation 2 → 4" in by_words
     sentence = str(out_of_memory_error(loaded, trained, data))
