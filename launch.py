@@ -1,14 +1,14 @@
-"""Set up this machine and start HearthTune, with the standard library alone.
+"""Set up this machine and start HearthTune, using only the standard library.
 
-    python launch.py [ARGS...]         install what is missing, then run app.py with ARGS
+    python launch.py [ARGS...]         install whatever is missing, then run app.py with ARGS
     python launch.py setup             install only
-    python launch.py test [ARGS...]    install the test tools as well, then run pytest with ARGS
+    python launch.py test [ARGS...]    also install the test tools, then run pytest with ARGS
 
-Everything goes into `.venv` beside this file. A record written at the very end of an
-installation says what is in there: while it matches, a start goes straight to the app;
-where it is missing, the installation was interrupted and is made anew.
+Everything is installed into `.venv` in this folder. The last step of an installation writes
+a record of what was installed. If the record matches, the app starts right away. If it is
+missing, the installation was interrupted and is repeated.
 
-It knows nothing of the app. It must also parse on old Pythons, to tell them what to do.
+This file must also parse on older Python versions, so that they can print what is needed.
 """
 
 from __future__ import annotations
@@ -31,20 +31,20 @@ LOG = VENV / "hearthtune-install.log"
 
 FILES = {"cpu": "requirements-cpu.txt", "cuda": "requirements.txt", "test": "requirements-test.txt"}
 FOUND = {
-    "cpu": "No NVIDIA GPU found. Installing the CPU set into .venv (about 1.8 GB, 2 minutes)...",
-    "cuda": "NVIDIA GPU found. Installing the CUDA set into .venv (about 6.5 GB, 4 minutes on a fast line)...",
+    "cpu": "No NVIDIA GPU found. Installing the CPU packages into .venv (about 1.8 GB, 2 minutes)...",
+    "cuda": "NVIDIA GPU found. Installing the CUDA packages into .venv (about 6.5 GB, 4 minutes on a fast network)...",
 }
-DISK_GB = {"cpu": 3, "cuda": 10}  # free space to start with: the set, and what pip unpacks on the way
+DISK_GB = {"cpu": 3, "cuda": 10}  # free space needed: the packages and what pip unpacks while installing
 
-# PyPI's torch brings gigabytes of CUDA on Linux and none at all on Windows. PyTorch's own
-# indexes have the others: 2.13.0+cpu ranks above 2.13.0, so pip prefers it where it is to be had.
+# PyPI's torch includes gigabytes of CUDA on Linux and no CUDA on Windows. PyTorch's own indexes
+# have the other builds: 2.13.0+cpu ranks above 2.13.0, so pip prefers it if it is available.
 TORCH_INDEX = {
     ("cpu", "linux"): ["--extra-index-url", "https://download.pytorch.org/whl/cpu"],
     ("cuda", "win32"): ["--index-url", "https://download.pytorch.org/whl/cu130"],
 }
 
-# Unsloth's metadata asks for more than it imports (and for a certifi newer than some indexes
-# have), so it goes in without its dependencies; the requirement files name those it needs.
+# Unsloth's metadata requires more than it imports (and a newer certifi than some indexes have),
+# so it is installed without its dependencies; the requirement files list those it needs.
 WITHOUT_DEPENDENCIES = {"unsloth", "unsloth_zoo"}
 
 
@@ -54,12 +54,12 @@ def main(args: list[str]) -> int:
     try:
         prepare(mode)
     except KeyboardInterrupt:
-        say("Stopped. The next start begins the installation again.")
+        say("Stopped. The next start repeats the installation.")
         return 130
     except OSError as error:
         sys.exit(
-            f"HearthTune could not write its environment ({error}): put this folder where you may write, "
-            "close any HearthTune that still runs from it, then start again."
+            f"HearthTune could not write its environment ({error}): move this folder to a place you can write to, "
+            "close any HearthTune that is still running from it, then start again."
         )
     if mode == "start":
         return run([str(PYTHON), str(ROOT / "app.py"), *args])
@@ -72,28 +72,28 @@ def main(args: list[str]) -> int:
 def check_python(version: tuple) -> None:
     if not (3, 11) <= version <= (3, 13):
         sys.exit(
-            "HearthTune needs Python 3.11, 3.12 or 3.13 and this is {}.{}: install one of them from "
-            "python.org and start with it, for example `python3.12 launch.py`.".format(*version)
+            "HearthTune needs Python 3.11, 3.12 or 3.13, but this is Python {}.{}: install one of them from "
+            "python.org and use it to start HearthTune, for example `python3.12 launch.py`.".format(*version)
         )
 
 
 def prepare(mode: str) -> None:
-    """Leave a complete `.venv` behind. Does nothing when the record says it is one already."""
+    """Create or update `.venv`. Does nothing if the record says that it is complete."""
     recorded = set(RECORD.read_text("utf-8").splitlines()) if RECORD.is_file() else set()
-    # Asking the driver takes up to seconds: a CUDA set that is there is only doubted by `setup`.
-    known = mode != "setup" and "set cuda" in recorded
-    kind = "cuda" if known or has_nvidia_gpu() else "cpu"
+    # Querying the driver can take seconds, so only `setup` checks again once the CUDA packages are installed.
+    is_cuda_installed = mode != "setup" and "set cuda" in recorded
+    kind = "cuda" if is_cuda_installed or has_nvidia_gpu() else "cpu"
     files = [FILES[kind]] + ([FILES["test"]] if mode == "test" else [])
-    base = {"python {}.{}".format(*sys.version_info), f"set {kind}"}  # where these change, .venv is made anew
+    base = {"python {}.{}".format(*sys.version_info), f"set {kind}"}  # if these change, .venv is recreated
     wanted = base | {f"{name} {hashlib.sha256((ROOT / name).read_bytes()).hexdigest()}" for name in files}
     usable = runs("-c", "")
     if wanted <= recorded and usable:
         if mode == "setup":
-            say("Everything is installed already.")
+            say("Everything is already installed.")
         return
 
     lock = lock_folder()
-    signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))  # so that pip is stopped with us
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))  # so that pip stops too
     if base <= recorded and usable and runs("-m", "pip", "--version"):
         say("Bringing .venv up to date...")
         RECORD.unlink()
@@ -107,7 +107,7 @@ def prepare(mode: str) -> None:
 
 
 def has_nvidia_gpu() -> bool:
-    """Whether the NVIDIA driver is there and lists a GPU."""
+    """Whether the NVIDIA driver is installed and lists a GPU."""
     command = shutil.which("nvidia-smi")
     if not command:
         return False
@@ -127,18 +127,18 @@ def runs(*arguments: str) -> bool:
 
 
 def lock_folder() -> int | None:
-    """Keep a second set-up out until this process and its pip have ended."""
+    """Prevent a second setup in this folder until this process and its pip have ended."""
     if os.name == "nt":
-        return None  # Windows does not delete a Python that is running
+        return None  # Windows cannot delete a Python that is running
     import fcntl
 
     folder = os.open(ROOT, os.O_RDONLY)
     try:
         fcntl.flock(folder, fcntl.LOCK_EX | fcntl.LOCK_NB)
     except BlockingIOError:
-        sys.exit("HearthTune is being set up in this folder already: wait until that is done, then start again.")
+        sys.exit("HearthTune is already being set up in this folder: wait until that is done, then start again.")
     except OSError:
-        pass  # a file system without locks
+        pass  # the file system has no locks
     return folder
 
 
@@ -146,7 +146,7 @@ def remove_venv() -> None:
     if VENV.is_symlink() or VENV.is_file():
         VENV.unlink()
     elif VENV.exists():
-        say("Removing the .venv that is here: it is incomplete, or made for another Python or machine...")
+        say("Removing the existing .venv: it is incomplete, or was made for another Python or machine...")
         shutil.rmtree(VENV)
 
 
@@ -154,25 +154,25 @@ def check_disk(folder: Path, needed_gb: float) -> None:
     free_gb = shutil.disk_usage(folder).free / 1e9
     if free_gb < needed_gb:
         sys.exit(
-            f"HearthTune needs about {needed_gb:g} GB free and this disk has {free_gb:.1f} GB: make room "
-            "or move this folder to another disk, then start again."
+            f"HearthTune needs about {needed_gb:g} GB of free space, but this disk has {free_gb:.1f} GB: free some "
+            "space or move this folder to another disk, then start again."
         )
 
 
 def make_venv() -> None:
     try:
-        import ensurepip  # noqa: F401  Debian and Ubuntu package it apart
+        import ensurepip  # noqa: F401  a separate package on Debian and Ubuntu
         import venv
     except ImportError:
         sys.exit(
-            "This Python cannot make environments: install the missing part "
+            "This Python cannot create virtual environments: install the missing package "
             "(Debian and Ubuntu: `sudo apt install python3-venv`), then start again."
         )
     try:
         venv.EnvBuilder(with_pip=True, symlinks=os.name != "nt").create(VENV)
     except subprocess.CalledProcessError as error:
         LOG.write_bytes(error.output or b"")
-        sys.exit(f"Python could not put pip into .venv: reinstall Python, then start again (details: {LOG}).")
+        sys.exit(f"Python could not install pip into .venv: reinstall Python, then start again (details: {LOG}).")
 
 
 def install(kind: str, files: list[str], lock: int | None) -> None:
@@ -184,7 +184,7 @@ def install(kind: str, files: list[str], lock: int | None) -> None:
     unsloth = [line for name, line in named if name in WITHOUT_DEPENDENCIES]
     index = TORCH_INDEX.get((kind, sys.platform))
     if index:
-        # By itself and without dependencies, so that nothing else comes from, or waits for, that index.
+        # Alone and without dependencies, so that no other package is looked up in that index.
         pip("PyTorch", ["--no-deps", *index], torch, started, lock)
     pip("the libraries", [], [line for _, line in named if line not in unsloth], started, lock)
     pip("Unsloth", ["--no-deps"], unsloth, started, lock)
@@ -192,7 +192,7 @@ def install(kind: str, files: list[str], lock: int | None) -> None:
 
 
 def pip(what: str, options: list[str], requirements: list[str], started: float, lock: int | None) -> None:
-    """Run `pip install`, its output in the log; say every 15 seconds how far it is."""
+    """Run `pip install` with its output in the log; print the progress every 15 seconds."""
     if not requirements:
         return
     say(f"{what}...", started)
@@ -209,10 +209,10 @@ def pip(what: str, options: list[str], requirements: list[str], started: float, 
         *requirements,
     ]
     with LOG.open("ab") as log:
-        begin = log.tell()
+        log_start = log.tell()
 
         def output() -> str:
-            return LOG.read_bytes()[begin:].decode("utf-8", "replace").strip()
+            return LOG.read_bytes()[log_start:].decode("utf-8", "replace").strip()
 
         process = subprocess.Popen(
             command, stdout=log, stderr=subprocess.STDOUT, pass_fds=() if lock is None else (lock,)
@@ -222,8 +222,8 @@ def pip(what: str, options: list[str], requirements: list[str], started: float, 
                 try:
                     process.wait(timeout=15)
                 except subprocess.TimeoutExpired:
-                    doing = re.findall(r"^Collecting \S+|^Installing collected packages", output(), re.MULTILINE)
-                    say(f"{what}: {doing[-1] if doing else 'asking the package index'}", started)
+                    progress = re.findall(r"^Collecting \S+|^Installing collected packages", output(), re.MULTILINE)
+                    say(f"{what}: {progress[-1] if progress else 'contacting the package index'}", started)
         finally:
             if process.poll() is None:
                 process.terminate()
@@ -233,23 +233,23 @@ def pip(what: str, options: list[str], requirements: list[str], started: float, 
 
 
 def explain(output: str) -> str:
-    """One sentence for a failed pip, from what it printed."""
+    """One sentence that explains why pip failed, from its output."""
     if "No space left on device" in output:
-        return f"The disk is full: make room, then start again (details: {LOG})."
+        return f"The disk is full: free some space, then start again (details: {LOG})."
     unreachable = re.search(
         r"connection broken by|Max retries exceeded|timed out|ConnectionResetError|"
         r"IncompleteRead|not enough bytes|ProxyError",
         output,
     )
-    answered = re.search(r"from versions: (?!none)", output)  # some index knew the package, in other versions
+    answered = re.search(r"from versions: (?!none)", output)  # an index has the package, but other versions of it
     if unreachable and not answered:
-        return f"The package index did not answer: check the network (or proxy), then start again (details: {LOG})."
+        return f"The package index did not answer: check your network (or proxy), then start again (details: {LOG})."
     errors = re.findall(r"^ERROR: (.+)", output, re.MULTILINE) or ["it gave no reason"]
     return f"pip could not install a package ({errors[-1].strip()}): see {LOG}, then start again."
 
 
 def run(command: list[str]) -> int:
-    """Become the command, so that its signals and exit code are ours."""
+    """Replace this process with the command, so that its signals and exit code are passed on."""
     if os.name != "nt":
         os.execv(command[0], command)
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # Windows cannot replace a process; Ctrl-C reaches both
@@ -257,7 +257,7 @@ def run(command: list[str]) -> int:
 
 
 def say(line: str, started: float | None = None) -> None:
-    """Tell the person, on stderr: the app's own output stays clean."""
+    """Print to stderr; stdout is only for the app's output."""
     if started is not None:
         minutes, seconds = divmod(int(time.monotonic() - started), 60)
         line = f"  {minutes}:{seconds:02} {line}"

@@ -1,7 +1,7 @@
-"""`launch.py` as a person runs it: real environments and a real pip, fed with wheels made here.
+"""Run `launch.py` as a user does, with real environments and a real pip that installs generated wheels.
 
-Each test works in a folder with a copy of `launch.py`, a stub `app.py` and requirement files
-of its own. Nothing is downloaded: pip may see only a folder of empty wheels, or a local server.
+Each test uses its own folder with a copy of `launch.py`, a stub `app.py` and requirement files.
+Nothing is downloaded: pip can only reach a folder of tiny wheels or a local server.
 """
 
 import base64
@@ -30,11 +30,11 @@ import torch, unsloth
 print("app", sys.argv[1:], torch.VERSION, unsloth.VERSION)
 sys.exit(7)
 """
-posix_only = pytest.mark.skipif(os.name == "nt", reason="signals and permissions as POSIX has them")
+posix_only = pytest.mark.skipif(os.name == "nt", reason="needs POSIX signals and permissions")
 
 
 def make_wheel(folder: Path, name: str, version: str, requires: str = "", body: str = "") -> None:
-    """The smallest wheel: a module that knows its version, and one optional dependency."""
+    """Write a minimal wheel: one module with a `VERSION`, and an optional dependency."""
     info = f"{name}-{version}.dist-info"
     metadata = f"Metadata-Version: 2.1\nName: {name}\nVersion: {version}\n"
     files = {
@@ -65,7 +65,7 @@ def wheels(tmp_path_factory) -> Path:
 
 
 class Home:
-    """A folder as a person has it after cloning, and what they can do there."""
+    """A folder as it is after cloning, and the commands a user can run in it."""
 
     def __init__(self, folder: Path, wheels: Path):
         folder.mkdir(parents=True, exist_ok=True)
@@ -75,7 +75,7 @@ class Home:
         self.require("torch==2.13.0", "unsloth==1.0  # the tested one")
         (folder / "requirements.txt").write_text("torch>=2.11\nunsloth==1.1\n")
         (folder / "requirements-test.txt").write_text("pytest\n")
-        # pip's settings on this machine must not matter, nor a GPU that it may have.
+        # Ignore pip's settings on this machine, and its GPU if it has one.
         self.env = {name: value for name, value in os.environ.items() if not name.upper().startswith("PIP_")}
         self.env |= {
             "PIP_CONFIG_FILE": os.devnull,
@@ -90,7 +90,7 @@ class Home:
         (self.folder / "requirements-cpu.txt").write_text("# a comment\n\n" + "\n".join(lines) + "\n")
 
     def use_index(self, address: str) -> None:
-        """Let pip see this index and nothing else."""
+        """Make pip use only this index."""
         self.env.pop("PIP_NO_INDEX", None)
         self.env.pop("PIP_FIND_LINKS", None)
         self.env["PIP_INDEX_URL"] = address
@@ -113,11 +113,11 @@ class Home:
         )
         try:
             wait_until(lambda: condition() or process.poll() is not None)
-            assert process.poll() is None, "it ended before it could be killed"
+            assert process.poll() is None, "the process ended before it could be killed"
         finally:
             os.killpg(process.pid, signal.SIGKILL)
-            said = process.communicate()[1]
-        return said
+            stderr = process.communicate()[1]
+        return stderr
 
     @property
     def python(self) -> Path:
@@ -135,12 +135,12 @@ class Home:
 def wait_until(condition, timeout: float = 30) -> None:
     deadline = time.monotonic() + timeout
     while not condition():
-        assert time.monotonic() < deadline, "waited too long"
+        assert time.monotonic() < deadline, f"not true after {timeout:g} s"
         time.sleep(0.002)
 
 
 def assert_refused(answer: subprocess.CompletedProcess, *words: str) -> None:
-    """Exit code 1 and, after the progress lines, one sentence that holds these words."""
+    """Check for exit code 1 and, after the progress lines, one sentence that contains these words."""
     assert answer.returncode == 1
     assert "Traceback" not in answer.stderr
     sentence = answer.stderr.splitlines()[-1]
@@ -156,7 +156,7 @@ def home(tmp_path, wheels) -> Home:
 
 @pytest.fixture(scope="module")
 def finished(tmp_path_factory, wheels) -> Path:
-    """A home after its first start; tests that spoil it take a copy."""
+    """A folder after its first start. Tests that change it use a copy."""
     home = Home(tmp_path_factory.mktemp("finished") / "home", wheels)
     answer = home.run("--port", "1 2")
     assert (answer.returncode, answer.stdout) == (7, "app ['--port', '1 2'] 2.13.0+cpu 1.0\n")
@@ -180,10 +180,10 @@ def test_the_second_start_does_not_touch_pip(installed):
 
 def test_setup_does_not_start_the_app(installed):
     answer = installed.run("setup")
-    assert (answer.returncode, answer.stdout, answer.stderr) == (0, "", "Everything is installed already.\n")
+    assert (answer.returncode, answer.stdout, answer.stderr) == (0, "", "Everything is already installed.\n")
 
 
-def test_the_record_says_what_is_installed(installed):
+def test_the_record_lists_what_is_installed(installed):
     digest = hashlib.sha256((installed.folder / "requirements-cpu.txt").read_bytes()).hexdigest()
     python = f"{sys.version_info[0]}.{sys.version_info[1]}"
     assert installed.record.read_text().splitlines() == [
@@ -193,7 +193,7 @@ def test_the_record_says_what_is_installed(installed):
     ]
 
 
-def test_torch_brings_its_dependencies_and_unsloth_does_not(installed):
+def test_dependencies_are_installed_for_torch_but_not_for_unsloth(installed):
     listed = subprocess.run(
         [installed.python, "-m", "pip", "list", "--format=freeze"],
         capture_output=True,
@@ -204,7 +204,7 @@ def test_torch_brings_its_dependencies_and_unsloth_does_not(installed):
     assert "needle==1.0" in listed and "unsloth==1.0" in listed and "nowhere" not in listed
 
 
-def test_a_changed_requirement_file_is_installed_on_top(installed):
+def test_a_changed_requirement_file_updates_the_environment(installed):
     kept = installed.venv / "kept"
     kept.touch()
     installed.require("torch==2.13.0", "unsloth==1.1")
@@ -247,21 +247,24 @@ def lose_pip_when_it_is_needed(home: Home) -> None:
 
 @posix_only
 @pytest.mark.parametrize(
-    "spoil", [lose_record, change_python_version, lose_python, break_python, lose_pip_when_it_is_needed]
+    "damage", [lose_record, change_python_version, lose_python, break_python, lose_pip_when_it_is_needed]
 )
-def test_a_spoilt_environment_is_made_anew(installed, spoil):
-    """As far as the removal: `test_killed_again_and_again` goes on to the end."""
+def test_a_damaged_environment_is_recreated(installed, damage):
+    """Only up to the removal of `.venv`; `test_killed_repeatedly` covers the rest."""
     leftover = installed.venv / "leftover"
     leftover.touch()
-    spoil(installed)
-    said = installed.kill_when(lambda: not leftover.exists())
-    assert "Removing the .venv" in said
+    damage(installed)
+    stderr = installed.kill_when(lambda: not leftover.exists())
+    assert "Removing the existing .venv" in stderr
 
 
 @contextmanager
 def slow_index(wheels: Path):
-    """A package index that starts to send a wheel and never ends. Yields its address and the moment."""
-    sending, ending = threading.Event(), threading.Event()
+    """A package index that starts to send a wheel and never finishes.
+
+    Yields its address and an event that is set once it has started to send.
+    """
+    sending, closing = threading.Event(), threading.Event()
 
     class Handler(http.server.BaseHTTPRequestHandler):
         def do_GET(self):
@@ -273,7 +276,7 @@ def slow_index(wheels: Path):
                 self.wfile.write(content[:40])
                 self.wfile.flush()
                 sending.set()
-                ending.wait(60)
+                closing.wait(60)
                 return
             name = self.path.strip("/").split("/")[-1]
             links = "".join(f'<a href="/{path.name}">{path.name}</a>' for path in wheels.glob(f"{name}-*.whl"))
@@ -290,28 +293,28 @@ def slow_index(wheels: Path):
     try:
         yield f"http://127.0.0.1:{server.server_port}/simple", sending
     finally:
-        ending.set()
+        closing.set()
         server.shutdown()
         server.server_close()
         thread.join(10)
 
 
 @posix_only
-def test_killed_again_and_again(installed, wheels):
-    """While pip downloads (with a second start meanwhile), when .venv begins, and when pip comes in."""
+def test_killed_repeatedly(installed, wheels):
+    """Kill it during a download (after a second start), after .venv is created, and while pip is added to it."""
     offline = dict(installed.env)
     installed.require("torch==2.13.0", "unsloth==1.1")
-    second = []
+    second_start = []
 
     def downloading() -> bool:
         if sending.is_set():
-            second.append(installed.run())
+            second_start.append(installed.run())
         return sending.is_set()
 
     with slow_index(wheels) as (address, sending):
         installed.use_index(address)
         installed.kill_when(downloading)
-    assert_refused(second[0], "being set up in this folder already")
+    assert_refused(second_start[0], "already being set up in this folder")
     assert installed.python.exists() and not installed.record.exists()
     installed.env = offline
     leftover = installed.venv / "leftover"
@@ -321,7 +324,7 @@ def test_killed_again_and_again(installed, wheels):
         assert not installed.record.exists()
     answer = installed.run()
     assert (answer.returncode, answer.stdout) == (7, "app [] 2.13.0+cpu 1.1\n")
-    assert "Removing the .venv" in answer.stderr
+    assert "Removing the existing .venv" in answer.stderr
 
 
 @posix_only
@@ -362,14 +365,14 @@ def test_no_network(installed):
     assert not installed.record.exists()
 
 
-def test_a_package_that_is_not_there_is_not_a_network_problem(installed):
+def test_a_missing_package_is_not_reported_as_a_network_problem(installed):
     installed.require("torch==2.13.0", "there-is-no-such-thing==1.0")
     assert_refused(installed.run(), "pip could not install a package", "there-is-no-such-thing==1.0", launch.LOG.name)
     assert not installed.record.exists()
 
 
 @posix_only
-def test_the_driver_decides_on_the_set(home, tmp_path):
+def test_the_driver_decides_which_packages_are_installed(home, tmp_path):
     driver = tmp_path / "bin" / "nvidia-smi"
     driver.parent.mkdir()
     driver.write_text("#!/bin/sh\n[ \"$1\" = -L ] && echo 'GPU 0: NVIDIA GeForce RTX 3060 (UUID: GPU-1)'\n")
@@ -379,32 +382,32 @@ def test_the_driver_decides_on_the_set(home, tmp_path):
     assert (answer.returncode, answer.stdout) == (7, "app [] 2.13.0+cpu 1.1\n"), answer.stderr
     assert "NVIDIA GPU found" in answer.stderr and "PyTorch..." not in answer.stderr
     driver.write_text("#!/bin/sh\necho 'NVIDIA-SMI has failed because it could not talk to the driver.'; exit 9\n")
-    assert home.run().stderr == ""  # a start does not ask the driver again; set-up does
-    said = home.kill_when(lambda: not home.record.exists() and (home.venv / "pyvenv.cfg").exists(), "setup")
-    assert "Removing the .venv" in said and "No NVIDIA GPU found. Installing the CPU set" in said
+    assert home.run().stderr == ""  # only `setup` queries the driver again
+    stderr = home.kill_when(lambda: not home.record.exists() and (home.venv / "pyvenv.cfg").exists(), "setup")
+    assert "Removing the existing .venv" in stderr and "No NVIDIA GPU found. Installing the CPU packages" in stderr
 
 
 @pytest.fixture
 def small_disk(tmp_path):
-    """A real disk of 4 MB, which root may have on Linux."""
+    """A real 4 MB disk; mounting it needs root on Linux."""
     folder = tmp_path / "disk"
     folder.mkdir()
     if sys.platform != "linux" or os.geteuid() != 0:
         pytest.skip("only root on Linux can mount a small disk")
     mounted = subprocess.run(["mount", "-t", "tmpfs", "-o", "size=4m", "tmpfs", folder], capture_output=True)
     if mounted.returncode:
-        pytest.skip(f"no small disk to be had: {mounted.stderr.decode().strip()}")
+        pytest.skip(f"a small disk could not be mounted: {mounted.stderr.decode().strip()}")
     yield folder
     subprocess.run(["umount", folder], check=True)
 
 
 def test_too_little_disk(small_disk, wheels):
     home = Home(small_disk, wheels)
-    assert_refused(home.run(), "needs about 3 GB free", "has 0.0 GB")
+    assert_refused(home.run(), "needs about 3 GB of free space", "has 0.0 GB")
     assert not home.venv.exists()
 
 
-def test_a_disk_that_fills_up(small_disk, wheels):
+def test_the_disk_fills_up_during_installation(small_disk, wheels):
     home = Home(small_disk, wheels)
     text = (small_disk / "launch.py").read_text()
     (small_disk / "launch.py").write_text(text.replace('DISK_GB = {"cpu": 3,', 'DISK_GB = {"cpu": 0,'))
@@ -413,42 +416,43 @@ def test_a_disk_that_fills_up(small_disk, wheels):
     assert not home.record.exists()
 
 
-def test_a_folder_that_cannot_be_written(small_disk, wheels):
+def test_a_read_only_folder(small_disk, wheels):
     home = Home(small_disk, wheels)
     subprocess.run(["mount", "-o", "remount,ro,size=8g", small_disk], check=True)
-    assert_refused(home.run(), "Read-only file system", "where you may write")
+    assert_refused(home.run(), "Read-only file system", "you can write to")
 
 
-def test_the_disk_is_measured(tmp_path):
+def test_free_disk_space_is_checked(tmp_path):
     launch.check_disk(tmp_path, 0)
-    with pytest.raises(SystemExit, match=r"needs about 1e\+06 GB free and this disk has \d+\.\d GB"):
+    with pytest.raises(SystemExit, match=r"needs about 1e\+06 GB of free space, but this disk has \d+\.\d GB"):
         launch.check_disk(tmp_path, 1_000_000)
 
 
 @pytest.mark.parametrize("version", [(2, 7), (3, 8), (3, 10), (3, 14), (4, 0)])
-def test_the_wrong_python_is_refused(version):
-    with pytest.raises(SystemExit, match=r"needs Python 3\.11, 3\.12 or 3\.13 and this is {}\.{}".format(*version)):
+def test_unsupported_python_versions_are_refused(version):
+    message = r"needs Python 3\.11, 3\.12 or 3\.13, but this is Python {}\.{}".format(*version)
+    with pytest.raises(SystemExit, match=message):
         launch.check_python(version)
 
 
 @pytest.mark.parametrize("version", [(3, 11), (3, 12), (3, 13)])
-def test_the_right_python_is_not(version):
+def test_supported_python_versions_are_accepted(version):
     launch.check_python(version)
 
 
-def test_an_old_python_gets_the_sentence():
+def test_an_old_python_prints_one_sentence():
     found = [shutil.which(name) for name in ("python3.8", "python3.9", "python3.10")]
     found += Path.home().glob(".pyenv/versions/3.[89].*/bin/python")
     old = [path for path in found if path and subprocess.run([path, "-c", ""], capture_output=True).returncode == 0]
     if not old:
-        pytest.skip("no older Python on this machine")
+        pytest.skip("this machine has no older Python")
     for path in old:
         answer = subprocess.run([path, SOURCE], capture_output=True, text=True)
         assert answer.returncode == 1 and answer.stderr.startswith("HearthTune needs Python 3.11")
         assert len(answer.stderr.splitlines()) == 1
 
 
-def test_a_python_without_ensurepip_is_told_what_to_install(monkeypatch):
+def test_without_ensurepip_the_message_names_the_missing_package(monkeypatch):
     monkeypatch.setitem(sys.modules, "ensurepip", None)
     with pytest.raises(SystemExit, match="sudo apt install python3-venv"):
         launch.make_venv()
@@ -472,13 +476,13 @@ def test_a_python_without_ensurepip_is_told_what_to_install(monkeypatch):
         ("pip: nothing of note", "it gave no reason"),
     ],
 )
-def test_what_pip_says_in_one_sentence(output, words):
+def test_a_pip_failure_is_explained_in_one_sentence(output, words):
     sentence = launch.explain(output)
     assert words in sentence and "\n" not in sentence
 
 
 @pytest.mark.parametrize("name", launch.FILES.values())
-def test_the_requirement_files_are_what_launch_can_read(name):
+def test_launch_can_parse_the_requirement_files(name):
     from packaging.requirements import Requirement
 
     lines = (line.partition("#")[0].strip() for line in (SOURCE.parent / name).read_text("utf-8").splitlines())
