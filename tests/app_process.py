@@ -1,4 +1,4 @@
-"""The real program in a process of its own, for the tests that come to it from outside."""
+"""Run the real program in its own process, for tests that use it from outside."""
 
 import os
 import re
@@ -16,16 +16,16 @@ from pathlib import Path
 from tests.warm_process import WARNINGS, WarmProcess, new_folder
 
 PROJECT = Path(__file__).resolve().parent.parent
-# A browser's and a tracker's own traffic has no place in a test; the page is asked on loopback alone.
+# No telemetry in tests; all requests to the page use loopback.
 ENVIRONMENT = os.environ | {"GRADIO_ANALYTICS_ENABLED": "False", "HF_HUB_DISABLE_TELEMETRY": "1"}
 READ_WHILE_IMPORTED = ("HF_", "GRADIO_", "SPACE_", "UNSLOTH_", "OMP_", "GOMP_", "PYTHON", "CUDA_", "LD_")
 
 
 def start(*arguments: str, environment: dict[str, str] | None = None, in_background: bool = False, cold: bool = False):
-    """The program with these arguments: forked from one that has its libraries imported, or started cold.
+    """Start the program with these arguments, forked from a process that has imported its libraries, or cold.
 
-    It is started cold when `environment` holds what a library reads while it is imported. `in_background` makes it
-    ignore SIGINT, as a script's background job does.
+    It starts cold if `environment` contains a variable that a library reads while it is imported. `in_background`
+    makes it ignore SIGINT, like a background job of a shell script.
     """
     environment = environment or {}
     folder = new_folder()
@@ -51,7 +51,7 @@ def start(*arguments: str, environment: dict[str, str] | None = None, in_backgro
 
 @dataclass
 class App:
-    """A page that answers at `url`, its runs, and what it has printed so far."""
+    """A running app: its `url`, its runs folder, and what it has printed so far."""
 
     url: str
     runs_dir: Path
@@ -61,14 +61,14 @@ class App:
         files = self.process.stdout_file, self.process.stderr_file
         return "".join(file.read_text(encoding="utf-8", errors="replace") for file in files)
 
-    def warnings_of_ours(self) -> list[str]:
+    def own_warnings(self) -> list[str]:
         """Warnings and stack traces that name a file of this project."""
         return re.findall(rf"^.*{re.escape(str(PROJECT))}/(?:app|core|ui)\b.*$", self.printed(), re.MULTILINE)
 
 
 @contextmanager
 def running_app(folder: Path, *arguments: str, environment: dict[str, str] | None = None) -> Iterator[App]:
-    """Starts the page with its runs below `folder`, waits until it answers, and ends it afterwards."""
+    """Start the page with its runs in `folder`/runs, wait until it answers, and stop it afterwards."""
     with socket.socket() as listener:
         listener.bind(("127.0.0.1", 0))
         port = listener.getsockname()[1]
@@ -79,7 +79,7 @@ def running_app(folder: Path, *arguments: str, environment: dict[str, str] | Non
     try:
         deadline = time.monotonic() + 120
         while not _answers(app.url):
-            assert process.poll() is None, f"the page ended before it answered:\n{app.printed()}"
+            assert process.poll() is None, f"the app ended before it answered:\n{app.printed()}"
             assert time.monotonic() < deadline, f"no answer for two minutes:\n{app.printed()}"
             time.sleep(0.1)
         yield app
@@ -107,7 +107,7 @@ def _answers(url: str) -> bool:
 
 @contextmanager
 def running_app_with_a_run(folder: Path, *settings: str) -> Iterator[App]:
-    """The page with one finished run of the demo, trained with these settings before it was started."""
+    """The page with one finished run of the demo preset, trained with these settings before the start."""
     chosen = [word for setting in settings for word in ("--set", setting)]
     done = run_app("train", "demo-yoda", "--runs-dir", str(folder / "runs"), *chosen)
     assert done.returncode == 0, done.stderr
@@ -118,7 +118,7 @@ def running_app_with_a_run(folder: Path, *settings: str) -> Iterator[App]:
 def run_app(
     *arguments: str, timeout: float = 300, environment: dict[str, str] | None = None, cold: bool = False
 ) -> subprocess.CompletedProcess:
-    """One command to its end, with what it printed."""
+    """Run one command to its end and capture its output."""
     process = start(*arguments, environment=environment, cold=cold)
     try:
         code = process.wait(timeout)

@@ -1,4 +1,4 @@
-"""A real Chromium on a real page. Where none is installed these tests skip; in CI that is a failure."""
+"""Fixtures for tests in a real Chromium. Without Chromium these tests are skipped; in CI they fail instead."""
 
 import os
 import shutil
@@ -31,11 +31,11 @@ def chromium():
     path = shutil.which("chromium")
     if path is None:
         if os.environ.get("CI"):
-            pytest.fail("Chromium is not installed, and in CI the page must be seen")
+            pytest.fail("Chromium is not installed; in CI the browser tests must run")
         pytest.skip("Chromium is not installed")
     from playwright.sync_api import expect, sync_playwright
 
-    expect.set_options(timeout=30_000)  # the usual five seconds are short on a machine that does other things too
+    expect.set_options(timeout=30_000)  # the default of five seconds is too short on a busy machine
     with sync_playwright() as playwright:
         headed = os.environ.get("HEARTHTUNE_TEST_HEADED") == "1"
         browser = playwright.chromium.launch(executable_path=path, args=FLAGS, headless=not headed)
@@ -52,10 +52,10 @@ def run(app):
 
 @pytest.fixture
 def open_page(chromium):
-    """Opens pages of a size; each is closed afterwards, and none may have had an error in its console."""
+    """Open pages in a given size. They are closed afterwards, and none may have logged an error to its console."""
     pages, errors = [], []
 
-    def opened(url: str, size: dict = DESKTOP):
+    def open_it(url: str, size: dict = DESKTOP):
         page = chromium.new_page(viewport=size)
         page.on("pageerror", lambda error: errors.append(str(error)))
         page.on("console", lambda message: errors.append(message.text) if message.type == "error" else None)
@@ -64,7 +64,7 @@ def open_page(chromium):
         pages.append(page)
         return page
 
-    yield opened
+    yield open_it
     for page in pages:
         page.close()
     assert errors == []
@@ -75,7 +75,7 @@ def tab(page, name: str) -> None:
 
 
 def photograph(page, name: str) -> None:
-    """A picture of the whole page, to be looked at by a person."""
+    """Save a screenshot of the whole page, for people to look at."""
     SCREENSHOTS.mkdir(exist_ok=True)
     page.screenshot(path=SCREENSHOTS / f"{name}.png", full_page=True)
 

@@ -1,4 +1,4 @@
-"""The blind test in a real browser: nothing that it gets tells which side is which before the vote."""
+"""The blind test in a real browser: before the vote, nothing it receives reveals which side is which."""
 
 import json
 import shutil
@@ -22,33 +22,34 @@ PROMPTS = [
     "It is late.",
 ]
 
-# Keeps all that comes to the page, streams among it, piece by piece: what devtools tell of a stream is cut off.
-EAVESDROP = """
-window.heard = [];
-window.otherWays = false;
+# Records everything the page receives, including streams, chunk by chunk; DevTools truncates streams.
+RECORD_RESPONSES = """
+window.received = [];
+window.otherTransport = false;
 const original = window.fetch;
-window.fetch = async (...asked) => {
-    const answer = await original(...asked);
-    if (!answer.body) return answer;
-    const [mine, theirs] = answer.body.tee();
+window.fetch = async (...args) => {
+    const response = await original(...args);
+    if (!response.body) return response;
+    const [mine, theirs] = response.body.tee();
     (async () => {
         const reader = mine.pipeThrough(new TextDecoderStream()).getReader();
-        for (let piece; !(piece = await reader.read()).done;) window.heard.push(piece.value);
+        for (let piece; !(piece = await reader.read()).done;) window.received.push(piece.value);
     })().catch(() => {});
-    const same = new Response(theirs, {status: answer.status, statusText: answer.statusText, headers: answer.headers});
-    Object.defineProperty(same, 'url', {value: answer.url});
-    return same;
+    const {status, statusText, headers} = response;
+    const copy = new Response(theirs, {status, statusText, headers});
+    Object.defineProperty(copy, 'url', {value: response.url});
+    return copy;
 };
-for (const way of ['EventSource', 'WebSocket', 'XMLHttpRequest'])
-    window[way] = new Proxy(window[way], {
-        construct(made, asked) { window.otherWays = way; return new made(...asked); }
+for (const transport of ['EventSource', 'WebSocket', 'XMLHttpRequest'])
+    window[transport] = new Proxy(window[transport], {
+        construct(original, args) { window.otherTransport = transport; return new original(...args); }
     });
 """
 
 
 @pytest.fixture(scope="module")
 def app(tmp_path_factory, wait_until):
-    """The page with a short run of the demo, whose adapter is loaded."""
+    """The page after a short run of the demo preset, with its adapter loaded."""
     with running_app(tmp_path_factory.mktemp("blind")) as app:
         client = Client(app.url, verbose=False)
         client.predict("", ["training.max_steps=40", "training.eval_steps=40"], "", api_name="/start")
@@ -71,7 +72,7 @@ def start(page, prompts: list[str]) -> None:
     expect(page.locator("#blind-left")).to_be_enabled(timeout=60_000)
 
 
-def shows(page, number: int, total: int) -> None:
+def expect_pair(page, number: int, total: int) -> None:
     expect(page.locator("#blind-state")).to_contain_text(f"{number} of {total}", timeout=60_000)
 
 
@@ -81,12 +82,12 @@ def answers(page) -> list[str]:
     )
 
 
-def told(page) -> str:
+def last_vote(page) -> str:
     return page.locator("#blind-last .told").inner_text()
 
 
 def outlines(page) -> list[str]:
-    """Each pane's markup without its texts."""
+    """Each pane's markup without its text."""
     return page.locator("#blind-pair .pane").evaluate_all(
         """panes => panes.map(pane => {
             const copy = pane.cloneNode(true);
@@ -97,9 +98,9 @@ def outlines(page) -> list[str]:
     )
 
 
-def test_nothing_that_the_browser_gets_tells_which_is_which(app, run, open_page):
+def test_nothing_sent_to_the_browser_reveals_which_side_is_which(app, run, open_page):
     page = open_blind(open_page, app)
-    page.add_init_script(EAVESDROP)
+    page.add_init_script(RECORD_RESPONSES)
     page.reload()
     page.wait_for_selector("#load", timeout=60_000)
     tab(page, "Compare")
@@ -108,43 +109,43 @@ def test_nothing_that_the_browser_gets_tells_which_is_which(app, run, open_page)
     expect(page.locator("#blind-second input")).to_have_value(run_label(run.id), timeout=30_000)
     names = page.evaluate("['#blind-first input', '#blind-second input'].map(box => document.querySelector(box).value)")
     assert names[0] == "Base" and "demo-yoda" in names[1]
-    page.evaluate("window.heard = []")  # from here on it is the test's
+    page.evaluate("window.received = []")  # from here on, only the blind test is recorded
     start(page, PROMPTS)
-    shows(page, 1, len(PROMPTS))
+    expect_pair(page, 1, len(PROMPTS))
     expect(page.locator("#blind-state")).to_contain_text("3 more are ready", timeout=60_000)
     photograph(page, "60-blind")
     left, right = (json.dumps(answer, ensure_ascii=False)[1:-1] for answer in answers(page))
-    assert left != right, "the run changed nothing: this would test nothing"
+    assert left != right, "both sides give the same answer, so this would test nothing"
 
-    heard = page.evaluate("window.heard")
-    about_the_pair = [text for text in heard if left in text and right in text]
-    assert about_the_pair, "what brought the pair was not listened to"
-    assert not page.evaluate("window.otherWays")
+    received = page.evaluate("window.received")
+    pair_messages = [text for text in received if left in text and right in text]
+    assert pair_messages, "the message with the pair was not recorded"
+    assert not page.evaluate("window.otherTransport")
     for secret in (run.id, "contender", "tok/s", "first_token"):
-        assert [text for text in heard if secret in text] == [], secret
+        assert [text for text in received if secret in text] == [], secret
     part = page.locator("#blind-test").evaluate("part => part.outerHTML")
     for secret in (run.id, run.name, *names, "base", "tuned", "adapter"):
         assert secret not in part, secret
-        assert [text for text in about_the_pair if secret in text] == [], secret
-    assert len(set(outlines(page))) == 1, "the two panes differ by their texts alone"
+        assert [text for text in pair_messages if secret in text] == [], secret
+    assert len(set(outlines(page))) == 1, "the two panes differ only in their text"
     page.click("#blind-end")
     expect(page.locator("#blind-start")).to_be_enabled(timeout=30_000)
     assert read_votes(run.folder).votes == ()
 
 
-def test_votes_by_keys_and_buttons_are_those_that_are_kept(app, run, open_page):
+def test_votes_by_key_and_button_are_saved_correctly(app, run, open_page):
     before = len(read_votes(run.folder).votes)
     page = open_blind(open_page, app)
-    page.locator("#blind-prompts textarea").press("1")  # typed into something: no vote
+    page.locator("#blind-prompts textarea").press("1")  # typed into a text box, so it is not a vote
     start(page, PROMPTS)
     seen = []
     for number, how in enumerate(("1", "2", "3", "4", "left", "right"), 1):
-        shows(page, number, len(PROMPTS))
+        expect_pair(page, number, len(PROMPTS))
         prompt = page.locator("#blind-pair .asked").inner_text()
         seen.append((prompt, *answers(page)))
         expect(page.locator("#blind-left")).to_be_enabled()
         if how.isdigit():
-            # Pressed a second time at once, it is no vote for the pair that comes next.
+            # An immediate second press does not count as a vote for the next pair.
             page.wait_for_function(
                 "last => performance.now() - last > 600", arg=page.evaluate("window.pressed ?? -1000")
             )
@@ -157,7 +158,7 @@ def test_votes_by_keys_and_buttons_are_those_that_are_kept(app, run, open_page):
             expect(page.locator("#blind-last")).to_contain_text("left was", timeout=10_000)
             if number == 1:
                 photograph(page, "61-blind-after-a-vote")
-            assert page.locator("#blind-result .card").count() == 0, "the tally is for the end"
+            assert page.locator("#blind-result .card").count() == 0, "the result is shown only at the end"
     expect(page.locator("#blind-result h3")).to_contain_text("against Base", timeout=30_000)
     votes = read_votes(run.folder).votes[before:]
     assert [vote.choice for vote in votes] == ["left", "right", "tie", "bad", "left", "right"]
@@ -172,26 +173,26 @@ def test_votes_by_keys_and_buttons_are_those_that_are_kept(app, run, open_page):
     photograph(page, "62-blind-result")
 
 
-def test_the_line_after_a_vote_says_which_was_which(app, run, open_page):
+def test_after_a_vote_the_page_reveals_which_side_was_which(app, run, open_page):
     page = open_blind(open_page, app)
     start(page, PROMPTS[:2])
-    shows(page, 1, 2)
+    expect_pair(page, 1, 2)
     page.click("#blind-right")
-    shows(page, 2, 2)
+    expect_pair(page, 2, 2)
     vote = read_votes(run.folder).votes[-1]
-    assert ("left was Base" in told(page)) == (vote.left == "base")
-    assert ("right was Base" in told(page)) == (vote.right == "base")
+    assert ("left was Base" in last_vote(page)) == (vote.left == "base")
+    assert ("right was Base" in last_vote(page)) == (vote.right == "base")
     page.click("#blind-end")
     expect(page.locator("#blind-result h3")).to_be_visible(timeout=30_000)
 
 
-def test_a_second_page_shows_the_same_test_and_each_pair_counts_once(app, run, open_page):
+def test_two_pages_share_one_test_and_each_pair_counts_once(app, run, open_page):
     before = len(read_votes(run.folder).votes)
     first = open_blind(open_page, app)
     second = open_blind(open_page, app, PHONE, theme="dark")
     start(first, PROMPTS[:3])
     expect(second.locator("#blind-left")).to_be_enabled(timeout=30_000)
-    shows(second, 1, 3)
+    expect_pair(second, 1, 3)
     assert answers(second) == answers(first)
     assert second.evaluate("document.documentElement.scrollWidth") <= PHONE["width"]
     photograph(second, "63-blind-phone-dark")
@@ -199,19 +200,19 @@ def test_a_second_page_shows_the_same_test_and_each_pair_counts_once(app, run, o
     first.wait_for_selector("#load", timeout=60_000)
     tab(first, "Compare")
     tab(first, "Blind test")
-    shows(first, 1, 3)
+    expect_pair(first, 1, 3)
     first.click("#blind-tie")
-    second.click("#blind-tie")  # on the pair that it still shows, or on the next one if that is shown by now
+    second.click("#blind-tie")  # for the pair it still shows, or for the next one if it already shows that
     expect(first.locator("#blind-last")).to_contain_text("A tie", timeout=10_000)
     first.click("#blind-end")
     expect(second.locator("#blind-result h3")).to_be_visible(timeout=30_000)
     photograph(second, "64-blind-result-phone-dark")
     votes = read_votes(run.folder).votes[before:]
-    assert [vote.prompt for vote in votes] == PROMPTS[: len(votes)], "no pair was voted on twice"
+    assert [vote.prompt for vote in votes] == PROMPTS[: len(votes)], "no pair got two votes"
     assert second.evaluate("document.documentElement.scrollWidth") <= PHONE["width"]
 
 
-def test_what_a_person_chose_stays_while_it_can_be_had(app, run, open_page):
+def test_the_chosen_models_stay_selected_while_they_exist(app, run, open_page):
     page = open_blind(open_page, app)
     first, second = page.locator("#blind-first input"), page.locator("#blind-second input")
 
@@ -222,7 +223,7 @@ def test_what_a_person_chose_stays_while_it_can_be_had(app, run, open_page):
         box.click()
         option(name).click()
         expect(box).to_have_value(name)
-        expect(page.get_by_role("option")).to_have_count(0)  # the list fades away
+        expect(page.get_by_role("option")).to_have_count(0)  # the list fades out
 
     ours, other = run_label(run.id), "other, 1 Jan 00:00"
     expect(first).to_have_value("Base", timeout=30_000)
@@ -238,11 +239,11 @@ def test_what_a_person_chose_stays_while_it_can_be_had(app, run, open_page):
         expect(second).to_have_value(other)
     finally:
         shutil.rmtree(newer)
-    expect(second).to_have_value(ours, timeout=30_000)  # what is gone makes way for the loaded one
+    expect(second).to_have_value(ours, timeout=30_000)  # the deleted run is replaced by the loaded one
     assert first.input_value() == ours
 
 
-def test_what_cannot_be_tested_is_said(app, open_page):
+def test_bad_prompts_show_an_error(app, open_page):
     page = open_blind(open_page, app)
     page.locator("#blind-prompts textarea").fill("  \n ")
     page.click("#blind-start")
@@ -258,5 +259,5 @@ def test_what_cannot_be_tested_is_said(app, open_page):
     photograph(page, "65-blind-trouble")
 
 
-def test_nothing_went_wrong_unseen(app):
-    assert app.warnings_of_ours() == []
+def test_the_app_printed_no_warnings_of_its_own(app):
+    assert app.own_warnings() == []

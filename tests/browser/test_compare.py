@@ -1,4 +1,4 @@
-"""The Compare tab's chat in one browser: two turns over three panes, changed and kept."""
+"""The chat on the Compare tab: several turns and panes, editing, retrying, copying and saving."""
 
 import json
 import re
@@ -31,7 +31,7 @@ def app(tmp_path_factory):
 
 @pytest.fixture
 def compare(app, open_page):
-    """Opens the tab with the run loaded."""
+    """Open the tab with the run loaded."""
 
     def opened(**where):
         page = open_page(f"{app.url}/?__theme={where.pop('theme', 'light')}", **where)
@@ -47,18 +47,18 @@ def compare(app, open_page):
 
 
 @pytest.fixture
-def another(app, run):
-    """Makes further runs of the one, as its copies; they go when the test ends."""
-    made = []
+def copy_run(app, run):
+    """Make more runs by copying the existing one; they are deleted when the test ends."""
+    copies = []
 
     def copied(run_id: str) -> Path:
-        made.append(run.folder.with_name(run_id))
-        # Whole at once, so that the page is told of it once.
-        shutil.copytree(run.folder, app.runs_dir.parent / run_id).rename(made[-1])
-        return made[-1]
+        copies.append(run.folder.with_name(run_id))
+        # Renamed into place, so that the page sees the complete run at once.
+        shutil.copytree(run.folder, app.runs_dir.parent / run_id).rename(copies[-1])
+        return copies[-1]
 
     yield copied
-    for folder in made:
+    for folder in copies:
         shutil.rmtree(folder, ignore_errors=True)
 
 
@@ -70,12 +70,12 @@ def pick(page, place: str, label: str) -> None:
     at(page, place).click()
     page.get_by_role("option", name=label, exact=True).click()
     expect(at(page, place)).to_have_value(label)
-    expect(page.get_by_role("option")).to_have_count(0)  # a list fades out, beside the next one that is opened
+    expect(page.get_by_role("option")).to_have_count(0)  # the list fades out and could overlap the next one
 
 
-def offered(page, run_id: str, count: int = 1) -> None:
-    """That a run is, or is not any more, among those that can be loaded, once the page has been told so."""
-    for _ in range(4):  # a list that is open while it changes is an error of Gradio's in the console
+def expect_offered(page, run_id: str, count: int = 1) -> None:
+    """Wait for updates of the page, then check that the run can be loaded (or not, with count 0)."""
+    for _ in range(4):  # Gradio logs an error if a list changes while it is open
         with page.expect_response(lambda response: "/live?" in response.url):
             pass
     at(page, "runs").click()
@@ -85,7 +85,7 @@ def offered(page, run_id: str, count: int = 1) -> None:
 
 
 def zero(adapter: Path, base: Path) -> None:
-    """Makes an adapter that changes nothing: lora_B zero, embeddings and head those of the base, where they are one."""
+    """Make an adapter without effect: lora_B is zero, embeddings and (tied) head are the base's."""
     from safetensors.torch import load_file, save_file
 
     weights, embeddings = load_file(adapter), load_file(base / "model.safetensors")["model.embed_tokens.weight"]
@@ -101,13 +101,13 @@ def three_panes(page, run) -> None:
 
 
 def ask(page, question: str, turns: int) -> None:
-    """Asks by the keyboard; waits until all have answered."""
+    """Ask with the keyboard and wait for all answers."""
     page.locator("#prompt textarea").fill(question)
     page.locator("#prompt textarea").press("Enter")
-    answered(page, turns)
+    wait_for_answers(page, turns)
 
 
-def answered(page, turns: int) -> None:
+def wait_for_answers(page, turns: int) -> None:
     expect(page.locator(".turn")).to_have_count(turns, timeout=60_000)
     expect(page.locator("#proof .notice").first).to_be_visible(timeout=60_000)
     expect(page.locator(".turn footer", has_text="…")).to_have_count(0)
@@ -117,12 +117,12 @@ def texts(page) -> list[list[str]]:
     return [turn.locator(".answer").all_inner_texts() for turn in page.locator(".turn").all()]
 
 
-def settings(page) -> None:
+def open_settings(page) -> None:
     page.get_by_role("button", name=re.compile("Settings")).click()
     expect(page.locator("#seed input")).to_be_visible()
 
 
-def test_1_two_turns_over_three_panes(compare, run):
+def test_1_two_turns_in_three_panes(compare, run):
     page = compare()
     expect(page.locator("#pane-left input")).to_have_value("Base")
     expect(page.locator("#pane-right input")).to_have_value(run_label(run.id))
@@ -144,7 +144,7 @@ def test_1_two_turns_over_three_panes(compare, run):
         assert turn.locator("h3").all_inner_texts() == names
         assert turn.locator(".pane.base, .pane.tuned, .pane.second").count() == 3
     (base, tuned, _), second = texts(page)
-    assert base == FIRST and second[0] == SECOND, "the base repeats what it is told"
+    assert base == FIRST and second[0] == SECOND, "the base repeats its input"
     figures = re.compile(r"^ended by itself · \d+ tokens · [\d.]+ tokens/s · first after \d+\.\d\d s$")
     expect(page.locator(".pane.base footer")).to_have_text([figures, figures])
     expect(page.locator("#proof .good")).to_have_count(2)
@@ -182,20 +182,20 @@ def test_2_edit_retry_and_new(compare):
     ask(page, "The cat sings.", 2)
     assert texts(page)[0] == before[0] and texts(page)[1][0] == "The cat sings."
 
-    settings(page)
+    open_settings(page)
     page.get_by_label("balanced").check()
     expect(page.get_by_role("button", name="Settings: balanced · 128 tokens · seed 3407")).to_be_visible()
     expect(page.locator("#temperature input[type=number]")).to_have_value("0.7")
     expect(page.locator("#top-p input[type=number]")).to_have_value("0.9")
-    for seed in (3407, 3408):  # what is drawn with the first is new after exact answers; then comes the next
+    for seed in (3407, 3408):  # a retry after exact answers keeps the seed; the next one increases it
         page.click("#retry")
         expect(page.locator("#seed input")).to_have_value(str(seed))
-        answered(page, 2)
+        wait_for_answers(page, 2)
         expect(page.get_by_role("button", name=f"Settings: balanced · 128 tokens · seed {seed}")).to_be_visible()
         expect(page.locator("#chat-json textarea")).to_have_value(re.compile(rf'"seed": {seed}\b'))
-    told = json.loads(page.locator("#chat-json textarea").input_value())
-    assert [turn["sampling"]["seed"] for turn in told["turns"]] == [3407, 3408]
-    assert [turn["sampling"]["temperature"] for turn in told["turns"]] == [0.0, 0.7]
+    saved_chat = json.loads(page.locator("#chat-json textarea").input_value())
+    assert [turn["sampling"]["seed"] for turn in saved_chat["turns"]] == [3407, 3408]
+    assert [turn["sampling"]["temperature"] for turn in saved_chat["turns"]] == [0.0, 0.7]
 
     page.locator("#temperature input[type=number]").fill("0.5")
     page.locator("#temperature input[type=number]").press("Tab")
@@ -217,24 +217,24 @@ def test_3_copied_and_saved(compare, run):
     evil = "```\n<img src=x onerror=window.pwned=1>"
     page.locator("#prompt textarea").fill(evil)
     page.click("#ask")
-    answered(page, 1)
+    wait_for_answers(page, 1)
     (answers,) = texts(page)
 
-    with page.expect_download() as saved:
+    with page.expect_download() as download:
         page.click("#save-json")
-    assert re.fullmatch(r"conversation-\d{8}-\d{6}\.json", saved.value.suggested_filename)
-    told = json.loads(Path(saved.value.path()).read_text(encoding="utf-8"))
-    assert told["panes"] == ["base", run.id]
-    (turn,) = told["turns"]
+    assert re.fullmatch(r"conversation-\d{8}-\d{6}\.json", download.value.suggested_filename)
+    saved_chat = json.loads(Path(download.value.path()).read_text(encoding="utf-8"))
+    assert saved_chat["panes"] == ["base", run.id]
+    (turn,) = saved_chat["turns"]
     assert (turn["question"], turn["system"]) == (evil, "")
     assert turn["sampling"] == {"temperature": 0.0, "top_p": 1.0, "max_new_tokens": 128, "seed": 3407}
     assert [answer["text"] for answer in turn["answers"]] == answers
     assert all(answer["ended"] in ("itself", "limit") and answer["tokens_per_second"] > 0 for answer in turn["answers"])
 
-    with page.expect_download() as saved:
+    with page.expect_download() as download:
         page.click("#save-markdown")
-    assert saved.value.suggested_filename.endswith(".md")
-    markdown = Path(saved.value.path()).read_text(encoding="utf-8")
+    assert download.value.suggested_filename.endswith(".md")
+    markdown = Path(download.value.path()).read_text(encoding="utf-8")
     assert f"````text\n{evil}\n````\n\nAsked with temperature 0 (exact), at most 128 tokens." in markdown
     assert f"### {run_label(run.id)}\n" in markdown
     page.click("#copy-chat")
@@ -243,7 +243,7 @@ def test_3_copied_and_saved(compare, run):
     assert page.evaluate("window.pwned") is None
 
 
-def test_4_other_panes_begin_anew_and_the_old_ones_stay_until_then(compare, run):
+def test_4_changed_panes_start_a_new_conversation_with_the_next_question(compare, run):
     page = compare()
     ask(page, FIRST, 1)
     three_panes(page, run)
@@ -254,12 +254,12 @@ def test_4_other_panes_begin_anew_and_the_old_ones_stay_until_then(compare, run)
     three_panes(page, run)
     page.click("#retry")
     expect(page.locator(".turn .pane")).to_have_count(3)
-    answered(page, 1)
+    wait_for_answers(page, 1)
     expect(page.locator("#panes-changed .notice")).to_have_count(0)
     assert texts(page)[0][0] == FIRST
 
 
-def test_5_what_cannot_be_answered_is_said_and_not_lost(compare, run):
+def test_5_an_unanswered_question_shows_an_error_and_is_kept(compare, run):
     page = compare()
     ask(page, FIRST, 1)
     too_long = "word " * 2000
@@ -274,11 +274,11 @@ def test_5_what_cannot_be_answered_is_said_and_not_lost(compare, run):
 
     three_panes(page, run)
     shutil.rmtree(run.checkpoint(30).folder)
-    ask_for = page.locator("#prompt textarea")
-    ask_for.fill(SECOND)
-    ask_for.press("Enter")
+    prompt = page.locator("#prompt textarea")
+    prompt.fill(SECOND)
+    prompt.press("Enter")
     expect(page.locator("#compare-trouble .error")).to_contain_text("has no checkpoint of step 30", timeout=30_000)
-    expect(ask_for).to_have_value(SECOND)
+    expect(prompt).to_have_value(SECOND)
     expect(page.locator(".turn .question")).to_contain_text(FIRST)
     photograph(page, "65-chat-failed")
 
@@ -294,7 +294,7 @@ def test_6_on_a_phone(compare, theme):
     lefts = page.evaluate(
         "[...document.querySelectorAll('.turn .pane')].map(pane => pane.getBoundingClientRect().left)"
     )
-    assert len(set(lefts)) == 1 and len(lefts) == 4, "the panes stand below each other"
+    assert len(set(lefts)) == 1 and len(lefts) == 4, "the panes are stacked"
     page.evaluate("window.scrollTo(0, 0)")
     expect(page.locator("#ask")).to_be_in_viewport()
     box = page.locator("#ask").bounding_box()
@@ -302,37 +302,37 @@ def test_6_on_a_phone(compare, theme):
     photograph(page, f"66-chat-phone-{theme}")
 
 
-def test_7_another_run_changes_nothing_that_was_chosen(app, compare, run, another):
+def test_7_new_and_deleted_runs_do_not_change_the_selection(app, compare, run, copy_run):
     page = compare()
     pick(page, "left", run_label(run.id))
     pick(page, "right", "Base")
     pick(page, "third", run_label(run.id))
-    first = another("19990101-000000-first")
-    offered(page, first.name)
+    first = copy_run("19990101-000000-first")
+    expect_offered(page, first.name)
     pick(page, "runs", run_label(first.name))
-    second = another("20500101-000000-second")
-    offered(page, second.name)
+    second = copy_run("20500101-000000-second")
+    expect_offered(page, second.name)
 
-    def all_as_chosen() -> None:
+    def expect_unchanged() -> None:
         for place in ("left", "third"):
             expect(at(page, place)).to_have_value(run_label(run.id))
         expect(at(page, "right")).to_have_value("Base")
 
     expect(at(page, "runs")).to_have_value(run_label(first.name))
-    all_as_chosen()
+    expect_unchanged()
     second.rename(app.runs_dir.parent / "gone")
-    offered(page, second.name, 0)
+    expect_offered(page, second.name, 0)
     expect(at(page, "runs")).to_have_value(run_label(first.name))
-    all_as_chosen()
+    expect_unchanged()
     shutil.rmtree(first)
-    expect(at(page, "runs")).to_have_value(first.name, timeout=30_000)  # it has no other name any more
-    all_as_chosen()
+    expect(at(page, "runs")).to_have_value(first.name, timeout=30_000)  # a deleted run has only its id
+    expect_unchanged()
     page.click("#load-run")
     expect(page.locator("#compare-trouble .error")).to_contain_text("it was moved or deleted", timeout=30_000)
 
 
-def test_8_a_tuned_model_that_is_the_base_is_told(compare, another):
-    same = another("20500101-000000-zeroed")
+def test_8_a_warning_if_the_tuned_model_equals_the_base(compare, copy_run):
+    same = copy_run("20500101-000000-zeroed")
     zero(same / "adapter/adapter_model.safetensors", PRESETS_DIR / "demo-llama")
     page = compare()
     pick(page, "runs", run_label(same.name))
@@ -349,11 +349,11 @@ def test_8_a_tuned_model_that_is_the_base_is_told(compare, another):
 
     tab(page, "Proof and report")
     page.click("#prove")
-    said = page.locator("#proof-receipt .warning")
-    expect(said).to_contain_text("the adapter changes no weight", timeout=60_000)
+    warning = page.locator("#proof-receipt .warning")
+    expect(warning).to_contain_text("the adapter changes no weight", timeout=60_000)
     expect(page.locator("#proof-receipt")).to_contain_text("✗ same as base")
     photograph(page, "68-proof-tuned-is-base")
 
 
-def test_nothing_went_wrong_unseen(app):
-    assert app.warnings_of_ours() == []
+def test_the_app_printed_no_warnings_of_its_own(app):
+    assert app.own_warnings() == []

@@ -1,4 +1,4 @@
-"""The Data tab with the files that people bring: looked at, mapped, left out, checked whole, stopped, downloaded."""
+"""The Data tab with all kinds of files: preview, columns, left-out rows, the full check, stopping it, downloads."""
 
 import csv
 import json
@@ -37,7 +37,7 @@ def choose(page, path) -> None:
     page.locator("#data-path textarea").blur()
 
 
-def written(path, *rows: dict):
+def write_file(path, *rows: dict):
     path.write_text("".join(json.dumps(row, ensure_ascii=False) + "\n" for row in rows), encoding="utf-8")
     return path
 
@@ -45,7 +45,7 @@ def written(path, *rows: dict):
 def pick(page, name: str, value: str) -> None:
     box = page.locator(f"#data-{name} input")
     box.click()
-    # Of its own list: that of the box before may still be closing.
+    # In the list of this box: the list of the previous one may still be closing.
     page.locator(f"#{box.get_attribute('aria-controls')}").get_by_role("option", name=value, exact=True).click()
     expect(box).to_have_value(value)
 
@@ -56,11 +56,11 @@ def check_all(page) -> None:
 
 
 def tokens(page, kind: str) -> str:
-    """The row's text in tokens of that kind."""
+    """The text of the row's tokens of this kind."""
     return "".join(page.locator(f"figure.rendered i{kind}").all_inner_texts())
 
 
-def test_1_rows_are_seen_before_a_model_is_loaded(app, open_page):
+def test_1_rows_are_shown_before_a_model_is_loaded(app, open_page):
     page = open_page(app.url)
     tab(page, "Data")
     expect(page.locator("#data-about")).to_contain_text(
@@ -71,9 +71,9 @@ def test_1_rows_are_seen_before_a_model_is_loaded(app, open_page):
     photograph(page, "30-data-no-model")
 
 
-def test_2_files_are_uploaded_together(data_page, tmp_path):
+def test_2_several_files_are_uploaded_together(data_page, tmp_path):
     page = data_page
-    first = written(tmp_path / "one.jsonl", {"instruction": "Say 가", "output": "가"})
+    first = write_file(tmp_path / "one.jsonl", {"instruction": "Say 가", "output": "가"})
     (tmp_path / "two.csv").write_text("instruction;output\nSay b;bee\nSay c;sea\n", encoding="utf-16")
     page.locator("#upload input[type=file]").set_input_files([first, tmp_path / "two.csv"])
     expect(page.locator("#data-path textarea")).to_have_value(re.compile(r"one\.jsonl\n.*two\.csv$"), timeout=30_000)
@@ -108,7 +108,7 @@ def test_2_files_are_uploaded_together(data_page, tmp_path):
         ),
     ],
 )
-def test_3_what_cannot_be_read_is_refused_where_one_looks(data_page, tmp_path, name, content, sentence):
+def test_3_an_unreadable_file_shows_an_error_in_place_of_the_row(data_page, tmp_path, name, content, sentence):
     page = data_page
     (tmp_path / name).write_bytes(content)
     choose(page, tmp_path / name)
@@ -123,7 +123,8 @@ def test_3_what_cannot_be_read_is_refused_where_one_looks(data_page, tmp_path, n
 def test_4_a_guess_is_confirmed_and_columns_are_chosen(data_page, tmp_path):
     page = data_page
     choose(
-        page, written(tmp_path / "odd.jsonl", *({"alpha": f"ask {n}", "omega": f"an answer of {n}"} for n in range(5)))
+        page,
+        write_file(tmp_path / "odd.jsonl", *({"alpha": f"ask {n}", "omega": f"an answer of {n}"} for n in range(5))),
     )
     expect(page.locator("#data-about .warning")).to_contain_text("Perhaps question and answer", timeout=30_000)
     expect(page.locator("#data-answer_column")).to_be_visible()
@@ -140,9 +141,11 @@ def test_4_a_guess_is_confirmed_and_columns_are_chosen(data_page, tmp_path):
     assert tokens(page, ".t").endswith("ask 0<|eot_id|>")
 
 
-def test_5_prompts_and_what_the_response_starts_after(data_page, tmp_path):
+def test_5_a_prompt_template_and_the_start_of_the_response(data_page, tmp_path):
     page = data_page
-    choose(page, written(tmp_path / "price.jsonl", *({"item": f"a lamp {n}", "price": f"{n}9"} for n in range(1, 5))))
+    choose(
+        page, write_file(tmp_path / "price.jsonl", *({"item": f"a lamp {n}", "price": f"{n}9"} for n in range(1, 5)))
+    )
     expect(page.locator("#mapping #prompt-kind")).to_be_visible(timeout=30_000)
     page.get_by_label("own text").check()
     box = page.locator("#data-prompt_template textarea")
@@ -167,10 +170,10 @@ def test_5_prompts_and_what_the_response_starts_after(data_page, tmp_path):
     expect(box).to_be_hidden()
 
 
-def test_6_rows_left_out_are_listed_downloaded_and_agreed_to(data_page, tmp_path):
+def test_6_left_out_rows_are_listed_downloaded_and_allowed(data_page, tmp_path):
     page = data_page
     rows = [{"instruction": f"ask {n}", "output": f"answer {n}" if n % 3 else ""} for n in range(30)]
-    path = written(tmp_path / "holes.jsonl", *rows)
+    path = write_file(tmp_path / "holes.jsonl", *rows)
     with path.open("a") as file:
         file.write('{"instruction": oops}\n')
     choose(page, path)
@@ -205,7 +208,7 @@ def test_6_rows_left_out_are_listed_downloaded_and_agreed_to(data_page, tmp_path
     expect(page.locator("#train-state .good")).to_contain_text("Finished", timeout=120_000)
 
 
-def test_7_the_whole_set_in_figures(data_page):
+def test_7_figures_for_the_whole_dataset(data_page):
     page = data_page
     check_all(page)
     facts = page.locator("#survey .facts")
@@ -223,7 +226,7 @@ def test_7_the_whole_set_in_figures(data_page):
     )
 
 
-def test_8_warnings_and_the_cut(data_page, shared_data):
+def test_8_warnings_and_truncation(data_page, shared_data):
     page = data_page
     choose(page, shared_data / "alpaca/identity.json")
     check_all(page)
@@ -282,5 +285,5 @@ def test_on_a_phone(loaded, open_page, theme, shared_data):
     photograph(page, f"42-data-phone-{theme}")
 
 
-def test_nothing_went_wrong_unseen(app):
-    assert app.warnings_of_ours() == []
+def test_the_app_printed_no_warnings_of_its_own(app):
+    assert app.own_warnings() == []

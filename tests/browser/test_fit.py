@@ -1,4 +1,4 @@
-"""Will it fit, as a newcomer sees it: the estimate follows the form, says what helps, and is then measured."""
+"""The memory estimate: it follows the form, suggests changes that help, and is corrected by a measurement."""
 
 import json
 import re
@@ -31,7 +31,7 @@ HUB_NAME = "somebody/a-llama"
 
 @pytest.fixture(scope="module")
 def hub(tmp_path_factory):
-    """With one model whose config.json is all that there is of it."""
+    """A hub with one model that consists only of its config.json."""
     folder = tmp_path_factory.mktemp("hub")
     shutil.copy(PROJECT_DIR / "presets" / "demo-llama" / "config.json", folder)
     with Hub({HUB_NAME: folder}) as hub:
@@ -48,13 +48,13 @@ def app(tmp_path_factory, hub):
 
 @pytest.fixture
 def large_model(tmp_path):
-    """A folder with the shape of an 8B Llama and nothing else."""
+    """A folder with the config.json of an 8B Llama and nothing else."""
     (tmp_path / "config.json").write_text(json.dumps(LLAMA_8B))
     return str(tmp_path)
 
 
 def choose(page, name: str, text: str) -> None:
-    """Typed into a list that takes other values too."""
+    """Type into a dropdown that accepts custom values."""
     box = page.locator(f"#{name} input")
     box.fill(text)
     box.press("Enter")
@@ -64,7 +64,7 @@ def fill(page, name: str, value) -> None:
     page.locator(f"#{name} input").fill(str(value))
 
 
-def put_on(page, card: str) -> None:
+def choose_card(page, card: str) -> None:
     page.locator("#card input").click()
     page.get_by_role("option", name=f"On {card}", exact=True).click()
     expect(page.locator("#card input")).to_have_value(f"On {card}")
@@ -81,25 +81,25 @@ def expected(config: RunConfig, card: str) -> Estimate:
 
 
 def expect_shown(page, config: RunConfig, card: str) -> None:
-    """The words and the legend of just these settings."""
-    found, room = expected(config, card), find_card(card).usable_gib
-    words = f"It takes about {size(found.total_gib)}; the {card} has {size(room)} for it"
-    expect(page.locator("#fit .fit-words")).to_contain_text(words)
+    """Check the sentence and the legend for these settings."""
+    memory, room = expected(config, card), find_card(card).usable_gib
+    sentence = f"It takes about {size(memory.total_gib)}; the {card} has {size(room)} for it"
+    expect(page.locator("#fit .fit-words")).to_contain_text(sentence)
     expect(page.locator("#fit .fit-words b").first).to_have_text(
-        {"fits": "Fits.", "tight": "Tight.", "no": "Does not fit."}[verdict(found, find_card(card))]
+        {"fits": "Fits.", "tight": "Tight.", "no": "Does not fit."}[verdict(memory, find_card(card))]
     )
-    figures = [size(value) for value in found.parts.values() if value > 0]
+    figures = [size(value) for value in memory.parts.values() if value > 0]
     expect(page.locator("#fit .fit-legend b")).to_have_text(figures)
     expect(page.locator("#fit .fit-bar i")).to_have_count(len(figures))
 
 
 def share_of(page, part: str) -> float:
-    """Of the bar's whole width."""
+    """The part's share of the bar's width."""
     bar = page.locator("#fit .fit-bar").bounding_box()
     return page.locator(f"#fit .fit-bar .part-{part}").bounding_box()["width"] / bar["width"]
 
 
-def test_1_the_bar_follows_every_change_of_the_form(app, open_page):
+def test_1_the_bar_follows_every_change_in_the_form(app, open_page):
     page = open_page(app.url)
     tab(page, "Train")
     expect(page.locator("#fit .fit-words")).to_contain_text("Fits. It takes about")
@@ -110,7 +110,7 @@ def test_1_the_bar_follows_every_change_of_the_form(app, open_page):
     page.locator("#preset input").click()
     page.get_by_role("option", name=re.compile("8B")).first.click()
     tab(page, "Train")
-    put_on(page, "RTX 3060 12GB")
+    choose_card(page, "RTX 3060 12GB")
     config = find_preset("llama-3.1-8b").config
     expect_shown(page, config, "RTX 3060 12GB")
     assert share_of(page, "weights") == pytest.approx(
@@ -142,20 +142,20 @@ def test_1_the_bar_follows_every_change_of_the_form(app, open_page):
     expect(page.locator("#fit .warning")).to_contain_text("Trained embeddings make the adapter")
 
 
-def test_2_a_card_too_small_says_what_helps_and_does_it(app, open_page, large_model):
+def test_2_for_a_card_too_small_changes_are_suggested_and_applied(app, open_page, large_model):
     page = open_page(app.url)
     tab(page, "Train")
     choose(page, "training-per_device_train_batch_size", "4")
-    put_on(page, "RTX 3070 8GB")
+    choose_card(page, "RTX 3070 8GB")
     use_model(page, large_model)
     card = find_card("RTX 3070 8GB")
     config = find_preset("demo-yoda").config.with_settings(
         [f"model.model_name={large_model}", "training.per_device_train_batch_size=4"]
     )
     expect_shown(page, config, card.name)
-    about = (config, shape_of(config.model), card)
+    arguments = (config, shape_of(config.model), card)
     assert verdict(expected(config, card.name), card) == "no"
-    first, *_ = suggestions(*about)
+    first, *_ = suggestions(*arguments)
     button = page.locator("#fit .fit-changes li button").first
     expect(button).to_have_text(first.words)
     expect(page.locator("#fit .fit-changes li:has(button)").first).to_contain_text(f"saves {size(first.saves_gib)}")
@@ -167,16 +167,16 @@ def test_2_a_card_too_small_says_what_helps_and_does_it(app, open_page, large_mo
     expect_shown(page, changed, card.name)
     assert before - expected(changed, card.name).total_gib == pytest.approx(first.saves_gib)
 
-    put_on(page, "RTX 4090 24GB")
+    choose_card(page, "RTX 4090 24GB")
     expect_shown(page, changed, "RTX 4090 24GB")
     expect(page.locator("#fit .fit-words")).to_contain_text("Fits.")
     expect(page.locator("#fit .fit-changes")).to_have_count(0)
 
 
-def test_3_one_press_makes_it_fit(app, open_page, large_model):
+def test_3_one_click_makes_it_fit(app, open_page, large_model):
     page = open_page(f"{app.url}/?__theme=dark", size=PHONE)
     use_model(page, large_model)
-    put_on(page, "RTX 3070 8GB")
+    choose_card(page, "RTX 3070 8GB")
     card = find_card("RTX 3070 8GB")
     config = find_preset("demo-yoda").config.with_settings([f"model.model_name={large_model}"])
     changes = to_fit(config, shape_of(config.model), card)
@@ -185,12 +185,12 @@ def test_3_one_press_makes_it_fit(app, open_page, large_model):
     assert page.evaluate("document.documentElement.scrollWidth") <= PHONE["width"]
     assert changes
     page.get_by_role("button", name="Make it fit").click()
-    settled = config.with_settings([setting for change in changes for setting in (change.set, *change.also)])
-    expect_shown(page, settled, card.name)
-    assert verdict(expected(settled, card.name), card) != "no"
+    fitted = config.with_settings([setting for change in changes for setting in (change.set, *change.also)])
+    expect_shown(page, fitted, card.name)
+    assert verdict(expected(fitted, card.name), card) != "no"
 
 
-def test_4_bad_input_and_models_that_cannot_be_told(app, hub, open_page):
+def test_4_bad_input_and_models_without_an_estimate(app, hub, open_page):
     page = open_page(app.url)
     use_model(page, "./nowhere")
     expect(page.locator("#fit .warning")).to_have_text(
@@ -199,7 +199,7 @@ def test_4_bad_input_and_models_that_cannot_be_told(app, hub, open_page):
     expect(page.locator("#fit .fit-bar")).to_have_count(0)
     use_model(page, HUB_NAME)
     expect(page.locator("#fit")).to_contain_text(f"The config.json of {HUB_NAME} is not on this machine yet")
-    assert hub.requests == [], "nothing is asked of a hub before a person says so"
+    assert hub.requests == [], "the hub is not contacted before the user agrees"
     photograph(page, "94-fit-not-here-yet")
     page.get_by_role("button", name="Fetch it from Hugging Face").click()
     expect(page.locator("#fit .fit-words")).to_contain_text("Fits.")
@@ -214,13 +214,13 @@ def test_4_bad_input_and_models_that_cannot_be_told(app, hub, open_page):
     expect(page.locator("#fit .warning")).to_contain_text("Rank (adapter.r) cannot be 0")
     fill(page, "adapter-r", 16)
     choose(page, "training-per_device_train_batch_size", "many")
-    refused = "Batch size (training.per_device_train_batch_size) cannot be 'many"
-    expect(page.locator("#fit .warning")).to_contain_text(refused)
+    error = "Batch size (training.per_device_train_batch_size) cannot be 'many"
+    expect(page.locator("#fit .warning")).to_contain_text(error)
     choose(page, "training-per_device_train_batch_size", "16")
     expect(page.locator("#fit .fit-words")).to_contain_text("Fits.")
 
 
-def test_5_measured_found_and_told_of_at_the_end(app, open_page):
+def test_5_a_probe_a_batch_search_and_a_run_report_their_memory(app, open_page):
     page = open_page(app.url)
     tab(page, "Model")
     fill(page, "model-max_seq_length", 64)
@@ -241,8 +241,8 @@ def test_5_measured_found_and_told_of_at_the_end(app, open_page):
     peak = re.search(r"peak memory (\S+ GiB)", page.locator("#probing .good").inner_text())[1]
     expect(page.locator("#fit .fit-basis")).to_contain_text(f"Corrected by a probe on this machine, which took {peak}.")
     photograph(page, "95-fit-probed")
-    put_on(page, "RTX 3060 12GB")
-    expect(page.locator("#fit .fit-basis")).to_have_count(0)  # what was measured here says nothing of another card
+    choose_card(page, "RTX 3060 12GB")
+    expect(page.locator("#fit .fit-basis")).to_have_count(0)  # a measurement here does not apply to another card
     page.locator("#card input").click()
     page.get_by_role("option", name=re.compile("On this machine")).click()
     expect(page.locator("#fit .fit-words")).to_contain_text("this machine has")
@@ -259,7 +259,7 @@ def test_5_measured_found_and_told_of_at_the_end(app, open_page):
     page.click("#start")
     expect(page.locator("#charts polyline.estimate")).to_have_count(1, timeout=60_000)
     expect(page.locator("#charts .key.estimate")).to_contain_text("estimate")
-    fill(page, "adapter-r", 256)  # followed while the run goes on
+    fill(page, "adapter-r", 256)  # the estimate follows the form during a run
     expect(page.locator("#fit .fit-basis")).to_contain_text("Corrected by a probe")
     expect(page.locator("#train-end .card").last).to_contain_text("At the end", timeout=180_000)
     (run, *_) = list_runs(app.runs_dir)
@@ -271,7 +271,7 @@ def test_5_measured_found_and_told_of_at_the_end(app, open_page):
     photograph(page, "97-fit-at-the-end")
 
 
-def test_6_a_probe_is_stopped_and_one_that_cannot_be_says_why(app, open_page, large_model):
+def test_6_a_stopped_probe_and_a_failed_one(app, open_page, large_model):
     page = open_page(app.url)
     tab(page, "Train")
     page.click("#find-batch")

@@ -1,4 +1,4 @@
-"""Text that would be HTML, script or a template, wherever the page shows text from outside: it stays text."""
+"""HTML, scripts and templates in any outside text that the page shows are displayed as plain text."""
 
 import json
 from pathlib import Path
@@ -20,24 +20,24 @@ EVIL = (
 TOKEN = "hf_TheMarkedHeronNests4711"
 
 
-def of_part(name: str) -> str:
-    """The payload with its place, so that a test knows that it was really shown there."""
+def payload(name: str) -> str:
+    """The hostile text, labelled so that a test can see where it was shown."""
     return f"{name}-{EVIL}"
 
 
 @pytest.fixture(scope="module")
 def app(tmp_path_factory, wait_until):
-    """A page with a finished run: hostile in its name, note, rows, columns, template and samples."""
+    """A page with a finished run that has hostile text in its name, note, rows, columns, template and samples."""
     folder = tmp_path_factory.mktemp("injection")
     rows = folder / f"{TAG}.jsonl"
-    row = {of_part("column"): of_part("value"), "instruction": of_part("question"), "output": of_part("answer")}
+    row = {payload("column"): payload("value"), "instruction": payload("question"), "output": payload("answer")}
     rows.write_text("".join(json.dumps(row | {"n": n}) + "\n" for n in range(12)))
     preset = folder / f"{TAG}.yaml"
     preset.write_text(json.dumps({
-        "title": of_part("title"), "description": of_part("about"),
+        "title": payload("title"), "description": payload("about"),
         "model": {"model_name": "presets/demo-llama", "max_seq_length": 512, "load_in_4bit": False},
         "data": {"path": str(rows), "prompt_template": f"template-{TAG} {{instruction}}", "validation_share": 0.2},
-        "training": {"max_steps": 2, "eval_steps": 1, "sample_prompts": [of_part("sample")]},
+        "training": {"max_steps": 2, "eval_steps": 1, "sample_prompts": [payload("sample")]},
     }))  # fmt: skip
     with running_app(folder) as app:
         client = Client(app.url, verbose=False)
@@ -46,8 +46,8 @@ def app(tmp_path_factory, wait_until):
         run = client.predict(api_name="/snapshot")["run"]
         assert run["status"] == "completed", run["message"]
         assert run["name"] == TAG
-        (kept,) = list_runs(app.runs_dir)
-        kept.write_about(name=of_part("name"), note=of_part("note"))
+        (saved_run,) = list_runs(app.runs_dir)
+        saved_run.write_about(name=payload("name"), note=payload("note"))
         yield app
 
 
@@ -62,7 +62,7 @@ def test_the_sidebar_and_the_train_tab(app, open_page):
     page = open_page(app.url)
     expect(page.locator("#side-run")).to_contain_text(TAG, timeout=30_000)
     tab(page, "Train")
-    expect(page.locator("#samples")).to_contain_text(of_part("sample"), timeout=30_000)
+    expect(page.locator("#samples")).to_contain_text(payload("sample"), timeout=30_000)
     assert_harmless(page)
     photograph(page, "90-injection-train")
 
@@ -73,7 +73,7 @@ def test_rows_columns_and_templates(app, open_page):
     (rows,) = app.runs_dir.parent.glob("*.jsonl")
     page.locator("#data-path textarea").fill(str(rows))
     page.locator("#data-path textarea").blur()
-    expect(page.locator("#data-about")).to_contain_text(of_part("column")[:40], timeout=30_000)
+    expect(page.locator("#data-about")).to_contain_text(payload("column")[:40], timeout=30_000)
     expect(page.locator("#row-view")).to_contain_text("question-", timeout=30_000)
     page.locator("#upload input[type=file]").set_input_files([rows])
     expect(page.locator("#upload")).to_contain_text("img src=x", timeout=30_000)
@@ -87,30 +87,30 @@ def test_rows_columns_and_templates(app, open_page):
     photograph(page, "91-injection-data")
 
 
-def test_a_model_s_name_in_an_error_and_a_token_in_the_browser(app, open_page):
+def test_a_model_name_in_an_error_and_no_token_in_the_browser(app, open_page):
     page = open_page(app.url)
-    page.locator("#model-model_name input").fill(of_part("model"))
+    page.locator("#model-model_name input").fill(payload("model"))
     page.locator("#model-model_name input").press("Enter")
     page.get_by_text("More: token").click()
     page.locator("#token input").fill(TOKEN)
-    page.locator("#model-trust_remote_code textarea, #model-trust_remote_code input").first.fill(of_part("model"))
+    page.locator("#model-trust_remote_code textarea, #model-trust_remote_code input").first.fill(payload("model"))
     expect(page.locator("#code-warning")).to_contain_text(
-        f"Code of {of_part('model')} runs on this machine", timeout=30_000
+        f"Code of {payload('model')} runs on this machine", timeout=30_000
     )
     page.click("#load")
     expect(page.locator("#model-trouble .error")).to_contain_text("model-<img src=x", timeout=60_000)
     assert_harmless(page)
     photograph(page, "92-injection-model")
-    kept = page.evaluate(
+    stored = page.evaluate(
         "async () => JSON.stringify("
         "[{...localStorage}, {...sessionStorage}, document.cookie, await indexedDB.databases()])"
     )
-    assert TOKEN not in kept and json.loads(kept)[3] == []
+    assert TOKEN not in stored and json.loads(stored)[3] == []
     assert TOKEN not in page.content()
     assert TOKEN not in app.printed()
 
 
-def test_a_model_s_answers(app, open_page):
+def test_model_answers(app, open_page):
     page = open_page(app.url)
     tab(page, "Compare")
     page.locator("#prompt textarea").fill(TAG)
@@ -120,28 +120,26 @@ def test_a_model_s_answers(app, open_page):
     photograph(page, "93-injection-compare")
 
 
-def test_an_answer_that_is_html_is_text():
-    """What a tiny model says is not ours to choose, so the pane is given such an answer."""
+def test_an_html_answer_is_escaped():
+    """A tiny model cannot be made to answer with HTML, so the pane gets such an answer directly."""
     from core.answering.sampling import Answer, Sampling
     from core.comparing.conversation import Conversation
     from core.runs.adapter_ref import BASE
     from ui.compare.chat_view import newest_text
 
-    asked = Conversation((BASE, BASE)).asked("?", "", Sampling())
-    drawn = newest_text(asked.answered((Answer(EVIL), Answer(EVIL, ended="itself"))))
-    assert (
-        drawn.count("&lt;img src=x onerror=window.pwned=1&gt;") == 2 and "<img" not in drawn and "<script" not in drawn
-    )
+    conversation = Conversation((BASE, BASE)).asked("?", "", Sampling())
+    html = newest_text(conversation.answered((Answer(EVIL), Answer(EVIL, ended="itself"))))
+    assert html.count("&lt;img src=x onerror=window.pwned=1&gt;") == 2 and "<img" not in html and "<script" not in html
 
 
 def test_the_runs_tab(app, open_page):
     page = open_page(app.url)
     tab(page, "Runs")
-    expect(page.locator("#runs-table")).to_contain_text(of_part("name"), timeout=30_000)
+    expect(page.locator("#runs-table")).to_contain_text(payload("name"), timeout=30_000)
     expect(page.locator("#runs-table")).to_contain_text("note-<img src=x")
     page.locator("#runs-table tbody tr").first.get_by_text("name-").first.click()
-    expect(page.locator("#run-name input, #run-name textarea").first).to_have_value(of_part("name"), timeout=30_000)
-    expect(page.locator("#run-samples")).to_contain_text(of_part("sample"))
+    expect(page.locator("#run-name input, #run-name textarea").first).to_have_value(payload("name"), timeout=30_000)
+    expect(page.locator("#run-samples")).to_contain_text(payload("sample"))
     assert_harmless(page)
     photograph(page, "94-injection-runs")
     page.click("#run-delete")

@@ -1,4 +1,4 @@
-"""The Measure tab in a real browser, on the demo trained for a few steps: figures, Stop, and a file that is none."""
+"""The Measure tab with a briefly trained demo: the results, Stop, and an invalid file."""
 
 import json
 import re
@@ -24,7 +24,7 @@ def app(tmp_path_factory):
 
 @pytest.fixture
 def measure_page(app, run, open_page):
-    def opened(size=DESKTOP, theme="light"):
+    def open_it(size=DESKTOP, theme="light"):
         page = open_page(f"{app.url}/?__theme={theme}", size)
         tab(page, "Compare")
         tab(page, "Measure")
@@ -32,31 +32,31 @@ def measure_page(app, run, open_page):
         expect(page.locator("#measure")).to_be_enabled(timeout=60_000)
         return page
 
-    return opened
+    return open_it
 
 
-def kept(run) -> list[str]:
+def saved_files(run) -> list[str]:
     return sorted(path.name for path in (run.folder / "evaluations").glob("*"))
 
 
-def test_1_six_rows_are_measured_and_the_table_is_what_was_saved(measure_page, run):
+def test_1_six_rows_are_measured_and_the_table_matches_the_saved_file(measure_page, run):
     page = measure_page(PHONE, "dark")
     page.locator("#measure-most input").fill("6")
     page.click("#measure")
     expect(page.locator("#measure-result table tbody tr").first).to_be_visible(timeout=180_000)
-    assert len(kept(run)) == 1
-    (found,) = load_evaluations(run.folder)
-    assert (found.rows, found.run_id, found.source.kind) == (6, run.id, "validation")
+    assert len(saved_files(run)) == 1
+    (evaluation,) = load_evaluations(run.folder)
+    assert (evaluation.rows, evaluation.run_id, evaluation.source.kind) == (6, run.id, "validation")
     shown = [row.locator("th, td").all_inner_texts() for row in page.locator("#measure-result table tbody tr").all()]
-    assert len(shown) == len(found.measures) >= 6
-    for cells, one in zip(shown, found.measures, strict=True):
+    assert len(shown) == len(evaluation.measures) >= 6
+    for cells, one in zip(shown, evaluation.measures, strict=True):
         metric = BY_KEY[one.key]
         between = f"{signed(one.low, metric)} and {signed(one.high, metric)}"
         figures = [value(one.base, metric), value(one.tuned, metric), signed(one.difference, metric)]
         assert cells == [metric.title, *figures, between, one.verdict]
-    loss = found.measure("loss")
+    loss = evaluation.measure("loss")
     assert shown[0][1:3] == [f"{loss.base:.3f}", f"{loss.tuned:.3f}"] and loss.tuned < loss.base
-    expect(page.locator("#measure-result")).to_contain_text(found.forgetting.words)
+    expect(page.locator("#measure-result")).to_contain_text(evaluation.forgetting.words)
     page.wait_for_function("document.documentElement.scrollWidth <= innerWidth")
     photograph(page, "70-measured-phone-dark")
     page.get_by_text("What these measures mean").click()
@@ -64,12 +64,12 @@ def test_1_six_rows_are_measured_and_the_table_is_what_was_saved(measure_page, r
     photograph(page, "71-measures-explained-phone-dark")
 
 
-def test_2_stopped_in_the_middle_keeps_nothing(measure_page, run, tmp_path):
-    many = tmp_path / "many.jsonl"  # minutes of work, so that Stop comes before the end on any machine
+def test_2_a_stopped_measurement_is_not_saved(measure_page, run, tmp_path):
+    many = tmp_path / "many.jsonl"  # minutes of work, so that no machine finishes before Stop
     many.write_text(
         "".join(json.dumps({"instruction": f"Say {n}.", "output": f"{n} I say."}) + "\n" for n in range(9000))
     )
-    page, before = measure_page(), kept(run)
+    page, before = measure_page(), saved_files(run)
     page.get_by_label("a file of rows").check()
     page.locator("#measure-file input[type=file]").set_input_files(many)
     expect(page.locator("#measure-file")).to_contain_text("many")
@@ -78,13 +78,13 @@ def test_2_stopped_in_the_middle_keeps_nothing(measure_page, run, tmp_path):
     expect(page.locator("#measure-progress")).to_contain_text(re.compile(r"\d+ of 9,000 rows"), timeout=120_000)
     page.click("#stop-measuring")
     expect(page.locator("#measure-progress .warning")).to_have_text("Stopped; nothing was saved.", timeout=60_000)
-    assert kept(run) == before
+    assert saved_files(run) == before
     expect(page.locator("#measure")).to_be_enabled(timeout=10_000)
     expect(page.locator("#stop-measuring")).to_be_hidden()
 
 
-def test_3_a_file_that_is_none_is_told_in_a_sentence(measure_page, run, tmp_path):
-    page, before = measure_page(PHONE, "dark"), kept(run)
+def test_3_an_invalid_file_is_explained_in_one_sentence(measure_page, run, tmp_path):
+    page, before = measure_page(PHONE, "dark"), saved_files(run)
     page.get_by_label("a file of rows").check()
     page.click("#measure")
     expect(page.locator("#measure-trouble .error")).to_have_text("Choose a file first.")
@@ -97,35 +97,35 @@ def test_3_a_file_that_is_none_is_told_in_a_sentence(measure_page, run, tmp_path
         re.compile(r"^[^\n]*bad\.json[^\n]*\.$"), timeout=120_000
     )
     expect(page.locator("#measure-trouble .error")).to_have_count(0)
-    assert kept(run) == before
+    assert saved_files(run) == before
     photograph(page, "72-measure-bad-file-phone-dark")
 
 
-def test_4_what_was_chosen_stays_when_a_run_is_added(app, measure_page, run):
-    def added(name: str):
-        made = run.folder.with_name(name)
-        shutil.copytree(run.folder, made)
-        about = made / "run.json"
+def test_4_the_chosen_run_stays_selected_when_a_run_is_added(app, measure_page, run):
+    def add_copy(name: str):
+        folder = run.folder.with_name(name)
+        shutil.copytree(run.folder, folder)
+        about = folder / "run.json"
         about.write_text(about.read_text(encoding="utf-8").replace(run.id, name), encoding="utf-8")
-        return made
+        return folder
 
     page = measure_page()
-    second, third = added("29990101-000000-second"), "29990101-000001-third"
+    second, third = add_copy("29990101-000000-second"), "29990101-000001-third"
     page.locator("#measure-run input").click()
     expect(page.get_by_role("option", name=re.compile("^second"))).to_be_visible(timeout=30_000)
     page.get_by_role("option", name=re.compile("^second")).click()
     expect(page.locator("#measure-run input")).to_have_value(re.compile("^second"))
-    added(third)
-    page.locator("#measure-kind label").first.click()  # away from the list, so that it opens anew
+    add_copy(third)
+    page.locator("#measure-kind label").first.click()  # move the focus away so that the list opens again
     page.locator("#measure-run input").click()
     expect(page.get_by_role("option", name=re.compile("^third"))).to_be_visible(timeout=30_000)
     page.keyboard.press("Escape")
-    page.locator("#measure-kind label").first.click()  # a list with the focus shows no other choice than the person's
+    page.locator("#measure-kind label").first.click()  # only a list without the focus shows the actual value
     expect(page.locator("#measure-run input")).to_have_value(re.compile("^second"))
     shutil.rmtree(second)
     expect(page.locator("#measure-run input")).not_to_have_value(re.compile("^second"), timeout=30_000)
     shutil.rmtree(run.folder.with_name(third))
 
 
-def test_nothing_went_wrong_unseen(app):
-    assert app.warnings_of_ours() == []
+def test_the_app_printed_no_warnings_of_its_own(app):
+    assert app.own_warnings() == []

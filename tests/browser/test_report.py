@@ -1,4 +1,4 @@
-"""A run's report in a real browser that has no network: it opens whole, asks for nothing and says nothing."""
+"""A run's report in a real browser without network: it is complete, requests nothing and logs nothing."""
 
 import pytest
 from playwright.sync_api import expect
@@ -17,24 +17,24 @@ def report(tmp_path_factory):
 
 
 @pytest.fixture
-def opened(chromium, report):
-    """Opens the file without a network; nothing may be asked for but the file itself, nor said in the console."""
-    contexts, heard, asked = [], [], []
+def open_report(chromium, report):
+    """Open the file without network. It may request no other file and log nothing to the console."""
+    contexts, logged, requested = [], [], []
 
     def open_it(size: dict = DESKTOP, scheme: str = "light"):
         contexts.append(chromium.new_context(viewport=size, color_scheme=scheme, offline=True))
         page = contexts[-1].new_page()
-        page.on("console", lambda message: heard.append(message.text))
-        page.on("pageerror", lambda error: heard.append(str(error)))
-        page.on("dialog", lambda dialog: heard.append(dialog.message))
-        page.on("request", lambda request: asked.append(request.url))
+        page.on("console", lambda message: logged.append(message.text))
+        page.on("pageerror", lambda error: logged.append(str(error)))
+        page.on("dialog", lambda dialog: logged.append(dialog.message))
+        page.on("request", lambda request: requested.append(request.url))
         page.goto(report.as_uri())
         return page
 
     yield open_it
     for context in contexts:
         context.close()
-    assert heard == [] and set(asked) == {report.as_uri()}
+    assert logged == [] and set(requested) == {report.as_uri()}
 
 
 def photograph(page, name: str) -> None:
@@ -42,54 +42,54 @@ def photograph(page, name: str) -> None:
     page.screenshot(path=SCREENSHOTS / f"{name}.png", full_page=True)
 
 
-def test_it_opens_whole_without_a_network(opened):
-    page = opened()
+def test_it_is_complete_without_network(open_report):
+    page = open_report()
     expect(page.locator("h1")).to_contain_text("<script>alert(1)</script>")
     assert page.locator("figure.chart svg").count() == 4
     assert page.locator("polyline").first.bounding_box()["width"] > 200
     stroke = page.locator("polyline").first.evaluate("line => getComputedStyle(line).stroke")
-    assert stroke == "rgb(13, 148, 136)"  # its style came with it
+    assert stroke == "rgb(13, 148, 136)"  # its style is embedded
     expect(page.locator(".votes .sides").last).to_be_hidden()
     page.get_by_text("25 votes, to read").click()
     expect(page.locator(".votes .sides").last).to_be_visible()
     photograph(page, "report")
 
 
-def test_a_script_that_came_in_would_not_run(chromium, report, tmp_path):
-    broken_into = tmp_path / "report.html"
-    ours = report.read_text(encoding="utf-8")
-    broken_into.write_text(ours.replace("</main>", "</main><script>document.title = 'ran'</script>"), encoding="utf-8")
-    refused = []
+def test_an_injected_script_does_not_run(chromium, report, tmp_path):
+    tampered = tmp_path / "report.html"
+    html = report.read_text(encoding="utf-8")
+    tampered.write_text(html.replace("</main>", "</main><script>document.title = 'ran'</script>"), encoding="utf-8")
+    logged = []
     page = chromium.new_page()
-    page.on("console", lambda message: refused.append(message.text))
-    page.goto(broken_into.as_uri())
-    assert page.title() != "ran" and len(refused) == 1 and "Content Security Policy" in refused[0]
+    page.on("console", lambda message: logged.append(message.text))
+    page.goto(tampered.as_uri())
+    assert page.title() != "ran" and len(logged) == 1 and "Content Security Policy" in logged[0]
     page.close()
 
 
-def test_it_can_be_read_on_a_phone(opened):
-    page = opened(PHONE)
+def test_it_fits_on_a_phone(open_report):
+    page = open_report(PHONE)
     for part in page.locator("details").all():
         part.evaluate("part => part.open = true")
     assert page.evaluate("document.documentElement.scrollWidth") == 390
     photograph(page, "report-phone")
 
 
-def test_it_is_dark_where_the_reader_is(opened):
+def test_it_follows_the_dark_color_scheme(open_report):
     def brightness(page) -> float:
-        found = page.evaluate("getComputedStyle(document.body).backgroundColor")
-        return sum(int(part) for part in found.removeprefix("rgb(").removesuffix(")").split(",")) / 3
+        color = page.evaluate("getComputedStyle(document.body).backgroundColor")
+        return sum(int(part) for part in color.removeprefix("rgb(").removesuffix(")").split(",")) / 3
 
-    assert brightness(opened()) == 255
-    page = opened(scheme="dark")
+    assert brightness(open_report()) == 255
+    page = open_report(scheme="dark")
     assert brightness(page) < 40
     photograph(page, "report-dark")
 
 
-def test_on_paper_what_is_folded_is_open(opened, tmp_path):
-    page = opened()
-    folded = page.locator(".votes .side").last
-    expect(folded).to_be_hidden()
+def test_collapsed_parts_are_open_in_print(open_report, tmp_path):
+    page = open_report()
+    collapsed = page.locator(".votes .side").last
+    expect(collapsed).to_be_hidden()
     page.emulate_media(media="print")
-    assert folded.evaluate("side => side.checkVisibility({contentVisibilityAuto: true})")
+    assert collapsed.evaluate("side => side.checkVisibility({contentVisibilityAuto: true})")
     assert len(page.pdf(path=tmp_path / "report.pdf")) > 20_000

@@ -1,4 +1,4 @@
-"""The Runs tab in a real browser, on runs that were really trained and on many that were written."""
+"""The Runs tab in a real browser, with trained runs and with generated ones."""
 
 import re
 import time
@@ -18,7 +18,7 @@ HOSTILE = '<img src=x onerror="document.title=1"><b>bold</b>'
 
 @pytest.fixture(scope="module")
 def app(tmp_path_factory):
-    """Two trained runs with checkpoints, one that failed, one with a hostile name, and one without settings."""
+    """Two trained runs with checkpoints, a failed one, one with a hostile name, and one without settings."""
     folder = tmp_path_factory.mktemp("runs")
     for rate in ("1e-3", "4e-3"):
         settings = [
@@ -35,21 +35,21 @@ def app(tmp_path_factory):
     failed = make_run(folder / "runs", "price", status="failed", figures=False)
     (failed.folder / "log.txt").write_text("Traceback\n<b>OutOfMemoryError</b>\n")
     make_run(folder / "runs", HOSTILE).write_about(note=HOSTILE)
-    hurt = make_run(folder / "runs", "hurt")
-    (hurt.folder / "config.yaml").unlink()
+    damaged = make_run(folder / "runs", "hurt")
+    (damaged.folder / "config.yaml").unlink()
     with running_app(folder) as app:
         yield app
 
 
 @pytest.fixture
 def runs_page(app, open_page):
-    def opened(size=DESKTOP, theme="light"):
+    def open_it(size=DESKTOP, theme="light"):
         page = open_page(f"{app.url}/?__theme={theme}", size)
         tab(page, "Runs")
         expect(page.locator("#runs-table tbody tr").first).to_be_visible(timeout=30_000)
         return page
 
-    return opened
+    return open_it
 
 
 def names(page) -> list[str]:
@@ -79,16 +79,16 @@ def test_1_sort_and_search(runs_page):
     expect(page.locator("#runs-table")).to_contain_text("None of the 5 runs has all of these words.")
 
 
-def test_2_a_run_is_opened_with_all_that_is_known_of_it(runs_page):
+def test_2_an_open_run_shows_its_details(runs_page):
     page = runs_page()
     open_run(page, "demo-yoda")
     expect(page.locator("#run-course polyline.train")).to_be_visible()
     expect(page.locator("#run-course")).to_contain_text("What really trains")
     expect(page.locator("#run-course")).to_contain_text("On 64 rows that it was not trained on")
     expect(page.locator("#run-samples")).to_contain_text("You are late.")
-    kept = page.locator("#run-kept tbody tr")
-    expect(kept).to_have_count(3)
-    expect(kept.nth(1)).to_contain_text(re.compile(r"checkpoint of step 8\s+best"))
+    saved = page.locator("#run-kept tbody tr")
+    expect(saved).to_have_count(3)
+    expect(saved.nth(1)).to_contain_text(re.compile(r"checkpoint of step 8\s+best"))
     assert "/runs/" in page.locator("#run-folder input, #run-folder textarea").input_value()
     page.get_by_role("button", name="Settings").last.click()
     expect(page.locator("#run-yaml")).to_contain_text("model_name: presets/demo-llama")
@@ -105,7 +105,7 @@ def test_2_a_run_is_opened_with_all_that_is_known_of_it(runs_page):
     expect(page.locator("#run-settings")).to_be_hidden()
 
 
-def test_3_a_name_is_text_and_never_html(runs_page):
+def test_3_a_name_is_shown_as_text_not_html(runs_page):
     page = runs_page()
     open_run(page, HOSTILE)
     for place in ("#runs-table", "#run-head"):
@@ -116,7 +116,7 @@ def test_3_a_name_is_text_and_never_html(runs_page):
     assert page.locator("#losses img, #differ img").count() == 0 and page.title() == "HearthTune"
 
 
-def test_4_a_note_is_not_overwritten_while_it_is_written(app, runs_page):
+def test_4_a_note_is_not_overwritten_while_typing(app, runs_page):
     page = runs_page()
     open_run(page, "price")
     page.locator("#run-note textarea").fill("half a tho")
@@ -147,7 +147,7 @@ def test_4_a_note_is_not_overwritten_while_it_is_written(app, runs_page):
     expect(page.locator("#run-delete")).to_have_text("Delete", timeout=10_000)
 
 
-def test_5_deleted_undone_deleted_put_back_and_gone_for_good(app, runs_page):
+def test_5_delete_undo_restore_and_empty_the_trash(app, runs_page):
     page = runs_page()
 
     def delete():
@@ -180,7 +180,7 @@ def test_5_deleted_undone_deleted_put_back_and_gone_for_good(app, runs_page):
     assert list((app.runs_dir / "trash").iterdir()) == []
 
 
-def test_6_several_runs_compared(runs_page):
+def test_6_compare_several_runs(runs_page):
     page = runs_page()
     page.locator("#runs-search input").fill("demo-yoda")
     expect(page.locator("#runs-table tbody tr")).to_have_count(2)
@@ -202,19 +202,17 @@ def test_6_several_runs_compared(runs_page):
     photograph(page, "45-runs-compared")
 
 
-def test_7_by_keyboard_alone(runs_page):
+def test_7_with_the_keyboard_only(runs_page):
     page = runs_page()
     page.locator("#runs-search input").focus()
     page.keyboard.type("demo")
     expect(page.locator("#runs-table tbody tr")).to_have_count(2)
-    for _ in range(12 + 2):  # the box, eleven heads, and the first row's tick and name
+    for _ in range(12 + 2):  # the search box, eleven headers, and the first row's checkbox and name
         page.keyboard.press("Tab")
     assert page.evaluate("document.activeElement.innerText") == "demo-yoda"
     page.keyboard.press("Enter")
     expect(page.locator("#run-head h2")).to_contain_text("demo-yoda")
-    assert page.evaluate("document.activeElement.innerText") == "demo-yoda", (
-        "the focus stays though the table was drawn anew"
-    )
+    assert page.evaluate("document.activeElement.innerText") == "demo-yoda", "the focus stays when the table is redrawn"
     page.keyboard.press("Shift+Tab")
     page.keyboard.press("Space")
     expect(page.locator("#runs-table [role=checkbox]").first).to_have_attribute("aria-checked", "true")
@@ -232,7 +230,7 @@ def test_8_on_a_phone(runs_page, theme):
     photograph(page, f"47-run-opened-phone-{theme}")
 
 
-def test_9_a_checkpoint_is_loaded_and_trained_on(runs_page):
+def test_9_a_checkpoint_is_loaded_and_trained_further(runs_page):
     page = runs_page()
     open_run(page, "demo-yoda")
     first = page.locator("#run-kept tbody tr", has_text="checkpoint of step 4")
@@ -250,7 +248,7 @@ def test_9_a_checkpoint_is_loaded_and_trained_on(runs_page):
     expect(page.locator("#ask")).to_have_text("Ask both")
 
 
-def test_a_thousand_runs_are_listed_and_nothing_is_sent_while_nothing_happens(tmp_path, open_page):
+def test_a_thousand_runs_are_listed_without_requests_while_idle(tmp_path, open_page):
     for number in range(1000):
         create_run(tmp_path / "runs", "many", RunConfig()).append(StatusChanged(status="completed", time=float(number)))
     with running_app(tmp_path) as app:
@@ -258,18 +256,18 @@ def test_a_thousand_runs_are_listed_and_nothing_is_sent_while_nothing_happens(tm
         tab(page, "Runs")
         expect(page.locator("#runs-table .runs-foot")).to_contain_text("1,000 runs", timeout=60_000)
         assert len(names(page)) == 50
-        asked = []
-        page.on("request", lambda request: asked.append(request) if "queue/join" in request.url else None)
-        begun = time.monotonic()
+        requests = []
+        page.on("request", lambda request: requests.append(request) if "queue/join" in request.url else None)
+        started = time.monotonic()
         page.wait_for_timeout(4000)
-        assert time.monotonic() - begun >= 4 and asked == []
+        assert time.monotonic() - started >= 4 and requests == []
         page.get_by_role("button", name="Show 50 more").click()
         expect(page.locator("#runs-table tbody tr")).to_have_count(100)
         photograph(page, "48-many-runs")
         page.close()
 
 
-def test_no_run_yet(tmp_path, open_page):
+def test_no_runs_yet(tmp_path, open_page):
     with running_app(tmp_path) as app:
         page = open_page(app.url, PHONE)
         tab(page, "Runs")
@@ -278,5 +276,5 @@ def test_no_run_yet(tmp_path, open_page):
         page.close()
 
 
-def test_nothing_went_wrong_unseen(app):
-    assert app.warnings_of_ours() == []
+def test_the_app_printed_no_warnings_of_its_own(app):
+    assert app.own_warnings() == []

@@ -1,4 +1,4 @@
-"""Stop in the chat, on a model that never ends an answer, so that Stop comes first on any machine."""
+"""Stop in the chat, with a model that never ends an answer, so that no machine finishes before Stop."""
 
 import json
 import re
@@ -22,7 +22,7 @@ def app(tmp_path_factory):
     model = shutil.copytree(PRESETS_DIR / "demo-llama", folder / "endless-llama")
     config = json.loads((model / "config.json").read_text())
     weights = load_file(model / "model.safetensors")
-    weights["model.embed_tokens.weight"][config["eos_token_id"]] = 0  # the head too: an end mark is never the likeliest
+    weights["model.embed_tokens.weight"][config["eos_token_id"]] = 0  # tied to the head, so never the likeliest
     save_file(weights, model / "model.safetensors", {"format": "pt"})
     (model / "config.json").write_text(json.dumps(config | {"max_position_embeddings": 16384}))
     settings = [
@@ -34,7 +34,7 @@ def app(tmp_path_factory):
 
 
 @pytest.mark.parametrize("size", [None, PHONE], ids=["desktop", "phone"])
-def test_stopped_answers_stay_and_the_question_can_be_changed(app, open_page, size):
+def test_stopped_answers_are_kept_and_the_question_can_be_edited(app, open_page, size):
     page = open_page(app.url, *([size] if size else []))
     tab(page, "Compare")
     if size is None:
@@ -74,5 +74,5 @@ def test_stopped_answers_stay_and_the_question_can_be_changed(app, open_page, si
     expect(footer).to_contain_text("limit", timeout=60_000)
 
 
-def test_nothing_went_wrong_unseen(app):
-    assert app.warnings_of_ours() == []
+def test_the_app_printed_no_warnings_of_its_own(app):
+    assert app.own_warnings() == []

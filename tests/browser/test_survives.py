@@ -1,4 +1,4 @@
-"""The program is killed; started again it takes the run to its end: from the Runs tab, and on the command line."""
+"""A killed program's run is resumed and completed, from the Runs tab and on the command line."""
 
 import os
 import signal
@@ -18,7 +18,7 @@ SETTINGS = [
 ]
 
 
-def test_the_runs_tab_resumes_what_a_kill_interrupted(tmp_path, open_page, wait_until):
+def test_the_runs_tab_resumes_an_interrupted_run(tmp_path, open_page, wait_until):
     with running_app(tmp_path) as app:
         Client(app.url, verbose=False).predict("demo-yoda", SETTINGS, api_name="/start")
         (run,) = list_runs(app.runs_dir)
@@ -36,7 +36,7 @@ def test_the_runs_tab_resumes_what_a_kill_interrupted(tmp_path, open_page, wait_
         tab(page, "Train")
         expect(page.locator("#train-state .good")).to_contain_text("Finished", timeout=180_000)
         photograph(page, "61-resumed-phone")
-        page.close()  # before the program ends: it would ask in vain
+        page.close()  # before the program ends, because failed requests are logged as errors
     after = run.snapshot()
     assert [step.step for step in after.steps] == list(range(1, 21))
     assert after.status == "completed" and after.heldout.rows == 14

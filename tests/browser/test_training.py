@@ -1,4 +1,4 @@
-"""A run on the page: its checkpoints, answers and best check, one run at a time, and resuming after a crash."""
+"""A run on the page: checkpoints, answers and best validation, one run at a time, resuming after a crash."""
 
 import os
 import re
@@ -28,7 +28,7 @@ def app(folder):
 
 
 def start(app, *settings: str) -> str:
-    """Starts a run of the demo as a client does; its id."""
+    """Start a run of the demo preset through the API; returns its id."""
     return Client(app.url, verbose=False).predict(settings=list(settings), api_name="/start")["run_id"]
 
 
@@ -38,13 +38,13 @@ def training_page(app, open_page, **size):
     return page
 
 
-def first_and_last_step(page) -> list[float]:
-    """Where the loss curve begins and ends on the drawing."""
+def curve_ends(page) -> list[float]:
+    """The x coordinates of the first and last point of the loss curve."""
     points = page.locator("#charts polyline.train").get_attribute("points").split()
-    return [float(points[place].partition(",")[0]) for place in (0, -1)]
+    return [float(points[index].partition(",")[0]) for index in (0, -1)]
 
 
-def test_1_answers_checkpoints_and_the_best_check_of_a_real_run(app, open_page):
+def test_1_answers_checkpoints_and_the_best_validation_of_a_run(app, open_page):
     run_id = start(
         app, "training.max_steps=24", "training.eval_steps=8", "training.save_steps=8", "training.save_total_limit=3",
         f"training.sample_prompts=['{PROMPT}', 'Good morning.']",
@@ -76,7 +76,7 @@ def test_1_answers_checkpoints_and_the_best_check_of_a_real_run(app, open_page):
     expect(page.locator("#compare-best")).to_be_hidden()
 
 
-def test_2_one_run_at_a_time_whoever_asks(app, open_page):
+def test_2_only_one_run_at_a_time(app, open_page):
     before = {run.id for run in list_runs(app.runs_dir)}
     page, second = training_page(app, open_page), training_page(app, open_page, size=PHONE)
     page.locator("#training-max_steps input").fill("5000")
@@ -91,10 +91,10 @@ def test_2_one_run_at_a_time_whoever_asks(app, open_page):
         start(app)
     with pytest.raises(AppError, match="This must wait: a run is in progress"):
         Client(app.url, verbose=False).predict(api_name="/load_model")
-    # A page that was slow to notice: its button is pressed all the same.
+    # As on a page that has not been updated yet, whose button can still be clicked.
     second.locator("#start").evaluate("button => { button.disabled = false; button.click(); }")
-    reached = find_run(app.runs_dir, run_id).snapshot().step
-    wait_for_step(page, reached + 2)
+    step = find_run(app.runs_dir, run_id).snapshot().step
+    wait_for_step(page, step + 2)
     assert {run.id for run in list_runs(app.runs_dir)} - before == {run_id}
     photograph(second, "51-training-phone")
     assert second.evaluate("document.documentElement.scrollWidth") <= PHONE["width"]
@@ -105,15 +105,15 @@ def test_2_one_run_at_a_time_whoever_asks(app, open_page):
     photograph(page, "52-training-stopped")
 
 
-def test_3_a_killed_program_goes_on_with_one_click(app, folder, open_page, wait_until):
+def test_3_a_killed_run_is_resumed_with_one_click(app, folder, open_page, wait_until):
     run_id = start(app, "training.max_steps=30", "training.save_steps=4", "training.eval_steps=0")
     run = find_run(app.runs_dir, run_id)
     wait_until(lambda: run.snapshot().step >= 10, "ten steps", timeout=120)
     os.kill(app.process.pid, signal.SIGKILL)
     app.process.wait(30)
-    # Another process, on the same runs.
-    with running_app(folder) as again:
-        page = training_page(again, open_page)
+    # A new process with the same runs folder.
+    with running_app(folder) as restarted:
+        page = training_page(restarted, open_page)
         expect(page.locator("#train-state .warning")).to_contain_text(
             "The program ended before the run did.", timeout=30_000
         )
@@ -123,9 +123,11 @@ def test_3_a_killed_program_goes_on_with_one_click(app, folder, open_page, wait_
         page.click("#resume")
         expect(page.locator("#train-state .good")).to_contain_text("Finished", timeout=180_000)
         expect(page.locator("#resume")).to_be_hidden()
-        assert [step.step for step in run.snapshot().steps] == list(range(1, 31)), "each step once, the old ones too"
-        left, right = first_and_last_step(page)
+        assert [step.step for step in run.snapshot().steps] == list(range(1, 31)), (
+            "each step once, including those before the kill"
+        )
+        left, right = curve_ends(page)
         assert left < 50 and right > 330, "the whole history is drawn"
         photograph(page, "54-training-resumed")
-        page.close()  # a page whose program ends asks on, and its console says so
-        assert again.warnings_of_ours() == []
+        page.close()  # before the program ends, because failed requests are logged as errors
+        assert restarted.own_warnings() == []

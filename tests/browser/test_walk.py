@@ -1,4 +1,4 @@
-"""The whole way as a newcomer goes it, in one browser: load, look at the rows, train, reload, stop, train, compare."""
+"""A newcomer's first session: load a model, preview rows, train, reload the page, stop, train again, compare."""
 
 import re
 
@@ -30,12 +30,12 @@ def set_steps(page, steps: int) -> None:
     fill(page, "training-max_steps", steps)
 
 
-def step_of(page) -> int:
+def current_step(page) -> int:
     found = STEP.search(page.locator("#side-run").inner_text())
     return int(found[1].replace(",", "")) if found else 0
 
 
-def test_1_load(app, open_page):
+def test_1_load_a_model(app, open_page):
     page = open_page(app.url)
     photograph(page, "01-first")
     page.click("#load")
@@ -46,7 +46,7 @@ def test_1_load(app, open_page):
     photograph(page, "02-loaded")
 
 
-def test_2_a_model_that_is_not_there(app, open_page):
+def test_2_a_missing_model(app, open_page):
     page = open_page(app.url)
     page.locator("#model-model_name input").fill("./nowhere")
     page.locator("#model-model_name input").press("Enter")
@@ -56,7 +56,7 @@ def test_2_a_model_that_is_not_there(app, open_page):
     expect(page.locator("#model-state .good")).to_contain_text("Loaded presets/demo-llama")
 
 
-def test_3_rows_as_the_model_sees_them(app, open_page):
+def test_3_preview_of_the_rendered_rows(app, open_page):
     Client(app.url, verbose=False).predict(api_name="/load_model")
     page = open_page(app.url)
     tab(page, "Data")
@@ -88,7 +88,7 @@ def test_6_train_reload_second_tab_stop(app, open_page):
     expect(page.locator("#receipt")).to_contain_text("embeddings")
     expect(page.locator("#start")).to_be_disabled()
     photograph(page, "06-training")
-    before = step_of(page)
+    before = current_step(page)
 
     page.reload()
     wait_for_step(page, before)
@@ -115,7 +115,7 @@ def test_6_train_reload_second_tab_stop(app, open_page):
     assert STEP.search(page.locator("#side-run").inner_text())
 
 
-def test_7_a_whole_run_and_both_answer(app, open_page):
+def test_7_a_complete_run_and_both_models_answer(app, open_page):
     page = open_page(app.url)
     set_steps(page, 6)
     page.click("#start")
@@ -144,5 +144,5 @@ def test_8_no_tab_is_wider_than_a_phone(app, open_page, name, theme):
     photograph(page, f"20-phone-{theme}-{name.lower()}")
 
 
-def test_nothing_went_wrong_unseen(app):
-    assert app.warnings_of_ours() == []
+def test_the_app_printed_no_warnings_of_its_own(app):
+    assert app.own_warnings() == []

@@ -129,4 +129,4 @@ def test_a_run_of_a_hundred_thousand_steps_is_told_in_less_than_100_kb():
 
 
 def test_nothing_went_wrong_unseen(app):
-    assert app.warnings_of_ours() == []
+    assert app.own_warnings() == []
