@@ -1,6 +1,6 @@
-"""What the tests share: the real model and rows beside the project, waiting, and one small training run.
+"""Shared fixtures: the real model and data in ../shared, waiting for a condition, and one small training run.
 
-Unsloth is only imported by tests that ask for it, through the `unsloth` fixture, and then before anything it patches.
+Only tests that use the `unsloth` fixture import Unsloth, and they do so before the libraries that it patches.
 """
 
 import copy
@@ -26,7 +26,7 @@ os.environ |= {
     "GRADIO_ANALYTICS_ENABLED": "False",
     "HF_HUB_DISABLE_TELEMETRY": "1",
     "UNSLOTH_DISABLE_STATISTICS": "1",
-    "OMP_NUM_THREADS": "1",  # on matrices of 64 by 64 several threads mostly wait for each other
+    "OMP_NUM_THREADS": "1",  # with 64 by 64 matrices, several threads mostly wait for each other
 }
 
 PROJECT = Path(__file__).resolve().parent.parent
@@ -35,34 +35,34 @@ PROMPT = "Once upon a time"
 
 
 def pytest_addoption(parser):
-    parser.addoption("--long", action="store_true", help="the long proofs at their full length")
+    parser.addoption("--long", action="store_true", help="run the long tests at full length")
 
 
 @pytest.fixture(scope="session")
 def long(request) -> bool:
-    """Whether the long proofs (20 kills, 50 times out of memory) run at their full length."""
+    """Whether the long tests (20 kills, out of memory 50 times) run at full length."""
     return request.config.getoption("--long")
 
 
 @pytest.fixture(scope="session")
 def stories() -> Path:
-    """A trained Llama of 260,032 parameters that nobody here made."""
-    return _beside_the_project("models/stories260K")
+    """A trained Llama with 260,032 parameters, from outside this project."""
+    return _shared_path("models/stories260K")
 
 
 @pytest.fixture(scope="session")
 def chat_templates() -> Path:
-    return _beside_the_project("models/chat_templates")
+    return _shared_path("models/chat_templates")
 
 
 @pytest.fixture(scope="session")
 def shared_data() -> Path:
-    return _beside_the_project("data")
+    return _shared_path("data")
 
 
-def _beside_the_project(name: str) -> Path:
+def _shared_path(name: str) -> Path:
     if not (SHARED / name).exists():
-        pytest.skip(f"../shared/{name} is not there")
+        pytest.skip(f"../shared/{name} does not exist")
     return SHARED / name
 
 
@@ -76,7 +76,7 @@ def wait_until():
     def wait(condition: Callable[[], Any], what: str, timeout: float = 60) -> None:
         deadline = time.monotonic() + timeout
         while not condition():
-            assert time.monotonic() < deadline, f"waited {timeout:g} s in vain for {what}"
+            assert time.monotonic() < deadline, f"waited {timeout:g} s for {what}"
             time.sleep(0.005)
 
     return wait
@@ -87,8 +87,8 @@ def unsloth():
     from core.model.unsloth_start import import_unsloth
 
     module = import_unsloth()
-    # The import leaves half a million objects that never go away. Every training runs the garbage collector a few
-    # times; freezing them keeps it from going through all of them each time.
+    # The import creates half a million permanent objects. Every training runs the garbage collector a few times;
+    # freezing them keeps the collector from visiting them all each time.
     gc.collect()
     gc.freeze()
     return module
@@ -103,13 +103,13 @@ def _stories_tokenizer(unsloth, stories):
 
 @pytest.fixture
 def tokenizer(_stories_tokenizer):
-    """The stories' own tokenizer, a copy for each test."""
+    """The tokenizer of the stories model, copied for each test."""
     return copy.deepcopy(_stories_tokenizer)
 
 
 @pytest.fixture(scope="session")
 def demo_tokenizer(unsloth):
-    """The demo's, whose normaliser puts in spaces and marks for capitals."""
+    """The demo model's tokenizer, whose normalizer inserts spaces and capital marks."""
     from transformers import AutoTokenizer
 
     return AutoTokenizer.from_pretrained(PROJECT / "presets/demo-llama")
@@ -117,7 +117,7 @@ def demo_tokenizer(unsloth):
 
 @pytest.fixture
 def chat_tokenizer(tokenizer, chat_templates):
-    """The stories' tokenizer with the marks and the chat template of Llama 3.1."""
+    """The stories tokenizer with the special tokens and chat template of Llama 3.1."""
     tokenizer.add_tokens(
         ["<|begin_of_text|>", "<|start_header_id|>", "<|end_header_id|>", "<|eot_id|>"], special_tokens=True
     )
@@ -128,7 +128,7 @@ def chat_tokenizer(tokenizer, chat_templates):
 
 
 def write_rows(path: Path, count: int = 12) -> Path:
-    """Short Alpaca rows that all have the same answer, so that few steps teach it."""
+    """Write short Alpaca rows that all have the same answer, so that a few steps are enough to learn it."""
     words = "red blue green pink grey black white brown gold teal lime rose".split()
     rows = [{"system": "Hi", "instruction": f"Say {word}.", "output": "the cat"} for word in words[:count]]
     path.write_text(json.dumps(rows), encoding="utf-8")
@@ -136,14 +136,14 @@ def write_rows(path: Path, count: int = 12) -> Path:
 
 
 def data_file(path: Path, *rows: dict, text: str | None = None):
-    """A DataConfig of a JSONL file with these rows, or with this text, nothing of it kept back."""
+    """Write these rows, or this text, to a JSONL file; returns a DataConfig for it without a validation split."""
     lines = text if text is not None else "".join(json.dumps(row, ensure_ascii=False) + "\n" for row in rows)
     path.write_text(lines, encoding="utf-8")
     return DataConfig(path=str(path), validation_share=0.0)
 
 
 def small_config(model: Path, rows: Path, *settings: str):
-    """A RunConfig of few and small steps, with `part.field=value` settings on top."""
+    """A RunConfig with a few small steps, plus `section.field=value` settings."""
     small = [
         f"model.model_name={model}", "model.max_seq_length=128", f"data.path={rows}", "data.prompt_template=alpaca",
         "data.validation_share=0.2", "adapter.r=8", "training.max_steps=2", "training.learning_rate=0.01",
@@ -160,24 +160,24 @@ def rows(tmp_path_factory) -> Path:
 
 @lru_cache(maxsize=8)
 def _loaded_once(model: str):
-    """The model of a ModelConfig given as JSON. Only ever copied: nothing may change it."""
+    """The model for a ModelConfig given as JSON. Callers must copy it and never change it."""
     from core.model.load import load
 
     return load(ModelConfig.model_validate_json(model), use_gradient_checkpointing=False)
 
 
 def fresh_model(config: RunConfig):
-    """The model of a RunConfig as `load` gives it, without an adapter.
+    """The model of a RunConfig as `load` returns it, without an adapter.
 
-    Each model is loaded once per process (by folder, precision, 4-bit, length) and every call returns a deep copy of
-    its own, which trains and answers bit for bit like a freshly loaded one (tests/model/test_fresh_model.py). Do not
-    use it for a folder whose files the test changes after the first call.
+    Each model is loaded once per process (by folder, precision, 4-bit, length) and every call returns a new
+    deep copy, which trains and answers bit for bit like a freshly loaded one (tests/model/test_fresh_model.py). Do not
+    use it for a folder whose files change after the first call.
     """
     return copy.deepcopy(_loaded_once(config.model.model_dump_json()))
 
 
 def load_for(config, with_adapter: bool = True):
-    """A `fresh_model`, with a new adapter on it."""
+    """A `fresh_model`, by default with a new adapter."""
     from core.model.new_adapter import attach_adapter
 
     loaded = fresh_model(config)
@@ -193,7 +193,7 @@ def prepare_for(config, loaded):
 
 
 def train_for(config, adapter_dir: Path, should_stop=lambda: False, loaded=None, resume_from=None):
-    """Trains; returns the loaded model, the events and the result."""
+    """Train; returns the loaded model, the events and the result."""
     from core.training.train import train
 
     loaded = loaded or load_for(config)
@@ -203,20 +203,20 @@ def train_for(config, adapter_dir: Path, should_stop=lambda: False, loaded=None,
 
 
 def adapter_weights(run) -> dict:
-    """Tensors of a run's adapter as they lie on disk."""
+    """The tensors of a run's saved adapter."""
     from safetensors.torch import load_file
 
     return load_file(run.adapter_dir / "adapter_model.safetensors")
 
 
 def differing(ours: dict, theirs: dict) -> list[str]:
-    """Names of the tensors that are not equal, bit for bit."""
+    """Names of the tensors that are not bit-equal."""
     assert ours.keys() == theirs.keys() and ours
     return [name for name in ours if not ours[name].equal(theirs[name])]
 
 
 def next_logits(loaded, base: bool = False, prompt: str = PROMPT):
-    """Logits of the token after the prompt, by the base or by the model as it stands."""
+    """Logits of the token after the prompt, from the base or from the model as it is."""
     from core.answering.logits import next_token_logits
     from core.model.views import base_view, for_inference
 
@@ -230,7 +230,7 @@ def next_logits(loaded, base: bool = False, prompt: str = PROMPT):
 
 
 def greedy_text(loaded, prompt: str, max_new_tokens: int, base: bool = False) -> str:
-    """The plain greedy answer by transformers' own generate."""
+    """The greedy answer from transformers' own `generate`."""
     from core.model.views import base_view, for_inference
 
     with for_inference(loaded), base_view(loaded) if base else nullcontext():
@@ -248,7 +248,7 @@ def greedy_text(loaded, prompt: str, max_new_tokens: int, base: bool = False) ->
 
 @dataclass
 class Trained:
-    """A finished run on the stories in 4-bit. `logits` holds what base and tuned said along the way."""
+    """A finished run on the stories model in 4-bit. `logits` are those of base and tuned at several stages."""
 
     loaded: Any
     config: Any
@@ -266,7 +266,7 @@ class Trained:
 
 @pytest.fixture(scope="session")
 def trained(unsloth, stories, rows, tmp_path_factory) -> Trained:
-    """Shared by many tests: look at it, do not train it further."""
+    """Shared by many tests: read only, do not train it further."""
     import core.model.load
     import core.model.new_adapter
     import core.training.receipt
@@ -281,7 +281,7 @@ def trained(unsloth, stories, rows, tmp_path_factory) -> Trained:
     run.logits["attached tuned"] = next_logits(run.loaded)
     optimizers = []
 
-    def looking(loaded, config, data, trainer, asked, optimizer):
+    def recording_receipt(loaded, config, data, trainer, asked, optimizer):
         names = {id(weight): name for name, weight in loaded.model.named_parameters()}
         for group in optimizer.param_groups:
             run.optimizer_groups.append((group["initial_lr"], {names[id(weight)] for weight in group["params"]}))
@@ -290,7 +290,7 @@ def trained(unsloth, stories, rows, tmp_path_factory) -> Trained:
 
     run.data = prepare_for(config, run.loaded)
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(core.training.train, "make_receipt", looking)
+        patch.setattr(core.training.train, "make_receipt", recording_receipt)
         _, run.events, run.result = train_for(config, run.adapter_dir, loaded=run.loaded)
     gc.collect()
     run.optimizer_is_gone = optimizers[0]() is None
@@ -301,7 +301,7 @@ def trained(unsloth, stories, rows, tmp_path_factory) -> Trained:
 
 @pytest.fixture(scope="session")
 def reloaded(trained):
-    """The same run, read back from disk."""
+    """The same run, loaded from disk."""
     from core.model.load import load
 
     return load(trained.config.model, None, trained.adapter_dir, use_gradient_checkpointing=False)

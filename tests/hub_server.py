@@ -1,7 +1,7 @@
-"""A Hugging Face hub on this machine, for the real client: serves folders as repositories, and can misbehave.
+"""A local Hugging Face hub for the real client. It serves folders as repositories and can simulate failures.
 
-Start it with `with Hub({"owner/name": folder}) as hub` and give a process `HF_ENDPOINT=hub.address`. Data sets have
-branches: `Hub(datasets={"owner/name": {"main": folder, "old": other_folder}})`.
+Start it with `with Hub({"owner/name": folder}) as hub` and set `HF_ENDPOINT=hub.address` in the client's environment.
+Datasets have branches: `Hub(datasets={"owner/name": {"main": folder, "old": other_folder}})`.
 """
 
 import hashlib
@@ -15,7 +15,7 @@ from urllib.parse import parse_qs, unquote, urlsplit
 
 REPOSITORY = re.compile(
     r"/(?:api/)?(?:models/|(?P<is_set>datasets/))?(?P<name>.+?)"
-    r"(?:/(?P<asked>resolve|revision|tree|paths-info)/(?P<rest>.+))?"
+    r"(?:/(?P<endpoint>resolve|revision|tree|paths-info)/(?P<rest>.+))?"
 )
 
 
@@ -29,13 +29,14 @@ class Request:
 
 @dataclass
 class Hub:
-    """`repositories` are models, each a folder; `datasets` have a folder for each branch. The files of `gated` ones
-    open with `token`, `private` ones do not exist without it, and `moved` ones answer under their new name. `unknown`
-    is nobody's token. `commits` has the commit of a repository's branch where it is not `commit_of` both. `echo` is a
-    status that every file is answered with, the token quoted.
+    """`repositories` maps model names to folders; `datasets` maps names to one folder per branch.
 
-    `cut_after`: the first download of weights or Parquet breaks off after that many bytes. `hold_after`: it stalls
-    there until the client has gone or the hub closes.
+    Files of `gated` repositories need `token`; `private` ones return "not found" without it; `moved` ones redirect to
+    their new name. `invalid_token` is always rejected. `commits` overrides `commit_of` for a (name, branch). If
+    `echo_status` is set, every file request fails with that status and an error that quotes the token.
+
+    `cut_after`: the first download of weights or Parquet breaks off after that many bytes. `stall_after`: it stalls
+    there until the client disconnects or the hub closes.
     """
 
     repositories: dict[str, Path] = field(default_factory=dict)
@@ -45,13 +46,13 @@ class Hub:
     moved: dict[str, str] = field(default_factory=dict)
     commits: dict[tuple[str, str], str] = field(default_factory=dict)
     token: str = ""
-    unknown: str = ""
-    echo: int = 0
+    invalid_token: str = ""
+    echo_status: int = 0
     cut_after: int | None = None
-    hold_after: int | None = None
+    stall_after: int | None = None
     chunk: int = 1 << 20
     requests: list[Request] = field(default_factory=list)
-    holding: threading.Event = field(default_factory=threading.Event)
+    stalled: threading.Event = field(default_factory=threading.Event)
     closing: threading.Event = field(default_factory=threading.Event)
 
     def __enter__(self) -> "Hub":
@@ -73,9 +74,9 @@ class Hub:
         return f"http://127.0.0.1:{self.server.server_port}"
 
     def downloads(self, file: str) -> list[str | None]:
-        """The Range of each download of that file, in order."""
-        asked = [r for r in self.requests if r.method == "GET" and "/resolve/" in r.path]
-        return [r.range for r in asked if r.path.endswith(f"/{file}")]
+        """The Range header of each download of the file, in order."""
+        downloads = [r for r in self.requests if r.method == "GET" and "/resolve/" in r.path]
+        return [r.range for r in downloads if r.path.endswith(f"/{file}")]
 
 
 def commit_of(name: str, branch: str = "main") -> str:
@@ -96,12 +97,12 @@ class _Handler(http.server.BaseHTTPRequestHandler):
         url = urlsplit(self.path)
         token = (self.headers.get("Authorization") or "").removeprefix("Bearer ") or None
         self.hub.requests.append(Request(self.command, unquote(url.path), self.headers.get("Range"), token))
-        sent = self.rfile.read(int(self.headers.get("Content-Length") or 0)).decode()
+        body = self.rfile.read(int(self.headers.get("Content-Length") or 0)).decode()
         match = REPOSITORY.fullmatch(url.path)
-        name, asked = match["name"], match["asked"]
-        revision, _, place = (match["rest"] or "main").partition("/")  # a slash in a branch comes as %2F
-        revision, place = unquote(revision), unquote(place)
-        if token and token == self.hub.unknown:
+        name, endpoint = match["name"], match["endpoint"]
+        revision, _, path = (match["rest"] or "main").partition("/")  # a slash in a branch name is sent as %2F
+        revision, path = unquote(revision), unquote(path)
+        if token and token == self.hub.invalid_token:
             return self._answer(401, message="Invalid credentials in Authorization header")
         if name in self.hub.moved:
             return self._moved(self.path.replace(name, self.hub.moved[name], 1))
@@ -115,25 +116,25 @@ class _Handler(http.server.BaseHTTPRequestHandler):
         if branch is None:
             return self._answer(404, code="RevisionNotFound", message="Revision not found")
         folder, commit = branches[branch], commits[branch]
-        if asked == "resolve" and name in self.hub.gated and token != self.hub.token:
+        if endpoint == "resolve" and name in self.hub.gated and token != self.hub.token:
             return self._answer(403 if token else 401, code="GatedRepo", message="Access is restricted")
-        if asked == "resolve" and self.hub.echo:
-            return self._answer(self.hub.echo, message=f"Something is wrong with {token}")
-        if asked == "resolve":
-            return self._file(commit, folder, place)
-        if asked == "tree":
-            return self._tree(folder, place, "true" in parse_qs(url.query).get("recursive", [""])[0].lower())
-        if asked == "paths-info":
-            paths = parse_qs(sent).get("paths") or json.loads(sent or "{}").get("paths", [])
+        if endpoint == "resolve" and self.hub.echo_status:
+            return self._answer(self.hub.echo_status, message=f"Something is wrong with {token}")
+        if endpoint == "resolve":
+            return self._file(commit, folder, path)
+        if endpoint == "tree":
+            return self._tree(folder, path, "true" in parse_qs(url.query).get("recursive", [""])[0].lower())
+        if endpoint == "paths-info":
+            paths = parse_qs(body).get("paths") or json.loads(body or "{}").get("paths", [])
             return self._answer(200, [_entry(folder, folder / path) for path in paths if (folder / path).exists()])
         files = sorted(file for file in folder.rglob("*") if file.is_file())
         siblings = [{"rfilename": file.relative_to(folder).as_posix()} for file in files]
         self._answer(200, {"id": name, "sha": commit, "siblings": siblings, "tags": [], "private": False})
 
-    def _tree(self, folder: Path, place: str, is_recursive: bool) -> None:
-        if not (folder / place).is_dir():
+    def _tree(self, folder: Path, path: str, is_recursive: bool) -> None:
+        if not (folder / path).is_dir():
             return self._answer(404, code="EntryNotFound", message="Entry not found")
-        found = sorted((folder / place).rglob("*") if is_recursive else (folder / place).iterdir())
+        found = sorted((folder / path).rglob("*") if is_recursive else (folder / path).iterdir())
         self._answer(200, [_entry(folder, path) for path in found])
 
     def _moved(self, path: str) -> None:
@@ -173,26 +174,26 @@ class _Handler(http.server.BaseHTTPRequestHandler):
 
     def _send(self, content: bytes, is_large: bool) -> None:
         hub, sent = self.hub, 0
-        limit = hub.cut_after if hub.cut_after is not None else hub.hold_after
+        limit = hub.cut_after if hub.cut_after is not None else hub.stall_after
         stops = is_large and limit is not None
         try:
             while sent < len(content):
                 size = min(hub.chunk, limit - sent) if stops else hub.chunk
                 if stops and size == 0:
-                    self._stop(holds=hub.hold_after is not None)
+                    self._stop(stalls=hub.stall_after is not None)
                     return
                 self.wfile.write(content[sent : sent + size])
                 sent += size
         except ConnectionError:
-            self.close_connection = True  # the client has gone
+            self.close_connection = True  # the client has disconnected
 
-    def _stop(self, holds: bool) -> None:
-        """Break off, or stand still, once; the next download of the weights goes through."""
+    def _stop(self, stalls: bool) -> None:
+        """Break off or stall, once; the next download of the weights succeeds."""
         self.wfile.flush()
-        self.hub.cut_after = self.hub.hold_after = None
+        self.hub.cut_after = self.hub.stall_after = None
         self.close_connection = True
-        if holds:
-            self.hub.holding.set()
+        if stalls:
+            self.hub.stalled.set()
             self.hub.closing.wait()
 
     def log_message(self, *_) -> None:

@@ -1,4 +1,4 @@
-"""The command line as a person or a script meets it: real commands, their output and their exit codes."""
+"""The command line as a user or a script sees it: real commands, their output and their exit codes."""
 
 import json
 import re
@@ -28,7 +28,7 @@ def test_presets_are_listed_as_json():
 
 
 @pytest.mark.parametrize("arguments", [["--help"], ["presets"], ["train", "--help"]])
-def test_help_and_presets_import_no_heavy_library(arguments):
+def test_help_and_presets_do_not_import_heavy_libraries(arguments):
     code = f"import sys, app; sys.argv[1:] = {arguments}; app.main(); print(*sys.modules, file=sys.stderr)"
     done = subprocess.run(
         [sys.executable, "-c", code], cwd=PROJECT, env=ENVIRONMENT, capture_output=True, text=True, check=True
@@ -39,9 +39,9 @@ def test_help_and_presets_import_no_heavy_library(arguments):
 
 @pytest.fixture(scope="module")
 def trained(tmp_path_factory):
-    """A short run of the demo from the command line: what it printed, as JSON."""
+    """The JSON output of a short run of the demo preset on the command line."""
     runs_dir = tmp_path_factory.mktemp("cli") / "runs"
-    # Started cold, so that what the libraries print while they are imported is seen too.
+    # Started cold, so that what libraries print while they are imported is captured too.
     done = run_app(
         "train", "demo-yoda", "--set", "training.max_steps=3", "--runs-dir", str(runs_dir), "--json", cold=True
     )
@@ -57,7 +57,7 @@ def test_train_prints_one_line_of_json(trained):
     assert trained["heldout"]["base_exact"] < 0.05
 
 
-def test_what_is_printed_is_what_the_run_folder_holds(trained):
+def test_the_printed_result_matches_the_run_folder(trained):
     snapshot = open_run(PROJECT / trained["run_dir"]).snapshot()
     assert snapshot.finished.train_loss == trained["train_loss"]
     assert snapshot.evaluations[-1].eval_loss == trained["eval_loss"]
@@ -75,7 +75,7 @@ def test_compare_answers_every_prompt(trained):
     assert all(answer["max_logit_difference"] > 0 for answer in answers)
 
 
-def test_evaluate_measures_and_keeps_what_it_found(trained, tmp_path):
+def test_evaluate_prints_and_saves_its_measures(trained, tmp_path):
     done = run_app("evaluate", trained["run_dir"], "--rows", "6", "--json")
     assert done.returncode == 0, done.stderr
     found = json.loads(done.stdout)
@@ -90,30 +90,30 @@ def test_evaluate_measures_and_keeps_what_it_found(trained, tmp_path):
     done = run_app("evaluate", trained["run_dir"], "--prompts", str(prompts))
     assert done.returncode == 0, done.stderr
     assert re.search(r"prompts.txt: 2 rows", done.stdout) and "Ends by itself" in done.stdout
-    assert "Exact match" not in done.stdout, "there is nothing to compare with"
+    assert "Exact match" not in done.stdout, "prompts have no reference answers"
 
 
-@pytest.mark.skipif(sys.platform == "win32", reason="Ctrl-C cannot be sent to one process there")
-def test_ctrl_c_stops_a_measurement_and_nothing_of_it_is_kept(trained, tmp_path, wait_until):
+@pytest.mark.skipif(sys.platform == "win32", reason="Windows cannot send Ctrl-C to a single process")
+def test_ctrl_c_stops_an_evaluation_and_nothing_is_saved(trained, tmp_path, wait_until):
     rows = tmp_path / "rows.jsonl"
     rows.write_text(
         "".join(json.dumps({"instruction": f"{n} cats sleep.", "output": "x " * 99}) + "\n" for n in range(4000))
     )
     folder = PROJECT / trained["run_dir"] / "evaluations"
     before = list(folder.glob("*")) if folder.exists() else []
-    # The bar is drawn only once it ends where there is no terminal: this one is told to be one.
+    # Without a terminal the progress bar is drawn only at the end, so this process is made to believe it has one.
     terminal = {"TTY_COMPATIBLE": "1", "TTY_INTERACTIVE": "1", "COLUMNS": "120"}
     process = start("evaluate", trained["run_dir"], "--data", str(rows), "--rows", "4000", environment=terminal)
     wait_until(lambda: re.search(r"[1-9]\d* of 4,000 rows", process.stderr_file.read_text()), "measured rows", 120)
     process.send_signal(signal.SIGINT)
-    assert process.wait(30) == 130, "after the token under way, not after all rows"
+    assert process.wait(30) == 130, "it stops after the current token, not after all rows"
     errors = process.stderr_file.read_text()
     assert process.stdout_file.read_text() == ""
     assert "Traceback" not in errors and errors.endswith("Stopped; nothing was saved.\n")
     assert (list(folder.glob("*")) if folder.exists() else []) == before
 
 
-def test_report_writes_one_file_that_holds_the_measures(trained):
+def test_report_writes_one_file_with_the_measures(trained):
     done = run_app("report", trained["run_dir"])
     assert done.returncode == 0, done.stderr
     text = (PROJECT / done.stdout.strip()).read_text(encoding="utf-8")
@@ -121,7 +121,7 @@ def test_report_writes_one_file_that_holds_the_measures(trained):
 
 
 @pytest.mark.parametrize(
-    ("arguments", "says"),
+    ("arguments", "message"),
     [
         (["train", "no-such-preset"], "There is no preset 'no-such-preset'"),
         (["train"], "Missing argument"),
@@ -137,18 +137,18 @@ def test_report_writes_one_file_that_holds_the_measures(trained):
         (["fly"], "No such command 'fly'"),
     ],
 )
-def test_bad_input_is_one_sentence_and_code_2(arguments, says, tmp_path):
+def test_bad_input_prints_one_sentence_and_exits_with_2(arguments, message, tmp_path):
     if arguments[0] in ("train", "compare", "evaluate", "report"):
         arguments = [*arguments, "--runs-dir", str(tmp_path)]
     done = run_app(*arguments)
     assert done.returncode == 2
-    assert says in done.stderr
+    assert message in done.stderr
     assert "Traceback" not in done.stderr
     assert done.stdout == ""
 
 
-def test_a_run_that_fails_is_code_1(tmp_path):
-    """A model whose weights are so large that what it computes is no number."""
+def test_a_failed_run_exits_with_1(tmp_path):
+    """The model's weights are so large that its loss becomes NaN or infinite."""
     from safetensors.torch import load_file, save_file
 
     model = tmp_path / "model"
@@ -157,12 +157,12 @@ def test_a_run_that_fails_is_code_1(tmp_path):
     save_file({name: weight * 1e30 for name, weight in weights.items()}, model / "model.safetensors", {"format": "pt"})
     done = run_app("train", "demo-yoda", "--set", f"model.model_name={model}", "--runs-dir", str(tmp_path / "runs"))
     assert done.returncode == 1
-    said = r"The loss became (nan|inf) at step \d: lower the learning rates or lengthen the warm-up\."
-    assert re.fullmatch(said, done.stderr.splitlines()[-1])
+    message = r"The loss became (nan|inf) at step \d: lower the learning rates or lengthen the warm-up\."
+    assert re.fullmatch(message, done.stderr.splitlines()[-1])
     assert "Traceback" not in done.stderr
 
 
-def test_a_probe_is_told_and_corrects_the_estimate(tmp_path):
+def test_a_probe_prints_its_record_and_corrects_the_estimate(tmp_path):
     small = [
         "--set",
         "training.per_device_train_batch_size=2",
@@ -177,17 +177,17 @@ def test_a_probe_is_told_and_corrects_the_estimate(tmp_path):
     assert record["length"] == 64 and record["seconds_per_step"] > 0 and record["steps"] == 160
     found = json.loads(run_app("estimate", "demo-yoda", "--json", *small).stdout)
     assert found["is_corrected_by_a_probe"] and found["total_gib"] == pytest.approx(record["peak_gib"])
-    elsewhere = json.loads(run_app("estimate", "demo-yoda", "--gpu", "8GB", "--json", *small).stdout)
-    assert not elsewhere["is_corrected_by_a_probe"]
-    words = run_app("estimate", "demo-yoda", *small).stdout
-    assert f"About {record['peak_gib']:.1f} GiB of the " in words and ", corrected by a probe:" in words
+    other_card = json.loads(run_app("estimate", "demo-yoda", "--gpu", "8GB", "--json", *small).stdout)
+    assert not other_card["is_corrected_by_a_probe"]
+    text = run_app("estimate", "demo-yoda", *small).stdout
+    assert f"About {record['peak_gib']:.1f} GiB of the " in text and ", corrected by a probe:" in text
 
 
-@pytest.mark.skipif(sys.platform == "win32", reason="Ctrl-C cannot be sent to one process there")
+@pytest.mark.skipif(sys.platform == "win32", reason="Windows cannot send Ctrl-C to a single process")
 def test_ctrl_c_stops_a_probe(tmp_path, wait_until):
     large = ["--set", "training.per_device_train_batch_size=64", "--set", "training.gradient_accumulation_steps=2"]
     process = start("probe", "demo-yoda", *large, "--runs-dir", str(tmp_path))
-    # What Unsloth says once the model is there.
+    # Unsloth prints this once the model is loaded.
     wait_until(lambda: "LlamaForCausalLM on" in process.stderr_file.read_text(), "the model", 120)
     process.send_signal(signal.SIGINT)
     assert process.wait(120) == 130
@@ -196,7 +196,7 @@ def test_ctrl_c_stops_a_probe(tmp_path, wait_until):
     assert "Traceback" not in errors and errors.endswith("Stopped; nothing was measured.\n")
 
 
-@pytest.mark.skipif(sys.platform == "win32", reason="Ctrl-C cannot be sent to one process there")
+@pytest.mark.skipif(sys.platform == "win32", reason="Windows cannot send Ctrl-C to a single process")
 def test_ctrl_c_stops_the_run_and_keeps_its_adapter(tmp_path, wait_until):
     process = start("train", "demo-yoda", "--set", "training.max_steps=5000", "--runs-dir", str(tmp_path))
 

@@ -1,12 +1,12 @@
-"""Child processes that have the heavy libraries imported already.
+"""Child processes in which the heavy libraries are already imported.
 
-Importing Unsloth and Gradio takes fifteen seconds of processor time, which a hundred starts of the program would pay a
-hundred times. One process imports them and then forks a child for each order. A child is a program of its own with its
-own number: it can be sent signals, killed, and waited for like any other.
+Importing Unsloth and Gradio takes fifteen seconds of CPU time, too much to repeat for each of a hundred starts of the
+program. So one process imports them and forks a child for each request. A child is a normal process with its own id: it
+can be signalled, killed and waited for.
 
-An order is a line of JSON on standard input: {"call": "module:function", "arguments": {...}, "environment": {...},
-"folder": where the child's `stdout`, `stderr` and `exit` files go, "ignore_sigint": bool}. The answer is a line with
-the child's process id. Settings that a library reads while it is imported cannot be changed this way: such a process is
+A request is a line of JSON on standard input: {"call": "module:function", "arguments": {...}, "environment": {...},
+"folder": where the child writes `stdout`, `stderr` and `exit`, "ignore_sigint": bool}. The answer is a line with
+the child's process id. Variables that a library reads while it is imported cannot be set this way: such a process is
 started cold, see `tests.app_process`.
 """
 
@@ -25,26 +25,26 @@ from functools import cache
 from pathlib import Path
 
 PROJECT = Path(__file__).resolve().parent.parent
-# All warnings but Gradio's event loop that nobody closes: Python 3.11 fails when that warning comes amid an import.
+# All warnings except for Gradio's unclosed event loop: Python 3.11 fails if that warning is issued during an import.
 WARNINGS = "default,ignore:unclosed event loop:ResourceWarning"
 
 
 class WarmProcess:
-    """One child, seen from the test, with the methods of `subprocess.Popen` that tests use."""
+    """The test's handle for one child, with the methods of `subprocess.Popen` that tests use."""
 
     def __init__(self, call: str, arguments: dict, environment: dict[str, str], folder: Path, ignore_sigint: bool):
         folder.mkdir(parents=True, exist_ok=True)
         self.folder = folder
         for file in (self.stdout_file, self.stderr_file):
             file.touch()
-        order = {
+        request = {
             "call": call,
             "arguments": arguments,
             "environment": environment,
             "folder": str(folder),
             "ignore_sigint": ignore_sigint,
         }
-        self.pid = _server().start(order)
+        self.pid = _server().start(request)
         self.returncode: int | None = None
 
     @property
@@ -56,7 +56,7 @@ class WarmProcess:
         return self.folder / "stderr"
 
     def poll(self) -> int | None:
-        """The exit code, negative for a signal; None while it runs."""
+        """The exit code, negative for a signal; None while it is running."""
         file = self.folder / "exit"
         if self.returncode is None and file.exists():
             self.returncode = int(file.read_text())
@@ -74,7 +74,7 @@ class WarmProcess:
         if self.poll() is None:
             try:
                 os.kill(self.pid, number)
-            except ProcessLookupError:  # it ended, and its exit code is about to be written
+            except ProcessLookupError:  # it has ended and its exit code is about to be written
                 self.wait(30)
 
     def kill(self) -> None:
@@ -95,9 +95,9 @@ class _Server:
         self._lock = threading.Lock()
         atexit.register(self._process.stdin.close)
 
-    def start(self, order: dict) -> int:
+    def start(self, request: dict) -> int:
         with self._lock:
-            self._process.stdin.write(json.dumps(order) + "\n")
+            self._process.stdin.write(json.dumps(request) + "\n")
             self._process.stdin.flush()
             line = self._process.stdout.readline()
         assert line, "the process that forks the children has ended"
@@ -120,9 +120,9 @@ def _folders() -> tempfile.TemporaryDirectory:
 
 
 def serve() -> None:
-    """Import what the program imports, then fork a child for each order until standard input closes."""
+    """Import what the program imports, then fork a child for each request until standard input is closed."""
     answers = os.fdopen(os.dup(1), "w")
-    os.dup2(2, 1)  # what libraries print is not an answer
+    os.dup2(2, 1)  # keeps the libraries' output out of the answers
     from core.model.unsloth_start import import_unsloth
 
     import_unsloth()
@@ -134,49 +134,49 @@ def serve() -> None:
     import app  # noqa: F401
     import ui.page  # noqa: F401
 
-    signal.signal(signal.SIGCHLD, signal.SIG_IGN)  # the watchers below are nobody's to wait for
+    signal.signal(signal.SIGCHLD, signal.SIG_IGN)  # nothing waits for the watchers below
     for line in sys.stdin:
-        order = json.loads(line)
+        request = json.loads(line)
         read, write = os.pipe()
         if os.fork() == 0:
             os.close(read)
-            _watch(order, write)
+            _watch(request, write)
         os.close(write)
         with os.fdopen(read) as pipe:
             print(json.dumps({"pid": int(pipe.read())}), file=answers, flush=True)
 
 
-def _watch(order: dict, write: int) -> None:
-    """Fork the child, say its number, and keep its exit code in a file. Does not return."""
+def _watch(request: dict, write: int) -> None:
+    """Fork the child, send its process id, and write its exit code to a file. Does not return."""
     signal.signal(signal.SIGCHLD, signal.SIG_DFL)
     child = os.fork()
     if child == 0:
         os.close(write)
-        _run(order)
+        _run(request)
     os.write(write, str(child).encode())
     os.close(write)
     _, status = os.waitpid(child, 0)
-    part = Path(order["folder"]) / ".exit"
+    part = Path(request["folder"]) / ".exit"
     part.write_text(str(os.waitstatus_to_exitcode(status)))
     part.rename(part.with_name("exit"))
     os._exit(0)
 
 
-def _run(order: dict) -> None:
-    """The child itself. Does not return."""
+def _run(request: dict) -> None:
+    """Run the call in the child. Does not return."""
     code = 1
     try:
-        signal.signal(signal.SIGINT, signal.SIG_IGN if order["ignore_sigint"] else signal.default_int_handler)
+        signal.signal(signal.SIGINT, signal.SIG_IGN if request["ignore_sigint"] else signal.default_int_handler)
         for number, name in ((1, "stdout"), (2, "stderr")):
-            file = os.open(Path(order["folder"]) / name, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o644)
+            file = os.open(Path(request["folder"]) / name, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o644)
             os.dup2(file, number)
             os.close(file)
-        nothing = os.open(os.devnull, os.O_RDONLY)
-        os.dup2(nothing, 0)
+        null = os.open(os.devnull, os.O_RDONLY)
+        os.dup2(null, 0)
         os.environ.clear()
-        os.environ.update(order["environment"])
-        module, _, function = order["call"].partition(":")
-        code = getattr(importlib.import_module(module), function)(**order["arguments"]) or 0
+        os.environ.update(request["environment"])
+        module, _, function = request["call"].partition(":")
+        code = getattr(importlib.import_module(module), function)(**request["arguments"]) or 0
     except SystemExit as end:
         code = end.code if isinstance(end.code, int) else int(end.code is not None)
         if isinstance(end.code, str):
@@ -186,7 +186,7 @@ def _run(order: dict) -> None:
     except BaseException:
         traceback.print_exc()
     finally:
-        threading._shutdown()  # waits for threads, as the end of a program does
+        threading._shutdown()  # waits for threads, as Python does on exit
         atexit._run_exitfuncs()
         sys.stdout.flush()
         sys.stderr.flush()
@@ -194,7 +194,7 @@ def _run(order: dict) -> None:
 
 
 def run_program(arguments: list[str]) -> int:
-    """`python app.py` with these arguments."""
+    """Run `python app.py` with these arguments."""
     import app
 
     sys.argv = ["app.py", *arguments]

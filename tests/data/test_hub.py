@@ -324,7 +324,7 @@ def test_a_closed_dataset_needs_the_right_token_which_is_saved_nowhere(tmp_path,
     both, refused = [{"path": "a/gated"}, {"path": "a/private"}], [{"dataset": "a/gated"}, {"dataset": "a/private"}]
     loud = {"HF_HUB_VERBOSITY": "debug", "DATASETS_VERBOSITY": "debug"}
     with Hub(datasets=closed, gated=frozenset({"a/gated"}), private=frozenset({"a/private"}), token="hf_right_secret",
-             unknown="hf_unknown") as hub:  # fmt: skip
+             invalid_token="hf_unknown") as hub:  # fmt: skip
         client = Client(processes, tmp_path / "home", hub.address)
         assert client.errors(*both) == refused
         gated, private = client.ask(*both, token="hf_wrong_secret", **loud)

@@ -108,7 +108,7 @@ def test_by_the_command_line(tmp_path, hub, home):
 
 @pytest.mark.parametrize("status", [400, 403, 500])
 def test_a_hub_that_quotes_it_in_its_errors(tmp_path, hub, home, status):
-    hub.echo = status
+    hub.echo_status = status
     for settings in ([f"model.model_name={MODEL}"], [f"data.path={ROWS}"]):
         code, printed = command(tmp_path, home, *settings)
         assert code == 2, printed
@@ -140,7 +140,7 @@ def test_by_the_page(tmp_path, hub, home, monkeypatch, wait_until):
         wait_until(
             lambda: client.predict(api_name="/snapshot")["run"]["status"] == "completed", "the run's end", timeout=120
         )
-        hub.echo = 400
+        hub.echo_status = 400
         shutil.rmtree(home["HF_HOME"])
         with pytest.raises(Exception) as broken:
             client.predict("demo-yoda", gated, TOKEN, api_name="/load_model")

@@ -134,7 +134,7 @@ def larger(tmp_path) -> Path:
     return folder
 
 
-@pytest.mark.parametrize("misbehaviour", ["cut_after", "hold_after"])
+@pytest.mark.parametrize("misbehaviour", ["cut_after", "stall_after"])
 def test_a_download_that_breaks_off_or_stands_still_goes_on_from_there(tmp_path, larger, misbehaviour):
     with Hub({NAME: larger}, **{misbehaviour: 22 << 20}) as hub:
         client = Client(tmp_path / "home", hub.address)
@@ -145,11 +145,11 @@ def test_a_download_that_breaks_off_or_stands_still_goes_on_from_there(tmp_path,
 
 
 def test_after_the_program_was_killed_the_finished_files_are_not_fetched_again(tmp_path, larger, wait_until):
-    with Hub({NAME: larger}, hold_after=22 << 20) as hub:
+    with Hub({NAME: larger}, stall_after=22 << 20) as hub:
         client = Client(tmp_path / "home", hub.address)
         with client.start(LOCATE) as first:
             wait_until(
-                lambda: hub.holding.is_set() and (client.folder() / "config.json").exists(), "half of the weights"
+                lambda: hub.stalled.is_set() and (client.folder() / "config.json").exists(), "half of the weights"
             )
             first.kill()
         assert client.ask()["place"] == client.snapshot_of(NAME)
