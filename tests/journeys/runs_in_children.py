@@ -1,4 +1,4 @@
-"""Real runs in child processes, which can be killed as a program can."""
+"""Real runs in child processes that a test can kill."""
 
 import json
 from pathlib import Path
@@ -8,17 +8,17 @@ from tests.warm_process import WarmProcess, new_folder
 
 
 class RunInChild:
-    """A run that a child starts, or resumes: `start` is the settings as YAML, `resume` a run's id."""
+    """A run that a child process starts (`start`: settings as YAML) or resumes (`resume`: a run's id)."""
 
-    def __init__(self, runs_dir: Path, **order: str):
+    def __init__(self, runs_dir: Path, **request: str):
         folder = new_folder()
         self._result = folder / "result.json"
-        arguments = {"runs_dir": str(runs_dir), "result": str(self._result), **order}
-        self._process = WarmProcess("tests.journeys.runs_in_children:obey", arguments, ENVIRONMENT, folder, True)
+        arguments = {"runs_dir": str(runs_dir), "result": str(self._result), **request}
+        self._process = WarmProcess("tests.journeys.runs_in_children:run_once", arguments, ENVIRONMENT, folder, True)
         self.pid = self._process.pid
 
     def wait(self) -> dict | None:
-        """What the child wrote: the run as it `found` it and as it `ended`. None when the child was killed."""
+        """The run's snapshots before (`found`) and after (`ended`), or None if the child was killed."""
         code = self._process.wait()
         if code < 0:
             return None
@@ -26,8 +26,8 @@ class RunInChild:
         return json.loads(self._result.read_text())
 
 
-def obey(runs_dir: str, result: str, start: str = "", resume: str = "") -> None:
-    """What the child does: a Workbench, one run on it, and its snapshots before and after."""
+def run_once(runs_dir: str, result: str, start: str = "", resume: str = "") -> None:
+    """Run in the child: start or resume one run, then write the snapshots before and after it to `result`."""
     from core.settings.run_config import RunConfig
     from core.workbench.workbench import Workbench
 

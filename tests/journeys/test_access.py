@@ -1,4 +1,4 @@
-"""Who can reach the page: the real program, asked over HTTP as browsers, other sites and strangers would."""
+"""Who can access the page: HTTP requests to the real program, as browsers, other sites and strangers send them."""
 
 import re
 import socket
@@ -13,7 +13,7 @@ from ui.access import UPLOAD_LIMIT, is_loopback
 
 SECRET = "the-heron-knows-4711"
 METHODS = ("GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "OPTIONS")
-# Gradio's own login form and its parts: what anyone may see. startup-events answers true or false.
+# Gradio's login form and its assets, which are public. startup-events returns only true or false.
 OPEN = {
     "/", "/login", "/theme.css", "/gradio_api/theme.css", "/favicon.ico", "/manifest.json", "/robots.txt",
     "/gradio_api/startup-events", "/assets/{path:path}", "/static/{path:path}", "/svelte/{path:path}",
@@ -22,16 +22,16 @@ OPEN = {
 
 @pytest.fixture(scope="module")
 def guarded(tmp_path_factory):
-    """A page with a password, onto which someone has uploaded a file that nobody else should see."""
+    """A page with a password and an uploaded file that needs the password."""
     with running_app(tmp_path_factory.mktemp("guarded"), "--auth", "ada:secret") as app, logged_in(app.url) as ada:
-        sent = ada.post("/gradio_api/upload", files={"files": (f"{SECRET}.txt", SECRET)})
-        assert sent.status_code == 200
-        yield app, sent.json()[0]
+        uploaded = ada.post("/gradio_api/upload", files={"files": (f"{SECRET}.txt", SECRET)})
+        assert uploaded.status_code == 200
+        yield app, uploaded.json()[0]
 
 
 @pytest.fixture(scope="module")
 def plain(tmp_path_factory):
-    """A page as it starts without any options."""
+    """A page started without options."""
     with running_app(tmp_path_factory.mktemp("plain")) as app:
         yield app
 
@@ -45,7 +45,7 @@ def logged_in(url: str) -> Iterator[httpx.Client]:
 
 @pytest.fixture(scope="module")
 def routes(tmp_path_factory):
-    """The path of every route that Gradio makes for our page, as it names them itself."""
+    """The path of every route that Gradio creates for our page."""
     from gradio.routes import App
 
     from core.workbench.workbench import Workbench
@@ -53,34 +53,34 @@ def routes(tmp_path_factory):
 
     page, live = build_page(Workbench(tmp_path_factory.mktemp("routes") / "runs"))
     server = App.create_app(page, app_kwargs={"routes": [live.route()]})
-    found, waiting = set(), list(server.routes)
-    while waiting:
-        route = waiting.pop()
-        waiting += getattr(getattr(route, "original_router", None), "routes", [])
+    paths, queue = set(), list(server.routes)
+    while queue:
+        route = queue.pop()
+        queue += getattr(getattr(route, "original_router", None), "routes", [])
         if hasattr(route, "path"):
-            assert hasattr(route, "methods") or type(route).__name__ == "Mount", f"{route} is no HTTP route"
-            found.add(route.path)
-    return found
+            assert hasattr(route, "methods") or type(route).__name__ == "Mount", f"{route} is not an HTTP route"
+            paths.add(route.path)
+    return paths
 
 
-def filled(path: str, uploaded: str) -> str:
-    """The path with its parameters replaced by what is really there."""
+def fill_path(path: str, uploaded: str) -> str:
+    """The path with its parameters replaced by existing values."""
     values = {"path": uploaded.lstrip("/"), "path_or_url": uploaded, "api_name": "snapshot", "component_id": "1"}
     return re.sub(r"\{(\w+)(?::\w+)?\}", lambda match: values.get(match[1], "x1"), path)
 
 
-def test_with_a_password_no_route_answers_without_it(guarded, routes):
+def test_no_route_answers_without_the_password(guarded, routes):
     app, uploaded = guarded
     assert len(routes) > 40 and {"/config", "/gradio_api/upload", "/gradio_api/queue/join"} <= routes
     answered, leaked = set(), []
     with httpx.Client(base_url=app.url, timeout=30) as stranger:
         for route in sorted(routes):
             for method in METHODS:
-                with stranger.stream(method, filled(route, uploaded)) as answer:
+                with stranger.stream(method, fill_path(route, uploaded)) as answer:
                     if answer.status_code in (401, 403):
                         continue
                     answered.add((method, route))
-                    if route in OPEN:  # others may answer without end, and are at fault anyhow
+                    if route in OPEN:  # others fail below, and their response may never end
                         body = answer.read().decode(errors="replace")
                         leaked += [
                             (method, route) for word in (SECRET, "load_model", str(app.runs_dir)) if word in body
@@ -89,7 +89,7 @@ def test_with_a_password_no_route_answers_without_it(guarded, routes):
     assert answered == {("POST", "/login")} | {(m, route) for m in ("GET", "HEAD") for route in OPEN - {"/login"}}
 
 
-def test_the_open_routes_hold_nothing_of_the_person(guarded):
+def test_the_public_routes_contain_no_private_data(guarded):
     app, uploaded = guarded
     with httpx.Client(base_url=app.url, timeout=30) as stranger:
         page = stranger.get("/")
@@ -98,15 +98,15 @@ def test_the_open_routes_hold_nothing_of_the_person(guarded):
             answer = stranger.get(path).text
             assert '"auth_required":true' in answer and "window.gradio_api_info = {};" in answer
         for prefix in ("/assets", "/static", "/svelte"):
-            for way in (
+            for path in (
                 uploaded,
                 f"/../../../../../../../../{uploaded}",
                 f"/..%2f..%2f..%2f..%2f..%2f..%2f..{uploaded}",
             ):
-                assert SECRET not in stranger.get(f"{prefix}/{way.lstrip('/')}").text
+                assert SECRET not in stranger.get(f"{prefix}/{path.lstrip('/')}").text
 
 
-def test_a_wrong_password_or_cookie_is_no_login(guarded):
+def test_a_wrong_password_or_cookie_is_rejected(guarded):
     app, _ = guarded
     with httpx.Client(base_url=app.url, timeout=30) as stranger:
         assert stranger.post("/login", data={"username": "ada", "password": "Secret"}).status_code == 400
@@ -119,7 +119,7 @@ def test_a_wrong_password_or_cookie_is_no_login(guarded):
             assert stranger.get("/config").status_code == 401
 
 
-def test_who_has_the_password_has_the_page_its_files_and_its_api(guarded):
+def test_the_password_gives_access_to_the_page_its_files_and_its_api(guarded):
     from gradio_client import Client
 
     app, uploaded = guarded
@@ -131,17 +131,17 @@ def test_who_has_the_password_has_the_page_its_files_and_its_api(guarded):
 
 
 @pytest.mark.parametrize(
-    ("host", "mine"),
+    ("host", "is_local"),
     [("127.0.0.1", True), ("127.8.9.1", True), ("::1", True), ("[::1]", True), ("localhost", True), ("LOCALHOST", True),
      ("0.0.0.0", False), ("::", False), ("", False), ("192.168.1.5", False), ("127.0.0.1.evil.example", False),
      ("localhost.evil.example", False), ("127.1", False)],
 )  # fmt: skip
-def test_what_is_this_machine(host, mine):
-    assert is_loopback(host) is mine
+def test_which_hosts_are_loopback(host, is_local):
+    assert is_loopback(host) is is_local
 
 
 @pytest.mark.parametrize("arguments", [["--host", "0.0.0.0"], ["--host", "192.168.1.5"], ["--host", ""], ["--share"]])
-def test_a_page_for_others_needs_a_password_or_consent(arguments, tmp_path):
+def test_a_public_page_needs_a_password_or_consent(arguments, tmp_path):
     done = run_app("--no-browser", "--runs-dir", str(tmp_path / "runs"), *arguments, timeout=60)
     assert (done.returncode, done.stdout) == (2, "")
     (sentence,) = done.stderr.splitlines()
@@ -149,8 +149,8 @@ def test_a_page_for_others_needs_a_password_or_consent(arguments, tmp_path):
     assert not (tmp_path / "runs").exists()
 
 
-def test_a_space_is_told_what_it_needs(tmp_path):
-    """A Space names its address by a variable, and cannot give options."""
+def test_on_a_space_the_error_names_the_variables_to_set(tmp_path):
+    """A Space sets its address with a variable and cannot pass options."""
     space = {"GRADIO_SERVER_NAME": "0.0.0.0"}
     done = run_app("--no-browser", "--runs-dir", str(tmp_path / "runs"), timeout=60, environment=space)
     assert done.returncode == 2
@@ -162,15 +162,15 @@ def test_a_space_is_told_what_it_needs(tmp_path):
 )
 def test_a_space_runs_with_a_secret_or_with_consent(tmp_path, variable, value, status):
     space = {"GRADIO_SERVER_NAME": "0.0.0.0", "SPACE_ID": "ada/hearth", variable: value}
-    asked = {"Host": "ada-hearth.hf.space", "Sec-Fetch-Site": "cross-site", "Sec-Fetch-Mode": "navigate"}
+    headers = {"Host": "ada-hearth.hf.space", "Sec-Fetch-Site": "cross-site", "Sec-Fetch-Mode": "navigate"}
     with running_app(tmp_path, environment=space) as app:
-        page = httpx.get(app.url, headers=asked)
-        assert page.status_code == 200 and "content-security-policy" not in page.headers, "shown within the hub's page"
+        page = httpx.get(app.url, headers=headers)
+        assert page.status_code == 200 and "content-security-policy" not in page.headers, "the hub shows it in a frame"
         assert httpx.get(f"{app.url}/config").status_code == status
 
 
-def test_only_this_machine_can_come(plain):
-    """The socket listens on loopback, so that the machine's other addresses refuse."""
+def test_only_this_machine_can_connect(plain):
+    """The socket listens only on loopback, so the machine's other addresses refuse connections."""
     import psutil
 
     port = int(plain.url.rpartition(":")[2])
@@ -185,14 +185,14 @@ def test_only_this_machine_can_come(plain):
 @pytest.mark.parametrize(
     "host", ["evil.example", "evil.example:7860", "127.0.0.1.evil.example", "192.168.1.5", "", "[", "a@b"]
 )
-def test_another_name_that_leads_here_is_refused(plain, host):
+def test_requests_for_another_host_name_are_refused(plain, host):
     for path in ("/", "/config", "/gradio_api/info", "/login"):
         answer = httpx.get(f"{plain.url}{path}", headers={"Host": host})
-        assert answer.status_code in (400, 403), path  # 400: the server itself takes it for no name
+        assert answer.status_code in (400, 403), path  # 400: the server itself rejects the name
         assert "HearthTune" not in answer.text
 
 
-def test_the_machine_s_own_names_are_answered(plain):
+def test_local_host_names_are_accepted(plain):
     port = plain.url.rpartition(":")[2]
     for host in (f"127.0.0.1:{port}", f"localhost:{port}", f"[::1]:{port}", "localhost"):
         assert httpx.get(plain.url, headers={"Host": host}).status_code == 200
@@ -201,17 +201,17 @@ def test_the_machine_s_own_names_are_answered(plain):
 FOREIGN = [
     {"Origin": "https://evil.example"},
     {"Origin": "null"},
-    {"Origin": "http://localhost:3000"},  # another program of this machine
+    {"Origin": "http://localhost:3000"},  # another program on this machine
     {"Sec-Fetch-Site": "cross-site", "Sec-Fetch-Mode": "cors", "Origin": "https://evil.example"},
     {"Sec-Fetch-Site": "cross-site", "Sec-Fetch-Mode": "no-cors"},
-    {"Sec-Fetch-Site": "same-site", "Sec-Fetch-Mode": "no-cors"},  # the same, by a picture or a script
+    {"Sec-Fetch-Site": "same-site", "Sec-Fetch-Mode": "no-cors"},  # same site, from an image or a script
     {"Sec-Fetch-Site": "cross-site", "Sec-Fetch-Mode": "navigate", "Origin": "https://evil.example"},  # a form
 ]
 
 
 @pytest.mark.parametrize("headers", FOREIGN, ids=str)
-def test_another_site_can_do_nothing_here(plain, guarded, headers):
-    """Neither on a page without a password, nor through the browser of someone who has logged in."""
+def test_another_site_cannot_use_the_page(plain, guarded, headers):
+    """Neither a page without a password nor one where the user is logged in."""
     for opened in (httpx.Client(base_url=plain.url), logged_in(guarded[0].url)):
         with opened as client:
             for path, sent in {
@@ -232,19 +232,19 @@ def test_another_site_can_do_nothing_here(plain, guarded, headers):
                 assert client.get("/config", headers=headers).status_code == 403
 
 
-def test_a_link_on_another_site_opens_the_page_but_not_in_a_frame(plain):
+def test_a_link_from_another_site_opens_the_page_but_a_frame_does_not(plain):
     linked = {"Sec-Fetch-Site": "cross-site", "Sec-Fetch-Mode": "navigate", "Sec-Fetch-Dest": "document"}
     answer = httpx.get(plain.url, headers=linked)
     assert answer.status_code == 200
     assert answer.headers["content-security-policy"] == "frame-ancestors 'self'"
 
 
-def test_the_page_s_own_requests_come_through(plain):
+def test_the_page_can_send_its_own_requests(plain):
     own = {"Sec-Fetch-Site": "same-origin", "Sec-Fetch-Mode": "cors", "Origin": plain.url}
     answer = httpx.post(f"{plain.url}/gradio_api/call/stop", json={"data": []}, headers=own)
     assert answer.status_code == 200 and answer.json()["event_id"]
-    older = httpx.post(f"{plain.url}/gradio_api/call/stop", json={"data": []}, headers={"Origin": plain.url})
-    assert older.status_code == 200
+    old_browser = httpx.post(f"{plain.url}/gradio_api/call/stop", json={"data": []}, headers={"Origin": plain.url})
+    assert old_browser.status_code == 200
 
 
 @pytest.mark.parametrize(
@@ -262,13 +262,13 @@ def test_the_page_s_own_requests_come_through(plain):
         "vibe-code",
     ],
 )
-def test_routes_without_a_use_here_are_closed(plain, path):
+def test_unused_gradio_routes_are_closed(plain, path):
     for method in ("GET", "POST"):
         answer = httpx.request(method, f"{plain.url}/gradio_api/{path}")
         assert (answer.status_code, answer.text) == (404, '{"detail": "Not found."}')
 
 
-def test_nothing_is_kept_of_what_is_typed(plain):
+def test_gradio_does_not_store_inputs(plain):
     assert httpx.get(f"{plain.url}/config").json()["run_history"] is False
 
 
@@ -280,19 +280,19 @@ def test_nothing_is_kept_of_what_is_typed(plain):
         ("/gradio_api/queue/join", 65 << 20, 413),
     ],
 )
-def test_too_much_is_refused_before_it_is_read(plain, path, length, status):
-    answer = head_only(plain.url, path, f"Content-Length: {length}")
+def test_a_request_that_is_too_large_is_refused_before_it_is_read(plain, path, length, status):
+    answer = post_head(plain.url, path, f"Content-Length: {length}")
     assert answer.startswith(f"HTTP/1.1 {status} ")
     if path.endswith("upload"):
         assert "4 GiB" in answer and "path" in answer
 
 
-def test_what_does_not_say_its_length_is_refused(plain):
-    assert head_only(plain.url, "/gradio_api/upload", "Transfer-Encoding: chunked").startswith("HTTP/1.1 411 ")
+def test_a_request_without_a_length_is_refused(plain):
+    assert post_head(plain.url, "/gradio_api/upload", "Transfer-Encoding: chunked").startswith("HTTP/1.1 411 ")
 
 
-def head_only(url: str, path: str, header: str) -> str:
-    """Sends the head of a POST and none of its body; what is answered."""
+def post_head(url: str, path: str, header: str) -> str:
+    """Send only the head of a POST request; returns the response."""
     name, _, port = url.removeprefix("http://").partition(":")
     with socket.create_connection((name, int(port)), timeout=10) as connection:
         lines = [

@@ -1,6 +1,6 @@
-"""Folders and files that are damaged, one damage each: refused in one sentence, or passed over with the fault said.
+"""Damaged folders and files, one fault each: refused in one sentence, or skipped with the fault reported.
 
-The models, presets and runs are real ones; a small function hurts a copy. Nothing of it may end the program.
+The models, presets and runs are real; a small function damages a copy. The program must survive every fault.
 """
 
 import asyncio
@@ -35,32 +35,32 @@ from ui.train.samples_view import samples_text
 
 DEMO = PROJECT / "presets" / "demo-llama"
 REPR = re.compile(r"\[Errno|Traceback|Error\b|Exception|<class|object at 0x|\('|site-packages|\\n")
-MOST = 400  # characters of a sentence
+MAX_CHARACTERS = 400  # of a sentence
 WHOLE = "20260101-000000-whole"
 
 
 def check_sentence(error: BaseException | str, *named: str) -> str:
-    """That it is one plain sentence which names what it is about."""
-    said = str(error)
-    assert said.endswith((".", "?")) and "\n" not in said and len(said) <= MOST, said
-    assert not REPR.search(said), said
-    assert not re.search(r"\.\.$|[.!?] +[A-Z]", said), f"more than one sentence: {said}"
-    assert any(name in said for name in named), (said, named)
-    return said
+    """Check that it is one plain sentence that contains one of `named`; returns it."""
+    sentence = str(error)
+    assert sentence.endswith((".", "?")) and "\n" not in sentence and len(sentence) <= MAX_CHARACTERS, sentence
+    assert not REPR.search(sentence), sentence
+    assert not re.search(r"\.\.$|[.!?] +[A-Z]", sentence), f"more than one sentence: {sentence}"
+    assert any(name in sentence for name in named), (sentence, named)
+    return sentence
 
 
-def cut(file: Path, share: float = 0.5) -> None:
+def truncate(file: Path, share: float = 0.5) -> None:
     file.write_bytes(file.read_bytes()[: int(file.stat().st_size * share)])
 
 
 def change(file: Path, **values) -> None:
-    """Sets values of a JSON file; None takes them out."""
+    """Set values in a JSON file; None removes them."""
     merged = json.loads(file.read_text(encoding="utf-8")) | values
     file.write_text(json.dumps({k: v for k, v in merged.items() if v is not None}), encoding="utf-8")
 
 
-def instead(file: Path, content: str | bytes | None = None) -> None:
-    """Other content; a folder in its place where there is none."""
+def replace(file: Path, content: str | bytes | None = None) -> None:
+    """Replace the file's content, or replace the file with a folder if there is no content."""
     if file.is_dir():
         shutil.rmtree(file)
     else:
@@ -71,7 +71,7 @@ def instead(file: Path, content: str | bytes | None = None) -> None:
         file.write_bytes(content.encode() if isinstance(content, str) else content)
 
 
-def loop(file: Path) -> None:
+def link_to_itself(file: Path) -> None:
     file.unlink()
     file.symlink_to(file.name)
 
@@ -79,21 +79,21 @@ def loop(file: Path) -> None:
 DEEP = "[" * 100_000
 
 
-# A model's folder
+# Model folders
 
 WEIGHTS = "model.safetensors"
 
 
 def weights(folder: Path, **changed) -> None:
-    """Weights of the model by name, as `changed` makes them of what they are; None takes one out."""
+    """Replace weights by name with the result of a function of the old weight; None removes one."""
     from safetensors.torch import load_file, save_file
 
     tensors = load_file(folder / WEIGHTS)
     for name, make in changed.items():
         name = f"model.{name}.weight"
-        made = make(tensors.pop(name))
-        if made is not None:
-            tensors[name] = made.contiguous()
+        weight = make(tensors.pop(name))
+        if weight is not None:
+            tensors[name] = weight.contiguous()
     save_file(tensors, folder / WEIGHTS, metadata={"format": "pt"})
 
 
@@ -112,12 +112,12 @@ def shards(folder: Path, index) -> None:
 CONFIG, TOKENS, TEMPLATE = "config.json", "tokenizer.json", "chat_template.jinja"
 FIRST = "model-00001-of-00002.safetensors"
 MODELS = {
-    "weights empty": lambda f: instead(f / WEIGHTS, b""),
-    "weights of zeros": lambda f: instead(f / WEIGHTS, bytes(100_000)),
-    "weights cut in the header": lambda f: cut(f / WEIGHTS, 0.001),
-    "weights cut in the data": lambda f: cut(f / WEIGHTS, 0.7),
-    "weights of seven bytes": lambda f: instead(f / WEIGHTS, b"1234567"),
-    "a header of 2**63 bytes": lambda f: instead(f / WEIGHTS, struct.pack("<Q", 2**63) + b"{}"),
+    "weights empty": lambda f: replace(f / WEIGHTS, b""),
+    "weights of zeros": lambda f: replace(f / WEIGHTS, bytes(100_000)),
+    "weights cut in the header": lambda f: truncate(f / WEIGHTS, 0.001),
+    "weights cut in the data": lambda f: truncate(f / WEIGHTS, 0.7),
+    "weights of seven bytes": lambda f: replace(f / WEIGHTS, b"1234567"),
+    "a header of 2**63 bytes": lambda f: replace(f / WEIGHTS, struct.pack("<Q", 2**63) + b"{}"),
     "a header that is no JSON": lambda f: header(f, lambda text: text.replace(b"{", b"<")),
     "a header with offsets beyond the end": lambda f: header(
         f, lambda text: text.replace(b"393216]", b"9" * 17 + b"]")
@@ -126,12 +126,12 @@ MODELS = {
         f, lambda text: text.replace(b"[1536,128]", b"[1536000000000000,128]")
     ),
     "a header with a type that is none": lambda f: header(f, lambda text: text.replace(b"BF16", b"BX16")),
-    "a page of HTML for weights": lambda f: instead(f / WEIGHTS, "<!DOCTYPE html><title>Not found</title>" * 50),
-    "a pointer of Git LFS for weights": lambda f: instead(
+    "a page of HTML for weights": lambda f: replace(f / WEIGHTS, "<!DOCTYPE html><title>Not found</title>" * 50),
+    "a pointer of Git LFS for weights": lambda f: replace(
         f / WEIGHTS, "version https://git-lfs.github.com/spec/v1\noid sha256:0\nsize 9\n"
     ),
-    "a folder for weights": lambda f: instead(f / WEIGHTS),
-    "a link in a circle for weights": lambda f: loop(f / WEIGHTS),
+    "a folder for weights": lambda f: replace(f / WEIGHTS),
+    "a link in a circle for weights": lambda f: link_to_itself(f / WEIGHTS),
     "a weight of another shape": lambda f: weights(f, **{"layers.0.mlp.down_proj": lambda w: w[:, :100]}),
     "embeddings of another shape": lambda f: weights(f, embed_tokens=lambda w: w[:7]),
     "a weight is missing": lambda f: weights(f, **{"layers.2.self_attn.q_proj": lambda w: None}),
@@ -146,15 +146,15 @@ MODELS = {
     "an index naming a weight that is not in its shard": lambda f: shards(
         f, {"metadata": {}, "weight_map": {"model.norm.weight": FIRST, "x": FIRST}}
     ),
-    "config empty": lambda f: instead(f / CONFIG, ""),
-    "config a list": lambda f: instead(f / CONFIG, "[]"),
-    "config of brackets": lambda f: instead(f / CONFIG, DEEP),
-    "config in another encoding": lambda f: instead(f / CONFIG, b"\xff\xfe{\x00}\x00"),
-    "config with a number of 5000 digits": lambda f: instead(
+    "config empty": lambda f: replace(f / CONFIG, ""),
+    "config a list": lambda f: replace(f / CONFIG, "[]"),
+    "config of brackets": lambda f: replace(f / CONFIG, DEEP),
+    "config in another encoding": lambda f: replace(f / CONFIG, b"\xff\xfe{\x00}\x00"),
+    "config with a number of 5000 digits": lambda f: replace(
         f / CONFIG, '{"model_type": "llama", "vocab_size": ' + "9" * 5000 + "}"
     ),
-    "config a folder": lambda f: instead(f / CONFIG),
-    "config a link in a circle": lambda f: loop(f / CONFIG),
+    "config a folder": lambda f: replace(f / CONFIG),
+    "config a link in a circle": lambda f: link_to_itself(f / CONFIG),
     "config: model_type a list": lambda f: change(f / CONFIG, model_type=["llama"]),
     "config: model_type unknown": lambda f: change(f / CONFIG, model_type="lama"),
     "config: architectures unknown": lambda f: change(f / CONFIG, architectures=["LamaForCausalLM"]),
@@ -174,24 +174,24 @@ MODELS = {
     "config: quantised in a way that is none": lambda f: change(
         f / CONFIG, quantization_config={"quant_method": "magic"}
     ),
-    "tokenizer cut off": lambda f: cut(f / TOKENS),
+    "tokenizer cut off": lambda f: truncate(f / TOKENS),
     "tokenizer missing": lambda f: (f / TOKENS).unlink(),
-    "tokenizer a list": lambda f: instead(f / TOKENS, "[]"),
-    "tokenizer of brackets": lambda f: instead(f / TOKENS, DEEP),
-    "tokenizer a folder": lambda f: instead(f / TOKENS),
-    "tokenizer settings cut off": lambda f: cut(f / "tokenizer_config.json"),
-    "tokenizer settings a list": lambda f: instead(f / "tokenizer_config.json", "[]"),
-    "generation settings a list": lambda f: instead(f / "generation_config.json", "[]"),
-    "generation settings cut off": lambda f: cut(f / "generation_config.json"),
-    "chat template in another encoding": lambda f: instead(f / TEMPLATE, b"\xff\xfe\x00"),
-    "chat template a folder": lambda f: instead(f / TEMPLATE),
-    "chat template broken": lambda f: instead(f / TEMPLATE, "{% for m in messages %}{{ m.content }"),
-    "chat template that names nothing": lambda f: instead(f / TEMPLATE, "{{ messages[99].content.x.y }}"),
-    "chat template a long loop": lambda f: instead(f / TEMPLATE, "{% for i in range(10**9) %}{{ i }}{% endfor %}"),
-    "chat template that writes for ever": lambda f: instead(f / TEMPLATE, "{{ 'a' * 10**12 }}"),
+    "tokenizer a list": lambda f: replace(f / TOKENS, "[]"),
+    "tokenizer of brackets": lambda f: replace(f / TOKENS, DEEP),
+    "tokenizer a folder": lambda f: replace(f / TOKENS),
+    "tokenizer settings cut off": lambda f: truncate(f / "tokenizer_config.json"),
+    "tokenizer settings a list": lambda f: replace(f / "tokenizer_config.json", "[]"),
+    "generation settings a list": lambda f: replace(f / "generation_config.json", "[]"),
+    "generation settings cut off": lambda f: truncate(f / "generation_config.json"),
+    "chat template in another encoding": lambda f: replace(f / TEMPLATE, b"\xff\xfe\x00"),
+    "chat template a folder": lambda f: replace(f / TEMPLATE),
+    "chat template broken": lambda f: replace(f / TEMPLATE, "{% for m in messages %}{{ m.content }"),
+    "chat template that names nothing": lambda f: replace(f / TEMPLATE, "{{ messages[99].content.x.y }}"),
+    "chat template a long loop": lambda f: replace(f / TEMPLATE, "{% for i in range(10**9) %}{{ i }}{% endfor %}"),
+    "chat template that writes for ever": lambda f: replace(f / TEMPLATE, "{{ 'a' * 10**12 }}"),
 }
 
-# What is none the worse for it, or is made up for by the libraries without a change of the weights.
+# The model still works, or the libraries compensate without changing the weights.
 HARMLESS = {
     "a weight of whole numbers",
     "config: architectures unknown",
@@ -199,19 +199,19 @@ HARMLESS = {
     "config: quantised in a way that is none",
     "an index naming a weight that is not in its shard",
 }
-# What shows only when a conversation is put in the template.
+# Faults that show only when a conversation is rendered with the template.
 TEMPLATES = {
     name for name in MODELS if name.startswith("chat template ") and "encoding" not in name and "folder" not in name
 }
 
 
-def load_plainly(folder: Path):
+def load_model(folder: Path):
     return load(
         ModelConfig(model_name=str(folder), max_seq_length=64, load_in_4bit=False), use_gradient_checkpointing=False
     )
 
 
-def question(loaded) -> str:
+def render_prompt(loaded) -> str:
     return prompt_text([{"role": "user", "content": "Hi"}], "chat", loaded.tokenizer)
 
 
@@ -220,22 +220,22 @@ def test_a_damaged_model(unsloth, tmp_path, damage):
     folder = Path(shutil.copytree(DEMO, tmp_path / "model"))
     MODELS[damage](folder)
     if damage in HARMLESS:
-        assert "Hi" in question(load_plainly(folder))
+        assert "Hi" in render_prompt(load_model(folder))
     elif damage in TEMPLATES:
         with pytest.raises(TemplateError, match="^the model's chat template ") as refused:
-            question(load_plainly(folder))
+            render_prompt(load_model(folder))
         assert "\n" not in str(refused.value) and not REPR.search(str(refused.value))
     else:
         with pytest.raises(ModelError) as refused:
-            load_plainly(folder)
+            load_model(folder)
         check_sentence(refused.value, str(folder))
 
 
-def test_the_healthy_model_loads_after_all_the_damaged_ones(unsloth):
-    assert "Hi" in question(load_plainly(DEMO))
+def test_the_intact_model_loads_after_all_the_damaged_ones(unsloth):
+    assert "Hi" in render_prompt(load_model(DEMO))
 
 
-# A preset
+# Presets
 
 LAUGHS = "a: &a [l, l]\n" + "".join(
     f"{b}: &{b} [*{a}, *{a}, *{a}, *{a}, *{a}, *{a}, *{a}, *{a}, *{a}]\n"
@@ -286,7 +286,7 @@ PRESETS = {
 @pytest.mark.parametrize("damage", PRESETS)
 def test_a_damaged_preset(tmp_path, monkeypatch, damage):
     shutil.copy(PRESETS_DIR / f"{DEMO_PRESET}.yaml", tmp_path)
-    instead(tmp_path / "bad.yaml", PRESETS[damage])
+    replace(tmp_path / "bad.yaml", PRESETS[damage])
     monkeypatch.setattr(core.settings.presets, "PRESETS_DIR", tmp_path)
     for name in ("bad", str(tmp_path / "bad.yaml")):
         with pytest.raises(ConfigError) as refused:
@@ -296,20 +296,20 @@ def test_a_damaged_preset(tmp_path, monkeypatch, damage):
     assert find_preset(DEMO_PRESET).config.training.max_steps > 0
 
 
-def test_a_preset_that_is_a_link_in_a_circle(tmp_path):
+def test_a_preset_that_links_to_itself(tmp_path):
     (tmp_path / "bad.yaml").write_text("")
-    loop(tmp_path / "bad.yaml")
+    link_to_itself(tmp_path / "bad.yaml")
     with pytest.raises(ConfigError) as refused:
         find_preset(str(tmp_path / "bad.yaml"))
     check_sentence(refused.value, "bad.yaml")
 
 
-# A run's folder
+# Run folders
 
 
 @pytest.fixture(scope="module")
 def real_run(unsloth, stories, rows, tmp_path_factory) -> Path:
-    """A real run of four steps with two checkpoints and an adapter, as if the program had ended just then."""
+    """A real run of four steps with a checkpoint and an adapter, as if the program had just ended."""
     runs_dir = tmp_path_factory.mktemp("real") / "runs"
     settings = [
         "training.max_steps=4",
@@ -327,20 +327,20 @@ def real_run(unsloth, stories, rows, tmp_path_factory) -> Path:
 
 
 @pytest.fixture
-def hurt(real_run, runs_dir) -> Run:
-    """A copy of it to be damaged, beside one that stays whole."""
+def damaged(real_run, runs_dir) -> Run:
+    """A copy of the real run to be damaged, in a folder with an intact copy."""
     shutil.copytree(real_run, runs_dir / WHOLE)
     return copy_of(real_run, runs_dir, "hurt")
 
 
 def copy_of(real_run: Path, runs_dir: Path, name: str) -> Run:
-    """A run of the day after the whole one, so that the program takes it for the last."""
+    """Copy the run with the date after the intact one, so that it is the latest run."""
     shutil.copytree(real_run, runs_dir / f"20260102-000000-{name}")
     return find_run(runs_dir, f"20260102-000000-{name}")
 
 
 class Program:
-    """One program for many damaged runs: none of them may make it worse for the next."""
+    """One program for many damaged runs; none of them may affect the next."""
 
     def __init__(self, real_run: Path, runs_dir: Path):
         shutil.copytree(real_run, runs_dir / WHOLE)
@@ -356,26 +356,26 @@ def program(real_run, tmp_path_factory) -> Program:
     return Program(real_run, tmp_path_factory.mktemp("program") / "runs")
 
 
-def lines(folder: Path, *told: str | bytes, first: bool = False) -> None:
-    """Puts lines after the events, or before them."""
+def lines(folder: Path, *added: str | bytes, first: bool = False) -> None:
+    """Append lines to the events, or insert them at the start."""
     file = folder / "events.jsonl"
-    added = b"".join((line.encode() if isinstance(line, str) else line) + b"\n" for line in told)
-    file.write_bytes(added + file.read_bytes() if first else file.read_bytes() + added)
+    data = b"".join((line.encode() if isinstance(line, str) else line) + b"\n" for line in added)
+    file.write_bytes(data + file.read_bytes() if first else file.read_bytes() + data)
 
 
 def event(kind, **changed) -> str:
-    """A line of an event that is right but for the changed values, which need not be such as it may have."""
-    whole = {
+    """A valid event line except for the changed values, which may be invalid."""
+    valid = {
         StepDone: StepDone(step=3, max_steps=4, epoch=1, loss=1, learning_rate=1e-4, grad_norm=1, tokens=9, elapsed=2),
         Evaluated: Evaluated(step=3, eval_loss=1),
         Sampled: Sampled(step=3, by="tuned", prompts=("a",), answers=("b",)),
         StatusChanged: StatusChanged(status="interrupted", message="So."),
     }[kind]
-    return json.dumps(json.loads(to_line(whole)) | changed)
+    return json.dumps(json.loads(to_line(valid)) | changed)
 
 
 def raw(kind, field: str, text: str) -> str:
-    """The same with a value as JSON itself would not write it."""
+    """The same, with one value as raw text that json.dumps would not write."""
     return event(kind, **{field: "@"}).replace('"@"', text)
 
 
@@ -385,49 +385,49 @@ HISTORY = "^Its events.jsonl is missing: how it went is not known.$"
 LEFT_OUT = "^(One line|[0-9,]+ lines) of its history cannot be read and (is|are) left out.$"
 JSON, YAML, EVENTS = "run.json", "config.yaml", "events.jsonl"
 
-# Each with what the list of runs says is wrong with it.
+# Each with the fault that the list of runs reports (a pattern; empty if none).
 RUNS = {
     "no run.json": (lambda f: (f / JSON).unlink(), ABOUT),
-    "run.json empty": (lambda f: instead(f / JSON, ""), ABOUT),
-    "run.json a list": (lambda f: instead(f / JSON, "[1]"), ABOUT),
-    "run.json of brackets": (lambda f: instead(f / JSON, DEEP), ABOUT),
-    "run.json of braces": (lambda f: instead(f / JSON, '{"a":' * 100_000), ABOUT),
-    "run.json of bytes": (lambda f: instead(f / JSON, bytes(range(256))), ABOUT),
-    "run.json a folder": (lambda f: instead(f / JSON), ABOUT),
-    "run.json a link in a circle": (lambda f: loop(f / JSON), ABOUT),
+    "run.json empty": (lambda f: replace(f / JSON, ""), ABOUT),
+    "run.json a list": (lambda f: replace(f / JSON, "[1]"), ABOUT),
+    "run.json of brackets": (lambda f: replace(f / JSON, DEEP), ABOUT),
+    "run.json of braces": (lambda f: replace(f / JSON, '{"a":' * 100_000), ABOUT),
+    "run.json of bytes": (lambda f: replace(f / JSON, bytes(range(256))), ABOUT),
+    "run.json a folder": (lambda f: replace(f / JSON), ABOUT),
+    "run.json a link in a circle": (lambda f: link_to_itself(f / JSON), ABOUT),
     "run.json a pipe": (lambda f: ((f / JSON).unlink(), os.mkfifo(f / JSON)), ABOUT),
-    "a number of 5000 digits": (lambda f: instead(f / JSON, '{"pid": ' + "9" * 5000 + "}"), ABOUT),
+    "a number of 5000 digits": (lambda f: replace(f / JSON, '{"pid": ' + "9" * 5000 + "}"), ABOUT),
     "pid huge": (lambda f: change(f / JSON, pid=10**40), ""),
     "pid negative": (lambda f: change(f / JSON, pid=-3), ""),
     "pid a word": (lambda f: change(f / JSON, pid="many"), ""),
     "pid a list": (lambda f: change(f / JSON, pid=[1]), ""),
-    "pid 1e400": (lambda f: instead(f / JSON, '{"pid": 1e400, "pid_started": 1e400}'), ""),
-    "its start 1e400": (lambda f: instead(f / JSON, '{"pid": 1, "pid_started": 1' + "0" * 400 + "}"), ""),
+    "pid 1e400": (lambda f: replace(f / JSON, '{"pid": 1e400, "pid_started": 1e400}'), ""),
+    "its start 1e400": (lambda f: replace(f / JSON, '{"pid": 1, "pid_started": 1' + "0" * 400 + "}"), ""),
     "name a dict": (lambda f: change(f / JSON, name={"a": [1]}), ""),
     "name of 10 MB": (lambda f: change(f / JSON, name="x" * 10**7), ""),
     "name with half a letter": (lambda f: change(f / JSON, name="a\ud800b", note="\udfff"), ""),
     "note a list": (lambda f: change(f / JSON, note=["a"]), ""),
     "no config.yaml": (lambda f: (f / YAML).unlink(), "^Its config.yaml is missing"),
-    "settings empty": (lambda f: instead(f / YAML, ""), SETTINGS),
-    "settings cut off": (lambda f: instead(f / YAML, (f / YAML).read_text()[:300] + "\n  x: ["), SETTINGS),
+    "settings empty": (lambda f: replace(f / YAML, ""), SETTINGS),
+    "settings cut off": (lambda f: replace(f / YAML, (f / YAML).read_text()[:300] + "\n  x: ["), SETTINGS),
     "settings of another version": (
-        lambda f: instead(f / YAML, (f / YAML).read_text() + "serving: {port: 1}\n"),
+        lambda f: replace(f / YAML, (f / YAML).read_text() + "serving: {port: 1}\n"),
         SETTINGS,
     ),
-    "settings of bytes": (lambda f: instead(f / YAML, bytes(range(256))), SETTINGS),
-    "settings of brackets": (lambda f: instead(f / YAML, DEEP), SETTINGS),
-    "settings a billion laughs": (lambda f: instead(f / YAML, LAUGHS), SETTINGS),
-    "settings a folder": (lambda f: instead(f / YAML), "^Its config.yaml is missing"),
-    "settings a link in a circle": (lambda f: loop(f / YAML), "^Its config.yaml is missing"),
+    "settings of bytes": (lambda f: replace(f / YAML, bytes(range(256))), SETTINGS),
+    "settings of brackets": (lambda f: replace(f / YAML, DEEP), SETTINGS),
+    "settings a billion laughs": (lambda f: replace(f / YAML, LAUGHS), SETTINGS),
+    "settings a folder": (lambda f: replace(f / YAML), "^Its config.yaml is missing"),
+    "settings a link in a circle": (lambda f: link_to_itself(f / YAML), "^Its config.yaml is missing"),
     "no events": (lambda f: (f / EVENTS).unlink(), HISTORY),
-    "events a folder": (lambda f: instead(f / EVENTS), HISTORY),
-    "events a link in a circle": (lambda f: loop(f / EVENTS), HISTORY),
+    "events a folder": (lambda f: replace(f / EVENTS), HISTORY),
+    "events a link in a circle": (lambda f: link_to_itself(f / EVENTS), HISTORY),
     "events a pipe": (lambda f: ((f / EVENTS).unlink(), os.mkfifo(f / EVENTS)), HISTORY),
-    "events empty": (lambda f: instead(f / EVENTS, ""), ""),
-    "events cut off within a line": (lambda f: cut(f / EVENTS, 0.5), ""),
+    "events empty": (lambda f: replace(f / EVENTS, ""), ""),
+    "events cut off within a line": (lambda f: truncate(f / EVENTS, 0.5), ""),
     "events of zero bytes": (lambda f: lines(f, bytes(5000)), LEFT_OUT),
     "events with zero bytes": (
-        lambda f: instead(f / EVENTS, (f / EVENTS).read_bytes().replace(b'"step"', b'"st\0p"')),
+        lambda f: replace(f / EVENTS, (f / EVENTS).read_bytes().replace(b'"step"', b'"st\0p"')),
         LEFT_OUT,
     ),
     "events in no encoding": (lambda f: lines(f, b'{"type": "status", "status": "\xff\xfe"}'), LEFT_OUT),
@@ -487,16 +487,16 @@ RUNS = {
     "checkpoints that are huge": (lambda f: lines(f, '{"type": "checkpoint", "step": 1, "kept": [1e300]}'), LEFT_OUT),
     "200,000 lines": (lambda f: lines(f, *[event(StepDone)] * 200_000), ""),
     "an adapter folder that is empty": (lambda f: (shutil.rmtree(f / "adapter"), (f / "adapter").mkdir()), ""),
-    "an adapter that is a file": (lambda f: instead(f / "adapter", "x"), ""),
-    "checkpoints that are a file": (lambda f: instead(f / "checkpoints", "x"), ""),
+    "an adapter that is a file": (lambda f: replace(f / "adapter", "x"), ""),
+    "checkpoints that are a file": (lambda f: replace(f / "checkpoints", "x"), ""),
     "a checkpoint step-x": (lambda f: (f / "checkpoints/step-2").rename(f / "checkpoints/step-x"), ""),
     "a checkpoint step-9999999999999": (
         lambda f: (f / "checkpoints/step-2").rename(f / "checkpoints/step-9999999999999"),
         "",
     ),
-    "a checkpoint that is a file": (lambda f: instead(f / "checkpoints/step-3", "x"), ""),
+    "a checkpoint that is a file": (lambda f: replace(f / "checkpoints/step-3", "x"), ""),
     "a checkpoint that is a link in a circle": (lambda f: (f / "checkpoints/step-3").symlink_to("step-3"), ""),
-    "a summary of brackets": (lambda f: instead(f / "summary.json", DEEP), ""),
+    "a summary of brackets": (lambda f: replace(f / "summary.json", DEEP), ""),
     "a log that is a folder": (lambda f: (f / "log.txt").mkdir(), ""),
 }
 PROGRESS = {
@@ -512,79 +512,79 @@ PROGRESS = {
 }
 
 
-async def _asked(route) -> httpx.Response:
+async def _get_live(route) -> httpx.Response:
     transport = httpx.ASGITransport(Starlette(routes=[route]))
     async with httpx.AsyncClient(transport=transport, base_url="http://page") as client:
         return await client.get("/live")
 
 
 def check_program(runs_dir: Path) -> None:
-    """That the program starts on this folder, a page is told what it shows, and each run can be opened."""
+    """Check that the program starts with this folder, the page gets its data, and every run can be opened."""
     workbench = Workbench(runs_dir)
     _, live = build_page(workbench)
-    # Of its own: the browser tests leave an event loop running in this one.
-    assert in_own_thread(lambda: asyncio.run(_asked(live.route()))).status_code == 200
+    # In its own thread, because the browser tests leave an event loop running in this one.
+    assert in_own_thread(lambda: asyncio.run(_get_live(live.route()))).status_code == 200
     for row in workbench.runs.rows():
         run, snapshot = workbench.runs.open(row.id), find_run_or_open(workbench, row.id).snapshot()
-        drawn = head_text(row) + kept_text(run, snapshot) + course_text(snapshot) + samples_text(snapshot)
-        drawn.encode()  # as it is sent
-        assert len(drawn) < 500_000
+        html = head_text(row) + kept_text(run, snapshot) + course_text(snapshot) + samples_text(snapshot)
+        html.encode()  # as for sending
+        assert len(html) < 500_000
 
 
 def find_run_or_open(workbench: Workbench, run_id: str) -> Run:
     try:
         return find_run(workbench.runs_dir, run_id)
-    except RunError as error:  # without run.json it is no run to be gone on with, but listed
+    except RunError as error:  # without run.json it cannot be used, but it is listed
         check_sentence(error, run_id)
         return workbench.runs.open(run_id)
 
 
 @pytest.mark.parametrize("damage", RUNS)
-def test_a_damaged_run(hurt, runs_dir, damage):
+def test_a_damaged_run(damaged, runs_dir, damage):
     do, fault = RUNS[damage]
-    do(hurt.folder)
+    do(damaged.folder)
     rows = {row.id: row for row in RunList(runs_dir).rows()}
-    assert sorted(rows) == [WHOLE, hurt.id]
+    assert sorted(rows) == [WHOLE, damaged.id]
     assert rows[WHOLE].fault == ""
-    said = rows[hurt.id].fault
-    assert re.search(fault, said) if fault else said == ""
-    if said:
-        check_sentence(said, "Its", "its", hurt.id)
-    assert len(rows[hurt.id].name) <= 200
+    sentence = rows[damaged.id].fault
+    assert re.search(fault, sentence) if fault else sentence == ""
+    if sentence:
+        check_sentence(sentence, "Its", "its", damaged.id)
+    assert len(rows[damaged.id].name) <= 200
     assert WHOLE in [run.id for run in list_runs(runs_dir)]
     if fault == SETTINGS or "config" in fault:
         with pytest.raises(RunError) as refused:
-            hurt.config()
-        check_sentence(refused.value, hurt.id)
+            damaged.config()
+        check_sentence(refused.value, damaged.id)
         with pytest.raises(RunError) as refused:
-            Workbench(runs_dir).lab.load_run(hurt.id)
-        check_sentence(refused.value, hurt.id)
+            Workbench(runs_dir).lab.load_run(damaged.id)
+        check_sentence(refused.value, damaged.id)
     else:
-        assert hurt.config().training.max_steps == 4
+        assert damaged.config().training.max_steps == 4
     check_program(runs_dir)
 
 
 @pytest.mark.parametrize("damage", PROGRESS)
-def test_a_checkpoint_without_its_step_is_passed_over(program, damage):
-    hurt = program.run(damage.replace(" ", "-"))
-    assert [c.step for c in hurt.checkpoints()] == [2]
-    instead(hurt.checkpoints_dir / "step-2" / "progress.json", PROGRESS[damage])
-    assert list_checkpoints(hurt.checkpoints_dir) == []
+def test_a_checkpoint_without_its_step_is_skipped(program, damage):
+    damaged = program.run(damage.replace(" ", "-"))
+    assert [c.step for c in damaged.checkpoints()] == [2]
+    replace(damaged.checkpoints_dir / "step-2" / "progress.json", PROGRESS[damage])
+    assert list_checkpoints(damaged.checkpoints_dir) == []
     with pytest.raises(RunError) as refused:
-        program.workbench.lab.load_run(hurt.id, step=2)
-    check_sentence(refused.value, hurt.id)
+        program.workbench.lab.load_run(damaged.id, step=2)
+    check_sentence(refused.value, damaged.id)
 
 
 ADAPTER = "adapter_model.safetensors"
 
 
-def reshaped(file: Path) -> None:
+def reshape(file: Path) -> None:
     from safetensors.torch import load_file, save_file
 
     save_file({name: weight.flatten()[:1].clone() for name, weight in load_file(file).items()}, file)
 
 
-def spoiled(file: Path) -> None:
+def fill_with_nan(file: Path) -> None:
     from safetensors.torch import load_file, save_file
 
     save_file({name: weight * float("nan") for name, weight in load_file(file).items()}, file)
@@ -592,9 +592,9 @@ def spoiled(file: Path) -> None:
 
 ADAPTERS = {
     "no settings": lambda f: (f / "adapter_config.json").unlink(),
-    "settings a list": lambda f: instead(f / "adapter_config.json", "[]"),
-    "settings cut off": lambda f: cut(f / "adapter_config.json"),
-    "settings of brackets": lambda f: instead(f / "adapter_config.json", DEEP),
+    "settings a list": lambda f: replace(f / "adapter_config.json", "[]"),
+    "settings cut off": lambda f: truncate(f / "adapter_config.json"),
+    "settings of brackets": lambda f: replace(f / "adapter_config.json", DEEP),
     "settings without a base": lambda f: change(f / "adapter_config.json", base_model_name_or_path=None),
     "settings with a base that is a list": lambda f: change(
         f / "adapter_config.json", base_model_name_or_path=["x" * 1000]
@@ -605,39 +605,39 @@ ADAPTERS = {
     "another rank": lambda f: change(f / "adapter_config.json", r=3),
     "layers that are none": lambda f: change(f / "adapter_config.json", target_modules=["no_proj"]),
     "no weights": lambda f: (f / ADAPTER).unlink(),
-    "weights cut off": lambda f: cut(f / ADAPTER),
-    "weights empty": lambda f: instead(f / ADAPTER, b""),
-    "weights of another shape": lambda f: reshaped(f / ADAPTER),
-    "weights that are no numbers": lambda f: spoiled(f / ADAPTER),
-    "weights a folder": lambda f: instead(f / ADAPTER),
+    "weights cut off": lambda f: truncate(f / ADAPTER),
+    "weights empty": lambda f: replace(f / ADAPTER, b""),
+    "weights of another shape": lambda f: reshape(f / ADAPTER),
+    "weights that are no numbers": lambda f: fill_with_nan(f / ADAPTER),
+    "weights a folder": lambda f: replace(f / ADAPTER),
 }
 
 
 @pytest.mark.parametrize("place", ["adapter", "checkpoints/step-2"])
 @pytest.mark.parametrize("number", range(len(ADAPTERS)), ids=list(ADAPTERS))
 def test_a_damaged_adapter(program, number, place):
-    hurt = program.run(f"adapter-{number}-{place.partition('/')[0]}")
-    list(ADAPTERS.values())[number](hurt.folder / place)
+    damaged = program.run(f"adapter-{number}-{place.partition('/')[0]}")
+    list(ADAPTERS.values())[number](damaged.folder / place)
     with pytest.raises((RunError, ModelError)) as refused:
-        program.workbench.lab.load_run(hurt.id, step=None if place == "adapter" else 2)
-    check_sentence(refused.value, str(hurt.folder), hurt.id, hurt.config().model.model_name)
+        program.workbench.lab.load_run(damaged.id, step=None if place == "adapter" else 2)
+    check_sentence(refused.value, str(damaged.folder), damaged.id, damaged.config().model.model_name)
 
 
-def test_the_whole_run_loads_after_all_the_damaged_ones(program):
+def test_the_intact_run_loads_after_all_the_damaged_ones(program):
     assert program.workbench.lab.load_run(WHOLE).linear_layers > 0
     check_program(program.runs_dir)
 
 
 CHECKPOINTS = {
     "no adapter": lambda f: (f / ADAPTER).unlink(),
-    "the adapter cut off": lambda f: cut(f / ADAPTER),
-    "the adapter of another shape": lambda f: reshaped(f / ADAPTER),
+    "the adapter cut off": lambda f: truncate(f / ADAPTER),
+    "the adapter of another shape": lambda f: reshape(f / ADAPTER),
     "no optimizer": lambda f: (f / "optimizer.safetensors").unlink(),
-    "the optimizer cut off": lambda f: cut(f / "optimizer.safetensors"),
-    "the optimizer of another shape": lambda f: reshaped(f / "optimizer.safetensors"),
+    "the optimizer cut off": lambda f: truncate(f / "optimizer.safetensors"),
+    "the optimizer of another shape": lambda f: reshape(f / "optimizer.safetensors"),
     "no resume.json": lambda f: (f / "resume.json").unlink(),
-    "resume.json of brackets": lambda f: instead(f / "resume.json", DEEP),
-    "resume.json with nothing in it": lambda f: instead(f / "resume.json", "{}"),
+    "resume.json of brackets": lambda f: replace(f / "resume.json", DEEP),
+    "resume.json with nothing in it": lambda f: replace(f / "resume.json", "{}"),
     "resume.json: the optimizer a list": lambda f: change(f / "resume.json", optimizer=[1]),
     "resume.json: the schedule a number": lambda f: change(f / "resume.json", scheduler=3),
     "resume.json: random states of text": lambda f: change(f / "resume.json", random={"python": "x"}),
@@ -646,10 +646,10 @@ CHECKPOINTS = {
         random={"python": [3, [1, 2], None], "numpy": ["MT19937", [1], 0, 0, 0.0], "torch": [1, 2], "cuda": None},
     ),
     "no trainer_state.json": lambda f: (f / "trainer_state.json").unlink(),
-    "trainer_state.json a list": lambda f: instead(f / "trainer_state.json", "[]"),
+    "trainer_state.json a list": lambda f: replace(f / "trainer_state.json", "[]"),
     "trainer_state.json: a step that is text": lambda f: change(f / "trainer_state.json", global_step="two"),
     "trainer_state.json: what is unknown": lambda f: change(f / "trainer_state.json", colour="red"),
-    "progress.json with a step alone": lambda f: instead(f / "progress.json", '{"step": 2}'),
+    "progress.json with a step alone": lambda f: replace(f / "progress.json", '{"step": 2}'),
     "progress.json: losses of text": lambda f: change(
         f / "progress.json", losses="x", loss_sum="x", tokens="x", seconds="x", best="x"
     ),
@@ -658,18 +658,18 @@ CHECKPOINTS = {
 
 @pytest.mark.parametrize("number", range(len(CHECKPOINTS)), ids=list(CHECKPOINTS))
 def test_a_damaged_checkpoint_is_not_resumed_from(program, number):
-    hurt, workbench = program.run(f"checkpoint-{number}"), program.workbench
-    list(CHECKPOINTS.values())[number](hurt.folder / "checkpoints" / "step-2")
+    damaged, workbench = program.run(f"checkpoint-{number}"), program.workbench
+    list(CHECKPOINTS.values())[number](damaged.folder / "checkpoints" / "step-2")
     try:
-        workbench.resume(hurt.id)
+        workbench.resume(damaged.id)
         snapshot = workbench.wait()
         assert snapshot.status == "failed", snapshot
-        said = snapshot.message.removesuffix(" What was trained until then is kept as an adapter.")
+        sentence = snapshot.message.removesuffix(" What was trained until then is kept as an adapter.")
     except RunError as error:
-        said = str(error)
-    check_sentence(said, str(hurt.folder))
+        sentence = str(error)
+    check_sentence(sentence, str(damaged.folder))
     assert not workbench.is_training and not workbench.busy_with
 
 
-def test_the_program_starts_on_all_the_damaged_checkpoints(program):
+def test_the_program_starts_with_all_the_damaged_checkpoints(program):
     check_program(program.runs_dir)

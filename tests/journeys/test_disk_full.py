@@ -1,4 +1,4 @@
-"""A full disk: the run waits and says so, what was saved stays, and it goes on when there is room."""
+"""A full disk: the run pauses with a message, keeps what was saved, and continues once there is space."""
 
 import errno
 import os
@@ -16,7 +16,7 @@ SETTINGS = ["training.max_steps=40", "training.eval_steps=10", "training.save_st
 
 
 class SmallDisk:
-    """A file system of its own, of 48 MiB; `fill` leaves nothing of it."""
+    """A separate 48 MiB file system; `fill` uses up all of its free space."""
 
     def __init__(self, folder):
         self.folder = folder
@@ -33,8 +33,8 @@ class SmallDisk:
         self._ballast.unlink()
 
 
-class FullByDecree(SmallDisk):
-    """Where nothing can be mounted: bringing anything to the disk fails while it is said to be full."""
+class SimulatedDisk(SmallDisk):
+    """For machines that cannot mount one: every sync to disk fails while `is_full` is set."""
 
     is_full = False
 
@@ -58,14 +58,14 @@ def small_disk(tmp_path, monkeypatch):
         return
     import core.disk.atomic
 
-    disk, sync = FullByDecree(folder), core.disk.atomic._sync
+    disk, sync = SimulatedDisk(folder), core.disk.atomic._sync
 
-    def refused(path) -> None:
+    def sync_or_fail(path) -> None:
         if disk.is_full:
             raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
         sync(path)
 
-    monkeypatch.setattr(core.disk.atomic, "_sync", refused)
+    monkeypatch.setattr(core.disk.atomic, "_sync", sync_or_fail)
     yield disk
 
 
@@ -75,8 +75,8 @@ def config(unsloth, stories, rows):
 
 
 @pytest.fixture(scope="module")
-def whole(config, tmp_path_factory) -> bytes:
-    """The adapter of the run on a disk with room."""
+def expected_adapter(config, tmp_path_factory) -> bytes:
+    """The adapter of the same run on a disk with enough space."""
     bench = Workbench(tmp_path_factory.mktemp("roomy") / "runs")
     run = bench.start(config, "roomy")
     assert bench.wait(120).status == "completed", bench.snapshot.message
@@ -87,8 +87,8 @@ def adapter_of(run) -> bytes:
     return (run.adapter_dir / "adapter_model.safetensors").read_bytes()
 
 
-def paused(bench: Workbench, disk: SmallDisk, config, wait_until):
-    """A run that waits for room, and its checkpoints as they stood then."""
+def start_and_pause(bench: Workbench, disk: SmallDisk, config, wait_until):
+    """Start a run and fill the disk; returns the paused run and the steps of its checkpoints."""
     run = bench.start(config, "full")
     wait_until(lambda: bench.snapshot.checkpoints, "the first checkpoint", 120)
     disk.fill()
@@ -100,22 +100,24 @@ def paused(bench: Workbench, disk: SmallDisk, config, wait_until):
     return run, {checkpoint.step for checkpoint in run.checkpoints()}
 
 
-def test_it_waits_for_room_and_goes_on_as_if_nothing_had_been(small_disk, config, whole, wait_until):
+def test_a_paused_run_continues_and_ends_with_the_same_adapter(small_disk, config, expected_adapter, wait_until):
     bench = Workbench(small_disk.folder / "runs")
-    run, kept = paused(bench, small_disk, config, wait_until)
+    run, kept = start_and_pause(bench, small_disk, config, wait_until)
     assert kept and max(kept) < 40
     assert not [*run.checkpoints_dir.glob(".part-*")]
     small_disk.free()
     assert bench.wait(120).status == "completed", bench.snapshot.message
-    assert adapter_of(run) == whole
-    told = find_run(bench.runs_dir, run.id).snapshot()
-    assert [step.step for step in told.steps] == list(range(1, 41))  # also of the time when nothing could be written
-    assert told == bench.snapshot and bench.trouble == ""
+    assert adapter_of(run) == expected_adapter
+    snapshot = find_run(bench.runs_dir, run.id).snapshot()
+    assert [step.step for step in snapshot.steps] == list(range(1, 41))  # including the steps while the disk was full
+    assert snapshot == bench.snapshot and bench.trouble == ""
 
 
-def test_a_stop_while_it_waits_leaves_the_older_checkpoint_to_go_on_from(small_disk, config, whole, wait_until):
+def test_a_run_stopped_while_paused_can_be_resumed_from_its_checkpoint(
+    small_disk, config, expected_adapter, wait_until
+):
     bench = Workbench(small_disk.folder / "runs")
-    run, kept = paused(bench, small_disk, config, wait_until)
+    run, kept = start_and_pause(bench, small_disk, config, wait_until)
     bench.stop()
     snapshot = bench.wait(120)
     assert (snapshot.status, snapshot.message) == (
@@ -127,4 +129,4 @@ def test_a_stop_while_it_waits_leaves_the_older_checkpoint_to_go_on_from(small_d
     small_disk.free()
     bench.resume(run.id)
     assert bench.wait(120).status == "completed", bench.snapshot.message
-    assert adapter_of(run) == whole
+    assert adapter_of(run) == expected_adapter

@@ -1,6 +1,6 @@
-"""What only a card can show: Unsloth's own kernels, its offloading checkpointing, and the card's memory.
+"""Tests that need a GPU: Unsloth's kernels, its offloading gradient checkpointing, and GPU memory.
 
-A small Llama with random weights, made here; no network. Skipped where torch sees no CUDA device.
+They use a small Llama with random weights and no network. They are skipped if torch sees no CUDA device.
 """
 
 import gc
@@ -30,7 +30,7 @@ from tests.conftest import PROJECT
 
 pytestmark = pytest.mark.gpu
 
-LENGTH = 1024  # Unsloth offloads from 512 on
+LENGTH = 1024  # Unsloth offloads from length 512
 SHAPE = {
     "hidden_size": 512,
     "intermediate_size": 1024,
@@ -39,12 +39,12 @@ SHAPE = {
     "num_key_value_heads": 4,
 }
 PROMPTS = ("old red sun cat river", "stone quiet under again letter seven")
-MOST_MORE = 1.02  # of memory, in a second run
+MEMORY_TOLERANCE = 1.02  # a second run may use this much more
 
 
 @pytest.fixture(scope="session", autouse=True)
 def card():
-    """Before anything else of the session: without a card not even unsloth is imported for this."""
+    """Runs first, so that without a GPU these tests do not even import Unsloth."""
     import torch
 
     if not torch.cuda.is_available():
@@ -53,7 +53,7 @@ def card():
 
 @pytest.fixture(scope="module")
 def place(card, unsloth, tmp_path_factory):
-    """A folder, entered, with a tied Llama and rows. For an absolute path Unsloth would write beside the model."""
+    """The current folder, with a tied Llama and rows. With an absolute path Unsloth would write next to the model."""
     import torch
     from transformers import AutoTokenizer, LlamaConfig, LlamaForCausalLM
 
@@ -74,7 +74,7 @@ def place(card, unsloth, tmp_path_factory):
 
 
 def settings(*more: str) -> RunConfig:
-    """Both matrices trained, offloading checkpointing, four steps of which each second is checked and kept."""
+    """Trains both matrices with offloading checkpointing for four steps; every second one is evaluated and saved."""
     return RunConfig().with_settings([
         "model.model_name=llama", f"model.max_seq_length={LENGTH}", "data.path=rows.jsonl", "data.text_column=text",
         "data.validation_share=0.1", "adapter.r=8", "training.max_steps=4", "training.learning_rate=0.01",
@@ -85,7 +85,7 @@ def settings(*more: str) -> RunConfig:
 
 @dataclass
 class Ran:
-    """A run, and the logits of base and tuned along the way."""
+    """A run, and the logits of base and tuned at several stages."""
 
     loaded: Any
     events: list = field(default_factory=list)
@@ -125,15 +125,15 @@ def answers(loaded, adapters: list[str | None]) -> list[str]:
 
 @pytest.fixture(scope="module")
 def ran(place) -> Ran:
-    """Shared: look at it, do not train it further."""
+    """Shared by many tests: read only, do not train it further."""
     config = settings("training.sample_prompts=[old red sun]")
     loaded = load(config.model, use_gradient_checkpointing="unsloth")
-    seen = {"fresh": logits_of(loaded)}
+    logits = {"fresh": logits_of(loaded)}
     attach_adapter(loaded, config.adapter, "unsloth", config.training.seed)
-    seen |= {"attached base": logits_of(loaded, base=True), "attached tuned": logits_of(loaded)}
+    logits |= {"attached base": logits_of(loaded, base=True), "attached tuned": logits_of(loaded)}
     run = train_on(loaded, config, place / "shared" / "adapter")
-    seen |= {"trained tuned": logits_of(loaded), "trained base": logits_of(loaded, base=True)}
-    run.logits = seen | {"tuned after base": logits_of(loaded)}
+    logits |= {"trained tuned": logits_of(loaded), "trained base": logits_of(loaded, base=True)}
+    run.logits = logits | {"tuned after base": logits_of(loaded)}
     return run
 
 
@@ -146,22 +146,22 @@ def test_every_layer_but_the_head_is_loaded_in_4_bit(place, name, request):
     assert (report.linear_layers_4bit, report.linear_layers) == (7 * layers, 7 * layers + 1)
 
 
-def test_embeddings_train_with_a_learning_rate_of_their_own(ran):
+def test_embeddings_have_their_own_learning_rate(ran):
     (receipt,) = ran.of(Receipt)
     assert {(group.name, group.learning_rate) for group in receipt.groups} == {("adapter", 0.01), ("embeddings", 0.001)}
     tokens, width = len(ran.loaded.tokenizer), SHAPE["hidden_size"]
-    assert [g.parameters for g in receipt.groups if g.name == "embeddings"] == [tokens * width]  # tied: one of them
+    assert [g.parameters for g in receipt.groups if g.name == "embeddings"] == [tokens * width]  # tied, so only once
 
 
-def test_nothing_that_was_asked_for_is_replaced_as_it_is_on_a_processor(ran):
-    """After get_peft_model the model's first weight lies in the computer's memory; it is on the card all the same."""
+def test_no_setting_is_replaced_as_it_would_be_on_a_cpu(ran):
+    """After get_peft_model the first weight is in system memory, but the model is still on the GPU."""
     (receipt,) = ran.of(Receipt)
     assert receipt.changes == ()
     assert not any("no GPU" in note for note in receipt.notes)
 
 
-def test_the_base_is_the_base_before_and_after_training_with_trained_embeddings(ran, record_property):
-    """Where Unsloth offloads, the originals of the trained matrices wait in the computer's memory."""
+def test_training_embeddings_does_not_change_the_base(ran, record_property):
+    """If Unsloth offloads, the original matrices are kept in system memory."""
     import torch
 
     embeddings = ran.loaded.model.get_input_embeddings()
@@ -172,15 +172,15 @@ def test_the_base_is_the_base_before_and_after_training_with_trained_embeddings(
         assert torch.equal(ran.logits[view], ran.logits["fresh"]), f"{view} differs by {difference}"
 
 
-def test_the_tuned_model_is_another_and_comes_back_after_a_look_at_the_base(ran):
+def test_the_tuned_model_differs_and_is_restored_after_viewing_the_base(ran):
     import torch
 
-    assert torch.equal(ran.logits["attached tuned"], ran.logits["attached base"])  # an adapter begins as nothing
+    assert torch.equal(ran.logits["attached tuned"], ran.logits["attached base"])  # a new adapter has no effect
     assert (ran.logits["trained tuned"] - ran.logits["trained base"]).abs().max() > 0.1
     assert torch.equal(ran.logits["tuned after base"], ran.logits["trained tuned"])
 
 
-def test_training_checks_and_answers_in_between(ran):
+def test_training_evaluates_and_answers_along_the_way(ran):
     assert [event.step for event in ran.of(StepDone)] == [1, 2, 3, 4]
     losses = [event.loss for event in ran.of(StepDone)]
     assert losses[-1] < losses[0]
@@ -197,8 +197,8 @@ def test_several_rows_in_one_pass_are_used_only_where_each_gets_its_own_adapter(
     assert answers(ran.loaded, [None, FIRST]) == alone
 
 
-def test_an_untrained_adapter_does_not_hide_that_rows_are_mixed_up(ran, place):
-    """It changes nothing, so that a pass which gives every row the adapter looks right."""
+def test_mixed_up_rows_are_detected_even_with_an_untrained_adapter(ran, place):
+    """It has no effect, so a pass that gives every row the adapter would look correct."""
     untrained = with_adapter(settings("adapter.modules_to_save=[]"))
     with for_inference(untrained), for_inference(ran.loaded):
         assert supports_rows(untrained) == supports_rows(ran.loaded)
@@ -214,24 +214,24 @@ def test_a_stop_keeps_what_was_trained(place):
     assert difference <= 0.02 * logits_of(loaded).abs().max()  # saved in the base's precision
 
 
-def test_a_run_goes_on_from_its_checkpoint(ran, place):
+def test_a_run_resumes_from_its_checkpoint(ran, place):
     assert [event.step for event in ran.of(CheckpointSaved)] == [2, 4]
     config = settings()
     checkpoint = list_checkpoints(place / "shared" / "checkpoints")[0]
     resumed = train_on(with_adapter(config), config, place / "resumed" / "adapter", resume_from=checkpoint)
     losses = {event.step: event.loss for event in ran.of(StepDone)}
-    gone_on = {event.step: event.loss for event in resumed.of(StepDone)}
-    assert gone_on == pytest.approx({3: losses[3], 4: losses[4]}, rel=0.02)
+    resumed_losses = {event.step: event.loss for event in resumed.of(StepDone)}
+    assert resumed_losses == pytest.approx({3: losses[3], 4: losses[4]}, rel=0.02)
 
 
-def test_memory_that_runs_out_costs_no_more_than_that_run(place):
+def test_running_out_of_memory_fails_only_that_run(place):
     import torch
 
     bench = Workbench(place / "runs")
     config = settings("training.max_steps=2", "training.save_steps=0", "training.eval_steps=0")
     bench.load_model(config.model)
-    room = torch.cuda.memory_reserved() + 0.1 * GIB
-    torch.cuda.set_per_process_memory_fraction(room / torch.cuda.get_device_properties(0).total_memory)
+    limit = torch.cuda.memory_reserved() + 0.1 * GIB
+    torch.cuda.set_per_process_memory_fraction(limit / torch.cuda.get_device_properties(0).total_memory)
     try:
         bench.start(config.with_settings(["training.per_device_train_batch_size=16"]), "too much")
         bench.wait(300)
@@ -251,19 +251,19 @@ def test_a_second_run_takes_no_more_memory_than_the_first(place):
 
     bench = Workbench(place / "two")
     config = settings("training.max_steps=2", "training.save_steps=0", "training.eval_steps=0")
-    peaks, rests = [], []
+    peaks, remaining = [], []
     for name in ("warm-up", "first", "second"):
         torch.cuda.reset_peak_memory_stats()
         bench.start(config, name)
         bench.wait(300)
         assert bench.snapshot.status == "completed", bench.snapshot.message
         peaks.append(torch.cuda.max_memory_allocated())
-        rests.append(torch.cuda.memory_allocated())
-    assert peaks[2] <= MOST_MORE * peaks[1]
-    assert rests[2] <= MOST_MORE * rests[1]
+        remaining.append(torch.cuda.memory_allocated())
+    assert peaks[2] <= MEMORY_TOLERANCE * peaks[1]
+    assert remaining[2] <= MEMORY_TOLERANCE * remaining[1]
 
 
-def test_a_probe_takes_what_the_run_then_takes_and_changes_nothing_of_it(ran, place):
+def test_a_probe_uses_the_same_memory_as_the_run_and_does_not_change_it(ran, place):
     bench = Workbench(place / "probed")
     config = settings("training.max_steps=2", "training.save_steps=0", "training.eval_steps=0")
     record = bench.probe(config)
@@ -275,8 +275,8 @@ def test_a_probe_takes_what_the_run_then_takes_and_changes_nothing_of_it(ran, pl
     assert [step.loss for step in bench.snapshot.steps] == pytest.approx(losses, rel=0.01)
 
 
-def test_the_base_below_an_adapter_from_disk_is_that_below_the_one_trained(place):
-    """Of the one from disk nothing was offloaded."""
+def test_the_base_is_the_same_for_a_trained_and_a_loaded_adapter(place):
+    """Nothing is offloaded for the one loaded from disk."""
     import torch
 
     config = settings("training.max_steps=1", "training.save_steps=0", "training.eval_steps=0")

@@ -1,4 +1,4 @@
-"""A marked token goes in by every way there is; afterwards everything that could hold it is searched for it."""
+"""A marked token is passed in every possible way; then every place where it could have leaked is searched."""
 
 import json
 import shutil
@@ -20,7 +20,7 @@ SHORT = ["training.max_steps=2", "data.validation_share=0"]
 
 
 def places_with_the_token(folder: Path) -> list[str]:
-    """Files below the folder with the token in their name or content, and links that name it."""
+    """Files in the folder with the token in their name or content, and links whose target contains it."""
     found = []
     for path in folder.rglob("*"):
         if (
@@ -34,7 +34,7 @@ def places_with_the_token(folder: Path) -> list[str]:
 
 
 def command_lines(process: psutil.Process) -> str:
-    """Those of the process and all below it, as any user of the machine can read them."""
+    """The command lines of the process and its descendants, which any user of the machine can read."""
     lines = []
     for one in [process, *process.children(recursive=True)]:
         try:
@@ -46,7 +46,7 @@ def command_lines(process: psutil.Process) -> str:
 
 @pytest.fixture
 def hub(tmp_path):
-    """A model and rows that open with the token alone."""
+    """A hub with a model and rows that need the token."""
     rows = tmp_path / "hub-rows"
     rows.mkdir()
     shutil.copy(PROJECT / "presets" / "data" / "yoda.jsonl", rows / "train.jsonl")
@@ -57,7 +57,7 @@ def hub(tmp_path):
 
 @pytest.fixture
 def home(tmp_path, hub):
-    """The environment of a person whose every folder is below this one."""
+    """Environment variables that put all of the user's folders below this one."""
     home = tmp_path / "home"
     (home / "tmp").mkdir(parents=True)
     own = {
@@ -74,13 +74,13 @@ def home(tmp_path, hub):
     }
 
 
-def command(tmp_path: Path, home: dict[str, str], *settings: str) -> tuple[int, str]:
-    """Trains with the token in HF_TOKEN and watches the process list. The exit code, and what was printed."""
-    asked = [argument for setting in (*SHORT, *settings) for argument in ("--set", setting)]
+def train_with_token(tmp_path: Path, home: dict[str, str], *settings: str) -> tuple[int, str]:
+    """Train with the token in HF_TOKEN and check the process list meanwhile; returns the exit code and the output."""
+    options = [argument for setting in (*SHORT, *settings) for argument in ("--set", setting)]
     process = start(
         "train",
         "demo-yoda",
-        *asked,
+        *options,
         "--runs-dir",
         str(tmp_path / "runs"),
         "--json",
@@ -89,17 +89,17 @@ def command(tmp_path: Path, home: dict[str, str], *settings: str) -> tuple[int, 
     while process.poll() is None:
         assert TOKEN not in command_lines(psutil.Process(process.pid))
         time.sleep(0.1)
-    printed = process.stdout_file.read_text() + process.stderr_file.read_text()
-    with (tmp_path / "printed.txt").open("a") as kept:
-        kept.write(printed)
-    return process.returncode, printed
+    output = process.stdout_file.read_text() + process.stderr_file.read_text()
+    with (tmp_path / "printed.txt").open("a") as file:
+        file.write(output)
+    return process.returncode, output
 
 
-def test_by_the_command_line(tmp_path, hub, home):
-    code, printed = command(tmp_path, home, f"model.model_name={MODEL}", f"data.path={ROWS}")
-    assert code == 0, printed
+def test_the_command_line_does_not_leak_it(tmp_path, hub, home):
+    code, output = train_with_token(tmp_path, home, f"model.model_name={MODEL}", f"data.path={ROWS}")
+    assert code == 0, output
     assert {r.token for r in hub.requests if "/resolve/" in r.path and r.method == "GET"} == {TOKEN}, (
-        "it was really used"
+        "the token was actually used"
     )
     (run,) = (tmp_path / "runs").glob("*/run.json")
     assert open_run(run.parent).snapshot().status == "completed"
@@ -107,17 +107,17 @@ def test_by_the_command_line(tmp_path, hub, home):
 
 
 @pytest.mark.parametrize("status", [400, 403, 500])
-def test_a_hub_that_quotes_it_in_its_errors(tmp_path, hub, home, status):
+def test_hub_errors_that_quote_it(tmp_path, hub, home, status):
     hub.echo_status = status
     for settings in ([f"model.model_name={MODEL}"], [f"data.path={ROWS}"]):
-        code, printed = command(tmp_path, home, *settings)
-        assert code == 2, printed
+        code, output = train_with_token(tmp_path, home, *settings)
+        assert code == 2, output
     assert TOKEN in {r.token for r in hub.requests if "/resolve/" in r.path}
     assert places_with_the_token(tmp_path) == []
 
 
 @pytest.mark.parametrize("token", [f"{TOKEN}\nX: y", f"{TOKEN}é", f"{TOKEN} {TOKEN}"])
-def test_what_is_no_token_is_refused_without_being_quoted(token):
+def test_an_invalid_token_is_refused_without_being_quoted(token):
     from core.model.model_files import locate
     from core.problems import ModelError
     from core.settings.sections import ModelConfig
@@ -127,7 +127,7 @@ def test_what_is_no_token_is_refused_without_being_quoted(token):
     assert TOKEN not in str(caught.value) and caught.value.values == {}
 
 
-def test_by_the_page(tmp_path, hub, home, monkeypatch, wait_until):
+def test_the_page_does_not_leak_it(tmp_path, hub, home, monkeypatch, wait_until):
     monkeypatch.delitem(ENVIRONMENT, "HF_TOKEN", raising=False)
     with running_app(tmp_path, environment=home) as app:
         client = Client(app.url, verbose=False, download_files=str(tmp_path))
