@@ -227,7 +227,7 @@ def test_another_site_cannot_use_the_page(plain, guarded, headers):
             }.items():
                 answer = client.post(path, **sent | {"headers": sent.get("headers", {}) | headers})
                 assert answer.status_code == 403, path
-                assert answer.json() == {"detail": "Another site sent this request; open the page itself."}
+                assert "Another site" in answer.json()["detail"]
             if headers.get("Sec-Fetch-Mode") != "navigate":
                 assert client.get("/config", headers=headers).status_code == 403
 

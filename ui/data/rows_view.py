@@ -10,7 +10,7 @@ from core.data.prepared.row_view import RowView, Token
 from core.data.prepared.survey import Survey
 from core.workbench.rows_of_the_form import Look, Preparing
 from ui.data.length_chart import length_chart
-from ui.shared.formatting import count, notice, percent
+from ui.shared.formatting import count, cut, notice, percent
 from ui.shared.html import render_part
 
 TEMPLATE = "data/rows.html"
@@ -70,10 +70,7 @@ def table_text(columns: tuple[str, ...], rows: tuple[dict[str, Any], ...]) -> Ma
 
 def _cell(value: Any) -> str | None:
     """The text of a cell, shortened; None for an empty field."""
-    if value is None:
-        return None
-    text = str(value)
-    return text if len(text) <= CELL_CHARACTERS else text[:CELL_CHARACTERS] + "…"
+    return None if value is None else cut(str(value), CELL_CHARACTERS)
 
 
 def row_text(row: RowView, max_seq_length: int) -> Markup:

@@ -71,18 +71,18 @@ def make_report(run: Run) -> str:
     return _without_private(str(page), run).encode("utf-8", "replace").decode()
 
 
-def _parts(run: Run, snapshot: Snapshot, config: RunConfig | None) -> Iterator[tuple[str, Markup | str]]:
+def _parts(run: Run, snapshot: Snapshot, config: RunConfig | None) -> Iterator[tuple[str, Markup]]:
     """The parts by name, in the order of the report; empty where the run has nothing of it."""
     proof = load_proof(run.folder)
     yield "summary", _summary(snapshot, config)
-    yield "figures on validation rows", heldout_text(snapshot.heldout) if snapshot.heldout else ""
+    yield "figures on validation rows", heldout_text(snapshot.heldout) if snapshot.heldout else Markup()
     yield "figures at the end", finished_text(snapshot)
-    yield "curves", _card("Curves", charts(snapshot)) if snapshot.steps or snapshot.evaluations else ""
+    yield "curves", _card("Curves", charts(snapshot)) if snapshot.steps or snapshot.evaluations else Markup()
     yield "samples", samples_text(snapshot)
     yield "measures", measures_text(run.folder)
     yield "votes", votes_text(run.folder)
-    yield "proof", _titled(f"Proof, of {when(proof.made)}", proof_text(proof)) if proof else ""
-    yield "receipt", receipt_text(snapshot.receipt) if snapshot.receipt else ""
+    yield "proof", _titled(f"Proof, of {when(proof.made)}", proof_text(proof)) if proof else Markup()
+    yield "receipt", receipt_text(snapshot.receipt) if snapshot.receipt else Markup()
     yield "settings", (settings_text(config) if config else Markup()) + _libraries()
 
 
@@ -123,10 +123,10 @@ def _libraries() -> Markup:
     return render_part(TEMPLATE, "libraries", versions=versions)
 
 
-def _bounded(name: str, html: Markup | str) -> Markup:
+def _bounded(name: str, html: Markup) -> Markup:
     """The part, or a sentence in its place when it is too large."""
     if len(html.encode("utf-8", "replace")) <= PART_BYTES:
-        return Markup(html)
+        return html
     words = f"The {name} of this run {'is' if name in ('summary', 'proof', 'receipt') else 'are'} too long for a report"
     return render_part(TEMPLATE, "too_long", title=name.capitalize(), words=words)
 

@@ -186,7 +186,8 @@ def _setting(key: str, value: object) -> dict:
 def _value(key: str, value: object) -> CutText:
     if key in PATHS and value:
         return CutText(short_names(str(value)))
-    return _cut(setting_text(key, value), VALUE_CHARACTERS)
+    between = "\n" if key == "training.sample_prompts" else ", "  # prompts may contain commas
+    return _cut(setting_text(key, value, between), VALUE_CHARACTERS)
 
 
 def short_names(paths: str) -> str:

@@ -1,14 +1,12 @@
 """Several runs side by side: their losses in one chart, and the settings and results in which they differ."""
 
-from typing import Any
-
 from markupsafe import Markup
 
 from core.runs.overview import Overview
 from core.runs.snapshot import Snapshot
 from core.settings.run_config import RunConfig, fields, flatten
 from ui.runs.runs_table import labels, steps
-from ui.shared.formatting import duration_or_dash, gib, loss, percent, rate
+from ui.shared.formatting import duration_or_dash, gib, loss, percent, setting_text
 from ui.shared.html import render_part
 from ui.shared.line_chart import Axis, run_chart
 
@@ -36,7 +34,9 @@ def differences(configs: list[RunConfig | None]) -> list[Difference]:
     if not known:
         return []
     differing = [name for name in fields() if any(values[name] != known[0][name] for values in known)]
-    return [(fields()[name].title, ["–" if v is None else _value(name, v[name]) for v in flat]) for name in differing]
+    return [
+        (fields()[name].title, ["–" if v is None else setting_text(name, v[name]) for v in flat]) for name in differing
+    ]
 
 
 def results(rows: list[Overview], snapshots: list[Snapshot]) -> list[Difference]:
@@ -56,13 +56,3 @@ def results(rows: list[Overview], snapshots: list[Snapshot]) -> list[Difference]
         ("Peak memory", ["–" if row.peak_gib is None else gib(row.peak_gib) for row in rows]),
     ]
     return [(title, values) for title, values in found if len(set(values)) > 1]
-
-
-def _value(name: str, value: Any) -> str:
-    if value is None or value == "" or value == []:
-        return "none"
-    if isinstance(value, bool):
-        return "yes" if value else "no"
-    if isinstance(value, list):
-        return "\n".join(map(str, value))
-    return rate(value) if name.endswith("learning_rate") else f"{value:g}" if isinstance(value, float) else str(value)

@@ -143,14 +143,14 @@ def cut(text: str, most: int) -> str:
     return text if len(text) <= most else f"{text[:most]}…"
 
 
-def setting_text(name: str, value: Any) -> str:
-    """The value of the setting of that dotted name: none, yes, 16, 2e-4. Prompts may contain commas: one per line."""
+def setting_text(name: str, value: Any, between: str = "\n") -> str:
+    """The value of the setting of that dotted name: none, yes, 16, 2e-4; of a list, its values with `between` them."""
     if value is None or value == "" or value == []:
         return "none"
     if isinstance(value, bool):
         return "yes" if value else "no"
     if isinstance(value, list):
-        return ("\n" if name == "training.sample_prompts" else ", ").join(map(str, value))
+        return between.join(map(str, value))
     if name.endswith("learning_rate"):
         return rate(value)
     return f"{value:g}" if isinstance(value, float) else str(value)
