@@ -7,6 +7,8 @@ import copy
 import gc
 import json
 import os
+import signal
+import threading
 import time
 import weakref
 from collections.abc import Callable
@@ -28,6 +30,10 @@ os.environ |= {
     "UNSLOTH_DISABLE_STATISTICS": "1",
     "OMP_NUM_THREADS": "1",  # with 64 by 64 matrices, several threads mostly wait for each other
 }
+
+# A shell starts background jobs with SIGINT ignored, and children inherit that: they could not be sent Ctrl-C.
+if signal.getsignal(signal.SIGINT) is signal.SIG_IGN and threading.current_thread() is threading.main_thread():
+    signal.signal(signal.SIGINT, signal.default_int_handler)
 
 PROJECT = Path(__file__).resolve().parent.parent
 SHARED = PROJECT.parent / "shared"

@@ -12,6 +12,8 @@ import pytest
 from core.runs.run_folder import open_run
 from tests.app_process import ENVIRONMENT, PROJECT, run_app, start
 
+pytestmark = pytest.mark.slow
+
 RESULT = {
     "run_id", "run_dir", "status", "message", "steps", "train_loss", "eval_loss", "runtime_s", "tokens_per_s",
     "peak_memory_gib", "adapter_dir", "heldout",

@@ -23,6 +23,8 @@ import pytest
 
 import launch
 
+pytestmark = pytest.mark.slow
+
 SOURCE = Path(launch.__file__)
 APP = """
 import sys

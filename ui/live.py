@@ -30,7 +30,7 @@ _ASK = """async () => {
     const same = UPDATE;
     let told = {parts: {}};
     try {
-        const answer = await fetch(new URL(`live?seen=${window.seenLive ?? ""}`, document.baseURI));
+        const answer = await fetch(new URL(`live?seen=${window.seenLive ?? ""}FRESH`, document.baseURI));
         if (answer.ok) told = await answer.json();
         window.seenLive = told.seen ?? window.seenLive;
     } catch { /* the program has ended, or the page is being closed: the next answer has everything */ }
@@ -56,8 +56,8 @@ class Live:
         self._shown: dict[gr.components.Component, tuple[int, dict]] = {}  # each with the number of its last change
         self._answers: dict[int, bytes] = {}  # by the number of the last change seen
 
-    def connect(self, page: gr.Blocks) -> None:
-        """Adds the timer and the page's load event."""
+    def connect(self, page: gr.Blocks, actions: Sequence[gr.events.Dependency] = ()) -> None:
+        """Adds the timer and the page's load event. After each of `actions` a page asks at once."""
         parts = [component for tab in self._tabs for component in tab.live()]
         drawn = [part for part in parts if isinstance(part, DRAWN_BY_THE_PAGE)]
         others = [part for part in parts if not isinstance(part, DRAWN_BY_THE_PAGE)]
@@ -75,7 +75,11 @@ class Live:
         quiet = {"api_visibility": "private", "show_progress": "hidden", "queue": False}
         ids = json.dumps([component_id(part) for part in drawn])
         ask = _ASK.replace("UPDATE", json.dumps(UPDATE)).replace("PARTS", ids)
-        gr.on([page.load, gr.Timer(POLL_SECONDS).tick], None, None, [*drawn, pulse], js=ask, api_name="live", **quiet)
+        outputs = [*drawn, pulse]
+        later, at_once = ask.replace("FRESH", ""), ask.replace("FRESH", "&fresh")
+        gr.on([page.load, gr.Timer(POLL_SECONDS).tick], None, None, outputs, js=later, api_name="live", **quiet)
+        for action in actions:
+            action.then(None, None, outputs, js=at_once, **quiet)
         if others:
             pulse.change(rest, [memory], [memory, *others], api_name="rest", **quiet)
 
@@ -83,6 +87,8 @@ class Live:
         return Route("/live", self._answer)
 
     async def _answer(self, request: Request) -> Response:
+        if "fresh" in request.query_params:  # something was just done, which the page should show
+            self._drawn_at = float("-inf")
         if time.monotonic() - self._drawn_at > self._fresh_seconds:
             await anyio.to_thread.run_sync(self._draw)
         start, _, number = request.query_params.get("seen", "").partition("-")

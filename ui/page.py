@@ -84,7 +84,7 @@ def build_page(workbench: Workbench) -> tuple[gr.Blocks, Live]:
         for tab in parts:
             tab.connect()
         live = Live([side, *parts])
-        live.connect(page)
+        live.connect(page, blind.actions)
 
         def reattach() -> dict:
             """A page that opens on a run in progress shows that run's settings."""

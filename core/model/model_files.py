@@ -32,7 +32,7 @@ def locate(config: ModelConfig, token: str | None = None, report: Report = lambd
         return _checked_folder(path, config.model_name, config.trust_remote_code is not None)
     if config.model_name.startswith((".", "/", "~")) or config.model_name.count("/") > 1:
         raise ModelError(
-            "There is no folder {name}; check the path, or give a name like owner/model.", name=config.model_name
+            "There is no folder {name}; check the path, or use a name like owner/model.", name=config.model_name
         )
     token = checked_token(token)
     name = exact_name(config)

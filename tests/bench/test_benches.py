@@ -11,6 +11,8 @@ import pytest
 
 from tests.conftest import PROJECT
 
+pytestmark = pytest.mark.slow
+
 SMALL_MODEL = ["--hidden-size", "128", "--layers", "2"]
 
 
@@ -33,7 +35,6 @@ def assert_positive(figures: dict, names: str) -> None:
     assert all(figures[name] > 0 for name in names.split()), figures
 
 
-@pytest.mark.slow
 def test_what_answers_measuring_and_many_runs_cost():
     """Three benches in one process, which imports Unsloth once."""
     arguments = {
@@ -53,13 +54,11 @@ def test_what_answers_measuring_and_many_runs_cost():
     assert found["soak"]["runs"] == 4 and {"files", "temporary", "temporary_ratio"} <= found["soak"].keys()
 
 
-@pytest.mark.slow
 def test_our_run_is_compared_with_a_bare_script():
     found = figures_of("bench.overhead", "1", "--steps", "2", *SMALL_MODEL)["overhead"]
     assert_positive(found, "ours_steps_per_s bare_steps_per_s speed_ratio ours_peak_gib bare_peak_gib memory_ratio")
 
 
-@pytest.mark.slow
 def test_preparing_data_is_compared_with_a_bare_script():
     found = figures_of("bench.data", "50", "--previews", "1")["data"]
     assert found["rows"] == 50
@@ -67,12 +66,10 @@ def test_preparing_data_is_compared_with_a_bare_script():
     assert "extra_mib" in found and "bare_extra_mib" in found
 
 
-@pytest.mark.slow
 def test_the_start_is_compared_with_an_empty_page():
     assert_positive(figures_of("bench.startup", "1", "--no-warm-up")["startup"], "ours_s empty_s ratio")
 
 
-@pytest.mark.slow
 def test_polls_of_a_folder_of_runs():
     found = figures_of("bench.page", "--runs", "3", "--steps", "100", "--seconds", "1")
     assert list(found) == ["page, until it answers", "page, first polls", "page, later polls"]
@@ -80,7 +77,6 @@ def test_polls_of_a_folder_of_runs():
         assert_positive(found[name], "median_ms largest_ms largest_bytes")
 
 
-@pytest.mark.slow
 def test_polls_while_a_run_trains():
     arguments = ["--clients", "2", "--rounds", "1", "--seconds", "4", "--warm-up-steps", "1"]
     found = figures_of("bench.page", *arguments)["page, while it trains"]
@@ -88,7 +84,6 @@ def test_polls_while_a_run_trains():
     assert_positive(found, "median_ms steps_per_s steps_per_s_with_clients ratio processor_s_per_step")
 
 
-@pytest.mark.slow
 def test_the_estimate_is_compared_with_real_runs():
     small = [word for setting in ("model.max_seq_length=32", "adapter.r=4") for word in ("--set", setting)]
     found = figures_of("bench.memory_here", "--runs", "1", "--layers", "1", *small)

@@ -15,6 +15,8 @@ from core.memory.estimate import estimate
 from core.memory.model_shape import ModelShape
 from tests.conftest import PROJECT
 
+pytestmark = pytest.mark.slow
+
 ON = {"device": "Some card", "device_gib": 23.6, "versions": {"python": "3.12.3", "torch": "2.11.0"}}
 WAITS_FOR_EVER = ["-c", "import threading; threading.Event().wait()"]
 
@@ -129,7 +131,6 @@ def test_unknown_names_are_refused(wrong, capsys):
     assert repr(wrong[1]) in capsys.readouterr().err
 
 
-@pytest.mark.slow
 def test_one_of_each_is_really_measured_on_a_processor(tmp_path):
     record = tmp_path / "record.json"
     command = [sys.executable, "-m", "bench.gpu", "--shapes", "tiny", "--out", str(record)]

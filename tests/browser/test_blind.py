@@ -254,7 +254,7 @@ def test_bad_prompts_show_an_error(app, open_page):
     expect(page.locator("#blind-file")).to_contain_text("p.json", timeout=30_000)
     page.click("#blind-start")
     expect(page.locator("#blind-trouble .error")).to_contain_text(
-        "The prompt in row 1 of p.json is no text", timeout=30_000
+        "The prompt in row 1 of p.json is not text", timeout=30_000
     )
     photograph(page, "65-blind-trouble")
 

@@ -194,7 +194,7 @@ def test_4_bad_input_and_models_without_an_estimate(app, hub, open_page):
     page = open_page(app.url)
     use_model(page, "./nowhere")
     expect(page.locator("#fit .warning")).to_have_text(
-        "There is no folder ./nowhere; check the path, or give a name like owner/model."
+        "There is no folder ./nowhere; check the path, or use a name like owner/model."
     )
     expect(page.locator("#fit .fit-bar")).to_have_count(0)
     use_model(page, HUB_NAME)

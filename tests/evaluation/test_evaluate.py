@@ -225,6 +225,7 @@ def test_a_question_near_the_models_length_gets_the_room_there_is_and_no_more(tr
     assert [(one.tokens, one.ended) for one in answers] == [(16, False), (most - long.asked, False)]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("fits", [1, 3])
 def test_a_batch_for_which_memory_runs_out_is_halved_until_it_fits(in_float32, many, fits):
     import torch

@@ -33,6 +33,8 @@ from ui.page import build_page
 from ui.runs.run_view import course_text, head_text, kept_text
 from ui.train.samples_view import samples_text
 
+pytestmark = pytest.mark.slow
+
 DEMO = PROJECT / "presets" / "demo-llama"
 REPR = re.compile(r"\[Errno|Traceback|Error\b|Exception|<class|object at 0x|\('|site-packages|\\n")
 MAX_CHARACTERS = 400  # of a sentence

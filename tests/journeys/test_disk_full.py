@@ -12,6 +12,8 @@ from core.runs.run_folder import find_run
 from core.workbench.workbench import Workbench
 from tests.conftest import small_config
 
+pytestmark = pytest.mark.slow
+
 SETTINGS = ["training.max_steps=40", "training.eval_steps=10", "training.save_steps=5", "training.save_total_limit=3"]
 
 

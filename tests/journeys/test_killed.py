@@ -15,6 +15,8 @@ from core.runs.run_folder import list_runs
 from tests.conftest import small_config
 from tests.journeys.runs_in_children import RunInChild
 
+pytestmark = pytest.mark.slow
+
 STEPS = 8
 SEED = 20261127
 SETTINGS = [

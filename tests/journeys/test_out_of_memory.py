@@ -15,6 +15,8 @@ from core.training.out_of_memory import out_of_memory_error
 from core.workbench.workbench import Workbench
 from tests.conftest import load_for, prepare_for, small_config
 
+pytestmark = pytest.mark.slow
+
 
 @pytest.fixture(scope="module")
 def config(unsloth, stories, rows) -> RunConfig:

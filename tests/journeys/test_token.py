@@ -14,6 +14,8 @@ from core.runs.run_folder import open_run
 from tests.app_process import ENVIRONMENT, PROJECT, running_app, start
 from tests.hub_server import Hub
 
+pytestmark = pytest.mark.slow
+
 TOKEN = "hf_TheMarkedHeronNests4711"
 MODEL, ROWS, BROKEN = "somebody/gated-model", "somebody/gated-rows", "somebody/broken"
 SHORT = ["training.max_steps=2", "data.validation_share=0"]

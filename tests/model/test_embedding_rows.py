@@ -39,6 +39,8 @@ from core.workbench.workbench import Workbench
 from tests.conftest import PROMPT, fresh_model, greedy_text, next_logits, prepare_for, small_config, train_for
 from ui.train.receipt_view import embeddings_text, receipt_text
 
+pytestmark = pytest.mark.slow
+
 CPU = Card(name="this machine", memory_gib=8, is_gpu=False)  # with bfloat16
 WIDTH, VOCABULARY = 64, 512
 

@@ -24,6 +24,8 @@ from core.training.largest_batch import (
 from core.workbench.workbench import Workbench
 from tests.conftest import PROMPT, adapter_weights, differing, load_for, prepare_for, small_config
 
+pytestmark = pytest.mark.slow
+
 TRYING = words_of_trying(0).removesuffix("0")
 
 

@@ -13,6 +13,8 @@ from core.runs.checkpoint_list import list_checkpoints
 from core.runs.events import CheckpointSaved, Evaluated, Sampled, StepDone
 from tests.conftest import differing, load_for, prepare_for, small_config, train_for, write_rows
 
+pytestmark = pytest.mark.slow
+
 STEPS = 8
 SETTINGS = [  # dropout, so that the random states matter; 3 steps per epoch, so that the order of the rows does
     f"training.max_steps={STEPS}", "training.eval_steps=2", "training.save_steps=3", "training.save_total_limit=100",

@@ -12,6 +12,8 @@ from core.stopping import Stopped
 from core.training.step_probe import MadeUpRows, full_length, measure, undone
 from tests.conftest import differing, load_for, prepare_for, small_config, train_for
 
+pytestmark = pytest.mark.slow
+
 
 @pytest.fixture(scope="module")
 def config(unsloth, stories, rows) -> RunConfig:

@@ -19,6 +19,8 @@ from core.workbench.prove_run import prove
 from core.workbench.workbench import Workbench
 from tests.conftest import adapter_weights, differing, small_config
 
+pytestmark = pytest.mark.slow
+
 
 @pytest.fixture(scope="module")
 def config(unsloth, stories, rows) -> RunConfig:

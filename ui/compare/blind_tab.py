@@ -4,6 +4,8 @@ Until the vote, a page gets the two texts and their sides and nothing else: whic
 `core.workbench.blind_test`. Both are drawn the same way, and appear together once both are complete.
 """
 
+import functools
+
 import gradio as gr
 
 from core.answering.sampling import Sampling
@@ -39,7 +41,10 @@ if (!window.blindKeys) {
 
 
 class BlindTab:
-    """Layout and handlers; `live` says what its parts show now. All pages share one test."""
+    """Layout and handlers; `live` says what its parts show now. All pages share one test.
+
+    `actions` are the events that change the test: a page asks what there is to show right after each.
+    """
 
     def __init__(self, workbench: Workbench, token: gr.Textbox):
         self._lab = workbench.lab
@@ -84,17 +89,21 @@ class BlindTab:
 
     def connect(self) -> None:
         quiet = {"api_visibility": "private", "show_progress": "hidden"}
-        shown, chosen = [self.trouble, *self._parts()], [self.first, self.second]
+        chosen = [self.first, self.second]
         asked = [*chosen, self.prompts, self.file, self.temperature, self.tokens]
-        self.start.click(self._start, asked, shown, api_name="blind_start", **quiet)
+        # What these change is drawn by `live` alone. An answer of their own could overtake, or be overtaken by, a poll,
+        # and a button that is disabled so stays disabled: a part that did not change is not sent again.
+        self.actions = [
+            self.start.click(self._start, asked, [self.trouble, self.result], api_name="blind_start", **quiet),
+            self.end.click(self._end, None, [self.trouble], api_name="blind_end", **quiet),
+        ]
         self.known.change(self._offer, chosen, chosen, api_name="blind_offer", **quiet)
         self.look.click(self._look, chosen, [self.trouble, self.result], api_name="blind_look", **quiet)
-        self.end.click(self._end, None, shown, api_name="blind_end", **quiet)
         for choice, button in self.buttons.items():
-            button.click(
-                lambda pair, choice=choice: self._vote(pair, choice), [self.voted], shown,
-                api_name=f"blind_vote_{choice}", **quiet,
-            )  # fmt: skip
+            vote = functools.partial(self._vote, choice)
+            self.actions.append(
+                button.click(vote, [self.voted], [self.trouble], api_name=f"blind_vote_{choice}", **quiet)
+            )
         gr.on(
             [self.temperature.change, self.tokens.change],
             lambda t, n: gr.update(label=f"Settings: {'exact' if t == 0 else f'temperature {t:g}'} · {n or 0} tokens"),
@@ -122,7 +131,7 @@ class BlindTab:
         )
 
     def _parts(self) -> dict:
-        """What the test itself shows, for `live`, and for handlers that do not wait for it."""
+        """What the test itself shows."""
         shown = self._blind.shown()
         is_on, is_voting = shown.stage in ("writing", "voting"), shown.stage == "voting"
         parts = {
@@ -146,15 +155,15 @@ class BlindTab:
             return notice(str(error), "error")
         return last_text(shown) + notice(shown.said, "warning") + (result_text(result) if result else "")
 
-    def _start(self, first, second, text, file, temperature, tokens) -> dict:
+    def _start(self, first, second, text, file, temperature, tokens) -> tuple[str, str | dict]:
         try:
             if not first or not second:
                 raise BlindError("Choose two models first.")
             prompts = read_prompts(file) if file else prompts_from_text(text or "")
             self._blind.start([Pane.from_key(first), Pane.from_key(second)], prompts, _sampling(temperature, tokens))
         except Problem as error:
-            return self._said(notice(str(error), "error"))
-        return self._said()
+            return notice(str(error), "error"), gr.skip()
+        return "", ""
 
     def _look(self, first, second) -> tuple[str, str]:
         try:
@@ -164,19 +173,16 @@ class BlindTab:
         except Problem as error:
             return notice(str(error), "error"), ""
 
-    def _vote(self, pair: str, choice: str) -> dict:
+    def _vote(self, choice: str, pair: str) -> str:
         try:
             self._blind.vote(pair, choice)
         except BlindError as error:
-            return self._said(notice(str(error), "error"))
-        return self._said()
+            return notice(str(error), "error")
+        return ""
 
-    def _end(self) -> dict:
+    def _end(self) -> str:
         self._blind.end()
-        return self._said()
-
-    def _said(self, trouble: str = "") -> dict:
-        return {self.trouble: trouble} | {part: gr.update(**update) for part, update in self._parts().items() if update}
+        return ""
 
 
 def _sampling(temperature, tokens) -> Sampling:
