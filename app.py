@@ -166,7 +166,7 @@ def resume(run: str, runs_dir: Path, as_json: bool) -> int:
 @runs_dir_option
 @json_option
 def compare(run: str, prompts: tuple[str, ...], more: tuple[str, ...], runs_dir: Path, as_json: bool) -> None:
-    """Ask a run's base and tuned model the same questions, always taking the likeliest token."""
+    """Ask a run's base and tuned model the same questions, always taking the most likely token."""
     from ui.terminal.commands import compare_and_report
 
     compare_and_report(runs_dir, run, (*prompts, *more), as_json)

@@ -5,10 +5,10 @@ from collections.abc import Callable
 from core.answering.sampling import end_criteria
 
 
-def likeliest_answers(
+def greedy_answers(
     loaded, questions: list[list[int]], max_new_tokens: int, should_stop: Callable[[], bool]
 ) -> list[tuple[list[int], bool]]:
-    """Answers to questions given as token ids; the likeliest token is chosen each time.
+    """Answers to questions given as token ids; the most likely token is chosen each time.
 
     Returns for each answer its tokens, without the one that ends it, and whether it ended by itself. `loaded` is a
     LoadedModel that is ready to generate (`core.model.views.for_inference`).

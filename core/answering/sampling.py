@@ -45,7 +45,7 @@ def end_criteria(should_stop: Callable[[], bool]):
 
 
 class Sampling(BaseModel, frozen=True):
-    """How tokens are chosen. With `temperature` 0 it is the likeliest one each time."""
+    """How tokens are chosen. With `temperature` 0 it is the most likely one each time."""
 
     temperature: float = Field(0.0, ge=0.0, le=5.0)
     top_p: float = Field(1.0, gt=0.0, le=1.0)

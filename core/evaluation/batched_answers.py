@@ -1,4 +1,4 @@
-"""Losses and likeliest answers of a model, many rows at once.
+"""Losses and greedy answers of a model, many rows at once.
 
 Batches are as large as the limits below allow: in 4-bit each pass unpacks every weight, whatever the number of rows.
 """
@@ -8,7 +8,7 @@ from dataclasses import replace
 from itertools import repeat
 from typing import TypeVar
 
-from core.answering.greedy import likeliest_answers
+from core.answering.greedy import greedy_answers
 from core.data.prepared.tokens import UNTRAINED
 from core.evaluation.metrics import Given, repetition
 from core.evaluation.question_rows import Row, plain
@@ -82,7 +82,7 @@ def given(loaded: LoadedModel, batch: Sequence[Row], limit: int, should_stop: Ca
     rooms = [room(loaded, batch[place], limit) for place in asked]
 
     def answers_of(places: Sequence[int]) -> list[tuple[list[int], bool]]:
-        return likeliest_answers(loaded, [batch[place].question for place in places], max(rooms), should_stop)
+        return greedy_answers(loaded, [batch[place].question for place in places], max(rooms), should_stop)
 
     answers = halved_when_full(answers_of, asked)
     for place, most, (ids, ended) in zip(asked, rooms, answers, strict=True):

@@ -5,7 +5,7 @@
 
 from collections.abc import Callable
 
-from core.answering.greedy import likeliest_answers
+from core.answering.greedy import greedy_answers
 from core.data.prepared.examples_on_disk import Examples
 from core.data.prepared.tokens import UNTRAINED, Example
 from core.evaluation.batched_answers import row_losses
@@ -71,7 +71,7 @@ def _answers(loaded: LoadedModel, batch: list[Example], should_stop) -> tuple[in
     """How many answers are an exact match, and how many end by themselves."""
     questions, answers = zip(*map(split, batch), strict=True)
     limit = min(2 * max(map(len, answers)) + 16, MAX_NEW_TOKENS)
-    found = likeliest_answers(loaded, list(questions), limit, should_stop)
+    found = greedy_answers(loaded, list(questions), limit, should_stop)
     right = sum(
         plain(loaded.tokenizer, given) == plain(loaded.tokenizer, wanted)
         for (given, _), wanted in zip(found, answers, strict=True)

@@ -2,7 +2,7 @@
 
 from contextlib import AbstractContextManager, nullcontext
 
-from core.answering.greedy import likeliest_answers
+from core.answering.greedy import greedy_answers
 from core.data.prompts.prompt_templates import prompt_text
 from core.model.loaded_model import LoadedModel
 from core.model.views import base_view, for_inference
@@ -35,7 +35,7 @@ def answer_samples(
     ids = [loaded.tokenizer(text, add_special_tokens=False, verbose=False)["input_ids"][-room:] for text in texts]
     view = base_view(loaded) if by == "base" else nullcontext()
     with for_inference(loaded), view, autocast or nullcontext():
-        found = likeliest_answers(loaded, ids, MAX_NEW_TOKENS, should_stop)
+        found = greedy_answers(loaded, ids, MAX_NEW_TOKENS, should_stop)
     leave_if(should_stop)
     answers = [loaded.tokenizer.decode(answer, skip_special_tokens=True).strip() for answer, _ in found]
     return Sampled(step=step, by=by, prompts=tuple(prompts), answers=tuple(answers))

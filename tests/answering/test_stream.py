@@ -6,7 +6,7 @@ import threading
 
 import pytest
 
-from core.answering.greedy import likeliest_answers
+from core.answering.greedy import greedy_answers
 from core.answering.logits import max_logit_differences
 from core.answering.rows_in_one_pass import supports_rows
 from core.answering.sampling import Sampling
@@ -119,7 +119,7 @@ def test_how_an_answer_ends(trained):
     prompts = [PROMPT, "The cat"]
     ids = [loaded.tokenizer(prompt, add_special_tokens=False)["input_ids"] for prompt in prompts]
     with for_inference(loaded):
-        (first, _), (second, _) = likeliest_answers(loaded, ids, 16, lambda: False)
+        (first, _), (second, _) = greedy_answers(loaded, ids, 16, lambda: False)
     end = next(token for token in first[2:] if token not in second)
     loaded.model.generation_config.eos_token_id = [end]
 

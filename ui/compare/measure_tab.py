@@ -37,7 +37,7 @@ class MeasureTab:
             )  # fmt: skip
             self.kind = gr.Radio(SOURCES, value="validation", label="On", elem_id="measure-kind")
             self.most = gr.Number(
-                MOST_ROWS, precision=0, label="Rows at most", elem_id="measure-most",
+                MOST_ROWS, precision=0, label="Maximum rows", elem_id="measure-most",
                 info=f"Chosen at random, the same ones each time. (1 to {MAX_ROWS:,})",
             )  # fmt: skip
         self.file = gr.File(label="File", visible=False, height=120, elem_id="measure-file")
@@ -98,7 +98,7 @@ class MeasureTab:
             if kind in FILES and not file:
                 raise RunError("Choose a file first.")
             if most is None or not 1 <= most <= MAX_ROWS:
-                raise RunError("Rows at most must be a number from 1 to {limit:,}.", limit=MAX_ROWS)
+                raise RunError("Maximum rows must be a number from 1 to {limit:,}.", limit=MAX_ROWS)
             run = self._workbench.runs.open(run_id)
             self._workbench.measuring.start(
                 run, Source(kind=kind, path=file if kind in FILES else ""), int(most), token

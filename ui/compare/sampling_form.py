@@ -38,11 +38,11 @@ class SamplingForm:
             with gr.Row():
                 self.temperature = gr.Slider(
                     0, 2, 0, step=0.05, label="Temperature", elem_id="temperature",
-                    info="0 always takes the likeliest token: exact.",
+                    info="0 always takes the most likely token: exact.",
                 )  # fmt: skip
                 self.top_p = gr.Slider(
                     0.05, 1, 1, step=0.05, label="Top-p", elem_id="top-p",
-                    info="Samples only from the likeliest tokens that add up to this share.",
+                    info="Samples only from the most likely tokens that add up to this share.",
                 )  # fmt: skip
             with gr.Row():
                 self.max_new_tokens = gr.Number(
