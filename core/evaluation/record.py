@@ -113,9 +113,9 @@ class Forgetting(_Kept):
 class Evaluation(_Kept):
     """Base and tuned on `rows` rows of `source`; `left_out` were too long. `made` is in seconds since 1970.
 
-    Answers are greedy, at most `max_new_tokens` of them. `gained` and `lost` are the rows whose
-    answers improved and worsened most; `differing` are some whose answers differ, where there is no reference. `note`
-    is a warning about the rows, such as that they changed since the training; empty when all is well.
+    Answers are greedy and have at most `max_new_tokens` tokens. `gained` and `lost` are the rows whose answers improved
+    and worsened most; `differing` are some whose answers differ, where there is no reference. `note` is a warning about
+    the rows, such as that they changed since the training; empty when all is well.
     """
 
     run_id: str = ""
