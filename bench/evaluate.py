@@ -18,7 +18,7 @@ from core.data.prepared.prepare import prepare
 from core.evaluation.batched_answers import answer_limit
 from core.evaluation.evaluate import evaluate
 from core.evaluation.question_rows import row_of
-from core.model.adapters_on_base import FIRST
+from core.model.adapters_on_base import FIRST_ADAPTER
 from core.model.load import load
 from core.model.new_adapter import attach_adapter
 from core.model.unsloth_start import import_unsloth
@@ -47,7 +47,7 @@ def main(count: int, hidden_size: int, layers: int, one_by_one: int) -> None:
         seconds_one_by_one(loaded, rows[:1], limit)  # warms up
         before = seconds_one_by_one(loaded, some_rows, limit)
         began = time.monotonic()
-        found = evaluate(loaded, (None, FIRST), rows, lambda: False, lambda share, words: None)
+        found = evaluate(loaded, (None, FIRST_ADAPTER), rows, lambda: False, lambda share, words: None)
         seconds = time.monotonic() - began
         after = seconds_one_by_one(loaded, some_rows, limit)
     alone = (before + after) / (2 * len(some_rows))
@@ -70,7 +70,7 @@ def seconds_one_by_one(loaded, rows, limit: int) -> float:
 
     began = time.monotonic()
     with for_inference(loaded), torch.inference_mode():
-        for name in (None, FIRST):
+        for name in (None, FIRST_ADAPTER):
             with adapter_view(loaded, name) as model:
                 for row in rows:
                     ids = torch.tensor([row.question], device=model.device)

@@ -19,6 +19,7 @@ from typing import Any
 import click
 
 from bench.common import bench_command, report
+from core.disk.sizes import GIB
 from core.memory.cards import CONTEXT_GIB
 from core.memory.estimate import of_workload
 from core.memory.known_shapes import FAMILIES
@@ -26,7 +27,7 @@ from core.memory.model_shape import ModelShape
 from core.memory.workload import Workload
 from core.settings.sections import ALL_TARGET_MODULES
 
-GIB, GB = 1024**3, 1e9
+GB = 1e9
 ALL = tuple(ALL_TARGET_MODULES)
 
 # By a part of the source's name: what its code does where the row does not say.

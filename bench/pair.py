@@ -19,9 +19,10 @@ from bench.common import bench_command, make_llama, median_ratio, report, rounds
 from core.answering.rows_in_one_pass import supports_rows
 from core.answering.sampling import Sampling
 from core.answering.stream import stream
+from core.disk.sizes import GIB
 from core.memory.hardware import sample_memory
-from core.model.adapters_on_base import FIRST, put_on
-from core.model.load import GIB, load
+from core.model.adapters_on_base import FIRST_ADAPTER, put_on
+from core.model.load import load
 from core.model.new_adapter import attach_adapter
 from core.model.unsloth_start import import_unsloth
 from core.model.views import for_inference
@@ -29,8 +30,8 @@ from core.settings.sections import AdapterConfig, ModelConfig
 
 TOKENS = 32
 PROMPT = "<|begin_of_text|>The old man reads a book. "
-ALONE = {"base": [None], "tuned": [FIRST], "other": ["pane-2"]}
-TOGETHER = {"pair": [None, FIRST], "three": [None, FIRST, "pane-2"]}
+ALONE = {"base": [None], "tuned": [FIRST_ADAPTER], "other": ["pane-2"]}
+TOGETHER = {"pair": [None, FIRST_ADAPTER], "three": [None, FIRST_ADAPTER, "pane-2"]}
 
 
 @bench_command(__doc__)
@@ -48,7 +49,7 @@ def main(rounds: int, tokens: int, hidden_size: int, layers: int) -> None:
         adapter = Path(folder) / "adapter"
         loaded.model.save_pretrained(adapter)
         loaded = load(config)
-        put_on(loaded, adapter, FIRST)
+        put_on(loaded, adapter, FIRST_ADAPTER)
         before, began = sample_memory().used_by_us_gib, time.monotonic()
         put_on(loaded, adapter, "pane-2")
         switch_s, switch_gib = time.monotonic() - began, sample_memory().used_by_us_gib - before

@@ -9,9 +9,9 @@ from collections.abc import Awaitable, Callable
 from ipaddress import ip_address
 from urllib.parse import urlsplit
 
+from core.disk.sizes import GIB
 from ui.gradio_patches import ASSETS, LOGIN, OPEN_BEFORE_LOGIN, UNUSED_ROUTES, UPLOAD, is_logged_in, without_actions
 
-GIB = 1024**3
 UPLOAD_LIMIT = 4 * GIB
 BODY_LIMITS = {UPLOAD: UPLOAD_LIMIT, LOGIN: 64 * 1024}  # bytes of a request's body
 USUAL_BODY_LIMIT = 64 * 1024**2

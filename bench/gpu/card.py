@@ -5,7 +5,8 @@ import resource
 from importlib.metadata import version
 from importlib.util import find_spec
 
-GIB = 1024**3
+from core.disk.sizes import GIB
+
 LIBRARIES = ("torch", "unsloth", "unsloth_zoo", "bitsandbytes", "transformers", "trl", "peft", "triton")
 
 

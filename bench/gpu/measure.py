@@ -73,7 +73,7 @@ def pair(shape: str) -> dict:
     from bench.common import median_ratio
     from bench.pair import seconds_of
     from core.answering.rows_in_one_pass import supports_rows
-    from core.model.adapters_on_base import FIRST
+    from core.model.adapters_on_base import FIRST_ADAPTER
     from core.model.load import load
     from core.model.new_adapter import attach_adapter
     from core.model.views import for_inference
@@ -89,7 +89,7 @@ def pair(shape: str) -> dict:
         one_pass = supports_rows(loaded)
     found: dict[str, list[float]] = {"base": [], "tuned": [], "pair": []}
     for number in range(PAIR_ROUNDS + 1):
-        for name, adapters in (("base", [None]), ("tuned", [FIRST]), ("pair", [None, FIRST])):
+        for name, adapters in (("base", [None]), ("tuned", [FIRST_ADAPTER]), ("pair", [None, FIRST_ADAPTER])):
             card.synchronise()
             seconds = seconds_of(loaded, adapters)
             if number:  # the first round warms up

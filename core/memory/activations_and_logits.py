@@ -6,7 +6,7 @@ section 4.1) are for another kind of layer: with an MLP four times as wide, with
 Frozen matrices save no input, and Llama's MLP has three matrices of a width of its own.
 """
 
-from core.memory.hardware import GIB
+from core.disk.sizes import GIB
 from core.memory.workload import Workload
 
 # unsloth_zoo, fused_losses/cross_entropy_loss.py: each logit in 16-bit and 32-bit, its softmax and its gradient. The

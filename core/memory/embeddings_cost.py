@@ -8,8 +8,8 @@ from math import inf
 
 from pydantic import BaseModel
 
+from core.disk.sizes import GIB
 from core.memory.cards import Card
-from core.memory.hardware import GIB
 from core.memory.model_shape import ModelShape
 from core.memory.weights_and_states import STATES, adapter_parameters, embeddings, gradients, optimizer
 from core.memory.workload import Workload, workload

@@ -3,6 +3,7 @@
 from bisect import bisect_left
 from typing import TYPE_CHECKING
 
+from core.disk.sizes import GIB
 from core.memory.activations_and_logits import (
     activations_at_the_loss,
     activations_while_layers_go_back,
@@ -10,7 +11,6 @@ from core.memory.activations_and_logits import (
     logits_while_layers_go_back,
 )
 from core.memory.cards import CONTEXT_GIB, Card
-from core.memory.hardware import GIB
 from core.memory.model_shape import ModelShape
 from core.memory.parts import PASSING, Estimate, Verdict
 from core.memory.weights_and_states import adapter, embeddings, gradients, optimizer, weights

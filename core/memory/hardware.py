@@ -15,7 +15,7 @@ import psutil
 import pynvml
 from pydantic import BaseModel
 
-GIB = 1024**3
+from core.disk.sizes import GIB
 
 
 class Machine(BaseModel, frozen=True):

@@ -16,7 +16,7 @@ from core.model.load import not_finite
 from core.model.loaded_model import LoadedModel
 from core.problems import ModelError
 
-FIRST = "default"  # PEFT's own name for the first adapter, and for the one that is trained
+FIRST_ADAPTER = "default"  # PEFT's own name for the first adapter, and for the one that is trained
 
 
 def put_on(loaded: LoadedModel, adapter_dir: Path, name: str) -> None:

@@ -7,6 +7,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager, nullcontext
 from pathlib import Path
 
+from core.disk.sizes import GIB
 from core.hub_names import exact_name
 from core.model.adapter_files import NOT_FINITE, OTHER_SHAPES, adapter_files
 from core.model.device_memory import free_memory
@@ -24,7 +25,6 @@ from core.model.unsloth_start import import_unsloth
 from core.problems import ModelError
 from core.settings.sections import ModelConfig
 
-GIB = 1024**3
 IN_ADAPTER_NAMES = ("lora_", "modules_to_save", "trainable_tokens_")  # in the names of an adapter's own weights
 NEEDS_CODE = (
     "{name} cannot be loaded without running Python code that comes with it, which needs your consent; choose another, "

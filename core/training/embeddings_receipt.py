@@ -1,7 +1,7 @@
 """What training the embeddings really costs, read from the model and its optimizer just before the first step."""
 
+from core.disk.sizes import GIB
 from core.memory.embeddings_cost import large_adapter
-from core.memory.hardware import GIB
 from core.model.embedding_rows import ROWS, rows_on
 from core.model.library_patches.peft_parts import original, trained_layers
 from core.model.library_patches.trainer_parts import has_8bit_states

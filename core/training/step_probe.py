@@ -15,7 +15,8 @@ from tempfile import TemporaryDirectory
 from pydantic import BaseModel
 
 from core.data.prepared.prepared_data import PreparedData
-from core.memory.hardware import GIB, MemoryMonitor
+from core.disk.sizes import GIB
+from core.memory.hardware import MemoryMonitor
 from core.model.device_memory import free_memory
 from core.model.library_patches.model_parts import reset_offloading_buffers
 from core.model.library_patches.trainer_parts import modules_restored

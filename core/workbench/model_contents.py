@@ -15,12 +15,12 @@ from pathlib import Path
 from types import MappingProxyType
 from typing import ClassVar
 
+from core.model.adapters_on_base import FIRST_ADAPTER
 from core.model.loaded_model import LoadedModel
 from core.runs.adapter_ref import BASE, Pane
 from core.settings.run_config import RunConfig
 from core.settings.sections import AdapterConfig
 
-TRAINED_NAME = "default"  # PEFT's name for the adapter that is trained
 Stamp = tuple[int, int]
 
 
@@ -85,7 +85,7 @@ class _Startable(_WithModel):
 
     def trained_by(self, run: Pane, folder: Path, prompt_template: str) -> "RunAdapters":
         """From now on the adapter on the model, there already or to come, is that run's, to be kept in `folder`."""
-        adapter = AdapterOnModel(TRAINED_NAME, folder, stamp=None)
+        adapter = AdapterOnModel(FIRST_ADAPTER, folder, stamp=None)
         return RunAdapters(self.loaded, {run: adapter}, run, prompt_template)
 
 

@@ -8,7 +8,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from core.model.adapters_on_base import put_on, take_off
+from core.model.adapters_on_base import FIRST_ADAPTER, put_on, take_off
 from core.model.device_memory import free_memory
 from core.model.fingerprint import fingerprint
 from core.model.load import load
@@ -20,7 +20,6 @@ from core.settings.run_config import RunConfig
 from core.settings.sections import ModelConfig
 from core.stopping import ShouldStop, leave_if
 from core.workbench.model_contents import (
-    TRAINED_NAME,
     AdapterOnModel,
     Base,
     Contents,
@@ -144,7 +143,7 @@ class ModelSlot:
             return
         folder = old.folder if old else folder_of(pane)
         self._names_given += 1
-        name = f"pane-{self._names_given}" if self.loaded.has_adapter else TRAINED_NAME
+        name = f"pane-{self._names_given}" if self.loaded.has_adapter else FIRST_ADAPTER
         try:
             put_on(self.loaded, folder, name)
         except BaseException as error:

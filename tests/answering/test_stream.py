@@ -12,7 +12,7 @@ from core.answering.rows_in_one_pass import supports_rows
 from core.answering.sampling import Sampling
 from core.answering.stream import stream
 from core.data.prepared.tokens import UNTRAINED
-from core.model.adapters_on_base import FIRST
+from core.model.adapters_on_base import FIRST_ADAPTER
 from core.model.views import for_inference
 from tests.conftest import PROMPT, fresh_model, greedy_text, load_for, small_config
 
@@ -23,7 +23,7 @@ def question_of(trained) -> str:
     return trained.loaded.tokenizer.decode(example.input_ids[: example.labels.count(UNTRAINED)])
 
 
-PAIR = (None, FIRST)
+PAIR = (None, FIRST_ADAPTER)
 
 
 def pairs(loaded, prompt: str, should_stop=lambda: False, **sampling):

@@ -16,7 +16,7 @@ from core.evaluation.forgetting import GENERAL_QUESTIONS, general_rows
 from core.evaluation.question_rows import row_of, row_of_prompt
 from core.evaluation.record import Evaluation, Source
 from core.evaluation.saved import load_evaluations, save
-from core.model.adapters_on_base import FIRST
+from core.model.adapters_on_base import FIRST_ADAPTER
 from core.model.views import base_view, for_inference
 from core.problems import Busy, DataError, RunError
 from core.runs.adapter_ref import BASE, Pane
@@ -26,7 +26,7 @@ from core.workbench.desk import MEASURING
 from core.workbench.measure_run import OTHER_ROWS, UNKNOWN_ROWS, evaluate_run, note_on_rows, rows_of
 from tests.conftest import data_file, load_for, small_config, write_rows
 
-BOTH = (None, FIRST)
+BOTH = (None, FIRST_ADAPTER)
 
 
 def measured(loaded, rows, **kwargs) -> Evaluation:
@@ -269,7 +269,7 @@ def test_a_row_for_which_memory_runs_out_by_itself_ends_it(trained, many):
     finally:
         hook.remove()
     assert refused == [22, 11, 5, 2, 1]
-    assert trained.loaded.model.training and trained.loaded.model.active_adapters == [FIRST]
+    assert trained.loaded.model.training and trained.loaded.model.active_adapters == [FIRST_ADAPTER]
 
 
 @pytest.mark.parametrize("looks", [0, 1, 2, 5])
@@ -283,7 +283,7 @@ def test_a_stop_is_noticed_and_leaves_the_model_as_it_was(trained, many, looks):
     with pytest.raises(Stopped):
         evaluate(trained.loaded, BOTH, many, should_stop, lambda share, words: None)
     assert len(calls) < looks + 5  # one token at most after the stop
-    assert trained.loaded.model.training and trained.loaded.model.active_adapters == [FIRST]
+    assert trained.loaded.model.training and trained.loaded.model.active_adapters == [FIRST_ADAPTER]
 
 
 def test_progress_grows_to_the_whole(trained, many):

@@ -16,8 +16,8 @@ from core.answering.rows_in_one_pass import supports_rows
 from core.answering.sampling import Sampling
 from core.answering.stream import stream
 from core.data.prepared.prepare import prepare
-from core.memory.hardware import GIB
-from core.model.adapters_on_base import FIRST
+from core.disk.sizes import GIB
+from core.model.adapters_on_base import FIRST_ADAPTER
 from core.model.load import load
 from core.model.new_adapter import attach_adapter
 from core.model.views import adapter_view, for_inference
@@ -111,7 +111,7 @@ def train_on(loaded, config: RunConfig, folder: Path, should_stop=lambda ran: Fa
 
 
 def logits_of(loaded, base: bool = False):
-    with for_inference(loaded), adapter_view(loaded, None if base or not loaded.has_adapter else FIRST):
+    with for_inference(loaded), adapter_view(loaded, None if base or not loaded.has_adapter else FIRST_ADAPTER):
         ids = loaded.tokenizer([PROMPTS[0]], add_special_tokens=False, return_tensors="pt")["input_ids"]
         ids = ids.to(loaded.report.device)
         return next_token_logits(loaded, {"input_ids": ids, "attention_mask": ids.new_ones(ids.shape)}).cpu()
@@ -192,9 +192,9 @@ def test_several_rows_in_one_pass_are_used_only_where_each_gets_its_own_adapter(
     with for_inference(ran.loaded):
         supports = supports_rows(ran.loaded)
     record_property("several rows in one pass", supports)
-    alone = answers(ran.loaded, [None]) + answers(ran.loaded, [FIRST])
+    alone = answers(ran.loaded, [None]) + answers(ran.loaded, [FIRST_ADAPTER])
     assert alone[0] != alone[1]
-    assert answers(ran.loaded, [None, FIRST]) == alone
+    assert answers(ran.loaded, [None, FIRST_ADAPTER]) == alone
 
 
 def test_mixed_up_rows_are_detected_even_with_an_untrained_adapter(ran, place):

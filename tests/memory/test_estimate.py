@@ -6,10 +6,11 @@ from pathlib import Path
 
 import pytest
 
+from core.disk.sizes import GIB
 from core.memory.activations_and_logits import layer_kept, logits_at_the_loss
 from core.memory.cards import Card, find_card, this_machine
 from core.memory.estimate import estimate, verdict
-from core.memory.hardware import GIB, Machine, MemoryStats
+from core.memory.hardware import Machine, MemoryStats
 from core.memory.model_shape import ModelShape, shape_of
 from core.memory.parts import PARTS
 from core.memory.probe_record import ProbeRecord

@@ -7,7 +7,8 @@ import sys
 import psutil
 import pytest
 
-from core.memory.hardware import GIB, MemoryMonitor, MemoryStats, detect_machine, sample_memory
+from core.disk.sizes import GIB
+from core.memory.hardware import MemoryMonitor, MemoryStats, detect_machine, sample_memory
 from tests.conftest import PROJECT
 
 WITHOUT_TORCH = """

@@ -12,7 +12,7 @@ from core.answering.rows_in_one_pass import supports_rows
 from core.answering.sampling import Sampling
 from core.answering.stream import stream
 from core.model.adapter_files import OTHER_SHAPES
-from core.model.adapters_on_base import FIRST, put_on, take_off
+from core.model.adapters_on_base import FIRST_ADAPTER, put_on, take_off
 from core.model.views import adapter_view, for_inference
 from core.problems import ModelError
 from tests.conftest import PROMPT, fresh_model, greedy_text, next_logits, train_for
@@ -46,7 +46,7 @@ def full(trained, adapters):
     """A base with all of them on it."""
     loaded = fresh_model(trained.config)
     for number, (folder, *_) in enumerate(adapters.values(), 1):
-        put_on(loaded, folder, FIRST if number == 1 else f"pane-{number}")
+        put_on(loaded, folder, FIRST_ADAPTER if number == 1 else f"pane-{number}")
     return loaded
 
 
@@ -89,14 +89,14 @@ def test_prompts_of_different_lengths_do_not_disturb_each_other(adapters, full):
 def test_an_adapter_that_is_taken_off_leaves_the_others(trained, adapters):
     loaded = fresh_model(trained.config)
     folders = [folder for folder, *_ in adapters.values()]
-    put_on(loaded, folders[1], FIRST)
+    put_on(loaded, folders[1], FIRST_ADAPTER)
     put_on(loaded, folders[0], "pane-2")
     tensors = sum(weight.numel() for weight in loaded.model.parameters())
     put_on(loaded, folders[2], "pane-3")
     take_off(loaded, "pane-3")
-    assert names(loaded) == [FIRST, "pane-2"]
+    assert names(loaded) == [FIRST_ADAPTER, "pane-2"]
     assert sum(weight.numel() for weight in loaded.model.parameters()) == tensors
-    take_off(loaded, FIRST)
+    take_off(loaded, FIRST_ADAPTER)
     assert torch.equal(next_logits(loaded), adapters["trained embeddings"][1])
     assert torch.equal(next_logits(loaded, base=True), trained.logits["fresh base"])
 
@@ -104,7 +104,7 @@ def test_an_adapter_that_is_taken_off_leaves_the_others(trained, adapters):
 def test_a_damaged_adapter_is_refused_and_the_others_stay(trained, adapters, tmp_path):
     folder, logits, _ = adapters["trained embeddings"]
     loaded = fresh_model(trained.config)
-    put_on(loaded, folder, FIRST)
+    put_on(loaded, folder, FIRST_ADAPTER)
     hurt = tmp_path / "hurt"
     hurt.mkdir()
     for file in folder.iterdir():
@@ -114,13 +114,13 @@ def test_a_damaged_adapter_is_refused_and_the_others_stay(trained, adapters, tmp
     with pytest.raises(ModelError) as caught:
         put_on(loaded, hurt, "pane-2")
     assert (caught.value.template, caught.value.values) == (OTHER_SHAPES, {"folder": str(hurt)})
-    assert names(loaded) == [FIRST] and torch.equal(next_logits(loaded), logits)
+    assert names(loaded) == [FIRST_ADAPTER] and torch.equal(next_logits(loaded), logits)
 
 
 def test_an_adapter_that_cannot_be_used_is_refused_and_the_others_stay(trained, adapters, tmp_path):
     folder, logits, _ = adapters["trained embeddings"]
     loaded = fresh_model(trained.config)
-    put_on(loaded, folder, FIRST)
+    put_on(loaded, folder, FIRST_ADAPTER)
     hurt = Path(shutil.copytree(folder, tmp_path / "hurt"))
     settings = json.loads((hurt / "adapter_config.json").read_text())
     for change in ({"target_modules": ["no_proj"]}, {"peft_type": "MAGIC"}):
@@ -130,6 +130,6 @@ def test_an_adapter_that_cannot_be_used_is_refused_and_the_others_stay(trained, 
         assert caught.value.values == {"folder": str(hurt)}
     (hurt / "adapter_config.json").unlink()
     with pytest.raises(ModelError, match="cannot be read") as caught:
-        put_on(loaded, hurt, FIRST)
+        put_on(loaded, hurt, FIRST_ADAPTER)
     assert caught.value.values["file"] == "adapter_config.json"
-    assert names(loaded) == [FIRST] and torch.equal(next_logits(loaded), logits)
+    assert names(loaded) == [FIRST_ADAPTER] and torch.equal(next_logits(loaded), logits)

@@ -16,7 +16,7 @@ from core.memory.cards import Card
 from core.memory.embeddings_cost import embeddings_cost
 from core.memory.model_shape import shape_of
 from core.model.adapter_files import NOT_FINITE
-from core.model.adapters_on_base import FIRST, put_on, take_off
+from core.model.adapters_on_base import FIRST_ADAPTER, put_on, take_off
 from core.model.embedding_rows import (
     NO_CONTINUING_ON_A_GPU,
     NO_NEW_TOKENS,
@@ -349,7 +349,7 @@ def through(loaded, name: str | None):
 def test_beside_others_each_is_what_it_was_alone_to_the_bit(runs, model, order):
     alone = [runs(model, *KINDS[kind]) for kind in order]
     loaded = fresh_model(alone[0].config)
-    names = [FIRST, "pane-2", "pane-3"][: len(order)]
+    names = [FIRST_ADAPTER, "pane-2", "pane-3"][: len(order)]
     for name, run in zip(names, alone, strict=True):
         put_on(loaded, run.folder / "adapter", name)
     for name, run in zip(names, alone, strict=True):
@@ -363,7 +363,7 @@ def test_beside_others_each_is_what_it_was_alone_to_the_bit(runs, model, order):
         greedy_text(base, PROMPT, 12),
         *(greedy_text(run.loaded, PROMPT, 12) for run in alone),
     ]
-    take_off(loaded, FIRST)
+    take_off(loaded, FIRST_ADAPTER)
     assert through(loaded, names[1]).equal(next_logits(alone[1].loaded)) and through(loaded, None).equal(alone[0].fresh)
 
 
@@ -372,14 +372,18 @@ def test_another_is_put_beside_rows_that_were_just_trained(runs, model, tmp_path
     just, other = finished(runs(model, *SEEN).config, tmp_path), runs(model, *KINDS["whole"])
     tuned = next_logits(just.loaded)
     put_on(just.loaded, other.folder / "adapter", "pane-2")
-    assert through(just.loaded, FIRST).equal(tuned) and through(just.loaded, "pane-2").equal(next_logits(other.loaded))
+    assert through(just.loaded, FIRST_ADAPTER).equal(tuned) and through(just.loaded, "pane-2").equal(
+        next_logits(other.loaded)
+    )
     assert through(just.loaded, None).equal(just.fresh)
 
 
 @BOTH_MODELS
 def test_base_and_just_trained_rows_answer_side_by_side(runs, model):
     run = runs(model, *SEEN)
-    *_, (base, tuned) = stream(run.loaded, [PROMPT] * 2, [None, FIRST], Sampling(max_new_tokens=12), lambda: False)
+    *_, (base, tuned) = stream(
+        run.loaded, [PROMPT] * 2, [None, FIRST_ADAPTER], Sampling(max_new_tokens=12), lambda: False
+    )
     bare = fresh_model(run.config)
     assert (base.text, tuned.text) == (greedy_text(bare, PROMPT, 12), greedy_text(run.loaded, PROMPT, 12))
     assert base.text != tuned.text
@@ -393,11 +397,13 @@ def test_damaged_rows_are_refused(runs, tmp_path):
     settings["trainable_token_indices"]["embed_tokens"][-1] = 5000
     (hurt / "adapter_config.json").write_text(json.dumps(settings))
     loaded = fresh_model(run.config)
-    put_on(loaded, run.folder / "adapter", FIRST)
+    put_on(loaded, run.folder / "adapter", FIRST_ADAPTER)
     with pytest.raises(ModelError, match="damaged") as caught:
         put_on(loaded, hurt, "pane-2")
     assert caught.value.values == {"folder": str(hurt)}
-    assert list(loaded.model.peft_config) == [FIRST] and through(loaded, FIRST).equal(next_logits(run.loaded))
+    assert list(loaded.model.peft_config) == [FIRST_ADAPTER] and through(loaded, FIRST_ADAPTER).equal(
+        next_logits(run.loaded)
+    )
 
 
 def test_rows_that_are_nan_are_a_fault_of_the_adapter(runs, tmp_path):
@@ -410,7 +416,7 @@ def test_rows_that_are_nan_are_a_fault_of_the_adapter(runs, tmp_path):
     save_file(weights, hurt / "adapter_model.safetensors", {"format": "pt"})
     for use in (
         lambda: load(run.config.model, None, hurt, use_gradient_checkpointing=False),
-        lambda: put_on(fresh_model(run.config), hurt, FIRST),
+        lambda: put_on(fresh_model(run.config), hurt, FIRST_ADAPTER),
     ):
         with pytest.raises(ModelError) as caught:
             use()
@@ -422,15 +428,15 @@ def test_what_moved_is_the_same_just_trained_and_put_on(runs, model):
     from core.model.weight_changes import moved
 
     run = runs(model, *SEEN)
-    now = moved(run.loaded, FIRST).embeddings
+    now = moved(run.loaded, FIRST_ADAPTER).embeddings
     assert [(e.name, e.rows, e.rows_moved) for e in now] == {
         "tied": [("embed_tokens and lm_head", VOCABULARY, 47)],
         "untied": [("embed_tokens", VOCABULARY, 46), ("lm_head", VOCABULARY, 47)],  # the end mark is never read
     }[model]
     assert all({token.id for token in e.most} <= set(tokens_of(run.data)) and len(e.most) == 24 for e in now)
     loaded = fresh_model(run.config)
-    put_on(loaded, run.folder / "adapter", FIRST)
-    assert moved(loaded, FIRST).embeddings == now
+    put_on(loaded, run.folder / "adapter", FIRST_ADAPTER)
+    assert moved(loaded, FIRST_ADAPTER).embeddings == now
 
 
 # What they cost

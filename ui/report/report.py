@@ -27,7 +27,7 @@ from ui.train.receipt_view import receipt_text
 from ui.train.run_figures import finished_text, heldout_text
 from ui.train.samples_view import samples_text
 
-FILE = "report.html"
+REPORT_FILE = "report.html"
 POLICY = "default-src 'none'; style-src 'unsafe-inline'; img-src data:"
 PART_BYTES = 180_000  # at most for each of ten parts, so that a report stays under 2 MB whatever the run
 BEFORE_SENDING = (
@@ -46,7 +46,7 @@ _HUB_TOKEN = re.compile(r"\bhf_[A-Za-z0-9]{16,}")
 
 def write_report(run: Run) -> Path:
     """Writes the report into the run's folder, replacing an older one. Raises OSError."""
-    place = run.folder / FILE
+    place = run.folder / REPORT_FILE
     write_whole(place, make_report(run))
     return place
 

@@ -2,7 +2,7 @@
 
 from markupsafe import Markup
 
-from core.memory.hardware import GIB
+from core.disk.sizes import GIB
 from core.runs.events import Receipt
 from ui.shared.formatting import count, gib, percent, rate
 from ui.shared.html import render_part

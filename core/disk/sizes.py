@@ -1,0 +1,3 @@
+"""Units of sizes in bytes."""
+
+GIB = 1024**3
