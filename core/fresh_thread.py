@@ -1,10 +1,11 @@
 """Work in a thread that ends with it, and errors that may be kept after it."""
 
 from collections.abc import Callable
-from concurrent.futures import ThreadPoolExecutor
+from concurrent.futures import ThreadPoolExecutor, wait
 from typing import TypeVar
 
 T = TypeVar("T")
+SECONDS_BETWEEN_LOOKS = 0.2
 
 
 def in_own_thread(work: Callable[[], T]) -> T:
@@ -14,7 +15,11 @@ def in_own_thread(work: Callable[[], T]) -> T:
     on. Once there are more helpers than cores they sleep between any two steps, and training takes twice as long.
     """
     with ThreadPoolExecutor(1, thread_name_prefix="model") as executor:
-        return executor.submit(work).result()
+        future = executor.submit(work)
+        # In short turns: only the main thread handles Ctrl-C, and not every system wakes it from a long wait.
+        while not wait([future], SECONDS_BETWEEN_LOOKS).done:
+            pass
+        return future.result()
 
 
 def forget_frames(error: BaseException) -> None:

@@ -165,6 +165,7 @@ def _stopwatch(should_stop: ShouldStop, wait_for_device: Callable[[], None]):
             self.micro_batch = self.micro_batch or self._now() - self.began
 
         def on_step_end(self, args, state, control, **kwargs):
+            leave_if(should_stop)  # also after the last micro-batch: whoever has stopped a probe wants no result
             self.step = self._now() - self.began
 
         def _now(self) -> float:

@@ -10,7 +10,7 @@ from playwright.sync_api import expect
 from core.comparing.votes import read_votes
 from core.runs.events import FINAL
 from tests.app_process import running_app
-from tests.browser.conftest import PHONE, photograph, tab
+from tests.browser.conftest import PHONE, photograph, reload, tab
 from ui.shared.formatting import run_label
 
 PROMPTS = [
@@ -101,8 +101,7 @@ def outlines(page) -> list[str]:
 def test_nothing_sent_to_the_browser_reveals_which_side_is_which(app, run, open_page):
     page = open_blind(open_page, app)
     page.add_init_script(RECORD_RESPONSES)
-    page.reload()
-    page.wait_for_selector("#load", timeout=60_000)
+    reload(page)
     tab(page, "Compare")
     tab(page, "Blind test")
     expect(page.locator("#blind-start")).to_be_enabled(timeout=30_000)
@@ -196,8 +195,7 @@ def test_two_pages_share_one_test_and_each_pair_counts_once(app, run, open_page)
     assert answers(second) == answers(first)
     assert second.evaluate("document.documentElement.scrollWidth") <= PHONE["width"]
     photograph(second, "63-blind-phone-dark")
-    first.reload()
-    first.wait_for_selector("#load", timeout=60_000)
+    reload(first)
     tab(first, "Compare")
     tab(first, "Blind test")
     expect_pair(first, 1, 3)

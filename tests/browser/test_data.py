@@ -9,7 +9,7 @@ from gradio_client import Client
 from playwright.sync_api import expect
 
 from tests.app_process import running_app
-from tests.browser.conftest import PHONE, photograph, tab
+from tests.browser.conftest import PHONE, photograph, reload, tab
 
 
 @pytest.fixture(scope="module")
@@ -217,7 +217,7 @@ def test_7_figures_for_the_whole_dataset(data_page):
     bars = page.locator("#survey rect.bars title").all_text_contents()
     assert sum(int(re.search(r": ([\d,]+) rows?$", bar)[1].replace(",", "")) for bar in bars) == 720
     photograph(page, "38-data-survey")
-    page.reload()
+    reload(page)
     tab(page, "Data")
     expect(page.locator("#survey .facts")).to_contain_text("720 read", timeout=30_000)
     choose(page, "presets/data/nothing.csv")

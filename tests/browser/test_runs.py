@@ -10,7 +10,7 @@ from core.runs.events import Evaluated, StatusChanged
 from core.runs.run_folder import create_run, list_runs
 from core.settings.run_config import RunConfig
 from tests.app_process import run_app, running_app
-from tests.browser.conftest import DESKTOP, PHONE, photograph, tab
+from tests.browser.conftest import DESKTOP, PHONE, close, photograph, reload, tab
 from tests.runs.test_run_list import make_run
 
 HOSTILE = '<img src=x onerror="document.title=1"><b>bold</b>'
@@ -133,7 +133,7 @@ def test_4_a_note_is_not_overwritten_while_typing(app, runs_page):
     expect(page.locator("#run-trouble")).to_contain_text("Saved.")
     expect(page.locator("#runs-table tbody tr", has_text="prices, second try")).to_contain_text("half a thought")
     photograph(page, "42-run-renamed")
-    page.reload()
+    reload(page)
     tab(page, "Runs")
     expect(page.locator("#runs-table tbody tr", has_text="half a thought")).to_contain_text(
         "prices, second try", timeout=30_000
@@ -264,7 +264,7 @@ def test_a_thousand_runs_are_listed_without_requests_while_idle(tmp_path, open_p
         page.get_by_role("button", name="Show 50 more").click()
         expect(page.locator("#runs-table tbody tr")).to_have_count(100)
         photograph(page, "48-many-runs")
-        page.close()
+        close(page)
 
 
 def test_no_runs_yet(tmp_path, open_page):
@@ -273,7 +273,7 @@ def test_no_runs_yet(tmp_path, open_page):
         tab(page, "Runs")
         expect(page.locator("#runs-table")).to_contain_text("No run yet.", timeout=30_000)
         photograph(page, "49-no-runs-phone")
-        page.close()
+        close(page)
 
 
 def test_the_app_printed_no_warnings_of_its_own(app):

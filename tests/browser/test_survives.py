@@ -8,7 +8,7 @@ from playwright.sync_api import expect
 
 from core.runs.run_folder import list_runs
 from tests.app_process import run_app, running_app, start
-from tests.browser.conftest import PHONE, photograph, tab
+from tests.browser.conftest import PHONE, close, photograph, tab
 
 SETTINGS = [
     "training.max_steps=20",
@@ -36,7 +36,7 @@ def test_the_runs_tab_resumes_an_interrupted_run(tmp_path, open_page, wait_until
         tab(page, "Train")
         expect(page.locator("#train-state .good")).to_contain_text("Finished", timeout=180_000)
         photograph(page, "61-resumed-phone")
-        page.close()  # before the program ends, because failed requests are logged as errors
+        close(page)  # before the program ends
     after = run.snapshot()
     assert [step.step for step in after.steps] == list(range(1, 21))
     assert after.status == "completed" and after.heldout.rows == 14

@@ -11,7 +11,7 @@ from playwright.sync_api import expect
 
 from core.runs.run_folder import find_run, list_runs
 from tests.app_process import running_app
-from tests.browser.conftest import PHONE, photograph, tab, wait_for_step
+from tests.browser.conftest import PHONE, close, photograph, tab, wait_for_step
 
 PROMPT = "The old man reads a book."
 
@@ -129,5 +129,5 @@ def test_3_a_killed_run_is_resumed_with_one_click(app, folder, open_page, wait_u
         left, right = curve_ends(page)
         assert left < 50 and right > 330, "the whole history is drawn"
         photograph(page, "54-training-resumed")
-        page.close()  # before the program ends, because failed requests are logged as errors
+        close(page)  # before the program ends
         assert restarted.own_warnings() == []

@@ -8,7 +8,7 @@ from playwright.sync_api import expect
 
 from core.runs.run_folder import list_runs
 from tests.app_process import running_app
-from tests.browser.conftest import PHONE, photograph, tab, wait_for_step
+from tests.browser.conftest import PHONE, photograph, reload, tab, wait_for_step
 
 SENTENCE = "The old man reads a book."
 STEP = re.compile(r"step ([\d,]+) of ([\d,]+)")
@@ -90,7 +90,7 @@ def test_6_train_reload_second_tab_stop(app, open_page):
     photograph(page, "06-training")
     before = current_step(page)
 
-    page.reload()
+    reload(page)
     wait_for_step(page, before)
     tab(page, "Train")
     expect(page.locator("#training-max_steps input")).to_have_value("5000", timeout=10_000)
