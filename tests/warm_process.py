@@ -15,7 +15,9 @@ import gc
 import importlib
 import json
 import os
+import runpy
 import signal
+import socketserver
 import subprocess
 import sys
 import tempfile
@@ -120,6 +122,31 @@ def _folders() -> tempfile.TemporaryDirectory:
     return tempfile.TemporaryDirectory(prefix="warm-", ignore_cleanup_errors=True)
 
 
+@cache
+def warm_python() -> str:
+    """Path of an executable that runs Python code in a warm process, see `tests.warm_python`."""
+    address, path = f"{_folders().name}/socket", Path(_folders().name) / "python"
+    code = (PROJECT / "tests" / "warm_python.py").read_text(encoding="utf-8")
+    path.write_text(f"#!{sys.executable} -S\n" + code.replace('ADDRESS = ""', f"ADDRESS = {address!r}"))
+    path.chmod(0o755)
+
+    class Handler(socketserver.StreamRequestHandler):
+        def handle(self) -> None:
+            request = json.loads(self.rfile.readline())
+            child = run_in_warm_process(request["argv"], request["environment"])
+            self.wfile.write(json.dumps({"pid": child.pid, "folder": str(child.folder)}).encode() + b"\n")
+
+    server = socketserver.ThreadingUnixStreamServer(address, Handler)
+    threading.Thread(target=server.serve_forever, name="warm python", daemon=True).start()
+    return str(path)
+
+
+def run_in_warm_process(argv: list[str], environment: dict[str, str]) -> WarmProcess:
+    """Start `python *argv`; what it starts with `sys.executable` runs in warm processes too."""
+    arguments = {"argv": argv, "executable": warm_python()}
+    return WarmProcess("tests.warm_process:run_python", arguments, environment, new_folder(), ignore_sigint=False)
+
+
 def serve() -> None:
     """Import what the program imports, then fork a child for each request until standard input is closed."""
     answers = os.fdopen(os.dup(1), "w")
@@ -201,6 +228,21 @@ def run_program(arguments: list[str]) -> int:
 
     sys.argv = ["app.py", *arguments]
     return app.main()
+
+
+def run_python(argv: list[str], executable: str) -> None:
+    """Run `python *argv`, with `executable` as the Python for further processes."""
+    sys.executable = executable
+    kind, *rest = argv
+    if kind == "-c":
+        sys.argv = ["-c", *rest[1:]]
+        exec(compile(rest[0], "<string>", "exec"), {"__name__": "__main__"})
+    elif kind == "-m":
+        sys.argv = rest
+        runpy.run_module(rest[0], run_name="__main__", alter_sys=True)
+    else:
+        sys.argv = argv
+        runpy.run_path(kind, run_name="__main__")
 
 
 if __name__ == "__main__":

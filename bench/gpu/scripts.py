@@ -5,6 +5,7 @@ scripts do and nothing else; only rows and settings are the same.
 """
 
 import json
+import sys
 from collections.abc import Callable
 from pathlib import Path
 
@@ -58,7 +59,9 @@ def train_with_unsloth(config: RunConfig, tick: Callable[[], None], begin: Calla
 
 
 def train_with_trl(config: RunConfig, tick: Callable[[], None], begin: Callable[[], None]) -> None:
-    """Must not run in a process that has imported unsloth, which patches these libraries."""
+    """Raises SystemExit in a process that has imported unsloth, which patches these libraries."""
+    if "unsloth" in sys.modules:
+        raise SystemExit("TRL must be measured without Unsloth, which is imported in this process.")
     import torch
     from peft import LoraConfig
     from transformers import AutoModelForCausalLM, AutoTokenizer, DataCollatorForSeq2Seq

@@ -10,6 +10,7 @@ from pathlib import Path
 import pytest
 
 from tests.conftest import PROJECT
+from tests.warm_process import warm_python
 
 pytestmark = pytest.mark.slow
 
@@ -17,12 +18,15 @@ SMALL_MODEL = ["--hidden-size", "128", "--layers", "2"]
 
 
 def figures_of(module: str, *arguments: str) -> dict[str, dict]:
-    """What a bench prints when it runs in a process of its own: the figures of each report, by the report's name."""
-    return _figures([sys.executable, "-m", module, *arguments])
+    """What a bench prints when it runs in a process of its own: the figures of each report, by the report's name.
+
+    That process and those it starts are warm ones, where the libraries are already imported.
+    """
+    return _figures("-m", module, *arguments)
 
 
-def _figures(command: list[str]) -> dict[str, dict]:
-    done = subprocess.run(command, cwd=PROJECT, capture_output=True, text=True, timeout=600)
+def _figures(*argv: str, python: str | None = None) -> dict[str, dict]:
+    done = subprocess.run([python or warm_python(), *argv], cwd=PROJECT, capture_output=True, text=True, timeout=600)
     assert done.returncode == 0, done.stdout[-2000:] + done.stderr[-2000:]
     reports = [json.loads(line) for line in done.stdout.splitlines() if line.startswith('{"bench"')]
     for report in reports:
@@ -36,7 +40,7 @@ def assert_positive(figures: dict, names: str) -> None:
 
 
 def test_what_answers_measuring_and_many_runs_cost():
-    """Three benches in one process, which imports Unsloth once."""
+    """Three benches in one process."""
     arguments = {
         "pair": ["1", "--tokens", "4", *SMALL_MODEL],
         "evaluate": ["4", "128", "2", "--one-by-one", "1"],
@@ -44,7 +48,7 @@ def test_what_answers_measuring_and_many_runs_cost():
     }
     runs = "; ".join(f"bench.{name}.main.main({given}, standalone_mode=False)" for name, given in arguments.items())
     imports = ", ".join(f"bench.{name}" for name in arguments)
-    found = _figures([sys.executable, "-c", f"import {imports}; {runs}"])
+    found = _figures("-c", f"import {imports}; {runs}")
     assert list(found) == list(arguments)
     assert_positive(found["pair"], "base_s tuned_s other_s pair_s three_s pair_ratio three_ratio switch_s adapter_gib")
     assert found["pair"]["tokens"] == 4
@@ -71,7 +75,8 @@ def test_the_start_is_compared_with_an_empty_page():
 
 
 def test_polls_of_a_folder_of_runs():
-    found = figures_of("bench.page", "--runs", "3", "--steps", "100", "--seconds", "1")
+    arguments = ["--runs", "3", "--steps", "100", "--seconds", "1"]
+    found = _figures("-m", "bench.page", *arguments, python=sys.executable)
     assert list(found) == ["page, until it answers", "page, first polls", "page, later polls"]
     for name in ("page, first polls", "page, later polls"):
         assert_positive(found[name], "median_ms largest_ms largest_bytes")
@@ -79,7 +84,8 @@ def test_polls_of_a_folder_of_runs():
 
 def test_polls_while_a_run_trains():
     arguments = ["--clients", "2", "--rounds", "1", "--seconds", "4", "--warm-up-steps", "1"]
-    found = figures_of("bench.page", *arguments)["page, while it trains"]
+    # Not warm: the page's processor time is that of the process that the bench has started.
+    found = _figures("-m", "bench.page", *arguments, python=sys.executable)["page, while it trains"]
     assert found["clients"] == 2 and found["polls"] >= 2 and found["errors"] == 0
     assert_positive(found, "median_ms steps_per_s steps_per_s_with_clients ratio processor_s_per_step")
 

@@ -14,6 +14,7 @@ from core.memory.cards import Card
 from core.memory.estimate import estimate
 from core.memory.model_shape import ModelShape
 from tests.conftest import PROJECT
+from tests.warm_process import warm_python
 
 pytestmark = pytest.mark.slow
 
@@ -131,10 +132,19 @@ def test_unknown_names_are_refused(wrong, capsys):
     assert repr(wrong[1]) in capsys.readouterr().err
 
 
+def measure_all(record, python: str, *more: str) -> subprocess.CompletedProcess:
+    command = [python, "-m", "bench.gpu", "--shapes", "tiny", "--out", str(record), *more]
+    return subprocess.run(command, cwd=PROJECT, capture_output=True, text=True, timeout=400)
+
+
 def test_one_of_each_is_really_measured_on_a_processor(tmp_path):
+    """Warm processes are quick, but have Unsloth imported: TRL alone cannot be measured in one."""
     record = tmp_path / "record.json"
-    command = [sys.executable, "-m", "bench.gpu", "--shapes", "tiny", "--out", str(record)]
-    done = subprocess.run(command, cwd=PROJECT, capture_output=True, text=True, timeout=400)
+    done = measure_all(record, warm_python())
+    assert done.returncode == 1, done.stdout + done.stderr
+    assert "failed: speed tiny trl\n" in done.stdout
+    assert "without Unsloth" in json.loads(record.read_text(encoding="utf-8"))["speed tiny trl"]["error"]
+    done = measure_all(record, sys.executable, "--again")
     assert done.returncode == 0, done.stdout + done.stderr
     found = json.loads(record.read_text(encoding="utf-8"))
     assert set(found) == {one.name for one in measurements(["tiny"], ["speed", "pair", "memory"])}
