@@ -22,8 +22,7 @@ from core.model.load import load
 from core.problems import ConfigError, ModelError, RunError, TemplateError
 from core.runs.checkpoint_list import list_checkpoints
 from core.runs.events import Evaluated, Sampled, StatusChanged, StepDone, to_line
-from core.runs.run_folder import Run, find_run, list_runs
-from core.runs.run_list import RunList
+from core.runs.run_folder import Run, find_run, list_runs, open_run
 from core.settings.presets import DEMO as DEMO_PRESET
 from core.settings.presets import PRESETS_DIR, find_preset, list_presets
 from core.settings.sections import ModelConfig
@@ -328,13 +327,6 @@ def real_run(unsloth, stories, rows, tmp_path_factory) -> Path:
     return run.folder
 
 
-@pytest.fixture
-def damaged(real_run, runs_dir) -> Run:
-    """A copy of the real run to be damaged, in a folder with an intact copy."""
-    shutil.copytree(real_run, runs_dir / WHOLE)
-    return copy_of(real_run, runs_dir, "hurt")
-
-
 def copy_of(real_run: Path, runs_dir: Path, name: str) -> Run:
     """Copy the run with the date after the intact one, so that it is the latest run."""
     shutil.copytree(real_run, runs_dir / f"20260102-000000-{name}")
@@ -342,20 +334,34 @@ def copy_of(real_run: Path, runs_dir: Path, name: str) -> Run:
 
 
 class Program:
-    """One program for many damaged runs; none of them may affect the next."""
+    """One program, with its page, for many damaged runs beside an intact one; none of them may affect the next."""
 
     def __init__(self, real_run: Path, runs_dir: Path):
-        shutil.copytree(real_run, runs_dir / WHOLE)
         self.real_run, self.runs_dir = real_run, runs_dir
         self.workbench = Workbench(runs_dir)
+        _, self.live = build_page(self.workbench)
 
     def run(self, name: str) -> Run:
         return copy_of(self.real_run, self.runs_dir, name)
 
+    def check_page(self, *run_ids: str) -> None:
+        """Check that the page gets its data and that these runs can be opened."""
+        # In its own thread, because the browser tests leave an event loop running in this one.
+        assert in_own_thread(lambda: asyncio.run(_get_live(self.live.route()))).status_code == 200
+        for row in self.workbench.runs.rows():
+            if row.id in run_ids:
+                run = open_run(row.folder)
+                snapshot = find_run_or_open(self.workbench, row.id).snapshot()
+                html = head_text(row) + kept_text(run, snapshot) + course_text(snapshot) + samples_text(snapshot)
+                html.encode()  # as for sending
+                assert len(html) < 500_000
+
 
 @pytest.fixture(scope="module")
 def program(real_run, tmp_path_factory) -> Program:
-    return Program(real_run, tmp_path_factory.mktemp("program") / "runs")
+    runs_dir = tmp_path_factory.mktemp("program") / "runs"
+    shutil.copytree(real_run, runs_dir / WHOLE)
+    return Program(real_run, runs_dir)
 
 
 def lines(folder: Path, *added: str | bytes, first: bool = False) -> None:
@@ -382,7 +388,7 @@ def raw(kind, field: str, text: str) -> str:
 
 
 ABOUT = "^Its run.json is missing or damaged: its name and note are not known.$"
-SETTINGS = "^The settings of run 20260102-000000-hurt cannot be read: "
+SETTINGS = "^The settings of run 20260102-000000-run-[0-9]+ cannot be read: "
 HISTORY = "^Its events.jsonl is missing: how it went is not known.$"
 LEFT_OUT = "^(One line|[0-9,]+ lines) of its history cannot be read and (is|are) left out.$"
 JSON, YAML, EVENTS = "run.json", "config.yaml", "events.jsonl"
@@ -520,17 +526,10 @@ async def _get_live(route) -> httpx.Response:
         return await client.get("/live")
 
 
-def check_program(runs_dir: Path) -> None:
-    """Check that the program starts with this folder, the page gets its data, and every run can be opened."""
-    workbench = Workbench(runs_dir)
-    _, live = build_page(workbench)
-    # In its own thread, because the browser tests leave an event loop running in this one.
-    assert in_own_thread(lambda: asyncio.run(_get_live(live.route()))).status_code == 200
-    for row in workbench.runs.rows():
-        run, snapshot = workbench.runs.open(row.id), find_run_or_open(workbench, row.id).snapshot()
-        html = head_text(row) + kept_text(run, snapshot) + course_text(snapshot) + samples_text(snapshot)
-        html.encode()  # as for sending
-        assert len(html) < 500_000
+def check_start(runs_dir: Path) -> None:
+    """Check that a program starts with this folder, the page gets its data, and every run can be opened."""
+    started = Program(runs_dir / WHOLE, runs_dir)
+    started.check_page(*(row.id for row in started.workbench.runs.rows()))
 
 
 def find_run_or_open(workbench: Workbench, run_id: str) -> Run:
@@ -538,32 +537,32 @@ def find_run_or_open(workbench: Workbench, run_id: str) -> Run:
         return find_run(workbench.runs_dir, run_id)
     except RunError as error:  # without run.json it cannot be used, but it is listed
         check_sentence(error, run_id)
-        return workbench.runs.open(run_id)
+        return open_run(workbench.runs_dir / run_id)
 
 
 @pytest.mark.parametrize("damage", RUNS)
-def test_a_damaged_run(damaged, runs_dir, damage):
+def test_a_damaged_run(program, damage):
+    damaged = program.run(f"run-{list(RUNS).index(damage)}")
     do, fault = RUNS[damage]
     do(damaged.folder)
-    rows = {row.id: row for row in RunList(runs_dir).rows()}
-    assert sorted(rows) == [WHOLE, damaged.id]
+    rows = {row.id: row for row in program.workbench.runs.rows(fresh=True)}
     assert rows[WHOLE].fault == ""
     sentence = rows[damaged.id].fault
     assert re.search(fault, sentence) if fault else sentence == ""
     if sentence:
         check_sentence(sentence, "Its", "its", damaged.id)
     assert len(rows[damaged.id].name) <= 200
-    assert WHOLE in [run.id for run in list_runs(runs_dir)]
+    assert WHOLE in [run.id for run in list_runs(program.runs_dir)]
     if fault == SETTINGS or "config" in fault:
         with pytest.raises(RunError) as refused:
             damaged.config()
         check_sentence(refused.value, damaged.id)
         with pytest.raises(RunError) as refused:
-            Workbench(runs_dir).lab.load_run(damaged.id)
+            program.workbench.lab.load_run(damaged.id)
         check_sentence(refused.value, damaged.id)
     else:
         assert damaged.config().training.max_steps == 4
-    check_program(runs_dir)
+    program.check_page(damaged.id)
 
 
 @pytest.mark.parametrize("damage", PROGRESS)
@@ -627,7 +626,7 @@ def test_a_damaged_adapter(program, number, place):
 
 def test_the_intact_run_loads_after_all_the_damaged_ones(program):
     assert program.workbench.lab.load_run(WHOLE).linear_layers > 0
-    check_program(program.runs_dir)
+    program.check_page(WHOLE)
 
 
 CHECKPOINTS = {
@@ -673,5 +672,5 @@ def test_a_damaged_checkpoint_is_not_resumed_from(program, number):
     assert not workbench.is_training and not workbench.busy_with
 
 
-def test_the_program_starts_with_all_the_damaged_checkpoints(program):
-    check_program(program.runs_dir)
+def test_the_program_starts_with_everything_damaged_at_once(program):
+    check_start(program.runs_dir)
