@@ -76,34 +76,35 @@ def home(tmp_path, hub):
     }
 
 
-def train_with_token(tmp_path: Path, home: dict[str, str], *settings: str) -> tuple[int, str]:
-    """Train with the token in HF_TOKEN and check the process list meanwhile; returns the exit code and the output."""
-    options = [argument for setting in (*SHORT, *settings) for argument in ("--set", setting)]
-    process = start(
-        "train",
-        "demo-yoda",
-        *options,
-        "--runs-dir",
-        str(tmp_path / "runs"),
-        "--json",
-        environment=home | {"HF_TOKEN": TOKEN},
-    )
-    while process.poll() is None:
-        assert TOKEN not in command_lines(psutil.Process(process.pid))
+def train_with_token(tmp_path: Path, home: dict[str, str], *each: list[str]) -> list[tuple[int, str]]:
+    """Train once with each of these settings, side by side, with the token in HF_TOKEN.
+
+    Checks the process list meanwhile; returns the exit codes and outputs.
+    """
+    processes = []
+    for number, settings in enumerate(each):
+        options = [argument for setting in (*SHORT, *settings) for argument in ("--set", setting)]
+        runs_dir = str(tmp_path / f"runs-{number}")
+        environment = home | {"HF_TOKEN": TOKEN}
+        processes.append(
+            start("train", "demo-yoda", *options, "--runs-dir", runs_dir, "--json", environment=environment)
+        )
+    while going_on := [process for process in processes if process.poll() is None]:
+        for process in going_on:
+            assert TOKEN not in command_lines(psutil.Process(process.pid))
         time.sleep(0.1)
-    output = process.stdout_file.read_text() + process.stderr_file.read_text()
-    with (tmp_path / "printed.txt").open("a") as file:
-        file.write(output)
-    return process.returncode, output
+    outputs = [process.stdout_file.read_text() + process.stderr_file.read_text() for process in processes]
+    (tmp_path / "printed.txt").write_text("".join(outputs))
+    return [(process.returncode, output) for process, output in zip(processes, outputs, strict=True)]
 
 
 def test_the_command_line_does_not_leak_it(tmp_path, hub, home):
-    code, output = train_with_token(tmp_path, home, f"model.model_name={MODEL}", f"data.path={ROWS}")
+    ((code, output),) = train_with_token(tmp_path, home, [f"model.model_name={MODEL}", f"data.path={ROWS}"])
     assert code == 0, output
     assert {r.token for r in hub.requests if "/resolve/" in r.path and r.method == "GET"} == {TOKEN}, (
         "the token was actually used"
     )
-    (run,) = (tmp_path / "runs").glob("*/run.json")
+    (run,) = (tmp_path / "runs-0").glob("*/run.json")
     assert open_run(run.parent).snapshot().status == "completed"
     assert places_with_the_token(tmp_path) == []
 
@@ -111,9 +112,8 @@ def test_the_command_line_does_not_leak_it(tmp_path, hub, home):
 @pytest.mark.parametrize("status", [400, 403, 500])
 def test_hub_errors_that_quote_it(tmp_path, hub, home, status):
     hub.echo_status = status
-    for settings in ([f"model.model_name={MODEL}"], [f"data.path={ROWS}"]):
-        code, output = train_with_token(tmp_path, home, *settings)
-        assert code == 2, output
+    ended = train_with_token(tmp_path, home, [f"model.model_name={MODEL}"], [f"data.path={ROWS}"])
+    assert [code for code, _ in ended] == [2, 2], ended
     assert TOKEN in {r.token for r in hub.requests if "/resolve/" in r.path}
     assert places_with_the_token(tmp_path) == []
 
