@@ -205,6 +205,7 @@ def pip(what: str, options: list[str], requirements: list[str], started: float, 
         "--disable-pip-version-check",
         "--progress-bar",
         "off",
+        "--no-compile",  # Python compiles modules when they are first imported; compiling all takes over a minute
         *options,
         *requirements,
     ]
