@@ -190,9 +190,11 @@ def test_2_edit_retry_and_new(compare):
     for seed in (3407, 3408):  # a retry after exact answers keeps the seed; the next one increases it
         page.click("#retry")
         expect(page.locator("#seed input")).to_have_value(str(seed))
+        newest = re.compile(rf'"temperature": 0\.7,[^}}]*"seed": {seed}\b')
+        expect(page.locator("#chat-json textarea")).to_have_value(newest, timeout=60_000)
         wait_for_answers(page, 2)
+        expect(page.locator("#retry")).to_be_enabled(timeout=60_000)
         expect(page.get_by_role("button", name=f"Settings: balanced · 128 tokens · seed {seed}")).to_be_visible()
-        expect(page.locator("#chat-json textarea")).to_have_value(re.compile(rf'"seed": {seed}\b'))
     saved_chat = json.loads(page.locator("#chat-json textarea").input_value())
     assert [turn["sampling"]["seed"] for turn in saved_chat["turns"]] == [3407, 3408]
     assert [turn["sampling"]["temperature"] for turn in saved_chat["turns"]] == [0.0, 0.7]

@@ -197,12 +197,15 @@ class CompareTab:
                 **box,
             }
             return
-        yield self._settled(conversation, differ)
+        settled = self._settled(conversation, differ)
         if len(panes) > 1:
+            yield settled | waits  # until this handler has ended, Gradio ignores clicks on its button
             try:
-                yield {self.proof: proof_text(panes, lab.differences(panes, conversations[0]))}
+                told = proof_text(panes, lab.differences(panes, conversations[0]))
             except Problem as error:
-                yield {self.proof: notice(f"How much they differ could not be measured. {error}", "warning")}
+                told = notice(f"How much they differ could not be measured. {error}", "warning")
+            settled = {self.proof: told} | {button: settled[button] for button in waits}
+        yield settled
 
     def _edit(self, values: dict) -> dict:
         """Puts the last question back into the box, and removes its turn from the conversation."""
