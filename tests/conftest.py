@@ -44,6 +44,17 @@ def pytest_addoption(parser):
     parser.addoption("--long", action="store_true", help="run the long tests at full length")
 
 
+@pytest.hookimpl(trylast=True)
+def pytest_collection_modifyitems(items):
+    """Files with long tests come first, so that both processes end at about the same time."""
+
+    def is_long(item) -> bool:
+        return any(item.get_closest_marker(name) for name in ("slow", "browser"))
+
+    long_files = {item.path for item in items if is_long(item)}
+    items.sort(key=lambda item: item.path not in long_files)
+
+
 @pytest.fixture(scope="session")
 def long(request) -> bool:
     """Whether the long tests (20 kills, out of memory 50 times) run at full length."""
