@@ -4,7 +4,20 @@ One `except Problem` is enough to show any of them. The wording is a template wi
 the values and translations need only the template.
 """
 
+from string import Formatter
 from typing import Any, ClassVar
+
+
+def quoted(value: object) -> str:
+    """The value in quotes, as it was typed: a backslash, as in a path on Windows, is not doubled."""
+    return repr(value).replace("\\\\", "\\")
+
+
+class _AsTyped(Formatter):
+    """Fills templates; `{name!r}` quotes a value with `quoted`."""
+
+    def convert_field(self, value: Any, conversion: Any) -> Any:
+        return quoted(value) if conversion == "r" else super().convert_field(value, conversion)
 
 
 class Problem(ValueError):
@@ -22,7 +35,7 @@ class Problem(ValueError):
         self.values = values
 
     def __str__(self) -> str:
-        return self.template.format(**self.values) if self.values else self.template
+        return _AsTyped().format(self.template, **self.values) if self.values else self.template
 
 
 class ConfigError(Problem):
@@ -67,4 +80,7 @@ class Busy(Problem):
 
 def first_line(error: BaseException) -> str:
     """The first line of a library's error, at most 300 characters, to be quoted inside a sentence."""
-    return (str(error).strip().splitlines() or [type(error).__name__])[0].rstrip(".")[:300]
+    text = str(error)
+    if isinstance(error, OSError | LookupError):  # Python quotes paths and keys in these
+        text = text.replace("\\\\", "\\")
+    return (text.strip().splitlines() or [type(error).__name__])[0].rstrip(".")[:300]

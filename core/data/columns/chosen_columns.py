@@ -9,7 +9,7 @@ from typing import Any
 from core.data.columns.column_names import plain
 from core.data.columns.field_values import MISSING, Column, lookup
 from core.data.display import first_names
-from core.problems import DataError
+from core.problems import DataError, quoted
 from core.settings.sections import DataConfig
 
 ROLES = ("instruction", "input", "answer", "system", "text")  # those that a person can assign to a column
@@ -161,4 +161,4 @@ def listed(columns: list[Column]) -> str:
 
 
 def quoted_names(names: Iterable[str]) -> str:
-    return ", ".join(f"{name!r}" for name in names)
+    return ", ".join(map(quoted, names))
