@@ -13,6 +13,7 @@ from safetensors import SafetensorError, safe_open
 from core.disk.atomic import ASIDE
 from core.disk.tolerant_reading import Unreadable, read_json
 from core.hub_names import exact_name
+from core.model.adapter_kind import check_adapter
 from core.model.model_files import files_in, first_pickle
 from core.problems import ModelError
 from core.settings.sections import ModelConfig
@@ -21,8 +22,8 @@ WEIGHTS = "adapter_model.safetensors"
 SETTINGS = "adapter_config.json"
 SMALL_FILES = ("*.json", "*.jinja", "*.model", "*.txt")  # the adapter's settings and its tokenizer
 OTHER_SHAPES = (
-    "The adapter in {folder} is damaged: its weights have other shapes than its settings say; choose another, or train "
-    "it again."
+    "The adapter in {folder} does not fit this model: its weights have other shapes than its settings and the model "
+    "say; choose another, or train it again."
 )
 NOT_FINITE = "The adapter in {folder} is damaged: some of its weights are NaN or infinite; use another copy."
 
@@ -35,6 +36,7 @@ def adapter_files(adapter_dir: Path, base: Path, config: ModelConfig) -> Iterato
     """
     saved = _settings(adapter_dir, config)
     weights = _checked_weights(adapter_dir)
+    check_adapter(adapter_dir, saved, weights, base, config.model_name)
     with TemporaryDirectory(prefix=f"{ASIDE}load-", dir=adapter_dir.parent) as name:
         folder = Path(name)
         # Only these: nothing that could contain code. Linked, not copied: trained embeddings take gigabytes.

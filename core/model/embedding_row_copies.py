@@ -32,7 +32,8 @@ def take_rows_out(folder: Path) -> Rows:
         for name in list(weights.keys()):
             if name.endswith(".token_adapter.trainable_tokens_delta"):
                 layer = name.split(".")[-3]
-                rows[layer] = indices[layer], weights.get_tensor(name)
+                # A list is for the input embeddings, whatever their name.
+                rows[layer] = indices if isinstance(indices, list) else indices[layer], weights.get_tensor(name)
     return rows
 
 

@@ -99,7 +99,10 @@ def _lengths(weight, origin):
 def rows_on(model, adapter: str = "default") -> list[int] | None:
     """The ids of the single rows that the adapter of that PEFT name trains or trained, sorted; None if it has none."""
     indices = model.peft_config[adapter].trainable_token_indices
-    return None if not indices else sorted({id for ids in indices.values() for id in ids})
+    if not indices:
+        return None
+    lists = [indices] if isinstance(indices, list) else indices.values()  # a list is for the input embeddings
+    return sorted({id for ids in lists for id in ids})
 
 
 def give_rows_their_own_group(optimizer, model, learning_rate: float) -> None:

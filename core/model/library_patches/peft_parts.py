@@ -3,6 +3,19 @@
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 
+EMBEDDINGS = frozenset({"embed_tokens", "lm_head"})  # peft.utils.constants.EMBEDDING_LAYER_NAMES
+LORA_KINDS = frozenset({"LORA", "ADALORA"})  # the values of `peft_type` whose layers are LoraLayers
+_INITS_THAT_CHANGE_THE_BASE = ("pissa", "corda", "olora", "loftq", "lora_ga")
+
+
+def changes_base(init: object) -> bool:
+    """Whether an adapter with this `init_lora_weights` is made by changing the weights of the base.
+
+    For peft 0.21.2 (LoraLayer.update_layer). When such an adapter is read back, PEFT changes the base once more, or
+    fails, or (LoRA-GA) leaves the base as it is, for which the adapter was not made.
+    """
+    return isinstance(init, str) and init.lower().startswith(_INITS_THAT_CHANGE_THE_BASE)
+
 
 def has_mismatched_adapter(error: Exception) -> bool:
     """Whether an adapter's weights have other shapes than its settings say.
@@ -10,6 +23,14 @@ def has_mismatched_adapter(error: Exception) -> bool:
     For peft 0.21.2, which passes on torch's RuntimeError about its own classes; it has no class of its own.
     """
     return "loading state_dict for Peft" in str(error)
+
+
+def has_no_such_layers(error: Exception) -> bool:
+    """Whether a model has none of the layers that an adapter is for.
+
+    For peft 0.21.2, whose ValueError about that has no class of its own.
+    """
+    return "not found in the base model" in str(error)
 
 
 def whole_copies(model) -> Iterator[tuple[str, object]]:
