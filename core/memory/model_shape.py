@@ -14,6 +14,7 @@ from pydantic import BaseModel, Field, ValidationError
 
 from core.disk.tolerant_reading import Unreadable, read_json
 from core.hub_names import checked_token, exact_name, is_hub_name
+from core.memory.gguf_models import refuse_gguf, refuse_gguf_name
 from core.memory.known_shapes import KNOWN
 from core.problems import ModelError
 from core.settings.paths import resolve_path
@@ -144,7 +145,9 @@ def shape_of(config: ModelConfig, token: str | None = None, fetch: bool = True) 
     name = exact_name(config)
     path = resolve_path(config.model_name)
     if path is not None:
+        refuse_gguf(path, config.model_name)
         return _read(path / "config.json", name)
+    refuse_gguf_name(config.model_name)
     if config.revision is None and (known := KNOWN.get(name.lower())) is not None:
         return ModelShape.build(known, name)
     revision = config.revision if name == config.model_name else None

@@ -11,6 +11,7 @@ from tempfile import TemporaryDirectory
 from safetensors import SafetensorError, safe_open
 
 from core.disk.atomic import ASIDE
+from core.disk.gguf import gguf_in
 from core.disk.tolerant_reading import Unreadable, read_json
 from core.hub_names import exact_name
 from core.model.adapter_kind import check_adapter
@@ -83,6 +84,13 @@ def _checked_weights(folder: Path) -> Path:
                 "this app reads only safetensors, so choose another, or a copy of it with safetensors.",
                 folder=str(folder),
                 file=pickle,
+            )
+        if file := gguf_in(folder):
+            raise ModelError(
+                "The adapter in {folder} is a GGUF ({file:.80}), which can be run but not used here: choose the "
+                "adapter that it was made from, with its weights as safetensors.",
+                folder=str(folder),
+                file=file,
             )
         raise ModelError(
             "The adapter in {folder} has no {file}; choose another, or train it again.",

@@ -10,26 +10,26 @@ from pathlib import Path
 from core.disk.sizes import GIB
 from core.hub_names import exact_name
 from core.model.adapter_files import NOT_FINITE, OTHER_SHAPES, adapter_files
-from core.model.device_memory import free_memory
+from core.model.device_memory import free_memory, is_out_of_memory
 from core.model.download import Report
 from core.model.library_patches.model_parts import (
     has_mismatched_weights,
     is_4bit,
+    keeps_its_embeddings,
     made_up_weights,
     wants_to_run_code,
 )
 from core.model.library_patches.peft_parts import has_mismatched_adapter, original, show_bias
 from core.model.loaded_model import LoadedModel, ModelReport
 from core.model.model_files import locate
+from core.model.model_kind import NEEDS_CODE, check_kind, continues_text, other_kind
 from core.model.unsloth_start import import_unsloth
+from core.model.vocabulary import make_padding_usable
 from core.problems import ModelError
 from core.settings.sections import ModelConfig
+from core.stopping import Stopped
 
 IN_ADAPTER_NAMES = ("lora_", "modules_to_save", "trainable_tokens_")  # in the names of an adapter's own weights
-NEEDS_CODE = (
-    "{name} cannot be loaded without running Python code that comes with it, which needs your consent; choose another, "
-    "or, if you have read that code, enter the model's exact name under More, Run this model's own code."
-)
 # Errors whose text means something only to a programmer, such as a key or the name of a type.
 WORDLESS = (LookupError, TypeError, AttributeError, ArithmeticError, RecursionError, AssertionError)
 
@@ -45,27 +45,30 @@ def load(
 
     `token` is for gated and private models on Hugging Face. `report` is told about the progress.
     """
-    report("Starting Unsloth", None)
-    import_unsloth()
     began = time.monotonic()
-    folder = locate(config, token, report)
-    if config.trust_remote_code is None and _needs_code(folder):
-        raise ModelError(NEEDS_CODE, name=config.model_name)
+    folder = find_loadable(config, token, report)
     report("Loading the weights", None)
     with _errors_as_sentences(config, adapter_dir):
         model, tokenizer = _from_pretrained(config, folder, adapter_dir, use_gradient_checkpointing)
-    show_bias(model)
-    _check_finite(model, config, adapter_dir)
-    described = _describe(model, tokenizer, config, time.monotonic() - began)
+        show_bias(model)
+        make_padding_usable(model, tokenizer)
+        _check_finite(model, config, adapter_dir)
+        described = _describe(model, tokenizer, config, time.monotonic() - began)
     return LoadedModel(model, tokenizer, config, described, has_adapter=adapter_dir is not None)
 
 
-def _needs_code(folder: Path) -> bool:
-    """Whether transformers does not know the model's classes, so that loading it would run code from its folder."""
-    from transformers import CONFIG_MAPPING
+def find_loadable(config: ModelConfig, token: str | None, report: Report) -> Path:
+    """The model's folder, fetched if it must be, once all is well that can be known without reading the weights.
 
-    settings = json.loads((folder / "config.json").read_text(encoding="utf-8"))
-    return bool(settings.get("auto_map")) and settings["model_type"] not in CONFIG_MAPPING
+    Raises ModelError.
+    """
+    report("Looking for the model", None)
+    with _errors_as_sentences(config, None):
+        folder = locate(config, token, report)
+        report("Starting Unsloth", None)
+        import_unsloth()
+        check_kind(folder, config)
+    return folder
 
 
 def _from_pretrained(config: ModelConfig, folder: Path, adapter_dir: Path | None, checkpointing: str | bool):
@@ -73,7 +76,7 @@ def _from_pretrained(config: ModelConfig, folder: Path, adapter_dir: Path | None
     import torch
 
     place = adapter_files(adapter_dir, folder, config) if adapter_dir else nullcontext(folder)
-    with made_up_weights() as made_up, place as place_of_all:
+    with made_up_weights() as made_up, keeps_its_embeddings(), place as place_of_all:
         model, tokenizer = import_unsloth().FastLanguageModel.from_pretrained(
             model_name=str(place_of_all),
             max_seq_length=config.max_seq_length,
@@ -84,6 +87,8 @@ def _from_pretrained(config: ModelConfig, folder: Path, adapter_dir: Path | None
             trust_remote_code=config.trust_remote_code is not None,
         )
     if made_up:
+        if not continues_text(folder):
+            raise other_kind(json.loads((folder / "config.json").read_text(encoding="utf-8")), config.model_name)
         raise ModelError(
             "{name} is damaged: some of its weights are missing; fetch the model again.", name=config.model_name
         )
@@ -93,19 +98,17 @@ def _from_pretrained(config: ModelConfig, folder: Path, adapter_dir: Path | None
 @contextmanager
 def _errors_as_sentences(config: ModelConfig, adapter_dir: Path | None) -> Iterator[None]:
     """Five libraries raise all kinds of errors while they load; each becomes a ModelError, and none is hidden."""
-    import torch
-
     name = config.model_name
     try:
         yield
-    except ModelError:
+    except (ModelError, Stopped):
         raise
-    except torch.OutOfMemoryError:
-        free_memory()
-        raise ModelError(
-            "{name} does not fit into the card's memory; use 4-bit weights or a smaller model.", name=name
-        ) from None
     except Exception as error:
+        if is_out_of_memory(error):
+            free_memory()
+            raise ModelError(
+                "{name} does not fit into the card's memory; use 4-bit weights or a smaller model.", name=name
+            ) from None
         if config.trust_remote_code is None and wants_to_run_code(error):  # the tokenizer's, for example
             raise ModelError(NEEDS_CODE, name=name) from None
         if adapter_dir and has_mismatched_adapter(error):

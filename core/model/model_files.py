@@ -12,9 +12,10 @@ from safetensors import SafetensorError, safe_open
 
 from core.disk.tolerant_reading import Unreadable, read_json, read_text
 from core.hub_names import checked_token, exact_name
+from core.memory.gguf_models import refuse_gguf, refuse_gguf_files, refuse_gguf_name
 from core.model.download import Report, download, files_on_hub
 from core.problems import ModelError
-from core.settings.paths import resolve_path
+from core.settings.paths import is_path, resolve_path
 from core.settings.sections import ModelConfig
 
 SMALL_FILES = ("tokenizer.json", "tokenizer_config.json", "generation_config.json", "chat_template.jinja")
@@ -30,7 +31,8 @@ def locate(config: ModelConfig, token: str | None = None, report: Report = lambd
     path = resolve_path(config.model_name)
     if path is not None:
         return _checked_folder(path, config.model_name, config.trust_remote_code is not None)
-    if config.model_name.startswith((".", "/", "~")) or config.model_name.count("/") > 1:
+    refuse_gguf_name(config.model_name)
+    if is_path(config.model_name):
         raise ModelError(
             "There is no folder {name}; check the path, or use a name like owner/model.", name=config.model_name
         )
@@ -40,7 +42,9 @@ def locate(config: ModelConfig, token: str | None = None, report: Report = lambd
     is_trusted = config.trust_remote_code is not None
     folder = Path(download(name, revision, token, report, is_trusted))
     if not any(folder.glob("*.safetensors")):
-        _refuse_pickles(name, files_on_hub(name, revision, token))
+        files = files_on_hub(name, revision, token)
+        refuse_gguf_files(files, name)
+        _refuse_pickles(name, files)
     return _checked_folder(folder, name, is_trusted)
 
 
@@ -53,6 +57,7 @@ def code_warning(name: str) -> str:
 
 
 def _checked_folder(folder: Path, name: str, is_trusted: bool) -> Path:
+    refuse_gguf(folder, name)
     if not folder.is_dir():
         raise ModelError("{name} is a file; give the folder that holds config.json and the weights.", name=name)
     if not os.path.lexists(folder / "config.json"):

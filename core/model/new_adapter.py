@@ -4,11 +4,16 @@ from collections.abc import Sequence
 from tempfile import TemporaryDirectory
 
 from core.model.library_patches.model_parts import named
-from core.model.library_patches.peft_parts import show_bias
+from core.model.library_patches.peft_parts import has_no_such_layers, show_bias
 from core.model.loaded_model import LoadedModel
 from core.model.unsloth_start import import_unsloth
 from core.problems import ModelError, first_line
 from core.settings.sections import AdapterConfig
+
+NO_SUCH_LAYERS = (
+    "{model} ({kind:.40}) has none of the layers to adapt ({layers}), which have other names in models of its kind: "
+    "choose a model that is built like a Llama."
+)
 
 
 def attach_adapter(
@@ -53,6 +58,13 @@ def attach_adapter(
                 temporary_location=folder,
             )
     except ValueError as error:
+        if has_no_such_layers(error):
+            raise ModelError(
+                NO_SUCH_LAYERS,
+                model=loaded.report.name,
+                kind=model.config.model_type,
+                layers=", ".join(config.target_modules),
+            ) from error
         raise ModelError("The adapter does not fit this model: {reason}.", reason=first_line(error)) from error
     show_bias(loaded.model)
     # The name, not a folder on this machine: a run can be moved to another.

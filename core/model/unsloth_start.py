@@ -1,12 +1,30 @@
 """Imports Unsloth with its background activities switched off. All other modules import it through here."""
 
 import os
+import traceback
 
+from core.problems import ModelError, first_line
 from core.settings.paths import PROJECT_DIR
+
+NOT_STARTED = (
+    "Unsloth could not be started: {reason}; start the app again, and if that does not help, delete the folder .venv "
+    "and run launch.py, which installs everything anew."
+)
 
 
 def import_unsloth():
-    """The unsloth package, with its background activities switched off. The first call takes about ten seconds."""
+    """The unsloth package, with its background activities switched off. The first call takes about ten seconds.
+
+    Raises ModelError, each time anew, when it cannot be imported.
+    """
+    try:
+        return _imported()
+    except (Exception, SystemExit) as error:  # also a library that wants to end the program
+        traceback.print_exc()
+        raise ModelError(NOT_STARTED, reason=first_line(error)) from error
+
+
+def _imported():
     os.environ.setdefault("UNSLOTH_DISABLE_STATISTICS", "1")  # no request to the network
     os.environ.setdefault("UNSLOTH_AUTO_INSTALL", "0")  # no installing of llama.cpp
     os.environ.setdefault("UNSLOTH_DATASET_NUM_PROC", "0")  # no forks while a thread trains

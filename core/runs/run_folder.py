@@ -22,6 +22,7 @@ from pathlib import Path
 import psutil
 
 from core.disk.atomic import remove_left_aside, write_whole
+from core.disk.gguf import gguf_in
 from core.disk.json_lines import append_lines, read_lines
 from core.disk.tolerant_reading import Unreadable, in_words, read_json, read_text
 from core.problems import ConfigError, RunError
@@ -31,6 +32,10 @@ from core.runs.snapshot import Snapshot, fold_all
 from core.settings.run_config import RunConfig
 
 END_OF_HISTORY = 4096  # bytes; longer than the line that says how a run ended
+GGUF = (
+    "{adapter} is a file or folder of the kind GGUF, which can be run but not trained further: continue from the "
+    "adapter that it was made from, the folder with {file}."
+)
 
 
 @dataclass
@@ -188,6 +193,8 @@ def find_adapter(runs_dir: Path, wanted: str) -> Path:
     for folder in (Path(wanted), runs_dir / wanted):
         if (folder / "adapter_config.json").is_file():
             return folder.resolve()
+        if folder.exists() and gguf_in(folder):
+            raise RunError(GGUF, adapter=wanted, file="adapter_model.safetensors")
     named = [run for run in list_runs(runs_dir) if run.name == wanted and run.has_adapter]
     run = next((run for run in named if run.snapshot().status == "completed"), None)
     if run is None:

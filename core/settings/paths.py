@@ -1,6 +1,7 @@
 """Where a path that a person typed leads."""
 
 import os
+import re
 from pathlib import Path
 
 PROJECT_DIR = Path(__file__).resolve().parent.parent.parent
@@ -15,3 +16,8 @@ def resolve_path(path: str) -> Path | None:
         except (OSError, ValueError):  # too long, or with a null byte: cannot be a path
             continue
     return None
+
+
+def is_path(name: str) -> bool:
+    """Whether a name can only be that of a file or folder, on any system: /models/llama, ~/llama, C:\\models\\llama."""
+    return name.startswith((".", "/", "~")) or name.count("/") > 1 or "\\" in name or bool(re.match("[A-Za-z]:", name))

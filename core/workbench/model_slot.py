@@ -11,9 +11,8 @@ from pathlib import Path
 from core.model.adapters_on_base import FIRST_ADAPTER, put_on, take_off
 from core.model.device_memory import free_memory
 from core.model.fingerprint import fingerprint
-from core.model.load import load
+from core.model.load import find_loadable, load
 from core.model.loaded_model import LoadedModel, ModelReport
-from core.model.model_files import locate
 from core.problems import ModelError, first_line
 from core.runs.adapter_ref import Pane
 from core.settings.run_config import RunConfig
@@ -81,8 +80,7 @@ class ModelSlot:
             self.state = ModelState(doing=text, share=share)
 
         try:
-            report("Looking for the model", None)
-            locate(config, token, report)  # a name that does not exist must not cost the model that is loaded
+            find_loadable(config, token, report)  # what cannot be loaded must not cost the model that is loaded
             self.contents = Empty()
             free_memory()
             loaded = load(config, token, adapter_dir, report, **kwargs)

@@ -30,6 +30,23 @@ def made_up_weights() -> Iterator[list]:
         logger.removeHandler(handler)
 
 
+@contextmanager
+def keeps_its_embeddings() -> Iterator[None]:
+    """No model gets more or fewer embeddings meanwhile.
+
+    For unsloth_zoo 2026.10.9, which on a CPU gives the base more of them when the tokenizer of an adapter has more
+    tokens; the base would then answer differently with the adapter off.
+    """
+    from transformers import PreTrainedModel
+
+    before = PreTrainedModel.resize_token_embeddings
+    PreTrainedModel.resize_token_embeddings = lambda self, *args, **kwargs: self.get_input_embeddings()
+    try:
+        yield
+    finally:
+        PreTrainedModel.resize_token_embeddings = before
+
+
 def has_mismatched_weights(error: Exception) -> bool:
     """Whether a model's weights have other shapes than its config.json says.
 
@@ -142,6 +159,26 @@ def is_4bit(layer) -> bool:
     from bitsandbytes.nn import Linear4bit
 
     return isinstance(layer, Linear4bit)
+
+
+def count_8bit(model) -> int:
+    """How many layers have their weights in 8 bits. For bitsandbytes 0.50.2."""
+    from bitsandbytes.nn import Linear8bitLt
+
+    return sum(isinstance(module, Linear8bitLt) for module in model.modules())
+
+
+def stored_as(model) -> str:
+    """In what the weights are quantized, other than 4-bit: "8-bit", or the method's name; empty if they are not.
+
+    For transformers 5.17.0, where the config has it as a dict or as an object.
+    """
+    quantized = getattr(model.config, "quantization_config", None)
+    values = quantized if isinstance(quantized, dict) else getattr(quantized, "to_dict", dict)()
+    if values.get("load_in_8bit"):
+        return "8-bit"
+    method = values.get("quant_method", "")
+    return "" if values.get("load_in_4bit") else str(getattr(method, "value", method)).upper()
 
 
 def weight_as_computed(layer):

@@ -1,5 +1,6 @@
 """Private parts of PEFT; see `core.model.library_patches`."""
 
+from collections import Counter
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 
@@ -63,6 +64,19 @@ def trained_layers(model) -> tuple[str, ...]:
 
     kinds = (ModulesToSaveWrapper, TrainableTokensWrapper)
     return tuple(name.rpartition(".")[2] for name, module in model.named_modules() if isinstance(module, kinds))
+
+
+def adapted_layers(model, adapter: str = "default") -> dict[str, int]:
+    """How many layers of each name have low-rank matrices of this adapter, in the model's order. For peft 0.21.2."""
+    from peft.tuners.lora import LoraLayer
+
+    return dict(
+        Counter(
+            name.rpartition(".")[2]
+            for name, module in model.named_modules()
+            if isinstance(module, LoraLayer) and (adapter in module.lora_A or adapter in module.lora_embedding_A)
+        )
+    )
 
 
 def original(layer):

@@ -1,0 +1,44 @@
+"""Models as GGUF files: refused, with the model to load in their place."""
+
+from pathlib import Path
+
+from core.disk.gguf import gguf_in, names_gguf
+from core.hub_names import is_hub_name
+from core.memory.known_shapes import KNOWN
+from core.problems import ModelError
+
+MADE_FROM = (
+    "{name} is a file or folder of the kind GGUF, which can be run but not trained: load the model that it was made "
+    "from, with its weights as safetensors, such as {model}."
+)
+UNKNOWN = (
+    "{name} is a file or folder of the kind GGUF, which can be run but not trained: load the model that it was made "
+    "from, with its weights as safetensors, which is named where the GGUF came from."
+)
+OWNER = "unsloth/"  # of copies that need no token
+
+
+def refuse_gguf_name(name: str) -> None:
+    """Raises ModelError for a name, of nothing on this machine, that only a GGUF file can have."""
+    if names_gguf(name) and not is_hub_name(name):
+        raise _error(name)
+
+
+def refuse_gguf(path: Path, name: str) -> None:
+    """Raises ModelError for a GGUF file, and for a folder of such files without safetensors."""
+    if gguf_in(path) and not (path.is_dir() and any(path.glob("*.safetensors"))):
+        raise _error(name)
+
+
+def refuse_gguf_files(files: list[str], name: str) -> None:
+    """Raises ModelError when there are GGUF files among the files of a repository that has no safetensors."""
+    if any(gguf_in(Path(file)) for file in files):
+        raise _error(name)
+
+
+def _error(name: str) -> ModelError:
+    short = name.replace("\\", "/").rpartition("/")[2].lower()
+    known = [model for model in KNOWN if model.startswith(OWNER) and model.removeprefix(OWNER) in short]
+    if not known:
+        return ModelError(UNKNOWN, name=name)
+    return ModelError(MADE_FROM, name=name, model=max(known, key=len))

@@ -1,0 +1,99 @@
+"""Whether a model is of a kind that can be trained here, from its config.json, before its weights are read."""
+
+import json
+from pathlib import Path
+
+from core.hub_names import PREQUANTIZED
+from core.problems import ModelError
+from core.settings.sections import ModelConfig
+
+NEEDS_CODE = (
+    "{name} cannot be loaded without running Python code that comes with it, which needs your consent; choose another, "
+    "or, if you have read that code, enter the model's exact name under More, Run this model's own code."
+)
+OTHER_KIND = (
+    "{name} is {kind} ({architecture:.80}), and only models that continue a text can be trained here: choose one of "
+    "those, such as a Llama."
+)
+IN_4BIT = (
+    "The weights of {name} are stored in 4-bit, so it cannot be loaded in 16-bit: turn on 4-bit weights "
+    "(model.load_in_4bit), or choose the model with 16-bit weights."
+)
+MISNAMED = (
+    "The weights in {name} are not in 4-bit, but Unsloth takes a folder whose name ends like that for a model in "
+    "4-bit: give the folder another name."
+)
+# What the end of an architecture's name says about a model.
+KINDS = {
+    "ForSequenceClassification": "a classifier or a reward model",
+    "ForTokenClassification": "a classifier of words",
+    "RewardModel": "a reward model",
+    "ForMaskedLM": "a model that fills gaps in a text",
+    "ForPreTraining": "a model that fills gaps in a text",
+    "ForQuestionAnswering": "a model that finds answers in a text",
+}
+# Either may be a text model too: only its weights tell.
+UNDECIDED = ("Model", "ForConditionalGeneration")
+
+
+def check_kind(folder: Path, config: ModelConfig) -> None:
+    """Raises ModelError when the model in this folder is of another kind, needs code that is not trusted, or is stored
+    in another precision than the settings ask for."""
+    from transformers import CONFIG_MAPPING
+
+    values = json.loads((folder / "config.json").read_text(encoding="utf-8"))
+    is_known = values["model_type"] in CONFIG_MAPPING
+    if config.trust_remote_code is None:
+        if values.get("auto_map") and not is_known:
+            raise ModelError(NEEDS_CODE, name=config.model_name)
+        if is_known and _is_of_another_kind(values):
+            raise other_kind(values, config.model_name)
+    _check_precision(folder, values, config)
+
+
+def other_kind(values: dict, name: str) -> ModelError:
+    """The error about a model with this config.json."""
+    architecture = (_architectures(values) or [values["model_type"]])[0]
+    kind = next((kind for ending, kind in KINDS.items() if architecture.endswith(ending)), "another kind of model")
+    if values.get("is_encoder_decoder"):
+        kind = "an encoder with a decoder"
+    elif any(key in values for key in ("vision_config", "audio_config", "image_size")):
+        kind = "a model for images or sound"
+    elif architecture.endswith("Model") and kind == "another kind of model":
+        kind = "a model without a head that writes text"
+    return ModelError(OTHER_KIND, name=name, kind=kind, architecture=architecture)
+
+
+def continues_text(folder: Path) -> bool:
+    """Whether a model says that it was saved as one that continues a text."""
+    values = json.loads((folder / "config.json").read_text(encoding="utf-8"))
+    return not _architectures(values) or any(name in _known_architectures() for name in _architectures(values))
+
+
+def _is_of_another_kind(values: dict) -> bool:
+    from transformers.models.auto.modeling_auto import MODEL_FOR_CAUSAL_LM_MAPPING_NAMES
+
+    names = _architectures(values)
+    if values["model_type"] not in MODEL_FOR_CAUSAL_LM_MAPPING_NAMES or values.get("is_encoder_decoder"):
+        return True
+    return bool(names) and not any(name in _known_architectures() or name.endswith(UNDECIDED) for name in names)
+
+
+def _architectures(values: dict) -> list[str]:
+    names = values.get("architectures")
+    return [str(name) for name in names] if isinstance(names, list) else []
+
+
+def _known_architectures() -> set[str]:
+    from transformers.models.auto.modeling_auto import MODEL_FOR_CAUSAL_LM_MAPPING_NAMES
+
+    return set(MODEL_FOR_CAUSAL_LM_MAPPING_NAMES.values())
+
+
+def _check_precision(folder: Path, values: dict, config: ModelConfig) -> None:
+    quantized = values.get("quantization_config") or values.get("compression_config") or {}
+    is_4bit = isinstance(quantized, dict) and bool(quantized.get("load_in_4bit"))
+    if is_4bit and not config.load_in_4bit:
+        raise ModelError(IN_4BIT, name=config.model_name)
+    if not is_4bit and folder.name.lower().endswith(PREQUANTIZED):
+        raise ModelError(MISNAMED, name=config.model_name)

@@ -1,0 +1,39 @@
+"""Tokens that a tokenizer has and its model has not.
+
+Tokens that were added to a tokenizer, but not to the embeddings of the model, have no row there.
+"""
+
+from collections.abc import Iterable
+
+from core.model.library_patches.peft_parts import original
+from core.model.loaded_model import LoadedModel
+from core.problems import ModelError
+
+NO_EMBEDDING = (
+    "The prompt has the token {token:.40} ({id:,}), for which {model} has no embedding, because its {rows:,} end before "
+    "it: leave the token out, or add it to the model as well (resize_token_embeddings)."
+)
+
+
+def embedding_rows(model) -> int:
+    """How many tokens the model has embeddings for."""
+    return len(original(model.get_input_embeddings()).weight)
+
+
+def check_prompts(loaded: LoadedModel, prompts: Iterable[Iterable[int]]) -> None:
+    """Raises ModelError when one of the prompts, given as token ids, has a token without an embedding."""
+    rows = embedding_rows(loaded.model)
+    for ids in prompts:
+        highest = max(ids, default=0)
+        if highest >= rows:
+            token = str(loaded.tokenizer.convert_ids_to_tokens(highest))
+            raise ModelError(NO_EMBEDDING, token=token, id=highest, model=loaded.report.name, rows=rows)
+
+
+def make_padding_usable(model, tokenizer) -> None:
+    """Gives the tokenizer another token for padding, which is never looked at, if it has none that the model knows."""
+    rows = embedding_rows(model)
+    known = (tokenizer.pad_token_id, tokenizer.eos_token_id, tokenizer.bos_token_id, tokenizer.unk_token_id, 0)
+    usable = next(id for id in known if id is not None and id < rows)
+    if usable != tokenizer.pad_token_id:
+        tokenizer.pad_token = tokenizer.convert_ids_to_tokens(usable)
