@@ -79,8 +79,18 @@ class EmbeddingsReceipt(BaseModel, frozen=True):
     warning: str = ""
 
 
+class AdaptedLayers(BaseModel, frozen=True):
+    """How many layers of one name, such as q_proj, the adapter changes."""
+
+    name: str
+    count: Whole
+
+
 class Receipt(_Event):
-    """What really trains: read back from the model, trainer and optimizer just before the first step."""
+    """What really trains: read back from the model, trainer and optimizer just before the first step.
+
+    `adapted` are the layers that PEFT found, in the model's order; empty in runs from before this was recorded.
+    """
 
     type: Literal["receipt"] = "receipt"
     trainable_parameters: Whole
@@ -95,6 +105,7 @@ class Receipt(_Event):
     notes: tuple[str, ...] = ()
     changes: tuple[Change, ...] = ()
     embeddings: EmbeddingsReceipt | None = None
+    adapted: tuple[AdaptedLayers, ...] = ()
 
 
 class StepDone(_Event):

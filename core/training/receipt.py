@@ -4,19 +4,19 @@ from core.data.prepared.prepared_data import PreparedData
 from core.data.prepared.row_view import end_mark
 from core.data.prepared.survey import survey
 from core.model.embedding_rows import rows_on
-from core.model.library_patches.model_parts import checkpointing_in_use
-from core.model.library_patches.peft_parts import trained_layers
+from core.model.library_patches.model_parts import checkpointing_in_use, count_8bit, stored_as
+from core.model.library_patches.peft_parts import adapted_layers, trained_layers
 from core.model.library_patches.trainer_parts import unwrapped_optimizer
 from core.model.loaded_model import LoadedModel
-from core.runs.events import Change, LearningGroup, Receipt
+from core.runs.events import AdaptedLayers, Change, LearningGroup, Receipt
 from core.settings.run_config import RunConfig
 from core.training.embeddings_receipt import embeddings_receipt, is_of_embeddings
 
 REASONS = {
     "packing": "separating rows in one sequence needs attention kernels that only run on a GPU",
-    "bf16": "this processor has no fast bfloat16",
-    "fp16": "float16 is slow on a processor",
+    "dtype": "this is slow on a processor",
 }
+OF_PRECISION = ("bf16", "fp16")  # arguments that follow from the model's precision, which is reported itself
 
 
 def make_receipt(
@@ -41,6 +41,7 @@ def make_receipt(
         notes=tuple(_notes(loaded, config, data, trainer)),
         changes=tuple(_changes(loaded, config, trainer, asked)),
         embeddings=embeddings_receipt(loaded, inner),
+        adapted=tuple(AdaptedLayers(name=name, count=count) for name, count in adapted_layers(loaded.model).items()),
     )
 
 
@@ -57,8 +58,10 @@ def _group(group: dict, weights: dict[int, str]) -> LearningGroup:
 
 def _precision(loaded: LoadedModel, trainer) -> str:
     trained = {str(w.dtype).removeprefix("torch.") for w in loaded.model.parameters() if w.requires_grad}
-    autocast = "bfloat16" if trainer.args.bf16 else "float16" if trainer.args.fp16 else "float32"
+    autocast = "bfloat16" if trainer.args.bf16 else "float16" if trainer.args.fp16 else loaded.report.dtype
     weights = f"{loaded.report.linear_layers_4bit} of {loaded.report.linear_layers} layers in 4-bit"
+    if in_8bit := count_8bit(loaded.model):
+        weights = f"{in_8bit} of {loaded.report.linear_layers} layers in 8-bit"
     return f"{weights}, computed in {autocast}, trained weights in {' and '.join(sorted(trained))}"
 
 
@@ -66,6 +69,9 @@ def _notes(loaded: LoadedModel, config: RunConfig, data: PreparedData, trainer) 
     """Sentences about what differs from what one might expect."""
     training, on_cpu = config.training, loaded.device.type == "cpu"
     notes = []
+    if missing := _names_without_layers(loaded, config):
+        found = ", ".join((*adapted_layers(loaded.model), *trained_layers(loaded.model)))
+        notes.append(f"This model has no layers with the name {', '.join(missing)}: all that trains is {found}.")
     if training.use_gradient_checkpointing == "unsloth" and on_cpu:
         notes.append("Gradient checkpointing recomputes without offloading, because there is no GPU to offload from.")
     if config.adapter.modules_to_save and on_cpu and loaded.report.dtype != "float32":
@@ -82,21 +88,36 @@ def _notes(loaded: LoadedModel, config: RunConfig, data: PreparedData, trainer) 
     return notes
 
 
+def _names_without_layers(loaded: LoadedModel, config: RunConfig) -> list[str]:
+    """The chosen names that no layer of the model has. Of an adapter that is continued, its own names count."""
+    if config.adapter.continue_from:
+        return []
+    named = {*adapted_layers(loaded.model), *trained_layers(loaded.model)}
+    return [name for name in (*config.adapter.target_modules, *config.adapter.modules_to_save) if name not in named]
+
+
 def _changes(loaded: LoadedModel, config: RunConfig, trainer, asked: dict) -> list[Change]:
     """The settings that do not run as asked."""
     changes = [
         _change(setting, wanted, getattr(trainer.args, setting), _reason(setting, wanted))
         for setting, wanted in asked.items()
+        if setting not in OF_PRECISION
     ]
+    if config.model.dtype != "auto":
+        changes.append(_change("dtype", config.model.dtype, loaded.report.dtype, REASONS["dtype"]))
     reason = "the adapter that this run continues from" if config.adapter.continue_from else ""
     for setting, runs in _adapter_settings(loaded, config).items():
-        changes.append(_change(setting, getattr(config.adapter, setting), runs, reason))
+        asked_for = getattr(config.adapter, setting)
+        why = reason or ("its other layers have other names" if setting == "target_modules" else "")
+        changes.append(_change(setting, asked_for, runs, why))
     checkpointing = checkpointing_in_use(loaded.model)
     if checkpointing is not None:
         wanted = config.training.use_gradient_checkpointing
         changes.append(_change("use_gradient_checkpointing", wanted, checkpointing, "short rows"))
     if config.model.load_in_4bit and not loaded.report.linear_layers_4bit:
-        changes.append(_change("load_in_4bit", True, False, "its layers are too narrow for 4-bit"))
+        stored = stored_as(loaded.model)
+        reason = f"its weights are stored in {stored}" if stored else "its layers are too narrow for 4-bit"
+        changes.append(_change("load_in_4bit", True, False, reason))
     changes.append(_change("max_seq_length", config.model.max_seq_length, loaded.report.max_seq_length))
     return [change for change in changes if change.asked != change.runs]
 
@@ -104,8 +125,9 @@ def _changes(loaded: LoadedModel, config: RunConfig, trainer, asked: dict) -> li
 def _adapter_settings(loaded: LoadedModel, config: RunConfig) -> dict:
     """The adapter's settings as they are on the model."""
     adapter = loaded.model.peft_config["default"]
-    keys = ("r", "lora_alpha", "use_rslora", "lora_dropout", "target_modules")
+    keys = ("r", "lora_alpha", "use_rslora", "lora_dropout")
     settings = {key: getattr(adapter, key) for key in keys}
+    settings["target_modules"] = list(adapted_layers(loaded.model))
     settings["modules_to_save"] = trained_layers(loaded.model)
     if settings["modules_to_save"]:
         rows = rows_on(loaded.model)

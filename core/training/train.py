@@ -163,7 +163,7 @@ class TrainingSession:
 
     def sample(self, step: int) -> None:
         """Lets the tuned model answer the run's own prompts."""
-        autocast = self._trainer.accelerator.autocast()
+        autocast = self._trainer.answering()
         self._emit(answer_samples(self._loaded, self._config, step, "tuned", self._should_stop, autocast))
 
     def finish(self) -> None:

@@ -113,6 +113,22 @@ def _correct_after_construction(trainer, loaded: LoadedModel) -> None:
         for weight in loaded.model.parameters():
             if weight.requires_grad:
                 weight.data = weight.data.to(torch.float32)
+    trainer.own_autocast = _own_autocast(trainer.args, loaded)
+
+
+def _own_autocast(args, loaded: LoadedModel):
+    """The precision of the base, if copies of embeddings train next to it in another one and Unsloth turned off
+    autocast, which would bring the two together; else None.
+
+    Without autocast, what such an embedding gives could not be multiplied with the base's weights. Unsloth turns it
+    off on processors without fast bfloat16.
+    """
+    import torch
+
+    dtype = getattr(torch, loaded.report.dtype)
+    trained = (copy for _, wrapper in whole_copies(loaded.model) for copy in wrapper.modules_to_save.values())
+    differs = any(weight.requires_grad and weight.dtype != dtype for copy in trained for weight in copy.parameters())
+    return dtype if differs and not (args.bf16 or args.fp16) else None
 
 
 def take_apart(trainer, loaded: LoadedModel) -> None:
@@ -136,13 +152,28 @@ def _restore_precision(loaded: LoadedModel) -> None:
 
 
 def _trainer_class(unsloth, save: Callable[[], None] | None) -> type:
-    """Unsloth's trainer, with `core.training.checkpoint_files` instead of the library's pickles."""
+    """Unsloth's trainer, with `core.training.checkpoint_files` instead of the library's pickles.
+
+    `own_autocast` is a precision to compute in that the trainer's arguments do not name, or None.
+    """
+    import torch
 
     checkpointed = with_own_checkpoints(
         unsloth.UnslothTrainer, save, restore_adapter, restore_optimizer, restore_scaler, restore_random_state
     )
 
     class CheckpointedTrainer(checkpointed):
+        own_autocast = None
+
+        def autocast_smart_context_manager(self, cache_enabled=True):
+            if self.own_autocast is None:
+                return super().autocast_smart_context_manager(cache_enabled)
+            return torch.autocast(self.args.device.type, self.own_autocast, cache_enabled=cache_enabled)
+
+        def answering(self):
+            """The precision to answer in while the trainer keeps the trained weights in another one."""
+            return self.accelerator.autocast() if self.own_autocast is None else self.compute_loss_context_manager()
+
         def create_optimizer(self, *args, **kwargs):
             optimizer = super().create_optimizer(*args, **kwargs)
             if self.args.embedding_learning_rate is not None:
