@@ -16,6 +16,7 @@ from core.evaluation.bootstrap import paired_bootstrap
 from core.evaluation.question_rows import Row, row_of
 from core.evaluation.record import Forgetting
 from core.model.loaded_model import LoadedModel
+from core.model.vocabulary import check_prompts
 from core.settings.paths import PROJECT_DIR
 
 GENERAL_QUESTIONS = PROJECT_DIR / "presets" / "data" / "general.jsonl"
@@ -23,14 +24,19 @@ ROWS_PER_PASS = 8
 
 
 def general_rows(loaded: LoadedModel, prompt_template: str) -> list[Row]:
-    """The general questions with their answers, rendered as the run's rows were. Raises TemplateError."""
+    """The general questions with their answers, rendered as the run's rows were.
+
+    Raises TemplateError, and ModelError when the model has no embedding for one of their tokens.
+    """
     lines = [json.loads(line) for line in GENERAL_QUESTIONS.read_text(encoding="utf-8").splitlines()]
     rendered = [
         Rendered(number, _pieces(line["instruction"], line["output"], prompt_template, loaded.tokenizer))
         for number, line in enumerate(lines, 1)
     ]
     found = tokenise(rendered, loaded.tokenizer, loaded.report.max_seq_length, True)
-    return [row_of(example, loaded.tokenizer) for (example,) in found if not example.is_cut]
+    rows = [row_of(example, loaded.tokenizer) for (example,) in found if not example.is_cut]
+    check_prompts(loaded, (row.input_ids for row in rows))
+    return rows
 
 
 def _pieces(question: str, answer: str, prompt_template: str, tokenizer) -> Pieces:

@@ -7,6 +7,7 @@ from contextlib import contextmanager
 from core.model.library_patches.model_parts import mode_restored
 from core.model.loaded_model import LoadedModel
 from core.model.views import adapter_view, for_inference
+from core.model.vocabulary import check_prompts
 
 PROMPT = "A small proof: 1 + 2 = 3, the quick brown fox; said on a Monday (or not)?\nIt goes on"
 
@@ -27,6 +28,7 @@ def prompt_logits(loaded: LoadedModel, adapter: str | None):
     import torch
 
     ids = loaded.tokenizer([PROMPT], add_special_tokens=False, return_tensors="pt")["input_ids"].to(loaded.device)
+    check_prompts(loaded, ids.tolist())
     with adapter_view(loaded, adapter), torch.inference_mode():
         return loaded.model(input_ids=ids, attention_mask=torch.ones_like(ids), use_cache=False).logits[0].float().cpu()
 

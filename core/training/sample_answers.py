@@ -6,6 +6,7 @@ from core.answering.greedy import greedy_answers
 from core.data.prompts.prompt_templates import prompt_text
 from core.model.loaded_model import LoadedModel
 from core.model.views import base_view, for_inference
+from core.model.vocabulary import check_prompts
 from core.runs.events import Sampled
 from core.settings.run_config import RunConfig
 from core.stopping import ShouldStop, leave_if
@@ -23,8 +24,8 @@ def answer_samples(
 ) -> Sampled:
     """The greedy answers to the run's `sample_prompts`, all in one batch. `by` is "base" or "tuned".
 
-    `autocast` sets the precision to compute in while the trainer keeps the weights in another one. Raises Stopped, and
-    TemplateError if a prompt cannot be rendered.
+    `autocast` sets the precision to compute in while the trainer keeps the weights in another one. Raises Stopped,
+    TemplateError if a prompt cannot be rendered, and ModelError if it has a token that the model does not know.
     """
     prompts = config.training.sample_prompts
     texts = [
@@ -33,6 +34,7 @@ def answer_samples(
     ]
     room = max(loaded.report.max_seq_length - MAX_NEW_TOKENS, 1)
     ids = [loaded.tokenizer(text, add_special_tokens=False, verbose=False)["input_ids"][-room:] for text in texts]
+    check_prompts(loaded, ids)
     view = base_view(loaded) if by == "base" else nullcontext()
     with for_inference(loaded), view, autocast or nullcontext():
         found = greedy_answers(loaded, ids, MAX_NEW_TOKENS, should_stop)

@@ -20,6 +20,7 @@ from core.evaluation.record import Evaluation, Source
 from core.evaluation.saved import save
 from core.fresh_thread import in_own_thread
 from core.model.loaded_model import LoadedModel
+from core.model.vocabulary import check_prompts, embedding_rows
 from core.problems import DataError, RunError
 from core.runs.adapter_ref import BASE, Pane
 from core.runs.run_folder import Run
@@ -101,6 +102,7 @@ def rows_of(
     if source.kind == "prompts":
         prompts = read_prompts(Path(source.path))
         found = [_prompt_row(prompts[place], config, loaded) for place in _drawn(len(prompts), most)]
+        check_prompts(loaded, (row.input_ids for row in found))
         fits = [row for row in found if row.asked < length]
     else:
         data = config.data
@@ -176,7 +178,7 @@ def _prepared(
     length = min(config.model.max_seq_length, loaded.report.max_seq_length)
     return prepare(
         config.data, loaded.tokenizer, length, on_completions, token,
-        should_stop=should_stop, end_ids=loaded.eos_token_ids, parent=folder,
+        should_stop=should_stop, end_ids=loaded.eos_token_ids, parent=folder, embeddings=embedding_rows(loaded.model),
     )  # fmt: skip
 
 

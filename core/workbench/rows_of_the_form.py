@@ -20,6 +20,7 @@ from core.data.prepared.prepared_data import PreparedData
 from core.data.prepared.row_view import RowView, end_mark, view
 from core.data.prepared.survey import Survey, survey
 from core.model.loaded_model import LoadedModel
+from core.model.vocabulary import embedding_rows
 from core.problems import DataError
 from core.settings.run_config import RunConfig
 from core.stopping import ShouldStop, leave_if
@@ -160,8 +161,9 @@ class Preparation:
         only_completions, length = config.training.completion_only_loss, _length(config, loaded)
         ends = loaded.eos_token_ids
         return prepare(
-            config.data, loaded.tokenizer, length, only_completions, token, end_ids=ends, parent=self.folder, **kwargs
-        )
+            config.data, loaded.tokenizer, length, only_completions, token, end_ids=ends, parent=self.folder,
+            embeddings=embedding_rows(loaded.model), **kwargs,
+        )  # fmt: skip
 
     def _survey(self, config: RunConfig, loaded: LoadedModel) -> Survey:
         return survey(self._data, config.training, end_mark(loaded.tokenizer, loaded.eos_token_ids))

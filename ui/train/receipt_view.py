@@ -20,6 +20,7 @@ def receipt_text(receipt: Receipt) -> Markup:
         rows=f"{count(receipt.train_rows, 'row')}; {count(receipt.validation_rows, 'row')} for validation",
         share=percent(receipt.trained_tokens_share),
         groups=[(g.name, f"{g.parameters:,}", rate(g.learning_rate), f"{g.weight_decay:g}") for g in receipt.groups],
+        adapted=", ".join(f"{layers.count:,} {layers.name}" for layers in receipt.adapted),
         precision=receipt.precision,
         optimizer=receipt.optimizer,
         embeddings=embeddings_text(receipt),

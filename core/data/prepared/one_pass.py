@@ -20,7 +20,7 @@ from core.data.prepared.examples_on_disk import StoreWriter, ids_hash, text_hash
 from core.data.prepared.left_out import LeftOutWriter, NothingLeftError
 from core.data.prepared.prepared_data import PassResult
 from core.data.prepared.render import render
-from core.data.prepared.tokens import Rendered, tokenise
+from core.data.prepared.tokens import Example, Rendered, tokenise
 from core.data.rows import TOO_DEEP, Row
 from core.problems import DataError, TemplateError
 from core.settings.sections import DataConfig
@@ -32,6 +32,11 @@ BATCH_ROWS, BATCH_CHARACTERS = 1000, 1_000_000  # a batch ends at whichever come
 MAX_ROW_CHARACTERS = 10_000_000  # tokenising more at once takes gigabytes
 LANGUAGE_SAMPLES = 300
 SAMPLE_CHARACTERS = 2000
+NO_EMBEDDING = (
+    "Row {row:,} has the token {token:.40} ({id:,}), for which the model has no embedding, because its {embeddings:,} "
+    "end before it: leave the token out of the rows and the template, use the model's own tokenizer, or add the token "
+    "to the model as well (resize_token_embeddings)."
+)
 PLACEHOLDER = re.compile(r"\{\{\s*[\w.]+\s*\}\}")
 
 
@@ -59,10 +64,11 @@ class Pass:
         end_ids: frozenset[int],
         should_stop: ShouldStop,
         report: Report,
+        embeddings: int | None = None,
     ):
         self.config, self.tokenizer, self.max_seq_length = config, tokenizer, max_seq_length
         self.completion_only_loss, self.end_ids = completion_only_loss, end_ids
-        self.should_stop, self.report = should_stop, report
+        self.should_stop, self.report, self.embeddings = should_stop, report, embeddings
         self.special_tokens = special_tokens_of(tokenizer)
 
     def read(self, rows: FileRows | HubRows, folder: Path, name: str, limit: int | None) -> PassResult:
@@ -134,6 +140,7 @@ class Pass:
         )
         examples, hashes, ends, unfilled = [], [], [], []
         for (row, rendered), parts in zip(usable, examples_of_rows, strict=True):
+            self._check_tokens(row, parts)
             useful = [part for part in parts if part.trained]
             if not useful:
                 reason = f"the answer begins after {self.max_seq_length} tokens" if parts else "no text"
@@ -152,6 +159,13 @@ class Pass:
             _sample(result.samples, trained_text, row.number, reading.generator)
         if examples:
             reading.store.add(examples, hashes, ends, unfilled)
+
+    def _check_tokens(self, row: Row, parts: list[Example]) -> None:
+        """Raises DataError when the model would be given a token that it has no embedding for."""
+        highest = max((max(part.input_ids, default=0) for part in parts), default=0)
+        if self.embeddings is not None and highest >= self.embeddings:
+            token = str(self.tokenizer.convert_ids_to_tokens(highest))
+            raise DataError(NO_EMBEDDING, row=row.number, token=token, id=highest, embeddings=self.embeddings)
 
 
 def readable_head(rows: Iterable[Row]) -> list[dict[str, Any]]:

@@ -48,14 +48,16 @@ def prepare(
     report: Report = lambda share, rows: None,
     end_ids: Iterable[int] = (),
     parent: Path | None = None,
+    embeddings: int | None = None,
 ) -> PreparedData:
     """Reads and prepares all rows, or the first `limit`; the examples are stored in a new folder inside `parent`.
 
-    `end_ids` are the tokens that end an answer (default: the tokenizer's). Raises DataError if the rows cannot be used
-    or the disk is full, NothingLeftError if every row is left out, and Stopped.
+    `end_ids` are the tokens that end an answer (default: the tokenizer's); `embeddings` is how many of them the model
+    has (None: not checked). Raises DataError if the rows cannot be used or the disk is full, NothingLeftError if every
+    row is left out, and Stopped.
     """
     end_tokens = frozenset(end_ids) or frozenset({tokenizer.eos_token_id})
-    work = Pass(config, tokenizer, max_seq_length, completion_only_loss, end_tokens, should_stop, report)
+    work = Pass(config, tokenizer, max_seq_length, completion_only_loss, end_tokens, should_stop, report, embeddings)
     own_validation, folder = None, None
     try:
         folder = Folder(parent)

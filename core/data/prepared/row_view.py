@@ -28,7 +28,8 @@ class Token:
 class RowView:
     """A row's first MAX_TOKENS `tokens`. `length` counts its tokens before cutting, `kept` after.
 
-    `end_name` is the end mark: the one that is trained on, or, if `end_is_trained` is False, the one that is missing.
+    `end_name` is the end mark: the one that is trained on, or, if `end_is_trained` is False, the one that is missing,
+    empty if the tokenizer has none.
     """
 
     row: int
@@ -58,7 +59,7 @@ def view(examples: Examples, place: int, tokenizer, end_ids: Iterable[int], is_v
 
 
 def end_mark(tokenizer, end_ids: Iterable[int]) -> str:
-    """The name of the token that ends an answer with this tokenizer."""
+    """The name of the token that ends an answer with this tokenizer; empty if it has none."""
     ends = frozenset(end_ids) | {tokenizer.eos_token_id}
     # A chat model has one token to end a turn and another to end a text; the chat template has the former.
     named = [tokenizer.convert_ids_to_tokens(token) for token in sorted(ends) if token is not None]

@@ -110,7 +110,12 @@ def _warnings(figures: Survey, data: PreparedData, end_name: str) -> Iterator[st
             f"and lose {figures.lost_tokens:,} tokens: raise the length on the Model tab, or shorten the rows"
             f"{other_way if data.shape.name == 'text' else ''}."
         )
-    if figures.without_end:
+    if figures.without_end and not end_name:
+        yield (
+            f"{figures.without_end:,} of {figures.used:,} rows have no end mark, because the model's tokenizer has none "
+            "(eos_token): training on these teaches the model not to stop."
+        )
+    elif figures.without_end:
         yield (
             f"{figures.without_end:,} of {figures.used:,} rows have no end mark ({end_name}) in the part that is "
             "trained on: training on these teaches the model not to stop."
