@@ -26,7 +26,8 @@ def check_prompts(loaded: LoadedModel, prompts: Iterable[Iterable[int]]) -> None
     for ids in prompts:
         highest = max(ids, default=0)
         if highest >= rows:
-            token = str(loaded.tokenizer.convert_ids_to_tokens(highest))
+            tokenizer = loaded.tokenizer
+            token = tokenizer.decode([highest]).strip() or str(tokenizer.convert_ids_to_tokens(highest))
             raise ModelError(NO_EMBEDDING, token=token, id=highest, model=loaded.report.name, rows=rows)
 
 

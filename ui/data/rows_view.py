@@ -83,7 +83,7 @@ def row_text(row: RowView, max_seq_length: int) -> Markup:
     else:
         why = "it is beyond the cut" if is_cut else "it does not end the answer"
         if not row.end_name:
-            why = "the model's tokenizer has none"
+            why = "the tokenizer has none"
         mark = f"The end mark {row.end_name}" if row.end_name else "An end mark"
         end = f"{mark} is missing ({why}): training on this row teaches the model not to stop."
     return render_part(

@@ -164,7 +164,7 @@ class Pass:
         """Raises DataError when the model would be given a token that it has no embedding for."""
         highest = max((max(part.input_ids, default=0) for part in parts), default=0)
         if self.embeddings is not None and highest >= self.embeddings:
-            token = str(self.tokenizer.convert_ids_to_tokens(highest))
+            token = self.tokenizer.decode([highest]).strip() or str(self.tokenizer.convert_ids_to_tokens(highest))
             raise DataError(NO_EMBEDDING, row=row.number, token=token, id=highest, embeddings=self.embeddings)
 
 

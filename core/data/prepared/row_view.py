@@ -63,7 +63,8 @@ def end_mark(tokenizer, end_ids: Iterable[int]) -> str:
     ends = frozenset(end_ids) | {tokenizer.eos_token_id}
     # A chat model has one token to end a turn and another to end a text; the chat template has the former.
     named = [tokenizer.convert_ids_to_tokens(token) for token in sorted(ends) if token is not None]
-    return next((name for name in named if name in (tokenizer.chat_template or "")), tokenizer.eos_token or "")
+    # A model can name an end that its tokenizer does not have.
+    return next((name for name in named if name and name in (tokenizer.chat_template or "")), tokenizer.eos_token or "")
 
 
 def _tokens(example: Example, tokenizer):

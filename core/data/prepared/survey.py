@@ -112,7 +112,7 @@ def _warnings(figures: Survey, data: PreparedData, end_name: str) -> Iterator[st
         )
     if figures.without_end and not end_name:
         yield (
-            f"{figures.without_end:,} of {figures.used:,} rows have no end mark, because the model's tokenizer has none "
+            f"{figures.without_end:,} of {figures.used:,} rows have no end mark, because the tokenizer has none "
             "(eos_token): training on these teaches the model not to stop."
         )
     elif figures.without_end:

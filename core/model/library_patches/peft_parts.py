@@ -29,9 +29,9 @@ def has_mismatched_adapter(error: Exception) -> bool:
 def has_no_such_layers(error: Exception) -> bool:
     """Whether a model has none of the layers that an adapter is for.
 
-    For peft 0.21.2, whose ValueError about that has no class of its own.
+    For peft 0.21.2, whose two ValueErrors about that have no class of their own.
     """
-    return "not found in the base model" in str(error)
+    return "not found in the base model" in str(error) or "No modules were targeted" in str(error)
 
 
 def whole_copies(model) -> Iterator[tuple[str, object]]:
