@@ -13,8 +13,9 @@ def gguf_in(path: Path) -> str | None:
 
 
 def names_gguf(name: str) -> bool:
-    """Whether a name is that of a GGUF file, or of a repository of such files, with or without a quantization."""
-    return _is_gguf(name) or name.lower().partition(":")[0].endswith("-gguf")
+    """Whether a name can only be that of a GGUF file, or of one in a repository: owner/model-GGUF:Q4_K_M."""
+    repository, colon, _ = name.lower().partition(":")
+    return _is_gguf(name) or (repository.endswith("-gguf") and bool(colon or name.count("/") > 1))
 
 
 def _is_gguf(name: str) -> bool:

@@ -3,7 +3,6 @@
 from pathlib import Path
 
 from core.disk.gguf import gguf_in, names_gguf
-from core.hub_names import is_hub_name
 from core.memory.known_shapes import KNOWN
 from core.problems import ModelError
 
@@ -20,7 +19,7 @@ OWNER = "unsloth/"  # of copies that need no token
 
 def refuse_gguf_name(name: str) -> None:
     """Raises ModelError for a name, of nothing on this machine, that only a GGUF file can have."""
-    if names_gguf(name) and not is_hub_name(name):
+    if names_gguf(name):
         raise _error(name)
 
 

@@ -148,6 +148,12 @@ def test_a_gguf_cannot_be_trained(tmp_path, name):
         assert isinstance(error, RunError) and error.values["adapter"] == str(path)
 
 
+@pytest.mark.parametrize("name", ["owner/model-GGUF/model-q8_0.gguf", "hf.co/owner/model-GGUF:Q4_K_M", "C:\\m\\a.gguf"])
+def test_a_name_that_only_a_gguf_can_have(name):
+    error = refused(lambda: locate(ModelConfig(model_name=name)))
+    assert (error.template, error.values) == (UNKNOWN, {"name": name})
+
+
 def test_a_repository_of_ggufs_cannot_be_trained(tmp_path):
     repository = tmp_path / "repository"
     repository.mkdir()
