@@ -33,7 +33,11 @@ runs_dir_option = click.option(
     "--runs-dir", type=click.Path(path_type=Path), default="runs", show_default=True, help="Folder with the runs."
 )
 settings_option = click.option(
-    "--set", "settings", multiple=True, metavar="PART.FIELD=VALUE", help="For example training.max_steps=20."
+    "--set",
+    "settings",
+    multiple=True,
+    metavar="PART.FIELD=VALUE",
+    help="For example training.max_steps=20. Text is taken as typed; quotes around it are removed.",
 )
 json_option = click.option("--json", "as_json", is_flag=True, help="Print the result as JSON on the last line.")
 PORTS = click.IntRange(1, 65535)

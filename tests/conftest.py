@@ -77,6 +77,12 @@ def shared_data() -> Path:
     return _shared_path("data")
 
 
+@pytest.fixture(scope="session")
+def shared_cases() -> Path:
+    """Small files that once were read wrongly."""
+    return _shared_path("cases")
+
+
 def _shared_path(name: str) -> Path:
     if not (SHARED / name).exists():
         pytest.skip(f"../shared/{name} does not exist")

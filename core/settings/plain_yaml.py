@@ -9,6 +9,8 @@ from core.problems import ConfigError
 # Eight times as fast, where PyYAML was built with it.
 _LOADER = getattr(yaml, "CSafeLoader", yaml.SafeLoader)
 
+_TEXT_LOADER = getattr(yaml, "CBaseLoader", yaml.BaseLoader)  # every value stays text
+
 # Both are far more than any settings need.
 MAX_CHARACTERS = 1_000_000
 MAX_DEPTH = 20
@@ -31,6 +33,25 @@ def parse_yaml(text: str) -> Any:
         raise
     except ValueError:
         raise ConfigError("This is not valid YAML: it has a number, a date or a character that is not valid.") from None
+
+
+def parse_text(text: str, may_be_list: bool) -> str | list[str]:
+    """The text as it is, unless all of it is in quotes, which are removed, or it `may_be_list` and is one: [a, "b"].
+
+    Quotes and lists are read as in YAML, but no value becomes a number, a date or null.
+    """
+    whole = text.strip()
+    if not whole.startswith(('"', "'", "[") if may_be_list else ('"', "'")):
+        return text
+    try:
+        _check_plain(whole)
+        *_, last, _, _ = yaml.parse(whole, Loader=_TEXT_LOADER)
+        value = yaml.load(whole, Loader=_TEXT_LOADER)
+    except (yaml.YAMLError, ConfigError, ValueError):
+        return text  # as in "a" and "b"
+    is_all = last.end_mark.index == len(whole)  # or else a comment follows
+    is_text = isinstance(value, str) or (isinstance(value, list) and all(isinstance(each, str) for each in value))
+    return value if is_all and is_text and len(whole) <= MAX_CHARACTERS else text
 
 
 def _not_yaml(error: yaml.YAMLError, text: str) -> ConfigError:

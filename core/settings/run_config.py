@@ -7,14 +7,14 @@ Field names are the argument names of unsloth, peft, trl and datasets, so passin
 """
 
 import difflib
-from typing import Any, get_args
+from typing import Any, get_args, get_origin
 
 import yaml
 from pydantic import Field, ValidationError, model_validator
 
 from core.problems import ConfigError
-from core.settings.plain_yaml import parse_yaml
-from core.settings.sections import AdapterConfig, DataConfig, ModelConfig, Part
+from core.settings.plain_yaml import parse_text, parse_yaml
+from core.settings.sections import PATHS, AdapterConfig, DataConfig, ModelConfig, Part
 from core.settings.training_section import TrainingConfig
 
 
@@ -53,7 +53,12 @@ class RunConfig(Part):
         return yaml.safe_dump(self.model_dump(), sort_keys=False, allow_unicode=True)
 
     def with_settings(self, settings: list[str]) -> "RunConfig":
-        """A copy with `part.field=value` applied, the value read as YAML. Raises ConfigError."""
+        """A copy with `part.field=value` applied. Raises ConfigError.
+
+        Text is taken as typed, except that quotes around all of it are removed, `null` or nothing empties a setting
+        that may be empty, and a setting that takes several texts also takes a list, [a, "b"]. Numbers, switches and
+        all else are read as YAML.
+        """
         values = self.model_dump()
         for setting in settings:
             key, equals, text = setting.partition("=")
@@ -69,6 +74,8 @@ class RunConfig(Part):
                     section=part,
                     known=", ".join(values),
                 )
+            # In "name = value" the spaces are not part of the value.
+            text = text.lstrip() if key != key.rstrip() else text
             values[part][field] = _setting_value(f"{part}.{field}", text)
         return RunConfig.build(values)
 
@@ -79,16 +86,24 @@ class RunConfig(Part):
 
 
 def _setting_value(name: str, text: str) -> Any:
-    """The value of a setting given as text. Raises ConfigError."""
-    takes_text = name in fields() and str in (fields()[name].annotation, *get_args(fields()[name].annotation))
+    """The value of a setting given as text. Raises ConfigError.
+
+    A text setting takes it as typed: in YAML, ` #` would begin a comment, and 010 would be 8.
+    """
+    if name not in fields():
+        return text  # refused by its name
+    annotation = fields()[name].annotation
+    is_list = get_origin(annotation) is list
+    of_list = get_args(annotation)[0] if is_list else annotation
+    options = get_args(of_list) or (of_list,)
+    if str in options or all(isinstance(option, str) for option in options):
+        if type(None) in options and text in ("", "null"):
+            return None
+        return parse_text(text, may_be_list=is_list or name in (f"data.{path}" for path in PATHS))
     try:
-        value = parse_yaml(text)
-    except ConfigError:
-        if takes_text:
-            return text
-        raise
-    # {title} is a prompt with a column, not a YAML mapping, and 007 may be the name of a branch.
-    return value if value is None or isinstance(value, str | list) or not takes_text else text
+        return int(text)
+    except ValueError:
+        return parse_yaml(text)
 
 
 def fields() -> dict[str, Any]:

@@ -10,6 +10,7 @@ from pydantic import BaseModel, ConfigDict, Field, field_validator, model_valida
 
 TargetModule = Literal["q_proj", "k_proj", "v_proj", "o_proj", "gate_proj", "up_proj", "down_proj"]
 ALL_TARGET_MODULES: list[str] = list(TargetModule.__args__)
+PATHS = ("path", "validation_path")  # fields of DataConfig that take one path per line, or a list
 
 
 class Part(BaseModel):
@@ -153,7 +154,7 @@ class DataConfig(Part):
         description="Decides which rows are used for validation.",
     )
 
-    @field_validator("path", "validation_path", mode="before")
+    @field_validator(*PATHS, mode="before")
     @classmethod
     def _one_per_line(cls, value: Any) -> Any:
         # In YAML and on the command line a list is the natural way to name several files.

@@ -9,6 +9,7 @@ from core.data.prepared.languages import languages
 from core.data.prepared.prepare import prepare
 from core.data.prepared.survey import survey
 from core.data.prepared.tokens import UNTRAINED
+from core.settings.run_config import RunConfig
 from core.settings.sections import DataConfig
 from core.settings.steps import steps_per_epoch
 from core.settings.training_section import TrainingConfig
@@ -117,6 +118,18 @@ def test_hardly_anything_trained_on(tmp_path, chat_tokenizer):
     config = write(tmp_path / "a.jsonl", {"instruction": "very long " * 300, "output": "b"})
     (warning,) = surveyed(config, chat_tokenizer, 2048).warnings
     assert warning.startswith("Less than 1% of the tokens are trained on")
+
+
+def test_words_with_a_hash_that_a_response_starts_after(shared_cases, demo_tokenizer):
+    path = shared_cases / "response_after_hashes.jsonl"
+    trained = []
+    for words in ("", "### Response:"):
+        settings = [f"data.path={path}", "data.validation_share=0", f"data.response_starts_after={words}"]
+        data = prepare(RunConfig().with_settings(settings).data, demo_tokenizer, 2048, True)
+        trained.append([[label for label in example.labels if label != UNTRAINED] for example in data.train])
+    answers = [json.loads(line)["output"].partition(": ")[2] for line in path.read_text(encoding="utf-8").splitlines()]
+    assert [demo_tokenizer.decode(ids).strip() for ids in trained[1]] == [f"{answer}<|eot_id|>" for answer in answers]
+    assert [sum(map(len, rows)) for rows in trained] == [1062, 81]
 
 
 ENGLISH = "The quick brown fox jumps over the lazy dog near the old river bank."

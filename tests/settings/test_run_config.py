@@ -1,13 +1,14 @@
 """The settings: what is accepted, what is refused and why, and the way to YAML and back."""
 
 from pathlib import Path
+from typing import get_args
 
 import pytest
 
 from core.problems import ConfigError
 from core.settings.paths import PROJECT_DIR, resolve_path
 from core.settings.plain_yaml import parse_yaml
-from core.settings.run_config import RunConfig, fields
+from core.settings.run_config import RunConfig, fields, flatten
 
 
 def refusal(values) -> ConfigError:
@@ -206,10 +207,99 @@ def test_what_is_no_path_at_all_is_not_found(path):
         ("chat", "chat"),
         ('"chat"', "chat"),
         ("1.50", "1.50"),
+        ("### Response:", "### Response:"),
+        ("Price is $ #1", "Price is $ #1"),
+        ("#", "#"),
+        (" a ", " a "),
+        ("010", "010"),
+        ("1e3", "1e3"),
+        ("2020-01-02", "2020-01-02"),
+        ("10:30", "10:30"),
+        ("~", "~"),
+        ("yes", "yes"),
+        ("No", "No"),
+        ("a\\nb\\", "a\\nb\\"),
+        ("@a", "@a"),
+        ("%{a}", "%{a}"),
+        ("`a`", "`a`"),
+        ("*a", "*a"),
+        ("&a b", "&a b"),
+        ("!a", "!a"),
+        ("? a", "? a"),
+        ("| a", "| a"),
+        ("{{a}} {b: c}", "{{a}} {b: c}"),
+        ("- {a}\n- {b}", "- {a}\n- {b}"),
+        ("[/INST]", "[/INST]"),
+        ("[INST] {a} [/INST]", "[INST] {a} [/INST]"),
+        ('"a" and "b"', '"a" and "b"'),
+        ('"a" # "b"', '"a" # "b"'),
+        ('"C:\\models"', '"C:\\models"'),
+        ("'", "'"),
+        ("--- a", "--- a"),
+        ("a\x00b", "a\x00b"),
+        ('"### Response:"', "### Response:"),
+        ('"{a}\\n{b} "', "{a}\n{b} "),
+        ("'it''s #1'", "it's #1"),
+        ("'\\n'", "\\n"),
+        (' "개 😀" ', "개 😀"),
+        ('"null"', "null"),
     ],
 )
 def test_a_text_setting_is_taken_as_it_stands(text, value):
-    assert RunConfig().with_settings([f"data.prompt_template={text}"]).data.prompt_template == value
+    """`response_starts_after` may be empty, `prompt_template` may not."""
+    config = RunConfig().with_settings([f"data.prompt_template={text}", f"data.response_starts_after={text}"])
+    assert (config.data.prompt_template, config.data.response_starts_after) == (value, value)
+
+
+def test_every_setting_that_takes_text_takes_a_comment_as_text():
+    texts = [name for name, info in fields().items() if str in (info.annotation, *get_args(info.annotation))]
+    assert {"model.model_name", "data.path", "data.response_starts_after"} <= set(texts)
+    values = dict.fromkeys(texts, "a #1") | {"model.trust_remote_code": "null"}
+    flat = flatten(RunConfig().with_settings([f"{name}={value}" for name, value in values.items()]))
+    expected = values | {"model.trust_remote_code": None, "training.sample_prompts": ["a #1"]}
+    assert {name: flat[name] for name in texts} == expected
+
+
+def test_null_or_nothing_empties_a_setting_that_may_be_empty():
+    full = RunConfig().with_settings(["data.answer_column=A", "data.validation_path=b.csv", "training.stop_at_loss=1"])
+    for empty in ("null", ""):
+        names = ("data.answer_column", "data.validation_path", "training.stop_at_loss")
+        assert full.with_settings([f"{name}={empty}" for name in names]) == RunConfig()
+    for name in ("data.path", "model.model_name"):
+        assert flatten(full.with_settings([f"{name}=null"]))[name] == "null"
+        with pytest.raises(ConfigError) as caught:
+            full.with_settings([f"{name}="])
+        assert (caught.value.values["setting"], caught.value.values["value"]) == (name, "")
+
+
+@pytest.mark.parametrize(
+    ("setting", "value"),
+    [
+        ("training.max_steps=010", 10),
+        ("training.max_steps= 20 ", 20),
+        ("training.learning_rate=1e-3", 0.001),
+        ("training.warmup_steps=5", 5.0),
+        ("training.stop_at_loss=1.5", 1.5),
+        ("model.load_in_4bit=no", False),
+        ("model.load_in_4bit=1", True),
+        ("data.header=no", "no"),
+        ("data.header=yes", "yes"),
+        ("training.report_to=none", "none"),
+        ("training.use_gradient_checkpointing=off", False),
+        ("training.use_gradient_checkpointing=unsloth", "unsloth"),
+        ("adapter.target_modules=[q_proj, 'v_proj']", ["q_proj", "v_proj"]),
+        ("adapter.modules_to_save=[]", []),
+        ("training.sample_prompts=Who #1?\n10:30", ["Who #1?", "10:30"]),
+        ("training.sample_prompts=[yes, 010, null, 'a, b']", ["yes", "010", "null", "a, b"]),
+        ("data.path=[007.csv, 2020-01-01]", "007.csv\n2020-01-01"),
+        ('data.validation_path=["a #1.csv", b.csv]', "a #1.csv\nb.csv"),
+        ("data.path = rows #1.csv", "rows #1.csv"),
+    ],
+)
+def test_a_setting_is_read_by_its_type(setting, value):
+    name = setting.partition("=")[0].strip()
+    found = flatten(RunConfig().with_settings([setting]))[name]
+    assert (found, type(found)) == (value, type(value))
 
 
 def test_several_files_are_a_list_or_lines():
