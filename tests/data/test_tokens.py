@@ -60,6 +60,16 @@ def test_every_answer_with_its_end_mark_is_trained_on_and_nothing_else(tmp_path,
     assert trained_text(example, chat_tokenizer) == "Yes, one.<|eot_id|>Two!<|eot_id|>Or three.<|eot_id|>"
 
 
+@pytest.mark.parametrize("prompt", ["chat", "alpaca"])
+def test_turns_marked_as_without_loss_are_only_read(shared_cases, chat_tokenizer, prompt):
+    path = shared_cases / "turns_with_loss_key.jsonl"
+    data = prepare(DataConfig(path=str(path), prompt_template=prompt), chat_tokenizer, 512, True)
+    assert len(data.train) + len(data.validation) == len(path.read_text(encoding="utf-8").splitlines()) > 0
+    for example in [*data.train, *data.validation]:
+        assert trained_text(example, chat_tokenizer).strip() == "ACTION: open door<|eot_id|>"
+        assert "OK<|eot_id|>" in chat_tokenizer.decode(example.input_ids)
+
+
 def test_all_of_it_is_trained_on_without_completion_only_loss(tokenizer):
     example = one([("Hi ", False), ("Ho", True)], tokenizer, only_completions=False)
     assert example.labels == example.input_ids and example.trained == len(example.input_ids)

@@ -115,11 +115,22 @@ def test_fields_that_arrow_fills_with_nothing_do_not_count():
     assert messages_of([turn]) == [said("assistant", "a")]
 
 
-def test_an_answer_that_is_not_trained_on():
-    for key, value in (("weight", 0), ("loss_weight", 0.0), ("train", False)):
-        mark = {key: value}
-        turns = [said("user", "q", **mark), said("assistant", "a", **mark), said("assistant", "b", **{key: 1})]
+@pytest.mark.parametrize("key", ["weight", "loss", "loss_weight", "loss_scale", "loss_mask", "train", "training",
+                                 "trainable"])  # fmt: skip
+@pytest.mark.parametrize("no", [0, 0.0, False, "false", "0"])
+def test_an_answer_that_is_not_trained_on(key, no):
+    for yes in (1, 0.5, True, "true", None, [], "some"):
+        turns = [said("user", "q", **{key: no}), said("assistant", "a", **{key: no}), said("gpt", "b", **{key: yes})]
         assert messages_of(turns) == [said("user", "q"), said("assistant", "a", weight=0), said("assistant", "b")]
+
+
+def test_other_ways_to_mark_an_answer_that_is_not_trained_on():
+    turns = [said("assistant", "a", masked=True), said("assistant", "b", masked=False), said("user", "q", masked=True)]
+    assert messages_of(turns) == [said("assistant", "a", weight=0), said("assistant", "b"), said("user", "q")]
+    columns = {"from": ["human", "gpt", "gpt"], "value": ["q", "a", "b"], "loss": [None, False, True]}
+    assert messages_of(columns) == [said("user", "q"), said("assistant", "a", weight=0), said("assistant", "b")]
+    call = {"from": "function_call", "value": '{"name": "add", "arguments": {"a": 1}}', "loss": False}
+    assert messages_of([call]) == [said("assistant", "", tool_calls=[CALL], weight=0)]
 
 
 def test_tools():

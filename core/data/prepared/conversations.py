@@ -29,7 +29,9 @@ OTHER_PARTS = {  # of a message, besides text; why the row is left out
     "video": "a message with a video",
     "file": "a message with a file",
 }
-WEIGHT_KEYS = ("weight", "loss_weight", "train", "trainable")  # 0 or false: this turn is not trained on
+# The keys by which training programs mark a turn that is not trained on: with 0 or false, or else with true.
+WEIGHT_KEYS = ("weight", "loss", "loss_weight", "loss_scale", "loss_mask", "train", "training", "trainable")
+MASKED = "masked"
 
 
 def messages_of(value: Any) -> list[Message]:
@@ -87,9 +89,19 @@ def _message(turn: Any) -> Message:
         message["content"] = content or ""
     if calls:
         message["tool_calls"] = calls
-    if message["role"] == "assistant" and any(turn.get(key) in (0, False) for key in WEIGHT_KEYS if key in turn):
+    if message["role"] == "assistant" and _is_excluded(turn):
         message["weight"] = 0
     return message
+
+
+def _is_excluded(turn: dict[str, Any]) -> bool:
+    return any(_switch(turn.get(key)) is False for key in WEIGHT_KEYS) or _switch(turn.get(MASKED)) is True
+
+
+def _switch(value: Any) -> bool | None:
+    """Whether a mark is 0 or 1, false or true, also when written as text; None for anything else."""
+    word = str(value).strip().lower() if isinstance(value, bool | int | float | str) else ""
+    return {"0": False, "0.0": False, "false": False, "1": True, "1.0": True, "true": True}.get(word)
 
 
 def _content(content: Any) -> str | None:
