@@ -212,7 +212,8 @@ def test_quotes_in_a_tsv_that_are_only_text(opened):
     ("질문,대답\n안녕,네\n", True),
     ("1,2\n3,4\n", False),
     ("hello,$4.99\nbye,$5\n", False),
-    (",\na,b\n", False),
+    (",\na,b\n", True),
+    (",\n1,2\n", False),
     ("How are you today?,Fine thanks.\nHi,Ho\n", False),
     ("great film,good\nbad film,bad\nnice film,good\n", False),
     ("x" * 101 + ",b\nc,d\n", False),
@@ -222,6 +223,45 @@ def test_is_the_first_row_a_header(opened, content, is_header):
     notes = opened("a.csv", content).notes
     assert (notes[0] == HEADER) is is_header
     assert (notes[0] == f"{DATA} column_1, column_2") is not is_header
+
+
+@pytest.mark.parametrize(("name", "begins", "separator"), [
+    ("a.csv", ",,\n", ","),
+    ("a.csv", ",\n\n , ,\n\n,,,,\n", ","),
+    ("a.csv", '"","",""\n', ","),
+    ("a.csv", "\ufeff,,\r\n", ","),
+    ("a.csv", ",,\n" * 300, ","),
+    ("a.csv", ";;\n;;\n", ";"),
+    ("a.csv", ",,\n", ";"),
+    ("a.csv", "sep=|\n||\n", "|"),
+    ("a.csv", "\t\t\n", "\t"),
+    ("a.tsv", "\t\t\n \t\t\n", "\t"),
+])  # fmt: skip
+@pytest.mark.parametrize("header", ["auto", "yes"])
+def test_below_rows_of_separators_the_next_row_has_the_names(opened, name, begins, separator, header):
+    content = begins + "question,answer\nWho is it?,A man.\n,\n".replace(",", separator)
+    rows = list(opened(name, content, header=header))
+    assert [row.values for row in rows] == [
+        {"question": "Who is it?", "answer": "A man."},
+        {"question": "", "answer": ""},  # further down it is a row, which is left out with a reason
+    ]
+    above = len(content.splitlines()) - 2
+    assert [(row.number, row.place) for row in rows] == [
+        (1, f"row 1 of {name} (line {above + 1})"),
+        (2, f"row 2 of {name} (line {above + 2})"),
+    ]
+
+
+def test_rows_of_separators_above_other_rows(opened, shared_cases):
+    case = open_files(str(shared_cases / "csv_first_row_of_commas.csv"))
+    assert [row.values for row in case] == [
+        {"question": "Who is it?", "answer": "A man.", "column_3": ""},
+        {"question": "What now?", "answer": "A book.", "column_3": ""},
+    ]
+    assert case.notes == (HEADER, "empty and repeated column names became column_3")
+    assert values(opened("a.csv", ",\na,b\n", header="no")) == [{"column_1": "a", "column_2": "b"}]
+    assert values(opened("a.csv", ",,\ntext\nsome words\n")) == [{"text": "some words"}]
+    assert values(opened("a.csv", ",,\n,,\n")) == []
 
 
 def test_the_person_says_whether_there_is_a_header(opened):

@@ -22,6 +22,7 @@ SAMPLE_ROWS = 100
 MIN_EVENNESS = 0.9  # share of the rows with as many fields as the first, for a separator to count as the right one
 MAX_NAMED_COLUMNS = 4  # in a note
 _WORDS = {",": "commas", ";": ";", "\t": "tabs", "|": "|"}
+_WITHOUT_VALUE = "".join(_WORDS) + '"'
 _SEPARATOR_LINE = re.compile(r"\ufeff?\"?sep=([,;\t|])\"?[\r\n]*\Z", re.IGNORECASE)
 _NUMBER = re.compile(r"[-+]?[$€£¥₩]?\s?[-+]?(\d[\d.,' ]*|\.\d+)([eE][-+]?\d+)?\s?[%$€£¥₩원]?")
 _MAX_NAME = 100  # characters; longer fields are not names of columns
@@ -50,6 +51,11 @@ def _with_end(lines: Iterable[str]) -> Iterator[str]:
 
 def is_blank(fields: list[str]) -> bool:
     return not fields or (len(fields) == 1 and fields[0].isspace())
+
+
+def is_without_values(fields: list[str]) -> bool:
+    """Whether the row consists of separators, blanks and quotes, as spreadsheets write empty rows."""
+    return not "".join("".join(fields).split()).strip(_WITHOUT_VALUE)
 
 
 def is_blank_line(line: str) -> bool:
@@ -133,7 +139,7 @@ def _sample(lines: list[str], options: dict) -> tuple[list[list[str]], bool]:
                 break
             if fields[-1:] and fields[-1].endswith(END_OF_FILE):
                 return rows or [[*fields[:-1], fields[-1].removesuffix(END_OF_FILE)]], True
-            if not is_blank(fields):
+            if not (is_blank(fields) if rows else is_without_values(fields)):  # names stand below empty rows
                 rows.append(fields)
     except csv.Error:  # reported with its line when the rows are read
         return rows, True
@@ -186,7 +192,7 @@ def _has_header(rows: list[list[str]]) -> bool:
     if not rows:
         return True
     first, below = rows[0], rows[1:]
-    if any(_cannot_be_a_name(cell) for cell in first) or not any(cell.strip() for cell in first):
+    if any(_cannot_be_a_name(cell) for cell in first):
         return False
     if first in below:
         return True

@@ -3,7 +3,16 @@
 import csv
 from collections.abc import Iterator
 
-from core.data.files.csv_layout import END_OF_FILE, MAX_FIELD, Layout, check_width, is_blank, names_of, read_fields
+from core.data.files.csv_layout import (
+    END_OF_FILE,
+    MAX_FIELD,
+    Layout,
+    check_width,
+    is_blank,
+    is_without_values,
+    names_of,
+    read_fields,
+)
 from core.data.files.encodings import BAD_BYTE
 from core.data.files.file_source import Source, lines
 from core.data.rows import Row
@@ -36,6 +45,8 @@ def read_csv(source: Source, number: int, layout: Layout) -> Iterator[Row]:
                 )
             if names is None:
                 check_width(len(fields), name)
+                if is_without_values(fields):
+                    continue
                 first = [field.replace(BAD_BYTE, "\ufffd") for field in fields]
                 names = names_of(first if layout.has_header else [""] * len(first))
                 width = len(names)
