@@ -13,6 +13,7 @@ import pytest
 from core.data.files import file_kinds
 from core.data.files.csv_layout import names_of
 from core.data.files.open_files import open_files
+from core.data.files.text_rows import FEW_BLANK_LINES
 from core.problems import DataError
 
 HEADER = "the first row is read as the names of the columns"
@@ -736,6 +737,50 @@ def test_text_is_judged_by_its_lines(opened, shared_data):
     ]
     assert len(found) == 227
     assert opened("a.md", "one\ntwo\n").notes == ("each line is a row",)
+
+
+SENTENCE = "Sentence number {} stands on a line of its own."
+WRAPPED = "wrapped prose goes on over many lines, {}, until the"
+
+
+def lines_with_blanks(line: str, count: int, every: int) -> str:
+    """So many lines, with a blank line after each `every` of them, but not at the end."""
+    texts = [line.format(n) for n in range(count)]
+    return "\n\n".join("\n".join(texts[at : at + every]) for at in range(0, count, every)) + "\n"
+
+
+@pytest.mark.parametrize(("line", "count", "every", "blank"), [
+    (SENTENCE, 400, 200, 1),
+    (SENTENCE, 1000, 60, 16),
+    (SENTENCE, 9000, 60, 149),
+    (SENTENCE, 60, 20, 2),
+    (SENTENCE, 24, 12, 1),
+    ('He said "{}!"', 40, 10, 3),
+    ("{}번 문장입니다。", 40, 10, 3),
+    ("word{}", 400, 100, 3),
+    ("A headline without an end, number {}", 120, 40, 2),
+    (WRAPPED, 600, 60, 9),
+    ("User: hello {}.", 200, 100, 1),
+])  # fmt: skip
+def test_a_text_with_a_few_blank_lines_is_lines(opened, line, count, every, blank):
+    rows = opened("a.txt", lines_with_blanks(line, count, every))
+    assert values(rows) == [{"text": line.format(n)} for n in range(count)]
+    assert rows.notes == ("each line is a row",)
+    assert rows.warnings == (FEW_BLANK_LINES.format(file="a.txt", blank=blank),)
+
+
+@pytest.mark.parametrize(("line", "count", "every"), [
+    (SENTENCE, 600, 20),  # documents with a sentence per line
+    (SENTENCE, 30, 5),
+    ("A: hello {}.", 60, 20),
+    (WRAPPED, 120, 40),
+    ("A line of verse, {},", 140, 14),
+])  # fmt: skip
+def test_blank_lines_between_paragraphs_still_end_the_rows(opened, line, count, every):
+    content = lines_with_blanks(line, count, every)
+    rows = opened("a.txt", content)
+    assert values(rows) == [{"text": text} for text in content.strip().split("\n\n")]
+    assert (rows.notes, rows.warnings) == (("each paragraph, up to a blank line, is a row",), ())
 
 
 def test_a_whole_file_comes_in_blocks_that_hold_all_of_it(opened):

@@ -5,6 +5,7 @@ from functools import cache
 
 import pytest
 
+from core.data.files.text_rows import FEW_BLANK_LINES
 from core.data.prepared.languages import languages
 from core.data.prepared.prepare import prepare
 from core.data.prepared.survey import survey
@@ -75,6 +76,23 @@ def test_rows_cut_at_the_end(tmp_path, tokenizer):
     assert "data.text_rows" in warning
     few = surveyed(write(tmp_path / "b.jsonl", *rows, {"text": "one more"}), tokenizer, 32)
     assert few.cut_rows == 1 and few.warnings == ()  # just 5% of 20
+
+
+def test_a_text_with_a_few_blank_lines(tmp_path, shared_cases, tokenizer):
+    def warning_of(file: str, blank: int) -> str:
+        return FEW_BLANK_LINES.format(file=file, blank=blank)
+
+    path = shared_cases / "text_few_blank_lines.txt"
+    found = surveyed(DataConfig(path=str(path)), tokenizer)
+    assert (found.rows, found.used, found.cut_rows) == (400, 400, 0)
+    (warning,) = found.warnings
+    assert warning == warning_of(path.name, 1) and "data.text_rows" in warning
+    paragraphs = surveyed(DataConfig(path=str(path), text_rows="paragraph"), tokenizer)
+    (warning,) = paragraphs.warnings
+    assert warning.startswith("2 of 2 rows (100%) are cut") and "data.text_rows" in warning
+    (tmp_path / "b.txt").write_text(path.read_text(encoding="utf-8") + "\nThe end.\n", encoding="utf-8")
+    both = surveyed(DataConfig(path=str(path), validation_path=str(tmp_path / "b.txt")), tokenizer)
+    assert both.warnings[:2] == (warning_of(path.name, 1), warning_of("b.txt", 2))
 
 
 def test_no_end_mark(tmp_path, chat_tokenizer):

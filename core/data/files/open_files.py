@@ -16,7 +16,7 @@ from core.data.files.file_kinds import Kind
 from core.data.files.file_source import Source
 from core.data.files.json_rows import goes_over_lines, read_json, read_json_lines
 from core.data.files.parquet_rows import check_parquet, read_parquet
-from core.data.files.text_rows import NOTES, judge_text_rows, read_text
+from core.data.files.text_rows import FEW_BLANK_LINES, NOTES, judge_text_rows, read_text
 from core.data.rows import Row
 from core.problems import DataError
 
@@ -54,6 +54,11 @@ class FileRows:
         return of_folders + tuple(
             f"{each.source.name}: {note}" if several else note for each in self._opened for note in each.about.notes
         )
+
+    @property
+    def warnings(self) -> tuple[str, ...]:
+        """The assumptions that may well be wrong, as sentences."""
+        return tuple(each.warning for each in self._opened if each.warning)
 
     @property
     def encoding(self) -> str:
@@ -98,6 +103,7 @@ class _Opened(NamedTuple):
     kind: Kind
     read: Read
     notes: tuple[str, ...]
+    warning: str = ""
 
     @property
     def about(self) -> FileAbout:
@@ -134,20 +140,24 @@ def _open(source: Source, header: str, text_rows: str) -> _Opened:
             "add .csv, .tsv, .json, .jsonl, .parquet or .txt to it.",
             file=source.name,
         )
-    read, notes = _reader(source, kind, head, header, text_rows)
-    return _Opened(source, kind, read, (*_unlike_its_name(named, kind), *notes))
+    read, notes, warning = _reader(source, kind, head, header, text_rows)
+    return _Opened(source, kind, read, (*_unlike_its_name(named, kind), *notes), warning)
 
 
-def _reader(source: Source, kind: Kind, head: str, header: str, text_rows: str) -> tuple[Read, tuple[str, ...]]:
+def _reader(source: Source, kind: Kind, head: str, header: str, text_rows: str) -> tuple[Read, tuple[str, ...], str]:
+    """What reads the file; the assumptions about it as notes, and as a warning."""
     if kind == "json":
-        return read_json, ()
+        return read_json, (), ""
     if kind == "jsonl":
-        return read_json_lines, ()
+        return read_json_lines, (), ""
+    if kind == "txt" and text_rows != "auto":
+        return partial(read_text, cut=text_rows), (), ""
     if kind == "txt":
-        cut = judge_text_rows(head) if text_rows == "auto" else text_rows
-        return partial(read_text, cut=cut), (NOTES[cut],) if text_rows == "auto" else ()
+        cut, blank = judge_text_rows(head)
+        warning = FEW_BLANK_LINES.format(file=source.name, blank=blank) if blank else ""
+        return partial(read_text, cut=cut), (NOTES[cut],), warning
     layout = judge_layout(head, source.is_whole, kind, header)
-    return partial(read_csv, layout=layout), layout.notes
+    return partial(read_csv, layout=layout), layout.notes, ""
 
 
 def _unlike_its_name(named: Kind | None, kind: Kind) -> tuple[str, ...]:

@@ -1,8 +1,10 @@
 """Rows of plain text: lines, paragraphs, or the whole file in blocks."""
 
+import re
 import statistics
-from collections.abc import Iterator
-from typing import Literal
+from collections.abc import Callable, Iterator
+from itertools import pairwise
+from typing import Literal, NamedTuple
 
 from core.data.files.encodings import BAD_BYTE
 from core.data.files.file_source import Source, lines
@@ -15,16 +17,59 @@ NOTES = {
     "line": "each line is a row",
     "paragraph": "each paragraph, up to a blank line, is a row",
 }
+# With more lines than this between blank lines, on average, those do not separate paragraphs; prose and verse have 2 to
+# 20. If there are few blank lines, fewer lines are enough, above all if each of them ends like a sentence.
+MAX_LINES = 50
+FEW_PARAGRAPHS, MAX_LINES_OF_FEW, MAX_SENTENCES_OF_FEW = 20, 24, 7
+MOST = 0.8  # share of the lines
+WRAPPED_LENGTH = 40  # characters; lines that are mostly longer and mostly begin inside a sentence are wrapped prose
+_SENTENCE = re.compile(r"[.!?…。！？｡।؟۔][\"')\]”’»」』）]*\s*\Z")
+_SPEAKER = re.compile(r"\s*[^\s:：]{1,30}( [^\s:：]{1,30})?[:：]\s")  # lines of a dialogue belong together
 
 
-def judge_text_rows(head: str) -> TextRows:
-    """Lines if most of them are long; otherwise paragraphs if there are blank lines between them, or else lines."""
-    found = head.splitlines()
-    lengths = [len(line) for line in found if line.strip()]
-    if lengths and statistics.median(lengths) > PARAGRAPH_LENGTH:
-        return "line"
-    inner = "\n".join(found).strip().split("\n")
-    return "paragraph" if any(not line.strip() for line in inner) else "line"
+FEW_BLANK_LINES = (
+    "{file} has few blank lines ({blank:,}), so each line is a row; if blank lines end the rows, choose paragraph "
+    'under "Split text files by" (data.text_rows).'
+)
+
+
+class TextLayout(NamedTuple):
+    """What a row is. `blank` is the number of blank lines between lines that are rows; 0 if there are none."""
+
+    rows: TextRows
+    blank: int = 0
+
+
+def judge_text_rows(head: str) -> TextLayout:
+    """Lines if most of them are long, or if blank lines are rare; otherwise paragraphs if there are blank lines."""
+    found = head.strip().splitlines()
+    lines = [line for line in found if line.strip()]
+    blank = len(found) - len(lines)
+    if lines and statistics.median(map(len, lines)) > PARAGRAPH_LENGTH:
+        return TextLayout("line")
+    paragraphs = 1 + sum(1 for line, after in pairwise(found) if not line.strip() and after.strip())
+    if not blank:
+        return TextLayout("line")
+    return TextLayout("line", blank) if _are_sections(lines, paragraphs) else TextLayout("paragraph")
+
+
+def _are_sections(lines: list[str], paragraphs: int) -> bool:
+    """Whether what lies between blank lines is too long for paragraphs."""
+    size = len(lines) / paragraphs
+    if size > MAX_LINES or paragraphs > FEW_PARAGRAPHS:
+        return size > MAX_LINES
+    if _share(_SENTENCE.search, lines) > MOST > _share(_SPEAKER.match, lines):
+        return size > MAX_SENTENCES_OF_FEW
+    is_wrapped = _share(_goes_on, lines) > 0.5 and statistics.median(map(len, lines)) > WRAPPED_LENGTH
+    return size > MAX_LINES_OF_FEW and not is_wrapped
+
+
+def _goes_on(line: str) -> bool:
+    return line.strip()[:1].islower()
+
+
+def _share(finds: Callable[[str], object], lines: list[str]) -> float:
+    return sum(1 for line in lines if finds(line)) / len(lines)
 
 
 def read_text(source: Source, number: int, cut: TextRows) -> Iterator[Row]:

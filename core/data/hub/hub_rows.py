@@ -27,6 +27,7 @@ class HubRows:
     """Rows of a loaded dataset; each iteration starts again. `share` is the progress of the newest one (0 to 1)."""
 
     wants_splitting = False
+    warnings: tuple[str, ...] = ()
 
     def __init__(self, dataset: "Dataset", name: str, notes: tuple[str, ...] = ()):
         self._name, self._total, self._at = name, len(dataset), 0

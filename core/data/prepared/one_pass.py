@@ -89,6 +89,7 @@ class Pass:
             store.close()
             left_out.close()
         result.notes = tuple(rows.notes)
+        result.warnings = rows.warnings
         result.left_out, result.examples = left_out.finish(result.rows), store.finish()
         if not len(result.examples):
             raise NothingLeftError(result.left_out)

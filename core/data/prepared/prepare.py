@@ -78,6 +78,7 @@ def prepare(
         rows=main.rows,
         shape=main.shape,
         notes=main.notes,
+        warnings=tuple(dict.fromkeys((*main.warnings, *(own_validation.warnings if own_validation else ())))),
         train=train,
         validation=validation,
         left_out=main.left_out,

@@ -17,6 +17,7 @@ class PassResult:
 
     shape: Shape
     notes: tuple[str, ...] = ()
+    warnings: tuple[str, ...] = ()
     rows: int = 0
     samples: list[str] = field(default_factory=list)
     placeholder: str = ""
@@ -33,12 +34,14 @@ class PreparedData:
 
     `own_validation` is set if validation rows come from a file of their own. `samples` are random texts that are
     trained on, for detecting languages. `placeholder` is the first unfilled one found. `special_rows` is the number of
-    rows with a special token, such as `special_token`, in their own text. The files live as long as this object.
+    rows with a special token, such as `special_token`, in their own text. `warnings` are assumptions that may well be
+    wrong, as sentences. The files live as long as this object.
     """
 
     rows: int
     shape: Shape
     notes: tuple[str, ...]
+    warnings: tuple[str, ...]
     train: Examples
     validation: Examples
     left_out: LeftOut

@@ -102,9 +102,10 @@ def _histogram(lengths) -> tuple[tuple[int, ...], tuple[int, ...]]:
 
 
 def _warnings(figures: Survey, data: PreparedData, end_name: str) -> Iterator[str]:
+    yield from data.warnings
     if figures.cut_rows / max(figures.used, 1) > CUT_SHARE:
         # A text file read as one row is split instead of cut.
-        other_way = "; in a text file, reading the whole file as one row loses nothing (data.text_rows)"
+        other_way = "; a text file can also be read line by line, or as one row, which loses nothing (data.text_rows)"
         yield (
             f"{figures.cut_rows:,} of {figures.used:,} rows ({figures.cut_rows / figures.used:.0%}) are cut at the end "
             f"and lose {figures.lost_tokens:,} tokens: raise the length on the Model tab, or shorten the rows"
