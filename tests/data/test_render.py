@@ -59,6 +59,10 @@ def chat(*turns, tokenizer, **more):
     return pieces_of({"messages": messages, **more}, tokenizer)
 
 
+def said(role: str, content: str) -> dict:
+    return {"role": role, "content": content}
+
+
 def trained(pieces) -> list[str]:
     return [text for text, is_trained in pieces if is_trained]
 
@@ -356,6 +360,61 @@ def test_a_prompt_and_an_answer_that_both_are_messages(chat_tokenizer):
     shape, config = recognise([{"prompt": "a", "completion": [answer]}], DataConfig()), DataConfig()
     assert reason(render, {"prompt": "", "completion": [answer]}, shape, config, chat_tokenizer) == "no instruction"
     assert reason(render, {"completion": [answer]}, shape, config, chat_tokenizer) == "a field is missing: prompt"
+
+
+ASKED, GOOD, BAD = said("user", "a"), said("assistant", "b"), said("assistant", "x")
+FROM = {"from": "gpt", "value": "b"}
+
+
+@pytest.mark.parametrize("chosen", [
+    GOOD, [GOOD], [ASKED, GOOD], "b", FROM, [FROM], json.dumps(FROM), str([GOOD]), {"text": "b"},
+    {"role": ["assistant"], "content": ["b"]},
+])  # fmt: skip
+@pytest.mark.parametrize("asked", [
+    {"conversations": [{"from": "human", "value": "a"}]}, {"messages": [ASKED]}, {"messages": [ASKED, GOOD]},
+    {"messages": [ASKED, BAD]}, {"prompt": [ASKED]}, {"prompt": "a"}, {"question": "a"}, {"chat": str([ASKED])},
+])  # fmt: skip
+def test_the_chosen_answer_is_the_answer(chat_tokenizer, asked, chosen):
+    expected = chat(ASKED, GOOD, tokenizer=chat_tokenizer)
+    assert pieces_of({**asked, "chosen": chosen, "rejected": BAD}, chat_tokenizer) == expected
+
+
+def test_a_chosen_answer_after_several_turns(chat_tokenizer):
+    system, again = said("system", "Be kind."), said("user", "c")
+    turns = [system, ASKED, GOOD, again]
+    expected = chat(*turns, said("assistant", "d"), tokenizer=chat_tokenizer)
+    for chosen in (
+        "d", said("assistant", "d"), [*turns, said("assistant", "d")], [*turns[1:], said("assistant", "d")],
+        [again, said("assistant", "d")],
+    ):  # fmt: skip
+        assert pieces_of({"messages": turns, "chosen": chosen, "rejected": "e"}, chat_tokenizer) == expected
+    whole_talk = [said("user", "A?"), said("assistant", "d")]
+    row = {"messages": [system, ASKED], "chosen": whole_talk, "rejected": whole_talk}
+    assert pieces_of(row, chat_tokenizer) == chat(system, *whole_talk, tokenizer=chat_tokenizer)
+    longer = [said("assistant", "d"), said("user", "e"), said("assistant", "f")]
+    row = {"messages": [ASKED], "chosen": longer, "rejected": longer}
+    assert pieces_of(row, chat_tokenizer) == chat(ASKED, *longer, tokenizer=chat_tokenizer)
+    call = {"from": "function_call", "value": json.dumps(CALL["function"])}
+    row = {"conversations": [ASKED], "chosen": call, "rejected": call, "tools": [ADD]}
+    assert trained(pieces_of(row, chat_tokenizer)) == ['{"name": "add", "parameters": {"a": 1}}<|eot_id|>']
+
+
+def test_chosen_answers_in_other_prompts_and_rows_without_one(shared_cases, chat_tokenizer):
+    row = {"instruction": "a", "input": "c", "chosen": FROM, "rejected": FROM, "system": "s"}
+    assert pieces_of(row, chat_tokenizer, prompt_template="alpaca") == [
+        ("<|begin_of_text|>s\n\n### Instruction:\na\n\nc\n\n### Response:\n", False), ("b<|eot_id|>", True),
+    ]  # fmt: skip
+    shape, config = recognise([{"messages": [ASKED], "chosen": GOOD, "rejected": BAD}], DataConfig()), DataConfig()
+    for nothing in (None, "", " ", [], {}):
+        row = {"messages": [ASKED], "chosen": nothing, "rejected": BAD}
+        assert reason(render, row, shape, config, chat_tokenizer) in ("no answer", "no messages")
+    assert reason(render, {"messages": [ASKED]}, shape, config, chat_tokenizer) == "a field is missing: chosen"
+    path = shared_cases / "conversations_chosen_rejected.jsonl"
+    rows = [json.loads(line) for line in path.read_text(encoding="utf-8").splitlines()]
+    shape = recognise(rows, config)
+    for number, row in enumerate(rows):
+        expected = chat(("user", f"q{number}"), ("assistant", f"good {number}"), tokenizer=chat_tokenizer)
+        assert render(row, shape, config, chat_tokenizer) == expected
 
 
 @pytest.mark.parametrize(

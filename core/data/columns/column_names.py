@@ -43,7 +43,8 @@ METADATA = (
     "lang language license split meta metadata subset domain type hash length tokens tokencount "
     "wordcount filename path file"
 )
-REJECTED = "rejected"
+ANSWERS = "completion chosen response output"  # names of turns that follow on the prompt in another column
+CHOSEN, REJECTED = "chosen", "rejected"
 _CHOICES = re.compile(r"(choice|option)s?[a-z0-9]?")  # choices, options, option_a, choice1
 
 

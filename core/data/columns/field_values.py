@@ -12,6 +12,8 @@ from dataclasses import dataclass
 from functools import lru_cache
 from typing import Any, Literal
 
+from core.data.columns.column_names import CHOSEN, REJECTED, plain
+
 MISSING: Any = object()
 Kind = Literal["text", "value", "object", "turns", "empty"]
 
@@ -87,6 +89,23 @@ def as_turns(value: Any) -> list[dict[str, Any]] | None:
     return value if speaker_key(value[0]) is not None else None
 
 
+def as_answer(value: Any) -> list[dict[str, Any]] | None:
+    """The turns of an answer, which is a chat, a single turn with or without its speaker, or a text; None if empty."""
+    turns, turn = as_turns(value), as_turn(value)
+    if turns is None and turn is None and isinstance(value, str) and value.strip():
+        turn = {"role": "assistant", "content": value}
+    return turns if turns is not None else [turn] if turn else None
+
+
+def as_turn(value: Any) -> dict[str, Any] | None:
+    """The answer in this field if it is an object, whose speaker may be missing; else None."""
+    turn = parsed(value)
+    if isinstance(turn, dict) and speaker_key(turn) is not None:
+        return turn
+    has_content = isinstance(value, dict) and any(key in value for key in CONTENT_KEYS)
+    return {"role": "assistant", **value} if has_content else None
+
+
 def speaker_key(turn: dict[str, Any]) -> str | None:
     """The key of the speaker in a turn, or None if this is not a turn."""
     says = any(key in turn for key in (*CONTENT_KEYS, "tool_calls", "function_call"))
@@ -132,7 +151,8 @@ def columns_of(rows: list[dict[str, Any]]) -> list[Column]:
 def _gather(values: dict[str, Any], prefix: str, fields: dict[str, list[Any]], depth: int) -> None:
     for key, value in values.items():
         name = f"{prefix}{key}"
-        if depth and value and isinstance(value, dict) and as_turns(value) is None:
+        is_answer = plain(str(key)) in (CHOSEN, REJECTED) and as_answer(value) is not None
+        if depth and value and isinstance(value, dict) and as_turns(value) is None and not is_answer:
             _gather(value, f"{name}.", fields, depth - 1)
         else:
             fields.setdefault(name, []).append(value)

@@ -11,7 +11,7 @@ from typing import Any
 from core.data.columns import column_names
 from core.data.columns.chosen_columns import ROLES, check_roles, check_template, chosen_columns, listed, quoted_names
 from core.data.columns.column_names import is_metadata, plain
-from core.data.columns.field_values import Column, as_turns, columns_of, lookup, speaker_key
+from core.data.columns.field_values import Column, as_answer, as_turn, columns_of, lookup, speaker_key
 from core.data.columns.open_questions import (
     MAX_NAMED_COLUMNS,
     are_scattered,
@@ -94,12 +94,13 @@ def _as_chosen(chosen: dict[str, str]) -> Shape | None:
 
 
 def _chat(columns: list[Column], rows: list[dict[str, Any]]) -> Shape | None:
-    """Turns of a chat in one column, or a prompt and an answer in two, at least the answer as turns."""
-    turns = {
-        column.name: column
+    """Turns of a chat in one column, or what asks and an answer in two, at least one of them as turns."""
+    turns = [
+        column.name
         for column in columns
-        if column.kind == "turns" and plain(column.name) != column_names.REJECTED
-    }
+        if (column.kind == "turns" and plain(column.name) != column_names.REJECTED)
+        or (plain(column.name) == column_names.CHOSEN and any(as_turn(lookup(row, column.name)) for row in rows))
+    ]
     empty = [
         column.name
         for column in columns
@@ -110,15 +111,8 @@ def _chat(columns: list[Column], rows: list[dict[str, Any]]) -> Shape | None:
     if not by_name and (not turns or _question(columns)):
         return None
     if not by_name:
-        by_name = [name for name in turns if plain(name) != "prompt"] or list(turns)
-    name = by_name[0]
-    taken = {"messages": name}
-    prompt = _find(columns, "prompt", kinds=("turns", "text"))
-    if prompt and prompt != name and plain(name) in ("completion", "chosen", "response", "output"):
-        taken = {"prompt": prompt, "messages": name}
-    reason = f"{_quoted(name)} has the turns of a chat"
-    if "prompt" in taken:
-        reason = f"{_quoted(prompt)} and {_quoted(name)} have the turns of a chat"
+        by_name = [name for name in turns if plain(name) != "prompt"] or turns
+    taken, reason = _prompt_and_answer(by_name[0], columns, rows)
     for role, names in (("system", column_names.SYSTEMS), ("tools", column_names.TOOLS)):
         if found := _find(columns, names, kinds=("text", "object", "turns", "empty")):
             taken[role] = found
@@ -127,13 +121,43 @@ def _chat(columns: list[Column], rows: list[dict[str, Any]]) -> Shape | None:
             reason += (
                 f", {_quoted(found)} is the system prompt" if role == "system" else f", {_quoted(found)} its tools"
             )
-    return Shape("sharegpt" if _is_sharegpt(name, rows) else "messages", reason, True, taken)
+    return Shape("sharegpt" if _is_sharegpt(by_name[0], rows) else "messages", reason, True, taken)
+
+
+def _prompt_and_answer(name: str, columns: list[Column], rows: list[dict[str, Any]]) -> tuple[dict[str, str], str]:
+    """The columns of a chat by role, and the reason; `name` is the column that has turns, by its name."""
+    if plain(name) not in column_names.ANSWERS.split():
+        rejected = any(plain(column.name) == column_names.REJECTED for column in columns)
+        chosen = _find(columns, column_names.CHOSEN, kinds=("turns", "object", *(("text",) if rejected else ())))
+        if not chosen or not _answers(chosen, rows):
+            return {"messages": name}, f"{_quoted(name)} has the turns of a chat"
+        reason = f"{_quoted(name)} has the turns of a chat, {_quoted(chosen)} answers"
+        return {"prompt": name, "messages": chosen}, reason
+    is_single = all(len(answer) == 1 for answer in _answers(name, rows))
+    prompt = _find(columns, "prompt", kinds=("turns", "text"), other_than=name)
+    if is_single and not prompt:
+        others = (column.name for column in columns if column.kind == "turns" and column.name != name)
+        prompt = next((other for other in others if plain(other) != column_names.REJECTED), None)
+    if prompt:
+        taken = {"prompt": prompt, "messages": name}
+        return taken, f"{_quoted(prompt)} and {_quoted(name)} have the turns of a chat"
+    if is_single:
+        asking = (_find(columns, names, kinds=("text",), other_than=name) for names, _ in column_names.PAIRS)
+        if asks := next(filter(None, asking), None):
+            taken = {"instruction": asks}
+            if found := _find(columns, column_names.INPUTS, kinds=("text", "value"), other_than=asks):
+                taken["input"] = found
+            return taken | {"messages": name}, _asks_and_answers({**taken, "answer": name})
+    return {"messages": name}, f"{_quoted(name)} has the turns of a chat"
+
+
+def _answers(name: str, rows: list[dict[str, Any]]) -> list[list[dict[str, Any]]]:
+    return [answer for row in rows if (answer := as_answer(lookup(row, name))) is not None]
 
 
 def _is_sharegpt(name: str, rows: list[dict[str, Any]]) -> bool:
-    for turns in (as_turns(lookup(row, name)) for row in rows):
-        if turns:
-            return speaker_key(turns[0]) == "from"
+    for turns in _answers(name, rows):
+        return speaker_key(turns[0]) == "from"
     return plain(name) == "conversations"
 
 

@@ -5,7 +5,16 @@ A row that cannot be converted raises TemplateError, with a few words that compl
 
 from typing import Any
 
-from core.data.columns.field_values import CONTENT_KEYS, MISSING, as_json, as_text, as_turns, parsed, speaker_key
+from core.data.columns.field_values import (
+    CONTENT_KEYS,
+    MISSING,
+    as_answer,
+    as_json,
+    as_text,
+    as_turns,
+    parsed,
+    speaker_key,
+)
 from core.data.prompts.messages import Message
 from core.problems import TemplateError
 
@@ -43,6 +52,46 @@ def messages_of(value: Any) -> list[Message]:
     if turns is None:
         raise TemplateError("no messages")
     return [_message(turn) for turn in turns]
+
+
+def answered(prompt: Any, answer: Any, is_chosen: bool) -> list[Message]:
+    """The conversation of a prompt, which is turns or a text, and its answer, which may repeat the prompt.
+
+    An answer that `is_chosen` takes the place of one that the prompt ends with. Raises TemplateError.
+    """
+    turns = as_answer(answer)
+    if turns is None and not as_text(answer).strip():
+        raise TemplateError("no answer")
+    answer = messages_of(turns)
+    first = next((message["role"] for message in answer if message["role"] != "system"), "system")
+    if as_turns(prompt) is None:
+        if first == "user":
+            return answer
+        if not as_text(prompt).strip():
+            raise TemplateError("no instruction")
+        return [{"role": "user", "content": as_text(prompt)}, *answer]
+    asked = messages_of(prompt)
+    if repeated := _repeated(asked, answer):
+        return [*asked[:-repeated], *answer]
+    if first == "user":  # the whole conversation in other words, perhaps without its system prompt
+        return answer if answer[0]["role"] == "system" else [*_system(asked), *answer]
+    while is_chosen and asked and asked[-1]["role"] == "assistant":
+        asked = asked[:-1]
+    return [*asked, *answer]
+
+
+def _repeated(asked: list[Message], answer: list[Message]) -> int:
+    """How many of the messages that end `asked` are those that begin `answer`."""
+
+    def said(messages: list[Message]) -> list[tuple]:
+        return [(message["role"], message["content"].strip(), message.get("tool_calls")) for message in messages]
+
+    sizes = range(min(len(asked), len(answer)), 0, -1)
+    return next((size for size in sizes if said(asked[-size:]) == said(answer[:size])), 0)
+
+
+def _system(messages: list[Message]) -> list[Message]:
+    return messages[:1] if messages[0]["role"] == "system" else []
 
 
 def tools_of(value: Any) -> list[dict[str, Any]] | None:

@@ -8,10 +8,11 @@ The pieces joined are the whole text, including special tokens.
 from typing import Any
 
 from core.data.columns.chosen_columns import template_parts
-from core.data.columns.field_values import MISSING, as_text, as_turns, lookup
+from core.data.columns.column_names import CHOSEN, plain
+from core.data.columns.field_values import MISSING, as_text, lookup
 from core.data.columns.open_questions import columns_by_later_roles
 from core.data.columns.shape import Shape
-from core.data.prepared.conversations import messages_of, tools_of
+from core.data.prepared.conversations import answered, messages_of, tools_of
 from core.data.prompts.chat_template import chat_pieces
 from core.data.prompts.messages import Message, Pieces
 from core.data.prompts.prompt_templates import TEMPLATES
@@ -65,9 +66,13 @@ def _filled(values: dict[str, Any], template: str) -> str:
 def _messages(values: dict[str, Any], columns: dict[str, str]) -> list[Message]:
     if "messages" not in columns:
         return _question_and_answer(values, columns)
-    messages = messages_of(_given(values, columns["messages"]))
+    answer = _given(values, columns["messages"])
     if "prompt" in columns:
-        messages = _with_prompt(_given(values, columns["prompt"]), messages)
+        messages = answered(_given(values, columns["prompt"]), answer, _is_chosen(columns))
+    elif "instruction" in columns:
+        messages = answered(_question(values, columns), answer, _is_chosen(columns))
+    else:
+        messages = messages_of(answer)
     if system := _optional(values, columns, "system"):
         if messages[0]["role"] != "system":
             messages = [{"role": "system", "content": system}, *messages]
@@ -76,29 +81,26 @@ def _messages(values: dict[str, Any], columns: dict[str, str]) -> list[Message]:
     return messages
 
 
-def _with_prompt(prompt: Any, messages: list[Message]) -> list[Message]:
-    """The prompt and its answer, unless the answer already contains the whole conversation."""
-    if any(message["role"] == "user" for message in messages):
-        return messages
-    if as_turns(prompt) is not None:
-        return [*messages_of(prompt), *messages]
-    if not as_text(prompt).strip():
-        raise TemplateError("no instruction")
-    return [{"role": "user", "content": as_text(prompt)}, *messages]
+def _is_chosen(columns: dict[str, str]) -> bool:
+    return plain(columns["messages"].rpartition(".")[2]) == CHOSEN
 
 
-def _question_and_answer(values: dict[str, Any], columns: dict[str, str]) -> list[Message]:
+def _question(values: dict[str, Any], columns: dict[str, str]) -> str:
     asked = [_optional(values, columns, role) for role in ("instruction", "input")]
-    system = _optional(values, columns, "system")
     if not any(asked):
         _given(values, columns["instruction" if "instruction" in columns else "input"])
         raise TemplateError("no instruction")
+    return "\n\n".join(part for part in asked if part)
+
+
+def _question_and_answer(values: dict[str, Any], columns: dict[str, str]) -> list[Message]:
+    system, question = _optional(values, columns, "system"), _question(values, columns)
     answer = _field(values, columns["answer"])
     if not answer.strip():
         raise TemplateError("no answer")
     return [
         *([{"role": "system", "content": system}] if system else []),
-        {"role": "user", "content": "\n\n".join(part for part in asked if part)},
+        {"role": "user", "content": question},
         {"role": "assistant", "content": answer},
     ]
 
