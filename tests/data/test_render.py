@@ -208,6 +208,112 @@ def test_a_prompt_takes_any_name_that_a_column_has(tokenizer):
     assert pieces == [("<s>a-b c 7 e {0}</s>", True)]
 
 
+# Marks that the rows have already
+
+
+@pytest.mark.parametrize("text", ["a", "<s>a", "a</s>", "<s>a</s>", "\n <s>a</s> \n"])
+def test_marks_are_added_to_a_text_only_where_they_are_missing(tokenizer, text):
+    assert pieces_of({"text": text}, tokenizer) == [("<s>a</s>", True)]
+    assert whole(pieces_of({"title": "T", "text": text}, tokenizer)) == "<s>T\n\na</s>"
+    for template in ("{q}", "<s>{q}", "{q}</s>", "<s>{q}</s>"):
+        assert whole(pieces_of({"q": text}, tokenizer, prompt_template=template)).count("<s>") <= 2
+        if not (template.startswith("<s>") and "<s>" in text) and not (template.endswith("</s>") and "</s>" in text):
+            assert pieces_of({"q": text}, tokenizer, prompt_template=template) == [("<s>a</s>", True)]
+
+
+@pytest.mark.parametrize(
+    ("text", "rendered"),
+    [
+        ("a</s>b", "<s>a</s>b</s>"),
+        ("<s>a</s>b", "<s>a</s>b</s>"),
+        ("a<s>b", "<s>a<s>b</s>"),
+        (
+            "<s>[INST] a [/INST] b </s><s>[INST] c [/INST] d </s>",
+            "<s>[INST] a [/INST] b </s><s>[INST] c [/INST] d </s>",
+        ),
+        ("</s>a", "<s></s>a</s>"),
+        ("a<s>", "<s>a<s></s>"),
+    ],
+)
+def test_marks_in_the_middle_of_a_text_stay(tokenizer, text, rendered):
+    assert pieces_of({"text": text}, tokenizer) == [(rendered, True)]
+    assert pieces_of({"q": text}, tokenizer, prompt_template="{q}") == [(rendered, True)]
+
+
+def test_a_model_without_marks_gets_none(tokenizer):
+    tokenizer.bos_token = None
+    assert pieces_of({"text": "<s>a"}, tokenizer) == [("<s>a</s>", True)]
+    assert pieces_of({"instruction": "<s>a", "output": "b"}, tokenizer, prompt_template="alpaca")[1] == ("b</s>", True)
+    tokenizer.eos_token = None
+    assert pieces_of({"text": "<s>a "}, tokenizer) == [("<s>a ", True)]
+    assert pieces_of({"q": "a", "b": "<s>b"}, tokenizer, prompt_template="{q} {b}") == [("a <s>b", True)]
+    tokenizer.bos_token = tokenizer.eos_token = "<s>"  # one token for both, as GPT-2 has
+    assert [whole(pieces_of({"text": text}, tokenizer)) for text in ("a", "<s>a", "a<s>")] == ["<s>a<s>"] * 3
+
+
+def test_fields_of_a_prompt_do_not_begin_a_text_within_it(tokenizer):
+    row = {"q": "<s>a", "a": "<s> b</s>"}
+    for template in ("Q: {q} A:{a}", "<s>Q: {q} A:{a}</s>", "<s>Q: {q} A:{a}"):
+        text = whole(pieces_of(row, tokenizer, prompt_template=template))
+        assert text.removesuffix("</s>").startswith("<s>Q: a A: b") and text.count("<s>") == 1
+    assert whole(pieces_of(row, tokenizer, prompt_template="{a}{q}")) == "<s> b</s><s>a</s>"
+
+
+def test_texts_rendered_before_stay_as_they_are(shared_cases, chat_tokenizer):
+    path = shared_cases / "text_already_rendered.jsonl"
+    for line in path.read_text(encoding="utf-8").splitlines():
+        row = json.loads(line)
+        assert pieces_of(row, chat_tokenizer) == [(row["text"], True)]
+        assert pieces_of(row, chat_tokenizer, prompt_template="{text}") == [(row["text"], True)]
+
+
+@pytest.mark.parametrize("prompt", ["alpaca", "alpaca_korean"])
+@pytest.mark.parametrize("end", ["</s>", "</s>\n", " </s> "])
+def test_plain_prompts_add_marks_only_where_they_are_missing(tokenizer, prompt, end):
+    row = {"system": "<s>Hi", "instruction": "<s>Say red.", "output": "<s>red"}
+    clean = {"system": "Hi", "instruction": "Say red.", "output": "red" + end.rstrip()}
+    expected = pieces_of(clean | {"output": "red"}, tokenizer, prompt_template=prompt)
+    found = pieces_of({**row, "output": row["output"] + end}, tokenizer, prompt_template=prompt)
+    assert found == [expected[0], (clean["output"], True)]
+    assert [whole(found).count(mark) for mark in ("<s>", "</s>")] == [1, 1]
+
+
+def test_chat_templates_end_an_answer_once(any_tokenizer):
+    turns = [("system", "Be kind."), ("user", "a"), ("assistant", "b"), ("user", "c"), ("assistant", "d")]
+    expected = chat(*turns, tokenizer=any_tokenizer)
+    mark, bos = trained(expected)[-1].removeprefix(" ").removeprefix("d").strip(), any_tokenizer.bos_token
+    assert mark in ("<|eot_id|>", "<|im_end|>")
+    for end in (mark, f"{mark}\n", f" {mark}{mark}"):
+        # The strict template adds no end to a question, and so none is taken from it.
+        every = any_tokenizer.chat_template != STRICT
+        ended = [(role, f"{bos}{text}{end}" if every or role == "assistant" else text) for role, text in turns]
+        assert chat(*ended, tokenizer=any_tokenizer) == expected
+    unanswered = [("user", "a"), ("assistant", f"b{mark}"), ("user", f"c{mark}")]
+    assert chat(*unanswered, tokenizer=any_tokenizer) == chat(*turns[1:3], tokenizer=any_tokenizer)
+    middle = [("user", "a"), ("assistant", f"b{mark}c")]
+    assert trained(chat(*middle, tokenizer=any_tokenizer))[0].count(mark) == 2
+
+
+def test_an_end_that_the_chat_template_does_not_add_stays(with_template):
+    bare = with_template(
+        "{% for m in messages %}{{ m.role }}: {{ m.content }}\n{% endfor %}"
+        "{% if add_generation_prompt %}{{ 'assistant: ' }}{% endif %}"
+    )
+    assert trained(chat(("user", "a"), ("assistant", "b</s>"), tokenizer=bare)) == ["b</s>\n"]
+    strict = with_template(STRICT)
+    assert chat(("user", "a"), ("assistant", "b</s>"), tokenizer=strict)[1] == (" b </s>", True)
+    assert chat(("user", "a</s>"), ("assistant", "b"), tokenizer=strict)[0] == ("<s>[INST] a</s> [/INST]", False)
+    quoted = with_template(STRICT.replace("' ' ~ eos_token", "'\"'"))
+    assert trained(chat(("user", "a"), ("assistant", 'say "b"'), tokenizer=quoted)) == [' say "b""']
+
+
+def test_a_prompt_begins_once_too(chat_tokenizer):
+    for prompt in ("chat", "alpaca", "{q}"):
+        asked = [[{"role": "user", "content": text}] for text in ("a", "<|begin_of_text|>a")]
+        first, second = (prompt_text(messages, prompt, chat_tokenizer) for messages in asked)
+        assert first == second and first.count("<|begin_of_text|>") == 1
+
+
 # Columns that only later rows have
 
 

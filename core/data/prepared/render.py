@@ -14,6 +14,7 @@ from core.data.columns.open_questions import columns_by_later_roles
 from core.data.columns.shape import Shape
 from core.data.prepared.conversations import answered, messages_of, tools_of
 from core.data.prompts.chat_template import chat_pieces
+from core.data.prompts.marks import ends, with_bos, with_eos, within_a_text, without_bos, without_doubled_ends
 from core.data.prompts.messages import Message, Pieces
 from core.data.prompts.prompt_templates import TEMPLATES
 from core.problems import TemplateError
@@ -30,33 +31,40 @@ def render(values: dict[str, Any], shape: Shape, config: DataConfig, tokenizer) 
     if shape.later and not values.keys() <= shape.known:
         columns = {**columns, **columns_by_later_roles(tuple(values), shape.later, tuple(columns.values()))}
     if shape.name in ("text", "columns"):
-        text = _plain_text(values, columns) if shape.name == "text" else _filled(values, config.prompt_template)
-        pieces = [((tokenizer.bos_token or "") + text + (tokenizer.eos_token or ""), True)]
+        if shape.name == "text":
+            text = _plain_text(values, columns, tokenizer)
+        else:
+            text = _filled(values, config.prompt_template, tokenizer)
+        pieces = [(with_eos(with_bos(text, tokenizer), tokenizer), True)]
     else:
-        messages, tools = _messages(values, columns), None
+        messages, tools = within_a_text(_messages(values, columns), tokenizer), None
         if "tools" in columns:
             tools = tools_of(lookup(values, columns["tools"]))
         if config.prompt_template == "chat":
             pieces = chat_pieces(messages, tokenizer, tools)
+            if (changed := without_doubled_ends(messages, pieces)) is not None:
+                pieces = chat_pieces(changed, tokenizer, tools)
         else:
             pieces = TEMPLATES[config.prompt_template].pieces(messages, tokenizer, tools)
     return _after_words(pieces, config.response_starts_after) if config.response_starts_after else pieces
 
 
-def _plain_text(values: dict[str, Any], columns: dict[str, str]) -> str:
+def _plain_text(values: dict[str, Any], columns: dict[str, str], tokenizer) -> str:
     text = _field(values, columns["text"])
     if not text.strip():
         raise TemplateError("no text")
     title = _optional(values, columns, "title")
-    return f"{title}\n\n{text}" if title else text
+    return f"{title}\n\n{without_bos(text, tokenizer)}" if title else text
 
 
-def _filled(values: dict[str, Any], template: str) -> str:
+def _filled(values: dict[str, Any], template: str, tokenizer) -> str:
     """The template with the row's fields; a missing field is empty. Raises TemplateError if all of them are."""
     filled, is_empty = "", True
     for literal, column in template_parts(template):
         text = "" if column is None else as_text(lookup(values, column))
-        filled += literal + text
+        filled += literal
+        is_within = filled.strip() and not ends(filled, tokenizer)  # after an end, another text may begin
+        filled += without_bos(text, tokenizer) if is_within else text
         is_empty = is_empty and not text.strip()
     if is_empty:
         raise TemplateError("no text")

@@ -6,6 +6,7 @@ Plain prompts are for base models, which have no chat template.
 from dataclasses import dataclass
 
 from core.data.prompts.chat_template import apply
+from core.data.prompts.marks import with_bos, with_eos, within_a_text
 from core.data.prompts.messages import Message, Pieces, Tools, check_messages, is_trained_on, written_out
 
 
@@ -15,11 +16,12 @@ def prompt_text(messages: list[Message], prompt_template: str, tokenizer) -> str
     A model trained on plain text, or one without a chat template, gets the last message to continue.
     Raises TemplateError if the chat template refuses the messages.
     """
+    messages = within_a_text(messages, tokenizer)
     if prompt_template in TEMPLATES:
         return TEMPLATES[prompt_template].prompt(messages, tokenizer)
     if prompt_template == "chat" and tokenizer.chat_template:
         return apply(tokenizer, messages, add_generation_prompt=True)
-    return (tokenizer.bos_token or "") + messages[-1]["content"]
+    return with_bos(messages[-1]["content"], tokenizer)
 
 
 @dataclass(frozen=True)
@@ -47,14 +49,14 @@ class PlainTemplate:
 
     def _turns(self, messages: list[Message], tokenizer) -> Pieces:
         """The text in order, each part with whether it is an answer to train on."""
-        end = tokenizer.eos_token or ""
         has_system = bool(messages) and messages[0]["role"] == "system"
         intro = messages[0]["content"] if has_system else self.intro
-        turns = [((tokenizer.bos_token or "") + intro + "\n\n", False)]
+        turns = [(with_bos(intro, tokenizer) + "\n\n", False)]
         for message in messages[1:] if has_system else messages:
             content = message["content"].strip()
             if message["role"] == "assistant":
-                turns += [(self._heading(self.answer), False), (content + end, is_trained_on(message)), ("\n\n", False)]
+                answer = with_eos(content, tokenizer)
+                turns += [(self._heading(self.answer), False), (answer, is_trained_on(message)), ("\n\n", False)]
             else:
                 heading = "" if message["role"] == "system" else self._heading(self.question)
                 turns.append((f"{heading}{content}\n\n", False))
