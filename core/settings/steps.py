@@ -1,7 +1,8 @@
-"""How many optimizer steps a run takes."""
+"""How many optimizer steps a run takes, and whether its learning rate has the time to rise."""
 
 from math import ceil
 
+from core.problems import ConfigError
 from core.settings.run_config import RunConfig
 from core.settings.training_section import TrainingConfig
 
@@ -20,3 +21,41 @@ def steps_of(config: RunConfig, rows: int | None) -> int:
     if training.max_steps > 0:
         return training.max_steps
     return ceil(training.num_train_epochs * steps_per_epoch(rows, training)) if rows else 0
+
+
+def warmup_of(training: TrainingConfig, steps: int) -> int:
+    """Over how many of the steps the learning rate rises, as `TrainingArguments.get_warmup_steps` counts them."""
+    if training.lr_scheduler_type == "constant":
+        return 0
+    asked = training.warmup_steps
+    return int(asked) if asked >= 1 else ceil(steps * asked)
+
+
+def warmup_warning(training: TrainingConfig, steps: int) -> str:
+    """A sentence if the run is over before the learning rate is reached; empty if not, or if `steps` is 0 (unknown).
+
+    The rate of step n, counted from 0, is n / warm-up (transformers, optimization.py).
+    """
+    warmup = warmup_of(training, steps)
+    if not 0 < steps <= warmup:
+        return ""
+    if steps == 1:
+        return (
+            "The only step of this run is a warm-up step with a learning rate of 0, so nothing is learned: set Warm-up "
+            "to 0 (training.warmup_steps=0), or take more steps."
+        )
+    return (
+        f"The warm-up takes {warmup:,} steps and the run only {steps:,}, so the learning rate rises to "
+        f"{(steps - 1) / warmup:.0%} of its value and no further: shorten Warm-up (training.warmup_steps), or take "
+        "more steps."
+    )
+
+
+def check_schedule(training: TrainingConfig, steps: int) -> None:
+    """Raises ConfigError for a schedule that fails: transformers' polynomial one divides by the steps after warm-up."""
+    if training.lr_scheduler_type == "polynomial" and steps == warmup_of(training, steps) > 0:
+        raise ConfigError(
+            "The polynomial schedule needs steps after the warm-up, and all {steps:,} are warm-up: shorten Warm-up "
+            "(training.warmup_steps), take more steps, or choose another schedule.",
+            steps=steps,
+        )

@@ -10,6 +10,7 @@ from core.model.library_patches.trainer_parts import unwrapped_optimizer
 from core.model.loaded_model import LoadedModel
 from core.runs.events import AdaptedLayers, Change, LearningGroup, Receipt
 from core.settings.run_config import RunConfig
+from core.settings.steps import warmup_warning
 from core.training.embeddings_receipt import embeddings_receipt, is_of_embeddings
 
 REASONS = {
@@ -79,6 +80,8 @@ def _notes(loaded: LoadedModel, config: RunConfig, data: PreparedData, trainer) 
     notes += survey(data, training, end_mark(loaded.tokenizer, loaded.eos_token_ids)).warnings
     if data.left_out.total:
         notes.append(f"{data.left_out.total:,} of {data.rows:,} rows are left out: {data.left_out.in_words()}.")
+    if warning := warmup_warning(training, trainer.state.max_steps):
+        notes.append(warning)
     has_checks = training.eval_steps and trainer.eval_dataset is not None
     if training.early_stopping_patience and not has_checks:
         notes.append("Early stopping has no effect: it needs validation rows and more than 0 steps between checks.")

@@ -31,6 +31,7 @@ from core.runs.events import (
 )
 from core.runs.run_folder import Run
 from core.settings.run_config import RunConfig
+from core.settings.steps import check_schedule, steps_of
 from core.stopping import ShouldStop
 from core.training.largest_batch import Tried, find_batch, words_of_trying
 from core.training.out_of_memory import out_of_memory_error
@@ -54,12 +55,13 @@ def perform(
 
     With `resume_from`, training continues from that checkpoint. An automatic batch size is that of `chosen` if the run
     has already chosen one, otherwise the largest that fits. Returns the status the run ends with, and a sentence.
-    Raises ModelError, TrainingError and Stopped.
+    Raises ConfigError, ModelError, TrainingError and Stopped.
     """
 
     def sampled(stats: MemoryStats) -> None:
         emit(MemorySampled(**stats.model_dump(), used_by_us_gib=stats.used_by_us_gib))
 
+    check_schedule(asked.training, steps_of(asked, len(data.train)))
     before = sample_memory()
     with memory_in_words(loaded, asked, data):
         if not loaded.has_adapter:

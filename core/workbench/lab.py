@@ -12,6 +12,7 @@ from pathlib import Path
 from core.answering.logits import max_logit_differences
 from core.answering.sampling import Answer, Sampling
 from core.answering.stream import stream
+from core.data.prompts.chat_template import Say
 from core.data.prompts.prompt_templates import prompt_text
 from core.fresh_thread import in_own_thread
 from core.model.device_memory import free_memory
@@ -145,13 +146,21 @@ class Lab:
             text = self._text(BASE, panes, messages)
             return in_own_thread(lambda: max_logit_differences(loaded, text, names))
 
-    def _text(self, pane: Pane, panes: Sequence[Pane], messages: list[dict]) -> str:
+    def note_on_prompts(self, panes: Sequence[Pane], conversations: Sequence[list[dict]]) -> str:
+        """A sentence about what the chat template made necessary to change in these conversations, or empty."""
+        changes: list[str] = []
+        if self._slot.loaded is not None:
+            for pane, messages in zip(panes, conversations, strict=True):
+                self._text(pane, panes, messages, changes.append)
+        return "".join(f"{change[:1].upper()}{change[1:]}." for change in changes[:1])
+
+    def _text(self, pane: Pane, panes: Sequence[Pane], messages: list[dict], say: Say = lambda change: None) -> str:
         """The conversation as that pane's run wrote its prompts; the base sees it as the first tuned one does."""
         wrote = next((other for other in (pane, *panes) if not other.is_base), self.loaded_pane)
         template = self._slot.contents.prompt_template
         if wrote != self.loaded_pane:
             template = self._runs.open(wrote.run_id).config().data.prompt_template
-        return prompt_text(messages, template, self._slot.loaded.tokenizer)
+        return prompt_text(messages, template, self._slot.loaded.tokenizer, say)
 
     def _folder_of(self, pane: Pane) -> Path:
         """Where the adapter of a pane is, which must be one for the base that is loaded. Raises RunError."""

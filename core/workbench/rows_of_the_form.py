@@ -82,7 +82,8 @@ class Preparation:
         try:
             found = replace(found, shape=recognise(readable, config.data))
             if loaded is not None:
-                found = replace(found, data=self._first_rows(config, loaded, token))
+                data = self._first_rows(config, loaded, token)
+                found = replace(found, data=data, notes=(*found.notes, *data.change_notes))
         except DataError as error:
             found = replace(found, trouble=str(error))
         return found

@@ -641,7 +641,6 @@ def test_if_a_template_rewrites_earlier_turns_only_the_last_answer_is_trained_on
     [
         ("{{ messages | length }}{% for m in messages %}{{ m.content }}{% endfor %}", "rewrites earlier turns"),
         ("{{ raise_exception('Only users may speak') }}", "says: Only users may speak"),
-        ("{% for m in messages if m.role != 'system' %}{{ m.content }}{% endfor %}", "leaves out the system prompt"),
         ("{% for m in messages if m.role != 'user' %}{{ m.content }}{% endfor %}", "leaves out a question"),
         ("{% for m in messages %}{{ m.content[:4] }}{% endfor %}", "leaves out a part of an answer"),
         ("{% for m in messages %}{{ m.content }}{% endfor %}{{ '<think>' if add_generation_prompt }}",

@@ -7,6 +7,7 @@ import pytest
 
 from core.data.files.text_rows import FEW_BLANK_LINES
 from core.data.prepared.languages import languages
+from core.data.prepared.left_out import NothingLeftError
 from core.data.prepared.prepare import prepare
 from core.data.prepared.survey import survey
 from core.data.prepared.tokens import UNTRAINED
@@ -148,6 +149,49 @@ def test_words_with_a_hash_that_a_response_starts_after(shared_cases, demo_token
     answers = [json.loads(line)["output"].partition(": ")[2] for line in path.read_text(encoding="utf-8").splitlines()]
     assert [demo_tokenizer.decode(ids).strip() for ids in trained[1]] == [f"{answer}<|eot_id|>" for answer in answers]
     assert [sum(map(len, rows)) for rows in trained] == [1062, 81]
+
+
+def test_a_column_with_one_value_is_taken_for_the_answer(shared_data, chat_tokenizer):
+    """A spreadsheet that people were to fill in: the second column is 0 in every row."""
+    found = surveyed(DataConfig(path=str(shared_data / "price/human_in.csv")), chat_tokenizer, 512)
+    assert found.used == 100
+    assert found.warnings[1:] == (  # the first is that hardly anything is trained on
+        '100 of 100 rows (100%) have the same answer, "0": the model learns to write that whatever it reads; check '
+        "which column is the answer.",
+    )
+
+
+@pytest.mark.parametrize(
+    ("same", "others", "warns"), [(9, 1, True), (90, 10, True), (89, 11, False), (5, 0, True), (4, 0, False)]
+)
+def test_nearly_all_answers_the_same(tmp_path, tokenizer, same, others, warns):
+    answers = [f"no {n}" for n in range(others)] + ["yes"] * same  # what most rows have need not come first
+    rows = [{"instruction": f"Is it {n}?", "output": answer} for n, answer in enumerate(answers)]
+    config = write(tmp_path / "a.jsonl", *rows).model_copy(update={"prompt_template": "alpaca"})
+    warnings = surveyed(config, tokenizer, 512).warnings
+    share = f"{same} of {same + others} rows ({same / (same + others):.0%}) have the same answer, "
+    assert [warning.startswith(share + '"yes":') for warning in warnings] == [True] * warns
+
+
+def test_answers_that_are_all_empty(tmp_path, chat_tokenizer):
+    """Nothing follows the words that the response starts after, and only the end mark is trained on."""
+    rows = [{"instruction": f"Item {n}", "output": "Price is $"} for n in range(6)]
+    config = write(tmp_path / "a.jsonl", *rows).model_copy(update={"response_starts_after": "Price is $"})
+    (warning,) = surveyed(config, chat_tokenizer, 512).warnings
+    assert warning.startswith("6 of 6 rows (100%) have an empty answer:")
+    empty = [{"instruction": f"Item {n}", "output": " "} for n in range(6)]
+    with pytest.raises(NothingLeftError) as told:
+        surveyed(write(tmp_path / "b.jsonl", *empty), chat_tokenizer, 512)
+    assert told.value.left_out.counts == {"no answer": 6}
+
+
+def test_texts_and_validation_rows_that_are_all_the_same(tmp_path, tokenizer):
+    texts = write(tmp_path / "a.jsonl", *({"text": "again"} for _ in range(6)))
+    (warning,) = surveyed(texts, tokenizer).warnings
+    assert warning.startswith('6 of 6 rows (100%) have the same text to learn, "again":')
+    config = write(tmp_path / "b.jsonl", *({"text": f"Row {n}"} for n in range(6)))
+    found = surveyed(config.model_copy(update={"validation_path": texts.path}), tokenizer)
+    assert [w.startswith("6 of 6 validation rows (100%) have the same text") for w in found.warnings] == [True]
 
 
 ENGLISH = "The quick brown fox jumps over the lazy dog near the old river bank."

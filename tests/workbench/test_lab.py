@@ -8,14 +8,17 @@ import pytest
 import torch
 
 from core.answering.sampling import Sampling
+from core.data.prompts.system_prompts import SYSTEM_MOVED
 from core.model.views import adapter_view
 from core.problems import Busy, ModelError, RunError
 from core.runs.adapter_ref import BASE, Pane
 from core.runs.run_folder import list_runs
+from core.settings.sections import ModelConfig
 from core.workbench.desk import MEASURING
 from core.workbench.prove_run import prove
 from core.workbench.workbench import Workbench
 from tests.conftest import PROMPT, data_file, small_config
+from tests.data.test_system_prompts import GEMMA
 
 SHORT = Sampling(max_new_tokens=8)
 QUESTION = [{"role": "user", "content": PROMPT}]
@@ -163,3 +166,17 @@ def test_what_cannot_be_asked_is_a_sentence(bench, stories):
         texts(bench, BASE)
     assert told.value.values == {"doing": MEASURING}
     assert len(texts(bench, BASE, one)) == 2
+
+
+def test_a_chat_says_what_became_of_its_system_prompt(unsloth, runs_dir):
+    bench = Workbench(runs_dir)
+    bench.load_model(ModelConfig(model_name="presets/demo-llama", max_seq_length=64))
+    conversation = [{"role": "system", "content": "Be brief."}, {"role": "user", "content": "The cat sleeps."}]
+    folded = [{"role": "user", "content": "Be brief.\n\nThe cat sleeps."}]
+    assert bench.lab.note_on_prompts([BASE], [conversation]) == "", "the demo's template has a system role"
+    bench._slot.loaded.tokenizer.chat_template = GEMMA
+    assert bench.lab.note_on_prompts([BASE], [conversation]) == f"{SYSTEM_MOVED[:1].upper()}{SYSTEM_MOVED[1:]}."
+    assert bench.lab.note_on_prompts([BASE], [folded]) == ""
+    *_, (answer,) = bench.lab.answer([BASE], [conversation], SHORT)
+    *_, (same,) = bench.lab.answer([BASE], [folded], SHORT)
+    assert answer.text and answer.text == same.text

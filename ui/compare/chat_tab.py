@@ -188,6 +188,7 @@ class CompareTab:
                 if time.monotonic() - drawn >= REDRAW_SECONDS:
                     drawn = time.monotonic()
                     yield {self.panes: newest_text(conversation, differ)}
+            said = lab.note_on_prompts(panes, conversations)
         except Problem as error:
             kept = conversation.broken_off()
             is_lost = len(kept.turns) < len(asked.turns)
@@ -197,7 +198,7 @@ class CompareTab:
                 **box,
             }
             return
-        settled = self._settled(conversation, differ)
+        settled = self._settled(conversation, differ) | {self.trouble: notice(said)}
         if len(panes) > 1:
             yield settled | waits  # until this handler has ended, Gradio ignores clicks on its button
             try:

@@ -7,7 +7,7 @@ import json
 import os
 import sys
 import threading
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Collection, Sequence
 from pathlib import Path
 
 from core.answering.sampling import Sampling
@@ -16,6 +16,7 @@ from core.model.model_files import code_warning
 from core.problems import Problem, TrainingError
 from core.runs.run_folder import Run, find_run
 from core.settings.run_config import RunConfig
+from core.settings.steps import steps_of, warmup_warning
 from core.stopping import Stopped
 from core.workbench.measure_run import evaluate_run
 from core.workbench.workbench import Workbench
@@ -29,7 +30,9 @@ CTRL_C = 130  # the exit code of a program that Ctrl-C ended
 
 def train_and_report(runs_dir: Path, config: RunConfig, preset: str, as_json: bool) -> int:
     _warn_about_code(config)
-    return _to_the_end(runs_dir, lambda workbench: workbench.start(config, preset, hub_token()), as_json)
+    if said := warmup_warning(config.training, steps_of(config, None)):
+        print(said, file=sys.stderr)  # before a model is fetched
+    return _to_the_end(runs_dir, lambda workbench: workbench.start(config, preset, hub_token()), as_json, {said})
 
 
 def resume_and_report(runs_dir: Path, run: str, as_json: bool) -> int:
@@ -37,11 +40,12 @@ def resume_and_report(runs_dir: Path, run: str, as_json: bool) -> int:
     return _to_the_end(runs_dir, lambda workbench: workbench.resume(run, hub_token()), as_json)
 
 
-def _to_the_end(runs_dir: Path, begin: Callable[[Workbench], Run], as_json: bool) -> int:
+def _to_the_end(runs_dir: Path, begin: Callable[[Workbench], Run], as_json: bool, said: Collection[str] = ()) -> int:
+    """`said` are notes of the receipt that were printed already."""
     with stdout_for_results() as results:
         workbench = Workbench(runs_dir.resolve())
         run = begin(workbench)
-        was_interrupted = show_progress(workbench)
+        was_interrupted = show_progress(workbench, said)
         snapshot = workbench.wait()
         if as_json:
             print(json.dumps(result_values(snapshot, run.folder)), file=results)

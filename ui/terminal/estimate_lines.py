@@ -9,6 +9,7 @@ from core.memory.model_shape import ModelShape
 from core.memory.parts import PARTS
 from core.memory.suggestions import WORTH_SAYING, suggestions, to_fit
 from core.settings.run_config import RunConfig
+from core.settings.steps import steps_of, warmup_warning
 
 if TYPE_CHECKING:
     from core.memory.probe_record import ProbeRecord
@@ -62,7 +63,8 @@ def in_lines(config: RunConfig, shape: ModelShape, card: Card, probe: "ProbeReco
 
 def _warning(config: RunConfig, shape: ModelShape, card: Card) -> str:
     cost = embeddings_cost(config, shape, card)
-    return cost.warning if cost else ""
+    found = [cost.warning if cost else "", warmup_warning(config.training, steps_of(config, None))]
+    return " ".join(filter(None, found))
 
 
 def _options(change) -> str:

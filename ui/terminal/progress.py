@@ -3,7 +3,7 @@
 import signal
 import sys
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Collection, Iterator
 from contextlib import contextmanager
 from typing import TYPE_CHECKING
 
@@ -44,18 +44,26 @@ class stdout_for_results:
         sys.stdout = self._stdout
 
 
-def show_progress(workbench: "Workbench") -> bool:
-    """Draws the run's progress until it is over. Ctrl-C stops the run cleanly. Returns whether it was pressed."""
+def show_progress(workbench: "Workbench", said: Collection[str] = ()) -> bool:
+    """Draws the run's progress until it is over, and prints the notes of its receipt, except those in `said`.
+
+    Ctrl-C stops the run cleanly. Returns whether it was pressed.
+    """
     from rich.console import Console
     from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
 
     columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeElapsedColumn())
-    was_interrupted = False
+    was_interrupted, has_said = False, False
     with Progress(*columns, console=Console(stderr=True)) as progress:
         task = progress.add_task("Starting", total=None)
         while True:
             try:
                 snapshot = workbench.wait(timeout=0.2)
+                if snapshot.receipt and not has_said:
+                    has_said = True
+                    for note in snapshot.receipt.notes:
+                        if note not in said:
+                            progress.console.print(note, markup=False, highlight=False, soft_wrap=True)
                 loss = f"loss {snapshot.steps[-1].loss:.3f}" if snapshot.steps else ""
                 words = snapshot.message or loss or "Training"
                 done = snapshot.steps[-1].step if snapshot.steps else 0

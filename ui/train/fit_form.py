@@ -9,6 +9,7 @@ from collections.abc import Callable, Iterator
 
 import gradio as gr
 
+from core.data.prepared.survey import Survey
 from core.hub_names import is_hub_name
 from core.memory.cards import CARDS, Card, this_machine
 from core.memory.embeddings_cost import embeddings_cost
@@ -22,6 +23,7 @@ from core.problems import Busy, ConfigError, ModelError, Problem
 from core.settings.paths import resolve_path
 from core.settings.run_config import RunConfig
 from core.settings.sections import ModelConfig
+from core.settings.steps import steps_of, warmup_warning
 from core.stopping import Stopped
 from core.workbench.desk import PROBING
 from core.workbench.workbench import Workbench
@@ -74,7 +76,12 @@ class FitForm:
     def live(self) -> dict:
         workbench, busy = self._workbench, self._workbench.busy_with
         state, report, survey = workbench.probing, workbench.model_state.report, workbench.preparing.survey
-        known = (workbench.machine, report and report.name, survey and survey.longest, state.record)
+        known = (
+            workbench.machine,
+            report and report.name,
+            survey and (survey.longest, survey.train_rows),
+            state.record,
+        )
         why = f" ({busy})" if busy and busy != PROBING else ""
         return {
             self.card: {"choices": _choices(workbench)},
@@ -89,35 +96,40 @@ class FitForm:
 
     def _follow(self, values: dict) -> str:
         try:
-            return self._estimated(self._form.read(values), values[self.card], values[self._token])
+            config = self._form.read(values)
         except Problem as error:
             return notice(str(error), "warning")
+        return self._estimated(config, values[self.card], values[self._token])
 
     def _estimated(self, config: RunConfig, chosen: str, token: str, fetch: bool = False) -> str:
-        """Does not ask the hub unless `fetch`, so that no half-typed name is looked up there. Raises ModelError."""
+        """Does not ask the hub unless `fetch`, so that no half-typed name is looked up there."""
+        rows = self._checked_rows(config)
+        steps = steps_of(config, rows.train_rows if rows else None)
+        said = notice(warmup_warning(config.training, steps), "warning")
         try:
             shape = shape_of(config.model, token, fetch)
-        except ModelError:
+        except ModelError as error:
             if fetch or not _may_be_on_hub(config.model):
-                raise
-            return fetch_text(config.model.model_name)
-        card, probe, longest = self._card(chosen), None, self._longest(config)
+                return said + notice(str(error), "warning")
+            return said + fetch_text(config.model.model_name)
+        longest = rows.longest if rows else None
+        card, probe = self._card(chosen), None
         if chosen == HERE:
             probe = latest_probe(self._workbench.runs_dir, self._workbench.machine, config)
         about = (config, shape, card, probe, longest)
         found, cost = estimate(*about), embeddings_cost(config, shape, card)
         changes = ([], []) if verdict(found, card) == "fits" else (suggestions(*about), to_fit(*about))
-        return fit_text(found, card, *changes, _basis(config, found, probe, longest), cost.warning if cost else "")
+        basis, warning = _basis(config, found, probe, longest), cost.warning if cost else ""
+        return said + fit_text(found, card, *changes, basis, warning)
 
     def _card(self, chosen: str) -> Card:
         if chosen == HERE:
             return this_machine(self._workbench.machine).model_copy(update={"name": THIS_MACHINE})
         return next(card for card in CARDS if card.name == chosen)
 
-    def _longest(self, config: RunConfig) -> int | None:
-        """Tokens of the longest row, once all rows have been checked with these very settings."""
-        survey = self._workbench.preparing.survey
-        return survey.longest if survey and self._workbench.has_checked(config) else None
+    def _checked_rows(self, config: RunConfig) -> Survey | None:
+        """The figures of all rows, once they have been checked with these very settings."""
+        return self._workbench.preparing.survey if self._workbench.has_checked(config) else None
 
     # What is asked for
 

@@ -28,6 +28,7 @@ class HubRows:
 
     wants_splitting = False
     warnings: tuple[str, ...] = ()
+    encoding = ""  # a table, not text
 
     def __init__(self, dataset: "Dataset", name: str, notes: tuple[str, ...] = ()):
         self._name, self._total, self._at = name, len(dataset), 0

@@ -20,6 +20,7 @@ from core.data.prepared.examples_on_disk import StoreWriter, ids_hash, text_hash
 from core.data.prepared.left_out import LeftOutWriter, NothingLeftError
 from core.data.prepared.prepared_data import PassResult
 from core.data.prepared.render import render
+from core.data.prepared.same_answer import AnswerCounter
 from core.data.prepared.tokens import Example, Rendered, tokenise
 from core.data.rows import TOO_DEEP, Row
 from core.problems import DataError, TemplateError
@@ -30,6 +31,7 @@ Report = Callable[[float | None, int], None]  # the progress (0 to 1, None if un
 HEAD_ROWS = 200  # the shape is judged by these
 BATCH_ROWS, BATCH_CHARACTERS = 1000, 1_000_000  # a batch ends at whichever comes first
 MAX_ROW_CHARACTERS = 10_000_000  # tokenising more at once takes gigabytes
+PREVIEW_ROWS = 3
 LANGUAGE_SAMPLES = 300
 SAMPLE_CHARACTERS = 2000
 NO_EMBEDDING = (
@@ -49,6 +51,7 @@ class _Reading:
     left_out: LeftOutWriter
     splits: bool  # whether a row longer than the maximum length becomes several examples
     text_hashes: set[int] = field(default_factory=set)
+    answers: AnswerCounter = field(default_factory=AnswerCounter)
     generator: random.Random = field(default_factory=lambda: random.Random(0))
 
 
@@ -88,8 +91,9 @@ class Pass:
         finally:
             store.close()
             left_out.close()
-        result.notes = tuple(rows.notes)
+        result.notes, result.encoding = tuple(rows.notes), rows.encoding
         result.warnings = rows.warnings
+        result.same_answer = reading.answers.finish(self.special_tokens)
         result.left_out, result.examples = left_out.finish(result.rows), store.finish()
         if not len(result.examples):
             raise NothingLeftError(result.left_out)
@@ -113,15 +117,15 @@ class Pass:
 
     def _render(self, row: Row, reading: _Reading) -> tuple[Rendered, str]:
         """The text of a row, and why the row is left out; the reason is empty if it is not."""
-        reason, pieces = row.fault, []
+        reason, pieces, changes = row.fault, [], []
         if not reason:
             try:
-                pieces = render(row.values, reading.result.shape, self.config, self.tokenizer)
+                pieces = render(row.values, reading.result.shape, self.config, self.tokenizer, changes.append)
             except TemplateError as error:
                 reason = str(error)
             except RecursionError:
                 reason = TOO_DEEP
-        rendered = Rendered(row.number, pieces)
+        rendered = Rendered(row.number, pieces, frozenset(changes))
         reason = reason or _why_unusable(rendered.text)
         if not reason and self.config.drop_duplicates:
             key = text_hash(rendered.text)
@@ -158,6 +162,10 @@ class Pass:
             unfilled += [placeholder is not None] * len(useful)
             result.is_split = result.is_split or len(parts) > 1
             _sample(result.samples, trained_text, row.number, reading.generator)
+            reading.answers.add("".join(text for text, is_trained in rendered.pieces if is_trained))
+            result.changes.update(rendered.changes)
+            if len(result.preview) < PREVIEW_ROWS:
+                result.preview.append(rendered.text)
         if examples:
             reading.store.add(examples, hashes, ends, unfilled)
 

@@ -88,6 +88,10 @@ def prepare(
         placeholder=main.placeholder,
         special_rows=main.special_rows,
         special_token=main.special_token,
+        changes=main.changes,
+        preview=tuple(main.preview),
+        encoding=main.encoding,
+        same_answer=main.same_answer,
         folder=folder,
     )
 

@@ -1,5 +1,6 @@
 """The prepared rows of a run, and what was found while reading them."""
 
+from collections import Counter
 from dataclasses import dataclass, field
 from functools import cached_property
 
@@ -7,6 +8,7 @@ from core.data.columns.shape import Shape
 from core.data.prepared.examples_on_disk import Examples, Folder
 from core.data.prepared.languages import languages
 from core.data.prepared.left_out import LeftOut, require_consent
+from core.data.prepared.same_answer import SameAnswer
 from core.problems import DataError
 from core.settings.sections import DataConfig
 
@@ -24,6 +26,10 @@ class PassResult:
     is_split: bool = False  # whether a row became several examples
     special_rows: int = 0  # rows with a special token in their own text
     special_token: str = ""  # the first of those tokens
+    changes: Counter = field(default_factory=Counter)  # what the chat template made necessary, and in how many rows
+    preview: list[str] = field(default_factory=list)  # the texts of the first rows
+    encoding: str = ""  # of the files; empty for what has none
+    same_answer: SameAnswer = SameAnswer()
     examples: Examples | None = None
     left_out: LeftOut | None = None
 
@@ -35,7 +41,8 @@ class PreparedData:
     `own_validation` is set if validation rows come from a file of their own. `samples` are random texts that are
     trained on, for detecting languages. `placeholder` is the first unfilled one found. `special_rows` is the number of
     rows with a special token, such as `special_token`, in their own text. `warnings` are assumptions that may well be
-    wrong, as sentences. The files live as long as this object.
+    wrong, as sentences. `changes` are what the chat template made necessary, with the number of rows; `preview` has the
+    texts of the first rows. The files live as long as this object.
     """
 
     rows: int
@@ -51,6 +58,10 @@ class PreparedData:
     placeholder: str
     special_rows: int
     special_token: str
+    changes: Counter
+    preview: tuple[str, ...]
+    encoding: str
+    same_answer: SameAnswer
     folder: Folder
 
     @property
@@ -58,6 +69,12 @@ class PreparedData:
         """Share (0 to 1) of the training rows' tokens that count in the loss."""
         figures = self.train.figures
         return int(figures["trained"].sum()) / max(int(figures["kept"].sum()), 1)
+
+    @property
+    def change_notes(self) -> tuple[str, ...]:
+        """What the chat template made necessary, in sentences."""
+        used = self.rows - self.left_out.total
+        return tuple(f"{rows:,} of {used:,} rows: {change}." for change, rows in self.changes.items())
 
     @cached_property
     def languages(self) -> tuple[tuple[str, float], ...]:

@@ -13,7 +13,7 @@ from core.data.columns.field_values import MISSING, as_text, lookup
 from core.data.columns.open_questions import columns_by_later_roles
 from core.data.columns.shape import Shape
 from core.data.prepared.conversations import answered, messages_of, tools_of
-from core.data.prompts.chat_template import chat_pieces
+from core.data.prompts.chat_template import Say, chat_pieces
 from core.data.prompts.marks import ends, with_bos, with_eos, within_a_text, without_bos, without_doubled_ends
 from core.data.prompts.messages import Message, Pieces
 from core.data.prompts.prompt_templates import TEMPLATES
@@ -21,11 +21,13 @@ from core.problems import TemplateError
 from core.settings.sections import DataConfig
 
 
-def render(values: dict[str, Any], shape: Shape, config: DataConfig, tokenizer) -> Pieces:
+def render(
+    values: dict[str, Any], shape: Shape, config: DataConfig, tokenizer, say: Say = lambda change: None
+) -> Pieces:
     """The text of a row in pieces, each with whether it is trained on.
 
-    An answer is one piece including its end mark, or two if only what follows certain words is trained on. Raises
-    TemplateError if there is nothing to train on.
+    An answer is one piece including its end mark, or two if only what follows certain words is trained on. `say` is
+    told what the chat template made necessary to change. Raises TemplateError if there is nothing to train on.
     """
     columns = shape.columns
     if shape.later and not values.keys() <= shape.known:
@@ -41,9 +43,9 @@ def render(values: dict[str, Any], shape: Shape, config: DataConfig, tokenizer) 
         if "tools" in columns:
             tools = tools_of(lookup(values, columns["tools"]))
         if config.prompt_template == "chat":
-            pieces = chat_pieces(messages, tokenizer, tools)
+            pieces = chat_pieces(messages, tokenizer, tools, say)
             if (changed := without_doubled_ends(messages, pieces)) is not None:
-                pieces = chat_pieces(changed, tokenizer, tools)
+                pieces = chat_pieces(changed, tokenizer, tools, say)
         else:
             pieces = TEMPLATES[config.prompt_template].pieces(messages, tokenizer, tools)
     return _after_words(pieces, config.response_starts_after) if config.response_starts_after else pieces

@@ -11,6 +11,10 @@ from core.settings.training_section import TrainingConfig
 HISTOGRAM_BINS = 24
 CUT_SHARE = 0.05  # if a larger share of the rows is cut, there is a warning
 MIN_TRAINED_SHARE = 0.01  # of the tokens; if fewer are trained on, there is a warning
+# If this share of the rows has the same answer, there is a warning: a model that always gives it is right nine times in
+# ten, whatever it is asked.
+SAME_ANSWER_SHARE = 0.9
+MIN_SAME_ANSWERS = 5  # fewer may well be the same by chance
 
 
 @dataclass(frozen=True)
@@ -123,6 +127,7 @@ def _warnings(figures: Survey, data: PreparedData, end_name: str) -> Iterator[st
         )
     if figures.trained_share < MIN_TRAINED_SHARE:
         yield "Less than 1% of the tokens are trained on: check which column is the answer."
+    yield from _about_answers(data)
     if figures.unfilled:
         yield (
             f"{figures.unfilled:,} rows have an unfilled placeholder such as {data.placeholder} in the part that is "
@@ -134,6 +139,7 @@ def _warnings(figures: Survey, data: PreparedData, end_name: str) -> Iterator[st
             f"{rows} a special token such as {data.special_token} in their text: the model takes it for a real one; "
             "remove it unless you want that."
         )
+    yield from data.change_notes
     if figures.shared:
         way_out = 'tick "Leave out duplicates" (data.drop_duplicates)'
         if data.own_validation:
@@ -148,3 +154,21 @@ def _warnings(figures: Survey, data: PreparedData, end_name: str) -> Iterator[st
     validation = data.own_validation
     if validation and validation.shape.name != data.shape.name:
         yield f"Validation rows are read in a different way from training rows: {validation.shape.reason}."
+
+
+def _about_answers(data: PreparedData) -> Iterator[str]:
+    """A warning for each source in which nearly all answers are the same."""
+    sources = [(data, "rows")]
+    if data.own_validation:
+        sources.append((data.own_validation, "validation rows"))
+    for source, kind in sources:
+        same = source.same_answer
+        if same.rows < MIN_SAME_ANSWERS or same.share < SAME_ANSWER_SHARE:
+            continue
+        is_text = source.shape.name in ("text", "columns")
+        what, check = ("text to learn", "what is trained on") if is_text else ("answer", "which column is the answer")
+        which = f'the same {what}, "{same.answer}"' if same.answer else f"an empty {what}"
+        yield (
+            f"{same.rows:,} of {same.of:,} {kind} ({same.share:.0%}) have {which}: the model learns to write that "
+            f"whatever it reads; check {check}."
+        )

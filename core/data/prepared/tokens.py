@@ -10,10 +10,11 @@ UNTRAINED = -100  # torch's cross entropy ignores labels with this value
 
 
 class Rendered(NamedTuple):
-    """A row's number, and the text that the model sees of it in pieces."""
+    """A row's number, the text that the model sees of it in pieces, and what had to be changed in it."""
 
     row: int
     pieces: Pieces
+    changes: frozenset[str] = frozenset()
 
     @property
     def text(self) -> str:

@@ -5,13 +5,18 @@ of the conversation may be missing or changed.
 """
 
 import json
+from collections.abc import Callable
+from typing import TypeVar
 
 from jinja2 import TemplateError as JinjaError
 
 from core.data.prompts.messages import Message, Pieces, Tools, check_messages, is_trained_on, uses_tools, written_out
+from core.data.prompts.system_prompts import MARK, SYSTEM_MOVED, forms, has_moved, lacks_a_system_prompt
 from core.problems import TemplateError
 
 Span = tuple[int, int]  # start and end, in characters of a text
+Say = Callable[[str], None]  # is told what had to be changed in a conversation, in words that complete "12 rows: "
+Rendered = TypeVar("Rendered", str, Pieces)
 MANY_MESSAGES = 48  # longer conversations are rendered in windows, because the time grows with the square
 REWRITES = "the model's chat template rewrites earlier turns"
 
@@ -20,26 +25,71 @@ class _RewritesError(TemplateError):
     """The template renders turns differently once later ones follow."""
 
 
-def chat_pieces(messages, tokenizer, tools: Tools | None = None) -> Pieces:
+class _RefusedError(TemplateError):
+    """The template does not take these messages, or leaves out a system prompt."""
+
+
+def chat_prompt(messages: list[Message], tokenizer, say: Say = lambda change: None) -> str:
+    """The text before the answer to these messages, as `chat_pieces` has it. Raises TemplateError."""
+
+    def prompt(form: list[Message]) -> str:
+        text = apply(tokenizer, form, add_generation_prompt=True)
+        _check_system_prompts(form, text, None, tokenizer, add_generation_prompt=True)
+        return text
+
+    return _in_a_form_it_takes(messages, prompt, tokenizer, say)
+
+
+def chat_pieces(messages, tokenizer, tools: Tools | None = None, say: Say = lambda change: None) -> Pieces:
     """The conversation in pieces: each answer with its end mark is trained on, the rest is only read.
 
-    If the template does not support tools, they are written as JSON in the text. If it renders earlier turns
-    differently once later ones follow, only the last answer is trained on. Raises TemplateError, also if the model has
-    no chat template, or its template refuses the messages or leaves some of them out.
+    If the template does not support tools, they are written as JSON in the text; if it does not support system prompts,
+    they are a part of the question. If it renders earlier turns differently once later ones follow, only the last
+    answer is trained on. Raises TemplateError, also if the model has no chat template, or its template refuses the
+    messages or leaves some of them out.
     """
     messages = check_messages(messages)
     if not tokenizer.chat_template:
         raise TemplateError("this model has no chat template; choose the alpaca prompt")
+
+    def pieces(messages: list[Message], tools: Tools | None) -> Pieces:
+        return _in_a_form_it_takes(messages, lambda form: _pieces(form, tools, tokenizer), tokenizer, say)
+
     if not tools and not uses_tools(messages):
-        return _pieces(messages, None, tokenizer)
+        return pieces(messages, None)
     if tools and next(message["role"] for message in messages if message["role"] != "system") != "user":
         raise TemplateError("tools in a conversation that does not begin with a question")
     if "tool_calls" in tokenizer.get_chat_template(tools=tools):
-        return _pieces(messages, tools, tokenizer)
+        return pieces(messages, tools)
     try:
-        return _pieces(written_out(messages, tools, "tool"), None, tokenizer)
+        return pieces(written_out(messages, tools, "tool"), None)
     except TemplateError:  # the template does not have the role: the user gives the tools' results
-        return _pieces(written_out(messages, tools, "user"), None, tokenizer)
+        return pieces(written_out(messages, tools, "user"), None)
+
+
+def _in_a_form_it_takes(
+    messages: list[Message], render: Callable[[list[Message]], Rendered], tokenizer, say: Say
+) -> Rendered:
+    """What `render` makes of the conversation in the first of its `forms` that the template takes."""
+    refusal = None
+    for form in forms(messages, lambda: _takes_a_system_prompt(tokenizer)):
+        try:
+            rendered = render(form)
+        except _RefusedError as error:
+            refusal = error
+            continue
+        if has_moved(messages, form):
+            say(SYSTEM_MOVED)
+        return rendered
+    raise refusal
+
+
+def _takes_a_system_prompt(tokenizer) -> bool:
+    asked = [{"role": "system", "content": MARK}, {"role": "user", "content": "Hello"}]
+    try:
+        return MARK in apply(tokenizer, asked, add_generation_prompt=True)
+    except _RefusedError:
+        return False
 
 
 def _pieces(messages: list[Message], tools: Tools | None, tokenizer) -> Pieces:
@@ -52,8 +102,7 @@ def _pieces(messages: list[Message], tools: Tools | None, tokenizer) -> Pieces:
         if not is_trained_on(messages[-1]):
             raise
         spans = [span]
-    if any(message["role"] == "system" and message["content"].strip() not in text for message in messages):
-        raise TemplateError("the model's chat template leaves out the system prompt")
+    _check_system_prompts(messages, text, tools, tokenizer, add_generation_prompt=False)
     if tools and any(tool["function"]["name"] not in text for tool in tools):
         raise TemplateError("the model's chat template leaves out the tools")
     pieces, at = [], 0
@@ -153,6 +202,18 @@ def _check_all_is_there(messages: list[Message], text: str, start: int, end: int
         raise TemplateError("the model's chat template leaves out a tool call")
 
 
+def _check_system_prompts(
+    messages: list[Message], text: str, tools: Tools | None, tokenizer, *, add_generation_prompt: bool
+) -> None:
+    """Raises TemplateError if the text lacks a system prompt."""
+
+    def render(messages: list[Message]) -> str:
+        return apply(tokenizer, messages, tools, add_generation_prompt=add_generation_prompt)
+
+    if lacks_a_system_prompt(messages, text, tokenizer.get_chat_template(tools=tools), render):
+        raise _RefusedError("the model's chat template leaves out the system prompt")
+
+
 def apply(tokenizer, messages: list[Message], tools: Tools | None = None, *, add_generation_prompt: bool) -> str:
     def render(tools):
         return tokenizer.apply_chat_template(
@@ -169,4 +230,4 @@ def apply(tokenizer, messages: list[Message], tools: Tools | None = None, *, add
     except MemoryError:
         raise TemplateError("the model's chat template needs more memory than there is") from None
     except (JinjaError, ValueError, TypeError, LookupError, AttributeError, ArithmeticError, RecursionError) as error:
-        raise TemplateError("the model's chat template says: {error}", error=str(error)) from None
+        raise _RefusedError("the model's chat template says: {error}", error=str(error)) from None

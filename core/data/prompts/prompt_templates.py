@@ -5,14 +5,15 @@ Plain prompts are for base models, which have no chat template.
 
 from dataclasses import dataclass
 
-from core.data.prompts.chat_template import apply
+from core.data.prompts.chat_template import Say, chat_prompt
 from core.data.prompts.marks import with_bos, with_eos, within_a_text
 from core.data.prompts.messages import Message, Pieces, Tools, check_messages, is_trained_on, written_out
 
 
-def prompt_text(messages: list[Message], prompt_template: str, tokenizer) -> str:
+def prompt_text(messages: list[Message], prompt_template: str, tokenizer, say: Say = lambda change: None) -> str:
     """The prompt for an answer to these messages, in the form that the model was trained on.
 
+    `say` is told what the chat template made necessary to change.
     A model trained on plain text, or one without a chat template, gets the last message to continue.
     Raises TemplateError if the chat template refuses the messages.
     """
@@ -20,7 +21,7 @@ def prompt_text(messages: list[Message], prompt_template: str, tokenizer) -> str
     if prompt_template in TEMPLATES:
         return TEMPLATES[prompt_template].prompt(messages, tokenizer)
     if prompt_template == "chat" and tokenizer.chat_template:
-        return apply(tokenizer, messages, add_generation_prompt=True)
+        return chat_prompt(messages, tokenizer, say)
     return with_bos(messages[-1]["content"], tokenizer)
 
 
