@@ -3,6 +3,7 @@
     python app.py                                open the page
     python app.py presets                        list the presets
     python app.py train demo-yoda                train, with a progress bar
+    python app.py inspect FILE_OR_NAME           show what training would read of these rows
     python app.py estimate llama-3.1-8b          estimate whether it fits; --gpu "RTX 3060 12GB" for another card
     python app.py probe llama-3.1-8b             measure it instead, with one real step
     python app.py resume RUN                     continue a run that ended early
@@ -111,6 +112,21 @@ def train(preset: str, settings: tuple[str, ...], runs_dir: Path, as_json: bool)
 
     chosen = find_preset(preset)
     return train_and_report(runs_dir, chosen.config.with_settings(list(settings)), chosen.name, as_json)
+
+
+@app.command()
+@click.argument("rows", metavar="FILE_OR_NAME")
+@settings_option
+@json_option
+def inspect(rows: str, settings: tuple[str, ...], as_json: bool) -> int:
+    """Show what training would read of some rows: a file, a folder, a Hugging Face dataset, or a preset's rows.
+
+    Reads all of them with the model's tokenizer, not its weights. The model is that of the preset the page opens with;
+    choose another one with --set model.model_name=NAME.
+    """
+    from ui.terminal.commands import inspect_and_report
+
+    return inspect_and_report(rows, list(settings), as_json)
 
 
 @app.command()

@@ -21,6 +21,7 @@ from core.problems import ModelError
 
 # Of weights only safetensors, because reading a pickle can run code. original/ has Meta's own copy of the weights.
 FILES = ["*.safetensors", "*.json", "*.jinja", "*.model", "*.txt"]
+SMALL_FILES = FILES[1:]
 NOT_FILES = ["original/*", "*/*"]
 BROKEN = (
     "{name} could not be fetched: Hugging Face did not answer, or the connection broke; check the network and load "
@@ -38,17 +39,20 @@ def files_on_hub(name: str, revision: str | None, token: str | None) -> list[str
         return []
 
 
-def download(name: str, revision: str | None, token: str | None, report: Report, is_trusted: bool) -> str:
+def download(
+    name: str, revision: str | None, token: str | None, report: Report, is_trusted: bool, with_weights: bool = True
+) -> str:
     """The folder in the cache that the files are in now. Raises ModelError.
 
     With `is_trusted` the repository's Python code is fetched too.
     """
+    files = FILES if with_weights else SMALL_FILES
     try:
         return snapshot_download(
             name,
             revision=revision,
             token=token or None,
-            allow_patterns=[*FILES, "*.py"] if is_trusted else FILES,
+            allow_patterns=[*files, "*.py"] if is_trusted else files,
             ignore_patterns=NOT_FILES,
             tqdm_class=_bar(name, report),
         )

@@ -8,6 +8,7 @@ from contextlib import contextmanager, nullcontext
 from pathlib import Path
 
 from core.disk.sizes import GIB
+from core.disk.tolerant_reading import read_json
 from core.hub_names import exact_name
 from core.model.adapter_files import NOT_FINITE, OTHER_SHAPES, adapter_files
 from core.model.device_memory import free_memory, is_out_of_memory
@@ -20,7 +21,7 @@ from core.model.library_patches.model_parts import (
     wants_to_run_code,
 )
 from core.model.library_patches.peft_parts import has_mismatched_adapter, original, show_bias
-from core.model.loaded_model import LoadedModel, ModelReport
+from core.model.loaded_model import LoadedModel, ModelReport, TokenizerAlone, end_ids
 from core.model.model_files import locate
 from core.model.model_kind import NEEDS_CODE, check_kind, continues_text, other_kind
 from core.model.unsloth_start import import_unsloth
@@ -55,6 +56,34 @@ def load(
         _check_finite(model, config, adapter_dir)
         described = _describe(model, tokenizer, config, time.monotonic() - began)
     return LoadedModel(model, tokenizer, config, described, has_adapter=adapter_dir is not None)
+
+
+def load_tokenizer(
+    config: ModelConfig, token: str | None = None, report: Report = lambda text, share: None
+) -> TokenizerAlone:
+    """The tokenizer that `load` would return, without the weights, which are not downloaded. Raises ModelError."""
+    folder = locate(config, token, report, with_weights=False)
+    report("Loading the tokenizer", None)
+    with _errors_as_sentences(config, None):
+        import torch
+
+        check_kind(folder, config)
+        arguments = {"trust_remote_code": config.trust_remote_code is not None, "padding_side": "right"}
+        if torch.cuda.is_available():  # on a GPU Unsloth corrects chat templates that have no generation prompt
+            import_unsloth()
+            from unsloth.tokenizer_utils import load_correct_tokenizer
+
+            tokenizer = load_correct_tokenizer(str(folder), model_max_length=config.max_seq_length, **arguments)
+        else:
+            from transformers import AutoTokenizer
+
+            tokenizer = AutoTokenizer.from_pretrained(folder, model_max_length=config.max_seq_length, **arguments)
+            if tokenizer.pad_token is None:
+                tokenizer.pad_token = tokenizer.eos_token
+        settings = read_json(folder / "config.json")
+        own = folder / "generation_config.json"
+        ends = (read_json(own) if own.is_file() else settings).get("eos_token_id")
+    return TokenizerAlone(tokenizer, end_ids(ends, tokenizer), settings.get("vocab_size"))
 
 
 def find_loadable(config: ModelConfig, token: str | None, report: Report) -> Path:

@@ -51,6 +51,20 @@ class LoadedModel:
     @property
     def eos_token_ids(self) -> list[int]:
         """The tokens that end an answer."""
-        ids = self.model.generation_config.eos_token_id
-        ids = ids if isinstance(ids, list) else [ids]
-        return sorted({i for i in (*ids, self.tokenizer.eos_token_id) if i is not None})
+        return end_ids(self.model.generation_config.eos_token_id, self.tokenizer)
+
+
+@dataclass(frozen=True)
+class TokenizerAlone:
+    """What preparing rows needs of a model: its tokenizer, the tokens that end an answer, and the number of its
+    embeddings, if its settings say that."""
+
+    tokenizer: Any
+    eos_token_ids: list[int]
+    embeddings: int | None
+
+
+def end_ids(of_model: int | list[int] | None, tokenizer) -> list[int]:
+    """The tokens that end an answer, from the `eos_token_id` in a model's settings and from its tokenizer."""
+    ids = of_model if isinstance(of_model, list) else [of_model]
+    return sorted({i for i in (*ids, tokenizer.eos_token_id) if i is not None})

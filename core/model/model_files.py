@@ -26,11 +26,19 @@ WEIGHTS = "model.safetensors"
 CONFIG_UNREADABLE = "{name} is damaged: its {file} cannot be read; fetch the model again."
 
 
-def locate(config: ModelConfig, token: str | None = None, report: Report = lambda text, share: None) -> Path:
-    """A local model's folder, or the one in the cache that its files were downloaded to. Raises ModelError."""
+def locate(
+    config: ModelConfig,
+    token: str | None = None,
+    report: Report = lambda text, share: None,
+    with_weights: bool = True,
+) -> Path:
+    """A local model's folder, or the one in the cache that its files were downloaded to. Raises ModelError.
+
+    Without weights, they are neither downloaded nor checked.
+    """
     path = resolve_path(config.model_name)
     if path is not None:
-        return _checked_folder(path, config.model_name, config.trust_remote_code is not None)
+        return _checked_folder(path, config.model_name, config.trust_remote_code is not None, with_weights)
     refuse_gguf_name(config.model_name)
     if is_path(config.model_name):
         raise ModelError(
@@ -40,12 +48,12 @@ def locate(config: ModelConfig, token: str | None = None, report: Report = lambd
     name = exact_name(config)
     revision = config.revision if name == config.model_name else None  # a revision of the other repository
     is_trusted = config.trust_remote_code is not None
-    folder = Path(download(name, revision, token, report, is_trusted))
-    if not any(folder.glob("*.safetensors")):
+    folder = Path(download(name, revision, token, report, is_trusted, with_weights))
+    if with_weights and not any(folder.glob("*.safetensors")):
         files = files_on_hub(name, revision, token)
         refuse_gguf_files(files, name)
         _refuse_pickles(name, files)
-    return _checked_folder(folder, name, is_trusted)
+    return _checked_folder(folder, name, is_trusted, with_weights)
 
 
 def code_warning(name: str) -> str:
@@ -56,10 +64,12 @@ def code_warning(name: str) -> str:
     )
 
 
-def _checked_folder(folder: Path, name: str, is_trusted: bool) -> Path:
+def _checked_folder(folder: Path, name: str, is_trusted: bool, with_weights: bool) -> Path:
     refuse_gguf(folder, name)
     if not folder.is_dir():
         raise ModelError("{name} is a file; give the folder that holds config.json and the weights.", name=name)
+    if not os.access(folder, os.R_OK | os.X_OK):
+        raise ModelError("This program has no permission to read {name}; change the folder's permissions.", name=name)
     if not os.path.lexists(folder / "config.json"):
         if (folder / "adapter_config.json").is_file():
             raise ModelError(
@@ -72,7 +82,8 @@ def _checked_folder(folder: Path, name: str, is_trusted: bool) -> Path:
         raise ModelError(CONFIG_UNREADABLE, name=name, file="config.json") from None
     if not isinstance(config.get("model_type"), str) or not config["model_type"]:
         raise ModelError("{name} is damaged: its config.json names no model_type; fetch the model again.", name=name)
-    _check_weights(folder, name, config)
+    if with_weights:
+        _check_weights(folder, name, config)
     _check_small_files(folder, name)
     if is_trusted:
         _refuse_foreign_code(folder, name)

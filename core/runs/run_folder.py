@@ -161,10 +161,16 @@ def create_run(runs_dir: Path, name: str, config: RunConfig) -> Run:
 
 
 def list_runs(runs_dir: Path) -> list[Run]:
-    """All runs, the newest first. Other folders are skipped."""
-    if not runs_dir.is_dir():
+    """All runs, the newest first. Other folders are skipped. Raises RunError if the folder cannot be read."""
+    if not os.path.isdir(runs_dir):
         return []
-    folders = [folder for folder in runs_dir.iterdir() if (folder / "run.json").is_file()]
+    try:
+        folders = [folder for folder in runs_dir.iterdir() if _has(folder, "run.json")]
+    except OSError as error:
+        raise RunError(
+            "The runs in {folder} cannot be read: {reason}; choose another folder with --runs-dir.",
+            folder=str(runs_dir), reason=in_words(error),
+        ) from None  # fmt: skip
     return [open_run(folder) for folder in sorted(folders, key=lambda folder: folder.name, reverse=True)]
 
 
@@ -177,7 +183,7 @@ def open_run(folder: Path) -> Run:
 def find_run(runs_dir: Path, id_or_dir: str) -> Run:
     """The run with that id, or in that folder. Raises RunError."""
     for folder in (runs_dir / id_or_dir, Path(id_or_dir)):
-        if (folder / "run.json").is_file():
+        if _has(folder, "run.json"):
             return open_run(folder.resolve())
     raise RunError(
         "There is no run {run!r} in {folder}; use a run's id or its folder.", run=id_or_dir, folder=str(runs_dir)
@@ -191,7 +197,7 @@ def find_adapter(runs_dir: Path, wanted: str) -> Path:
     newest completed one is used, or a run's id or folder.
     """
     for folder in (Path(wanted), runs_dir / wanted):
-        if (folder / "adapter_config.json").is_file():
+        if _has(folder, "adapter_config.json"):
             return folder.resolve()
         if folder.exists() and gguf_in(folder):
             raise RunError(GGUF, adapter=wanted, file="adapter_model.safetensors")
@@ -220,6 +226,11 @@ def mark_interrupted(runs_dir: Path) -> list[Run]:
                 run.append(StatusChanged(status="interrupted", message="The program ended before the run did."))
             found.append(run)
     return found
+
+
+def _has(folder: Path, name: str) -> bool:
+    # Not Path.is_file, which raises an error where this program may not look.
+    return os.path.isfile(folder / name)
 
 
 def _about(folder: Path) -> dict:

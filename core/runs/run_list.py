@@ -137,7 +137,7 @@ def _stat(path: str) -> tuple[int, int, int] | None:
 
 
 def _read(folder: Path, files: tuple, before: _Known | None) -> _Known:
-    if not any((folder / name).is_file() for name in ("run.json", "config.yaml", "events.jsonl")):
+    if not any(os.path.isfile(folder / name) for name in ("run.json", "config.yaml", "events.jsonl")):
         return _Known(files, None, None)
     run = open_run(folder)
     config, faults = None, []

@@ -3,6 +3,7 @@
 runs/uploads/<hash of the content>/<name>
 """
 
+import os
 import shutil
 import time
 from pathlib import Path
@@ -42,4 +43,4 @@ def sweep_uploads(runs_dir: Path, days: float = KEPT_DAYS) -> list[Path]:
 
 def _configs(runs_dir: Path) -> list[Path]:
     places = ("*/config.yaml", "trash/*/*/config.yaml")
-    return [path for place in places for path in runs_dir.glob(place) if path.is_file()]
+    return [path for place in places for path in runs_dir.glob(place) if os.path.isfile(path)]

@@ -12,15 +12,19 @@ from pathlib import Path
 
 from core.answering.sampling import Sampling
 from core.evaluation.record import Source
+from core.memory.hardware import detect_machine
 from core.model.model_files import code_warning
 from core.problems import Problem, TrainingError
 from core.runs.run_folder import Run, find_run
+from core.settings.presets import default_preset
 from core.settings.run_config import RunConfig
 from core.settings.steps import steps_of, warmup_warning
 from core.stopping import Stopped
+from core.workbench.inspect_rows import config_for, inspect_rows
 from core.workbench.measure_run import evaluate_run
 from core.workbench.workbench import Workbench
 from ui.terminal.estimate_lines import probe_lines
+from ui.terminal.inspect_lines import inspection_lines
 from ui.terminal.measure_lines import evaluation_lines
 from ui.terminal.progress import ctrl_c_calls, progress_bar, show_progress, stdout_for_results
 from ui.terminal.results import answer_lines, closing_words, result_values
@@ -56,6 +60,24 @@ def _to_the_end(runs_dir: Path, begin: Callable[[Workbench], Run], as_json: bool
     if snapshot.status == "failed":
         print(snapshot.message, file=sys.stderr)
         return 2 if isinstance(workbench.failure, Problem) and workbench.failure.is_bad_input else 1
+    return 0
+
+
+def inspect_and_report(rows: str, settings: list[str], as_json: bool) -> int:
+    config = config_for(rows, settings, default_preset(detect_machine().is_gpu))
+    _warn_about_code(config)
+    with stdout_for_results() as results:
+        pressed = threading.Event()
+        try:
+            with ctrl_c_calls(pressed.set), progress_bar() as show:
+                found = inspect_rows(config, hub_token(), pressed.is_set, show)
+        except Stopped:
+            print("Stopped before all rows were read.", file=sys.stderr)
+            return CTRL_C
+        if as_json:
+            print(json.dumps(found.model_dump(exclude={"notes"}), ensure_ascii=False), file=results)
+        else:
+            print(*inspection_lines(found, config), sep="\n", file=results)
     return 0
 
 

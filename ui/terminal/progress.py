@@ -23,12 +23,13 @@ def ctrl_c_calls(stop: Callable[[], None]) -> Iterator[None]:
 
 @contextmanager
 def progress_bar() -> Iterator[Callable[[float, str], None]]:
-    """A progress bar on standard error. Call it with the share done (0 to 1) and a few words."""
+    """A progress bar on standard error, if that is a terminal. Call it with the share done (0 to 1) and a few words."""
     from rich.console import Console
     from rich.progress import BarColumn, Progress, TextColumn, TimeRemainingColumn
 
     columns = (TextColumn("{task.description}"), BarColumn(), TimeRemainingColumn())
-    with Progress(*columns, console=Console(stderr=True)) as progress:
+    console = Console(stderr=True)
+    with Progress(*columns, console=console, disable=not console.is_terminal) as progress:
         task = progress.add_task("Starting", total=1.0)
         yield lambda share, words: progress.update(task, completed=share, description=words)
 

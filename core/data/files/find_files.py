@@ -35,11 +35,7 @@ def find(path: str) -> list[Source]:
     for given in wanted:
         resolved = resolve_path(given) or resolve_path(_without_quotes_and_scheme(given))
         if resolved is None:
-            if "*" in given:
-                raise DataError("Patterns such as *.jsonl are not supported; choose the folder instead.")
-            raise DataError(
-                "There is no file {file}; check the path, or drop the file on the Data tab.", file=for_display(given)
-            )
+            raise _not_there(given)
         if resolved.is_dir():
             new = _in_folder(resolved)
         else:
@@ -56,6 +52,21 @@ def find(path: str) -> list[Source]:
         if len(sources) > 1:
             sources[0].folder_notes += _folder_notes(sources)
     return list(found.values())
+
+
+def _not_there(given: str) -> DataError:
+    """Why nothing is found at a path."""
+    if "*" in given:
+        return DataError("Patterns such as *.jsonl are not supported; choose the folder instead.")
+    try:
+        os.stat(os.path.expanduser(_without_quotes_and_scheme(given)))
+    except PermissionError as error:
+        return _unreadable(given, error)
+    except (OSError, ValueError):  # too long, or with a null byte: cannot be a path
+        pass
+    return DataError(
+        "There is no file {file}; check the path, or drop the file on the Data tab.", file=for_display(given)
+    )
 
 
 def _without_quotes_and_scheme(given: str) -> str:
@@ -154,11 +165,8 @@ def _walk(folder: Path) -> list[Path]:
     seen, found = set(), []
 
     def refuse(error: OSError) -> None:
-        raise DataError(
-            "The folder {folder} cannot be read ({reason}); check its permissions.",
-            folder=for_display(str(error.filename)),
-            reason=error.strerror,
-        ) from None
+        if not isinstance(error, FileNotFoundError):  # it is gone meanwhile
+            raise _unreadable(str(error.filename), error) from None
 
     for place, folders, names in os.walk(folder, onerror=refuse, followlinks=True):
         real = os.path.realpath(place)
@@ -167,7 +175,7 @@ def _walk(folder: Path) -> list[Path]:
             continue
         seen.add(real)
         folders[:] = sorted(name for name in folders if not name.startswith("."))
-        found += [path for name in names if not name.startswith(".") and (path := Path(place, name)).is_file()]
+        found += [path for name in names if not name.startswith(".") and _is_file(path := Path(place, name))]
         if len(found) > MAX_IN_FOLDER:
             raise DataError(
                 "The folder {folder} has more than {limit:,} files; choose a smaller one.",
@@ -175,3 +183,19 @@ def _walk(folder: Path) -> list[Path]:
                 limit=MAX_IN_FOLDER,
             )
     return sorted(found)
+
+
+def _is_file(path: Path) -> bool:
+    """Whether it is a regular file. Raises DataError if the system does not say."""
+    try:
+        return path.is_file()
+    except OSError as error:  # for example what other people's programs have open, in /proc
+        raise _unreadable(str(path), error) from None
+
+
+def _unreadable(place: str, error: OSError) -> DataError:
+    return DataError(
+        "{place} cannot be read ({reason}); check its permissions, or choose another file or folder.",
+        place=for_display(place),
+        reason=error.strerror,
+    )

@@ -101,17 +101,16 @@ class LeftOutWriter:
         return LeftOut(self._counts, self._details, tuple(self._first), self._path, share)
 
 
-def require_consent(left_out: LeftOut, rows: int, is_allowed: bool) -> None:
-    """Raises DataError if more than CONSENT_SHARE of the rows are left out and the person has not allowed it."""
-    if left_out.share > CONSENT_SHARE and not is_allowed:
-        raise DataError(
-            "{left_out:,} of {rows:,} rows ({share:.0%}) would be left out: {reasons}; fix them, or allow it on the "
-            "Data tab (data.allow_left_out=true).",
-            left_out=left_out.total,
-            rows=rows,
-            share=left_out.share,
-            reasons=left_out.in_words(),
-        )
+def too_many_left_out(left_out: LeftOut, rows: int) -> DataError:
+    """More than CONSENT_SHARE of the rows are left out, and the person has not allowed it."""
+    return DataError(
+        "{left_out:,} of {rows:,} rows ({share:.0%}) would be left out: {reasons}; fix them, or allow it on the Data "
+        "tab (data.allow_left_out=true).",
+        left_out=left_out.total,
+        rows=rows,
+        share=left_out.share,
+        reasons=left_out.in_words(),
+    )
 
 
 def _excerpt(row: Row) -> str:

@@ -1,13 +1,14 @@
 """The prepared rows of a run, and what was found while reading them."""
 
 from collections import Counter
+from collections.abc import Iterator
 from dataclasses import dataclass, field
 from functools import cached_property
 
 from core.data.columns.shape import Shape
 from core.data.prepared.examples_on_disk import Examples, Folder
 from core.data.prepared.languages import languages
-from core.data.prepared.left_out import LeftOut, require_consent
+from core.data.prepared.left_out import CONSENT_SHARE, LeftOut, too_many_left_out
 from core.data.prepared.same_answer import SameAnswer
 from core.problems import DataError
 from core.settings.sections import DataConfig
@@ -83,21 +84,26 @@ class PreparedData:
 
     def ask_consent(self, config: DataConfig) -> None:
         """Raises DataError if the person must decide something first: the columns, or that rows may be left out."""
+        for question in self.open_questions(config):
+            raise question
+
+    def open_questions(self, config: DataConfig) -> Iterator[DataError]:
+        """What the person must decide before training, each as an error to raise or to show."""
         if not self.shape.is_sure:
-            raise DataError(
+            yield DataError(
                 "It is not clear how to read the rows ({reason}): choose the columns on the Data tab "
                 "(data.instruction_column and data.answer_column, or data.text_column).",
                 reason=self.shape.reason,
             )
         if self.own_validation and not self.own_validation.shape.is_sure:
-            raise DataError(
+            yield DataError(
                 "It is not clear how to read the validation rows ({reason}): choose the columns on the Data tab "
                 "(data.instruction_column and data.answer_column, or data.text_column).",
                 reason=self.own_validation.shape.reason,
             )
-        require_consent(self.left_out, self.rows, config.allow_left_out)
-        if self.own_validation:
-            require_consent(self.own_validation.left_out, self.own_validation.rows, config.allow_left_out)
+        for source in (self, self.own_validation):
+            if source and not config.allow_left_out and source.left_out.share > CONSENT_SHARE:
+                yield too_many_left_out(source.left_out, source.rows)
 
     def find(self, row: int) -> tuple[Examples, int] | None:
         """The examples that a row of the file is in, and its position there; None if the row was left out."""
