@@ -68,8 +68,15 @@ def _checked_folder(folder: Path, name: str, is_trusted: bool, with_weights: boo
     refuse_gguf(folder, name)
     if not folder.is_dir():
         raise ModelError("{name} is a file; give the folder that holds config.json and the weights.", name=name)
-    if not os.access(folder, os.R_OK | os.X_OK):
-        raise ModelError("This program has no permission to read {name}; change the folder's permissions.", name=name)
+    try:
+        files_in(folder)
+        os.stat(folder / "config.json")
+    except FileNotFoundError:
+        pass
+    except OSError as error:
+        raise ModelError(
+            "{name} cannot be read ({reason}); check the folder's permissions.", name=name, reason=error.strerror
+        ) from None
     if not os.path.lexists(folder / "config.json"):
         if (folder / "adapter_config.json").is_file():
             raise ModelError(

@@ -175,7 +175,7 @@ def _walk(folder: Path) -> list[Path]:
             continue
         seen.add(real)
         folders[:] = sorted(name for name in folders if not name.startswith("."))
-        found += [path for name in names if not name.startswith(".") and _is_file(path := Path(place, name))]
+        found += [path for name in sorted(names) if not name.startswith(".") and _is_file(path := Path(place, name))]
         if len(found) > MAX_IN_FOLDER:
             raise DataError(
                 "The folder {folder} has more than {limit:,} files; choose a smaller one.",

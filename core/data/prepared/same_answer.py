@@ -3,8 +3,6 @@
 from array import array
 from dataclasses import dataclass
 
-from core.data.prepared.examples_on_disk import text_hash
-
 SHOWN_CHARACTERS = 100
 KEPT_CHARACTERS = 2000  # of a text, with its marks
 
@@ -26,11 +24,11 @@ class AnswerCounter:
     """Counts the text that more than half of the rows have, in eight bytes for each row."""
 
     def __init__(self):
-        self._hashes = array("Q")
+        self._hashes = array("q")
         self._candidate, self._hash, self._lead = "", 0, 0
 
     def add(self, text: str) -> None:
-        key = text_hash(text)
+        key = hash(text)
         self._hashes.append(key)
         # Whatever more than half of the rows have is the candidate in the end (Boyer and Moore, MJRTY, 1981).
         if self._lead == 0:
@@ -41,7 +39,7 @@ class AnswerCounter:
         """The text that more than half of the rows have, without `marks` around it; any text if there is none."""
         import numpy as np
 
-        hashes = np.frombuffer(self._hashes, dtype=np.uint64)
+        hashes = np.frombuffer(self._hashes, dtype=np.int64)
         return SameAnswer(_bare(self._candidate, marks), int((hashes == self._hash).sum()), len(hashes))
 
 
