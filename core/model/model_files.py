@@ -65,18 +65,11 @@ def code_warning(name: str) -> str:
 
 
 def _checked_folder(folder: Path, name: str, is_trusted: bool, with_weights: bool) -> Path:
+    if folder.is_dir():
+        _refuse_unreadable(folder, name)
     refuse_gguf(folder, name)
     if not folder.is_dir():
         raise ModelError("{name} is a file; give the folder that holds config.json and the weights.", name=name)
-    try:
-        files_in(folder)
-        os.stat(folder / "config.json")
-    except FileNotFoundError:
-        pass
-    except OSError as error:
-        raise ModelError(
-            "{name} cannot be read ({reason}); check the folder's permissions.", name=name, reason=error.strerror
-        ) from None
     if not os.path.lexists(folder / "config.json"):
         if (folder / "adapter_config.json").is_file():
             raise ModelError(
@@ -95,6 +88,19 @@ def _checked_folder(folder: Path, name: str, is_trusted: bool, with_weights: boo
     if is_trusted:
         _refuse_foreign_code(folder, name)
     return folder
+
+
+def _refuse_unreadable(folder: Path, name: str) -> None:
+    """Raises ModelError when this program may not see what is in the folder."""
+    try:
+        files_in(folder)
+        os.stat(folder / "config.json")
+    except FileNotFoundError:  # has a sentence of its own
+        pass
+    except OSError as error:
+        raise ModelError(
+            "{name} cannot be read ({reason}); check the folder's permissions.", name=name, reason=error.strerror
+        ) from None
 
 
 def _check_weights(folder: Path, name: str, config: dict) -> None:

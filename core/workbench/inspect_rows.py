@@ -83,8 +83,9 @@ def inspect_rows(
         report(share, f"{rows:,} rows")
 
     data = prepare(
-        config.data, tokenizer, length, only_answers, token, should_stop=should_stop, report=reading, end_ids=ends
-    )
+        config.data, tokenizer, length, only_answers, token,
+        should_stop=should_stop, report=reading, end_ids=ends, embeddings=model.embeddings,
+    )  # fmt: skip
     return _inspection(config, data, survey(data, config.training, end_mark(tokenizer, ends)))
 
 
