@@ -1,5 +1,6 @@
 """GGUF files, which llama.cpp and Ollama run: recognised by their names, to say that they cannot be trained."""
 
+import os
 from pathlib import Path
 
 GGUF = ".gguf"
@@ -7,8 +8,8 @@ GGUF = ".gguf"
 
 def gguf_in(path: Path) -> str | None:
     """The name of the GGUF file at this path, or of the first one in this folder; None if there is none."""
-    if path.is_dir():
-        return next((file.name for file in sorted(path.iterdir()) if _is_gguf(file.name)), None)
+    if os.path.isdir(path):  # not Path.is_dir and iterdir, which raise an error where this program may not look
+        return next((file.name for file in sorted(path.glob("*")) if _is_gguf(file.name)), None)
     return path.name if _is_gguf(path.name) else None
 
 

@@ -121,5 +121,7 @@ def test_another_program(runs_dir):
             open_files("/proc/1")
         with pytest.raises(RunError):
             find_run(runs_dir, "/proc/1/cwd")
+        with pytest.raises(RunError):
+            find_adapter(runs_dir, "/proc/1/cwd")
         with pytest.raises(ModelError):
             locate(ModelConfig(model_name="/proc/1/cwd"))
