@@ -122,3 +122,23 @@ def test_the_same_state_is_not_drawn_again(tmp_path):
     assert tab.live() is shown
     workbench._slot.state = ModelState(doing="Loading")
     assert tab.live() is not shown
+
+
+def test_a_warm_up_longer_than_the_run_is_told_before_start(tmp_path):
+    import gradio as gr
+
+    from core.settings.presets import find_preset
+    from core.settings.steps import warmup_warning
+    from ui.train.train_tab import TrainTab
+
+    config = find_preset("demo-yoda").config
+    with gr.Blocks():
+        form, token = Form(config), gr.Textbox()
+        tab = TrainTab(Workbench(tmp_path), form, gr.Dropdown(), token)
+        form.add("model.model_name", "model.max_seq_length")
+    for settings, said in ((["training.max_steps=1"], True), (["training.max_steps=10"], True), ([], False)):
+        chosen = config.with_settings(settings)
+        shown = {component: change["value"] for component, change in form.fill(chosen).items()}
+        text = tab.fit._follow({**shown, tab.fit.card: "", token: ""})
+        sentence = warmup_warning(chosen.training, chosen.training.max_steps)
+        assert bool(sentence) == said and sentence in text and "Fits." in text
