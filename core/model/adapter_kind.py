@@ -32,7 +32,7 @@ REPEATS_LAYERS = (
 )
 BRINGS_WEIGHTS = (
     "The adapter in {folder} brings {weight:.80}, a weight of the base itself that differs from the base's: save it "
-    "once more with save_embedding_layers=False and bias='none', or choose another."
+    "without (save_embedding_layers=False), or, if that weight was trained (bias), train it again without."
 )
 OTHER_VOCABULARY = (
     "The adapter in {folder} was trained with {theirs:,} embeddings and {model} has {ours:,}, because tokens were "
@@ -46,9 +46,11 @@ def check_adapter(adapter_dir: Path, settings: dict, weights: Path, base: Path, 
 
     `settings` are those of the adapter, and `weights` is its file, which is read only as far as needed.
     """
+    from peft import PeftType
+
     folder, kind, init = str(adapter_dir), settings.get("peft_type"), settings.get("init_lora_weights")
-    if kind not in LORA_KINDS:
-        raise ModelError(OTHER_KIND, folder=folder, kind=str(kind))
+    if kind in set(PeftType) - LORA_KINDS:  # of one that PEFT does not know, PEFT says that it is invalid
+        raise ModelError(OTHER_KIND, folder=folder, kind=kind)
     if changes_base(init):
         raise ModelError(LOFTQ if init == "loftq" else CHANGES_BASE, folder=folder, init=init)
     if settings.get("layer_replication"):

@@ -123,15 +123,11 @@ def test_an_adapter_that_cannot_be_used_is_refused_and_the_others_stay(trained, 
     put_on(loaded, folder, FIRST_ADAPTER)
     hurt = Path(shutil.copytree(folder, tmp_path / "hurt"))
     settings = json.loads((hurt / "adapter_config.json").read_text())
-    faults = {
-        "invalid": ({"target_modules": ["no_proj"]}, {}),
-        "LoRA": ({"peft_type": "MAGIC"}, {"kind": "MAGIC"}),
-    }
-    for word, (change, values) in faults.items():
+    for change in ({"target_modules": ["no_proj"]}, {"peft_type": "MAGIC"}):
         (hurt / "adapter_config.json").write_text(json.dumps(settings | change))
-        with pytest.raises(ModelError, match=word) as caught:
+        with pytest.raises(ModelError, match="invalid") as caught:
             put_on(loaded, hurt, "pane-2")
-        assert caught.value.values == {"folder": str(hurt)} | values
+        assert caught.value.values == {"folder": str(hurt)}
     (hurt / "adapter_config.json").unlink()
     with pytest.raises(ModelError, match="cannot be read") as caught:
         put_on(loaded, hurt, FIRST_ADAPTER)
