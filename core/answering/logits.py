@@ -4,7 +4,6 @@ from collections.abc import Sequence
 
 from core.model.loaded_model import LoadedModel
 from core.model.views import adapter_view, for_inference
-from core.model.vocabulary import check_prompts
 
 
 def max_logit_differences(loaded: LoadedModel, prompt: str, adapters: Sequence[str | None]) -> list[float]:
@@ -29,10 +28,6 @@ def next_token_logits(loaded: LoadedModel, inputs: dict, **kwargs):
 
 
 def encode(loaded: LoadedModel, prompts: Sequence[str]) -> dict:
-    """Token ids and attention mask of the prompts as they are, padded, each of shape (prompts, tokens).
-
-    Raises ModelError when the model has no embedding for one of the tokens.
-    """
+    """Token ids and attention mask of the prompts as they are, padded, each of shape (prompts, tokens)."""
     encoded = loaded.tokenizer(list(prompts), add_special_tokens=False, padding=True, return_tensors="pt")
-    check_prompts(loaded, encoded["input_ids"].tolist())
     return {key: encoded[key].to(loaded.device) for key in ("input_ids", "attention_mask")}

@@ -16,7 +16,6 @@ from core.evaluation.bootstrap import paired_bootstrap
 from core.evaluation.question_rows import Row, row_of
 from core.evaluation.record import Forgetting
 from core.model.loaded_model import LoadedModel
-from core.model.vocabulary import check_prompts
 from core.settings.paths import PROJECT_DIR
 
 GENERAL_QUESTIONS = PROJECT_DIR / "presets" / "data" / "general.jsonl"
@@ -24,19 +23,14 @@ ROWS_PER_PASS = 8
 
 
 def general_rows(loaded: LoadedModel, prompt_template: str) -> list[Row]:
-    """The general questions with their answers, rendered as the run's rows were.
-
-    Raises TemplateError, and ModelError when the model has no embedding for one of their tokens.
-    """
+    """The general questions with their answers, rendered as the run's rows were. Raises TemplateError."""
     lines = [json.loads(line) for line in GENERAL_QUESTIONS.read_text(encoding="utf-8").splitlines()]
     rendered = [
         Rendered(number, _pieces(line["instruction"], line["output"], prompt_template, loaded.tokenizer))
         for number, line in enumerate(lines, 1)
     ]
     found = tokenise(rendered, loaded.tokenizer, loaded.report.max_seq_length, True)
-    rows = [row_of(example, loaded.tokenizer) for (example,) in found if not example.is_cut]
-    check_prompts(loaded, (row.input_ids for row in rows))
-    return rows
+    return [row_of(example, loaded.tokenizer) for (example,) in found if not example.is_cut]
 
 
 def _pieces(question: str, answer: str, prompt_template: str, tokenizer) -> Pieces:

@@ -23,8 +23,8 @@ WEIGHTS = "adapter_model.safetensors"
 SETTINGS = "adapter_config.json"
 SMALL_FILES = ("*.json", "*.jinja", "*.model", "*.txt")  # the adapter's settings and its tokenizer
 OTHER_SHAPES = (
-    "The adapter in {folder} does not fit this model: its weights have other shapes than its settings and the model "
-    "say; choose another, or train it again."
+    "The adapter in {folder} is damaged: its weights have other shapes than its settings say; choose another, or train "
+    "it again."
 )
 NOT_FINITE = "The adapter in {folder} is damaged: some of its weights are NaN or infinite; use another copy."
 

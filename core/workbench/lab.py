@@ -17,6 +17,7 @@ from core.data.prompts.prompt_templates import prompt_text
 from core.fresh_thread import in_own_thread
 from core.model.device_memory import free_memory
 from core.model.loaded_model import LoadedModel, ModelReport
+from core.model.vocabulary import check_prompts
 from core.problems import ModelError, Problem, PromptTooLong, RunError
 from core.runs.adapter_ref import BASE, Pane
 from core.runs.run_folder import Run, find_run
@@ -108,9 +109,9 @@ class Lab:
             raise ModelError("Write a prompt first.")
         with self.using(panes, doing) as (loaded, names):
             prompts = [self._text(pane, panes, messages) for pane, messages in zip(panes, conversations, strict=True)]
-            longest = max(
-                len(loaded.tokenizer(text, add_special_tokens=False, verbose=False)["input_ids"]) for text in prompts
-            )
+            tokens = loaded.tokenizer(prompts, add_special_tokens=False, verbose=False)["input_ids"]
+            check_prompts(loaded, tokens)
+            longest = max(map(len, tokens))
             length = loaded.report.max_seq_length
             if longest >= length:
                 raise PromptTooLong(
@@ -144,6 +145,7 @@ class Lab:
         """
         with self.using(panes, ANSWERING) as (loaded, names):
             text = self._text(BASE, panes, messages)
+            check_prompts(loaded, loaded.tokenizer([text], add_special_tokens=False, verbose=False)["input_ids"])
             return in_own_thread(lambda: max_logit_differences(loaded, text, names))
 
     def note_on_prompts(self, panes: Sequence[Pane], conversations: Sequence[list[dict]]) -> str:

@@ -75,6 +75,7 @@ def evaluate_run(
             rows, left_out = rows_of(source, config, loaded, most_rows, prepared, token, should_stop)
             note = note_on_rows(run, loaded, prepared, token, should_stop) if source.kind == "validation" else ""
             general = general_rows(loaded, config.data.prompt_template)
+            check_prompts(loaded, (row.input_ids for row in general))
             frame = _frame(config, loaded)
             found = evaluate(loaded, tuple(names), rows, should_stop, report, general, frame)
             about = {"run_id": run.id, "made": began, "source": source, "left_out": left_out, "note": note}

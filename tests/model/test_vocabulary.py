@@ -2,13 +2,19 @@
 
 import pytest
 
-from core.answering.logits import encode
+from core.answering.sampling import Sampling
 from core.data.prepared.prepare import prepare
 from core.evaluation.record import Source
 from core.model.load import load
 from core.model.vocabulary import embedding_rows
 from core.problems import DataError, ModelError
+from core.runs.adapter_ref import BASE
+from core.runs.run_list import RunList
+from core.workbench.desk import Desk
+from core.workbench.lab import Lab
 from core.workbench.measure_run import rows_of
+from core.workbench.model_contents import Base
+from core.workbench.model_slot import ModelSlot
 from core.workbench.rows_of_the_form import Preparation
 from tests.conftest import data_file, small_config
 
@@ -54,9 +60,16 @@ def test_a_token_in_the_rows_is_named(folder, loaded, tmp_path):
 def test_a_token_in_a_prompt_is_named(folder, rows, loaded, tmp_path):
     prompts = tmp_path / "prompts.txt"
     prompts.write_text("Say it.\nUse <tool> now.\n")
+    slot = ModelSlot()
+    slot.contents = Base(loaded)
+    question = [{"role": "user", "content": "Use <tool> now."}]
+    lab = Lab(slot, RunList(tmp_path / "runs"), Desk())
     told = {"token": "<tool>", "id": 512, "model": str(folder), "rows": 512}
     for use in (
-        lambda: encode(loaded, ["Say it.", "Use <tool> now."]),
+        lambda: list(
+            lab.answer([BASE], [[{"role": "user", "content": "Use <tool> now."}]], Sampling(max_new_tokens=1))
+        ),
+        lambda: lab.differences([BASE, BASE], [{"role": "user", "content": "Use <tool> now."}]),
         lambda: rows_of(Source(kind="prompts", path=str(prompts)), small_config(folder, rows), loaded, 10),
     ):
         with pytest.raises(ModelError) as caught:

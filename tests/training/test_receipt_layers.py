@@ -157,8 +157,8 @@ def test_embeddings_train_next_to_a_base_in_bfloat16(untied, tmp_path, monkeypat
     assert receipt.embeddings.layers == tuple(names) and "dtype" not in changes(receipt)
     assert loaded.report.dtype == "bfloat16"
     assert [e.by for e in events if e.type == "sampled"] == (["base", "tuned"] if layers == "both" else [])
-    assert result.train_loss == pytest.approx(in_float32.train_loss, rel=0.05)
-    assert result.eval_loss == pytest.approx(in_float32.eval_loss, rel=0.05)
+    assert result.train_loss == pytest.approx(in_float32.train_loss, rel=0.1)
+    assert result.eval_loss == pytest.approx(in_float32.eval_loss, rel=0.1)
 
 
 def test_a_precision_that_does_not_run_is_told(unsloth, stories, rows, tmp_path):
