@@ -66,10 +66,8 @@ def test_a_token_in_a_prompt_is_named(folder, rows, loaded, tmp_path):
     lab = Lab(slot, RunList(tmp_path / "runs"), Desk())
     told = {"token": "<tool>", "id": 512, "model": str(folder), "rows": 512}
     for use in (
-        lambda: list(
-            lab.answer([BASE], [[{"role": "user", "content": "Use <tool> now."}]], Sampling(max_new_tokens=1))
-        ),
-        lambda: lab.differences([BASE, BASE], [{"role": "user", "content": "Use <tool> now."}]),
+        lambda: list(lab.answer([BASE], [question], Sampling(max_new_tokens=1))),
+        lambda: lab.differences([BASE, BASE], question),
         lambda: rows_of(Source(kind="prompts", path=str(prompts)), small_config(folder, rows), loaded, 10),
     ):
         with pytest.raises(ModelError) as caught:
