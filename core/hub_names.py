@@ -1,9 +1,12 @@
 """Names of repositories on Hugging Face, and the tokens that open them."""
 
 import re
+from typing import Literal
 
 from core.problems import ModelError
 from core.settings.sections import ModelConfig
+
+Token = str | Literal[False] | None  # None: the login of this machine, if it has one; False: none at all
 
 PREQUANTIZED = ("-unsloth-bnb-4bit", "-bnb-4bit")
 _HUB_NAME = re.compile(r"\w[\w-]*|\w[\w.-]*/\w[\w.-]*", re.ASCII)  # owner/name, or one of the hub's own names
@@ -25,11 +28,13 @@ def exact_name(config: ModelConfig) -> str:
     return config.model_name.removesuffix(suffix)
 
 
-def checked_token(token: str | None) -> str | None:
-    """The token without spaces around it, None if empty.
+def checked_token(token: Token) -> Token:
+    """The token without spaces around it, None if empty; False stays False.
 
     Raises ModelError for what cannot be a token, because the client would quote it in its error.
     """
+    if token is False:
+        return False
     token = (token or "").strip()
     if not re.fullmatch(r"[!-~]*", token):
         raise ModelError("The Hugging Face token has characters that cannot be part of a token; copy it again.")

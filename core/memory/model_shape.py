@@ -13,7 +13,7 @@ from huggingface_hub.errors import HfHubHTTPError, HFValidationError, LocalEntry
 from pydantic import BaseModel, Field, ValidationError
 
 from core.disk.tolerant_reading import Unreadable, read_json
-from core.hub_names import checked_token, exact_name, is_hub_name
+from core.hub_names import Token, checked_token, exact_name, is_hub_name
 from core.memory.gguf_models import refuse_gguf, refuse_gguf_name
 from core.memory.known_shapes import KNOWN
 from core.problems import ModelError
@@ -137,7 +137,7 @@ class ModelShape(BaseModel, frozen=True):
         return sum(a * b for layer, name in covered for a, b in [self.linear_widths[name]])
 
 
-def shape_of(config: ModelConfig, token: str | None = None, fetch: bool = True) -> ModelShape:
+def shape_of(config: ModelConfig, token: Token = None, fetch: bool = True) -> ModelShape:
     """The shape of a model, from a folder's config.json, the table of common models, or the hub (once per name).
 
     If `fetch` is false, nothing is downloaded. Raises ModelError.
@@ -181,7 +181,7 @@ def _read_once(path: Path, name: str, *stamp: int) -> ModelShape:
 
 
 @lru_cache(64)
-def _fetched(name: str, revision: str | None, token: str | None, fetch: bool) -> str:
+def _fetched(name: str, revision: str | None, token: Token, fetch: bool) -> str:
     try:
         return hf_hub_download(name, "config.json", revision=revision, token=token, local_files_only=not fetch)
     except HFValidationError:

@@ -17,6 +17,7 @@ from huggingface_hub.errors import (
 )
 from tqdm.auto import tqdm
 
+from core.hub_names import Token
 from core.problems import ModelError
 
 # Of weights only safetensors, because reading a pickle can run code. original/ has Meta's own copy of the weights.
@@ -31,16 +32,16 @@ BROKEN = (
 Report = Callable[[str, float | None], None]  # what is being done, and the share done (0 to 1) where it is known
 
 
-def files_on_hub(name: str, revision: str | None, token: str | None) -> list[str]:
+def files_on_hub(name: str, revision: str | None, token: Token) -> list[str]:
     """All files of the repository, sorted; empty if Hugging Face does not answer."""
     try:
-        return sorted(list_repo_files(name, revision=revision, token=token or None))
+        return sorted(list_repo_files(name, revision=revision, token=token))
     except (httpx.HTTPError, HfHubHTTPError, OfflineModeIsEnabled, OSError):
         return []
 
 
 def download(
-    name: str, revision: str | None, token: str | None, report: Report, is_trusted: bool, with_weights: bool = True
+    name: str, revision: str | None, token: Token, report: Report, is_trusted: bool, with_weights: bool = True
 ) -> str:
     """The folder in the cache that the files are in now. Raises ModelError.
 
@@ -51,7 +52,7 @@ def download(
         return snapshot_download(
             name,
             revision=revision,
-            token=token or None,
+            token=token,
             allow_patterns=[*files, "*.py"] if is_trusted else files,
             ignore_patterns=NOT_FILES,
             tqdm_class=_bar(name, report),
@@ -60,7 +61,7 @@ def download(
         raise _as_sentence(error, name, revision, token) from None
 
 
-def _as_sentence(error: Exception, name: str, revision: str | None, token: str | None) -> ModelError:
+def _as_sentence(error: Exception, name: str, revision: str | None, token: Token) -> ModelError:
     if isinstance(error, GatedRepoError):
         return ModelError(
             "{name} is gated: request access on its Hugging Face page, then give a token of that account under More.",

@@ -9,7 +9,7 @@ from pathlib import Path
 
 from core.disk.sizes import GIB
 from core.disk.tolerant_reading import read_json
-from core.hub_names import exact_name
+from core.hub_names import Token, exact_name
 from core.model.adapter_files import NOT_FINITE, OTHER_SHAPES, adapter_files
 from core.model.device_memory import free_memory, is_out_of_memory
 from core.model.download import Report
@@ -37,14 +37,14 @@ WORDLESS = (LookupError, TypeError, AttributeError, ArithmeticError, RecursionEr
 
 def load(
     config: ModelConfig,
-    token: str | None = None,
+    token: Token = None,
     adapter_dir: Path | None = None,
     report: Report = lambda text, share: None,
     use_gradient_checkpointing: str | bool = "unsloth",
 ) -> LoadedModel:
     """The base model, with the adapter in `adapter_dir` on it if one is given. Raises ModelError.
 
-    `token` is for gated and private models on Hugging Face. `report` is told about the progress.
+    `token` is for gated and private models on Hugging Face; only the download uses it. `report` is told about the progress.
     """
     began = time.monotonic()
     folder = find_loadable(config, token, report)
@@ -111,6 +111,7 @@ def _from_pretrained(config: ModelConfig, folder: Path, adapter_dir: Path | None
             max_seq_length=config.max_seq_length,
             dtype=None if config.dtype == "auto" else getattr(torch, config.dtype),
             load_in_4bit=config.load_in_4bit,
+            token=False,  # all files are here; without this, Unsloth would take the token of this machine
             use_exact_model_name=True,
             use_gradient_checkpointing=checkpointing,
             trust_remote_code=config.trust_remote_code is not None,

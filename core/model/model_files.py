@@ -11,7 +11,7 @@ from pathlib import Path
 from safetensors import SafetensorError, safe_open
 
 from core.disk.tolerant_reading import Unreadable, read_json, read_text
-from core.hub_names import checked_token, exact_name
+from core.hub_names import Token, checked_token, exact_name
 from core.memory.gguf_models import refuse_gguf, refuse_gguf_files, refuse_gguf_name
 from core.model.download import Report, download, files_on_hub
 from core.problems import ModelError
@@ -28,7 +28,7 @@ CONFIG_UNREADABLE = "{name} is damaged: its {file} cannot be read; fetch the mod
 
 def locate(
     config: ModelConfig,
-    token: str | None = None,
+    token: Token = None,
     report: Report = lambda text, share: None,
     with_weights: bool = True,
 ) -> Path:

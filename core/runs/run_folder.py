@@ -1,7 +1,7 @@
 """Runs on disk: one folder each, which a person can read, copy and delete.
 
 runs/<id>/config.yaml    the RunConfig it was started with
-runs/<id>/run.json       its name, the person's note, and the process that wrote it
+runs/<id>/run.json       its name, the person's note, the process that wrote it, and the visitor it belongs to
 runs/<id>/events.jsonl   all its events in order, one per line
 runs/<id>/adapter/       the trained adapter
 runs/<id>/checkpoints/   step-<N>: an adapter with everything needed to resume from it
@@ -45,6 +45,7 @@ class Run:
     folder: Path
     name: str
     note: str = ""
+    owner: str = ""  # the visitor who started it (`core.visitors`); empty for whoever runs the program
     _lock: threading.Lock = field(default_factory=threading.Lock, repr=False)
     _unwritten: list[bytes] = field(default_factory=list, repr=False)
 
@@ -136,7 +137,7 @@ class Run:
         (self.folder / "summary.json").write_text(json.dumps(values, indent=2) + "\n", encoding="utf-8")
 
 
-def create_run(runs_dir: Path, name: str, config: RunConfig) -> Run:
+def create_run(runs_dir: Path, name: str, config: RunConfig, owner: str = "") -> Run:
     """A new run's folder, with its settings in it. Raises RunError if it cannot be created."""
     slug = re.sub(r"[^a-z0-9]+", "-", name.lower()).strip("-")[:40] or "run"
     stamp = datetime.now().strftime("%Y%m%d-%H%M%S")
@@ -150,8 +151,8 @@ def create_run(runs_dir: Path, name: str, config: RunConfig) -> Run:
             except FileExistsError:
                 continue
         (folder / "config.yaml").write_text(config.to_yaml(), encoding="utf-8")
-        run = Run(folder, name)
-        run.write_about(name=name)
+        run = Run(folder, name, owner=owner)
+        run.write_about(name=name, **({"owner": owner} if owner else {}))
         run.claim()
     except OSError as error:
         raise RunError(
@@ -177,7 +178,12 @@ def list_runs(runs_dir: Path) -> list[Run]:
 def open_run(folder: Path) -> Run:
     """The run in a folder; its id is its name if run.json is missing or damaged."""
     about = _about(folder)
-    return Run(folder, _text(about.get("name"), 200) or folder.name, _text(about.get("note"), 5000))
+    return Run(
+        folder,
+        _text(about.get("name"), 200) or folder.name,
+        _text(about.get("note"), 5000),
+        _text(about.get("owner"), 200),
+    )
 
 
 def find_run(runs_dir: Path, id_or_dir: str) -> Run:

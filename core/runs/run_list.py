@@ -229,6 +229,7 @@ def _overview(run: Run, config: RunConfig | None, snapshot: Snapshot, fault: str
         has_adapter=run.has_adapter,
         checkpoints=snapshot.checkpoints,
         base=config.model.base if config else (),
+        owner=run.owner,
     )
 
 

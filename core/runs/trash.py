@@ -7,6 +7,7 @@ Each has a folder of its own, so that two runs with the same id do not collide.
 
 import os
 import shutil
+from collections.abc import Collection
 from dataclasses import dataclass
 from datetime import datetime
 from pathlib import Path
@@ -24,6 +25,7 @@ class Deleted:
     run_id: str
     name: str
     size: int
+    owner: str = ""
 
 
 class Trash:
@@ -84,10 +86,15 @@ class Trash:
             raise RunError("Run {run} cannot be put back: {reason}.", run=folder.name, reason=in_words(error)) from None
         return place.name
 
-    def empty(self) -> int:
-        """Permanently deletes everything in the trash; returns the number of bytes freed. Raises RunError."""
+    def empty(self, deleted_ids: Collection[str] | None = None) -> int:
+        """Permanently deletes everything in the trash, or only what has these ids; returns the number of bytes freed.
+
+        Raises RunError.
+        """
         freed = 0
         for folder in self._folders():
+            if deleted_ids is not None and folder.parent.name not in deleted_ids:
+                continue
             size = self._size(folder)
             try:
                 if folder.is_symlink():
@@ -106,7 +113,8 @@ class Trash:
         return [folder for folder in self.folder.glob("*/*") if folder.is_dir()]
 
     def _deleted(self, folder: Path) -> Deleted:
-        return Deleted(folder.parent.name, folder.name, open_run(folder).name, self._size(folder))
+        run = open_run(folder)
+        return Deleted(folder.parent.name, folder.name, run.name, self._size(folder), run.owner)
 
     def _size(self, folder: Path) -> int:
         if folder not in self._sizes:

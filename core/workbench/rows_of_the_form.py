@@ -130,6 +130,11 @@ class Preparation:
             raise
         return self._data
 
+    def forget(self) -> None:
+        """Removes what was prepared."""
+        self._data = self._key = self._head = None
+        self.state = Preparing()
+
     def at_hand(self, config: RunConfig, loaded: LoadedModel) -> PreparedData | None:
         """The last set that was prepared in full, if it is the one that these settings name."""
         return self._data if self.is_current(config, loaded) else None

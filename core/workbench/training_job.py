@@ -10,6 +10,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from core.data.prepared.prepared_data import PreparedData
+from core.hub_names import Token
 from core.model.loaded_model import LoadedModel
 from core.problems import DataError, Problem, RunError, TrainingError
 from core.runs.checkpoint_list import Checkpoint
@@ -34,7 +35,7 @@ class _Order:
 
     run: Run
     config: RunConfig
-    token: str | None
+    token: Token
     newest: Checkpoint | None = None
 
 
@@ -72,16 +73,19 @@ class TrainingJob:
         """Whether a run of this program is in progress."""
         return self._run is not None and not self._job.state.is_over
 
-    def start(self, config: RunConfig, name: str, token: str | None = None) -> Run:
-        """Starts a run in the background. Raises Busy and RunError; later faults end the run as failed."""
+    def start(self, config: RunConfig, name: str, token: Token = None, made: Run | None = None) -> Run:
+        """Starts a run in the background, in the folder that was `made` for it if there is one.
+
+        Raises Busy and RunError; later faults end the run as failed.
+        """
         with ExitStack() as held:
             held.enter_context(self._desk.taken(TRAINING))
-            run = create_run(self._runs_dir, name, config)
+            run = made or create_run(self._runs_dir, name, config)
             snapshot = Snapshot(run_id=run.id, name=name)
             self._begin(_Order(run, config, token), snapshot, [_preparing("Getting ready")], held)
         return run
 
-    def resume(self, run_id: str, token: str | None = None) -> Run:
+    def resume(self, run_id: str, token: Token = None) -> Run:
         """Continues a run that ended early, from its newest checkpoint, or from its beginning if it has none.
 
         Raises Busy and RunError; later faults end the run as failed.

@@ -15,7 +15,9 @@ from pathlib import Path
 
 from core.data.prepared.row_view import RowView
 from core.fresh_thread import in_own_thread
+from core.hub_names import Token
 from core.memory.hardware import Machine, MemoryStats, detect_machine, sample_memory
+from core.memory.model_shape import ModelShape, shape_of
 from core.memory.probe_record import ProbeRecord
 from core.model.loaded_model import ModelReport
 from core.model.unsloth_start import start_unsloth
@@ -24,6 +26,7 @@ from core.runs.run_folder import Run
 from core.runs.run_list import RunList
 from core.runs.snapshot import Snapshot
 from core.runs.trash import Trash
+from core.settings.presets import Preset, find_preset
 from core.settings.run_config import RunConfig
 from core.settings.sections import ModelConfig
 from core.training.largest_batch import BatchFound
@@ -72,6 +75,8 @@ class Workbench:
 
     # The machine and the model
 
+    rules = ""  # what visitors may do here, in words (`core.visitors`); whoever runs the program may do all
+
     @property
     def model_state(self) -> ModelState:
         return self._slot.state
@@ -109,10 +114,24 @@ class Workbench:
 
         self._warming.start(_start_libraries, ended)
 
-    def load_model(self, config: ModelConfig, token: str | None = None) -> ModelReport:
+    def load_model(self, config: ModelConfig, token: Token = None) -> ModelReport:
         """Loads the base model and replaces the one that is loaded. Raises Busy and ModelError."""
         with self.desk.taken(LOADING):
             return in_own_thread(lambda: self._slot.load(config, token)).report
+
+    def shape_of(self, config: ModelConfig, token: Token = None, fetch: bool = True) -> ModelShape:
+        """The shape of a model that need not be loaded (`core.memory.model_shape`). Raises ModelError."""
+        return shape_of(config, token, fetch)
+
+    def find_preset(self, name: str) -> Preset:
+        """The preset with that name, or the one in that YAML file. Raises ConfigError."""
+        return find_preset(name)
+
+    def forget(self) -> None:
+        """Frees the model and removes the prepared rows. Raises Busy."""
+        with self.desk.taken(LOADING):
+            self._slot.let_go()
+            self._preparation.forget()
 
     # Data
 
@@ -121,14 +140,17 @@ class Workbench:
         """How far reading all rows is, or what it found."""
         return self._preparation.state
 
-    def look(self, config: RunConfig, token: str | None = None) -> Look:
-        """The first rows, also as the loaded model sees them if the settings name that model. Raises DataError."""
+    def look(self, config: RunConfig, token: Token = None, with_model: bool = True) -> Look:
+        """The first rows; `with_model`, also as the loaded model sees them if the settings name that model.
+
+        Raises DataError.
+        """
         # Looking does not change the model, so it may run during training; one look at a time.
         with self._looking:
-            loaded = self._slot.loaded if self._slot.is_loaded(config.model) else None
+            loaded = self._slot.loaded if with_model and self._slot.is_loaded(config.model) else None
             return self._preparation.look(config, loaded, token)
 
-    def check_rows(self, config: RunConfig, token: str | None = None) -> None:
+    def check_rows(self, config: RunConfig, token: Token = None) -> None:
         """Prepares all rows and keeps them for the next run; `preparing` says how far it is and how it ended.
 
         Raises Busy, ModelError, DataError and Stopped.
@@ -141,7 +163,7 @@ class Workbench:
     def stop_reading(self) -> None:
         self._stop_reading.set()
 
-    def row(self, config: RunConfig, number: int, token: str | None = None) -> RowView:
+    def row(self, config: RunConfig, number: int, token: Token = None) -> RowView:
         """One row as the trainer gets it. Raises ModelError and DataError."""
         with self._looking:
             return self._preparation.row(config, self._slot.loaded_for(config), number, token)
@@ -157,14 +179,14 @@ class Workbench:
         """How far a probe, or the search for the largest batch, is; or what the last one found."""
         return self._prober.state
 
-    def probe(self, config: RunConfig, token: str | None = None) -> ProbeRecord:
+    def probe(self, config: RunConfig, token: Token = None) -> ProbeRecord:
         """Takes a real step with these settings, measures it and undoes it; `probing` says how far it is.
 
         Raises Busy, ModelError, DataError, RunError, TrainingError (also when memory runs out) and Stopped.
         """
         return self._prober.probe(config, token)
 
-    def find_batch(self, config: RunConfig, token: str | None = None) -> BatchFound:
+    def find_batch(self, config: RunConfig, token: Token = None) -> BatchFound:
         """Finds the largest batch that leaves the settings' headroom free, and the accumulation to go with it.
 
         Raises as `probe` does.
@@ -197,16 +219,24 @@ class Workbench:
         """What ended the last run, if it failed."""
         return self._training.failure
 
-    def start(self, config: RunConfig, name: str, token: str | None = None) -> Run:
-        """Starts a run in the background. Raises Busy and RunError; later faults end the run as failed."""
-        return self._training.start(config, name, token)
+    def start(self, config: RunConfig, name: str, token: Token = None, made: Run | None = None) -> Run:
+        """Starts a run in the background, in the folder that was `made` for it if there is one.
 
-    def resume(self, run_id: str, token: str | None = None) -> Run:
+        Raises Busy and RunError; later faults end the run as failed.
+        """
+        return self._training.start(config, name, token, made)
+
+    def resume(self, run_id: str, token: Token = None) -> Run:
         """Continues a run that ended early, from its newest checkpoint, or from its beginning if it has none.
 
         Raises Busy and RunError; later faults end the run as failed.
         """
         return self._training.resume(run_id, token)
+
+    @property
+    def start_waits_for(self) -> str:
+        """Why no run can be started now, as `busy_with`; empty when one can."""
+        return self.desk.doing
 
     def stop(self) -> bool:
         """Asks the run to stop after its micro-batch; False when no run is in progress."""

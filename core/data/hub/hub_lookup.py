@@ -3,6 +3,7 @@
 from typing import NamedTuple
 
 from core.data.display import for_display
+from core.hub_names import Token
 from core.problems import DataError
 from core.settings.sections import DataConfig
 
@@ -17,7 +18,7 @@ class HubDataset(NamedTuple):
     has_script: bool
 
 
-def look_up(config: DataConfig, token: str | None) -> HubDataset | None:
+def look_up(config: DataConfig, token: Token) -> HubDataset | None:
     """The dataset, or None if the hub cannot be reached. Raises DataError if it does not exist or needs access."""
     import httpx
     from huggingface_hub import HfApi

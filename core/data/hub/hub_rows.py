@@ -7,11 +7,11 @@ for the commit, and rows of any other commit are refused.
 from collections.abc import Iterator
 from typing import TYPE_CHECKING
 
-from core.data.display import first_names
+from core.data.display import first_names, for_display
 from core.data.hub.hub_cache import find_in_cache
 from core.data.hub.hub_lookup import HubDataset, gated, look_up
 from core.data.rows import Row
-from core.hub_names import checked_token
+from core.hub_names import Token, checked_token
 from core.problems import DataError, ModelError, first_line
 from core.settings.sections import DataConfig
 
@@ -48,7 +48,7 @@ class HubRows:
                 yield Row(number, f"row {number} of {self._name}", dict(zip(names, values, strict=True)))
 
 
-def open_hub(config: DataConfig, token: str | None) -> HubRows:
+def open_hub(config: DataConfig, token: Token) -> HubRows:
     """The rows of a dataset, downloaded if they are not in the cache. Raises DataError.
 
     Without a connection they come from the cache, if it has this revision and configuration.
@@ -72,7 +72,7 @@ def open_hub(config: DataConfig, token: str | None) -> HubRows:
     return HubRows(_part(config, name, builder), name, notes)
 
 
-def _builder(config: DataConfig, hub_dataset: HubDataset, token: str | None) -> "DatasetBuilder":
+def _builder(config: DataConfig, hub_dataset: HubDataset, token: Token) -> "DatasetBuilder":
     """The library's builder for one configuration. Raises DataError."""
     import datasets
     from datasets.data_files import EmptyDatasetError
@@ -120,7 +120,25 @@ def _builder(config: DataConfig, hub_dataset: HubDataset, token: str | None) -> 
             dataset=hub_dataset.name,
             revision=builder.hash,
         )
+    _refuse_foreign_files(hub_dataset.name, builder)
     return builder
+
+
+def _refuse_foreign_files(name: str, builder: "DatasetBuilder") -> None:
+    """Raises DataError when the README names files outside the dataset: of this machine, or of another site.
+
+    The library would read them, so that whoever wrote the README could show them as rows.
+    """
+    for files in (builder.config.data_files or {}).values():
+        for file in files:
+            place = str(file).rpartition("::")[2]  # an archive is named after what is taken out of it
+            if not place.startswith(f"hf://datasets/{name}@"):
+                raise DataError(
+                    "The README of {dataset} names a file that is not part of it, {file}; download its files and "
+                    "choose their folder.",
+                    dataset=name,
+                    file=for_display(place),
+                )
 
 
 def _wrong_configuration(dataset: str, configuration: str | None, names: list[str]) -> DataError:
