@@ -63,26 +63,36 @@ PORTS = click.IntRange(1, 65535)
     envvar="HEARTHTUNE_I_KNOW",
     help="Let anyone who can reach the page use it without --auth.",
 )
+@click.option(
+    "--demo",
+    is_flag=True,
+    envvar="HEARTHTUNE_DEMO",
+    help="A demo for strangers: the demo model, short runs one after the other, all deleted after an hour.",
+)
 @click.option("--no-browser", is_flag=True, help="Do not open a browser.")
 @click.pass_context
-def app(context, host: str, port: int, runs_dir: Path, share: bool, auth: str, i_know: bool, no_browser: bool) -> None:
+def app(
+    context, host: str, port: int, runs_dir: Path, share: bool, auth: str, i_know: bool, demo: bool, no_browser: bool
+) -> None:
     if context.invoked_subcommand:
         return
     user, colon, password = auth.partition(":")
     if auth and not (user and colon and password):
         raise click.UsageError("--auth takes a name and a password, for example --auth ada:secret")
-    if not auth and not i_know and (sentence := needs_consent(host, share)):
+    if not auth and not i_know and not demo and (sentence := needs_consent(host, share)):
         raise click.UsageError(sentence)
     runs_dir = runs_dir.resolve()
     os.environ.setdefault("GRADIO_ANALYTICS_ENABLED", "False")
     os.environ["GRADIO_TEMP_DIR"] = str(uploads_dir(runs_dir))  # uploads stay with the person's other files
+    from core.visitors.policy import DEMO, OPEN
     from core.workbench.workbench import Workbench
     from ui.page import serve
 
     login = (user, password) if auth else None
+    policy = DEMO if demo else OPEN if i_know and not auth else None
     host = f"[{host}]" if ":" in host and not host.startswith("[") else host  # IPv6, as written in a URL
     try:
-        serve(Workbench(runs_dir), host, port, share=share, auth=login, any_host=i_know, inbrowser=not no_browser)
+        serve(Workbench(runs_dir), host, port, share=share, auth=login, policy=policy, inbrowser=not no_browser)
     except OSError as error:
         raise click.ClickException(
             f"The page cannot listen on {host}:{port} ({str(error).splitlines()[0]}); try another --port or --host."

@@ -42,6 +42,10 @@ class ConfigError(Problem):
     """A setting that cannot be used."""
 
 
+class NotAllowed(ConfigError):
+    """What visitors of a page without login may not do."""
+
+
 class DataError(Problem):
     """Rows that cannot be used."""
 

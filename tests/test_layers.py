@@ -23,6 +23,7 @@ LEVELS: list[set[str]] = [
     {"core.evaluation", "core.comparing"},
     {"core.training"},
     {"core.workbench"},
+    {"core.visitors"},
     {"ui"},
     {"app", "bench"},
 ]

@@ -58,7 +58,7 @@ class Gate:
         headers = {name.decode("latin-1"): value.decode("latin-1") for name, value in scope["headers"]}
         refusal = self._refusal(scope, headers)
         if refusal is not None:
-            return await _answer(send, *refusal)
+            return await answer_with(send, *refusal)
 
         async def framed(message: dict) -> None:
             if message["type"] == "http.response.start" and not self._may_be_framed:
@@ -69,10 +69,10 @@ class Gate:
             await send(message)
 
         is_stranger = self._needs_login and not _is_logged_in(scope, headers)
-        await self._app(scope, receive, _without_actions(framed) if is_stranger and _route(scope) == "/" else framed)
+        await self._app(scope, receive, _without_actions(framed) if is_stranger and route_of(scope) == "/" else framed)
 
     def _refusal(self, scope: dict, headers: dict[str, str]) -> Refusal | None:
-        path, method = _route(scope), scope["method"]
+        path, method = route_of(scope), scope["method"]
         if not self._any_host and not is_loopback(_name(headers.get("host", ""))):
             return 403, "This page answers only as localhost or 127.0.0.1; --auth opens it to other names."
         if _is_from_elsewhere(method, headers):
@@ -84,7 +84,7 @@ class Gate:
         return _too_much(path, headers)
 
 
-def _route(scope: dict) -> str:
+def route_of(scope: dict) -> str:
     """The path as the routes see it, also behind a proxy."""
     path, root = scope["path"], (scope.get("root_path") or "").rstrip("/")
     return path.removeprefix(root) if root and path.startswith(root + "/") else path
@@ -151,7 +151,8 @@ def _without_actions(send: Callable) -> Callable:
     return bare
 
 
-async def _answer(send: Callable[[dict], Awaitable[None]], status: int, sentence: str) -> None:
+async def answer_with(send: Callable[[dict], Awaitable[None]], status: int, sentence: str) -> None:
+    """Answers a request with one sentence."""
     body = json.dumps({"detail": sentence}).encode()
     headers = [
         (b"content-type", b"application/json"),

@@ -12,7 +12,6 @@ import gradio as gr
 from core.problems import Problem
 from core.runs.snapshot import Snapshot
 from core.runs.thinning import thin
-from core.settings.presets import find_preset
 from core.settings.run_config import RunConfig
 from core.workbench.workbench import Workbench
 from ui.compare.sampling_form import make_sampling
@@ -37,7 +36,7 @@ class Actions:
         self._workbench, self._default_preset = workbench, preset_of_this_machine
 
     def _chosen(self, preset: str, settings: list[str]) -> tuple[str, RunConfig]:
-        found = find_preset(preset or self._default_preset)
+        found = self._workbench.find_preset(preset or self._default_preset)
         return found.name, found.config.with_settings(settings)
 
     def load_model(self, preset: str = "", settings: list[str] = [], token: str = "") -> dict:  # noqa: B006

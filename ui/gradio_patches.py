@@ -30,6 +30,7 @@ OPEN_BEFORE_LOGIN = {
 }  # fmt: skip
 ASSETS = ("/assets/", "/static/", "/svelte/")
 UPLOAD = "/gradio_api/upload"
+FILES = ("/gradio_api/file=", "/gradio_api/file/")  # what follows is the path of a file to download
 
 # Routes that this page does not use, each with the reason to close it.
 UNUSED_ROUTES = (
@@ -62,6 +63,15 @@ def poll_queue_less(page: "gr.Blocks") -> None:
     Windows has that pause by default. Gradio offers no setting.
     """
     page._queue.sleep_when_free = IDLE_SECONDS
+
+
+def scope_of_event() -> dict:
+    """The ASGI scope of the request for which a handler runs; empty outside of one. Also in a generator's later steps,
+    and in queued events, which run long after their request was answered."""
+    from gradio.context import LocalContext
+
+    request = getattr(LocalContext.request.get(None), "request", None)
+    return getattr(request, "scope", None) or {}
 
 
 def is_logged_in(server: "App", cookies: Iterable[tuple[str, str]]) -> bool:

@@ -11,6 +11,7 @@ import secrets
 import threading
 import time
 from collections.abc import Sequence
+from dataclasses import dataclass, field
 from typing import Protocol
 
 import anyio
@@ -20,8 +21,10 @@ from starlette.responses import Response
 from starlette.routing import Route
 
 from ui.gradio_patches import UPDATE, component_id
+from ui.visitors import current_visitor, drawing_for, visitor_of
 
 POLL_SECONDS = 1.0
+MOST_DRAWINGS = 300  # of visitors; the one who has not asked for longest is forgotten
 FRESH_SECONDS = 0.9  # less than POLL_SECONDS, so that a single page gets something new each time
 DRAWN_BY_THE_PAGE = (gr.HTML, gr.Button, gr.Checkbox, gr.Textbox)  # their state is not needed on the server
 
@@ -50,11 +53,7 @@ class Live:
     def __init__(self, tabs: Sequence[Tab], fresh_seconds: float = FRESH_SECONDS):
         self._tabs, self._fresh_seconds = tabs, fresh_seconds
         self._lock = threading.Lock()
-        self._drawn_at = float("-inf")
-        self._start = secrets.token_hex(4)  # a page that saw an earlier program gets everything
-        self._number = 0  # of the last change
-        self._shown: dict[gr.components.Component, tuple[int, dict]] = {}  # each with the number of its last change
-        self._answers: dict[int, bytes] = {}  # by the number of the last change seen
+        self._drawings: dict[str, _Drawing] = {}  # by visitor, the one who asked last at the end
 
     def connect(self, page: gr.Blocks, actions: Sequence[gr.events.Dependency] = ()) -> None:
         """Adds the timer and the page's load event. After each of `actions` a page asks at once."""
@@ -65,8 +64,8 @@ class Live:
 
         def rest(before: dict) -> dict:
             """Updates what the server must know, such as a list's choices, or prepare, such as a file."""
-            self._draw()
-            now = {part: self._shown[part][1] for part in others if part in self._shown}
+            drawing = self._draw(current_visitor())
+            now = {part: drawing.shown[part][1] for part in others if part in drawing.shown}
             changed = {
                 part: gr.update(**update) for part, update in now.items() if before.get(component_id(part)) != update
             }
@@ -87,37 +86,58 @@ class Live:
         return Route("/live", self._answer)
 
     async def _answer(self, request: Request) -> Response:
-        if "fresh" in request.query_params:  # something was just done, which the page should show
-            self._drawn_at = float("-inf")
-        if time.monotonic() - self._drawn_at > self._fresh_seconds:
-            await anyio.to_thread.run_sync(self._draw)
+        visitor = visitor_of(request.scope)
+        drawing = self._drawings.get(visitor)
+        is_fresh = "fresh" in request.query_params  # something was just done, which the page should show
+        if is_fresh or drawing is None or time.monotonic() - drawing.drawn_at > self._fresh_seconds:
+            drawing = await anyio.to_thread.run_sync(self._draw, visitor, is_fresh)
         start, _, number = request.query_params.get("seen", "").partition("-")
-        seen = int(number) if start == self._start and number.isdecimal() and len(number) < 16 else 0
-        seen = min(seen, self._number)
+        seen = int(number) if start == drawing.start and number.isdecimal() and len(number) < 16 else 0
+        seen = min(seen, drawing.number)
         # Most pages are on this machine: compressing would cost more than sending.
         headers = {"cache-control": "no-store", "content-encoding": "identity"}
-        return Response(self._changed_since(seen), media_type="application/json", headers=headers)
+        return Response(self._changed_since(drawing, seen), media_type="application/json", headers=headers)
 
-    def _changed_since(self, seen: int) -> bytes:
+    def _changed_since(self, drawing: "_Drawing", seen: int) -> bytes:
         with self._lock:
-            if seen not in self._answers:
-                changed = {part: update for part, (number, update) in self._shown.items() if number > seen}
+            if seen not in drawing.answers:
+                changed = {part: update for part, (number, update) in drawing.shown.items() if number > seen}
                 drawn = {component_id(p): update for p, update in changed.items() if isinstance(p, DRAWN_BY_THE_PAGE)}
-                told = {"seen": f"{self._start}-{self._number}", "parts": drawn}
+                told = {"seen": f"{drawing.start}-{drawing.number}", "parts": drawn}
                 if len(drawn) < len(changed):
                     told["pulse"] = told["seen"]
-                self._answers[seen] = json.dumps(told, ensure_ascii=False).encode()
-            return self._answers[seen]
+                drawing.answers[seen] = json.dumps(told, ensure_ascii=False).encode()
+            return drawing.answers[seen]
 
-    def _draw(self) -> None:
+    def _draw(self, visitor: str, is_fresh: bool = False) -> "_Drawing":
+        """What the visitor is shown; drawn anew if it is old, or at once if `is_fresh`."""
         with self._lock:
+            drawing = self._drawings.pop(visitor, None) or _Drawing()
+            self._drawings[visitor] = drawing
+            if len(self._drawings) > MOST_DRAWINGS:
+                del self._drawings[next(iter(self._drawings))]
             # Of many pages that ask at once, the first draws for all.
-            if time.monotonic() - self._drawn_at <= self._fresh_seconds:
-                return
-            now = {part: update for tab in self._tabs for part, update in tab.live().items() if update}
-            changed = {part: update for part, update in now.items() if self._shown.get(part, (0, None))[1] != update}
+            if not is_fresh and time.monotonic() - drawing.drawn_at <= self._fresh_seconds:
+                return drawing
+            with drawing_for(visitor):
+                now = {part: update for tab in self._tabs for part, update in tab.live().items() if update}
+            changed = {part: update for part, update in now.items() if drawing.shown.get(part, (0, None))[1] != update}
             if changed:
-                self._number += 1
-                self._answers.clear()
-                self._shown |= {part: (self._number, update) for part, update in changed.items()}
-            self._drawn_at = time.monotonic()
+                drawing.number += 1
+                drawing.answers.clear()
+                drawing.shown |= {part: (drawing.number, update) for part, update in changed.items()}
+            drawing.drawn_at = time.monotonic()
+            return drawing
+
+
+@dataclass
+class _Drawing:
+    """What all pages of one visitor are shown; on a page without visitors, what all pages are."""
+
+    start: str = field(default_factory=lambda: secrets.token_hex(4))  # a page that saw another gets everything
+    drawn_at: float = float("-inf")
+    number: int = 0  # of the last change
+    shown: dict[gr.components.Component, tuple[int, dict]] = field(
+        default_factory=dict
+    )  # with the last change's number
+    answers: dict[int, bytes] = field(default_factory=dict)  # by the number of the last change seen

@@ -12,7 +12,9 @@ from starlette.middleware import Middleware
 
 from core.runs.run_folder import find_run
 from core.runs.uploads import sweep_uploads
-from core.settings.presets import default_preset, list_presets
+from core.settings.presets import default_preset
+from core.visitors.policy import Policy
+from core.visitors.visits import Visits
 from core.workbench.workbench import Workbench
 from ui.access import UPLOAD_LIMIT, Gate
 from ui.api import add_api
@@ -28,6 +30,7 @@ from ui.runs.runs_tab import RunsTab
 from ui.shared.settings_form import Form
 from ui.sidebar import Sidebar
 from ui.train.train_tab import TrainTab
+from ui.visitors import VisitorGate, as_seen_here
 
 UI = Path(__file__).parent
 # Where two rules are equally specific, the later one counts: keep the order.
@@ -55,7 +58,7 @@ def theme() -> gr.themes.Base:
 
 def build_page(workbench: Workbench) -> tuple[gr.Blocks, Live]:
     """The page, and what keeps its parts up to date, whose route must be served with it."""
-    presets = {preset.name: preset for preset in list_presets()}
+    presets = {preset.name: preset for preset in workbench.presets()}
     chosen = default_preset(workbench.machine.is_gpu)
     chosen = chosen if chosen in presets else next(iter(presets))  # a damaged preset is left out
     form = Form(presets[chosen].config)
@@ -106,16 +109,23 @@ def serve(
     port: int,
     share: bool,
     auth: tuple[str, str] | None,
-    any_host: bool,
+    policy: Policy | None,
     inbrowser: bool,
 ) -> None:
     """Serves the page until the program ends; a run in progress is then stopped and kept.
 
-    With `auth` the page is for those who log in; with `any_host` it answers under any host name.
+    With `auth` the page is for those who log in; with `policy` it is for visitors, who may do what that says. Either
+    way it answers under any host name.
     """
     sweep_uploads(workbench.runs_dir)
-    gate = Middleware(Gate, needs_login=auth is not None, any_host=any_host or auth is not None)
-    page, live = build_page(workbench)
+    gates = [Middleware(Gate, needs_login=auth is not None, any_host=policy is not None or auth is not None)]
+    visits, seen = None, workbench
+    if policy is not None:
+        visits = Visits(workbench, policy)
+        seen = as_seen_here(visits)
+        gates.append(Middleware(VisitorGate, visits=visits))
+        visits.keep_tidy()
+    page, live = build_page(seen)
     poll_queue_less(page)
     page.launch(
         server_name=host,
@@ -127,8 +137,8 @@ def serve(
         css_paths=STYLES,
         allowed_paths=[str(workbench.runs_dir / "prepared")],  # the list of rows left out, to download
         footer_links=[],
-        max_file_size=UPLOAD_LIMIT,
-        app_kwargs={"middleware": [gate], "routes": [live.route()]},
+        max_file_size=policy.upload_bytes if policy else UPLOAD_LIMIT,
+        app_kwargs={"middleware": gates, "routes": [live.route()]},
         run_history=False,  # it would keep everything typed in the browser, even a token
         # Environment variables could switch these on, and each adds routes that bypass the gate.
         enable_monitoring=False,
@@ -145,5 +155,7 @@ def serve(
     try:
         page.block_thread()
     finally:
+        if visits is not None:
+            visits.close()
         if workbench.stop():
             workbench.wait()

@@ -44,7 +44,7 @@ def load(
 ) -> LoadedModel:
     """The base model, with the adapter in `adapter_dir` on it if one is given. Raises ModelError.
 
-    `token` is for gated and private models on Hugging Face; only the download uses it. `report` is told about the progress.
+    `token` is for gated and private models on Hugging Face. `report` is told about the progress.
     """
     began = time.monotonic()
     folder = find_loadable(config, token, report)

@@ -161,6 +161,14 @@ def create_run(runs_dir: Path, name: str, config: RunConfig, owner: str = "") ->
     return run
 
 
+def made_at(run_id: str) -> float | None:
+    """When a run's folder was made, in seconds since 1970, from its id, which begins with the time."""
+    try:
+        return datetime.strptime(run_id[:15], "%Y%m%d-%H%M%S").timestamp()
+    except (ValueError, OverflowError):
+        return None
+
+
 def list_runs(runs_dir: Path) -> list[Run]:
     """All runs, the newest first. Other folders are skipped. Raises RunError if the folder cannot be read."""
     if not os.path.isdir(runs_dir):

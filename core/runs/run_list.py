@@ -8,7 +8,6 @@ import os
 import threading
 import time
 from dataclasses import dataclass, replace
-from datetime import datetime
 from math import isfinite
 from pathlib import Path
 
@@ -16,7 +15,7 @@ from core.disk.tolerant_reading import Unreadable, in_words, read_json
 from core.problems import RunError
 from core.runs.events import Event, from_line
 from core.runs.overview import Overview
-from core.runs.run_folder import Run, open_run, owner_lives
+from core.runs.run_folder import Run, made_at, open_run, owner_lives
 from core.runs.snapshot import Snapshot, fold_all
 from core.settings.run_config import RunConfig
 
@@ -247,8 +246,6 @@ def _owned(row: Overview, snapshot: Snapshot, is_going_on: bool) -> Overview:
 
 
 def _started(run_id: str, files: tuple) -> float:
-    """From the run's id, which starts with the time, or else from its files."""
-    try:
-        return datetime.strptime(run_id[:15], "%Y%m%d-%H%M%S").timestamp()
-    except (ValueError, OverflowError):
-        return max(found[0] for found in files if found) / 1e9
+    """From the run's id, or else from its files."""
+    made = made_at(run_id)
+    return made if made is not None else max(found[0] for found in files if found) / 1e9

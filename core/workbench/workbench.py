@@ -26,7 +26,7 @@ from core.runs.run_folder import Run
 from core.runs.run_list import RunList
 from core.runs.snapshot import Snapshot
 from core.runs.trash import Trash
-from core.settings.presets import Preset, find_preset
+from core.settings.presets import Preset, find_preset, list_presets
 from core.settings.run_config import RunConfig
 from core.settings.sections import ModelConfig
 from core.training.largest_batch import BatchFound
@@ -122,6 +122,10 @@ class Workbench:
     def shape_of(self, config: ModelConfig, token: Token = None, fetch: bool = True) -> ModelShape:
         """The shape of a model that need not be loaded (`core.memory.model_shape`). Raises ModelError."""
         return shape_of(config, token, fetch)
+
+    def presets(self) -> list[Preset]:
+        """All presets."""
+        return list_presets()
 
     def find_preset(self, name: str) -> Preset:
         """The preset with that name, or the one in that YAML file. Raises ConfigError."""

@@ -5,7 +5,7 @@ from markupsafe import Markup
 
 from core.evaluation.record import Evaluation, Source
 from core.evaluation.saved import load_evaluations
-from core.problems import RunError
+from core.problems import Problem, RunError
 from core.workbench.desk import MEASURING
 from core.workbench.measure_job import Measuring
 from core.workbench.measure_run import MOST_ROWS
@@ -103,7 +103,7 @@ class MeasureTab:
             self._workbench.measuring.start(
                 run, Source(kind=kind, path=file if kind in FILES else ""), int(most), token
             )
-        except RunError as error:
+        except Problem as error:
             return notice(str(error), "error")
         return ""
 

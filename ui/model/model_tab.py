@@ -18,6 +18,7 @@ class ModelTab:
 
     def __init__(self, workbench: Workbench, form: Form, presets: dict[str, Preset], chosen: str):
         self._workbench, self._form, self._presets = workbench, form, presets
+        gr.HTML(notice(workbench.rules), padding=False, elem_id="rules")
         choices = [(f"{p.title} · {p.card}", name) for name, p in presets.items()]
         self.preset = gr.Dropdown(
             choices, value=chosen, label="Start from", info="Fills in all tabs; change what you like", elem_id="preset"

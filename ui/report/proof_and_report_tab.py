@@ -1,7 +1,7 @@
 """The Proof tab: a button that proves base and tuned, its receipt, and the run's report."""
 
+import secrets
 import shutil
-import time
 from pathlib import Path
 
 import gradio as gr
@@ -32,7 +32,7 @@ class ProofTab:
 
     def __init__(self, workbench: Workbench, token: gr.Textbox):
         self._workbench = workbench
-        self._made: tuple[str, Path] | None = None  # the run of the last report, and the file
+        self._made: dict[str, Path] = {}  # the last report of each run
         self._drawn: tuple[tuple, str] = ((), "")  # the last receipt: what it was drawn from, and its HTML
         gr.HTML(WHAT, padding=False)
         with gr.Row(elem_id="proof-buttons"):
@@ -57,7 +57,7 @@ class ProofTab:
         else:
             words = f"This must wait: {busy}." if busy and busy != PROVING else ""
         has_run = bool(state.adapter)
-        made = self._made[1] if self._made and self._made[0] == state.adapter else None
+        made = self._made.get(state.adapter)
         return {
             self.prove: {"interactive": has_run and not busy, "value": "Proving…" if busy == PROVING else "Prove it"},
             self.make: {"interactive": has_run},
@@ -99,7 +99,7 @@ class ProofTab:
     def _report(self) -> str:
         try:
             run = self._run()
-            self._made = run.id, _to_download(write_report(run), run, uploads_dir(self._workbench.runs_dir))
+            self._made[run.id] = _to_download(write_report(run), run, uploads_dir(self._workbench.runs_dir))
         except RunError as error:
             return notice(str(error), "error")
         except OSError as error:
@@ -110,8 +110,8 @@ class ProofTab:
 
 def _to_download(report: Path, run: Run, folder: Path) -> Path:
     """A copy where the page may serve files; it is deleted there after some days."""
-    # A new path each time, so that no browser shows an older report.
-    place = folder / f"report-{time.time_ns()}" / f"{run.id}.html"
+    # A new path each time, so that no browser shows an older report, and one that nobody can guess.
+    place = folder / f"report-{secrets.token_hex()}" / f"{run.id}.html"
     place.parent.mkdir(parents=True)
     shutil.copyfile(report, place)
     return place

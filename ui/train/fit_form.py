@@ -14,7 +14,6 @@ from core.hub_names import is_hub_name
 from core.memory.cards import CARDS, Card, this_machine
 from core.memory.embeddings_cost import embeddings_cost
 from core.memory.estimate import estimate, verdict
-from core.memory.model_shape import shape_of
 from core.memory.parts import Estimate
 from core.memory.probe_log import latest_probe
 from core.memory.probe_record import ProbeRecord
@@ -107,7 +106,7 @@ class FitForm:
         steps = steps_of(config, rows.train_rows if rows else None)
         said = notice(warmup_warning(config.training, steps), "warning")
         try:
-            shape = shape_of(config.model, token, fetch)
+            shape = self._workbench.shape_of(config.model, token, fetch)
         except ModelError as error:
             if fetch or not _may_be_on_hub(config.model):
                 return said + notice(str(error), "warning")

@@ -80,20 +80,22 @@ class TrainTab:
 
     def live(self) -> dict:
         workbench = self._workbench
-        shown = workbench.snapshot, workbench.model_state, workbench.busy_with, workbench.trouble
+        busy = workbench.busy_with, workbench.start_waits_for
+        shown = workbench.snapshot, workbench.model_state, *busy, workbench.trouble
         # Snapshots and states are immutable, so the same ones look the same. Drawing a long run takes a while.
         if self._drawn is None or any(a is not b for a, b in zip(self._drawn[0], shown, strict=True)):
             self._drawn = shown, self._draw(*shown)
         return self._drawn[1]
 
-    def _draw(self, snapshot: Snapshot | None, state: ModelState, busy: str, trouble: str) -> dict:
+    def _draw(self, snapshot: Snapshot | None, state: ModelState, busy: str, waits_for: str, trouble: str) -> dict:
+        start = f"Start training ({waits_for})" if waits_for else "Start training"
         return {
-            self.start: {"interactive": not busy, "value": f"Start training ({busy})" if busy else "Start training"},
+            self.start: {"interactive": not waits_for, "value": start},
             self.state: {"value": notice(trouble, "error") + state_text(snapshot)},
             self.resume: {
                 "visible": can_resume(snapshot),
-                "interactive": not busy,
-                "value": f"Resume ({busy})" if busy else "Resume",
+                "interactive": not waits_for,
+                "value": f"Resume ({waits_for})" if waits_for else "Resume",
             },
             self.resume_words: {"value": resume_text(snapshot)},
             self.receipt: {"value": receipt_text(snapshot.receipt) if snapshot and snapshot.receipt else ""},

@@ -29,12 +29,17 @@ HUB_PREFIXES = ("https://huggingface.co/datasets/", "hf://datasets/")
 
 def open_rows(config: DataConfig, token: str | None = None) -> FileRows | HubRows:
     """The rows that a config names, read one at a time. Raises DataError if they cannot be opened."""
-    name = config.path.strip()
-    for prefix in HUB_PREFIXES:
-        name = name.removeprefix(prefix).rstrip("/")
-    if is_hub_name(name) and not is_file_by_name(name) and resolve_path(name) is None:
+    if name := hub_name(config.path):
         return open_hub(config.model_copy(update={"path": name}), token)
     return open_files(config.path, config.header, config.text_rows)
+
+
+def hub_name(path: str) -> str:
+    """The name of the Hugging Face dataset that a path means; empty when it means files."""
+    name = path.strip()
+    for prefix in HUB_PREFIXES:
+        name = name.removeprefix(prefix).rstrip("/")
+    return name if is_hub_name(name) and not is_file_by_name(name) and resolve_path(name) is None else ""
 
 
 def prepare(

@@ -1,0 +1,148 @@
+"""What visitors of a page without login may do, as one value: bounds on settings, models, rows and uploads.
+
+Two policies: OPEN for a page whose owner allowed it (`--i-know`), and DEMO for strangers (`HEARTHTUNE_DEMO=1`).
+"""
+
+from dataclasses import dataclass
+
+from core.disk.sizes import GIB
+from core.problems import NotAllowed
+from core.settings.paths import resolve_path
+from core.settings.presets import DEMO as DEMO_PRESET
+from core.settings.presets import PRESETS_DIR, find_preset
+from core.settings.run_config import RunConfig, fields, flatten
+from core.settings.sections import ModelConfig
+
+MIB = GIB // 1024
+
+
+@dataclass(frozen=True)
+class Policy:
+    """`most` has the largest value of each bounded setting; `rows_per_step` bounds batch size times accumulation.
+
+    `rules` says it all in words, for visitors. With `from_hub`, models and data sets come from Hugging Face too.
+    `waiting` is how many runs may wait for their turn; 0 for no queue. `actions` and `actions_of_all` are how many
+    times a minute one visitor, and all together, may use the model or upload something; 0 for no limit. `kept_seconds`
+    is how long a visitor's things are kept; None for as long as anyone's.
+    """
+
+    rules: str
+    from_hub: bool
+    most: dict[str, int]
+    rows_per_step: int
+    sample_prompts: int
+    blind_prompts: int
+    measured_rows: int
+    new_tokens: int
+    characters: int  # of all messages that are asked at once
+    upload_bytes: int
+    uploaded_rows: int  # of a Parquet file, which can hold very many in a few bytes
+    run_seconds: int
+    waiting: int = 0
+    actions: int = 0
+    actions_of_all: int = 0
+    kept_seconds: int | None = None
+
+    def check_model(self, config: ModelConfig) -> bool:
+        """Whether the model comes from Hugging Face, and not from this project. Raises NotAllowed."""
+        if config.trust_remote_code is not None:
+            raise NotAllowed("No model may run code of its own on this page; leave trust_remote_code empty.")
+        self._check_bound("model.max_seq_length", config.max_seq_length)
+        demo = find_preset(DEMO_PRESET).config.model.model_name
+        place = resolve_path(config.model_name)
+        if place is not None and place == resolve_path(demo):
+            return False
+        if place is not None or not self.from_hub:
+            where = f"{demo} or a model on Hugging Face" if self.from_hub else demo
+            raise NotAllowed(
+                "{model:.80} cannot be used on this page; choose {where}.", model=config.model_name, where=where
+            )
+        return True
+
+    def check_settings(self, config: RunConfig) -> None:
+        """Raises NotAllowed for a setting out of bounds. Models, rows and adapters are checked apart."""
+        values, training = flatten(config), config.training
+        for name in self.most:
+            self._check_bound(name, values[name])
+        if training.effective_batch > self.rows_per_step:
+            raise NotAllowed(
+                "Batch size times accumulation can be at most {most} on this page, not {value}.",
+                most=self.rows_per_step, value=training.effective_batch,
+            )  # fmt: skip
+        if len(training.sample_prompts) > self.sample_prompts:
+            raise NotAllowed("At most {most} prompts can be answered during training here.", most=self.sample_prompts)
+        if training.report_to != "none":
+            raise NotAllowed("Trackers cannot be used on this page, because they would use its owner's account.")
+
+    def _check_bound(self, name: str, value: object) -> None:
+        most = self.most[name]
+        if not isinstance(value, int) or value < min(1, most) or value > most:
+            title = fields()[name].title
+            raise NotAllowed(
+                "{title} ({setting}) must be a number from 1 to {most:,} on this page, not {value}.",
+                title=title, setting=name, most=most, value=value,
+            )  # fmt: skip
+
+
+def is_row_of_a_preset(path: str) -> bool:
+    """Whether this is a file of rows that comes with this project."""
+    place = resolve_path(path)
+    return place is not None and place.is_file() and place.parent == (PRESETS_DIR / "data").resolve()
+
+
+OPEN = Policy(
+    rules=(
+        "Others use this page as well. You may train the demo model or one from Hugging Face, on the rows of a "
+        "preset, on public data sets and on files that you upload (at most 100 MB): up to 1,000 steps of 64 rows, rows "
+        "of 4,096 tokens, and four hours. You see your own runs only. For gated models and "
+        "data, enter a token of your own."
+    ),
+    from_hub=True,
+    most={
+        "model.max_seq_length": 4096,
+        "adapter.r": 128,
+        "training.max_steps": 1000,
+        "training.per_device_train_batch_size": 32,
+        "training.gradient_accumulation_steps": 64,
+        "training.save_total_limit": 5,
+    },
+    rows_per_step=64,
+    sample_prompts=10,
+    blind_prompts=100,
+    measured_rows=1000,
+    new_tokens=1024,
+    characters=100_000,
+    upload_bytes=100 * MIB,
+    uploaded_rows=1_000_000,
+    run_seconds=4 * 3600,
+)  # fmt: skip
+
+DEMO = Policy(
+    rules=(
+        "This is a demo that others use as well. Train the demo model on the preset's rows, or on a file of your own "
+        "(at most 1 MB): up to 200 steps of 32 rows, rows of 512 tokens, and ten minutes. One run trains at a time; "
+        "yours waits for its turn. You see your own runs only, and all that you did here is deleted after an hour."
+    ),
+    from_hub=False,
+    most={
+        "model.max_seq_length": 512,
+        "adapter.r": 64,
+        "training.max_steps": 200,
+        "training.per_device_train_batch_size": 32,
+        "training.gradient_accumulation_steps": 32,
+        "training.save_total_limit": 2,
+    },
+    rows_per_step=32,
+    sample_prompts=5,
+    blind_prompts=20,
+    measured_rows=200,
+    new_tokens=256,
+    characters=4000,
+    upload_bytes=MIB,
+    uploaded_rows=20_000,
+    run_seconds=600,
+    waiting=20,
+    actions=30,
+    actions_of_all=300,
+    kept_seconds=3600,
+)  # fmt: skip
