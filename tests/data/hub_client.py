@@ -121,6 +121,8 @@ def _opened(config: dict, token: str) -> dict:
     from core.problems import DataError
     from core.settings.sections import DataConfig
 
+    if "visitor" in config:
+        return _as_a_visitor(config, token)
     try:
         rows = open_rows(DataConfig(**config), token or None)
         seen = [(list(row), rows.share) for row in rows]
@@ -133,6 +135,30 @@ def _opened(config: dict, token: str) -> dict:
         "again": len(list(rows)),
         "splits": rows.wants_splitting,
     }
+
+
+def _as_a_visitor(config: dict, token: str) -> dict:
+    """The first rows of a dataset as a visitor of an open page sees them, or its model's shape, or the error."""
+    from core.problems import Problem
+    from core.settings.presets import find_preset
+    from core.visitors.policy import OPEN
+    from core.visitors.visits import Visits
+    from core.workbench.workbench import Workbench
+
+    values = find_preset("demo-yoda").config.model_dump()
+    if "model" in config:
+        values["model"]["model_name"] = config["model"]
+    else:
+        values["data"]["path"] = config["path"]
+    with tempfile.TemporaryDirectory() as folder:
+        visit = Visits(Workbench(Path(folder) / "runs"), OPEN).visit(config["visitor"])
+        wanted = find_preset("demo-yoda").config.build(values)
+        try:
+            if "model" in config:
+                return {"shape": visit.shape_of(wanted.model, token).model_dump()}
+            return {"rows": visit.look(wanted, token).rows}
+        except Problem as error:
+            return {"error": str(error), "kind": type(error).__name__, "values": error.values}
 
 
 if __name__ == "__main__":
