@@ -186,6 +186,10 @@ class VisitBlind:
             with visit.taking("blind test"):
                 self._blind.start(panes, prompts, sampling)
 
+    def read_prompts(self, path: str) -> list[str]:
+        self._visit.check_upload(path)
+        return self._blind.read_prompts(path)
+
     def vote(self, pair: str, choice: Choice) -> None:
         if self._is_ours:
             self._blind.vote(pair, choice)

@@ -12,6 +12,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from core.answering.sampling import Sampling
+from core.comparing.prompt_lists import read_prompts
 from core.comparing.votes import Choice, Tally, read_votes, tally
 from core.problems import BlindError
 from core.runs.adapter_ref import Pane
@@ -54,6 +55,10 @@ class BlindTest:
             test = OneBlindTest(self._lab, contender, other, folder, tuple(prompts), sampling, self._shuffle)
             test.start()
             self._test = test
+
+    def read_prompts(self, path: str) -> list[str]:
+        """The prompts in a file. Raises DataError."""
+        return read_prompts(path)
 
     def vote(self, pair: str, choice: Choice) -> None:
         """Votes on the pair of that name. Ignores a pair that was voted on already, for example on another page, and

@@ -167,6 +167,9 @@ def test_a_space_runs_with_a_secret_or_with_consent(tmp_path, variable, value, s
         page = httpx.get(app.url, headers=headers)
         assert page.status_code == 200 and "content-security-policy" not in page.headers, "the hub shows it in a frame"
         assert httpx.get(f"{app.url}/config").status_code == status
+        cookies = [cookie for cookie in page.headers.get_list("set-cookie") if cookie.startswith("hearthtune-visitor=")]
+        assert len(cookies) == (variable == "HEARTHTUNE_I_KNOW")
+        assert all(cookie.endswith("HttpOnly; SameSite=None; Secure; Partitioned") for cookie in cookies)
 
 
 def test_only_this_machine_can_connect(plain):

@@ -1,6 +1,7 @@
 """What the page uses of Gradio without a promise in its documentation: when Gradio changes, these fail first."""
 
 import json
+from collections.abc import Iterator
 from dataclasses import dataclass
 from importlib.metadata import version
 
@@ -8,6 +9,7 @@ import gradio as gr
 import httpx
 import pytest
 from gradio.routes import App
+from gradio_client import Client
 
 from ui.gradio_patches import (
     IDLE_SECONDS,
@@ -19,10 +21,20 @@ from ui.gradio_patches import (
     component_id,
     is_logged_in,
     poll_queue_less,
+    scope_of_event,
     without_actions,
 )
 
 ON_REQUEST = {"/docs", "/redoc"}  # closed routes that Gradio has only when it is asked for them
+
+
+def _path() -> str:
+    return scope_of_event().get("path", "")
+
+
+def _paths() -> Iterator[str]:
+    yield "the first step"
+    yield _path()
 
 
 @pytest.fixture(scope="module")
@@ -31,6 +43,8 @@ def page():
     with gr.Blocks(analytics_enabled=False) as page:
         text = gr.Textbox("the default of an action", elem_id="text")
         text.change(lambda value: value, text, text, api_name="an_action")
+        for name, queue, do in (("now", False, _path), ("queued", True, _path), ("growing", True, _paths)):
+            text.input(do, None, text, api_name=name, queue=queue)
     page.launch(auth=("ada", "secret"), prevent_thread_lock=True, inbrowser=False, quiet=True)
     yield page
     page.close()
@@ -93,6 +107,16 @@ def test_a_login_is_recognised_by_its_cookie(server, visit):
     assert not is_logged_in(server, [])
     assert not is_logged_in(server, [(name, "another") for name, _ in visit.cookies])
     assert not is_logged_in(server, [("another", value) for _, value in visit.cookies])
+
+
+def test_a_handler_finds_its_request_at_once_later_and_in_a_generator(page):
+    client = Client(page.local_url, auth=("ada", "secret"), verbose=False)
+    queued = "/gradio_api/queue/join"
+    assert [client.predict(api_name=f"/{name}") for name in ("queued", "growing")] == [queued, queued]
+    with httpx.Client(base_url=page.local_url, cookies=client.cookies) as direct:
+        answer = direct.post("/gradio_api/run/now", json={"data": [], "session_hash": "x"})
+    assert answer.json()["data"] == ["/gradio_api/run/now"]
+    assert scope_of_event() == {}
 
 
 def test_the_list_of_actions_is_found_in_the_page(visit):

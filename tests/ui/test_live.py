@@ -9,6 +9,7 @@ from starlette.applications import Starlette
 
 from core.fresh_thread import in_own_thread
 from ui.live import Live
+from ui.visitors import VISITOR, current_visitor
 
 
 class Parts:
@@ -35,9 +36,10 @@ def run(coroutine):
     return in_own_thread(lambda: asyncio.run(coroutine))
 
 
-async def get(live: Live, *seen: str) -> list[dict]:
-    """The answers to as many pages that ask at once."""
-    transport = httpx.ASGITransport(Starlette(routes=[live.route()]))
+async def get(live: Live, *seen: str, visitor: str = "") -> list[dict]:
+    """The answers to as many pages that ask at once, all of one visitor."""
+    page = Starlette(routes=[live.route()])
+    transport = httpx.ASGITransport(lambda scope, receive, send: page(scope | {VISITOR: visitor}, receive, send))
     async with httpx.AsyncClient(transport=transport, base_url="http://page") as client:
         answers = await asyncio.gather(*(client.get("/live", params={"seen": number}) for number in seen))
     assert {answer.status_code for answer in answers} == {200}
@@ -80,6 +82,29 @@ def test_what_has_nothing_to_say_stays_as_it_was(tab, ask):
     first = ask()
     tab.now[tab.text] = {}
     assert ask(first["seen"])["parts"] == {}
+
+
+def test_each_visitor_is_told_of_their_own_and_only_of_that(tab):
+    """`current_visitor` says for whom a tab draws; a visitor's pages get what was drawn for that visitor."""
+    live = Live([Theirs(tab)], fresh_seconds=60)
+    first = {visitor: run(get(live, "", visitor=visitor))[0] for visitor in ("ann", "bob")}
+    text = str(tab.text._id)
+    assert {visitor: told["parts"] for visitor, told in first.items()} == {
+        "ann": {text: {"value": "for ann"}}, "bob": {text: {"value": "for bob"}},
+    }  # fmt: skip
+    (again,) = run(get(live, first["ann"]["seen"], visitor="bob"))
+    assert again["parts"] == first["bob"]["parts"], "what another saw counts for nothing"
+    assert current_visitor() == ""
+
+
+class Theirs:
+    """A tab that says for whom it is drawn."""
+
+    def __init__(self, parts: Parts):
+        self._text = parts.text
+
+    def live(self) -> dict:
+        return {self._text: {"value": f"for {current_visitor()}"}}
 
 
 def test_fifty_pages_at_once_are_drawn_for_once(tab):

@@ -9,7 +9,7 @@ import pytest
 
 from core.answering.sampling import Sampling
 from core.evaluation.record import Source
-from core.problems import Busy, ModelError, RunError
+from core.problems import Busy, ModelError, NotAllowed, RunError
 from core.runs.adapter_ref import BASE, Pane
 from core.runs.events import StatusChanged
 from core.runs.run_folder import create_run, open_run
@@ -81,6 +81,20 @@ def test_a_preset_continues_the_visitor_s_own_run(house):
     mine, _ = run_of(house, "ann", "completed", "korean"), run_of(house, "bob", "completed", "korean")
     config, _ = house.visit("ann").allowed(CONFIG.with_settings(["adapter.continue_from=korean"]), None)
     assert config.adapter.continue_from == mine.id
+
+
+def test_files_of_others_are_neither_measured_on_nor_asked(house, tmp_path):
+    mine, theirs = run_of(house, "ann"), write_rows(tmp_path / "rows.json")
+    house.uploads.add("bob", [str(theirs)])
+    ann = house.visit("ann")
+    for do in (
+        lambda: ann.blind_test.read_prompts(str(theirs)),
+        lambda: ann.measuring.start(mine, Source(kind="file", path=str(theirs)), 5),
+        lambda: ann.measuring.start(mine, Source(kind="prompts", path=str(theirs)), 5),
+    ):
+        with pytest.raises(NotAllowed):
+            do()
+    assert len(house.visit("bob").blind_test.read_prompts(str(theirs))) == 12
 
 
 def test_the_trash_of_others_stays_closed(house):

@@ -9,7 +9,7 @@ import functools
 import gradio as gr
 
 from core.answering.sampling import Sampling
-from core.comparing.prompt_lists import prompts_from_text, read_prompts
+from core.comparing.prompt_lists import prompts_from_text
 from core.comparing.votes import CHOICES
 from core.problems import BlindError, ModelError, Problem
 from core.runs.adapter_ref import BASE, Pane
@@ -159,7 +159,7 @@ class BlindTab:
         try:
             if not first or not second:
                 raise BlindError("Choose two models first.")
-            prompts = read_prompts(file) if file else prompts_from_text(text or "")
+            prompts = self._blind.read_prompts(file) if file else prompts_from_text(text or "")
             self._blind.start([Pane.from_key(first), Pane.from_key(second)], prompts, _sampling(temperature, tokens))
         except Problem as error:
             return notice(str(error), "error"), gr.skip()
