@@ -53,13 +53,13 @@ def drawing_for(visitor: str) -> Iterator[None]:
 
 
 class Here:
-    """Stands for a workbench, or a part of it: each use is a use of the one that `find` returns at that time."""
+    """Stands for a workbench, or for one of its `parts`: each use is a use of what `find` returns at that time."""
 
-    def __init__(self, find: Callable[[], object]):
-        self._find = find
+    def __init__(self, find: Callable[[], object], parts: tuple[str, ...] = ()):
+        self._find, self._parts = find, parts
 
     def __getattr__(self, name: str):
-        if name in PARTS:
+        if name in self._parts:
             return Here(lambda: getattr(self._find(), name))
         value = getattr(self._find(), name)
         if not callable(value):
@@ -69,7 +69,7 @@ class Here:
 
 def as_seen_here(visits: Visits) -> Here:
     """The workbench for tabs: always that of the visitor who is asking."""
-    return Here(lambda: visits.visit(current_visitor()))
+    return Here(lambda: visits.visit(current_visitor()), PARTS)
 
 
 class VisitorGate:

@@ -191,6 +191,4 @@ class Visit(Rights):
             raise Busy("A run of yours is in progress; stop it, or wait until it has ended.")
 
     def stop(self) -> bool:
-        if self._house.queue.remove(self.visitor):
-            return True
-        return self._is_in_progress and self.bench.stop()
+        return self._house.leave_queue(self.visitor) or self._is_in_progress and self.bench.stop()

@@ -131,7 +131,7 @@ class Visits:
         """The visitor's run that waits, is in progress, or was the last."""
         if waiting := self.queue.of(visitor):
             place = self.queue.place(visitor)
-            words = f"Waiting for its turn: place {place} in the queue."
+            words = f"Waiting for its turn: place {place} in the queue"
             return Snapshot(run_id=waiting.run.id, name=waiting.run.name, message=words)
         now = self.bench.snapshot
         if now is not None and self.owner_of(now.run_id) == visitor:
@@ -147,6 +147,13 @@ class Visits:
             waiting = make()
             self._begin_now(waiting)
         return waiting.run
+
+    def leave_queue(self, visitor: str) -> bool:
+        """Takes the visitor's run out of the queue; False when none waits."""
+        run = self.queue.remove(visitor)
+        if run is not None:
+            self._last[visitor] = run.snapshot()
+        return run is not None
 
     def _stop(self, run_id: str) -> None:
         now = self.bench.snapshot
