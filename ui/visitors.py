@@ -13,7 +13,6 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from contextvars import ContextVar
 from pathlib import Path
-from urllib.parse import unquote
 
 from core.problems import Problem
 from core.runs.uploads import uploads_dir
@@ -126,7 +125,7 @@ class VisitorGate:
         The latter lie in folders whose names nobody can guess.
         """
         try:
-            file = Path(unquote(name)).resolve()
+            file = Path(name).resolve()
         except (OSError, ValueError):
             return False
         is_below = uploads_dir(self._visits.bench.runs_dir).resolve() in file.parents

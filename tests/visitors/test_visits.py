@@ -1,6 +1,7 @@
 """What is a visitor's own: others neither see nor touch it, and in a demo all of it is gone after an hour."""
 
 import os
+import re
 import shutil
 import time
 from datetime import datetime
@@ -18,7 +19,7 @@ from core.visitors.policy import DEMO
 from core.visitors.run_queue import RunQueue, Waiting
 from core.visitors.visits import Visits
 from core.workbench.workbench import Workbench
-from tests.conftest import write_rows
+from tests.conftest import PROJECT, write_rows
 
 CONFIG = find_preset("demo-yoda").config
 DEMO_SAMPLING = Sampling(max_new_tokens=4)
@@ -181,3 +182,17 @@ def test_after_an_hour_all_of_a_visitor_s_is_gone_and_the_owner_s_stays(house, r
     assert not trashed.exists()
     assert {path.name for path in (runs_dir / "uploads").iterdir()} == {"b" * 64}
     assert not house.uploads.has("ann", str(runs_dir / f"uploads/{'a' * 64}/rows.json"))
+
+
+def test_a_visit_has_all_that_a_page_asks_of_the_workbench(house):
+    visit = house.visit("ann")
+    parts = {"workbench": visit, "runs": visit.runs, "trash": visit.trash, "lab": visit.lab, "blind": visit.blind_test}
+    parts["blind_test"], parts["measuring"] = visit.blind_test, visit.measuring
+    asked = set()
+    for file in (PROJECT / "ui").rglob("*.py"):
+        if "terminal" not in file.parts and file.name != "visitors.py":
+            text = re.sub(r"^(from|import) .*|core\.workbench\.\w+", "", file.read_text("utf-8"), flags=re.MULTILINE)
+            asked |= set(re.findall(rf"\b_?({'|'.join(parts)})\.([a-z]\w*)", text))
+    own = {"warm_up", "wait"}  # of whoever runs the program
+    assert len(asked) > 40
+    assert [(part, name) for part, name in sorted(asked) if name not in own and not hasattr(parts[part], name)] == []
