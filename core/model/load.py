@@ -59,7 +59,7 @@ def load(
 
 
 def load_tokenizer(
-    config: ModelConfig, token: str | None = None, report: Report = lambda text, share: None
+    config: ModelConfig, token: Token = None, report: Report = lambda text, share: None
 ) -> TokenizerAlone:
     """The tokenizer that `load` would return, without the weights, which are not downloaded. Raises ModelError."""
     folder = locate(config, token, report, with_weights=False)
@@ -86,7 +86,7 @@ def load_tokenizer(
     return TokenizerAlone(tokenizer, end_ids(ends, tokenizer), settings.get("vocab_size"))
 
 
-def find_loadable(config: ModelConfig, token: str | None, report: Report) -> Path:
+def find_loadable(config: ModelConfig, token: Token, report: Report) -> Path:
     """The model's folder, fetched if it must be, once all is well that can be known without reading the weights.
 
     Raises ModelError.

@@ -17,6 +17,7 @@ from dataclasses import dataclass
 from typing import Generic, TypeVar
 
 from core.fresh_thread import forget_frames, in_own_thread
+from core.hub_names import Token
 from core.problems import Problem, first_line
 from core.stopping import Stopped
 
@@ -53,7 +54,7 @@ class Outcome(Generic[T]):
             print(self.trace, file=sys.stderr)
 
 
-def attempt(work: Callable[[], T], failed: Failed, token: str | None = None) -> Outcome[T]:
+def attempt(work: Callable[[], T], failed: Failed, token: Token = None) -> Outcome[T]:
     """Runs `work` and catches what ends it. A library's error becomes the problem that `failed` makes.
 
     `token` is hidden wherever it appears: what a library says about a refused token may contain it.
@@ -78,7 +79,7 @@ def as_problem(error: BaseException, failed: Failed) -> Problem:
     return error if isinstance(error, Problem) else failed(first_line(error))
 
 
-def _without(token: str | None, text: str) -> str:
+def _without(token: Token, text: str) -> str:
     return text.replace(token, "…") if token else text
 
 
@@ -118,7 +119,7 @@ class BackgroundJob(Generic[State]):
         self,
         work: Callable[[], T],
         ended: Callable[[Outcome[T]], None],
-        token: str | None = None,
+        token: Token = None,
         until_then: ExitStack | None = None,
     ) -> None:
         """Begins `work` in a new thread, in which `ended` is called with its outcome.
@@ -140,7 +141,7 @@ class BackgroundJob(Generic[State]):
             held.close()
             raise
 
-    def run(self, work: Callable[[], T], token: str | None = None) -> Outcome[T]:
+    def run(self, work: Callable[[], T], token: Token = None) -> Outcome[T]:
         """Does `work` in a new thread while the caller waits; returns its outcome."""
         self._stop.clear()
         return attempt(lambda: in_own_thread(work), self._failed, token)

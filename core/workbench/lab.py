@@ -15,6 +15,7 @@ from core.answering.stream import stream
 from core.data.prompts.chat_template import Say
 from core.data.prompts.prompt_templates import prompt_text
 from core.fresh_thread import in_own_thread
+from core.hub_names import Token
 from core.model.device_memory import free_memory
 from core.model.loaded_model import LoadedModel, ModelReport
 from core.model.vocabulary import check_prompts
@@ -61,7 +62,7 @@ class Lab:
                 found.extend(Pane(row.id, step) for step in reversed(row.checkpoints))
         return found
 
-    def load_run(self, run_id: str, token: str | None = None, step: int | None = None) -> ModelReport:
+    def load_run(self, run_id: str, token: Token = None, step: int | None = None) -> ModelReport:
         """Loads a run's base, unless it is loaded, with the run's adapter on it, or with that of its checkpoint of
         `step`.
 

@@ -5,6 +5,7 @@ from collections.abc import Callable
 from dataclasses import dataclass, replace
 
 from core.evaluation.record import Evaluation, Source
+from core.hub_names import Token
 from core.problems import Problem, RunError, TrainingError
 from core.runs.run_folder import Run
 from core.stopping import ShouldStop
@@ -12,7 +13,7 @@ from core.workbench.background_job import BackgroundJob, Outcome
 
 Report = Callable[[float, str], None]
 # Measures a run, as `core.workbench.measure_run.evaluate_run` does; the numbers are the most rows, then a token.
-Measure = Callable[[Run, Source, ShouldStop, Report, int, str | None], Evaluation]
+Measure = Callable[[Run, Source, ShouldStop, Report, int, Token], Evaluation]
 
 
 @dataclass(frozen=True)
@@ -48,7 +49,7 @@ class MeasureJob:
     def state(self) -> Measuring:
         return self._job.state
 
-    def start(self, run: Run, source: Source, most_rows: int, token: str | None = None) -> None:
+    def start(self, run: Run, source: Source, most_rows: int, token: Token = None) -> None:
         """Begins; `state` says what goes wrong. Raises RunError while another evaluation is running."""
 
         def work() -> Evaluation:

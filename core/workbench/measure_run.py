@@ -19,6 +19,7 @@ from core.evaluation.question_rows import Row, plain, row_of, row_of_prompt
 from core.evaluation.record import Evaluation, Source
 from core.evaluation.saved import save
 from core.fresh_thread import in_own_thread
+from core.hub_names import Token
 from core.model.loaded_model import LoadedModel
 from core.model.vocabulary import check_prompts, embedding_rows
 from core.problems import DataError, RunError
@@ -47,7 +48,7 @@ def evaluate_run(
     should_stop: ShouldStop,
     report: Callable[[float, str], None],
     most_rows: int = MOST_ROWS,
-    token: str | None = None,
+    token: Token = None,
 ) -> Evaluation:
     """Measures the run's adapter and its base on at most `most_rows` rows, drawn with a fixed seed, and saves it.
 
@@ -92,7 +93,7 @@ def rows_of(
     loaded: LoadedModel,
     most: int,
     folder: Path | None = None,
-    token: str | None = None,
+    token: Token = None,
     should_stop: ShouldStop = lambda: False,
 ) -> tuple[list[Row], int]:
     """At most `most` rows of a source, as the run writes its rows; and how many of those drawn were too long.
@@ -151,7 +152,7 @@ def note_on_rows(
     run: Run,
     loaded: LoadedModel,
     folder: Path | None = None,
-    token: str | None = None,
+    token: Token = None,
     should_stop: ShouldStop = lambda: False,
 ) -> str:
     """A sentence when the run may have learned from its validation rows, because its data may have changed.
@@ -173,7 +174,7 @@ def _prepared(
     loaded: LoadedModel,
     on_completions: bool,
     folder: Path | None,
-    token: str | None,
+    token: Token,
     should_stop: ShouldStop,
 ) -> PreparedData:
     length = min(config.model.max_seq_length, loaded.report.max_seq_length)

@@ -5,6 +5,7 @@ from contextlib import AbstractContextManager
 from typing import Protocol
 
 from core.answering.sampling import Answer, Sampling
+from core.hub_names import Token
 from core.model.loaded_model import LoadedModel, ModelReport
 from core.runs.adapter_ref import Pane
 
@@ -15,7 +16,7 @@ class ModelAccess(Protocol):
     def choices(self) -> list[Pane]:
         """What can be used with the base that is loaded."""
 
-    def load_run(self, run_id: str, token: str | None = None, step: int | None = None) -> ModelReport:
+    def load_run(self, run_id: str, token: Token = None, step: int | None = None) -> ModelReport:
         """Loads a run's base and adapter. Raises Busy, RunError and ModelError."""
 
     def using(self, panes: Sequence[Pane], doing: str) -> AbstractContextManager[tuple[LoadedModel, list[str | None]]]:

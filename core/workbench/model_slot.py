@@ -8,6 +8,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
+from core.hub_names import Token
 from core.model.adapters_on_base import FIRST_ADAPTER, put_on, take_off
 from core.model.device_memory import free_memory
 from core.model.fingerprint import fingerprint
@@ -48,7 +49,7 @@ class ModelSlot:
     def __init__(self):
         self.contents: Contents = Empty()
         self.state = ModelState()
-        self._token: str | None = None  # the model was loaded with it; kept only in memory
+        self._token: Token = None  # the model was loaded with it; kept only in memory
         self._names_given = 1  # counts the names given to adapters; none is used twice
 
     @property
@@ -65,7 +66,7 @@ class ModelSlot:
     def load(
         self,
         config: ModelConfig,
-        token: str | None,
+        token: Token,
         adapter_dir: Path | None = None,
         should_stop: ShouldStop = lambda: False,
         **kwargs,
@@ -92,7 +93,7 @@ class ModelSlot:
         self._become(UnclaimedAdapter(loaded) if adapter_dir else Base(loaded))
         return loaded
 
-    def load_adapter(self, config: RunConfig, pane: Pane, folder: Path, token: str | None) -> LoadedModel:
+    def load_adapter(self, config: RunConfig, pane: Pane, folder: Path, token: Token) -> LoadedModel:
         """Loads a run's base unless it is there, and puts the adapter in `folder` alone on it. Raises ModelError."""
         if not self._can_serve(config.model):
             self.load(config.model, token)

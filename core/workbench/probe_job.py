@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import TypeVar
 
 from core.data.prepared.prepared_data import PreparedData
+from core.hub_names import Token
 from core.memory.model_shape import shape_of
 from core.memory.probe_log import measured_here
 from core.memory.probe_record import ProbeRecord
@@ -57,7 +58,7 @@ class Prober:
     def state(self) -> Probing:
         return self._job.state
 
-    def probe(self, config: RunConfig, token: str | None = None) -> ProbeRecord:
+    def probe(self, config: RunConfig, token: Token = None) -> ProbeRecord:
         """Takes a real step with these settings, measures it and undoes it. With an automatic batch size it returns
         the probe of the largest batch that fits.
 
@@ -68,7 +69,7 @@ class Prober:
             return self.state.record or self.probe(config.with_batch(found.batch, found.accumulation), token)
         return self._alone(lambda: self._probe(config, token), token)
 
-    def find_batch(self, config: RunConfig, token: str | None = None) -> BatchFound:
+    def find_batch(self, config: RunConfig, token: Token = None) -> BatchFound:
         """Finds the largest batch that leaves the settings' headroom free, with as many rows in a step as before.
 
         `state.record` is then the probe of that batch. Raises as `probe` does.
@@ -79,7 +80,7 @@ class Prober:
         """Asks the probe to stop after its micro-batch."""
         self._job.stop()
 
-    def _alone(self, work: Callable[[], T], token: str | None) -> T:
+    def _alone(self, work: Callable[[], T], token: Token) -> T:
         with self._desk.taken(PROBING):
             self._has_begun = False
             self._job.state = Probing(doing="Getting ready")
@@ -93,7 +94,7 @@ class Prober:
             self._slot.let_go_of_unclaimed()
             return outcome.unwrap()
 
-    def _probe(self, config: RunConfig, token: str | None) -> ProbeRecord:
+    def _probe(self, config: RunConfig, token: Token) -> ProbeRecord:
         loaded, data = self._ready(config, token)
         self._job.state = Probing(doing="Two steps on rows of full length")
         measured = measure_if_it_fits(loaded, config, data, self._job.should_stop)
@@ -103,7 +104,7 @@ class Prober:
         self._job.state = Probing(record=record, note=note)
         return record
 
-    def _find(self, config: RunConfig, token: str | None) -> BatchFound:
+    def _find(self, config: RunConfig, token: Token) -> BatchFound:
         loaded, data = self._ready(config, token)
         records: dict[int, tuple[ProbeRecord, str]] = {}
 
@@ -118,7 +119,7 @@ class Prober:
         self._job.state = Probing(tried=found.tried, record=record, note=note, found=found)
         return found
 
-    def _ready(self, config: RunConfig, token: str | None) -> tuple[LoadedModel, PreparedData | None]:
+    def _ready(self, config: RunConfig, token: Token) -> tuple[LoadedModel, PreparedData | None]:
         """The model with a new adapter on it, and its rows if they were prepared before, or decide on the adapter."""
         self._job.state = Probing(doing="Loading the model")
         shape_of(config.model, token)  # fails for what is not a Llama, as there is no estimate to compare a probe with

@@ -19,6 +19,7 @@ from core.data.prepared.prepare import open_rows, prepare
 from core.data.prepared.prepared_data import PreparedData
 from core.data.prepared.row_view import RowView, end_mark, view
 from core.data.prepared.survey import Survey, survey
+from core.hub_names import Token
 from core.model.loaded_model import LoadedModel
 from core.model.vocabulary import embedding_rows
 from core.problems import DataError
@@ -73,7 +74,7 @@ class Preparation:
     def __post_init__(self):
         remove_left_behind(self.folder)
 
-    def look(self, config: RunConfig, loaded: LoadedModel | None, token: str | None = None) -> Look:
+    def look(self, config: RunConfig, loaded: LoadedModel | None, token: Token = None) -> Look:
         """The first rows; with `loaded`, also as its model sees them. Raises DataError when no row can be read."""
         rows = open_rows(config.data, token)
         readable = readable_head(rows)
@@ -92,7 +93,7 @@ class Preparation:
         self,
         config: RunConfig,
         loaded: LoadedModel,
-        token: str | None = None,
+        token: Token = None,
         should_stop: ShouldStop = lambda: False,
         report: Callable[[float | None, int], None] = lambda share, rows: None,
     ) -> PreparedData:
@@ -143,7 +144,7 @@ class Preparation:
         """Whether the last set that was prepared in full is the one that these settings name."""
         return loaded is not None and self._data is not None and _key(config, loaded) == self._key
 
-    def row(self, config: RunConfig, loaded: LoadedModel, number: int, token: str | None = None) -> RowView:
+    def row(self, config: RunConfig, loaded: LoadedModel, number: int, token: Token = None) -> RowView:
         """One row as the trainer gets it, from the whole set if it is prepared, else from the first 200 rows.
 
         Raises DataError when there is no such row, or when it is left out.
@@ -156,14 +157,14 @@ class Preparation:
         examples, at = place
         return view(examples, at, loaded.tokenizer, loaded.eos_token_ids, examples is data.validation)
 
-    def _first_rows(self, config: RunConfig, loaded: LoadedModel, token: str | None) -> PreparedData:
+    def _first_rows(self, config: RunConfig, loaded: LoadedModel, token: Token) -> PreparedData:
         key = _key(config, loaded)
         if self._head is None or self._head[0] != key:
             self._head = None
             self._head = (key, self._prepare(config, loaded, token, limit=HEAD_ROWS))
         return self._head[1]
 
-    def _prepare(self, config: RunConfig, loaded: LoadedModel, token: str | None, **kwargs) -> PreparedData:
+    def _prepare(self, config: RunConfig, loaded: LoadedModel, token: Token, **kwargs) -> PreparedData:
         only_completions, length = config.training.completion_only_loss, _length(config, loaded)
         ends = loaded.eos_token_ids
         return prepare(

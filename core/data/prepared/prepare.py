@@ -18,7 +18,7 @@ from core.data.hub.hub_rows import HubRows, open_hub
 from core.data.prepared.examples_on_disk import Examples, Folder
 from core.data.prepared.one_pass import Pass, Report
 from core.data.prepared.prepared_data import PassResult, PreparedData
-from core.hub_names import is_hub_name
+from core.hub_names import Token, is_hub_name
 from core.problems import DataError
 from core.settings.paths import resolve_path
 from core.settings.sections import DataConfig
@@ -27,7 +27,7 @@ from core.stopping import ShouldStop
 HUB_PREFIXES = ("https://huggingface.co/datasets/", "hf://datasets/")
 
 
-def open_rows(config: DataConfig, token: str | None = None) -> FileRows | HubRows:
+def open_rows(config: DataConfig, token: Token = None) -> FileRows | HubRows:
     """The rows that a config names, read one at a time. Raises DataError if they cannot be opened."""
     if name := hub_name(config.path):
         return open_hub(config.model_copy(update={"path": name}), token)
@@ -47,7 +47,7 @@ def prepare(
     tokenizer,
     max_seq_length: int,
     completion_only_loss: bool,
-    token: str | None = None,
+    token: Token = None,
     limit: int | None = None,
     should_stop: ShouldStop = lambda: False,
     report: Report = lambda share, rows: None,
@@ -101,9 +101,7 @@ def prepare(
     )
 
 
-def _read_validation(
-    work: Pass, config: DataConfig, token: str | None, folder: Folder, limit: int | None
-) -> PassResult:
+def _read_validation(work: Pass, config: DataConfig, token: Token, folder: Folder, limit: int | None) -> PassResult:
     try:
         rows = open_rows(config.model_copy(update={"path": config.validation_path}), token)
         return work.read(rows, folder.path, "validation", limit)
