@@ -76,7 +76,7 @@ class Policy:
 
     def _check_bound(self, name: str, value: object) -> None:
         most = self.most[name]
-        if not isinstance(value, int) or value < min(1, most) or value > most:
+        if not isinstance(value, int) or not 1 <= value <= most:
             title = fields()[name].title
             raise NotAllowed(
                 "{title} ({setting}) must be a number from 1 to {most:,} on this page, not {value}.",
