@@ -4,6 +4,7 @@ Does not import torch, so that the page can name the card while the libraries ar
 through NVML, and torch's own figures are used only once something else has imported it.
 """
 
+import os
 import platform
 import sys
 import threading
@@ -16,10 +17,12 @@ import pynvml
 from pydantic import BaseModel
 
 from core.disk.sizes import GIB
+from core.memory.container import available_memory, total_memory, usable_cores
+from core.problems import first_line
 
 
 class Machine(BaseModel, frozen=True):
-    """The GPU, or the processor if there is none: its name, and its memory in GiB."""
+    """The GPU, or the processor if there is none: its name, and in GiB its memory (a container's, inside one)."""
 
     name: str
     is_gpu: bool
@@ -86,10 +89,53 @@ def detect_machine() -> Machine:
     if device is not None:
         name = pynvml.nvmlDeviceGetName(device)
         return Machine(name=name, is_gpu=True, total_gib=pynvml.nvmlDeviceGetMemoryInfo(device).total / GIB)
-    cores = psutil.cpu_count(logical=True)
-    return Machine(
-        name=f"CPU, {cores} {platform.machine()} cores", is_gpu=False, total_gib=psutil.virtual_memory().total / GIB
-    )
+    name = f"CPU, {usable_cores()} {platform.machine()} cores"
+    return Machine(name=name, is_gpu=False, total_gib=total_memory() / GIB)
+
+
+def unused_card() -> str:
+    """One sentence on an NVIDIA card of this machine that torch cannot use, with the reason and the way out.
+
+    Empty if there is no such card, and as long as torch is not imported.
+    """
+    torch = _loaded_torch()
+    if torch is None or torch.cuda.is_available():
+        return ""
+    try:
+        pynvml.nvmlInit()
+    except pynvml.NVMLError_LibraryNotFound:
+        return ""  # no NVIDIA driver is installed
+    except pynvml.NVMLError as error:
+        return (
+            f"The NVIDIA driver does not work ({first_line(error)}), so the processor is used: restart the computer or "
+            "install the driver again."
+        )
+    device = _nvml_device()
+    if device is None:
+        return ""
+    reason, way_out = _why_unused(torch)
+    return f"The processor is used and not the {pynvml.nvmlDeviceGetName(device)}, because {reason}: {way_out}."
+
+
+def _why_unused(torch) -> tuple[str, str]:
+    """Why torch does not see the card that the driver lists, and what to do."""
+    built_for, driver = torch.version.cuda, pynvml.nvmlSystemGetDriverVersion()
+    if built_for is None:
+        return "this torch is built without CUDA", "run `python launch.py setup`, which installs one for the card"
+    if pynvml.nvmlSystemGetCudaDriverVersion_v2() // 1000 < int(built_for.partition(".")[0]):
+        return (
+            f"its driver {driver} is too old for this torch, which is built for CUDA {built_for}",
+            "update the driver, or run `python launch.py setup`, which installs a torch that the driver can run",
+        )
+    if "CUDA_VISIBLE_DEVICES" in os.environ:
+        value = os.environ["CUDA_VISIBLE_DEVICES"]
+        return f"the variable CUDA_VISIBLE_DEVICES ({value!r}) hides it", "unset that to use the card"
+    try:
+        torch.cuda.init()
+        reason = "it gives no reason"
+    except (RuntimeError, AssertionError) as error:  # torch raises both
+        reason = first_line(error)
+    return f"torch cannot use it ({reason})", "restart the computer or install the driver again"
 
 
 def sample_memory() -> MemoryStats:
@@ -98,11 +144,11 @@ def sample_memory() -> MemoryStats:
     process, peak = own.rss / GIB, _peak_resident(own) / GIB
     device = _device()
     if device is None:
-        memory = psutil.virtual_memory()
+        total, available = total_memory(), available_memory()
         return MemoryStats(
-            total_gib=memory.total / GIB,
-            in_use_gib=(memory.total - memory.available) / GIB,
-            available_gib=memory.available / GIB,
+            total_gib=total / GIB,
+            in_use_gib=(total - available) / GIB,
+            available_gib=available / GIB,
             process_gib=process,
             peak_process_gib=peak,
         )

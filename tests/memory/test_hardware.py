@@ -5,10 +5,18 @@ import subprocess
 import sys
 
 import psutil
+import pynvml
 import pytest
 
 from core.disk.sizes import GIB
-from core.memory.hardware import MemoryMonitor, MemoryStats, detect_machine, sample_memory
+from core.memory.hardware import (
+    MemoryMonitor,
+    MemoryStats,
+    _nvml_device,
+    detect_machine,
+    sample_memory,
+    unused_card,
+)
 from tests.conftest import PROJECT
 
 WITHOUT_TORCH = """
@@ -103,3 +111,100 @@ def test_the_card(unsloth):
     stats = sample_memory()
     assert stats.allocated_gib >= 0.25 and stats.allocated_gib <= stats.reserved_gib <= stats.peak_reserved_gib
     assert stats.in_use_gib >= stats.reserved_gib and len(block) == 1 << 28
+
+
+@pytest.fixture
+def card(monkeypatch, unsloth):
+    """A card that the driver lists and torch cannot use: its driver is 535.104.05, for CUDA 12.2."""
+    import torch
+
+    if torch.cuda.is_available():
+        pytest.skip("torch can use the card of this machine")
+    answers = {
+        "nvmlInit": None,
+        "nvmlDeviceGetCount": 1,
+        "nvmlDeviceGetHandleByIndex": object(),
+        "nvmlDeviceGetName": "NVIDIA GeForce RTX 3060",
+        "nvmlSystemGetDriverVersion": "535.104.05",
+        "nvmlSystemGetCudaDriverVersion_v2": 12020,
+    }
+    for name, answer in answers.items():
+        monkeypatch.setattr(pynvml, name, lambda *_, answer=answer: answer)
+    monkeypatch.delenv("CUDA_VISIBLE_DEVICES", raising=False)
+    _nvml_device.cache_clear()
+    yield torch
+    _nvml_device.cache_clear()
+
+
+@pytest.mark.parametrize(
+    ("built_for", "variable", "words"),
+    [
+        ("13.0", None, ("driver 535.104.05 is too old", "CUDA 13.0", "update the driver", "launch.py setup")),
+        ("13.2", "0", ("driver 535.104.05 is too old", "CUDA 13.2")),
+        ("12.6", "", ("CUDA_VISIBLE_DEVICES ('') hides it",)),
+        ("12.6", None, ("torch cannot use it (", "restart")),
+        (None, None, ("built without CUDA", "launch.py setup")),
+    ],
+)
+def test_an_unused_card_is_explained(card, monkeypatch, built_for, variable, words):
+    monkeypatch.setattr(card.version, "cuda", built_for)
+    if variable is not None:
+        monkeypatch.setenv("CUDA_VISIBLE_DEVICES", variable)
+    sentence = unused_card()
+    assert sentence.startswith("The processor is used and not the NVIDIA GeForce RTX 3060, because ")
+    assert [word for word in words if word not in sentence] == []
+    assert sentence.endswith(".") and "\n" not in sentence
+
+
+def test_a_driver_that_fails_is_named(card, monkeypatch):
+    def fail():
+        raise pynvml.NVMLError(pynvml.NVML_ERROR_LIB_RM_VERSION_MISMATCH)
+
+    monkeypatch.setattr(pynvml, "nvmlInit", fail)
+    assert unused_card().startswith("The NVIDIA driver does not work (RM has detected an NVML/RM version mismatch), so")
+
+
+def test_without_a_driver_there_is_no_card_to_miss(unsloth):
+    if detect_machine().is_gpu:
+        pytest.skip("this machine has a GPU")
+    assert unused_card() == ""
+
+
+def test_an_unused_card_is_named_in_the_terminal_once_and_on_the_page(card, capsys, tmp_path, wait_until):
+    import gradio as gr
+
+    from core.model.unsloth_start import _warn_of_unused_card
+    from core.workbench.workbench import Workbench
+    from ui.sidebar import Sidebar
+
+    _warn_of_unused_card.cache_clear()
+    workbench = Workbench(tmp_path / "runs")
+    with gr.Blocks():
+        sidebar = Sidebar(workbench)
+    for _ in range(2):
+        workbench.warm_up()
+        wait_until(lambda: workbench.is_warm, "the libraries")
+    _warn_of_unused_card.cache_clear()
+    assert capsys.readouterr().err == unused_card() + "\n"
+    assert f'<p class="bad">{unused_card()}</p>' in sidebar.live()[sidebar.machine]["value"]
+
+
+def test_torch_uses_no_more_threads_than_there_are_cores(unsloth, monkeypatch):
+    import torch
+
+    from core.fresh_thread import in_own_thread
+    from core.model.unsloth_start import import_unsloth
+
+    before = torch.get_num_threads()
+    monkeypatch.delenv("OMP_NUM_THREADS", raising=False)
+    try:
+        torch.set_num_threads(8)
+        monkeypatch.setenv("CPU_CORES", "1.5")
+        import_unsloth()
+        assert in_own_thread(torch.get_num_threads) == 2
+        monkeypatch.setenv("OMP_NUM_THREADS", "5")
+        torch.set_num_threads(5)
+        import_unsloth()
+        assert torch.get_num_threads() == 5, "chosen by the person"
+    finally:
+        torch.set_num_threads(before)
