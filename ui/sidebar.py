@@ -33,7 +33,9 @@ class Sidebar:
         workbench, snapshot = self._workbench, self._workbench.snapshot
         stopping = snapshot is not None and snapshot.status == "stopping"
         return {
-            self.machine: {"value": machine_text(workbench.machine, workbench.memory(), snapshot)},
+            self.machine: {
+                "value": machine_text(workbench.machine, workbench.memory(), snapshot, workbench.unused_card)
+            },
             self.model: {"value": model_text(workbench.model_state, workbench)},
             self.run: {"value": run_text(snapshot)},
             self.stop: {
@@ -44,8 +46,11 @@ class Sidebar:
         }
 
 
-def machine_text(machine: Machine, memory: MemoryStats, run: Snapshot | None = None) -> Markup:
-    """The machine and its memory; while a run is in progress, also what it was expected to use."""
+def machine_text(machine: Machine, memory: MemoryStats, run: Snapshot | None = None, unused_card: str = "") -> Markup:
+    """The machine and its memory; while a run is in progress, also what it was expected to use.
+
+    `unused_card` says why a card of this machine is not used.
+    """
     rows = [("in use", f"{gib(memory.in_use_gib)} of {gib(memory.total_gib)}")]
     if machine.is_gpu:
         rows += [
@@ -68,7 +73,7 @@ def machine_text(machine: Machine, memory: MemoryStats, run: Snapshot | None = N
     if run is not None and run.estimated and not run.is_over:
         rows.append(("run, estimated", gib(run.estimated.comparable_gib)))
     share = memory.in_use_gib / memory.total_gib
-    return render_part(TEMPLATE, "machine", name=machine.name, share=share, rows=rows)
+    return render_part(TEMPLATE, "machine", name=machine.name, share=share, rows=rows, unused_card=unused_card)
 
 
 def model_text(state: ModelState, workbench: Workbench) -> Markup:

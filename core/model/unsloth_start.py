@@ -1,8 +1,12 @@
 """Imports Unsloth with its background activities switched off. All other modules import it through here."""
 
 import os
+import sys
 import traceback
+from functools import cache
 
+from core.memory.container import usable_cores
+from core.memory.hardware import unused_card
 from core.problems import ModelError, first_line
 from core.settings.paths import PROJECT_DIR
 
@@ -35,6 +39,10 @@ def _imported():
     os.environ.setdefault("GOMP_SPINCOUNT", "10000")
     import torch
 
+    threads = usable_cores()
+    if threads < torch.get_num_threads() and "OMP_NUM_THREADS" not in os.environ:
+        torch.set_num_threads(threads)  # torch counts the cores of the whole machine, also in a container with fewer
+    _warn_of_unused_card()
     if not torch.cuda.is_available():
         os.environ.setdefault("UNSLOTH_FORCE_CPU", "1")  # with a driver but no usable card the import would fail
     import unsloth  # isort: skip  first, because it patches the libraries below
@@ -45,6 +53,13 @@ def _imported():
     datasets.disable_progress_bars()
     transformers.utils.logging.disable_progress_bar()
     return unsloth
+
+
+@cache
+def _warn_of_unused_card() -> None:
+    """Says once in the terminal that a card is not used; the page shows it beside the machine."""
+    if sentence := unused_card():
+        print(sentence, file=sys.stderr, flush=True)
 
 
 def start_unsloth() -> None:

@@ -16,7 +16,7 @@ from pathlib import Path
 from core.data.prepared.row_view import RowView
 from core.fresh_thread import in_own_thread
 from core.hub_names import Token
-from core.memory.hardware import Machine, MemoryStats, detect_machine, sample_memory
+from core.memory.hardware import Machine, MemoryStats, detect_machine, sample_memory, unused_card
 from core.memory.model_shape import ModelShape, shape_of
 from core.memory.probe_record import ProbeRecord
 from core.model.loaded_model import ModelReport
@@ -48,6 +48,7 @@ class _Warmth:
 
     is_warm: bool = False
     error: str = ""
+    unused_card: str = ""
 
 
 class Workbench:
@@ -101,16 +102,21 @@ class Workbench:
     def warm_error(self) -> str:
         return self._warming.state.error
 
+    @property
+    def unused_card(self) -> str:
+        """Why an NVIDIA card of this machine is not used, as a sentence; empty if there is none, or it is used."""
+        return self._warming.state.unused_card
+
     def warm_up(self) -> None:
         """Imports the libraries in the background, so that the page opens at once."""
 
-        def ended(outcome: Outcome[Machine]) -> None:
+        def ended(outcome: Outcome[tuple[Machine, str]]) -> None:
             outcome.print_unexpected()
             if outcome.problem is not None:
                 self._warming.state = _Warmth(error=str(outcome.problem))
                 return
-            self.machine = outcome.result
-            self._warming.state = _Warmth(is_warm=True)
+            self.machine, unused = outcome.result
+            self._warming.state = _Warmth(is_warm=True, unused_card=unused)
 
         self._warming.start(_start_libraries, ended)
 
@@ -251,9 +257,9 @@ class Workbench:
         return self._training.wait(timeout)
 
 
-def _start_libraries() -> Machine:
+def _start_libraries() -> tuple[Machine, str]:
     start_unsloth()
-    return detect_machine()  # once torch is imported, of all cards the one that it uses
+    return detect_machine(), unused_card()  # once torch is imported, of all cards the one that it uses
 
 
 def _could_not_start(reason: str) -> Problem:
