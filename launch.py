@@ -1,7 +1,7 @@
 """Set up this machine and start HearthTune, using only the standard library.
 
     python launch.py [ARGS...]         install whatever is missing, then run app.py with ARGS
-    python launch.py setup             install only
+    python launch.py setup             install only; with --cpu, the packages without CUDA even if there is a card
     python launch.py test [ARGS...]    also install the test tools, then run pytest with ARGS
 
 Everything is installed into `.venv` in this folder. The last step of an installation writes
@@ -28,19 +28,36 @@ VENV = ROOT / ".venv"
 PYTHON = VENV / ("Scripts/python.exe" if os.name == "nt" else "bin/python")
 RECORD = VENV / "hearthtune-installed.txt"
 LOG = VENV / "hearthtune-install.log"
+PCI_DEVICES = Path("/sys/bus/pci/devices")
+CPU_CHOSEN = "chosen cpu"
 
-FILES = {"cpu": "requirements-cpu.txt", "cuda": "requirements.txt", "test": "requirements-test.txt"}
-FOUND = {
-    "cpu": "No NVIDIA GPU found. Installing the CPU packages into .venv (about 1.8 GB, 2 minutes)...",
-    "cuda": "NVIDIA GPU found. Installing the CUDA packages into .venv (about 6.5 GB, 4 minutes on a fast network)...",
+# Sets of packages. CUDA 13, which PyPI's torch is built for, needs driver 580 and a card of the Turing generation
+# (compute capability 7.5) or newer; PyTorch's own CUDA 12.6 builds run on older drivers and cards, but not on
+# Blackwell (10.0 and up). Sources: NVIDIA's "CUDA Minor Version Compatibility", and the CUDA support matrix in
+# PyTorch's RELEASE.md.
+FILES = {
+    "cpu": "requirements-cpu.txt",
+    "cuda": "requirements.txt",
+    "cuda12": "requirements.txt",
+    "test": "requirements-test.txt",
 }
-DISK_GB = {"cpu": 3, "cuda": 10}  # free space needed: the packages and what pip unpacks while installing
+DRIVER_FOR_CUDA_13, DRIVER_FOR_CUDA_12 = 580, 525
+TURING, BLACKWELL = 7.5, 10.0
+SETS = {
+    "cpu": "Installing the CPU packages into .venv (about 1.8 GB, 2 minutes)...",
+    "cuda": "Installing the CUDA packages into .venv (about 6.5 GB, 4 minutes on a fast network)...",
+    "cuda12": "Installing the packages for CUDA 12 into .venv (about 6.5 GB, 4 minutes on a fast network)...",
+}
+DISK_GB = {"cpu": 3, "cuda": 10, "cuda12": 10}  # free space needed: the packages and what pip unpacks while installing
 
 # PyPI's torch includes gigabytes of CUDA on Linux and no CUDA on Windows. PyTorch's own indexes
 # have the other builds: 2.13.0+cpu ranks above 2.13.0, so pip prefers it if it is available.
+TORCH = "https://download.pytorch.org/whl"
 TORCH_INDEX = {
-    ("cpu", "linux"): ["--extra-index-url", "https://download.pytorch.org/whl/cpu"],
-    ("cuda", "win32"): ["--index-url", "https://download.pytorch.org/whl/cu130"],
+    ("cpu", "linux"): ["--extra-index-url", f"{TORCH}/cpu"],
+    ("cuda", "win32"): ["--index-url", f"{TORCH}/cu130"],
+    ("cuda12", "linux"): ["--index-url", f"{TORCH}/cu126"],
+    ("cuda12", "win32"): ["--index-url", f"{TORCH}/cu126"],
 }
 
 # Unsloth's metadata requires more than it imports (and a newer certifi than some indexes have),
@@ -51,8 +68,11 @@ WITHOUT_DEPENDENCIES = {"unsloth", "unsloth_zoo"}
 def main(args: list[str]) -> int:
     check_python(sys.version_info[:2])
     mode = args[0] if args[:1] in (["setup"], ["test"]) else "start"
+    unknown = set(args[1:]) - {"--cpu"} if mode == "setup" else set()
+    if unknown:
+        sys.exit(f"setup takes no {unknown.pop()}, only --cpu.")
     try:
-        prepare(mode)
+        prepare(mode, is_cpu_chosen=mode == "setup" and "--cpu" in args)
     except KeyboardInterrupt:
         say("Stopped. The next start repeats the installation.")
         return 130
@@ -77,15 +97,18 @@ def check_python(version: tuple) -> None:
         )
 
 
-def prepare(mode: str) -> None:
+def prepare(mode: str, is_cpu_chosen: bool) -> None:
     """Create or update `.venv`. Does nothing if the record says that it is complete."""
     recorded = set(RECORD.read_text("utf-8").splitlines()) if RECORD.is_file() else set()
     # Querying the driver can take seconds, so only `setup` checks again once the CUDA packages are installed.
-    is_cuda_installed = mode != "setup" and "set cuda" in recorded
-    kind = "cuda" if is_cuda_installed or has_nvidia_gpu() else "cpu"
+    kept = recorded if mode != "setup" else set()
+    is_cpu_chosen = is_cpu_chosen or CPU_CHOSEN in kept
+    known = "cpu" if is_cpu_chosen else next((kind for kind in ("cuda", "cuda12") if f"set {kind}" in kept), None)
+    kind, found = (known, "") if known else choose_set()
     files = [FILES[kind]] + ([FILES["test"]] if mode == "test" else [])
     base = {"python {}.{}".format(*sys.version_info), f"set {kind}"}  # if these change, .venv is recreated
     wanted = base | {f"{name} {hashlib.sha256((ROOT / name).read_bytes()).hexdigest()}" for name in files}
+    wanted |= {CPU_CHOSEN} if is_cpu_chosen else set()
     usable = runs("-c", "")
     if wanted <= recorded and usable:
         if mode == "setup":
@@ -100,22 +123,80 @@ def prepare(mode: str) -> None:
     else:
         remove_venv()
         check_disk(ROOT, DISK_GB[kind])
-        say(FOUND[kind])
+        say(f"{found} {SETS[kind]}".strip())
         make_venv()
     install(kind, files, lock)
     RECORD.write_text("".join(f"{line}\n" for line in sorted(wanted)), "utf-8")
 
 
-def has_nvidia_gpu() -> bool:
-    """Whether the NVIDIA driver is installed and lists a GPU."""
-    command = shutil.which("nvidia-smi")
-    if not command:
-        return False
+def choose_set() -> tuple[str, str]:
+    """Which set of packages this machine can run, and a sentence with the reason."""
+    if not shutil.which("nvidia-smi"):
+        if not has_nvidia_card():
+            return "cpu", "No NVIDIA GPU found."
+        return "cpu", (
+            "This computer has an NVIDIA card, but not NVIDIA's driver, so the processor is used: install driver "
+            f"{DRIVER_FOR_CUDA_13} or newer, and the next start installs the CUDA packages."
+        )
+    listed = nvidia_smi("-L")
+    if re.search(r"^GPU \d+:", listed, re.MULTILINE):
+        return set_for(driver_version(), compute_capability())
+    if re.search(r"no devices", listed, re.IGNORECASE):
+        return "cpu", "No NVIDIA GPU found."
+    reason = listed.splitlines()[0].strip().rstrip(".")
+    return "cpu", (
+        f"No NVIDIA GPU found, because nvidia-smi fails ({reason}), so the processor is used: restart the computer or "
+        "install the driver again, and the next start installs the CUDA packages."
+    )
+
+
+def set_for(driver: int | None, capability: float | None) -> tuple[str, str]:
+    """The set for this version of the driver and this compute capability, each None if unknown, and the reason.
+
+    Exits if the driver can run none.
+    """
+    if driver is not None and driver < DRIVER_FOR_CUDA_13:
+        needed = DRIVER_FOR_CUDA_13 if (capability or 0) >= BLACKWELL else DRIVER_FOR_CUDA_12
+        if driver < needed:
+            sys.exit(
+                f"The NVIDIA driver is version {driver}, but PyTorch needs {needed} or newer for this card: update the "
+                "driver, then start again; to use the processor instead, run `python launch.py setup --cpu` once."
+            )
+        return "cuda12", f"NVIDIA GPU found, with driver {driver}; CUDA 13 needs {DRIVER_FOR_CUDA_13}."
+    if capability is not None and capability < TURING:
+        return "cuda12", "NVIDIA GPU found, of a generation that CUDA 13 does not support."
+    unknown = "" if driver else f" Its driver's version is unknown; CUDA 13 needs {DRIVER_FOR_CUDA_13} or newer."
+    return "cuda", f"NVIDIA GPU found.{unknown}"
+
+
+def driver_version() -> int | None:
+    """The first number of the driver's version; None if nvidia-smi does not say it."""
+    answer = nvidia_smi("--query-gpu=driver_version", "--format=csv,noheader")
+    found = re.search(r"^\s*(\d+)\.\d", answer, re.MULTILINE)
+    found = found or re.search(r"(?:Driver|KMD) Version\s*:\s*(\d+)\.\d", nvidia_smi())
+    return int(found.group(1)) if found else None
+
+
+def compute_capability() -> float | None:
+    """That of the newest card, such as 8.6; None if nvidia-smi does not say it."""
+    answer = nvidia_smi("--query-gpu=compute_cap", "--format=csv,noheader")
+    return max(map(float, re.findall(r"^\s*(\d+\.\d+)\s*$", answer, re.MULTILINE)), default=None)
+
+
+def nvidia_smi(*arguments: str) -> str:
+    """What nvidia-smi prints, errors included; never empty."""
+    command = [shutil.which("nvidia-smi") or "nvidia-smi", *arguments]
     try:
-        answer = subprocess.run([command, "-L"], capture_output=True, timeout=30)
-    except (OSError, subprocess.TimeoutExpired):
-        return False
-    return answer.returncode == 0 and re.search(rb"^GPU \d+:", answer.stdout, re.MULTILINE) is not None
+        done = subprocess.run(command, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, timeout=30)
+    except (OSError, subprocess.TimeoutExpired) as error:
+        return str(error)
+    return done.stdout.decode("utf-8", "replace").strip() or f"it ends with code {done.returncode}"
+
+
+def has_nvidia_card() -> bool:
+    """Whether Linux lists a display controller (class 03) by NVIDIA (10DE)."""
+    cards = re.compile("pci:v000010DE.*bc03")
+    return any(cards.match(file.read_text("ascii")) for file in PCI_DEVICES.glob("*/modalias"))
 
 
 def runs(*arguments: str) -> bool:
@@ -196,19 +277,9 @@ def pip(what: str, options: list[str], requirements: list[str], started: float, 
     if not requirements:
         return
     say(f"{what}...", started)
-    command = [
-        str(PYTHON),
-        "-m",
-        "pip",
-        "install",
-        "--no-input",
-        "--disable-pip-version-check",
-        "--progress-bar",
-        "off",
-        "--no-compile",  # Python compiles modules when they are first imported; compiling all takes over a minute
-        *options,
-        *requirements,
-    ]
+    # Python compiles modules when they are first imported; compiling all of them takes over a minute.
+    quiet = ["--no-input", "--disable-pip-version-check", "--progress-bar", "off", "--no-compile"]
+    command = [str(PYTHON), "-m", "pip", "install", *quiet, *options, *requirements]
     with LOG.open("ab") as log:
         log_start = log.tell()
 

@@ -373,20 +373,127 @@ def test_a_missing_package_is_not_reported_as_a_network_problem(installed):
     assert not installed.record.exists()
 
 
+TABLE = """\
++-----------------------------------------------------------------------------------------+
+| NVIDIA-SMI {driver}             Driver Version: {driver}     CUDA Version: 12.2     |
++-----------------------------------------------------------------------------------------+"""
+LISTED = "GPU 0: NVIDIA GeForce RTX 3060 (UUID: GPU-1)"
+
+
+def write_driver(folder: Path, driver: str = "", capability: str = "", table: str = "", listed: str = LISTED) -> Path:
+    """An nvidia-smi that lists a card and tells what is given; for the rest it fails, as old versions do."""
+    folder.mkdir(exist_ok=True)
+    program = folder / "nvidia-smi"
+    answers = {"-L": listed, "--query-gpu=driver_version": driver, "--query-gpu=compute_cap": capability, "": table}
+    cases = "".join(f"'{asked}') cat <<'END'\n{text}\nEND\n;;\n" for asked, text in answers.items() if text)
+    program.write_text(
+        f'#!/bin/sh\ncase "$1" in\n{cases}*) echo "Field is not a valid field to query."; exit 2;;\nesac\n'
+    )
+    program.chmod(0o755)
+    return program
+
+
 @posix_only
-def test_the_driver_decides_which_packages_are_installed(home, tmp_path):
-    driver = tmp_path / "bin" / "nvidia-smi"
-    driver.parent.mkdir()
-    driver.write_text("#!/bin/sh\n[ \"$1\" = -L ] && echo 'GPU 0: NVIDIA GeForce RTX 3060 (UUID: GPU-1)'\n")
-    driver.chmod(0o755)
+@pytest.mark.parametrize(
+    ("answers", "kind", "words"),
+    [
+        ({"driver": "580.65.06", "capability": "8.6"}, "cuda", "NVIDIA GPU found."),
+        ({"driver": "595.10", "capability": "12.0"}, "cuda", "NVIDIA GPU found."),
+        ({"driver": "575.64.03", "capability": "8.9"}, "cuda12", "driver 575"),
+        ({"driver": "535.104.05\n535.104.05", "capability": "8.6\n6.1"}, "cuda12", "driver 535"),
+        ({"driver": "525.60.13", "capability": "7.5"}, "cuda12", "driver 525"),
+        ({"driver": "550.54.14"}, "cuda12", "driver 550"),  # no answer about the capability
+        ({"table": TABLE.format(driver="535.183.01")}, "cuda12", "driver 535"),
+        ({"table": TABLE.format(driver="581.29"), "capability": "[N/A]"}, "cuda", "NVIDIA GPU found."),
+        ({"driver": "[Insufficient Permissions]", "table": TABLE.format(driver="560.35.03")}, "cuda12", "driver 560"),
+        ({"driver": "580.95.05", "capability": "6.1"}, "cuda12", "generation that CUDA 13 does not support"),
+        ({"driver": "580.95.05", "capability": "6.1\n8.6"}, "cuda", "NVIDIA GPU found."),  # the newest card counts
+        ({}, "cuda", "version is unknown; CUDA 13 needs 580"),
+        ({"listed": "Unable to determine the device handle for GPU1: Unknown Error\n" + LISTED, "driver": "580.1"},
+         "cuda", "NVIDIA GPU found."),
+        ({"listed": "No devices were found"}, "cpu", "No NVIDIA GPU found."),
+        ({"listed": "Failed to initialize NVML: Driver/library version mismatch\nNVML library version: 580.95"},
+         "cpu", "nvidia-smi fails (Failed to initialize NVML: Driver/library version mismatch), so the processor is"),
+    ],
+)  # fmt: skip
+def test_the_driver_and_the_card_decide_which_packages_run(tmp_path, monkeypatch, answers, kind, words):
+    write_driver(tmp_path / "bin", **answers)
+    monkeypatch.setenv("PATH", os.pathsep.join([str(tmp_path / "bin"), os.environ["PATH"]]))
+    chosen, sentence = launch.choose_set()
+    assert (chosen, words in sentence) == (kind, True), sentence
+
+
+@posix_only
+@pytest.mark.parametrize(
+    ("answers", "needed"),
+    [
+        ({"driver": "470.256.02"}, "525"),
+        ({"driver": "390.157", "capability": "3.5"}, "525"),
+        ({"table": TABLE.format(driver="515.65.01")}, "525"),
+        ({"driver": "570.86.16", "capability": "12.0"}, "580"),  # PyTorch's builds for CUDA 12 lack Blackwell
+    ],
+)
+def test_a_driver_that_no_build_can_use_is_refused(home, tmp_path, answers, needed):
+    home.env["PATH"] = os.pathsep.join([str(write_driver(tmp_path / "bin", **answers).parent), home.env["PATH"]])
+    answer = home.run()
+    assert_refused(answer, f"PyTorch needs {needed} or newer", "`python launch.py setup --cpu`")
+    assert len(answer.stderr.splitlines()) == 1 and not home.venv.exists()
+
+
+@posix_only
+def test_the_cpu_packages_can_be_chosen(installed, tmp_path):
+    """For good: until `setup` is run without it."""
+    old = write_driver(tmp_path / "bin", driver="470.256.02")
+    installed.env["PATH"] = os.pathsep.join([str(old.parent), installed.env["PATH"]])
+    assert_refused(installed.run(), "PyTorch needs 525")
+    answer = installed.run("setup", "--cpu")
+    assert answer.returncode == 0 and "set cpu" in installed.record.read_text()
+    answer = installed.run()
+    assert (answer.returncode, answer.stdout, answer.stderr) == (7, "app [] 2.13.0+cpu 1.0\n", "")
+    assert_refused(installed.run("setup"), "PyTorch needs 525")
+    assert installed.run("setup", "--gpu").stderr == "setup takes no --gpu, only --cpu.\n"
+
+
+def test_a_card_without_a_driver_is_named(tmp_path, monkeypatch):
+    monkeypatch.setenv("PATH", str(tmp_path))
+    monkeypatch.setattr(launch, "PCI_DEVICES", tmp_path)
+    for number, alias in enumerate(
+        ("pci:v00008086d0000A780sv0sd0bc03sc00i00", "pci:v000010DEd000022BAsv0sd0bc04sc03i00")
+    ):
+        (tmp_path / str(number)).mkdir()
+        (tmp_path / str(number) / "modalias").write_text(alias + "\n")
+    assert launch.choose_set() == ("cpu", "No NVIDIA GPU found.")  # an Intel card, and the sound of an NVIDIA one
+    (tmp_path / "2").mkdir()
+    (tmp_path / "2" / "modalias").write_text("pci:v000010DEd00002504sv00001043sd0000881Dbc03sc00i00\n")
+    kind, sentence = launch.choose_set()
+    assert kind == "cpu" and "not NVIDIA's driver" in sentence and "install driver 580 or newer" in sentence
+
+
+@posix_only
+def test_an_older_driver_gets_the_torch_for_cuda_12(home, tmp_path, wheels):
+    """From PyTorch's index for CUDA 12.6; all else from where pip always looks."""
+    index = tmp_path / "index"
+    for kind in ("cu126", "cu130", "simple"):
+        (index / kind / "torch").mkdir(parents=True)
+        make_wheel(index / kind / "torch", "torch", "2.13.0" + (f"+{kind}" if kind != "simple" else ""))
+    for folder in [*index.glob("*"), *index.glob("*/torch")]:
+        (folder / "index.html").write_text("".join(f'<a href="{path.name}">.</a>' for path in folder.glob("*.whl")))
+    text = (home.folder / "launch.py").read_text()
+    (home.folder / "launch.py").write_text(text.replace("https://download.pytorch.org/whl", index.as_uri()))
+    home.env |= {"PIP_INDEX_URL": (index / "simple").as_uri()}
+    del home.env["PIP_NO_INDEX"], home.env["PIP_FIND_LINKS"]
+    shutil.copytree(wheels, tmp_path / "wheels", ignore=shutil.ignore_patterns("torch*"))
+    home.env["PIP_FIND_LINKS"] = str(tmp_path / "wheels")
+    driver = write_driver(tmp_path / "bin", driver="550.54.14", capability="8.6")
     home.env["PATH"] = os.pathsep.join([str(driver.parent), home.env["PATH"]])
     answer = home.run()
-    assert (answer.returncode, answer.stdout) == (7, "app [] 2.13.0+cpu 1.1\n"), answer.stderr
-    assert "NVIDIA GPU found" in answer.stderr and "PyTorch..." not in answer.stderr
+    assert (answer.returncode, answer.stdout) == (7, "app [] 2.13.0+cu126 1.1\n"), answer.stderr
+    assert "NVIDIA GPU found, with driver 550; CUDA 13 needs 580. Installing the packages for CUDA 12" in answer.stderr
     driver.write_text("#!/bin/sh\necho 'NVIDIA-SMI has failed because it could not talk to the driver.'; exit 9\n")
-    assert home.run().stderr == ""  # only `setup` queries the driver again
+    assert home.run().stderr == "" and "set cuda12" in home.record.read_text()  # only `setup` queries the driver again
     stderr = home.kill_when(lambda: not home.record.exists() and (home.venv / "pyvenv.cfg").exists(), "setup")
-    assert "Removing the existing .venv" in stderr and "No NVIDIA GPU found. Installing the CPU packages" in stderr
+    assert "Removing the existing .venv" in stderr and "Installing the CPU packages" in stderr
+    assert "because nvidia-smi fails (NVIDIA-SMI has failed because it could not talk to the driver)" in stderr
 
 
 @pytest.fixture
