@@ -27,6 +27,7 @@ from core.problems import Problem
 from core.runs.uploads import uploads_dir
 from core.settings.presets import find_preset, list_presets
 from ui.access import needs_consent
+from ui.proxies import go_past_proxies
 
 preset_argument = click.argument("preset", metavar="PRESET_OR_YAML")
 run_argument = click.argument("run", metavar="RUN_ID_OR_DIR")
@@ -75,6 +76,7 @@ PORTS = click.IntRange(1, 65535)
 def app(
     context, host: str, port: int, runs_dir: Path, share: bool, auth: str, i_know: bool, demo: bool, no_browser: bool
 ) -> None:
+    go_past_proxies(host)
     if context.invoked_subcommand:
         return
     user, colon, password = auth.partition(":")

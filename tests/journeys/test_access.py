@@ -31,8 +31,9 @@ def guarded(tmp_path_factory):
 
 @pytest.fixture(scope="module")
 def plain(tmp_path_factory):
-    """A page started without options."""
-    with running_app(tmp_path_factory.mktemp("plain")) as app:
+    """A page started without options, where the environment names proxies that do not answer."""
+    proxies = {"HTTP_PROXY": "http://127.0.0.1:9", "all_proxy": "socks://127.0.0.1:9/", "no_proxy": "[::1],a.example"}
+    with running_app(tmp_path_factory.mktemp("plain"), environment=proxies) as app:
         yield app
 
 
