@@ -23,10 +23,11 @@ from pathlib import Path
 
 import click
 
-from core.problems import Problem
-from core.runs.uploads import uploads_dir
+from core.problems import Problem, first_line
+from core.runs.uploads import make_uploads_dir
 from core.settings.presets import find_preset, list_presets
 from ui.access import needs_consent
+from ui.listening import why_not_listening
 from ui.proxies import go_past_proxies
 
 preset_argument = click.argument("preset", metavar="PRESET_OR_YAML")
@@ -86,7 +87,7 @@ def app(
         raise click.UsageError(sentence)
     runs_dir = runs_dir.resolve()
     os.environ.setdefault("GRADIO_ANALYTICS_ENABLED", "False")
-    os.environ["GRADIO_TEMP_DIR"] = str(uploads_dir(runs_dir))  # uploads stay with the person's other files
+    os.environ["GRADIO_TEMP_DIR"] = str(make_uploads_dir(runs_dir))  # uploads stay with the person's other files
     from core.visitors.policy import DEMO, OPEN
     from core.workbench.workbench import Workbench
     from ui.page import serve
@@ -97,9 +98,11 @@ def app(
     try:
         serve(Workbench(runs_dir), host, port, share=share, auth=login, policy=policy, inbrowser=not no_browser)
     except OSError as error:
-        raise click.ClickException(
-            f"The page cannot listen on {host}:{port} ({str(error).splitlines()[0]}); try another --port or --host."
-        ) from None
+        if reason := why_not_listening(host, port):
+            sentence = f"The page cannot listen on {host}:{port} ({reason}); try another --port or --host."
+        else:
+            sentence = f"The page cannot start: {first_line(error)}."
+        raise click.ClickException(sentence) from None
 
 
 @app.command()

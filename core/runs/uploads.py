@@ -5,8 +5,12 @@ runs/uploads/<hash of the content>/<name>
 
 import os
 import shutil
+import tempfile
 import time
 from pathlib import Path
+
+from core.disk.tolerant_reading import in_words
+from core.problems import RunError
 
 KEPT_DAYS = 7
 
@@ -14,6 +18,21 @@ KEPT_DAYS = 7
 def uploads_dir(runs_dir: Path) -> Path:
     """The folder of all uploads."""
     return runs_dir / "uploads"
+
+
+def make_uploads_dir(runs_dir: Path) -> Path:
+    """The folder of all uploads, created if need be. Raises RunError if files cannot be written there."""
+    folder = uploads_dir(runs_dir)
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        tempfile.TemporaryFile(dir=folder).close()
+    except OSError as error:
+        raise RunError(
+            "Runs and uploads cannot be saved in {folder}: {reason}; choose another folder with --runs-dir.",
+            folder=str(runs_dir),
+            reason=in_words(error),
+        ) from None
+    return folder
 
 
 def sweep_uploads(runs_dir: Path, days: float = KEPT_DAYS) -> list[Path]:

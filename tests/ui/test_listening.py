@@ -1,0 +1,73 @@
+"""Why the page does not start: the address, the runs folder, or something else, each in a sentence that is true."""
+
+import errno
+import os
+import socket
+import subprocess
+import sys
+
+import pytest
+
+from core.problems import RunError
+from core.runs.uploads import make_uploads_dir
+from tests.app_process import run_app
+from ui.listening import why_not_listening
+
+
+@pytest.fixture
+def busy_port():
+    with socket.socket() as listener:
+        listener.bind(("127.0.0.1", 0))
+        listener.listen()
+        yield listener.getsockname()[1]
+
+
+def test_an_address_where_the_page_can_listen(busy_port):
+    with socket.socket() as listener:
+        listener.bind(("127.0.0.1", 0))
+        free = listener.getsockname()[1]
+    assert [why_not_listening(host, free) for host in ("127.0.0.1", "0.0.0.0", "")] == ["", "", ""]
+    assert why_not_listening("127.0.0.1", busy_port) == os.strerror(errno.EADDRINUSE).lower()
+
+
+@pytest.mark.parametrize(("host", "reason"), [("192.0.2.1", os.strerror(errno.EADDRNOTAVAIL)), ("nowhere.invalid", "")])
+def test_an_address_that_is_not_this_machines(host, reason):
+    assert why_not_listening(host, 7860).startswith(reason[:1].lower() + reason[1:])
+    assert why_not_listening(host, 7860) != ""
+
+
+def test_a_port_in_use_is_named(busy_port, tmp_path):
+    done = run_app("--no-browser", "--port", str(busy_port), "--runs-dir", str(tmp_path))
+    assert done.returncode == 2 and done.stdout == ""
+    sentence = done.stderr.splitlines()[-1]
+    assert sentence.startswith(f"The page cannot listen on 127.0.0.1:{busy_port} (address already in use);")
+
+
+@pytest.fixture
+def read_only(tmp_path):
+    folder = tmp_path / "disk"
+    folder.mkdir()
+    if sys.platform != "linux" or os.geteuid() != 0:
+        pytest.skip("only root on Linux can mount a read-only disk")
+    if subprocess.run(["mount", "-t", "tmpfs", "-o", "ro,size=1m", "tmpfs", folder], capture_output=True).returncode:
+        pytest.skip("a read-only disk could not be mounted")
+    yield folder
+    subprocess.run(["umount", folder], check=True)
+
+
+def test_a_read_only_folder_is_named(read_only):
+    for runs_dir in (read_only, read_only / "new" / "runs"):
+        done = run_app("--no-browser", "--port", "7860", "--runs-dir", str(runs_dir))
+        assert (done.returncode, done.stdout) == (2, "")
+        (sentence,) = done.stderr.splitlines()
+        assert sentence == (
+            f"Runs and uploads cannot be saved in {runs_dir}: read-only file system; choose another folder with "
+            "--runs-dir."
+        )
+
+
+def test_a_file_in_the_place_of_the_folder(tmp_path):
+    (tmp_path / "file").touch()
+    with pytest.raises(RunError) as caught:
+        make_uploads_dir(tmp_path / "file" / "runs")
+    assert caught.value.values == {"folder": str(tmp_path / "file" / "runs"), "reason": "not a directory"}
