@@ -25,6 +25,7 @@ import click
 
 from core.problems import Problem, first_line
 from core.runs.uploads import make_uploads_dir
+from core.settings.paths import default_runs_dir
 from core.settings.presets import find_preset, list_presets
 from ui.access import needs_consent
 from ui.listening import why_not_listening
@@ -33,7 +34,13 @@ from ui.proxies import go_past_proxies
 preset_argument = click.argument("preset", metavar="PRESET_OR_YAML")
 run_argument = click.argument("run", metavar="RUN_ID_OR_DIR")
 runs_dir_option = click.option(
-    "--runs-dir", type=click.Path(path_type=Path), default="runs", show_default=True, help="Folder with the runs."
+    "--runs-dir",
+    type=click.Path(path_type=Path),
+    default=default_runs_dir,
+    envvar="HEARTHTUNE_RUNS_DIR",
+    show_default="runs; on a Space with a disk, /data/runs",
+    show_envvar=True,
+    help="Folder with the runs.",
 )
 settings_option = click.option(
     "--set",

@@ -5,6 +5,8 @@ Plain ASGI and the standard library, so that the command line can call `needs_co
 
 import json
 import os
+import re
+import sys
 from collections.abc import Awaitable, Callable
 from ipaddress import ip_address
 from urllib.parse import urlsplit
@@ -52,6 +54,7 @@ class Gate:
 
     def __init__(self, app, needs_login: bool, any_host: bool):
         self._app, self._needs_login, self._any_host = app, needs_login, any_host
+        self._has_said: set[str] = set()
         self._may_be_framed = "SPACE_ID" in os.environ  # a Space is shown inside a page of Hugging Face
 
     async def __call__(self, scope: dict, receive: Callable, send: Callable) -> None:
@@ -77,13 +80,21 @@ class Gate:
         path, method = route_of(scope), scope["method"]
         if not self._any_host and not is_loopback(_name(headers.get("host", ""))):
             return 403, "This page answers only as localhost or 127.0.0.1; --auth opens it to other names."
-        if _is_from_elsewhere(method, headers):
-            return 403, "Another site sent this request; open the page itself."
+        if sentence := _from_elsewhere(method, headers):
+            self._say_once(sentence)
+            return 403, sentence
         if self._needs_login and not _is_open(method, path) and not _is_logged_in(scope, headers):
             return 401, "Log in first."
         if path.startswith(UNUSED_ROUTES):
             return 404, "Not found."
         return _too_much(path, headers)
+
+    def _say_once(self, sentence: str) -> None:
+        """Prints a refusal that a proxy's settings may cause; at most ten, as others choose what they contain."""
+        if sentence not in self._has_said and len(self._has_said) < 10:
+            self._has_said.add(sentence)
+            printable = "".join(c if c.isprintable() else "?" for c in sentence)
+            print(f"Refused: {printable}", file=sys.stderr, flush=True)
 
 
 def route_of(scope: dict) -> str:
@@ -100,14 +111,41 @@ def _name(host: str) -> str:
         return ""
 
 
-def _is_from_elsewhere(method: str, headers: dict[str, str]) -> bool:
-    """Whether another site's page sent this. Such a page may only link to this one."""
+def _from_elsewhere(method: str, headers: dict[str, str]) -> str:
+    """One sentence if another site's page sent this. Such a page may only link to this one."""
     site = headers.get("sec-fetch-site")
     if site is not None:  # set by the browser; no page can change it
         is_link = headers.get("sec-fetch-mode") == "navigate" and method in ("GET", "HEAD")
-        return site not in ("same-origin", "none") and not is_link
+        is_ours = site in ("same-origin", "none") or is_link
+        return "" if is_ours else "Another site sent this request; open the page itself."
     origin = headers.get("origin")  # older browsers, and pages served neither by https nor from this machine
-    return origin is not None and urlsplit(origin).netloc != headers.get("host")
+    if origin is None or any(_is_at(origin, host) for host in _hosts(headers)):
+        return ""
+    return (
+        f"Another site ({origin:.100}) sent this request, or a proxy did not say under which name the page was opened "
+        f"(it asked for {headers.get('host', ''):.100}): open the page itself, or let the proxy pass that name on in "
+        "X-Forwarded-Host (nginx: `proxy_set_header X-Forwarded-Host $http_host;`)."
+    )
+
+
+def _hosts(headers: dict[str, str]) -> list[str]:
+    """The names under which the page was opened: the one asked for, and those that proxies passed on.
+
+    Browsers send none of the proxies' headers for another site's page.
+    """
+    passed_on = headers.get("x-forwarded-host", "").split(",")
+    standard = re.findall(r'\bhost="?([^";,\s]+)', headers.get("forwarded", ""), re.IGNORECASE)  # RFC 7239
+    return [headers.get("host", ""), *(host.strip() for host in passed_on), *standard]
+
+
+def _is_at(origin: str, host: str) -> bool:
+    """Whether an Origin header names this host and port; the scheme's usual port can be left out."""
+    try:
+        scheme, place, own = urlsplit(origin).scheme, urlsplit(origin), urlsplit(f"//{host}")
+        usual = {"http": 80, "https": 443}.get(scheme)
+        return bool(own.hostname) and (place.hostname, place.port or usual) == (own.hostname, own.port or usual)
+    except ValueError:
+        return False
 
 
 def _is_open(method: str, path: str) -> bool:

@@ -1,10 +1,11 @@
-"""Where a path that a person typed leads."""
+"""Where a path that a person typed leads, and where runs are kept."""
 
 import os
 import re
 from pathlib import Path
 
 PROJECT_DIR = Path(__file__).resolve().parent.parent.parent
+SPACE_DISK = Path("/data")  # where Spaces attach what outlives a restart
 
 
 def resolve_path(path: str) -> Path | None:
@@ -21,3 +22,10 @@ def resolve_path(path: str) -> Path | None:
 def is_path(name: str) -> bool:
     """Whether a name can only be that of a file or folder, on any system: /models/llama, ~/llama, C:\\models\\llama."""
     return name.startswith((".", "/", "~")) or name.count("/") > 1 or "\\" in name or bool(re.match("[A-Za-z]:", name))
+
+
+def default_runs_dir() -> str:
+    """The folder with the runs: on a Space on the disk that outlives a restart, if it has one that can be written."""
+    folder = SPACE_DISK / "runs"
+    is_kept = os.access(folder if folder.exists() else SPACE_DISK, os.W_OK)
+    return str(folder) if "SPACE_ID" in os.environ and is_kept else "runs"

@@ -252,6 +252,50 @@ def test_the_page_can_send_its_own_requests(plain):
 
 
 @pytest.mark.parametrize(
+    ("host", "origin", "passed_on"),
+    [
+        ("hearth.example", "http://hearth.example", {}),  # nginx: proxy_set_header Host $http_host
+        ("OWN", "http://hearth.example", {"X-Forwarded-Host": "hearth.example"}),
+        ("OWN", "http://hearth.example:8080", {"X-Forwarded-Host": "hearth.example:8080"}),
+        ("OWN", "https://hearth.example", {"X-Forwarded-Host": "hearth.example", "X-Forwarded-Proto": "https"}),
+        ("hearth.example:443", "https://hearth.example", {"X-Forwarded-Proto": "https"}),
+        ("OWN", "https://hearth.example", {"X-Forwarded-Host": "hearth.example, inner.example"}),
+        ("OWN", "https://hearth.example", {"Forwarded": 'for=192.0.2.1;host="hearth.example";proto=https'}),
+    ],
+)
+def test_a_proxy_can_stand_before_the_page(guarded, host, origin, passed_on):
+    """Without Sec-Fetch headers: browsers leave them out where a page is served by http."""
+    app, _ = guarded
+    own = app.url.removeprefix("http://")
+    sent = {"Host": own if host == "OWN" else host, "Origin": origin, **passed_on}
+    with logged_in(app.url) as ada:
+        assert ada.post("/gradio_api/call/stop", json={"data": []}, headers=sent).status_code == 200
+
+
+@pytest.mark.parametrize(
+    "passed_on",
+    [
+        {},  # nginx without proxy_set_header
+        {"X-Forwarded-Host": "other.example"},
+        {"X-Forwarded-Host": "hearth.example:8080"},
+        {"X-Forwarded-Host": "hearth.example.evil.example, ["},
+        {"Forwarded": "for=192.0.2.1;by=hearth.example"},
+    ],
+    ids=str,
+)
+def test_a_proxy_that_hides_the_name_is_told_what_to_set(guarded, passed_on):
+    app, _ = guarded
+    with logged_in(app.url) as ada:
+        headers = {"Origin": "http://hearth.example", **passed_on}
+        answer = ada.post("/gradio_api/call/stop", json={"data": []}, headers=headers)
+        ada.post("/gradio_api/call/stop", json={"data": []}, headers=headers)
+    sentence = answer.json()["detail"]
+    assert answer.status_code == 403
+    assert [word for word in ("http://hearth.example", "X-Forwarded-Host $http_host") if word not in sentence] == []
+    assert app.printed().count(f"Refused: {sentence}") == 1, "and once in the terminal"
+
+
+@pytest.mark.parametrize(
     "path",
     [
         "deep_link?session_hash=x",
