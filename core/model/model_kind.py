@@ -67,16 +67,21 @@ def other_kind(values: dict, name: str) -> ModelError:
 def continues_text(folder: Path) -> bool:
     """Whether a model says that it was saved as one that continues a text."""
     values = json.loads((folder / "config.json").read_text(encoding="utf-8"))
-    return not _architectures(values) or any(name in _known_architectures() for name in _architectures(values))
+    names = _architectures(values)
+    return not names or any(name in _known_architectures() or name.endswith("ForCausalLM") for name in names)
 
 
 def _is_of_another_kind(values: dict) -> bool:
+    import transformers
     from transformers.models.auto.modeling_auto import MODEL_FOR_CAUSAL_LM_MAPPING_NAMES
 
     names = _architectures(values)
     if values["model_type"] not in MODEL_FOR_CAUSAL_LM_MAPPING_NAMES or values.get("is_encoder_decoder"):
         return True
-    return bool(names) and not any(name in _known_architectures() or name.endswith(UNDECIDED) for name in names)
+    if any(name in _known_architectures() or name.endswith(UNDECIDED) for name in names):
+        return False
+    # A name that the library does not have says nothing: the model is loaded by its type.
+    return any(name.endswith(tuple(KINDS)) or hasattr(transformers, name) for name in names)
 
 
 def _architectures(values: dict) -> list[str]:

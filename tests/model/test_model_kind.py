@@ -78,6 +78,7 @@ def test_a_model_of_another_kind_is_named_before_its_weights_are_read(unsloth, t
     {"model_type": "llama", "architectures": ["LlamaModel"]},  # with tied embeddings, nothing is missing
     {"model_type": "gemma3", "architectures": ["Gemma3ForConditionalGeneration"], "vision_config": {}},
     {"model_type": "gpt2", "architectures": ["GPT2LMHeadModel"]},
+    {"model_type": "llama", "architectures": ["LamaForCausalLM"]},  # a slip
     {"model_type": "of-tomorrow", "architectures": ["TomorrowForSomething"]},  # the library explains that better
 ])  # fmt: skip
 def test_models_that_may_continue_text_are_not_refused_by_their_kind(unsloth, tmp_path, values):
