@@ -123,7 +123,7 @@ class StepDone(_Event):
 
 
 class Evaluated(_Event):
-    """The trainer's `eval_loss` on the validation rows: the mean over batches of the loss per trained token."""
+    """The loss on the validation rows: the mean over all of their trained tokens."""
 
     type: Literal["evaluated"] = "evaluated"
     step: Whole

@@ -12,6 +12,7 @@ from core.model.loaded_model import LoadedModel
 from core.model.unsloth_start import import_unsloth
 from core.settings.run_config import RunConfig
 from core.training.checkpoint_files import restore_adapter, restore_optimizer, restore_random_state, restore_scaler
+from core.training.validation_loss import with_loss_per_token
 
 MAX_EVAL_ROWS = 256  # validation rows per check; more could take longer than the training between two checks
 
@@ -152,7 +153,7 @@ def _restore_precision(loaded: LoadedModel) -> None:
 
 
 def _trainer_class(unsloth, save: Callable[[], None] | None) -> type:
-    """Unsloth's trainer, with `core.training.checkpoint_files` instead of the library's pickles.
+    """Unsloth's trainer, with a validation loss per token, and `core.training.checkpoint_files` instead of pickles.
 
     `own_autocast` is a precision to compute in that the trainer's arguments do not name, or None.
     """
@@ -162,7 +163,7 @@ def _trainer_class(unsloth, save: Callable[[], None] | None) -> type:
         unsloth.UnslothTrainer, save, restore_adapter, restore_optimizer, restore_scaler, restore_random_state
     )
 
-    class CheckpointedTrainer(checkpointed):
+    class CheckpointedTrainer(with_loss_per_token(checkpointed)):
         own_autocast = None
 
         def autocast_smart_context_manager(self, cache_enabled=True):
