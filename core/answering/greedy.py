@@ -2,6 +2,7 @@
 
 from collections.abc import Callable
 
+from core.answering.own_settings import generate
 from core.answering.sampling import end_criteria
 
 
@@ -13,21 +14,17 @@ def greedy_answers(
     Returns for each answer its tokens, without the one that ends it, and whether it ended by itself. `loaded` is a
     LoadedModel that is ready to generate (`core.model.views.for_inference`).
     """
-    import torch
-
     encoded = loaded.tokenizer.pad({"input_ids": questions}, return_tensors="pt", padding_side="left")
-    with torch.inference_mode():
-        out = loaded.model.generate(
-            input_ids=encoded["input_ids"].to(loaded.device),
-            attention_mask=encoded["attention_mask"].to(loaded.device),
-            do_sample=False,
-            max_new_tokens=max_new_tokens,
-            pad_token_id=loaded.tokenizer.pad_token_id,
-            eos_token_id=loaded.eos_token_ids,
-            stopping_criteria=end_criteria(should_stop),
-        )
-    stops, answers = set(loaded.eos_token_ids), []
+    ends = loaded.eos_token_ids
+    out = generate(
+        loaded,
+        {key: encoded[key].to(loaded.device) for key in ("input_ids", "attention_mask")},
+        settings={"max_new_tokens": max_new_tokens},
+        ends=ends,
+        stopping_criteria=end_criteria(should_stop),
+    )
+    answers = []
     for row in out[:, encoded["input_ids"].shape[1] :].tolist():
-        end = next((place for place, token in enumerate(row) if token in stops), None)
+        end = next((place for place, token in enumerate(row) if token in ends), None)
         answers.append((row[:end], end is not None))
     return answers

@@ -3,6 +3,7 @@
 from contextlib import contextmanager
 
 from core.answering.logits import encode
+from core.answering.own_settings import generate
 from core.fresh_thread import in_own_thread
 from core.model.device_memory import is_out_of_memory
 from core.model.library_patches.peft_parts import hooks_restored
@@ -56,17 +57,13 @@ def _first_steps(loaded: LoadedModel, inputs: dict, steps: int = 4, **kwargs):
     """
     import torch
 
-    with torch.inference_mode():
-        out = loaded.model.generate(
-            **inputs,
-            **kwargs,
-            do_sample=False,
-            min_new_tokens=steps,
-            max_new_tokens=steps,
-            pad_token_id=loaded.tokenizer.pad_token_id,
-            output_logits=True,
-            return_dict_in_generate=True,
-        )
+    out = generate(
+        loaded,
+        inputs,
+        settings={"max_new_tokens": steps, "output_logits": True, "return_dict_in_generate": True},
+        ends=(),  # all steps, whatever the tokens are
+        **kwargs,
+    )
     return out.sequences[:, -steps:], torch.stack(out.logits).float()
 
 

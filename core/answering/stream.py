@@ -11,6 +11,7 @@ from collections.abc import Callable, Iterator, Sequence
 from dataclasses import replace
 
 from core.answering.logits import encode
+from core.answering.own_settings import generate
 from core.answering.rows_in_one_pass import BASE_ROW, supports_rows
 from core.answering.sampling import Answer, Sampling, end_criteria, logits_processors
 from core.model.library_patches.peft_parts import hooks_restored
@@ -50,25 +51,24 @@ def _generate(
     loaded: LoadedModel, inputs: dict, sampling: Sampling, should_stop: Callable[[], bool], **kwargs
 ) -> Iterator[tuple[Answer, ...]]:
     """Yields the answers of all rows after each token. The model runs in a thread; its errors are raised here."""
-    import torch
-
     tokens: queue.Queue = queue.Queue()
+    ends = loaded.eos_token_ids
     closed = threading.Event()
     began = time.monotonic()
 
     def run() -> None:
         try:
-            with torch.inference_mode(), hooks_restored(loaded.model):
-                loaded.model.generate(
-                    **inputs,
-                    **kwargs,
-                    do_sample=False,  # noise is added to the logits instead, the same for each row
+            with hooks_restored(loaded.model):
+                generate(
+                    loaded,
+                    inputs,
+                    settings={"max_new_tokens": sampling.max_new_tokens},
+                    ends=ends,
+                    # Noise is added to the logits, the same for each row, instead of drawing tokens.
                     logits_processor=logits_processors(sampling.temperature, sampling.top_p, sampling.seed),
                     stopping_criteria=end_criteria(lambda: closed.is_set() or should_stop()),
-                    max_new_tokens=sampling.max_new_tokens,
-                    pad_token_id=loaded.tokenizer.pad_token_id,
-                    eos_token_id=loaded.eos_token_ids,
                     streamer=_Streamer(tokens),
+                    **kwargs,
                 )
             tokens.put(None)
         except BaseException as error:
@@ -76,7 +76,7 @@ def _generate(
 
     thread = threading.Thread(target=run, name="generate", daemon=True)
     thread.start()
-    answers = _Answers(loaded, len(inputs["input_ids"]), sampling.max_new_tokens, began)
+    answers = _Answers(loaded.tokenizer, ends, len(inputs["input_ids"]), sampling.max_new_tokens, began)
     try:
         while True:
             item = tokens.get()
@@ -110,9 +110,8 @@ class _Streamer:
 class _Answers:
     """The answers of all rows, growing token by token."""
 
-    def __init__(self, loaded: LoadedModel, rows: int, limit: int, began: float):
-        self._tokenizer = loaded.tokenizer
-        self._ends = set(loaded.eos_token_ids)
+    def __init__(self, tokenizer, ends: Sequence[int], rows: int, limit: int, began: float):
+        self._tokenizer, self._ends = tokenizer, ends
         self._limit = limit
         self._began = began
         self._ids: list[list[int]] = [[] for _ in range(rows)]

@@ -5,6 +5,7 @@ from typing import Any
 
 from pydantic import BaseModel
 
+from core.data.prompts.answer_ends import answer_ends
 from core.settings.sections import ModelConfig
 
 
@@ -50,7 +51,7 @@ class LoadedModel:
 
     @property
     def eos_token_ids(self) -> list[int]:
-        """The tokens that end an answer."""
+        """The tokens that end an answer: those of the generation settings, the tokenizer and the chat template."""
         return end_ids(self.model.generation_config.eos_token_id, self.tokenizer)
 
 
@@ -65,6 +66,7 @@ class TokenizerAlone:
 
 
 def end_ids(of_model: int | list[int] | None, tokenizer) -> list[int]:
-    """The tokens that end an answer, from the `eos_token_id` in a model's settings and from its tokenizer."""
+    """The tokens that end an answer: `eos_token_id` of a model's settings, the tokenizer's, and the chat template's."""
     ids = of_model if isinstance(of_model, list) else [of_model]
-    return sorted({i for i in (*ids, tokenizer.eos_token_id) if i is not None})
+    known = range(len(tokenizer))  # the settings may name a token that there is not
+    return sorted({i for i in (*ids, *answer_ends(tokenizer)) if type(i) is int and i in known})

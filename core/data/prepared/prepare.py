@@ -18,6 +18,7 @@ from core.data.hub.hub_rows import HubRows, open_hub
 from core.data.prepared.examples_on_disk import Examples, Folder
 from core.data.prepared.one_pass import Pass, Report
 from core.data.prepared.prepared_data import PassResult, PreparedData
+from core.data.prompts.answer_ends import answer_ends
 from core.hub_names import Token, is_hub_name
 from core.problems import DataError
 from core.settings.paths import resolve_path
@@ -57,11 +58,11 @@ def prepare(
 ) -> PreparedData:
     """Reads and prepares all rows, or the first `limit`; the examples are stored in a new folder inside `parent`.
 
-    `end_ids` are the tokens that end an answer (default: the tokenizer's); `embeddings` is how many of them the model
-    has (None: not checked). Raises DataError if the rows cannot be used or the disk is full, NothingLeftError if every
-    row is left out, and Stopped.
+    `end_ids` are the tokens that end an answer (default: those of the tokenizer and its chat template); `embeddings` is
+    how many tokens the model has embeddings for (None: not checked). Raises DataError if the rows cannot be used or the
+    disk is full, NothingLeftError if every row is left out, and Stopped.
     """
-    end_tokens = frozenset(end_ids) or frozenset({tokenizer.eos_token_id})
+    end_tokens = frozenset(end_ids) or frozenset(answer_ends(tokenizer))
     work = Pass(config, tokenizer, max_seq_length, completion_only_loss, end_tokens, should_stop, report, embeddings)
     own_validation, folder = None, None
     try:

@@ -8,6 +8,7 @@ from dataclasses import dataclass
 
 from core.data.prepared.examples_on_disk import Examples
 from core.data.prepared.tokens import UNTRAINED, Example
+from core.data.prompts.answer_ends import template_end
 
 CASE_MARKS = frozenset(map(chr, range(0x0E, 0x20)))  # control characters that a tokenizer may use for capitals
 MAX_TOKENS = 4000  # the page would be slow with more
@@ -60,10 +61,13 @@ def view(examples: Examples, place: int, tokenizer, end_ids: Iterable[int], is_v
 
 def end_mark(tokenizer, end_ids: Iterable[int]) -> str:
     """The name of the token that ends an answer with this tokenizer; empty if it has none."""
-    ends = frozenset(end_ids) | {tokenizer.eos_token_id}
     # A chat model has one token to end a turn and another to end a text; the chat template has the former.
-    named = [tokenizer.convert_ids_to_tokens(token) for token in sorted(ends) if token is not None]
-    # A model can name an end that its tokenizer does not have.
+    end = template_end(tokenizer)
+    if end is not None:
+        return tokenizer.convert_ids_to_tokens(end)
+    # A template may write one only between turns, and a model can name an end that its tokenizer does not have.
+    ends = frozenset(end_ids) | {tokenizer.eos_token_id}
+    named = [tokenizer.convert_ids_to_tokens(token) for token in sorted(ends - {None})]
     return next((name for name in named if name and name in (tokenizer.chat_template or "")), tokenizer.eos_token or "")
 
 
