@@ -9,7 +9,7 @@ from core.answering.greedy import greedy_answers
 from core.data.prepared.examples_on_disk import Examples
 from core.data.prepared.tokens import UNTRAINED, Example
 from core.evaluation.batched_answers import row_losses
-from core.evaluation.question_rows import plain, split
+from core.evaluation.question_rows import plain, split, until_end
 from core.model.loaded_model import LoadedModel
 from core.model.views import base_view, for_inference
 from core.runs.events import HeldOut
@@ -72,8 +72,9 @@ def _answers(loaded: LoadedModel, batch: list[Example], should_stop) -> tuple[in
     questions, answers = zip(*map(split, batch), strict=True)
     limit = min(2 * max(map(len, answers)) + 16, MAX_NEW_TOKENS)
     found = greedy_answers(loaded, list(questions), limit, should_stop)
+    ends = loaded.eos_token_ids
     right = sum(
-        plain(loaded.tokenizer, given) == plain(loaded.tokenizer, wanted)
+        plain(loaded.tokenizer, given) == plain(loaded.tokenizer, until_end(wanted, ends))
         for (given, _), wanted in zip(found, answers, strict=True)
     )
     return right, sum(ended for _, ended in found)

@@ -1,7 +1,7 @@
 """The rows to measure on: the tokens of the question, and the reference answer."""
 
 from array import array
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from dataclasses import dataclass
 
 from core.data.prepared.tokens import UNTRAINED, Example
@@ -26,13 +26,16 @@ class Row:
         return self.input_ids[: self.asked].tolist()
 
 
-def row_of(example: Example, tokenizer) -> Row:
-    """The last stretch of trained tokens is the reference answer; everything before it is the question."""
+def row_of(example: Example, tokenizer, end_ids: Collection[int] = ()) -> Row:
+    """The last stretch of trained tokens is the reference answer; everything before it is the question.
+
+    `end_ids` are the tokens that end an answer; the reference's text is without them.
+    """
     ids, labels = array("i", example.input_ids), array("i", example.labels)
     if example.labels[0] != UNTRAINED or not example.trained:
         return Row(ids, labels, 0)
     asked, answer = split(example)
-    return Row(ids, labels, len(asked), len(answer), plain(tokenizer, answer))
+    return Row(ids, labels, len(asked), len(answer), plain(tokenizer, until_end(answer, end_ids)))
 
 
 def row_of_prompt(text: str, tokenizer) -> Row:
@@ -48,6 +51,11 @@ def split(example: Example) -> tuple[list[int], list[int]]:
     while begins and example.labels[begins - 1] != UNTRAINED:
         begins -= 1
     return example.input_ids[:begins], example.input_ids[begins:ends]
+
+
+def until_end(answer: list[int], end_ids: Collection[int]) -> list[int]:
+    """The tokens before the first that ends the answer."""
+    return answer[: next((place for place, token in enumerate(answer) if token in end_ids), None)]
 
 
 def plain(tokenizer, ids: Sequence[int]) -> str:

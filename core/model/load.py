@@ -116,6 +116,8 @@ def _from_pretrained(config: ModelConfig, folder: Path, adapter_dir: Path | None
             use_gradient_checkpointing=checkpointing,
             trust_remote_code=config.trust_remote_code is not None,
         )
+    if tokenizer.pad_token_id is None and tokenizer.all_special_tokens:
+        tokenizer.pad_token = tokenizer.all_special_tokens[0]  # any will do, because padding is masked
     if made_up:
         if not continues_text(folder):
             raise other_kind(json.loads((folder / "config.json").read_text(encoding="utf-8")), config.model_name)

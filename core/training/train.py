@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from core.data.prepared.prepared_data import PreparedData
-from core.data.prepared.rows_fingerprint import rows_fingerprint
+from core.data.prepared.rows_fingerprint import are_the_rows_of, rows_fingerprint
 from core.disk.atomic import put_in_place
 from core.model.device_memory import free_memory
 from core.model.library_patches.trainer_parts import end_callbacks
@@ -74,9 +74,8 @@ def train(
     CheckpointSaved. Raises TrainingError if the rows differ from those of the checkpoint, or if the loss or a weight
     becomes NaN or infinite. In the latter case the adapter is not saved; earlier checkpoints are kept.
     """
-    rows = rows_fingerprint(data)
-    saved = read_progress(resume_from.folder) if resume_from else {"rows": rows}
-    if saved["rows"] != rows:
+    saved = read_progress(resume_from.folder) if resume_from else {"rows": rows_fingerprint(data)}
+    if resume_from and not are_the_rows_of(saved["rows"], data):
         raise TrainingError(OTHER_ROWS, checkpoint=f"{adapter_dir.parent.name}/checkpoints/step-{saved['step']}")
     if resume_from:
         emit(Resumed(step=resume_from.step))

@@ -11,7 +11,7 @@ from pathlib import Path
 from core.comparing.prompt_lists import read_prompts
 from core.data.prepared.prepare import prepare
 from core.data.prepared.prepared_data import PreparedData
-from core.data.prepared.rows_fingerprint import rows_fingerprint
+from core.data.prepared.rows_fingerprint import are_the_rows_of
 from core.data.prompts.prompt_templates import prompt_text
 from core.evaluation.evaluate import evaluate
 from core.evaluation.forgetting import general_rows
@@ -114,8 +114,8 @@ def rows_of(
         prepared = _prepared(config.model_copy(update={"data": data}), loaded, True, folder, token, should_stop)
         prepared.ask_consent(data.model_copy(update={"allow_left_out": True}))
         examples = prepared.train if source.kind == "file" else prepared.validation
-        found = [examples[place] for place in _drawn(len(examples), most)]
-        fits = [row_of(example, loaded.tokenizer) for example in found if not example.is_cut]
+        found, ends = [examples[place] for place in _drawn(len(examples), most)], loaded.eos_token_ids
+        fits = [row_of(example, loaded.tokenizer, ends) for example in found if not example.is_cut]
     if not found:
         raise _nothing_in(source)
     if not fits:
@@ -166,7 +166,7 @@ def note_on_rows(
     if then is None:
         return UNKNOWN_ROWS
     now = _prepared(config, loaded, config.training.completion_only_loss, folder, token, should_stop)
-    return "" if rows_fingerprint(now) == then else OTHER_ROWS
+    return "" if are_the_rows_of(then, now) else OTHER_ROWS
 
 
 def _prepared(

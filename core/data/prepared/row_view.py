@@ -53,7 +53,7 @@ def view(examples: Examples, place: int, tokenizer, end_ids: Iterable[int], is_v
         length=len(example.input_ids) + len(example.cut_ids),
         kept=len(example.input_ids),
         trained=example.trained,
-        end_name=end_mark(tokenizer, end_ids) if end is None else tokenizer.convert_ids_to_tokens(end),
+        end_name=end_mark(tokenizer, end_ids) if end is None else _name(end, tokenizer),
         end_is_trained=end is not None,
         is_validation=is_validation,
     )
@@ -64,11 +64,15 @@ def end_mark(tokenizer, end_ids: Iterable[int]) -> str:
     # A chat model has one token to end a turn and another to end a text; the chat template has the former.
     end = template_end(tokenizer)
     if end is not None:
-        return tokenizer.convert_ids_to_tokens(end)
+        return _name(end, tokenizer)
     # A template may write one only between turns, and a model can name an end that its tokenizer does not have.
     ends = frozenset(end_ids) | {tokenizer.eos_token_id}
-    named = [tokenizer.convert_ids_to_tokens(token) for token in sorted(ends - {None})]
+    named = [_name(token, tokenizer) for token in sorted(ends - {None})]
     return next((name for name in named if name and name in (tokenizer.chat_template or "")), tokenizer.eos_token or "")
+
+
+def _name(token: int, tokenizer) -> str:
+    return tokenizer.decode([token]).strip()  # the vocabulary may have it with a mark for a space
 
 
 def _tokens(example: Example, tokenizer):
