@@ -3,6 +3,7 @@
 from core.data.prepared.prepared_data import PreparedData
 from core.data.prepared.row_view import end_mark
 from core.data.prepared.survey import survey
+from core.data.prompts.prompt_date import prints_date
 from core.model.embedding_rows import rows_on
 from core.model.library_patches.model_parts import checkpointing_in_use, count_8bit, stored_as
 from core.model.library_patches.peft_parts import adapted_layers, trained_layers
@@ -78,6 +79,9 @@ def _notes(loaded: LoadedModel, config: RunConfig, data: PreparedData, trainer) 
     if config.adapter.modules_to_save and on_cpu and loaded.report.dtype != "float32":
         notes.append(f"Trained embeddings are saved in {loaded.report.dtype}, the precision of the base.")
     notes += survey(data, training, end_mark(loaded.tokenizer, loaded.eos_token_ids)).warnings
+    if data.prompt_date and prints_date(loaded.tokenizer, config.data.prompt_template):
+        day = f"{data.prompt_date:%d %B %Y}".removeprefix("0")
+        notes.append(f"The chat template prints today's date: in all prompts of this run, that is {day}.")
     if data.left_out.total:
         notes.append(f"{data.left_out.total:,} of {data.rows:,} rows are left out: {data.left_out.in_words()}.")
     if warning := warmup_warning(training, trainer.state.max_steps):

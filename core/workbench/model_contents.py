@@ -11,6 +11,7 @@ Each state is frozen. A transition is a method that returns the next state, and 
 
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
+from datetime import date
 from pathlib import Path
 from types import MappingProxyType
 from typing import ClassVar
@@ -56,10 +57,11 @@ class FreshSettings:
 
 class Contents:
     """What all states have. `main` is the adapter that was loaded or trained, the base when there is none;
-    `prompt_template` is the one of its run."""
+    `prompt_template` is the one of its run, `prompt_date` the day in that run's prompts, None for today."""
 
     main: ClassVar[Pane] = BASE
     prompt_template: ClassVar[str] = "chat"
+    prompt_date: ClassVar[date | None] = None
 
     def can_start(self, config: RunConfig) -> bool:
         """Whether a run with these settings can start on the model as it is."""
@@ -83,10 +85,12 @@ class _Startable(_WithModel):
     def can_start(self, config: RunConfig) -> bool:
         return self.loaded.config == config.model and not config.adapter.continue_from
 
-    def trained_by(self, run: Pane, folder: Path, prompt_template: str) -> "RunAdapters":
+    def trained_by(
+        self, run: Pane, folder: Path, prompt_template: str, prompt_date: date | None = None
+    ) -> "RunAdapters":
         """From now on the adapter on the model, there already or to come, is that run's, to be kept in `folder`."""
         adapter = AdapterOnModel(FIRST_ADAPTER, folder, stamp=None)
-        return RunAdapters(self.loaded, {run: adapter}, run, prompt_template)
+        return RunAdapters(self.loaded, {run: adapter}, run, prompt_template, prompt_date)
 
 
 @dataclass(frozen=True)
@@ -130,6 +134,7 @@ class RunAdapters(_WithModel):
     adapters: Mapping[Pane, AdapterOnModel]
     main: Pane = BASE
     prompt_template: str = "chat"
+    prompt_date: date | None = None
 
     def __post_init__(self):
         if not self.adapters:
@@ -141,11 +146,11 @@ class RunAdapters(_WithModel):
     def without(self, pane: Pane) -> "RunAdapters":
         return replace(self, adapters={other: on for other, on in self.adapters.items() if other != pane})
 
-    def with_main(self, pane: Pane, prompt_template: str) -> "RunAdapters":
+    def with_main(self, pane: Pane, prompt_template: str, prompt_date: date | None = None) -> "RunAdapters":
         """Raises ValueError when that adapter is not on the model."""
         if pane not in self.adapters:
             raise ValueError(f"{pane.key} is not on the model")
-        return replace(self, main=pane, prompt_template=prompt_template)
+        return replace(self, main=pane, prompt_template=prompt_template, prompt_date=prompt_date)
 
     def written(self) -> "RunAdapters":
         """Training has written the main adapter into its folder."""

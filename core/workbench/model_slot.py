@@ -6,6 +6,7 @@ the model does so at the desk (`core.workbench.desk`).
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from datetime import date
 from pathlib import Path
 
 from core.hub_names import Token
@@ -93,12 +94,17 @@ class ModelSlot:
         self._become(UnclaimedAdapter(loaded) if adapter_dir else Base(loaded))
         return loaded
 
-    def load_adapter(self, config: RunConfig, pane: Pane, folder: Path, token: Token) -> LoadedModel:
-        """Loads a run's base unless it is there, and puts the adapter in `folder` alone on it. Raises ModelError."""
+    def load_adapter(
+        self, config: RunConfig, pane: Pane, folder: Path, token: Token, prompt_date: date | None = None
+    ) -> LoadedModel:
+        """Loads a run's base unless it is there, and puts the adapter in `folder` alone on it. Raises ModelError.
+
+        `prompt_date` is the day in the run's prompts.
+        """
         if not self._can_serve(config.model):
             self.load(config.model, token)
         self._put_on([pane], {pane: folder}.__getitem__, main=pane)
-        self._become(self.contents.with_main(pane, config.data.prompt_template))
+        self._become(self.contents.with_main(pane, config.data.prompt_template, prompt_date))
         return self.loaded
 
     def _can_serve(self, config: ModelConfig) -> bool:
@@ -176,9 +182,9 @@ class ModelSlot:
         if not isinstance(self.contents, UnclaimedAdapter):
             self._become(self.contents.with_unclaimed_adapter())
 
-    def begin_training(self, run_id: str, folder: Path, prompt_template: str) -> None:
+    def begin_training(self, run_id: str, folder: Path, prompt_template: str, prompt_date: date | None = None) -> None:
         """Records that the adapter on the model is from now on that run's, to be kept in `folder`."""
-        self._become(self.contents.trained_by(Pane(run_id), folder, prompt_template))
+        self._become(self.contents.trained_by(Pane(run_id), folder, prompt_template, prompt_date))
 
     def end_training(self, run_id: str, is_saved: bool) -> None:
         """Records that the work on a run is over; `is_saved` is whether it wrote an adapter.

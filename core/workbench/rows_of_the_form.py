@@ -5,6 +5,7 @@ Keeps the last set that was prepared in full, so that training need not prepare 
 
 from collections.abc import Callable
 from dataclasses import dataclass, field, replace
+from datetime import date
 from itertools import islice
 from pathlib import Path
 from typing import Any
@@ -19,6 +20,7 @@ from core.data.prepared.prepare import open_rows, prepare
 from core.data.prepared.prepared_data import PreparedData
 from core.data.prepared.row_view import RowView, end_mark, view
 from core.data.prepared.survey import Survey, survey
+from core.data.prompts.prompt_date import prints_date
 from core.hub_names import Token
 from core.model.loaded_model import LoadedModel
 from core.model.vocabulary import embedding_rows
@@ -96,9 +98,14 @@ class Preparation:
         token: Token = None,
         should_stop: ShouldStop = lambda: False,
         report: Callable[[float | None, int], None] = lambda share, rows: None,
+        prompt_date: date | None = None,
     ) -> PreparedData:
-        """All rows; at once when they are the ones prepared last. Raises DataError and Stopped."""
-        key = _key(config, loaded)
+        """All rows; at once when they are the ones prepared last. Raises DataError and Stopped.
+
+        `prompt_date` is the day that the chat template takes for today, by default the real one.
+        """
+        prompt_date = prompt_date or date.today()
+        key = _key(config, loaded, prompt_date)
         if self._data is not None and key == self._key:
             self.state = replace(self.state, survey=self._survey(config, loaded), packing=_packing(config, loaded))
             return self._data
@@ -110,7 +117,7 @@ class Preparation:
 
         reported(0.0, 0)
         try:
-            self._data = self._prepare(config, loaded, token, should_stop=should_stop, report=reported)
+            self._data = self._prepare(config, loaded, token, prompt_date, should_stop=should_stop, report=reported)
             leave_if(should_stop)
             self._key = key
             self.state = Preparing(
@@ -142,7 +149,7 @@ class Preparation:
 
     def is_current(self, config: RunConfig, loaded: LoadedModel | None) -> bool:
         """Whether the last set that was prepared in full is the one that these settings name."""
-        return loaded is not None and self._data is not None and _key(config, loaded) == self._key
+        return loaded is not None and self._data is not None and _key(config, loaded, date.today()) == self._key
 
     def row(self, config: RunConfig, loaded: LoadedModel, number: int, token: Token = None) -> RowView:
         """One row as the trainer gets it, from the whole set if it is prepared, else from the first 200 rows.
@@ -158,18 +165,20 @@ class Preparation:
         return view(examples, at, loaded.tokenizer, loaded.eos_token_ids, examples is data.validation)
 
     def _first_rows(self, config: RunConfig, loaded: LoadedModel, token: Token) -> PreparedData:
-        key = _key(config, loaded)
+        today = date.today()
+        key = _key(config, loaded, today)
         if self._head is None or self._head[0] != key:
             self._head = None
-            self._head = (key, self._prepare(config, loaded, token, limit=HEAD_ROWS))
+            self._head = (key, self._prepare(config, loaded, token, today, limit=HEAD_ROWS))
         return self._head[1]
 
-    def _prepare(self, config: RunConfig, loaded: LoadedModel, token: Token, **kwargs) -> PreparedData:
-        only_completions, length = config.training.completion_only_loss, _length(config, loaded)
-        ends = loaded.eos_token_ids
+    def _prepare(
+        self, config: RunConfig, loaded: LoadedModel, token: Token, prompt_date: date, **kwargs
+    ) -> PreparedData:
         return prepare(
-            config.data, loaded.tokenizer, length, only_completions, token, end_ids=ends, parent=self.folder,
-            embeddings=embedding_rows(loaded.model), **kwargs,
+            config.data, loaded.tokenizer, _length(config, loaded), config.training.completion_only_loss, token,
+            end_ids=loaded.eos_token_ids, parent=self.folder, embeddings=embedding_rows(loaded.model),
+            prompt_date=prompt_date, **kwargs,
         )  # fmt: skip
 
     def _survey(self, config: RunConfig, loaded: LoadedModel) -> Survey:
@@ -212,12 +221,14 @@ def _packing(config: RunConfig, loaded: LoadedModel) -> str:
     return "on" if loaded.device.type == "cuda" else "unavailable"
 
 
-def _key(config: RunConfig, loaded: LoadedModel) -> Key:
-    """What decides how rows are prepared: the settings, the tokenizer, and the files as they are on disk."""
+def _key(config: RunConfig, loaded: LoadedModel, prompt_date: date) -> Key:
+    """What decides how rows are prepared: the settings, the tokenizer, the files as they are on disk, and the date if
+    the prompts print one."""
     data = config.data.model_dump(exclude={"allow_left_out"})
     stamps = (*_stamps(config.data.path), *_stamps(config.data.validation_path or ""))
     model = (loaded.config.model_name, loaded.config.revision)
-    return (str(data), model, _length(config, loaded), config.training.completion_only_loss, stamps)
+    printed = prompt_date if prints_date(loaded.tokenizer, config.data.prompt_template) else None
+    return (str(data), model, _length(config, loaded), config.training.completion_only_loss, stamps, printed)
 
 
 def _stamps(path: str) -> list[tuple[str, int, int]]:

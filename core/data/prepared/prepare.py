@@ -10,6 +10,7 @@ The page, the trainer and the evaluation all use the same examples.
 """
 
 from collections.abc import Iterable
+from datetime import date
 from pathlib import Path
 
 from core.data.files.file_kinds import is_file_by_name
@@ -19,6 +20,7 @@ from core.data.prepared.examples_on_disk import Examples, Folder
 from core.data.prepared.one_pass import Pass, Report
 from core.data.prepared.prepared_data import PassResult, PreparedData
 from core.data.prompts.answer_ends import answer_ends
+from core.data.prompts.prompt_date import on_date
 from core.hub_names import Token, is_hub_name
 from core.problems import DataError
 from core.settings.paths import resolve_path
@@ -55,13 +57,16 @@ def prepare(
     end_ids: Iterable[int] = (),
     parent: Path | None = None,
     embeddings: int | None = None,
+    prompt_date: date | None = None,
 ) -> PreparedData:
     """Reads and prepares all rows, or the first `limit`; the examples are stored in a new folder inside `parent`.
 
     `end_ids` are the tokens that end an answer (default: those of the tokenizer and its chat template); `embeddings` is
-    how many tokens the model has embeddings for (None: not checked). Raises DataError if the rows cannot be used or the
-    disk is full, NothingLeftError if every row is left out, and Stopped.
+    how many tokens the model has embeddings for (None: not checked); `prompt_date` is the day that the chat template
+    takes for today (None: the real one). Raises DataError if the rows cannot be used or the disk is full,
+    NothingLeftError if every row is left out, and Stopped.
     """
+    tokenizer = on_date(tokenizer, prompt_date)
     end_tokens = frozenset(end_ids) or frozenset(answer_ends(tokenizer))
     work = Pass(config, tokenizer, max_seq_length, completion_only_loss, end_tokens, should_stop, report, embeddings)
     own_validation, folder = None, None
@@ -99,6 +104,7 @@ def prepare(
         encoding=main.encoding,
         same_answer=main.same_answer,
         folder=folder,
+        prompt_date=prompt_date,
     )
 
 

@@ -3,6 +3,7 @@
 from collections import Counter
 from collections.abc import Iterator
 from dataclasses import dataclass, field
+from datetime import date
 from functools import cached_property
 
 from core.data.columns.shape import Shape
@@ -43,7 +44,8 @@ class PreparedData:
     trained on, for detecting languages. `placeholder` is the first unfilled one found. `special_rows` is the number of
     rows with a special token, such as `special_token`, in their own text. `warnings` are assumptions that may well be
     wrong, as sentences. `changes` are what the chat template made necessary, with the number of rows; `preview` has the
-    texts of the first rows. The files live as long as this object.
+    texts of the first rows. `prompt_date` is the day that the chat template took for today; None: the real one. The
+    files live as long as this object.
     """
 
     rows: int
@@ -64,6 +66,7 @@ class PreparedData:
     encoding: str
     same_answer: SameAnswer
     folder: Folder
+    prompt_date: date | None = None
 
     @property
     def trained_tokens_share(self) -> float:
