@@ -13,14 +13,13 @@ from safetensors import SafetensorError, safe_open
 from core.disk.atomic import ASIDE
 from core.disk.gguf import gguf_in
 from core.disk.tolerant_reading import Unreadable, read_json
-from core.hub_names import exact_name
 from core.model.adapter_kind import check_adapter
+from core.model.base_names import SETTINGS, base_name, is_for
 from core.model.model_files import files_in, first_pickle
 from core.problems import ModelError
 from core.settings.sections import ModelConfig
 
 WEIGHTS = "adapter_model.safetensors"
-SETTINGS = "adapter_config.json"
 SMALL_FILES = ("*.json", "*.jinja", "*.model", "*.txt")  # the adapter's settings and its tokenizer
 OTHER_SHAPES = (
     "The adapter in {folder} is damaged: its weights have other shapes than its settings say; choose another, or train "
@@ -38,7 +37,7 @@ def adapter_files(adapter_dir: Path, base: Path, config: ModelConfig) -> Iterato
     saved = _settings(adapter_dir, config)
     weights = _checked_weights(adapter_dir)
     check_adapter(adapter_dir, saved, weights, base, config.model_name)
-    with TemporaryDirectory(prefix=f"{ASIDE}load-", dir=adapter_dir.parent) as name:
+    with _temporary_folder(adapter_dir.parent) as name:
         folder = Path(name)
         # Only these: nothing that could contain code. Linked, not copied: trained embeddings take gigabytes.
         for file in (weights, *(file for pattern in SMALL_FILES for file in adapter_dir.glob(pattern))):
@@ -60,12 +59,12 @@ def _settings(adapter_dir: Path, config: ModelConfig) -> dict:
             reason=error,
             file=SETTINGS,
         ) from None
-    made_for = saved.get("base_model_name_or_path")
+    made_for = base_name(saved.get("base_model_name_or_path"), adapter_dir)
     if not isinstance(made_for, str):
         raise ModelError(
             "The adapter in {folder} cannot be read: its {file} names no model.", folder=str(adapter_dir), file=SETTINGS
         )
-    if made_for not in (config.model_name, exact_name(config)):
+    if not is_for(made_for, config):
         raise ModelError(
             "The adapter in {folder} was made for {model:.80}; choose that model to use it.",
             folder=str(adapter_dir),
@@ -108,8 +107,19 @@ def _checked_weights(folder: Path) -> Path:
         ) from None
 
 
-def _link(file: Path, place: Path) -> None:
+def _temporary_folder(parent: Path) -> TemporaryDirectory:
+    """In `parent`, where files can be linked to; elsewhere if it is read-only."""
     try:
-        os.link(file, place)
-    except OSError:  # a file system without links
-        shutil.copyfile(file, place)
+        return TemporaryDirectory(prefix=f"{ASIDE}load-", dir=parent)
+    except OSError:
+        return TemporaryDirectory(prefix=f"{ASIDE}load-")
+
+
+def _link(file: Path, place: Path) -> None:
+    for link in (os.link, os.symlink):
+        try:
+            link(file.resolve(), place)
+            return
+        except OSError:  # another disk, or a file system without such links
+            continue
+    shutil.copyfile(file, place)

@@ -35,7 +35,6 @@ def put_on(loaded: LoadedModel, adapter_dir: Path, name: str) -> None:
             _load(loaded, folder, name)
             give_copies(loaded, name, rows)
             _fill_gaps(loaded)
-            loaded.model.peft_config[name].base_model_name_or_path = loaded.report.name
             if not_finite(loaded.model, f".{name}.") is not None:
                 raise ModelError(NOT_FINITE, folder=str(adapter_dir))
         except Exception:

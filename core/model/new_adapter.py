@@ -67,6 +67,4 @@ def attach_adapter(
             ) from error
         raise ModelError("The adapter does not fit this model: {reason}.", reason=first_line(error)) from error
     show_bias(loaded.model)
-    # The name, not a folder on this machine: a run can be moved to another.
-    loaded.model.peft_config["default"].base_model_name_or_path = loaded.report.name
     loaded.has_adapter = True

@@ -11,7 +11,9 @@ from pathlib import Path
 from core.data.prepared.prepared_data import PreparedData
 from core.data.prepared.rows_fingerprint import are_the_rows_of, rows_fingerprint
 from core.disk.atomic import put_in_place
+from core.model.adapters_on_base import FIRST_ADAPTER
 from core.model.device_memory import free_memory
+from core.model.library_patches.model_parts import named
 from core.model.library_patches.trainer_parts import end_callbacks
 from core.model.loaded_model import LoadedModel
 from core.problems import TrainingError
@@ -80,7 +82,7 @@ def train(
     if resume_from:
         emit(Resumed(step=resume_from.step))
     elif config.training.sample_prompts:
-        emit(answer_samples(loaded, config, 0, "base", should_stop))
+        emit(answer_samples(loaded, config, 0, "base", should_stop, prompt_date=data.prompt_date))
     session = TrainingSession(loaded, config, data, adapter_dir, emit, should_stop, Progress.from_json(saved), changes)
     return session.run(resume_from, saved)
 
@@ -162,8 +164,8 @@ class TrainingSession:
 
     def sample(self, step: int) -> None:
         """Lets the tuned model answer the run's own prompts."""
-        autocast = self._trainer.answering()
-        self._emit(answer_samples(self._loaded, self._config, step, "tuned", self._should_stop, autocast))
+        autocast, day = self._trainer.answering(), self._data.prompt_date
+        self._emit(answer_samples(self._loaded, self._config, step, "tuned", self._should_stop, autocast, day))
 
     def finish(self) -> None:
         """Closes the trackers, takes the trainer apart and saves the adapter: also after a stop or an error."""
@@ -220,8 +222,11 @@ class TrainingSession:
 
 
 def write_adapter(loaded: LoadedModel, folder: Path) -> None:
-    """Writes the adapter in PEFT's format, and the tokenizer."""
-    # Trained embeddings are saved because they are in modules_to_save; with its default PEFT would ask the Hub whether
-    # to add untrained ones.
-    loaded.model.save_pretrained(str(folder), save_embedding_layers=False)
+    """Writes the adapter in PEFT's format, and the tokenizer. It names its base as the settings do."""
+    # The name, not the folder on this machine that the base was loaded from: a run can be moved to another.
+    loaded.model.peft_config[FIRST_ADAPTER].base_model_name_or_path = loaded.report.name
+    with named(loaded.model.get_base_model(), loaded.report.name):  # for PEFT's README.md
+        # Trained embeddings are saved because they are in modules_to_save; with its default PEFT would ask the Hub
+        # whether to add untrained ones.
+        loaded.model.save_pretrained(str(folder), save_embedding_layers=False)
     loaded.tokenizer.save_pretrained(str(folder))

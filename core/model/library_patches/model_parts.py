@@ -73,17 +73,18 @@ def folder_of(model) -> Path:
 
 @contextmanager
 def named(model, name: str) -> Iterator[None]:
-    """The model's config has this name meanwhile, in place of the folder that it was loaded from.
+    """The base model and its config have this name meanwhile, in place of the folder that it was loaded from.
 
     For unsloth 2026.10.9: its offloading joins a temporary folder and `config._name_or_path` (offload_to_disk). An
-    absolute path would win, so the embeddings would be written into the model's own folder.
+    absolute path would win, so the embeddings would be written into the model's own folder. For peft 0.21.2: both are
+    in the README.md that it writes beside an adapter (create_or_update_model_card).
     """
-    before = model.config._name_or_path
-    model.config._name_or_path = name
+    before = model.config._name_or_path, model.name_or_path
+    model.config._name_or_path = model.name_or_path = name
     try:
         yield
     finally:
-        model.config._name_or_path = before
+        model.config._name_or_path, model.name_or_path = before
 
 
 @contextmanager
