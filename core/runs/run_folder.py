@@ -1,7 +1,8 @@
 """Runs on disk: one folder each, which a person can read, copy and delete.
 
 runs/<id>/config.yaml    the RunConfig it was started with
-runs/<id>/run.json       its name, the person's note, the process that wrote it, and the visitor it belongs to
+runs/<id>/run.json       its name, the person's note, the date in its prompts, the process that wrote it, and the
+                         visitor it belongs to
 runs/<id>/events.jsonl   all its events in order, one per line
 runs/<id>/adapter/       the trained adapter
 runs/<id>/checkpoints/   step-<N>: an adapter with everything needed to resume from it
@@ -15,7 +16,7 @@ import re
 import threading
 from contextlib import suppress
 from dataclasses import dataclass, field
-from datetime import datetime
+from datetime import date, datetime
 from functools import cache
 from pathlib import Path
 
@@ -29,6 +30,7 @@ from core.problems import ConfigError, RunError
 from core.runs.checkpoint_list import Checkpoint, list_checkpoints
 from core.runs.events import FINAL, Event, StatusChanged, from_line, to_line
 from core.runs.snapshot import Snapshot, fold_all
+from core.settings.paths import resolve_path
 from core.settings.run_config import RunConfig
 
 END_OF_HISTORY = 4096  # bytes; longer than the line that says how a run ended
@@ -94,9 +96,21 @@ class Run:
             append_lines(self.folder / "events.jsonl", self._unwritten, sync=False)
             self._unwritten.clear()
 
+    @property
+    def prompt_date(self) -> date:
+        """The day that a chat template takes for today in all prompts of this run.
+
+        If an earlier version wrote the run, that is the day of its first step, or today if it has none.
+        """
+        try:
+            return date.fromisoformat(_about(self.folder)["prompt_date"])
+        except (LookupError, TypeError, ValueError):
+            steps = self.snapshot().steps
+            return date.fromtimestamp(steps[0].time) if steps else date.today()
+
     def claim(self) -> None:
-        """Makes this process the owner of the run. Raises OSError."""
-        self.write_about(pid=os.getpid(), pid_started=_started())
+        """Makes this process the owner of the run, and keeps the date of its prompts. Raises OSError."""
+        self.write_about(pid=os.getpid(), pid_started=_started(), prompt_date=self.prompt_date.isoformat())
 
     def write_about(self, **values) -> None:
         """Changes values in run.json, such as name and note. Raises OSError."""
@@ -195,13 +209,24 @@ def open_run(folder: Path) -> Run:
 
 
 def find_run(runs_dir: Path, id_or_dir: str) -> Run:
-    """The run with that id, or in that folder. Raises RunError."""
-    for folder in (runs_dir / id_or_dir, Path(id_or_dir)):
-        if _has(folder, "run.json"):
-            return open_run(folder.resolve())
+    """The run with that id, or in that folder, which may be anywhere. Raises RunError.
+
+    It is marked as `interrupted` if its program died.
+    """
+    for folder in (runs_dir / id_or_dir, resolve_path(id_or_dir)):
+        if folder is not None and _has(folder, "run.json"):
+            run = open_run(folder.resolve())
+            _mark_if_interrupted(run)
+            return run
     raise RunError(
         "There is no run {run!r} in {folder}; use a run's id or its folder.", run=id_or_dir, folder=str(runs_dir)
     )
+
+
+def run_key(runs_dir: Path, run: Run) -> str:
+    """What `find_run` finds the run by: its id, or its folder if that is elsewhere, because ids are not unique then."""
+    inside = runs_dir / run.id
+    return run.id if inside.exists() and inside.samefile(run.folder) else str(run.folder)
 
 
 def find_adapter(runs_dir: Path, wanted: str) -> Path:
@@ -210,8 +235,8 @@ def find_adapter(runs_dir: Path, wanted: str) -> Path:
     `wanted` is the folder of an adapter or a checkpoint (such as RUN/checkpoints/step-100), the name of a run, whose
     newest completed one is used, or a run's id or folder.
     """
-    for folder in (Path(wanted), runs_dir / wanted):
-        if _has(folder, "adapter_config.json"):
+    for folder in (resolve_path(wanted), runs_dir / wanted):
+        if folder is not None and _has(folder, "adapter_config.json"):
             return folder.resolve()
         if os.path.exists(folder) and gguf_in(folder):
             raise RunError(GGUF, adapter=wanted, file="adapter_model.safetensors")
@@ -232,14 +257,16 @@ def find_adapter(runs_dir: Path, wanted: str) -> Path:
 
 def mark_interrupted(runs_dir: Path) -> list[Run]:
     """Marks runs whose program died as `interrupted`, and returns them."""
-    found = []
-    for run in list_runs(runs_dir):
-        if not (owner_lives(run.folder) or run.says_it_is_over() or run.snapshot().is_over):
-            run.clear_up()
-            with suppress(OSError):  # the disk is full: it is tried again the next time
-                run.append(StatusChanged(status="interrupted", message="The program ended before the run did."))
-            found.append(run)
-    return found
+    return [run for run in list_runs(runs_dir) if _mark_if_interrupted(run)]
+
+
+def _mark_if_interrupted(run: Run) -> bool:
+    if owner_lives(run.folder) or run.says_it_is_over() or run.snapshot().is_over:
+        return False
+    with suppress(OSError):  # the disk is full, or read-only: it is tried again the next time
+        run.clear_up()
+        run.append(StatusChanged(status="interrupted", message="The program ended before the run did."))
+    return True
 
 
 def _has(folder: Path, name: str) -> bool:

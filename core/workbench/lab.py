@@ -13,6 +13,7 @@ from core.answering.logits import max_logit_differences
 from core.answering.sampling import Answer, Sampling
 from core.answering.stream import stream
 from core.data.prompts.chat_template import Say
+from core.data.prompts.prompt_date import on_date
 from core.data.prompts.prompt_templates import prompt_text
 from core.fresh_thread import in_own_thread
 from core.hub_names import Token
@@ -21,7 +22,7 @@ from core.model.loaded_model import LoadedModel, ModelReport
 from core.model.vocabulary import check_prompts
 from core.problems import ModelError, Problem, PromptTooLong, RunError
 from core.runs.adapter_ref import BASE, Pane
-from core.runs.run_folder import Run, find_run
+from core.runs.run_folder import Run, find_run, run_key
 from core.runs.run_list import RunList
 from core.stopping import Stopped
 from core.workbench.background_job import as_problem
@@ -69,10 +70,14 @@ class Lab:
         Raises Busy, RunError and ModelError.
         """
         run = find_run(self._runs.runs_dir, run_id)
-        pane = Pane(run.id, step)
-        config, folder = run.config(), _folder(run, pane)
+        pane = self.pane_of(run, step)
+        config, folder, day = run.config(), _folder(run, pane), run.prompt_date
         with self._desk.taken(LOADING):
-            return in_own_thread(lambda: self._slot.load_adapter(config, pane, folder, token)).report
+            return in_own_thread(lambda: self._slot.load_adapter(config, pane, folder, token, day)).report
+
+    def pane_of(self, run: Run, step: int | None = None) -> Pane:
+        """What `loaded_pane` is once this run, or its checkpoint of `step`, is loaded."""
+        return Pane(run_key(self._runs.runs_dir, run), step)
 
     # Asking
 
@@ -160,10 +165,12 @@ class Lab:
     def _text(self, pane: Pane, panes: Sequence[Pane], messages: list[dict], say: Say = lambda change: None) -> str:
         """The conversation as that pane's run wrote its prompts; the base sees it as the first tuned one does."""
         wrote = next((other for other in (pane, *panes) if not other.is_base), self.loaded_pane)
-        template = self._slot.contents.prompt_template
+        contents = self._slot.contents
+        template, day = contents.prompt_template, contents.prompt_date
         if wrote != self.loaded_pane:
-            template = self._runs.open(wrote.run_id).config().data.prompt_template
-        return prompt_text(messages, template, self._slot.loaded.tokenizer, say)
+            run = self._runs.open(wrote.run_id)
+            template, day = run.config().data.prompt_template, run.prompt_date
+        return prompt_text(messages, template, on_date(contents.loaded.tokenizer, day), say)
 
     def _folder_of(self, pane: Pane) -> Path:
         """Where the adapter of a pane is, which must be one for the base that is loaded. Raises RunError."""

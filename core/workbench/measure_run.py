@@ -6,12 +6,14 @@ runs/<id>/evaluations/<YYYYMMDD-HHMMSS>.json
 import time
 from collections.abc import Callable, Sequence
 from contextlib import suppress
+from dataclasses import replace
 from pathlib import Path
 
 from core.comparing.prompt_lists import read_prompts
 from core.data.prepared.prepare import prepare
 from core.data.prepared.prepared_data import PreparedData
 from core.data.prepared.rows_fingerprint import are_the_rows_of
+from core.data.prompts.prompt_date import on_date
 from core.data.prompts.prompt_templates import prompt_text
 from core.evaluation.evaluate import evaluate
 from core.evaluation.forgetting import general_rows
@@ -23,7 +25,7 @@ from core.hub_names import Token
 from core.model.loaded_model import LoadedModel
 from core.model.vocabulary import check_prompts, embedding_rows
 from core.problems import DataError, RunError
-from core.runs.adapter_ref import BASE, Pane
+from core.runs.adapter_ref import BASE
 from core.runs.run_folder import Run
 from core.settings.run_config import RunConfig
 from core.stopping import ShouldStop, leave_if
@@ -57,11 +59,12 @@ def evaluate_run(
     """
     config = run.config()
     leave_if(should_stop)
-    if Pane(run.id) not in lab.choices():  # else its adapter is put on next to those that are there
+    pane = lab.pane_of(run)
+    if pane not in lab.choices():  # else its adapter is put on next to those that are there
         report(0.0, "Loading the model")
-        lab.load_run(run.id, token)
+        lab.load_run(pane.run_id, token)
         leave_if(should_stop)
-    with lab.using([BASE, Pane(run.id)], MEASURING) as (loaded, names):
+    with lab.using([BASE, pane], MEASURING) as (loaded, names):
         began = time.time()
         if loaded.config.max_seq_length < config.model.max_seq_length:
             raise RunError(
@@ -73,11 +76,12 @@ def evaluate_run(
         def work() -> Evaluation:
             report(0.0, "Reading the rows")
             prepared = run.folder.parent / "prepared"
-            rows, left_out = rows_of(source, config, loaded, most_rows, prepared, token, should_stop)
+            dated = _dated(loaded, run)
+            rows, left_out = rows_of(source, config, dated, most_rows, prepared, token, should_stop)
             note = note_on_rows(run, loaded, prepared, token, should_stop) if source.kind == "validation" else ""
-            general = general_rows(loaded, config.data.prompt_template)
+            general = general_rows(dated, config.data.prompt_template)
             check_prompts(loaded, (row.input_ids for row in general))
-            frame = _frame(config, loaded)
+            frame = _frame(config, dated)
             found = evaluate(loaded, tuple(names), rows, should_stop, report, general, frame)
             about = {"run_id": run.id, "made": began, "source": source, "left_out": left_out, "note": note}
             return found.model_copy(update=about)
@@ -85,6 +89,11 @@ def evaluate_run(
         found = in_own_thread(work)
     save(found, run.folder)
     return found
+
+
+def _dated(loaded: LoadedModel, run: Run) -> LoadedModel:
+    """The same model with a tokenizer that writes prompts with the run's date."""
+    return replace(loaded, tokenizer=on_date(loaded.tokenizer, run.prompt_date))
 
 
 def rows_of(
@@ -165,7 +174,7 @@ def note_on_rows(
             then = read_progress(checkpoint.folder)["rows"]
     if then is None:
         return UNKNOWN_ROWS
-    now = _prepared(config, loaded, config.training.completion_only_loss, folder, token, should_stop)
+    now = _prepared(config, _dated(loaded, run), config.training.completion_only_loss, folder, token, should_stop)
     return "" if are_the_rows_of(then, now) else OTHER_ROWS
 
 

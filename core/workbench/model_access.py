@@ -8,6 +8,7 @@ from core.answering.sampling import Answer, Sampling
 from core.hub_names import Token
 from core.model.loaded_model import LoadedModel, ModelReport
 from core.runs.adapter_ref import Pane
+from core.runs.run_folder import Run
 
 
 class ModelAccess(Protocol):
@@ -15,6 +16,9 @@ class ModelAccess(Protocol):
 
     def choices(self) -> list[Pane]:
         """What can be used with the base that is loaded."""
+
+    def pane_of(self, run: Run, step: int | None = None) -> Pane:
+        """The adapter of a run, or of its checkpoint of `step`."""
 
     def load_run(self, run_id: str, token: Token = None, step: int | None = None) -> ModelReport:
         """Loads a run's base and adapter. Raises Busy, RunError and ModelError."""

@@ -3,7 +3,7 @@
 from core.comparing.proof import PROOF_FILE, Proof, prove_adapter
 from core.disk.atomic import write_whole
 from core.fresh_thread import in_own_thread
-from core.runs.adapter_ref import BASE, Pane
+from core.runs.adapter_ref import BASE
 from core.runs.run_folder import Run
 from core.workbench.desk import PROVING
 from core.workbench.model_access import ModelAccess
@@ -15,7 +15,7 @@ def prove(lab: ModelAccess, run: Run, step: int | None = None) -> Proof:
 
     Raises Busy, RunError, ModelError, and OSError when the file cannot be written.
     """
-    pane = Pane(run.id, step)
+    pane = lab.pane_of(run, step)
     with lab.using([BASE, pane], PROVING) as (loaded, (_, name)):
         proof = in_own_thread(lambda: prove_adapter(loaded, name, pane))
         loaded.is_doubtful = proof.base_is_equal is False

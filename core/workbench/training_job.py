@@ -15,7 +15,16 @@ from core.model.loaded_model import LoadedModel
 from core.problems import DataError, Problem, RunError, TrainingError
 from core.runs.checkpoint_list import Checkpoint
 from core.runs.events import Event, Resumed, StatusChanged
-from core.runs.run_folder import Run, create_run, find_adapter, find_run, list_runs, mark_interrupted
+from core.runs.run_folder import (
+    Run,
+    create_run,
+    find_adapter,
+    find_run,
+    list_runs,
+    mark_interrupted,
+    owner_lives,
+    run_key,
+)
 from core.runs.run_list import RunList
 from core.runs.snapshot import Snapshot, fold
 from core.settings.run_config import RunConfig
@@ -31,9 +40,10 @@ CHECKS_PER_READING = 20  # how often reading all rows reports how far it is
 
 @dataclass(frozen=True)
 class _Order:
-    """What a run works with. `newest` is the checkpoint that it continues after."""
+    """What a run works with. `key` names it (`run_key`); `newest` is the checkpoint that it continues after."""
 
     run: Run
+    key: str
     config: RunConfig
     token: Token
     newest: Checkpoint | None = None
@@ -82,7 +92,7 @@ class TrainingJob:
             held.enter_context(self._desk.taken(TRAINING))
             run = made or create_run(self._runs_dir, name, config)
             snapshot = Snapshot(run_id=run.id, name=name)
-            self._begin(_Order(run, config, token), snapshot, [_preparing("Getting ready")], held)
+            self._begin(_Order(run, run.id, config, token), snapshot, [_preparing("Getting ready")], held)
         return run
 
     def resume(self, run_id: str, token: Token = None) -> Run:
@@ -105,17 +115,16 @@ class TrainingJob:
                 events = [Resumed(step=0), _preparing("Starting again")]
             else:  # training itself reports that it resumed, once the checkpoint is read and the rows are the same
                 events = [_preparing(f"Continuing after step {newest.step:,}")]
-            self._begin(_Order(run, config, token, newest), snapshot, events, held)
+            self._begin(_Order(run, run_key(self._runs_dir, run), config, token, newest), snapshot, events, held)
         return run
 
     def _to_resume(self, run_id: str) -> tuple[Run, Snapshot]:
         """Raises RunError."""
-        mark_interrupted(self._runs_dir)
         run = find_run(self._runs_dir, run_id)
         snapshot = run.snapshot()
-        if self._run is not None and self._run.id == run.id:
+        if self._run is not None and self._run.folder.resolve() == run.folder:
             run, snapshot = self._run, self._job.state  # may have events that a full disk kept from being written
-        if not snapshot.is_over:
+        if not snapshot.is_over and owner_lives(run.folder):
             raise RunError("Run {run} is in progress in another program: stop it there first.", run=run.id)
         if snapshot.status == "completed":
             raise RunError(
@@ -172,7 +181,7 @@ class TrainingJob:
             raise DataError(trouble)
         loaded = self._ready_model(order)
         data = self._rows_for(order, loaded)
-        self._slot.begin_training(run.id, run.adapter_dir, config.data.prompt_template)
+        self._slot.begin_training(order.key, run.adapter_dir, config.data.prompt_template, run.prompt_date)
         chosen = self._job.state.batch_chosen
         return perform(run, config, loaded, data, self.emit, self._job.should_stop, order.newest, chosen)
 
@@ -182,7 +191,7 @@ class TrainingJob:
         config, adapter_dir = order.config, None
         if wanted := config.adapter.continue_from:
             # Once there is a checkpoint, the adapter that the run continued from may be gone.
-            adapter_dir = order.newest.folder if order.newest else find_adapter(self._runs_dir, wanted)
+            adapter_dir = order.newest.folder if order.newest else find_adapter(order.run.folder.parent, wanted)
         if adapter_dir is None and (loaded := self._slot.ready_for(config)) is not None:
             return loaded
         self.emit(_preparing("Loading the model"))
@@ -202,7 +211,9 @@ class TrainingJob:
                 reported = int(share * CHECKS_PER_READING)
                 self.emit(_preparing(f"Reading the rows, {rows:,} so far ({share:.0%})"))
 
-        data = self._preparation.prepare(order.config, loaded, order.token, self._job.should_stop, report)
+        data = self._preparation.prepare(
+            order.config, loaded, order.token, self._job.should_stop, report, order.run.prompt_date
+        )
         data.ask_consent(order.config.data)
         return data
 
@@ -220,7 +231,7 @@ class TrainingJob:
             status, message = outcome.result
         if outcome.problem is not None and not isinstance(outcome.problem, DataError):
             self._slot.let_go()  # rows at fault do the model no harm; what else fails may
-        self._slot.end_training(run.id, is_saved)
+        self._slot.end_training(order.key, is_saved)
         self.emit(StatusChanged(status=status, message=message))
 
 

@@ -1,6 +1,7 @@
 """The commands that load a model: progress goes to standard error, and only the result to standard output.
 
-Each takes the folder of the runs and returns what the program exits with.
+Each takes the folder of the runs and returns what the program exits with. A run that was given by its folder is used
+with the other runs in the same place.
 """
 
 import json
@@ -40,8 +41,9 @@ def train_and_report(runs_dir: Path, config: RunConfig, preset: str, as_json: bo
 
 
 def resume_and_report(runs_dir: Path, run: str, as_json: bool) -> int:
-    _warn_about_code(find_run(runs_dir, run).config())
-    return _to_the_end(runs_dir, lambda workbench: workbench.resume(run, hub_token()), as_json)
+    found = find_run(runs_dir, run)
+    _warn_about_code(found.config())
+    return _to_the_end(found.folder.parent, lambda workbench: workbench.resume(found.id, hub_token()), as_json)
 
 
 def _to_the_end(runs_dir: Path, begin: Callable[[Workbench], Run], as_json: bool, said: Collection[str] = ()) -> int:
@@ -102,24 +104,24 @@ def probe_and_report(runs_dir: Path, config: RunConfig, as_json: bool) -> int:
 
 
 def compare_and_report(runs_dir: Path, run: str, prompts: Sequence[str], as_json: bool) -> None:
-    found = []
+    found, answers = find_run(runs_dir, run), []
     with stdout_for_results() as results:
-        lab = Workbench(runs_dir.resolve()).lab
-        lab.load_run(run, hub_token())
+        lab = Workbench(found.folder.parent).lab
+        lab.load_run(found.id, hub_token())
         for text in prompts:
             *_, (base, tuned, difference) = lab.compare(text, "", Sampling())
-            found.append({"prompt": text, "base": base.text, "tuned": tuned.text, "max_logit_difference": difference})
+            answers.append({"prompt": text, "base": base.text, "tuned": tuned.text, "max_logit_difference": difference})
             if not as_json:
-                print(*answer_lines(found[-1]), sep="\n", file=results)
+                print(*answer_lines(answers[-1]), sep="\n", file=results)
         if as_json:
-            print(json.dumps(found, ensure_ascii=False), file=results)
+            print(json.dumps(answers, ensure_ascii=False), file=results)
 
 
 def evaluate_and_report(runs_dir: Path, run: str, source: Source, rows: int, as_json: bool) -> int:
     found = find_run(runs_dir, run)
     _warn_about_code(found.config())
     with stdout_for_results() as results:
-        lab = Workbench(found.folder.resolve().parent).lab
+        lab = Workbench(found.folder.parent).lab
         pressed = threading.Event()
         try:
             with ctrl_c_calls(pressed.set), progress_bar() as show:
