@@ -155,6 +155,8 @@ def test_an_adapter_in_a_place_that_cannot_be_written_to(trained, tmp_path):
     """Such as a model's cache that another person owns."""
     with TemporaryDirectory() as name:
         place = with_base(trained, Path(name) / "adapter", NAME)
+        for file in place.iterdir():
+            file.chmod(0o644)
         person = os.geteuid()
         Path(name).chmod(0o555)
         try:
