@@ -121,12 +121,12 @@ def with_base(run, folder: Path, base: str) -> Path:
     return folder
 
 
-def test_the_files_of_an_adapter_with_a_wrong_name_are_read(trained, tmp_path):
+def test_the_files_of_an_adapter_with_a_wrong_name_are_read(trained, stories, tmp_path):
     place = "/elsewhere/models--somebody--tiny-stories/snapshots/0123"
     folder = with_base(trained, tmp_path / "adapter", place)
-    with adapter_files(folder, tmp_path / "base", ModelConfig(model_name=NAME)) as files:
+    with adapter_files(folder, stories, ModelConfig(model_name=NAME)) as files:
         found = json.loads((files / "adapter_config.json").read_text())["base_model_name_or_path"]
-    assert found == str(tmp_path / "base")
+    assert found == str(stories)
     with pytest.raises(ModelError) as refused, adapter_files(folder, tmp_path, ModelConfig(model_name=DEMO)):
         pass
     assert refused.value.values == {"folder": str(folder), "model": NAME}
@@ -151,7 +151,7 @@ def test_a_run_that_continues_another_keeps_the_name_of_the_base(trained, storie
 
 
 @pytest.mark.skipif(sys.platform == "win32", reason="Windows has no folders that cannot be written to")
-def test_an_adapter_in_a_place_that_cannot_be_written_to(trained, tmp_path):
+def test_an_adapter_in_a_place_that_cannot_be_written_to(trained, stories):
     """Such as a model's cache that another person owns."""
     with TemporaryDirectory() as name:
         place = with_base(trained, Path(name) / "adapter", NAME)
@@ -162,7 +162,7 @@ def test_an_adapter_in_a_place_that_cannot_be_written_to(trained, tmp_path):
         try:
             if person == 0:  # who may write everywhere
                 os.seteuid(65534)
-            with adapter_files(place, tmp_path, ModelConfig(model_name=NAME)) as files:
+            with adapter_files(place, stories, ModelConfig(model_name=NAME)) as files:
                 read = [(files / file).read_bytes() for file in ("adapter_model.safetensors", "tokenizer.json")]
         finally:
             os.seteuid(person)
