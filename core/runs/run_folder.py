@@ -238,7 +238,7 @@ def find_adapter(runs_dir: Path, wanted: str) -> Path:
     for folder in (resolve_path(wanted), runs_dir / wanted):
         if folder is not None and _has(folder, "adapter_config.json"):
             return folder.resolve()
-        if os.path.exists(folder) and gguf_in(folder):
+        if folder is not None and os.path.exists(folder) and gguf_in(folder):
             raise RunError(GGUF, adapter=wanted, file="adapter_model.safetensors")
     named = [run for run in list_runs(runs_dir) if run.name == wanted and run.has_adapter]
     run = next((run for run in named if run.snapshot().status == "completed"), None)
