@@ -15,6 +15,7 @@ from core.data.prepared.prepare import open_rows, prepare
 from core.data.prepared.prepared_data import PreparedData
 from core.data.prepared.row_view import end_mark
 from core.data.prepared.survey import Survey, survey
+from core.hub_names import Token
 from core.model.load import load_tokenizer
 from core.settings.paths import resolve_path
 from core.settings.presets import find_preset, list_presets
@@ -63,7 +64,7 @@ def config_for(file_or_name: str, settings: list[str], default_preset: str) -> R
 
 def inspect_rows(
     config: RunConfig,
-    token: str | None,
+    token: Token,
     should_stop: ShouldStop,
     report: Callable[[float | None, str], None],
 ) -> Inspection:
