@@ -10,6 +10,7 @@ import time
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import replace
 
+from core.answering.answer_text import answer_text
 from core.answering.logits import encode
 from core.answering.own_settings import generate
 from core.answering.rows_in_one_pass import BASE_ROW, supports_rows
@@ -126,14 +127,18 @@ class _Answers:
             if not ended:
                 self._ids[row].append(token_id)
                 ended = "limit" if len(self._ids[row]) >= self._limit else ""
-            # Decoded from the start each time, because a character may need several tokens.
-            text = self._tokenizer.decode(self._ids[row], skip_special_tokens=True)
+            text = answer_text(self._tokenizer, self._ids[row], ended)
             now = time.monotonic() - self._began
             first = self._answers[row].first_token_s or now
-            self._answers[row] = Answer(text.rstrip("\ufffd"), len(self._ids[row]), now, first, ended)
+            self._answers[row] = Answer(text, len(self._ids[row]), now, first, ended)
         return tuple(self._answers)
 
     def finish(self) -> tuple[Answer, ...]:
         """The answers when no more tokens come: those that have not ended were stopped."""
         now = time.monotonic() - self._began
-        return tuple(a if a.ended else replace(a, seconds=now, ended="stopped") for a in self._answers)
+        return tuple(
+            answer
+            if answer.ended
+            else replace(answer, text=answer_text(self._tokenizer, ids, "stopped"), seconds=now, ended="stopped")
+            for answer, ids in zip(self._answers, self._ids, strict=True)
+        )

@@ -8,10 +8,11 @@ from dataclasses import replace
 from itertools import repeat
 from typing import TypeVar
 
+from core.answering.answer_text import answer_text
 from core.answering.greedy import greedy_answers
 from core.data.prepared.tokens import UNTRAINED
 from core.evaluation.metrics import Given, repetition
-from core.evaluation.question_rows import Row, plain
+from core.evaluation.question_rows import Row
 from core.model.device_memory import free_memory, is_out_of_memory
 from core.model.loaded_model import LoadedModel
 
@@ -87,11 +88,12 @@ def given(loaded: LoadedModel, batch: Sequence[Row], limit: int, should_stop: Ca
     answers = halved_when_full(answers_of, asked)
     for place, most, (ids, ended) in zip(asked, rooms, answers, strict=True):
         answer = ids[:most]  # a row with less room than others in its batch was still given more tokens
+        ended = ended and len(ids) < most
         made[place] = replace(
             made[place],
-            text=plain(loaded.tokenizer, answer),
+            text=answer_text(loaded.tokenizer, answer, "itself" if ended else "limit").strip(),
             tokens=len(answer),
-            ended=ended and len(ids) < most,
+            ended=ended,
             repeated=repetition(answer),
         )
     return made

@@ -3,6 +3,7 @@
 from contextlib import AbstractContextManager, nullcontext
 from datetime import date
 
+from core.answering.answer_text import answer_text
 from core.answering.greedy import greedy_answers
 from core.data.prompts.prompt_date import on_date
 from core.data.prompts.prompt_templates import prompt_text
@@ -42,5 +43,5 @@ def answer_samples(
     with for_inference(loaded), view, autocast or nullcontext():
         found = greedy_answers(loaded, ids, MAX_NEW_TOKENS, should_stop)
     leave_if(should_stop)
-    answers = [loaded.tokenizer.decode(answer, skip_special_tokens=True).strip() for answer, _ in found]
+    answers = [answer_text(loaded.tokenizer, ids, "itself" if ended else "limit").strip() for ids, ended in found]
     return Sampled(step=step, by=by, prompts=tuple(prompts), answers=tuple(answers))
