@@ -29,7 +29,7 @@ _WORD = re.compile(rf"\d+(?:[.,]\d+)+|[{_UNSPACED}][{_SIGNS}]*|[{_MARKS}]|[^\s{_
 class Piece:
     """A part of the second text that is the `same` or `new`, or a part of the first text that is `gone` from here.
 
-    Text that replaces other text is `new`; only text that was removed without replacement is `gone`.
+    Where text replaces other text, what is `gone` comes first and what is `new` follows it.
     """
 
     kind: Literal["same", "new", "gone"]
@@ -54,15 +54,16 @@ def differences(first: str, second: str) -> tuple[Piece, ...] | None:
     pieces: list[Piece] = []
     shown = 0  # how much of the second text is in the pieces
     for kind, i, i_end, j, j_end in changes:
-        if kind == "delete":
-            place = b[start + j].start() if start + j < len(b) else len(second)
-            pieces.append(Piece("same", second[shown:place]))
+        if kind == "equal":
+            continue
+        place = b[start + j].start() if start + j < len(b) else len(second)
+        pieces.append(Piece("same", second[shown:place]))
+        shown = place
+        if i < i_end:
             pieces.append(Piece("gone", first[a[start + i].start() : a[start + i_end - 1].end()]))
-            shown = place
-        elif kind != "equal":
-            begin, stop = b[start + j].start(), b[start + j_end - 1].end()
-            pieces += [Piece("same", second[shown:begin]), Piece("new", second[begin:stop])]
-            shown = stop
+        if j < j_end:
+            shown = b[start + j_end - 1].end()
+            pieces.append(Piece("new", second[place:shown]))
     pieces.append(Piece("same", second[shown:]))
     return tuple(piece for piece in pieces if piece.text)
 

@@ -181,7 +181,7 @@ def test_differences_are_marked_in_the_later_panes_only():
     conversation = Conversation((BASE, RUN, STEP)).asked("?", "", Sampling()).answered((one, two, one))
     drawn = newest_text(conversation, True)
     assert '<div class="answer">A red &lt;b&gt; cat</div>' in drawn
-    assert '<div class="answer">A <mark>blue</mark> &lt;b&gt; cat <mark>now</mark></div>' in drawn
+    assert '<div class="answer">A <del>red</del><mark>blue</mark> &lt;b&gt; cat <mark>now</mark></div>' in drawn
     assert drawn.count("word for word the same as Base") == 1
     assert "<mark>" not in newest_text(conversation, False)
     writing = conversation.answered((one, two, Answer("A", 1, 1, 1)))
@@ -192,6 +192,12 @@ def test_what_is_gone_is_struck_out_and_long_texts_are_not_compared():
     answers = Answer("one two three", 1, 1, 1, "itself"), Answer("one three", 1, 1, 1, "itself")
     conversation = Conversation((BASE, RUN)).asked("?", "", Sampling())
     assert "one <del>two</del>three" in newest_text(conversation.answered(answers), True)
+    replaced = [Answer(f"{words}.", 1, 1, 1, "itself") for words in (" ".join(["old"] * 40), "new")]
+    drawn = newest_text(conversation.answered(replaced), True)
+    assert f'{" ".join(["old"] * 40)}</del><mark>new</mark>.' in drawn, "all of it, however long"
+    spaces = [Answer(text, 1, 1, 1, "itself") for text in ("a b", "a\nb")]
+    drawn = newest_text(conversation.answered(spaces), True)
+    assert "word for word the same as Base; only spaces or line breaks differ" in drawn and "<del>" not in drawn
     long = [Answer(" ".join(f"the {letter}{n}" for n in range(10_000)), 1, 1, 1, "itself") for letter in "xy"]
     drawn = newest_text(conversation.answered(long), True)
     assert "differences are not shown: the answers are too long to compare" in drawn and "the y9999" in drawn

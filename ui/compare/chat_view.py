@@ -9,12 +9,11 @@ from core.answering.sampling import Answer
 from core.comparing.conversation import Conversation, Turn, answer_figures
 from core.comparing.word_differences import Piece, differences
 from core.runs.adapter_ref import Pane
-from ui.shared.formatting import cut, notice, pane_label
+from ui.shared.formatting import notice, pane_label
 from ui.shared.html import render_part
 
 TEMPLATE = "compare/chat.html"
 TUNED_LOOKS = ("tuned", "second", "third")  # classes of compare.css; the base has its own
-GONE_CHARACTERS = 60  # of a longer stretch that is missing, only the beginning is shown
 
 
 @dataclass(frozen=True)
@@ -101,7 +100,6 @@ def _marked(turn: Turn, place: int, first_name: str) -> tuple[Sequence[Piece], s
     if pieces is None:
         return (Piece("same", text),), "differences are not shown: the answers are too long to compare"
     if all(piece.kind == "same" for piece in pieces):
-        return (Piece("same", text),), f"word for word the same as {first_name}"
-    return [
-        Piece(piece.kind, cut(piece.text, GONE_CHARACTERS)) if piece.kind == "gone" else piece for piece in pieces
-    ], ""
+        spaces = "" if text == first else "; only spaces or line breaks differ"
+        return (Piece("same", text),), f"word for word the same as {first_name}{spaces}"
+    return pieces, ""
