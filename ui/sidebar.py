@@ -9,6 +9,7 @@ from core.workbench.model_slot import ModelState
 from core.workbench.workbench import Workbench
 from ui.shared.formatting import big, duration, gib, run_label
 from ui.shared.html import render_part
+from ui.train.run_state_text import activity, work_bar
 
 TEMPLATE = "sidebar.html"
 
@@ -94,26 +95,31 @@ def model_text(state: ModelState, workbench: Workbench) -> Markup:
 
 
 def run_text(snapshot: Snapshot | None) -> Markup:
-    """The run's name and status, and its last step or what it is doing."""
+    """The run's name and status, its last step, and what it is doing while it takes no steps."""
     if snapshot is None:
         return render_part(TEMPLATE, "no_run")
     last = snapshot.steps[-1] if snapshot.steps else None
-    figures, doing, share = "", None, None
+    figures, doing, share = "", activity(snapshot), None
     if last:
         figures = f"step {last.step:,} of {last.max_steps:,} · loss {last.loss:.3f}"
         if snapshot.seconds_left is not None:
             figures += f" · {duration(snapshot.seconds_left)} left"
         if not snapshot.is_over:
             share = last.step / last.max_steps
-    elif not snapshot.is_over:
-        doing = snapshot.message
     return render_part(
         TEMPLATE,
         "run",
         name=snapshot.name,
         status=snapshot.status,
-        words="paused" if snapshot.is_paused else snapshot.status,
+        words=_status_words(snapshot),
         share=share,
         figures=figures,
-        doing=doing,
+        doing="" if last and snapshot.is_paused else doing,
+        work=work_bar(snapshot),
     )
+
+
+def _status_words(snapshot: Snapshot) -> str:
+    if snapshot.is_paused:
+        return "paused"
+    return "finishing" if snapshot.status == "training" and snapshot.has_all_steps else snapshot.status

@@ -4,6 +4,7 @@
 """
 
 from collections.abc import Callable
+from functools import partial
 
 from core.answering.greedy import greedy_answers
 from core.data.prepared.examples_on_disk import Examples
@@ -20,9 +21,14 @@ MAX_NEW_TOKENS = 256
 
 
 def measure_heldout(
-    loaded: LoadedModel, examples: Examples | list[Example], should_stop: Callable[[], bool]
+    loaded: LoadedModel,
+    examples: Examples | list[Example],
+    should_stop: Callable[[], bool],
+    report: Callable[[str, int, int], None] = lambda side, done, total: None,
 ) -> HeldOut | None:
     """Measures both models on the first 64 examples; None when there are none, or after a stop.
+
+    `report` gets which model it is, in words, and how many of the examples are done.
 
     The last stretch of trained tokens of a row is its reference answer; everything before it is the question.
     """
@@ -32,8 +38,8 @@ def measure_heldout(
     has_answers = all(example.labels[0] == UNTRAINED for example in examples)
     with for_inference(loaded):
         with base_view(loaded):
-            base = _measure(loaded, examples, has_answers, should_stop)
-        tuned = base and _measure(loaded, examples, has_answers, should_stop)
+            base = _measure(loaded, examples, has_answers, should_stop, partial(report, "the base"))
+        tuned = base and _measure(loaded, examples, has_answers, should_stop, partial(report, "the tuned model"))
     if not base or not tuned:
         return None
     return HeldOut(
@@ -48,13 +54,14 @@ def measure_heldout(
 
 
 def _measure(
-    loaded, examples: list[Example], has_answers: bool, should_stop
+    loaded, examples: list[Example], has_answers: bool, should_stop, report: Callable[[int, int], None]
 ) -> tuple[float, float | None, float | None] | None:
     """Loss per trained token, exact match (0 to 1), share that ends by itself (0 to 1); None after a stop."""
     total, count, exact, ends = 0.0, 0, 0, 0
     for start in range(0, len(examples), ROWS_PER_PASS):
         if should_stop():
             return None
+        report(start, len(examples))
         batch = examples[start : start + ROWS_PER_PASS]
         for loss, tokens in row_losses(loaded, batch):
             total, count = total + loss, count + tokens
@@ -63,6 +70,7 @@ def _measure(
             exact, ends = exact + right, ends + ended
     if should_stop():
         return None
+    report(len(examples), len(examples))
     shares = (exact / len(examples), ends / len(examples)) if has_answers else (None, None)
     return total / max(count, 1), *shares
 

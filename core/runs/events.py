@@ -39,6 +39,21 @@ class StatusChanged(_Event):
     is_paused: bool = False
 
 
+class Working(_Event):
+    """What a run does between its steps and after the last one, in words, such as measuring: `done` of `total`, which
+    is 0 where nothing is counted. Without words it is back at its steps."""
+
+    type: Literal["working"] = "working"
+    words: str = ""
+    done: Whole = 0
+    total: Whole = 0
+
+    @property
+    def in_words(self) -> str:
+        """As in "Measuring the base on the validation rows, 12 of 64"."""
+        return f"{self.words}, {self.done:,} of {self.total:,}" if self.total else self.words
+
+
 class LearningGroup(BaseModel, frozen=True):
     """A parameter group of the optimizer, with its peak learning rate and its number of weights."""
 
@@ -250,8 +265,8 @@ class Finished(_Event):
 
 
 Event = (
-    StatusChanged | Estimated | Probed | BatchChosen | Receipt | StepDone | Evaluated | MemorySampled | Sampled
-    | CheckpointSaved | Resumed | HeldOut | Finished
+    StatusChanged | Working | Estimated | Probed | BatchChosen | Receipt | StepDone | Evaluated | MemorySampled
+    | Sampled | CheckpointSaved | Resumed | HeldOut | Finished
 )  # fmt: skip
 _ADAPTER: TypeAdapter[Event] = TypeAdapter(Annotated[Event, Field(discriminator="type")])
 

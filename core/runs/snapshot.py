@@ -25,6 +25,7 @@ from core.runs.events import (
     Status,
     StatusChanged,
     StepDone,
+    Working,
 )
 from core.runs.thinning import thin
 
@@ -36,7 +37,7 @@ class Snapshot(BaseModel, frozen=True):
     """The state of a run. `started` and `ended` are in seconds since 1970; `checkpoints` are steps.
 
     Long `steps`, `evaluations` and `memory` are thinned; `samples` keeps the first, the last and some in between.
-    `memory` starts anew when the run is resumed.
+    `memory` starts anew when the run is resumed. `working` is what the run does while it takes no steps.
     """
 
     run_id: str = ""
@@ -44,6 +45,7 @@ class Snapshot(BaseModel, frozen=True):
     status: Status = "preparing"
     message: str = ""
     is_paused: bool = False
+    working: Working | None = None
     started: float | None = None
     ended: float | None = None
     estimated: Estimated | None = None
@@ -61,6 +63,29 @@ class Snapshot(BaseModel, frozen=True):
     @property
     def is_over(self) -> bool:
         return self.status in FINAL
+
+    @property
+    def doing(self) -> str:
+        """What the run is doing while it takes no steps, in words; empty while it takes them, and when it is over."""
+        if self.is_over:
+            return ""
+        if self.is_paused or not (self.working or self.steps):
+            return self.message
+        if self.working:
+            return self.working.in_words
+        return "Finishing" if self.has_all_steps else ""
+
+    @property
+    def has_all_steps(self) -> bool:
+        """Whether the last step was taken."""
+        return 0 < self.max_steps <= self.step
+
+    @property
+    def seconds(self) -> float | None:
+        """The training time: at the end what the run reports, until then what its last step does. None before that."""
+        if self.finished:
+            return self.finished.runtime_s
+        return self.steps[-1].elapsed if self.steps else None
 
     @property
     def step(self) -> int:
@@ -82,8 +107,9 @@ class Snapshot(BaseModel, frozen=True):
 
     @property
     def seconds_left(self) -> float | None:
-        """At the pace since the first step, which is slower because it compiles and caches. None before the second."""
-        if self.status != "training" or self.is_paused or len(self.steps) < 2:
+        """Of its steps, at the pace since the first one, which is slower because it compiles and caches. None before
+        the second, while it takes no steps, and after the last."""
+        if self.status != "training" or self.doing or len(self.steps) < 2:
             return None
         first, last = self.steps[0], self.steps[-1]
         if last.step <= first.step:  # the history is out of order
@@ -109,10 +135,13 @@ def fold(snapshot: Snapshot, event: Event) -> Snapshot:
                     "status": event.status,
                     "message": event.message,
                     "is_paused": event.is_paused,
+                    "working": None if event.status in FINAL else snapshot.working,
                     "started": started,
                     "ended": event.time if event.status in FINAL else None,
                 }
             )
+        case Working():
+            return snapshot.model_copy(update={"working": event if event.words else None})
         case Estimated():
             return snapshot.model_copy(update={"estimated": event})
         case Probed():
@@ -131,7 +160,7 @@ def fold(snapshot: Snapshot, event: Event) -> Snapshot:
             # with another one the run would not continue as if it had never ended.
             kept = {name: tuple(e for e in getattr(snapshot, name) if 0 < event.step >= e.step) for name in _BY_STEP}
             kept |= {"checkpoints": tuple(step for step in snapshot.checkpoints if step <= event.step)}
-            gone = {"memory": (), "receipt": None, "heldout": None, "finished": None}
+            gone = {"memory": (), "working": None, "receipt": None, "heldout": None, "finished": None}
             return snapshot.model_copy(update=kept | gone)
         case HeldOut():
             return snapshot.model_copy(update={"heldout": event})

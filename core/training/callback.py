@@ -15,6 +15,7 @@ from core.settings.training_section import TrainingConfig
 from core.stopping import Ended, ShouldStop, leave_if
 from core.training.checkpoint_files import RandomState
 from core.training.progress import Progress
+from core.training.work_reporter import WorkReporter
 
 LOSS_NOT_FINITE = "The loss became {loss} at step {step:,}: lower the learning rates or lengthen the warm-up."
 EVAL_LOSS_NOT_FINITE = (
@@ -23,12 +24,13 @@ EVAL_LOSS_NOT_FINITE = (
 
 
 class RunCallback(TrainerCallback):
-    """Keeps `progress` up to date and emits Receipt, StepDone and Evaluated.
+    """Keeps `progress` up to date and emits Receipt, StepDone and Evaluated, and through `work` what happens between.
 
     `receipt(optimizer)` makes the receipt, `paused()` gives the seconds spent waiting for disk space, `sample(step)`
     answers the run's own prompts and `save()` saves a checkpoint; the last two are None when they are not wanted.
-    `has_validation`: there are rows to check on. `random_state` is the state of the random generators after the latest
-    step of this training, None before it: checks and samples restore it, so a run with them ends like one without.
+    `validation_rows` is how many rows there are to check on. `random_state` is the state of the random generators after
+    the latest step of this training, None before it: checks and samples restore it, so a run with them ends like one
+    without.
     """
 
     def __init__(
@@ -37,21 +39,23 @@ class RunCallback(TrainerCallback):
         progress: Progress,
         *,
         emit: Callable[[Event], None],
+        work: WorkReporter,
         should_stop: ShouldStop,
         receipt: Callable[[object], Receipt],
         paused: Callable[[], float],
         sample: Callable[[int], None] | None,
         save: Callable[[], None] | None,
-        has_validation: bool,
+        validation_rows: int,
     ):
         self.progress = progress
         self.random_state: RandomState | None = None
         self.is_nan = False
         self.has_ended = False
         self._settings = settings
-        self._emit, self._should_stop = emit, should_stop
+        self._emit, self._work, self._should_stop = emit, work, should_stop
         self._receipt, self._paused, self._sample, self._save = receipt, paused, sample, save
-        self._has_validation = has_validation
+        self._has_validation = validation_rows > 0
+        self._validation_rows, self._rows_checked = validation_rows, 0
         self._elapsed_before = progress.elapsed
         self._began: float | None = None
 
@@ -74,17 +78,21 @@ class RunCallback(TrainerCallback):
     def on_train_begin(self, args, state, control, optimizer=None, **kwargs):
         self._emit(self._receipt(optimizer))
         self._began = time.monotonic()
+        if args.eval_on_start:
+            self._show_check(0)
 
     def on_step_begin(self, args, state, control, **kwargs):
         if self.progress.ending:
             raise Ended  # the check that was due ended the run; the trainer would only notice after one more step
         leave_if(self._should_stop)
+        self._work.back_to_steps()
 
     def on_substep_end(self, args, state, control, **kwargs):
         leave_if(self._should_stop)
 
     def on_prediction_step(self, args, state, control, **kwargs):
         leave_if(self._should_stop)
+        self._show_check(self._rows_checked + args.eval_batch_size)
 
     def on_step_end(self, args, state, control, **kwargs):
         self.progress.step, self.progress.tokens = state.global_step, int(state.num_input_tokens_seen)
@@ -107,6 +115,8 @@ class RunCallback(TrainerCallback):
         ends = _is_last(state) or bool(self.progress.ending)
         if not self._has_validation and (ends or self._is_eval_step):
             self._answer_samples()
+        if control.should_evaluate:
+            self._show_check(0)
 
     def on_evaluate(self, args, state, control, metrics=None, **kwargs):
         loss = float(metrics["eval_loss"])
@@ -123,6 +133,10 @@ class RunCallback(TrainerCallback):
 
     def on_train_end(self, args, state, control, **kwargs):
         self.has_ended = True
+
+    def _show_check(self, rows: int) -> None:
+        self._rows_checked = min(rows, self._validation_rows)
+        self._work.show("Computing the loss on the validation rows", self._rows_checked, self._validation_rows)
 
     def _step_done(self, state, loss: float, logs: dict) -> StepDone:
         grad_norm = logs.get("grad_norm")

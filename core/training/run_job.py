@@ -37,6 +37,7 @@ from core.training.largest_batch import Tried, find_batch, words_of_trying
 from core.training.out_of_memory import out_of_memory_error
 from core.training.step_probe import Measured, full_length
 from core.training.train import TrainResult, train
+from core.training.work_reporter import WorkReporter
 
 Emit = Callable[[Event], None]
 
@@ -161,9 +162,13 @@ def _evaluate(
     loaded: LoadedModel, data: PreparedData, emit: Emit, should_stop: ShouldStop
 ) -> tuple[HeldOut | None, str]:
     """Measures base and tuned on the validation rows and emits it. Returns it, and a sentence if it failed."""
-    emit(StatusChanged(status="training", message="Base and tuned answer the validation rows"))
+    work = WorkReporter(emit)
+
+    def report(side: str, done: int, total: int) -> None:
+        work.show(f"Measuring {side} on the validation rows", done, total)
+
     try:
-        heldout = measure_heldout(loaded, data.validation, should_stop)
+        heldout = measure_heldout(loaded, data.validation, should_stop, report)
     except Exception as error:  # the adapter is trained and saved; a failing evaluation must not undo that
         traceback.print_exc()
         forget_frames(error)

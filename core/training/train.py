@@ -28,6 +28,7 @@ from core.training.receipt import make_receipt
 from core.training.sample_answers import answer_samples
 from core.training.trackers import end_tracker
 from core.training.trainer import build_trainer, take_apart
+from core.training.work_reporter import WorkReporter
 
 OTHER_ROWS = (
     "The rows are not the ones this run was started with: restore them, or start a new run that continues from its "
@@ -82,6 +83,7 @@ def train(
     if resume_from:
         emit(Resumed(step=resume_from.step))
     elif config.training.sample_prompts:
+        WorkReporter(emit).show("The base answers your sample prompts")
         emit(answer_samples(loaded, config, 0, "base", should_stop, prompt_date=data.prompt_date))
     session = TrainingSession(loaded, config, data, adapter_dir, emit, should_stop, Progress.from_json(saved), changes)
     return session.run(resume_from, saved)
@@ -107,6 +109,7 @@ class TrainingSession:
         self._adapter_dir, self._emit, self._should_stop = adapter_dir, emit, should_stop
         self._progress, self._changes = progress, changes
         self._was_stopped = False
+        self._work = WorkReporter(emit)
         self._ending = ""
         self._has_final_weights = False
         self._keeper = Keeper(adapter_dir.with_name("checkpoints"), settings.save_total_limit, emit, should_stop)
@@ -117,12 +120,13 @@ class TrainingSession:
             settings,
             progress,
             emit=emit,
+            work=self._work,
             should_stop=should_stop,
             receipt=self.receipt,
             paused=lambda: self._keeper.paused,
             sample=self.sample if settings.sample_prompts else None,
             save=save,
-            has_validation=self._trainer.eval_dataset is not None,
+            validation_rows=len(self._trainer.eval_dataset or ()),
         )
         self._trainer.add_callback(self._callback)
 
@@ -154,6 +158,7 @@ class TrainingSession:
 
     def save(self) -> None:
         """Saves a checkpoint of the latest step. Raises Stopped if the disk is full and a stop is requested."""
+        self._work.show("Saving a checkpoint")
         self._trainer.state.num_input_tokens_seen = self._progress.tokens
         self._keeper.save(
             self._trainer,
@@ -164,6 +169,7 @@ class TrainingSession:
 
     def sample(self, step: int) -> None:
         """Lets the tuned model answer the run's own prompts."""
+        self._work.show("The tuned model answers your sample prompts")
         autocast, day = self._trainer.answering(), self._data.prompt_date
         self._emit(answer_samples(self._loaded, self._config, step, "tuned", self._should_stop, autocast, day))
 
@@ -171,11 +177,14 @@ class TrainingSession:
         """Closes the trackers, takes the trainer apart and saves the adapter: also after a stop or an error."""
         trainer = self._trainer
         try:
+            if self._config.training.report_to != "none":
+                self._work.show("Closing the tracker")
             if not self._callback.has_ended:  # trackers close their record on this
                 end_callbacks(trainer)
             end_tracker()
         finally:
             take_apart(trainer, self._loaded)
+            self._work.show("Checking the trained weights")
             # Weights that are NaN, or those of a checkpoint that could not be read, must not replace an older adapter.
             has_trained = self._callback.random_state is not None or self._has_final_weights
             if has_trained and not self._callback.is_nan and is_finite(self._loaded.model):
@@ -183,6 +192,7 @@ class TrainingSession:
 
     def _train(self, resume_from: Checkpoint | None, saved: dict) -> None:
         if resume_from and is_done(resume_from.folder, saved):
+            self._work.show("Loading the last checkpoint")
             restore_adapter(resume_from.folder, self._loaded.model)
         else:
             # If a check was due after the checkpoint's step but never made, it comes first.
@@ -190,6 +200,7 @@ class TrainingSession:
             with suppress(Ended):  # that check may end the run
                 self._trainer.train(resume_from_checkpoint=str(resume_from.folder) if resume_from else None)
         self._has_final_weights = True
+        self._work.show("Checking the trained weights")
         check_finite(self._loaded.model, self._progress.step)
         self._ending = self._progress.ending
         if self._progress.ended_early:
@@ -200,6 +211,7 @@ class TrainingSession:
         best = self._keeper.best()
         if best is None:
             return " The adapter is from the last step, because no checkpoint with a validation loss was kept."
+        self._work.show(f"Going back to the best checkpoint, of step {best.step:,}")
         restore_adapter(best.folder, self._loaded.model)
         return f" The adapter is from step {best.step:,}, the best one."
 
@@ -210,6 +222,7 @@ class TrainingSession:
 
     def _save_adapter(self) -> None:
         """Raises TrainingError if the disk is full and a stop is requested."""
+        self._work.show("Saving the adapter")
         try:
             self._keeper.retry_while_full(
                 lambda: put_in_place(self._adapter_dir, lambda folder: write_adapter(self._loaded, folder))

@@ -152,7 +152,9 @@ class TrainingJob:
             if not self.is_training or self._desk.doing != TRAINING:
                 return False
             self._job.stop()
-            self.emit(StatusChanged(status="stopping", message="Stopping after this micro-batch"))
+            steps_are_taken = not self._job.state.doing
+            message = "Stopping after this micro-batch" if steps_are_taken else "Stopping"
+            self.emit(StatusChanged(status="stopping", message=message))
             return True
 
     def wait(self, timeout: float | None = None) -> Snapshot | None:

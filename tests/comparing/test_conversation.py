@@ -194,7 +194,7 @@ def test_what_is_gone_is_struck_out_and_long_texts_are_not_compared():
     assert "one <del>two</del>three" in newest_text(conversation.answered(answers), True)
     replaced = [Answer(f"{words}.", 1, 1, 1, "itself") for words in (" ".join(["old"] * 40), "new")]
     drawn = newest_text(conversation.answered(replaced), True)
-    assert f'{" ".join(["old"] * 40)}</del><mark>new</mark>.' in drawn, "all of it, however long"
+    assert f"{' '.join(['old'] * 40)}</del><mark>new</mark>." in drawn, "all of it, however long"
     spaces = [Answer(text, 1, 1, 1, "itself") for text in ("a b", "a\nb")]
     drawn = newest_text(conversation.answered(spaces), True)
     assert "word for word the same as Base; only spaces or line breaks differ" in drawn and "<del>" not in drawn

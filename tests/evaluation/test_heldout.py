@@ -38,7 +38,9 @@ def test_the_losses_of_a_row(trained):
 
 def test_many_rows_in_batches(trained):
     examples = [*trained.data.train, *trained.data.validation][:11]  # one batch of 8, and one of 3
-    measured = measure_heldout(trained.loaded, examples, lambda: False)
+    told = []
+    measured = measure_heldout(trained.loaded, examples, lambda: False, lambda *so_far: told.append(so_far))
+    assert told == [(side, done, 11) for side in ("the base", "the tuned model") for done in (0, 8, 11)]
     assert measured.rows == 11
     for base, loss in ((True, measured.base_loss), (False, measured.tuned_loss)):
         weights = [sum(label != -100 for label in example.labels) for example in examples]

@@ -19,6 +19,7 @@ from core.runs.events import (
     Sampled,
     StatusChanged,
     StepDone,
+    Working,
     from_line,
     to_line,
 )
@@ -57,6 +58,7 @@ EVENTS = [
     StatusChanged(time=1.0, status="preparing", message="Getting ready — “yes”\nand so on"),
     RECEIPT,
     StatusChanged(time=2.5, status="training"),
+    Working(time=2.6, words="Saving", done=1, total=2),
     step(1, 4.0),
     MemorySampled(time=3.5, used_by_us_gib=1.0, in_use_gib=2.0, total_gib=8.0, available_gib=6.0, power=30.5),
     step(2, 5.0, grad_norm=0.75),
@@ -91,7 +93,7 @@ def test_the_fold_adds_everything_up():
     snapshot = fold_all(Snapshot(run_id="r", name="n"), EVENTS)
     assert snapshot == Snapshot(
         run_id="r", name="n", status="completed", message="Finished.", started=1.0, ended=10.0, receipt=RECEIPT,
-        steps=(EVENTS[3], EVENTS[5]), evaluations=(EVENTS[6],), memory=(EVENTS[4],), heldout=HELDOUT, finished=FINISHED,
+        steps=(EVENTS[4], EVENTS[6]), evaluations=(EVENTS[7],), memory=(EVENTS[5],), heldout=HELDOUT, finished=FINISHED,
     )  # fmt: skip
 
 
@@ -119,6 +121,27 @@ def test_the_rest_of_the_time_counts_from_the_second_step_on():
     assert running.seconds_left == 14.0  # 7 steps at 2 s, the slow first one left out
     assert running.tokens_per_s == 300 / 104
     assert fold(running, StatusChanged(status="stopping")).seconds_left is None
+
+
+def test_while_it_takes_no_steps_a_run_says_what_it_does_and_no_time_is_left():
+    running = fold_all(Snapshot(), [StatusChanged(status="training"), step(1, 1.0), step(2, 2.0)])
+    assert (running.doing, running.seconds_left, running.has_all_steps) == ("", 8.0, False)
+    measuring = fold(running, Working(words="Measuring the base", done=1200, total=6400))
+    assert (measuring.doing, measuring.seconds_left) == ("Measuring the base, 1,200 of 6,400", None)
+    stopping = fold_all(running, [StatusChanged(status="stopping", message="Stopping"), Working(words="Saving")])
+    assert (stopping.doing, stopping.status) == ("Saving", "stopping")
+    assert fold(measuring, Working()) == running, "back at its steps"
+    last = fold(measuring, step(10, 10.0))
+    assert (last.doing, fold(last, Working()).doing, last.has_all_steps) == (measuring.doing, "Finishing", True)
+    assert fold(last, Working()).seconds_left is None, "all steps are taken: what follows takes no 0:00"
+    for over in (StatusChanged(status="completed", message="Finished."), Resumed(step=1)):
+        assert fold(measuring, over).working is None
+
+
+def test_the_time_of_a_run_is_one_figure():
+    snapshot = fold_all(Snapshot(), [step(1, 430.0), step(2, 438.0)])
+    assert (Snapshot().seconds, snapshot.seconds) == (None, 438.0)
+    assert fold(snapshot, FINISHED.model_copy(update={"runtime_s": 445.2})).seconds == 445.2
 
 
 def test_the_number_of_steps_is_known_from_the_receipt_on():

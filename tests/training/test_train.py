@@ -64,6 +64,17 @@ def test_the_steps_and_their_figures(trained):
     assert [round(step.learning_rate, 9) for step in steps[:3]] == [0.01, round(0.11 / 12, 9), round(0.1 / 12, 9)]
 
 
+def test_what_it_does_between_steps_and_after_the_last_is_told(trained):
+    kinds = [event for event in trained.events if event.type in ("step", "working", "evaluated", "checkpoint")]
+    told = [event.in_words if event.type == "working" else event.type for event in kinds]
+    check = [f"Computing the loss on the validation rows, {rows} of 2" for rows in (0, 2)]
+    end_of_check = [*check, "evaluated", "Saving a checkpoint", "checkpoint"]
+    assert told == [
+        *["step"] * 6, *end_of_check, "", *["step"] * 6, *end_of_check, "Checking the trained weights",
+        "Saving the adapter",
+    ]  # fmt: skip
+
+
 def test_the_receipt_comes_first_and_lists_what_runs(trained):
     receipt = trained.events[0]
     assert receipt.type == "receipt" and len(trained.events_of("receipt")) == 1

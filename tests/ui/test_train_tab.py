@@ -4,12 +4,14 @@ import re
 
 import pytest
 
-from core.runs.events import CheckpointSaved, Evaluated, Receipt, Resumed, StatusChanged, StepDone
+from core.runs.events import CheckpointSaved, Evaluated, Receipt, Resumed, StatusChanged, StepDone, Working
 from core.runs.overfitting import overfitting
 from core.runs.snapshot import Snapshot, fold_all
 from core.workbench.model_slot import ModelState
 from core.workbench.workbench import Workbench
 from ui.shared.settings_form import Form
+from ui.sidebar import run_text
+from ui.terminal.progress import bar_of
 from ui.train.run_state_text import best_button, best_text, can_resume, checkpoints_text, resume_text, state_text
 
 
@@ -142,3 +144,40 @@ def test_a_warm_up_longer_than_the_run_is_told_before_start(tmp_path):
         text = tab.fit._follow({**shown, tab.fit.card: "", token: ""})
         sentence = warmup_warning(chosen.training, chosen.training.max_steps)
         assert bool(sentence) == said and sentence in text and "Fits." in text
+
+
+LAST = fold_all(run("training", 160), [StatusChanged(status="training")])
+
+
+@pytest.mark.parametrize(
+    ("events", "words"),
+    [
+        ([], "Finishing…"),
+        ([Working(words="Measuring the base on the validation rows", done=12, total=64)],
+         "Measuring the base on the validation rows, 12 of 64…"),
+        ([Working(words="Saving the adapter")], "Saving the adapter…"),
+        ([Working(words="Saving a checkpoint"), StatusChanged(status="stopping", message="Stopping")],
+         "Stopping. Saving a checkpoint…"),
+    ],
+)  # fmt: skip
+def test_after_the_last_step_it_says_what_it_does_and_how_far_it_is(events, words):
+    snapshot = fold_all(LAST, events)
+    for shown in (state_text(snapshot), run_text(snapshot)):
+        assert f">{words}</p>" in shown and "left" not in shown and ">training<" not in shown
+        assert ('aria-valuenow="19"' in shown) == ("of 64" in words), "the bar of the work next to that of the steps"
+    bar = bar_of(snapshot)
+    assert bar["description"] == words.removesuffix("…").removesuffix(", 12 of 64") and "left" not in bar["time"]
+    assert (bar["completed"], bar["total"]) == ((12, 64) if "of 64" in words else (160, 160))
+
+
+def test_between_steps_and_before_the_first_it_says_what_it_does_too():
+    checking = Working(words="Computing the loss on the validation rows", done=1, total=4)
+    for steps in (0, 20):
+        snapshot = fold_all(run("training", steps), [checking])
+        assert "Computing the loss on the validation rows, 1 of 4…" in state_text(snapshot)
+        assert 'aria-valuenow="25"' in run_text(snapshot)
+    again = fold_all(run("training", 20), [checking, Working()])
+    assert "2:20 left" in state_text(again) and "Computing" not in state_text(again) + run_text(again)
+    assert bar_of(again) == {
+        "completed": 20, "total": 160, "description": "It ended.", "time": "0:20 of training, 2:20 left",
+    }  # fmt: skip

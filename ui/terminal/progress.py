@@ -5,7 +5,11 @@ import sys
 import time
 from collections.abc import Callable, Collection, Iterator
 from contextlib import contextmanager
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
+
+from core.runs.snapshot import Snapshot
+from ui.shared.formatting import duration
+from ui.train.run_state_text import activity
 
 if TYPE_CHECKING:
     from core.workbench.workbench import Workbench
@@ -25,13 +29,19 @@ def ctrl_c_calls(stop: Callable[[], None]) -> Iterator[None]:
 def progress_bar() -> Iterator[Callable[[float, str], None]]:
     """A progress bar on standard error, if that is a terminal. Call it with the share done (0 to 1) and a few words."""
     from rich.console import Console
-    from rich.progress import BarColumn, Progress, TextColumn, TimeRemainingColumn
+    from rich.progress import BarColumn, Progress, TextColumn
 
-    columns = (TextColumn("{task.description}"), BarColumn(), TimeRemainingColumn())
+    columns = (TextColumn("{task.description}"), BarColumn(), TextColumn("{task.fields[left]}"))
     console = Console(stderr=True)
     with Progress(*columns, console=console, disable=not console.is_terminal) as progress:
-        task = progress.add_task("Starting", total=1.0)
-        yield lambda share, words: progress.update(task, completed=share, description=words)
+        task = progress.add_task("Starting", total=1.0, left="")
+
+        def show(share: float, words: str) -> None:
+            progress.update(task, completed=share, description=words)
+            left = progress.tasks[0].time_remaining
+            progress.update(task, left=f"{duration(left)} left" if left else "")
+
+        yield show
 
 
 class stdout_for_results:
@@ -51,12 +61,12 @@ def show_progress(workbench: "Workbench", said: Collection[str] = ()) -> bool:
     Ctrl-C stops the run cleanly. Returns whether it was pressed.
     """
     from rich.console import Console
-    from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
+    from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn
 
-    columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeElapsedColumn())
+    columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TextColumn("{task.fields[time]}"))
     was_interrupted, has_said = False, False
     with Progress(*columns, console=Console(stderr=True)) as progress:
-        task = progress.add_task("Starting", total=None)
+        task = progress.add_task("Starting", total=None, time="")
         while True:
             try:
                 snapshot = workbench.wait(timeout=0.2)
@@ -65,13 +75,25 @@ def show_progress(workbench: "Workbench", said: Collection[str] = ()) -> bool:
                     for note in snapshot.receipt.notes:
                         if note not in said:
                             progress.console.print(note, markup=False, highlight=False, soft_wrap=True)
-                loss = f"loss {snapshot.steps[-1].loss:.3f}" if snapshot.steps else ""
-                words = snapshot.message or loss or "Training"
-                done = snapshot.steps[-1].step if snapshot.steps else 0
-                progress.update(task, description=words, completed=done, total=snapshot.max_steps or None)
+                progress.update(task, **bar_of(snapshot))
                 if snapshot.is_over:
                     return was_interrupted
             except KeyboardInterrupt:
                 was_interrupted = True
                 while not workbench.stop() and workbench.is_training:
                     time.sleep(0.05)
+
+
+def bar_of(snapshot: Snapshot) -> dict[str, Any]:
+    """What the bar of a run shows: its steps, or how far the work is that it does between them and after the last."""
+    loss = f"loss {snapshot.steps[-1].loss:.3f}" if snapshot.steps else ""
+    seconds, left = snapshot.seconds, snapshot.seconds_left
+    times = (f"{duration(seconds)} of training" if seconds else "", f"{duration(left)} left" if left else "")
+    shown = {"completed": snapshot.step, "total": snapshot.max_steps or None, "time": ", ".join(filter(None, times))}
+    work = snapshot.working
+    if work and work.total:
+        shown |= {"completed": work.done, "total": work.total}
+        doing = f"Stopping. {work.words}" if snapshot.status == "stopping" else work.words
+    else:
+        doing = activity(snapshot)
+    return shown | {"description": doing or snapshot.message or loss or "Training"}

@@ -6,7 +6,7 @@ from core.runs.events import Evaluated
 from core.runs.overfitting import overfitting
 from core.runs.snapshot import Snapshot
 from core.workbench.model_slot import ModelState
-from ui.shared.formatting import duration, notice
+from ui.shared.formatting import bar, duration, notice
 from ui.shared.html import render_part
 
 TEMPLATE = "train/state.html"
@@ -26,7 +26,7 @@ def state_text(snapshot: Snapshot | None) -> Markup:
         return render_part(TEMPLATE, "state", message=message, kind=kind, checkpoints=checkpoints)
     last = snapshot.steps[-1] if snapshot.steps else None
     if last is None:
-        return notice(f"{snapshot.message or 'The first step is running'}…")
+        return notice(f"{activity(snapshot) or 'The first step is running'}…") + work_bar(snapshot)
     figures = [
         f"step {last.step:,} of {last.max_steps:,}",
         f"epoch {last.epoch:.2f}",
@@ -34,16 +34,33 @@ def state_text(snapshot: Snapshot | None) -> Markup:
         f"{duration(snapshot.seconds_left)} left" if snapshot.seconds_left is not None else "",
         f"{snapshot.tokens_per_s:,.0f} tokens/s" if snapshot.tokens_per_s else "",
     ]
-    doing = f"{snapshot.message}… " if snapshot.message and not snapshot.is_paused else ""
+    # A message while it trains is a remark, such as why there is no estimate.
+    remark = "" if snapshot.doing or not snapshot.message else f"{snapshot.message}… "
     return render_part(
         TEMPLATE,
         "state",
         message=snapshot.message if snapshot.is_paused else "",
         kind="warning",
         share=last.step / last.max_steps,
-        figures=doing + " · ".join(filter(None, figures)),
+        figures=remark + " · ".join(filter(None, figures)),
+        doing="" if snapshot.is_paused else activity(snapshot),
+        work=work_bar(snapshot),
         checkpoints=checkpoints,
     )
+
+
+def activity(snapshot: Snapshot) -> str:
+    """What a run in progress does while it takes no steps; empty while it takes them."""
+    doing = snapshot.doing
+    if snapshot.status == "stopping" and snapshot.working:
+        return f"Stopping. {doing}"
+    return doing
+
+
+def work_bar(snapshot: Snapshot) -> Markup:
+    """How far that is, where it is counted."""
+    work = snapshot.working
+    return bar(work.done / work.total, work.words) if work and work.total else Markup()
 
 
 def checkpoints_text(steps: tuple[int, ...]) -> str:
