@@ -12,6 +12,7 @@ from ui.shared.html import render_part
 from ui.train.run_state_text import activity, work_bar
 
 TEMPLATE = "sidebar.html"
+EXPECTED = {"estimate": "estimated", "probe": "probed", "corrected by a probe": "corrected by a probe"}
 
 
 class Sidebar:
@@ -71,8 +72,8 @@ def machine_text(machine: Machine, memory: MemoryStats, run: Snapshot | None = N
             ("its peak", gib(memory.peak_process_gib)),
             ("available", gib(memory.available_gib)),
         ]
-    if run is not None and run.estimated and not run.is_over:
-        rows.append(("run, estimated", gib(run.estimated.comparable_gib)))
+    if run is not None and not run.is_over:
+        rows += [(f"run, {EXPECTED[source]}", gib(size)) for source, size in run.expected_gib.items()]
     share = memory.in_use_gib / memory.total_gib
     return render_part(TEMPLATE, "machine", name=machine.name, share=share, rows=rows, unused_card=unused_card)
 

@@ -50,8 +50,9 @@ def evaluate(
                     rows
                 )  # a row that only the base has answered is half done
                 report(share, f"{done:,} of {len(rows):,} rows")
-        for name in adapters if general else ():
+        for number, name in enumerate(adapters if general else (), 1):
             leave_if(should_stop)
+            report(1.0, f"All {len(rows):,} rows are done; general questions, model {number} of {len(adapters)}")
             with adapter_view(loaded, name):
                 general_of_each.append(general_losses(loaded, general))
     pairs = [Pair(row.reference, base, tuned) for row, base, tuned in zip(rows, *found, strict=True)]

@@ -223,19 +223,13 @@ def _overview(run: Run, config: RunConfig | None, snapshot: Snapshot, fault: str
         best_loss=best.eval_loss if best else None,
         best_step=best.step if best else None,
         last_loss=losses[-1] if losses else None,
-        seconds=_seconds(snapshot),
+        seconds=snapshot.seconds,
         peak_gib=done.peak_memory_gib if done else max(peaks, default=None),
         has_adapter=run.has_adapter,
         checkpoints=snapshot.checkpoints,
         base=config.model.base if config else (),
         owner=run.owner,
     )
-
-
-def _seconds(snapshot: Snapshot) -> float | None:
-    if snapshot.finished:
-        return snapshot.finished.runtime_s
-    return snapshot.steps[-1].elapsed if snapshot.steps else None
 
 
 def _owned(row: Overview, snapshot: Snapshot, is_going_on: bool) -> Overview:

@@ -81,6 +81,19 @@ class Snapshot(BaseModel, frozen=True):
         return 0 < self.max_steps <= self.step
 
     @property
+    def expected_gib(self) -> dict[str, float]:
+        """The memory that the run was expected to take, by where the figure is from: the estimate alone, and a probe of
+        these very settings or what a probe of others made of the estimate."""
+        if self.estimated is None:
+            return {}
+        found = {"estimate": self.estimated.by_itself_gib}
+        if self.probed:
+            found["probe"] = self.probed.peak_gib
+        elif self.estimated.comparable_gib != found["estimate"]:
+            found["corrected by a probe"] = self.estimated.comparable_gib
+        return found
+
+    @property
     def seconds(self) -> float | None:
         """The training time: at the end what the run reports, until then what its last step does. None before that."""
         if self.finished:

@@ -121,7 +121,7 @@ def test_7_a_complete_run_and_both_models_answer(app, open_page):
     page.click("#start")
     expect(page.locator("#train-state .good")).to_contain_text("Finished", timeout=180_000)
     expect(page.locator("#train-end")).to_contain_text("On 64 rows that it was not trained on")
-    expect(page.locator("#train-end")).to_contain_text(re.compile(r"Time\s*[\d.]+ s \([\d.]+ min\) for 6 steps"))
+    expect(page.locator("#train-end")).to_contain_text(re.compile(r"Time\s*\d+:\d\d for 6 steps"))
     photograph(page, "10-finished")
 
     tab(page, "Compare")

@@ -291,6 +291,8 @@ def test_progress_grows_to_the_whole(trained, many):
     evaluate(trained.loaded, BOTH, many, lambda: False, lambda share, words: told.append((share, words)))
     assert told[0] == (0.0, "0 of 22 rows") and told[-1] == (1.0, "22 of 22 rows")
     assert [share for share, _ in told] == sorted(share for share, _ in told)
+    evaluate(trained.loaded, BOTH, many[:2], lambda: False, lambda *so_far: told.append(so_far), general=many[:1])
+    assert told[-2:] == [(1.0, f"All 2 rows are done; general questions, model {n} of 2") for n in (1, 2)]
 
 
 # A run's

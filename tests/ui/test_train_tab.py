@@ -1,18 +1,43 @@
 """What the Train tab shows about a run: its checkpoints, what Resume does, and which checkpoint is the best."""
 
 import re
+from dataclasses import replace
 
 import pytest
 
-from core.runs.events import CheckpointSaved, Evaluated, Receipt, Resumed, StatusChanged, StepDone, Working
+from core.memory.hardware import Machine, MemoryStats
+from core.runs.events import (
+    CheckpointSaved,
+    Estimated,
+    Evaluated,
+    Finished,
+    MemorySampled,
+    Probed,
+    Receipt,
+    Resumed,
+    StatusChanged,
+    StepDone,
+    Working,
+)
 from core.runs.overfitting import overfitting
-from core.runs.snapshot import Snapshot, fold_all
+from core.runs.run_folder import create_run
+from core.runs.run_list import RunList
+from core.runs.snapshot import Snapshot, fold, fold_all
+from core.settings.run_config import RunConfig
 from core.workbench.model_slot import ModelState
 from core.workbench.workbench import Workbench
+from ui.report.report import make_report
+from ui.runs.compare_runs import results as compare_results
+from ui.runs.run_view import head_text
+from ui.runs.runs_table import Shown, table_text
+from ui.shared.line_chart import charts
 from ui.shared.settings_form import Form
-from ui.sidebar import run_text
+from ui.sidebar import machine_text, run_text
 from ui.terminal.progress import bar_of
+from ui.train.run_figures import finished_text, memory_text
 from ui.train.run_state_text import best_button, best_text, can_resume, checkpoints_text, resume_text, state_text
+
+MEMORY = MemoryStats(total_gib=8, in_use_gib=2, available_gib=6, process_gib=1, peak_process_gib=1)
 
 
 def run(status: str, steps: int = 0, kept: tuple[int, ...] = (), losses: tuple[float, ...] = ()) -> Snapshot:
@@ -114,7 +139,6 @@ def test_a_resumed_run_keeps_what_was_done_before_its_checkpoint():
 def test_the_same_state_is_not_drawn_again(tmp_path):
     import gradio as gr
 
-    from core.settings.run_config import RunConfig
     from ui.train.train_tab import TrainTab
 
     workbench = Workbench(tmp_path)
@@ -181,3 +205,38 @@ def test_between_steps_and_before_the_first_it_says_what_it_does_too():
     assert bar_of(again) == {
         "completed": 20, "total": 160, "description": "It ended.", "time": "0:20 of training, 2:20 left",
     }  # fmt: skip
+
+
+def test_the_time_of_a_run_reads_the_same_everywhere(runs_dir):
+    """Training ends at 7:25; its last step was done at 7:18."""
+    made = create_run(runs_dir, "yoda", RunConfig())
+    step = StepDone(step=60, max_steps=60, epoch=1, loss=1, learning_rate=1e-4, tokens=9, elapsed=438.2)
+    done = Finished(
+        steps=60, runtime_s=445.2, tokens_per_s=9, peak_memory_gib=1, peak_memory_for_training_gib=1,
+        total_memory_gib=8,
+    )  # fmt: skip
+    for event in (StatusChanged(status="training"), step, done, StatusChanged(status="completed", message="Finished.")):
+        made.append(event)
+    row = RunList(runs_dir).find(made.id)
+    table = table_text([row], 1, Shown())
+    results = dict(compare_results([row, replace(row, seconds=1.0)], [made.snapshot()] * 2))
+    texts = [finished_text(made.snapshot()), head_text(row), table, make_report(made), results["Time"][0]]
+    for text in texts:
+        assert "7:25" in text and "7:18" not in text and "7.42" not in text and "445" not in text
+
+
+def test_the_estimate_of_a_run_is_one_figure_after_a_probe_too(runs_dir):
+    sampled = [MemorySampled(time=t, used_by_us_gib=5, in_use_gib=5, total_gib=8, available_gib=3) for t in (1.0, 2.0)]
+    told = Estimated(total_gib=6, comparable_gib=5.5, before_probe_gib=4.5, parts={})
+    done = Finished(
+        steps=1, runtime_s=1, tokens_per_s=9, peak_memory_gib=5, peak_memory_for_training_gib=1, total_memory_gib=8
+    )
+    for measured, name in (([Probed(peak_gib=5.5, seconds_per_step=1)], "probe"), ([], "corrected by a probe")):
+        running = fold_all(Snapshot(status="training"), [told, *measured, *sampled])
+        assert running.expected_gib == {"estimate": 4.5, name: 5.5}
+        drawn = charts(running)
+        assert "estimate <b>4.5</b>" in drawn and f"{name} <b>5.5</b>" in drawn
+        side = machine_text(Machine(name="x", is_gpu=False, total_gib=8), MEMORY, running)
+        assert "<dt>run, estimated</dt><dd>4.50 GiB</dd>" in side and "5.50 GiB" in side
+        row = memory_text(fold(running, done))
+        assert row.startswith("estimated 4.50 GiB · ") and "5.50 GiB" in row and "10% low" in row

@@ -135,7 +135,8 @@ def progress_text(state: Measuring, busy: str) -> Markup:
     """The progress, why there is no result, or why measuring must wait."""
     if state.is_doing:
         left = state.seconds_left
-        words = f"{state.words}, about {duration(left)} left" if left and not state.is_stopping else state.words
+        has_time_left = left is not None and left >= 0.5 and not state.is_stopping  # less is written as 0:00
+        words = f"{state.words}, about {duration(left)} left" if has_time_left else state.words
         told = f"{run_label(state.run_id)}: {words}"
         return render_part(TEMPLATE, "progress", words=told, share=state.share)
     if busy and busy != MEASURING:

@@ -8,7 +8,7 @@ from core.model.model_files import code_warning
 from core.problems import Busy, ConfigError, ModelError
 from core.settings.presets import Preset
 from core.workbench.workbench import Workbench
-from ui.shared.formatting import big, gib, notice
+from ui.shared.formatting import big, gib, notice, pace
 from ui.shared.html import render_part
 from ui.shared.settings_form import Form
 
@@ -106,5 +106,5 @@ def report_text(report: ModelReport) -> Markup:
         ("Longest row", f"{report.max_seq_length:,} tokens"),
         ("Memory", f"{gib(report.memory_gib)} of weights, on {report.device}"),
     ]
-    message = f"Loaded {report.name} in {report.seconds:.1f} s."
+    message = f"Loaded {report.name} in {pace(report.seconds)}."
     return render_part("model/model.html", "report", message=message, rows=rows)

@@ -105,7 +105,7 @@ def _summary(snapshot: Snapshot, config: RunConfig | None) -> Markup:
     if snapshot.step:
         of = f" of {snapshot.max_steps:,}" if snapshot.step < snapshot.max_steps else ""
         rows.append(("Steps", f"{snapshot.step:,}{of}"))
-        rows.append(("Training took", duration_or_dash(snapshot.steps[-1].elapsed)))
+        rows.append(("Training took", duration_or_dash(snapshot.seconds)))
     if snapshot.best:
         rows.append(("Best validation loss", f"{loss(snapshot.best.eval_loss)}, at step {snapshot.best.step:,}"))
     kind = {"completed": "good", "failed": "error"}.get(snapshot.status, "warning")

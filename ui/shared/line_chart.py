@@ -15,7 +15,7 @@ from markupsafe import Markup
 from core.runs.events import StepDone
 from core.runs.snapshot import Snapshot
 from core.runs.thinning import thin
-from ui.shared.formatting import count, figure
+from ui.shared.formatting import count, duration, figure
 from ui.shared.html import render_part
 
 TEMPLATE = "shared/line_chart.html"
@@ -61,17 +61,21 @@ def charts(snapshot: Snapshot) -> Markup:
     in_use = [(m.time - began, m.used_by_us_gib) for m in memory]
     drawn = [
         chart("Loss", [train, checks], "step", may_cut=True, remark=marked),
-        chart("Memory, GiB", [Series(used, "memory", in_use), _estimated(snapshot, in_use)], "time"),
+        chart("Memory, GiB", [Series(used, "memory", in_use), *_expected(snapshot, in_use)], "time"),
         chart("Learning rate", [Series("adapter", "rate", [(s.step, s.learning_rate) for s in steps])], "step"),
         chart("Gradient norm", [norm], "step", may_cut=True),
     ]
     return render_part(TEMPLATE, "group", charts=drawn, style="charts")
 
 
-def _estimated(snapshot: Snapshot, in_use: list[Point]) -> Series:
-    """A level line at the memory the run was expected to use, as long as the line of what it uses."""
-    ends = [in_use[0][0], in_use[-1][0]] if in_use and snapshot.estimated else []
-    return Series("estimate", "estimate", [(x, snapshot.estimated.comparable_gib) for x in ends])
+def _expected(snapshot: Snapshot, in_use: list[Point]) -> list[Series]:
+    """Level lines at the memory that the run was expected to use, as long as the line of what it uses."""
+    ends = [in_use[0][0], in_use[-1][0]] if in_use else []
+    styles = {"estimate": "estimate"}
+    return [
+        Series(name, styles.get(name, "probe"), [(x, level) for x in ends])
+        for name, level in snapshot.expected_gib.items()
+    ]
 
 
 def run_chart(runs: list[tuple[str, Snapshot]], x: Axis) -> Markup:
@@ -152,8 +156,11 @@ def _frame(points: list[Point], may_cut: bool) -> Frame:
 
 
 def _highest(point: Point, x_axis: Axis, frame: Frame) -> str:
-    size, unit = _unit(x_axis, frame.x1)
-    where = f"step {point[0]:,.0f}" if x_axis == "step" else f"{_x_figure(point[0] / size)} {unit}"
+    where = {
+        "step": f"step {point[0]:,.0f}",
+        "tokens": f"{_x_figure(point[0])} tokens",
+        "time": duration(point[0]),
+    }[x_axis]
     return f"highest: {figure(point[1])} at {where}, above the chart"
 
 

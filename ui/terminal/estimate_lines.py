@@ -10,6 +10,7 @@ from core.memory.parts import PARTS
 from core.memory.suggestions import WORTH_SAYING, suggestions, to_fit
 from core.settings.run_config import RunConfig
 from core.settings.steps import steps_of, warmup_warning
+from ui.shared.formatting import duration, pace
 
 if TYPE_CHECKING:
     from core.memory.probe_record import ProbeRecord
@@ -75,13 +76,11 @@ def probe_lines(record: "ProbeRecord", note: str) -> list[str]:
     """What `probe` prints for a person. `note` says why the record could not be saved; empty when it was saved."""
     lines = [
         f"Peak memory: {record.peak_gib:.2f} GiB (estimated {record.estimate.comparable_gib:.2f} GiB).",
-        f"One step: {record.seconds_per_step:.3g} s, on rows of {record.length:,} tokens.",
+        f"One step: {pace(record.seconds_per_step)}, on rows of {record.length:,} tokens.",
     ]
     if record.steps:
-        minutes = max(record.steps * record.seconds_per_step / 60, 0.1)
-        lines.append(
-            f"The whole run of {record.steps:,} steps takes about {minutes:.1f} minutes, less with shorter rows."
-        )
+        took = duration(record.steps * record.seconds_per_step)
+        lines.append(f"The whole run of {record.steps:,} steps takes about {took}, less with shorter rows.")
     else:
         lines.append("The time of the whole run is unknown: it runs for epochs, and its rows were not counted.")
     return [*lines, note or "Estimates for this model on this machine now use it as a correction."]

@@ -4,7 +4,7 @@ from markupsafe import Markup
 
 from core.runs.events import HeldOut, Probed
 from core.runs.snapshot import Snapshot
-from ui.shared.formatting import count, gib, percent
+from ui.shared.formatting import count, duration_or_dash, gib, percent
 from ui.shared.html import render_part
 
 TEMPLATE = "train/figures.html"
@@ -15,8 +15,11 @@ def memory_text(snapshot: Snapshot) -> str:
     if snapshot.finished is None or snapshot.estimated is None:
         return ""
     # A probe of these very settings corrects the estimate to what it measured, so the uncorrected one is compared.
-    was, estimated = snapshot.finished.peak_memory_gib, snapshot.estimated.by_itself_gib
+    was, expected = snapshot.finished.peak_memory_gib, snapshot.expected_gib
+    estimated, corrected = expected["estimate"], expected.get("corrected by a probe")
     probed = _probed_in_short(snapshot.probed) if snapshot.probed else ""
+    if corrected is not None:
+        probed = f" · corrected by a probe: {gib(corrected)}"
     return f"estimated {gib(estimated)}{probed} · was {gib(was)}{_off(estimated, was)}"
 
 
@@ -49,7 +52,7 @@ def finished_text(snapshot: Snapshot) -> Markup:
     total = done.total_memory_gib
     training = done.peak_memory_for_training_gib
     rows = [
-        ("Time", f"{done.runtime_s:.1f} s ({done.runtime_s / 60:.2f} min) for {count(done.steps, 'step')}"),
+        ("Time", f"{duration_or_dash(snapshot.seconds)} for {count(done.steps, 'step')}"),
         ("Speed", f"{done.tokens_per_s:,.0f} tokens/s"),
         ("Peak memory", f"{gib(done.peak_memory_gib)} ({percent(done.peak_memory_gib / total)} of {gib(total)})"),
         ("Of that for training", f"{gib(training)} ({percent(training / total)})"),
