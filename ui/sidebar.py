@@ -7,8 +7,9 @@ from core.memory.hardware import Machine, MemoryStats
 from core.runs.snapshot import Snapshot
 from core.workbench.model_slot import ModelState
 from core.workbench.workbench import Workbench
-from ui.shared.formatting import big, duration, gib, run_label
+from ui.shared.formatting import big, duration, gib
 from ui.shared.html import render_part
+from ui.shared.run_names import RunNames
 from ui.train.run_state_text import activity, work_bar
 
 TEMPLATE = "sidebar.html"
@@ -91,7 +92,7 @@ def model_text(state: ModelState, workbench: Workbench) -> Markup:
         "model",
         name=report.name.rstrip("/").rpartition("/")[2],
         words=f"{bits} · {big(report.parameters)}{' · tied' if report.tied_embeddings else ''}",
-        adapter=run_label(state.adapter) if state.adapter else "",
+        adapter=RunNames(workbench.runs).run(state.adapter) if state.adapter else "",
     )
 
 

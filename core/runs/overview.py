@@ -32,6 +32,7 @@ class Overview:
     id: str
     folder: Path
     name: str
+    is_renamed: bool = False
     note: str = ""
     status: Status = "preparing"
     message: str = ""

@@ -42,12 +42,16 @@ GGUF = (
 
 @dataclass
 class Run:
-    """One run's folder. Several threads of the process that owns the run may append to it."""
+    """One run's folder. Several threads of the process that owns the run may append to it.
+
+    `is_renamed`: a person gave it its name.
+    """
 
     folder: Path
     name: str
     note: str = ""
     owner: str = ""  # the visitor who started it (`core.visitors`); empty for whoever runs the program
+    is_renamed: bool = False
     _lock: threading.Lock = field(default_factory=threading.Lock, repr=False)
     _unwritten: list[bytes] = field(default_factory=list, repr=False)
 
@@ -200,11 +204,13 @@ def list_runs(runs_dir: Path) -> list[Run]:
 def open_run(folder: Path) -> Run:
     """The run in a folder; its id is its name if run.json is missing or damaged."""
     about = _about(folder)
+    name = _text(about.get("name"), 200)
     return Run(
         folder,
-        _text(about.get("name"), 200) or folder.name,
+        name or folder.name,
         _text(about.get("note"), 5000),
         _text(about.get("owner"), 200),
+        is_renamed=bool(name) and about.get("is_renamed") is True,
     )
 
 

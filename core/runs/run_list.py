@@ -55,6 +55,10 @@ class RunList:
         """The folder of a listed run. Raises RunError."""
         return open_run(self.find(run_id).folder)
 
+    def name_of(self, run_id: str) -> str | None:
+        """The present name of a run; None if it is not listed."""
+        return next((row.name for row in self.rows() if row.id == run_id), None)
+
     def following(self, run_id: str) -> Snapshot | None:
         """The snapshot of a run that is in progress; None if it is not."""
         self.rows()
@@ -68,11 +72,14 @@ class RunList:
         if not name.strip():
             raise RunError("A run needs a name.")
         try:
-            run.write_about(name=name.strip(), note=note.strip())
+            is_renamed = run.is_renamed or name.strip() != run.name
+            run.write_about(name=name.strip(), note=note.strip(), is_renamed=is_renamed)
         except OSError as error:
             raise RunError(
                 "The name and note of run {run} cannot be saved: {reason}.", run=run_id, reason=in_words(error)
             ) from None
+        with self._lock:
+            self._looked = float("-inf")  # the new name counts at once
 
     def _look(self) -> None:
         known: dict[str, _Known] = {}
@@ -149,6 +156,8 @@ def _read(folder: Path, files: tuple, before: _Known | None) -> _Known:
         faults.append("Its run.json is missing or damaged: its name and note are not known.")
     grown = before.history if before and _is_grown(before, files) else None
     history = _history(folder / "events.jsonl", grown or _History(Snapshot(run_id=run.id, name=run.name)))
+    if history.snapshot.name != run.name:  # it was renamed
+        history = replace(history, snapshot=history.snapshot.model_copy(update={"name": run.name}))
     is_over = history.snapshot.is_over
     broken = history.broken + bool(history.rest and is_over)
     if not (folder / "events.jsonl").is_file():
@@ -211,6 +220,7 @@ def _overview(run: Run, config: RunConfig | None, snapshot: Snapshot, fault: str
         id=run.id,
         folder=run.folder,
         name=run.name,
+        is_renamed=run.is_renamed,
         note=run.note,
         status=snapshot.status,
         message=snapshot.message,

@@ -14,7 +14,7 @@ from core.data.prepared.prepared_data import PreparedData
 from core.hub_names import Token
 from core.memory.model_shape import shape_of
 from core.memory.probe_log import measured_here
-from core.memory.probe_record import ProbeRecord
+from core.memory.probe_record import ProbeRecord, memory_settings
 from core.model.loaded_model import LoadedModel
 from core.problems import DataError, Problem, TrainingError
 from core.runs.run_folder import find_adapter
@@ -29,6 +29,7 @@ from core.workbench.model_slot import ModelSlot
 from core.workbench.rows_of_the_form import Preparation
 
 T = TypeVar("T")
+_ANY_BATCH = {"training.per_device_train_batch_size": "any", "training.gradient_accumulation_steps > 1": "any"}
 
 
 @dataclass(frozen=True)
@@ -36,6 +37,7 @@ class Probing:
     """A probe, or a search for the largest batch: `doing` while it runs, then what it found.
 
     `tried` are batches with their peaks in GiB, None for one that did not fit. `error` and `note` are sentences.
+    `asked` are the settings that it was for.
     """
 
     doing: str = ""
@@ -44,6 +46,16 @@ class Probing:
     note: str = ""
     record: ProbeRecord | None = None
     found: BatchFound | None = None
+    asked: RunConfig | None = None
+
+    def is_of(self, config: RunConfig) -> bool:
+        """Whether these settings would measure the same. A search is for all batch sizes."""
+        if self.asked is None:
+            return True
+        ours, theirs = ((one.model.base, memory_settings(one)) for one in (config, self.asked))
+        if self.found is not None or self.asked.training.per_device_train_batch_size == "auto":
+            ours, theirs = ((base, {**rest, **_ANY_BATCH}) for base, rest in (ours, theirs))
+        return ours == theirs
 
 
 class Prober:
@@ -67,20 +79,20 @@ class Prober:
         if config.training.per_device_train_batch_size == "auto":
             found = self.find_batch(config, token)
             return self.state.record or self.probe(config.with_batch(found.batch, found.accumulation), token)
-        return self._alone(lambda: self._probe(config, token), token)
+        return self._alone(lambda: self._probe(config, token), config, token)
 
     def find_batch(self, config: RunConfig, token: Token = None) -> BatchFound:
         """Finds the largest batch that leaves the settings' headroom free, with as many rows in a step as before.
 
         `state.record` is then the probe of that batch. Raises as `probe` does.
         """
-        return self._alone(lambda: self._find(config, token), token)
+        return self._alone(lambda: self._find(config, token), config, token)
 
     def stop(self) -> None:
         """Asks the probe to stop after its micro-batch."""
         self._job.stop()
 
-    def _alone(self, work: Callable[[], T], token: Token) -> T:
+    def _alone(self, work: Callable[[], T], config: RunConfig, token: Token) -> T:
         with self._desk.taken(PROBING):
             self._has_begun = False
             self._job.state = Probing(doing="Getting ready")
@@ -88,6 +100,7 @@ class Prober:
             outcome.print_unexpected()
             if outcome.was_stopped or outcome.problem:
                 self._job.state = replace(self.state, doing="", error=str(outcome.problem or ""))
+            self._job.state = replace(self.state, asked=config)
             # Rows at fault do the model no harm.
             if self._has_begun and outcome.problem and not isinstance(outcome.problem, DataError):
                 self._slot.let_go()

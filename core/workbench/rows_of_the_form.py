@@ -70,6 +70,7 @@ class Preparation:
     folder: Path
     state: Preparing = field(default_factory=Preparing)
     _key: Key | None = None
+    _shown: Key | None = None  # the settings of which `state` tells
     _data: PreparedData | None = None
     _head: tuple[Key, PreparedData] | None = None  # the first rows, as they were last looked at
 
@@ -105,7 +106,7 @@ class Preparation:
         `prompt_date` is the day that the chat template takes for today, by default the real one.
         """
         prompt_date = prompt_date or date.today()
-        key = _key(config, loaded, prompt_date)
+        key, self._shown = _key(config, loaded, prompt_date), _told_of(config)
         if self._data is not None and key == self._key:
             self.state = replace(self.state, survey=self._survey(config, loaded), packing=_packing(config, loaded))
             return self._data
@@ -150,6 +151,10 @@ class Preparation:
     def is_current(self, config: RunConfig, loaded: LoadedModel | None) -> bool:
         """Whether the last set that was prepared in full is the one that these settings name."""
         return loaded is not None and self._data is not None and _key(config, loaded, date.today()) == self._key
+
+    def shows(self, config: RunConfig) -> bool:
+        """Whether `state` tells of the rows that these settings name, or of no rows at all."""
+        return self._shown in (None, _told_of(config))
 
     def row(self, config: RunConfig, loaded: LoadedModel, number: int, token: Token = None) -> RowView:
         """One row as the trainer gets it, from the whole set if it is prepared, else from the first 200 rows.
@@ -224,11 +229,22 @@ def _packing(config: RunConfig, loaded: LoadedModel) -> str:
 def _key(config: RunConfig, loaded: LoadedModel, prompt_date: date) -> Key:
     """What decides how rows are prepared: the settings, the tokenizer, the files as they are on disk, and the date if
     the prompts print one."""
-    data = config.data.model_dump(exclude={"allow_left_out"})
-    stamps = (*_stamps(config.data.path), *_stamps(config.data.validation_path or ""))
     model = (loaded.config.model_name, loaded.config.revision)
     printed = prompt_date if prints_date(loaded.tokenizer, config.data.prompt_template) else None
-    return (str(data), model, _length(config, loaded), config.training.completion_only_loss, stamps, printed)
+    return (*_settings_of(config), model, _length(config, loaded), printed)
+
+
+def _told_of(config: RunConfig) -> Key:
+    """The settings that the figures of the rows depend on: how many steps an epoch has, and whether rows are packed."""
+    return (*_settings_of(config), config.training.effective_batch, config.training.packing)
+
+
+def _settings_of(config: RunConfig) -> Key:
+    """The settings among what decides how rows are prepared, and the files as they are on disk."""
+    data = config.data.model_dump(exclude={"allow_left_out"})
+    stamps = (*_stamps(config.data.path), *_stamps(config.data.validation_path or ""))
+    model = (config.model.model_name, config.model.revision, config.model.max_seq_length)
+    return (str(data), model, config.training.completion_only_loss, stamps)
 
 
 def _stamps(path: str) -> list[tuple[str, int, int]]:

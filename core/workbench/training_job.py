@@ -62,7 +62,17 @@ class TrainingJob:
 
     @property
     def snapshot(self) -> Snapshot | None:
-        """The run in progress, or the last one; None when there never was one."""
+        """The run in progress, or the last one, under its present name; None when there never was one."""
+        shown = self._followed()
+        name = shown and self._runs.name_of(shown.run_id)
+        if not name or name == shown.name:
+            return shown
+        with self._job.changed:
+            if self._job.state.run_id == shown.run_id:
+                self._job.state = self._job.state.model_copy(update={"name": name})
+            return self._job.state
+
+    def _followed(self) -> Snapshot | None:
         shown = self._job.state
         if self._run is not None or shown is None or shown.is_over:
             return shown  # without the lock, so that no page waits for a slow disk

@@ -182,6 +182,10 @@ class Workbench:
         """Whether all rows were read with exactly these settings."""
         return self._preparation.is_current(config, self._slot.loaded)
 
+    def shows_rows_of(self, config: RunConfig) -> bool:
+        """Whether `preparing` tells of the rows that these settings name, or of no rows at all."""
+        return self._preparation.shows(config)
+
     # Probing
 
     @property

@@ -129,3 +129,24 @@ def test_reading_can_be_stopped(bench, config, tmp_path, wait_until):
     assert [type(error) for error in failures] == [Stopped]
     assert not bench.preparing.doing and bench.preparing.survey is None and not bench.has_checked(config)
     assert bench.busy_with == "" and set((bench.runs_dir / "prepared").glob("*")) <= kept
+
+
+def test_figures_are_of_the_settings_that_were_checked(bench, config, tmp_path):
+    config = config.with_settings([f"data.path={shutil.copy(config.data.path, tmp_path)}"])
+    bench.load_model(config.model)
+    bench.check_rows(config)
+    assert bench.shows_rows_of(config) and bench.shows_rows_of(config.with_settings(["adapter.r=2"]))
+    for other in (
+        f"data.path={config.data.path}.other", "data.seed=1", "model.max_seq_length=64", "model.model_name=other",
+        "training.gradient_accumulation_steps=7", "training.packing=yes",
+    ):  # fmt: skip
+        assert not bench.shows_rows_of(config.with_settings([other])), other
+    empty = data_file(tmp_path / "none.jsonl", text="")
+    gone = config.model_copy(update={"data": empty})
+    with pytest.raises(DataError):
+        bench.check_rows(gone)
+    assert bench.preparing.error and bench.shows_rows_of(gone) and not bench.shows_rows_of(config)
+    bench.check_rows(config)
+    rows = Path(config.data.path)
+    rows.write_text(rows.read_text() + " ")
+    assert not bench.shows_rows_of(config), "the file is another one now"

@@ -17,7 +17,9 @@ from core.workbench.one_blind_test import Shown
 from core.workbench.workbench import Workbench
 from ui.compare.blind_view import last_text, pair_text, result_text, state_text
 from ui.compare.sampling_form import make_sampling
-from ui.shared.formatting import notice, pane_label
+from ui.shared.errors import clear_on
+from ui.shared.formatting import notice
+from ui.shared.run_names import RunNames
 
 BUTTONS = dict(zip(CHOICES, ("Left", "Right", "Tie", "Both bad"), strict=True))
 EXAMPLES = "The old man reads a book.\nWhere is my hat?\nWe will go home tomorrow."
@@ -49,6 +51,7 @@ class BlindTab:
     def __init__(self, workbench: Workbench, token: gr.Textbox):
         self._lab = workbench.lab
         self._blind = workbench.blind_test
+        self._label = RunNames(workbench.runs).pane
         with gr.Column(elem_id="blind-setup") as self.setup:
             with gr.Row():
                 self.first = gr.Dropdown([], label="One model", elem_id="blind-first")
@@ -98,6 +101,9 @@ class BlindTab:
             self.end.click(self._end, None, [self.trouble], api_name="blind_end", **quiet),
         ]
         self.known.change(self._offer, chosen, chosen, api_name="blind_offer", **quiet)
+        typed = [part.input for part in (self.prompts, self.temperature, self.tokens)]
+        clear_on([*typed, self.file.upload, self.file.clear], self.trouble)
+        clear_on([self.first.input, self.second.input], self.trouble, self.result)  # the result is of other models
         self.look.click(self._look, chosen, [self.trouble, self.result], api_name="blind_look", **quiet)
         for choice, button in self.buttons.items():
             vote = functools.partial(self._vote, choice)
@@ -114,7 +120,7 @@ class BlindTab:
         panes = self._lab.choices()
         has_tuned = any(not pane.is_base for pane in panes)
         return self._parts() | {
-            self.known: {"value": str(hash(tuple(panes)))},
+            self.known: {"value": str(hash(tuple((pane.key, self._label(pane)) for pane in panes)))},
             self.start: {"interactive": has_tuned},
             self.look: {"interactive": has_tuned},
         }
@@ -122,7 +128,7 @@ class BlindTab:
     def _offer(self, first: str | None, second: str | None) -> tuple[dict, dict]:
         """The models to choose from. What a person chose stays as long as it exists."""
         panes = self._lab.choices()
-        choices, keys = [(pane_label(pane), pane.key) for pane in panes], [pane.key for pane in panes]
+        choices, keys = [(self._label(pane), pane.key) for pane in panes], [pane.key for pane in panes]
         loaded = self._lab.loaded_pane
         default = loaded if loaded in panes and not loaded.is_base else next((p for p in panes if not p.is_base), None)
         return (
@@ -140,7 +146,7 @@ class BlindTab:
             self.voted: {"value": shown.pair},
             self.pair: {"value": pair_text(shown) if is_on else ""},
             self.state: {"value": state_text(shown) if is_on else ""},
-            self.last: {"value": last_text(shown)},
+            self.last: {"value": last_text(shown, self._label)},
             self.result: {"value": ""} if is_on else {},
         }
         parts |= {button: {"interactive": is_voting} for button in self.buttons.values()}
@@ -153,7 +159,8 @@ class BlindTab:
             result = self._blind.last_result()
         except Problem as error:
             return notice(str(error), "error")
-        return last_text(shown) + notice(shown.said, "warning") + (result_text(result) if result else "")
+        told = last_text(shown, self._label) + notice(shown.said, "warning")
+        return told + (result_text(result, self._label) if result else "")
 
     def _start(self, first, second, text, file, temperature, tokens) -> tuple[str, str | dict]:
         try:
@@ -169,7 +176,7 @@ class BlindTab:
         try:
             if not first or not second:
                 raise BlindError("Choose two models first.")
-            return "", result_text(self._blind.result([Pane.from_key(first), Pane.from_key(second)]))
+            return "", result_text(self._blind.result([Pane.from_key(first), Pane.from_key(second)]), self._label)
         except Problem as error:
             return notice(str(error), "error"), ""
 

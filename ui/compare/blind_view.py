@@ -1,5 +1,7 @@
 """The blind test as HTML: the pair of answers, how far the test is, the last vote, and who won."""
 
+from collections.abc import Callable
+
 from markupsafe import Markup
 
 from core.runs.adapter_ref import Pane
@@ -33,20 +35,20 @@ def state_text(shown: Shown) -> Markup:
     return render_part(TEMPLATE, "state", words=f"{where}. {held_back}", said=shown.said)
 
 
-def last_text(shown: Shown) -> Markup:
+def last_text(shown: Shown, label: Callable[[Pane], str] = pane_label) -> Markup:
     """Which model was on which side in the pair before, and what was chosen."""
     if shown.last is None:
         return Markup()
-    left, right = (pane_label(Pane.from_key(key)) for key in (shown.last.left, shown.last.right))
+    left, right = (label(Pane.from_key(key)) for key in (shown.last.left, shown.last.right))
     chose = {"left": f"You chose {left}", "right": f"You chose {right}", "tie": "A tie", "bad": "Both bad"}
     words = f"The pair before: left was {left}, right was {right}. {chose[shown.last.choice]}."
     return render_part(TEMPLATE, "last", words=words)
 
 
-def result_text(result: Result) -> Markup:
+def result_text(result: Result, label: Callable[[Pane], str] = pane_label) -> Markup:
     """The tally of two panes: in words, then its figures."""
     tally = result.tally
-    contender, other = pane_label(result.contender), pane_label(result.other)
+    contender, other = label(result.contender), label(result.other)
     votes = (
         f"{tally.votes:,}: {tally.wins:,} for {contender}, {tally.losses:,} for {other}, "
         f"{count(tally.ties, 'tie')}, {tally.bad:,} both bad"

@@ -16,7 +16,9 @@ from ui.compare.chat_scripts import COPY, FOCUS_PROMPT, FOLLOW, save_as
 from ui.compare.chat_view import earlier_text, newest_text, proof_text
 from ui.compare.pane_picker import PanePicker
 from ui.compare.sampling_form import SamplingForm
-from ui.shared.formatting import notice, pane_label
+from ui.shared.errors import clear_on
+from ui.shared.formatting import notice
+from ui.shared.run_names import RunNames
 from ui.train.run_figures import heldout_text
 
 REDRAW_SECONDS = 0.06  # drawing more often than the eye follows would only take time from the model
@@ -36,6 +38,7 @@ class CompareTab:
 
     def __init__(self, workbench: Workbench, token: gr.Textbox):
         self._workbench, self._token = workbench, token
+        self._label = RunNames(workbench.runs).pane
         self.picker = PanePicker(workbench)
         self._add_conversation()
         self._add_composer()
@@ -93,6 +96,9 @@ class CompareTab:
         self.markdown.click(None, [self.as_markdown], None, js=save_as("text/markdown", "md"), **hidden)
         self.json.click(None, [self.as_json], None, js=save_as("application/json", "json"), **hidden)
         self.picker.connect(self._token, self.trouble, **hidden)
+        # What a person types or chooses next may be what was wrong. `input`: a question that was not asked comes back.
+        chosen = (*self.picker.choices, self.picker.runs, self.prompt, *self.sampling.inputs, self.sampling.preset)
+        clear_on([part.input for part in chosen], self.trouble)
         self.sampling.connect(**hidden)
         changes = [choice.change for choice in self.picker.choices]
         gr.on(changes, self._choose, inputs, [self.changed, self.panes, self.ask], **hidden)
@@ -130,7 +136,7 @@ class CompareTab:
         told = {self.ask: gr.update(value=ASK_LABELS[len(panes)])}
         if conversation.turns:  # what was said stays to be read
             return told | {self.changed: notice(OTHER_PANES if panes != conversation.panes else "")}
-        return told | {self.changed: "", self.panes: newest_text(Conversation(panes))}
+        return told | {self.changed: "", self.panes: newest_text(Conversation(panes), label=self._label)}
 
     # Asking
 
@@ -187,7 +193,7 @@ class CompareTab:
                 conversation = conversation.answered(answers)
                 if time.monotonic() - drawn >= REDRAW_SECONDS:
                     drawn = time.monotonic()
-                    yield {self.panes: newest_text(conversation, differ)}
+                    yield {self.panes: newest_text(conversation, differ, self._label)}
             said = lab.note_on_prompts(panes, conversations)
         except Problem as error:
             kept = conversation.broken_off()
@@ -202,7 +208,7 @@ class CompareTab:
         if len(panes) > 1:
             yield settled | waits  # until this handler has ended, Gradio ignores clicks on its button
             try:
-                told = proof_text(panes, lab.differences(panes, conversations[0]))
+                told = proof_text(panes, lab.differences(panes, conversations[0]), self._label)
             except Problem as error:
                 told = notice(f"How much they differ could not be measured. {error}", "warning")
             settled = {self.proof: told} | {button: settled[button] for button in waits}
@@ -234,12 +240,13 @@ class CompareTab:
         return self._draw(values[self.conversation], bool(values[self.differ]))
 
     def _draw(self, conversation: Conversation, differ: bool) -> dict:
-        return {self.earlier: earlier_text(conversation, differ), self.panes: newest_text(conversation, differ)}
+        newest = newest_text(conversation, differ, self._label)
+        return {self.earlier: earlier_text(conversation, differ, self._label), self.panes: newest}
 
     def _settled(self, conversation: Conversation, differ: bool) -> dict:
         """The conversation and its tools while no answer is being written."""
         is_begun = bool(conversation.turns)
-        names = [pane_label(pane) for pane in conversation.panes]
+        names = [self._label(pane) for pane in conversation.panes]
         return {
             self.conversation: conversation,
             **self._draw(conversation, differ),

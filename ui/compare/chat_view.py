@@ -1,6 +1,6 @@
 """A conversation as HTML: each question, and below it the panes' answers side by side."""
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 from markupsafe import Markup
@@ -34,26 +34,30 @@ def pane_looks(panes: Sequence[Pane]) -> list[str]:
     return ["base" if pane.is_base else next(tuned) for pane in panes]
 
 
-def newest_text(conversation: Conversation, show_differences: bool = False) -> Markup:
+def newest_text(
+    conversation: Conversation, show_differences: bool = False, label: Callable[[Pane], str] = pane_label
+) -> Markup:
     """The last turn; before there is one, the empty panes."""
     if not conversation.turns:
         looks = zip(pane_looks(conversation.panes), conversation.panes, strict=True)
-        return _panes([Column(look, pane_label(pane)) for look, pane in looks])
-    return _turn(conversation, len(conversation.turns), show_differences)
+        return _panes([Column(look, label(pane)) for look, pane in looks])
+    return _turn(conversation, len(conversation.turns), show_differences, label)
 
 
-def earlier_text(conversation: Conversation, show_differences: bool = False) -> Markup:
+def earlier_text(
+    conversation: Conversation, show_differences: bool = False, label: Callable[[Pane], str] = pane_label
+) -> Markup:
     """All turns but the last; empty when there are none."""
-    turns = (_turn(conversation, number, show_differences) for number in range(1, len(conversation.turns)))
+    turns = (_turn(conversation, number, show_differences, label) for number in range(1, len(conversation.turns)))
     return Markup().join(turns)
 
 
-def proof_text(panes: Sequence[Pane], found: Sequence[float]) -> Markup:
+def proof_text(panes: Sequence[Pane], found: Sequence[float], label: Callable[[Pane], str] = pane_label) -> Markup:
     """How much each later pane differs from the first: by the largest logit difference, or a warning: not at all."""
     first, *others = panes
     notices = []
     for pane, difference in zip(others, found, strict=True):
-        names = f"{pane_label(first)} and {pane_label(pane)}"
+        names = f"{label(first)} and {label(pane)}"
         if pane == first:
             notices.append(notice(f"{names} are one and the same: choose another for one of them.", "warning"))
         elif difference == 0:
@@ -67,17 +71,17 @@ def proof_text(panes: Sequence[Pane], found: Sequence[float]) -> Markup:
     return Markup().join(notices)
 
 
-def _turn(conversation: Conversation, number: int, show_differences: bool) -> Markup:
+def _turn(conversation: Conversation, number: int, show_differences: bool, label: Callable[[Pane], str]) -> Markup:
     turn = conversation.turns[number - 1]
     columns = []
     for place, look in enumerate(pane_looks(conversation.panes)):
-        answer, label = turn.answers[place], pane_label(conversation.panes[place])
+        answer, name = turn.answers[place], label(conversation.panes[place])
         pieces, remark = (Piece("same", answer.text),), ""
         if show_differences and place and turn.has_ended:
-            pieces, remark = _marked(turn, place, pane_label(conversation.panes[0]))
+            pieces, remark = _marked(turn, place, label(conversation.panes[0]))
         if not (answer.text or answer.ended):
             pieces = None
-        columns.append(Column(look, label, pieces, "…", _figures(answer), remark))
+        columns.append(Column(look, name, pieces, "…", _figures(answer), remark))
     return render_part(TEMPLATE, "turn", number=number, question=turn.question, panes=_panes(columns))
 
 

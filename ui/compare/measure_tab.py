@@ -1,5 +1,7 @@
 """The Measure tab: base and tuned on many rows, each figure with its uncertainty."""
 
+from collections.abc import Callable
+
 import gradio as gr
 from markupsafe import Markup
 
@@ -11,8 +13,10 @@ from core.workbench.measure_job import Measuring
 from core.workbench.measure_run import MOST_ROWS
 from core.workbench.workbench import Workbench
 from ui.compare.measure_view import TEMPLATE, choice_label, evaluation_text
+from ui.shared.errors import clear_on
 from ui.shared.formatting import duration, notice, run_label
 from ui.shared.html import render_part
+from ui.shared.run_names import RunNames
 
 SOURCES = [("its validation rows", "validation"), ("a file of rows", "file"), ("a file of prompts", "prompts")]
 MAX_ROWS = 10_000  # rows at most: more would take hours and add no certainty
@@ -29,6 +33,7 @@ class MeasureTab:
 
     def __init__(self, workbench: Workbench, token: gr.Textbox):
         self._workbench, self._token = workbench, token
+        self._label = RunNames(workbench.runs).run
         with gr.Row():
             self.run = gr.Dropdown(
                 # A run that is deleted while it is in the list must reach our own error.
@@ -56,6 +61,8 @@ class MeasureTab:
         quiet = {"api_visibility": "private", "show_progress": "hidden"}
         asked = [self.run, self.kind, self.file, self.most, self._token]
         self.measure.click(self._measure, asked, [self.trouble], api_name="measure_start", **quiet)
+        uploads = (self.file.upload, self.file.clear)
+        clear_on([*(part.input for part in (self.run, self.kind, self.most)), *uploads], self.trouble)
         self.stop.click(self._workbench.measuring.stop, api_name="measure_stop", **quiet)
         self.known.change(self._offer, [self.run], [self.run], api_name="measure_offer", **quiet)
         self.kind.change(
@@ -72,13 +79,13 @@ class MeasureTab:
         state, busy = self._workbench.measuring.state, self._workbench.busy_with
         runs = self._runs()
         return {
-            self.known: {"value": str(hash(tuple(runs)))},
+            self.known: {"value": str(hash(tuple((run, self._label(run)) for run in runs)))},
             self.measure: {
                 "interactive": bool(runs) and not busy and not state.is_doing,
                 "value": "Measure" if runs else "Measure (finish a run first)",
             },
             self.stop: {"visible": state.is_doing, "interactive": not state.is_stopping},
-            self.progress: {"value": progress_text(state, busy)},
+            self.progress: {"value": progress_text(state, busy, self._label)},
             self.ended: {"value": str(state.ended)},
         }
 
@@ -89,7 +96,7 @@ class MeasureTab:
         """The runs to choose from. What a person chose stays as long as it exists."""
         runs, first = self._runs(), self._workbench.measuring.state.run_id or self._workbench.model_state.adapter
         value = next((run for run in (chosen, first, *runs) if run in runs), None)
-        return gr.update(choices=[(run_label(run), run) for run in runs], value=value)
+        return gr.update(choices=[(self._label(run), run) for run in runs], value=value)
 
     def _measure(self, run_id: str | None, kind: str, file: str | None, most: float | None, token: str) -> str:
         try:
@@ -112,12 +119,12 @@ class MeasureTab:
         found, troubles = self._kept(run_id)
         choices = [(choice_label(one), str(one.made)) for one in found]
         value = choices[0][1] if choices else None
-        shown = Markup().join([troubles, *map(evaluation_text, found[:1])])
+        shown = Markup().join([troubles, *(evaluation_text(one, self._label) for one in found[:1])])
         return gr.update(choices=choices, value=value, visible=len(choices) > 1), shown
 
     def _earlier(self, run_id: str | None, made: str) -> str:
         found, troubles = self._kept(run_id)
-        return Markup().join([troubles, *(evaluation_text(one) for one in found if str(one.made) == made)])
+        return Markup().join([troubles, *(evaluation_text(one, self._label) for one in found if str(one.made) == made)])
 
     def _kept(self, run_id: str | None) -> tuple[list[Evaluation], Markup]:
         """A run's evaluations, the newest first, and notices about those that cannot be read."""
@@ -131,14 +138,17 @@ class MeasureTab:
         return found, Markup().join(notice(sentence, "warning") for sentence in unread)
 
 
-def progress_text(state: Measuring, busy: str) -> Markup:
+def progress_text(state: Measuring, busy: str, label: Callable[[str], str] = run_label) -> Markup:
     """The progress, why there is no result, or why measuring must wait."""
     if state.is_doing:
         left = state.seconds_left
         has_time_left = left is not None and left >= 0.5 and not state.is_stopping  # less is written as 0:00
         words = f"{state.words}, about {duration(left)} left" if has_time_left else state.words
-        told = f"{run_label(state.run_id)}: {words}"
+        told = f"{label(state.run_id)}: {words}"
         return render_part(TEMPLATE, "progress", words=told, share=state.share)
     if busy and busy != MEASURING:
         return notice(f"Measuring must wait: {busy}.")
-    return notice(state.said, "warning" if state.was_stopped else "error") if state.said else Markup()
+    if not state.said:
+        return Markup()
+    about = f"{label(state.run_id)}: " if state.run_id else ""  # another run may be chosen by now
+    return notice(about + state.said, "warning" if state.was_stopped else "error")

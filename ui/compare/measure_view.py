@@ -1,5 +1,6 @@
 """An evaluation as HTML: the table of measures, what it found about forgetting, rows to read."""
 
+from collections.abc import Callable
 from datetime import datetime
 from math import isnan
 from pathlib import Path
@@ -15,7 +16,7 @@ TEMPLATE = "compare/measure.html"
 VERDICT_STYLES = {"better": "good", "worse": "ill"}  # classes of the stylesheet
 
 
-def evaluation_text(found: Evaluation) -> Markup:
+def evaluation_text(found: Evaluation, label: Callable[[str], str] = run_label) -> Markup:
     """The whole evaluation."""
     lists = (
         ("Rows that gained most", found.gained),
@@ -26,7 +27,7 @@ def evaluation_text(found: Evaluation) -> Markup:
     return render_part(
         TEMPLATE,
         "evaluation",
-        title=f"{run_label(found.run_id)} on {_rows(found)}",
+        title=f"{label(found.run_id)} on {_rows(found)}",
         measures=[_measure(one, BY_KEY[one.key], found.rows) for one in found.measures if one.key in BY_KEY],
         small_print=_small_print(found),
         note=found.note,

@@ -5,7 +5,8 @@ import gradio as gr
 from core.problems import Problem, RunError
 from core.runs.adapter_ref import BASE, Pane
 from core.workbench.workbench import Workbench
-from ui.shared.formatting import notice, pane_label, run_label
+from ui.shared.formatting import notice, pane_label
+from ui.shared.run_names import RunNames
 
 NONE = ("none", "")
 
@@ -14,7 +15,7 @@ class PanePicker:
     """Made inside a layout; `live` says what its parts show now."""
 
     def __init__(self, workbench: Workbench):
-        self._workbench = workbench
+        self._workbench, self._names = workbench, RunNames(workbench.runs)
         # A run that is deleted while it is in a list must reach the lab, which says so in a sentence.
         any_value = {"allow_custom_value": True, "min_width": 200}
         with gr.Row(elem_id="pick"):
@@ -34,22 +35,27 @@ class PanePicker:
 
     def connect(self, token: gr.Textbox, trouble: gr.HTML, **event_options) -> None:
         self.load.click(self.load_run, [self.runs, token], [trouble], **event_options)
-        self.loaded.change(_default_panes, [self.loaded], [self.left, self.right], **event_options)
+        self.loaded.change(self._default_panes, [self.loaded], [self.left, self.right], **event_options)
         self.suggested.change(self.suggest, [self.suggested, self.runs], [self.runs], **event_options)
 
     def live(self) -> dict:
         state = self._workbench.model_state
-        runs = [(run_label(run.id), run.id) for run in self._workbench.runs.rows() if run.has_adapter]
-        panes = [(pane_label(pane), pane.key) for pane in self._workbench.lab.choices()]
+        runs = [(self._names.run(run.id), run.id) for run in self._workbench.runs.rows() if run.has_adapter]
+        choices, loaded = self._panes(), Pane(state.adapter, state.step)
+        # A run in progress is on the model, but there is nothing to ask before its adapter is saved.
+        can_be_asked = state.adapter and loaded.key in [key for _, key in choices]
         return {
             self.runs: {"choices": runs},
             self.suggested: {"value": self._suggested()},
             self.load: {"interactive": bool(runs) and not self._workbench.busy_with},
-            self.left: {"choices": panes},
-            self.right: {"choices": [NONE, *panes]},
-            self.third: {"choices": [NONE, *panes]},
-            self.loaded: {"value": Pane(state.adapter, state.step).key if state.adapter else BASE.key},
+            self.left: {"choices": choices},
+            self.right: {"choices": [NONE, *choices]},
+            self.third: {"choices": [NONE, *choices]},
+            self.loaded: {"value": loaded.key if can_be_asked else BASE.key},
         }
+
+    def _panes(self) -> list[tuple[str, str]]:
+        return [(self._names.pane(pane), pane.key) for pane in self._workbench.lab.choices()]
 
     def chosen(self, values: dict) -> tuple[Pane, ...]:
         """The panes that the form names; the left one is always there."""
@@ -73,13 +79,14 @@ class PanePicker:
         is_loaded = run_id and run_id == self._workbench.model_state.adapter
         return (run_id if is_loaded else chosen or run_id) or None
 
+    def _default_panes(self, loaded: str) -> tuple[dict, dict]:
+        """The base, and next to it the loaded adapter; with the choices, which give the values their names."""
+        panes = self._panes()
+        right = "" if loaded == BASE.key else loaded
+        return gr.update(choices=panes, value=BASE.key), gr.update(choices=[NONE, *panes], value=right)
+
     def _suggested(self) -> str:
         """The loaded run, or else the newest that has an adapter; empty when there is none."""
         runs = [run.id for run in self._workbench.runs.rows() if run.has_adapter]
         wanted = self._workbench.model_state.adapter or next(iter(runs), "")
         return wanted if wanted in runs else ""
-
-
-def _default_panes(loaded: str) -> tuple[str, str]:
-    """The base, and next to it the loaded adapter."""
-    return BASE.key, "" if loaded == BASE.key else loaded

@@ -1,5 +1,7 @@
 """A proof as a receipt: what was compared, and which weights changed."""
 
+from collections.abc import Callable
+
 from markupsafe import Markup
 
 from core.comparing.proof import Proof
@@ -12,7 +14,7 @@ TEMPLATE = "compare/proof.html"
 HASH_CHARACTERS = 16  # of a hash that are shown; its title has all 64
 
 
-def proof_text(proof: Proof) -> Markup:
+def proof_text(proof: Proof, label: Callable[[Pane], str] = pane_label) -> Markup:
     """The sentences, the hashes behind them, and what training changed."""
     hashes = [
         _hash("base, when it was loaded", proof.base_before),
@@ -22,7 +24,7 @@ def proof_text(proof: Proof) -> Markup:
     receipt = render_part(
         TEMPLATE,
         "receipt",
-        pane=pane_label(Pane.from_key(proof.pane)),
+        pane=label(Pane.from_key(proof.pane)),
         sentences=proof.sentences(),
         hashes=hashes,
         tokens=count(proof.tokens, "token"),

@@ -23,7 +23,7 @@ PROMPTS = [
 NO_MODEL = (
     "Load the model on the Model tab to see each row here token by token; the model's tokenizer decides what it sees."
 )
-OTHER_ROWS = "The figures below are of other rows or settings. Check all rows again to update them."
+OTHER_ROWS = "These rows have not been checked with these settings. Check all rows to see their figures."
 
 
 class DataTab:
@@ -80,14 +80,23 @@ class DataTab:
             self.check = gr.Button("Check all rows", elem_id="check-rows")
             self.stop = gr.Button("Stop reading", visible=False, elem_id="stop-reading")
         self.check_trouble = gr.HTML(padding=False, elem_id="check-trouble")
-        self.whole = gr.HTML(padding=False, elem_id="survey")
-        with gr.Row():
-            self.download = gr.DownloadButton(
-                "Download the rows left out", size="sm", visible=False, elem_id="left-out-file"
-            )
-            self.download_theirs = gr.DownloadButton("Download the validation rows left out", size="sm", visible=False)
-        form.add("data.allow_left_out")
-        form.components["data.allow_left_out"].visible = False
+        self._add_figures()
+
+    def _add_figures(self) -> None:
+        self.known = gr.Textbox(visible="hidden")  # changes when other rows have been read
+        with gr.Column(elem_id="survey"):
+            self.reading = gr.HTML(padding=False)
+            with gr.Column() as self.figures:  # shown where they are of the rows that this page names
+                self.whole = gr.HTML(padding=False)
+                with gr.Row():
+                    self.download = gr.DownloadButton(
+                        "Download the rows left out", size="sm", visible=False, elem_id="left-out-file"
+                    )
+                    self.download_theirs = gr.DownloadButton(
+                        "Download the validation rows left out", size="sm", visible=False
+                    )
+                self._form.add("data.allow_left_out")
+                self._form.components["data.allow_left_out"].visible = False
 
     def connect(self) -> None:
         """Wires the handlers, once the form has all its fields."""
@@ -99,7 +108,8 @@ class DataTab:
         columns = [part[name] for name in COLUMNS]
         consent = part["allow_left_out"]
         shown = [
-            self.trouble, self.about, self.use_guess, self.mapping, self.view, self.check_trouble, consent, *columns,
+            self.trouble, self.about, self.use_guess, self.mapping, self.view, self.check_trouble, self.figures,
+            consent, *columns,
         ]  # fmt: skip
 
         gr.on(
@@ -124,6 +134,10 @@ class DataTab:
             button.click(lambda n, step=step: max((n or 1) + step, 1), [self.number], [self.number], **hidden).then(
                 self._row, settings, [self.view], **looking
             )
+        self.known.change(
+            self._known_changed, settings | {self.check_trouble}, [self.check_trouble, self.figures],
+            api_name="rows_known", queue=False, **hidden,
+        )  # fmt: skip
         self.check.click(self._check, settings, [self.check_trouble], **hidden).then(
             self._row, settings, [self.view], **looking
         )
@@ -144,7 +158,9 @@ class DataTab:
                 else "Check all rows (load the model first)",
             },
             self.stop: {"visible": state.doing and busy == READING},
-            self.whole: {"value": preparing_text(state)},
+            self.reading: {"value": preparing_text(state) if state.doing else ""},
+            self.whole: {"value": "" if state.doing else preparing_text(state)},
+            self.known: {"value": str(hash((state.path, str(state.survey), state.error, state.doing)))},
             self.download: _download(state.left_out),
             self.download_theirs: _download(state.validation_left_out),
             self._form.components["data.allow_left_out"]: {"visible": needs_consent},
@@ -155,28 +171,48 @@ class DataTab:
             config = self._form.read(values)
             look = self._workbench.look(config, values[self._token])
         except Problem as error:
-            left = self.trouble, self.about, self.use_guess, self.view, self.check_trouble
-            shown = notice(str(error), "error"), "", gr.update(visible=False), "", self._is_other(None)
-            return dict(zip(left, shown, strict=True))
+            left = self.trouble, self.about, self.use_guess, self.view
+            shown = notice(str(error), "error"), "", gr.update(visible=False), ""
+            return dict(zip(left, shown, strict=True)) | self._figures_of(None)
         choices = [COLUMN_BY_NAME, *((column, column) for column in look.columns)]
         columns = {self._form.components[f"data.{name}"]: gr.update(choices=choices) for name in COLUMNS}
         view = self._row(values) if look.data else "" if look.trouble else notice(NO_MODEL)
         guessed = look.shape is not None and not look.shape.is_sure
-        return columns | {
-            self.trouble: "",
-            self.about: look_text(look),
-            self.use_guess: gr.update(visible=guessed),
-            self.mapping: gr.update(open=True) if guessed or look.trouble else gr.skip(),
-            self.view: view,
-            self.check_trouble: self._is_other(config),
-            # Consent to leave out rows is for that set of rows, read with those settings.
-            self._form.components["data.allow_left_out"]: gr.skip() if self._workbench.has_checked(config) else False,
-        }
+        return (
+            columns
+            | {
+                self.trouble: "",
+                self.about: look_text(look),
+                self.use_guess: gr.update(visible=guessed),
+                self.mapping: gr.update(open=True) if guessed or look.trouble else gr.skip(),
+                self.view: view,
+                # Consent to leave out rows is for that set of rows, read with those settings.
+                self._form.components["data.allow_left_out"]: gr.skip()
+                if self._workbench.has_checked(config)
+                else False,
+            }
+            | self._figures_of(config)
+        )
 
-    def _is_other(self, config: RunConfig | None) -> str:
-        """A sentence when the figures below are of other rows than the form names; else empty."""
-        is_other = config is None or not self._workbench.has_checked(config)
-        return notice(OTHER_ROWS, "warning") if self._workbench.preparing.survey and is_other else ""
+    def _figures_of(self, config: RunConfig | None) -> dict:
+        """The figures where they are of the rows that the form names, else a sentence in their place."""
+        state = self._workbench.preparing
+        are_other = config is None or not self._workbench.shows_rows_of(config)
+        words = OTHER_ROWS if config is not None and are_other and (state.survey or state.error) else ""
+        return {self.figures: gr.update(visible=not are_other), self.check_trouble: notice(words, "warning")}
+
+    def _known_changed(self, values: dict) -> dict:
+        """After all rows were read here, on another page, or by a run."""
+        try:
+            found = self._figures_of(self._form.read(values))
+        except Problem:
+            found = self._figures_of(None)
+        if (values[self.check_trouble] or "") not in (
+            "",
+            notice(OTHER_ROWS, "warning"),
+        ):  # such as that reading was stopped
+            del found[self.check_trouble]
+        return found
 
     def _take_guess(self, values: dict) -> dict:
         """Fills in the guessed columns where a person would choose them."""

@@ -8,6 +8,7 @@ from core.model.model_files import code_warning
 from core.problems import Busy, ConfigError, ModelError
 from core.settings.presets import Preset
 from core.workbench.workbench import Workbench
+from ui.shared.errors import clear_on, follow_settings
 from ui.shared.formatting import big, gib, notice, pace
 from ui.shared.html import render_part
 from ui.shared.settings_form import Form
@@ -40,14 +41,19 @@ class ModelTab:
             form.add("model.trust_remote_code")
         self.load = gr.Button("Load model", variant="primary", elem_id="load")
         self.trouble = gr.HTML(padding=False, elem_id="model-trouble")
+        self.loaded = gr.Textbox(visible="hidden")  # changes when another model has been loaded
         self.state = gr.HTML(padding=False, elem_id="model-state")
 
     def connect(self) -> None:
         """Wires the handlers, once the form has all its fields."""
         fields = set(self._form.components.values())
+        hidden = {"api_visibility": "private", "show_progress": "hidden"}
         self.preset.input(  # not `change`, which also fires when a page reattaches to a run
-            self._take_preset, [self.preset], [self.about, *fields], api_visibility="private", show_progress="hidden"
+            self._take_preset, [self.preset], [*fields], **hidden
         )
+        self.preset.change(self._about_preset, [self.preset], [self.about], api_name="about_preset", **hidden)
+        follow_settings(self._form, self.trouble, "model_error")
+        clear_on([self.loaded.change], self.trouble)
         trusted = self._form.components["model.trust_remote_code"]
         trusted.change(_code_warning, [trusted], [self.warning], api_visibility="private", show_progress="hidden")
         self.load.click(
@@ -59,7 +65,7 @@ class ModelTab:
         if state.doing:
             text = notice(f"{state.doing}…" + (f" {state.share:.0%}" if state.share is not None else ""))
         elif state.report:
-            text = report_text(state.report)
+            text = report_text(state.report, is_left=bool(state.error))
         elif state.error:
             text = notice(state.error, "error")
         elif not workbench.is_warm and not workbench.warm_error:
@@ -70,13 +76,16 @@ class ModelTab:
             text += notice("You are on the CPU. The demo takes about a minute; real Llamas will be slow.", "warning")
         busy = workbench.busy_with
         return {
+            self.loaded: {"value": f"{state.report.name} {state.report.seconds}"} if state.report else {},
             self.state: {"value": text},
             self.load: {"interactive": not busy, "value": f"Load model ({busy})" if busy else "Load model"},
         }
 
     def _take_preset(self, name: str) -> dict:
-        preset = self._presets[name]
-        return {self.about: notice(preset.description)} | self._form.fill(preset.config)
+        return self._form.fill(self._presets[name].config)
+
+    def _about_preset(self, name: str) -> str:
+        return notice(self._presets[name].description)
 
     def _load(self, values: dict) -> str:
         try:
@@ -95,8 +104,9 @@ def _code_warning(name: str) -> str:
     return notice(code_warning(name), "warning") if name else ""
 
 
-def report_text(report: ModelReport) -> Markup:
-    """What was loaded, in words for someone who has not seen the inside of a model."""
+def report_text(report: ModelReport, is_left: bool = False) -> Markup:
+    """What was loaded, in words for someone who has not seen the inside of a model. `is_left`: it is still loaded
+    because another one could not be."""
     rows = [
         ("Weights", f"{big(report.parameters)} ({report.parameters:,})"),
         ("In 4-bit", f"{report.linear_layers_4bit} of {report.linear_layers} linear layers"),
@@ -107,4 +117,6 @@ def report_text(report: ModelReport) -> Markup:
         ("Memory", f"{gib(report.memory_gib)} of weights, on {report.device}"),
     ]
     message = f"Loaded {report.name} in {pace(report.seconds)}."
-    return render_part("model/model.html", "report", message=message, rows=rows)
+    if is_left:
+        message = f"{report.name} is still loaded; the other model could not be."
+    return render_part("model/model.html", "report", message=message, kind="info" if is_left else "good", rows=rows)

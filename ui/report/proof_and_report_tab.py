@@ -9,6 +9,7 @@ import gradio as gr
 from core.comparing.proof import PROOF_FILE, load_proof
 from core.disk.tolerant_reading import in_words
 from core.problems import Problem, RunError
+from core.runs.adapter_ref import Pane
 from core.runs.run_folder import Run
 from core.runs.uploads import uploads_dir
 from core.workbench.desk import PROVING
@@ -17,8 +18,10 @@ from core.workbench.workbench import Workbench
 from ui.compare.proof_view import proof_text
 from ui.report.report import BEFORE_SENDING, write_report
 from ui.report.report_parts import TEMPLATE
-from ui.shared.formatting import notice, run_label
+from ui.shared.errors import clear_on
+from ui.shared.formatting import notice
 from ui.shared.html import render_part
+from ui.shared.run_names import RunNames
 
 WHAT = (
     "<p>Is the base really the base, and the tuned model really tuned? When the model was loaded, its logits for a "
@@ -31,7 +34,7 @@ class ProofTab:
     """Layout and handlers; `live` says what its parts show now. `token` is not used; all tabs take it."""
 
     def __init__(self, workbench: Workbench, token: gr.Textbox):
-        self._workbench = workbench
+        self._workbench, self._names = workbench, RunNames(workbench.runs)
         self._made: dict[str, Path] = {}  # the last report of each run
         self._drawn: tuple[tuple, str] = ((), "")  # the last receipt: what it was drawn from, and its HTML
         gr.HTML(WHAT, padding=False)
@@ -42,10 +45,12 @@ class ProofTab:
         gr.HTML(render_part(TEMPLATE, "soft", words=BEFORE_SENDING), padding=False, elem_id="report-holds")
         self.hint = gr.HTML(padding=False, elem_id="proof-hint")
         self.trouble = gr.HTML(padding=False, elem_id="proof-trouble")
+        self.loaded = gr.Textbox(visible="hidden")  # changes when another adapter has been loaded
         self.receipt = gr.HTML(padding=False, elem_id="proof-receipt")
 
     def connect(self) -> None:
         self.prove.click(self._prove, None, [self.trouble], api_name="prove_it", api_visibility="private")
+        clear_on([self.loaded.change], self.trouble)
         self.make.click(self._report, None, [self.trouble], api_name="make_report", api_visibility="private")
 
     def live(self) -> dict:
@@ -59,6 +64,7 @@ class ProofTab:
         has_run = bool(state.adapter)
         made = self._made.get(state.adapter)
         return {
+            self.loaded: {"value": Pane(state.adapter, state.step).key} if state.adapter else {},
             self.prove: {"interactive": has_run and not busy, "value": "Proving…" if busy == PROVING else "Prove it"},
             self.make: {"interactive": has_run},
             self.file: {"visible": made is not None, "value": made and str(made)},
@@ -79,12 +85,12 @@ class ProofTab:
         if folder is None:
             return ""
         try:
-            drawn_from = folder, (folder / PROOF_FILE).stat().st_mtime_ns
+            drawn_from = folder, self._names.run(adapter), (folder / PROOF_FILE).stat().st_mtime_ns
         except OSError:  # it has not been proved
             return ""
         if self._drawn[0] != drawn_from:
             proof = load_proof(folder)
-            self._drawn = drawn_from, proof_text(proof) if proof else ""
+            self._drawn = drawn_from, proof_text(proof, self._names.pane) if proof else ""
         return self._drawn[1]
 
     def _prove(self) -> str:
@@ -105,7 +111,7 @@ class ProofTab:
         except OSError as error:
             return notice(f"The report cannot be written: {in_words(error)}. Fix that and make it again.", "error")
         words = "one file that opens in any browser, even offline; a copy is kept with the run"
-        return notice(f"The report of {run_label(run.id)} is ready: {words}.", "good")
+        return notice(f"The report of {self._names.run(run.id)} is ready: {words}.", "good")
 
 
 def _to_download(report: Path, run: Run, folder: Path) -> Path:

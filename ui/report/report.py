@@ -14,13 +14,14 @@ from markupsafe import Markup, escape
 from core.comparing.proof import load_proof
 from core.disk.atomic import write_whole
 from core.problems import RunError
+from core.runs.adapter_ref import Pane
 from core.runs.run_folder import Run
 from core.runs.snapshot import Snapshot
 from core.settings.paths import PROJECT_DIR
 from core.settings.run_config import RunConfig
 from ui.compare.proof_view import proof_text
 from ui.report.report_parts import TEMPLATE, measures_text, settings_text, short_name, short_names, votes_text
-from ui.shared.formatting import duration_or_dash, loss, when
+from ui.shared.formatting import duration_or_dash, loss, pane_label, run_label, when
 from ui.shared.html import of_file, render, render_part
 from ui.shared.line_chart import charts
 from ui.train.receipt_view import receipt_text
@@ -74,16 +75,25 @@ def make_report(run: Run) -> str:
 def _parts(run: Run, snapshot: Snapshot, config: RunConfig | None) -> Iterator[tuple[str, Markup]]:
     """The parts by name, in the order of the report; empty where the run has nothing of it."""
     proof = load_proof(run.folder)
+
+    def pane(one: Pane) -> str:
+        return pane_label(one, _given(run, one.run_id))
+
     yield "summary", _summary(snapshot, config)
     yield "figures on validation rows", heldout_text(snapshot.heldout) if snapshot.heldout else Markup()
     yield "figures at the end", finished_text(snapshot)
     yield "curves", _card("Curves", charts(snapshot)) if snapshot.steps or snapshot.evaluations else Markup()
     yield "samples", samples_text(snapshot)
-    yield "measures", measures_text(run.folder)
-    yield "votes", votes_text(run.folder)
-    yield "proof", _titled(f"Proof, of {when(proof.made)}", proof_text(proof)) if proof else Markup()
+    yield "measures", measures_text(run.folder, lambda run_id: run_label(run_id, _given(run, run_id)))
+    yield "votes", votes_text(run.folder, pane)
+    yield "proof", _titled(f"Proof, of {when(proof.made)}", proof_text(proof, pane)) if proof else Markup()
     yield "receipt", receipt_text(snapshot.receipt) if snapshot.receipt else Markup()
     yield "settings", (settings_text(config) if config else Markup()) + _libraries()
+
+
+def _given(run: Run, run_id: str) -> str:
+    """The name that a person gave the report's own run; another run's is not known here."""
+    return run.name if run.is_renamed and run_id == run.id else ""
 
 
 def _card(title: str, inner: Markup) -> Markup:

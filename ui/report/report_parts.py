@@ -1,8 +1,9 @@
 """Parts of a run's report: measures, blind votes and settings as HTML, each thinned to what a person reads."""
 
 import re
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 
 from markupsafe import Markup, escape
@@ -13,7 +14,7 @@ from core.evaluation.saved import load_evaluations
 from core.runs.adapter_ref import Pane
 from core.settings.run_config import RunConfig, fields, flatten
 from ui.compare.measure_view import evaluation_text
-from ui.shared.formatting import count, pane_label, percent, setting_text, when
+from ui.shared.formatting import count, pane_label, percent, run_label, setting_text, when
 from ui.shared.html import render_part
 
 TEMPLATE = "report/parts.html"
@@ -56,11 +57,13 @@ def _first(entries: Iterable[Markup], most_bytes: int) -> list[Markup]:
 # Measures
 
 
-def measures_text(run_dir: Path) -> Markup:
+def measures_text(run_dir: Path, label: Callable[[str], str] = run_label) -> Markup:
     """The newest evaluations: what was measured, and rows to read. Empty when there are none."""
     found = load_evaluations(run_dir)
     parts = [
-        render_part(TEMPLATE, "titled", title=f"Measured, {when(one.made)}", inner=evaluation_text(_thinned(one)))
+        render_part(
+            TEMPLATE, "titled", title=f"Measured, {when(one.made)}", inner=evaluation_text(_thinned(one), label)
+        )
         for one in found[:MOST_EVALUATIONS]
     ]
     older = len(found) - MOST_EVALUATIONS
@@ -96,7 +99,7 @@ def _cut_row(row: ReadRow) -> ReadRow:
 # Votes
 
 
-def votes_text(run_dir: Path) -> Markup:
+def votes_text(run_dir: Path, label: Callable[[Pane], str] = pane_label) -> Markup:
     """For each pair of models the tally of its votes, and the newest votes to read. Empty without votes."""
     try:
         votes, damaged = read_votes(run_dir)
@@ -104,14 +107,15 @@ def votes_text(run_dir: Path) -> Markup:
         return Markup()
     if not votes:
         return Markup()
+    name = partial(_pane, label)
     pairs = list(dict.fromkeys((vote.contender, vote.other) for vote in votes))
     further = len(pairs) - MOST_PAIRS
-    entries = _first((_vote(vote) for vote in reversed(votes)), LIST_BYTES)
+    entries = _first((_vote(vote, name) for vote in reversed(votes)), LIST_BYTES)
     shown = len(entries)
     return render_part(
         TEMPLATE,
         "votes",
-        tallies=[_tally(*pair, tally(votes, *pair)) for pair in pairs[:MOST_PAIRS]],
+        tallies=[_tally(*map(name, pair), tally(votes, *pair)) for pair in pairs[:MOST_PAIRS]],
         more_pairs=f"{count(further, 'further pair')} not shown here." if further > 0 else "",
         damaged=count(damaged, "line") if damaged else "",
         summary=f"The newest {shown:,} of {len(votes):,} votes" if shown < len(votes) else count(shown, "vote"),
@@ -137,27 +141,27 @@ def _tally(contender: str, other: str, counted: Tally) -> dict[str, str]:
             further.append(f"{count(counted.repeated, 'repeated vote')} not counted")
         if further:
             rest += f" In addition: {', '.join(further)}."
-    return {"contender": _pane(contender), "other": _pane(other), "words": counted.words, "rest": rest}
+    return {"contender": contender, "other": other, "words": counted.words, "rest": rest}
 
 
-def _vote(vote: Vote) -> Markup:
-    chosen = {"tie": "a tie", "bad": "both bad"}.get(vote.choice) or f"chosen: {_pane(vote.winner)}"
-    sides = [_side(vote, vote.left, vote.left_answer), _side(vote, vote.right, vote.right_answer)]
+def _vote(vote: Vote, name: Callable[[str], str]) -> Markup:
+    chosen = {"tie": "a tie", "bad": "both bad"}.get(vote.choice) or f"chosen: {name(vote.winner)}"
+    sides = [_side(vote, name, vote.left, vote.left_answer), _side(vote, name, vote.right, vote.right_answer)]
     return render_part(TEMPLATE, "vote", prompt=_cut(vote.prompt, PROMPT_CHARACTERS), sides=sides, chosen=chosen)
 
 
-def _side(vote: Vote, key: str, answer: str) -> dict:
+def _side(vote: Vote, name: Callable[[str], str], key: str, answer: str) -> dict:
     style = "base" if Pane.from_key(key).is_base else "tuned"
     return {
         "style": f"{style} won" if key == vote.winner else style,
-        "title": _pane(key),
+        "title": name(key),
         "answer": _cut(answer, ANSWER_CHARACTERS) if answer.strip() else None,
     }
 
 
-def _pane(key: str) -> str:
+def _pane(label: Callable[[Pane], str], key: str) -> str:
     pane = Pane.from_key(key)
-    return "base" if pane.is_base else pane_label(pane)[:NAME_CHARACTERS]
+    return "base" if pane.is_base else label(pane)[:NAME_CHARACTERS]
 
 
 # Settings

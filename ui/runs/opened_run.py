@@ -3,12 +3,14 @@
 import gradio as gr
 
 from core.problems import Problem, RunError
+from core.runs.adapter_ref import Pane
 from core.runs.overview import Overview
 from core.runs.run_list import RunList
 from core.workbench.workbench import Workbench
 from ui.runs.run_view import course_text, head_text, kept_text, log_text
 from ui.runs.runs_table import Shown
 from ui.shared.clicks import CLICKS
+from ui.shared.errors import clear_on
 from ui.shared.formatting import notice
 from ui.shared.settings_form import Form
 from ui.train.run_state_text import RESUMABLE
@@ -69,6 +71,7 @@ class OpenedRun:
 
     def _lay_out_details(self) -> None:
         self.trouble = gr.HTML(padding=False, elem_id="run-trouble")
+        self.loaded = gr.Textbox(visible="hidden")  # changes when another adapter has been loaded
         self.kept = gr.HTML(padding=False, elem_id="run-kept", js_on_load=CLICKS)
         self.course = gr.HTML(padding=False, elem_id="run-course")
         self.samples = gr.HTML(padding=False, elem_id="run-samples")
@@ -89,6 +92,10 @@ class OpenedRun:
         """Wires Resume and the buttons of the adapters; `shown` is the page's `Shown`."""
         hidden = {"api_visibility": "private", "show_progress": "hidden"}
         self.resume.click(self._resume, [shown, self._token], [self.trouble], api_name="press_resume", **hidden)
+        clear_on([self.name.input, self.note.input], self.trouble)
+        self.loaded.change(
+            self._said_of, [self.loaded, self.trouble], [self.trouble], api_name="run_said", queue=False, **hidden
+        )
         filled = [self._preset, *self._form.components.values(), self._tabs]
         self.kept.asked(self._use, [self._token], [self.trouble, *filled], api_name="use_run", **hidden)
 
@@ -121,12 +128,22 @@ class OpenedRun:
         """The run with its name and note, as it is just being opened."""
         return self.show(row) | {self.name: row.name, self.note: row.note, self.trouble: ""}
 
+    def live(self) -> dict:
+        state = self._workbench.model_state
+        return {self.loaded: {"value": Pane(state.adapter, state.step).key} if state.adapter else {}}
+
+    def _said_of(self, loaded: str, said: str) -> str | dict:
+        """Once another adapter is loaded, what was said before goes, unless it is just that this one is loaded."""
+        pane = Pane.from_key(loaded)
+        name = self._runs.name_of(pane.run_id)
+        return gr.skip() if name and said == _loaded_text(name, pane.step) else ""
+
     def _resume(self, shown: Shown, token: str) -> str:
         try:
             self._workbench.resume(self._runs.find(shown.opened).id, token or None)
         except Problem as error:
             return notice(str(error), "error")
-        return notice("The run has resumed; the Train tab shows its progress.", "good")
+        return ""  # the head says that it is in progress
 
     def _use(self, token: str, asked: gr.EventData) -> dict:
         """Loads the adapter of a run or of a checkpoint, or sets the form to continue training from it."""
@@ -135,21 +152,25 @@ class OpenedRun:
             run = self._runs.open(asked.run)
             if asked.ask == "load":
                 self._workbench.lab.load_run(run.id, token, step=step)
-                name = run.name if step is None else f"{run.name}, step {step:,},"
-                words = f"{name} is loaded. Ask base and tuned the same question on the Compare tab."
-                return {self.trouble: notice(words, "good")}
+                return {self.trouble: _loaded_text(run.name, step)}
             place = run.id if step is None else f"{run.id}/checkpoints/{run.checkpoint(step).folder.name}"
             config = run.config()
         except Problem as error:
             return {self.trouble: notice(str(error), "error")}
         config.adapter.continue_from = place
         presets = {name for _, name in self._preset.choices}
-        words = f"The Train tab now has the settings of this run and continues from {place}; press Start there."
+        at = "" if step is None else f", step {step:,}"
+        words = f"The Train tab now has the settings of this run and continues from {run.name}{at}; press Start there."
         return self._form.fill(config) | {
             self.trouble: notice(words, "good"),
             self._preset: run.name if run.name in presets else gr.skip(),
             self._tabs: gr.Tabs(selected="train"),
         }
+
+
+def _loaded_text(name: str, step: int | None) -> str:
+    name = name if step is None else f"{name}, step {step:,},"
+    return notice(f"{name} is loaded. Ask base and tuned the same question on the Compare tab.", "good")
 
 
 def _button(words: str, elem_id: str) -> gr.Button:

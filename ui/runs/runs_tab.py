@@ -27,8 +27,9 @@ from ui.runs.runs_table import (
     visible,
 )
 from ui.shared.clicks import CLICKS
-from ui.shared.formatting import count, disk, notice, run_label
+from ui.shared.formatting import count, disk, notice
 from ui.shared.line_chart import MOST_RUNS
+from ui.shared.run_names import RunNames
 from ui.shared.settings_form import Form
 
 LOSS_AXES = [("steps", "step"), ("tokens", "tokens"), ("time", "time")]
@@ -95,7 +96,7 @@ class RunsTab:
     def live(self) -> dict:
         """A number that differs when there is something new to show."""
         now = visible(self._runs.rows()), self._trash.changed
-        return {self.changes: {"value": str(hash(now))}}
+        return {self.changes: {"value": str(hash(now))}} | self.opened.live()
 
     # What is shown
 
@@ -165,7 +166,7 @@ class RunsTab:
                     return self._listed(shown) | self._compared(shown, over)
                 case "put-back":
                     back = self._trash.put_back(asked.deleted)
-                    return self._listed(shown, notice(f"{run_label(back)} was put back.", "good"))
+                    return self._listed(shown, notice(f"{RunNames(self._runs).run(back)} was put back.", "good"))
                 case "empty" | "keep" as ask:
                     return self._listed(replace(shown, is_emptying=ask == "empty"))
                 case "empty-now":

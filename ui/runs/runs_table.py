@@ -92,7 +92,7 @@ def _head(column: str, title: str, shown: Shown) -> dict[str, Any]:
 def _row(row: Overview, shown: Shown) -> TableRow:
     if row.is_going_on:
         # What changes with every step is in the sidebar; here it would have the table sent each second.
-        figures = [f"of {row.steps:,}" if row.steps else "–", "–", "–"]
+        figures = [f"{row.steps:,} planned" if row.steps else "–", "–", "–"]
     else:
         figures = [steps(row), duration_or_dash(row.seconds), "–" if row.peak_gib is None else gib(row.peak_gib)]
     return TableRow(

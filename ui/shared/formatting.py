@@ -32,20 +32,20 @@ def count(number: int, thing: str, things: str = "") -> str:
     return f"{number:,} {thing if number == 1 else things or thing + 's'}"
 
 
-def run_label(run_id: str) -> str:
-    """A run's id for people: demo-yoda, 21 Nov 23:53."""
+def run_label(run_id: str, name: str = "") -> str:
+    """A run's id for people: demo-yoda, 21 Nov 23:53. `name` is the one that a person gave it, if any."""
     try:
-        when, name = datetime.strptime(run_id[:15], "%Y%m%d-%H%M%S"), run_id[16:]
+        when = datetime.strptime(run_id[:15], "%Y%m%d-%H%M%S")
     except ValueError:
-        return run_id
-    return f"{name}, {when.day} {when:%b %H:%M}"
+        return name or run_id
+    return f"{name or run_id[16:]}, {when.day} {when:%b %H:%M}"
 
 
-def pane_label(pane: Pane) -> str:
+def pane_label(pane: Pane, name: str = "") -> str:
     """Base, or the run's name, with the step of its checkpoint: demo-yoda, 21 Nov 23:53, step 40."""
     if pane.is_base:
         return "Base"
-    return run_label(pane.run_id) + (f", step {pane.step:,}" if pane.step is not None else "")
+    return run_label(pane.run_id, name) + (f", step {pane.step:,}" if pane.step is not None else "")
 
 
 def big(number: int) -> str:

@@ -6,8 +6,11 @@ for a run in progress.
 
 import json
 from collections.abc import Callable, Iterator
+from contextlib import suppress
+from dataclasses import replace
 
 import gradio as gr
+from markupsafe import Markup
 
 from core.data.prepared.survey import Survey
 from core.hub_names import is_hub_name
@@ -25,8 +28,10 @@ from core.settings.sections import ModelConfig
 from core.settings.steps import steps_of, warmup_warning
 from core.stopping import Stopped
 from core.workbench.desk import PROBING
+from core.workbench.probe_job import Probing
 from core.workbench.workbench import Workbench
 from ui.shared.clicks import CLICKS
+from ui.shared.errors import follow_settings
 from ui.shared.formatting import count, gib, notice
 from ui.shared.settings_form import Form
 from ui.train.fit_view import THIS_MACHINE, fetch_text, fit_text, probing_text
@@ -54,6 +59,8 @@ class FitForm:
                 form.add("training.auto_batch_headroom")
             self.stop = gr.Button("Stop probing", size="sm", variant="stop", visible=False, elem_id="stop-probe")
         self.trouble = gr.HTML(padding=False, elem_id="fit-trouble")
+        self.doing = gr.HTML(padding=False, elem_id="probing-now")
+        # What was measured is drawn for each page, because it may be of other settings than those of the page.
         self.probing = gr.HTML(padding=False, elem_id="probing", js_on_load=CLICKS)
         self.known = gr.Textbox(visible="hidden")  # changes when more is known, such as after a probe
 
@@ -64,7 +71,9 @@ class FitForm:
         settings = list(self._form.components.values())
         inputs = {*settings, self.card, self._token}
         changes = [component.change for component in (*settings, self.card, self.known)]
-        gr.on(changes, self._follow, inputs, [self.fit], api_name="fit", trigger_mode="always_last", **at_once)
+        shown = [self.fit, self.probing]
+        gr.on(changes, self._changed, inputs, shown, api_name="fit", trigger_mode="always_last", **at_once)
+        follow_settings(self._form, self.trouble, "fit_error")
         for place in (self.fit, self.probing):
             name = f"asked_in_{place.elem_id}"
             place.asked(self._answer, inputs, [self.fit, *settings], api_name=name, concurrency_limit=None, **quiet)
@@ -78,8 +87,9 @@ class FitForm:
         known = (
             workbench.machine,
             report and report.name,
-            survey and (survey.longest, survey.train_rows),
-            state.record,
+            survey,
+            replace(state, doing="", tried=()),
+            bool(state.doing),
         )
         why = f" ({busy})" if busy and busy != PROBING else ""
         return {
@@ -87,7 +97,7 @@ class FitForm:
             self.probe: {"interactive": not busy, "value": f"Probe one step{why}"},
             self.find: {"interactive": not busy, "value": f"Find the largest batch{why}"},
             self.stop: {"visible": bool(state.doing)},
-            self.probing: {"value": probing_text(state)},
+            self.doing: {"value": probing_text(state) if state.doing else ""},
             self.known: {"value": str(hash(str(known)))},
         }
 
@@ -99,6 +109,24 @@ class FitForm:
         except Problem as error:
             return notice(str(error), "warning")
         return self._estimated(config, values[self.card], values[self._token])
+
+    def _changed(self, values: dict) -> tuple[str, str]:
+        """The estimate, and what the last probe measured; its error also where there is no estimate."""
+        measured = Markup()
+        with suppress(Problem):
+            measured = self._measured_for(self._form.read(values))
+        return self._follow(values), measured
+
+    def _measured_for(self, config: RunConfig) -> Markup:
+        """What the last probe measured, if it was of these settings, with the time that a run takes now."""
+        state = self._workbench.probing
+        if state.doing:
+            return Markup()
+        if state.record is None or not state.is_of(config):
+            return probing_text(state if state.is_of(config) else Probing(), state.record)
+        survey = self._workbench.preparing.survey
+        rows = survey.train_rows if survey and self._workbench.has_checked(config) else None
+        return probing_text(replace(state, record=state.record.model_copy(update={"steps": steps_of(config, rows)})))
 
     def _estimated(self, config: RunConfig, chosen: str, token: str, fetch: bool = False) -> str:
         """Does not ask the hub unless `fetch`, so that no half-typed name is looked up there."""

@@ -126,15 +126,18 @@ def fetch_text(name: str) -> Markup:
 # What was measured
 
 
-def probing_text(state: Probing) -> Markup:
+def probing_text(state: Probing, of_others: ProbeRecord | None = None) -> Markup:
     """How a probe, or the search for the largest batch, is going; then its result, or why it has none. Before any,
-    what a probe is."""
+    what a probe is. `of_others` is what was measured last, if that was with other settings."""
     if state.doing:
         tried = f"Tried: {_tries(state.tried)}." if state.tried else ""
         return render_part(TEMPLATE, "doing", words=state.doing, tried=tried)
     found = found_text(state.found, state.record) if state.found else Markup()
     measured = probed_text(state.record, not state.note) if state.record else Markup()
     result = notice(state.error, "error") + found + measured + notice(state.note, "warning")
+    if of_others and not result:
+        took = f"{of_others.model[0]}, {gib(of_others.peak_gib)} on rows of {count(of_others.length, 'token')}"
+        return notice(f"The last probe was of other settings: {took}.") + render_part(TEMPLATE, "what_a_probe_is")
     return result or render_part(TEMPLATE, "what_a_probe_is")
 
 

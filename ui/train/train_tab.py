@@ -6,8 +6,10 @@ from core.problems import Problem
 from core.runs.snapshot import Snapshot
 from core.workbench.model_slot import ModelState
 from core.workbench.workbench import Workbench
+from ui.shared.errors import follow_settings
 from ui.shared.formatting import notice
 from ui.shared.line_chart import charts
+from ui.shared.run_names import RunNames
 from ui.shared.settings_form import Form
 from ui.train.fit_form import FitForm
 from ui.train.receipt_view import receipt_text
@@ -22,6 +24,7 @@ class TrainTab:
     def __init__(self, workbench: Workbench, form: Form, preset: gr.Dropdown, token: gr.Textbox):
         self._workbench, self._form, self._preset, self._token = workbench, form, preset, token
         self._drawn: tuple[tuple, dict] | None = None  # what was drawn last, and the result
+        self._presets: dict[str, str] = {}  # of the runs started here, by their ids
         with gr.Row():
             with gr.Column(min_width=200):
                 form.add("adapter.r", "adapter.lora_alpha")
@@ -54,6 +57,13 @@ class TrainTab:
         self.fit = FitForm(workbench, form, token)
         self.start = gr.Button("Start training", variant="primary", elem_id="start")
         self.trouble = gr.HTML(padding=False, elem_id="train-trouble")
+        self.elsewhere = gr.HTML(padding=False, elem_id="last-run-elsewhere")
+        self.shown_run = gr.Textbox(visible="hidden")  # changes when a run begins and when it ends
+        with gr.Column(elem_id="last-run") as self.last_run:
+            self._add_run()
+
+    def _add_run(self) -> None:
+        """The run in progress, or the last one."""
         self.state = gr.HTML(padding=False, elem_id="train-state")
         with gr.Row(elem_classes="run-action"):
             self.resume = gr.Button("Resume", size="sm", visible=False, elem_id="resume")
@@ -74,6 +84,14 @@ class TrainTab:
         self.twice.click(lambda r: 2 * (r or 0), [rank], [alpha], **hidden)
         inputs = set(self._form.components.values()) | {self._token, self._preset}
         self.start.click(self._start, inputs, [self.trouble], **hidden)
+        follow_settings(self._form, self.trouble, "train_error")
+        at_once = hidden | {"queue": False}
+        # `input`: a page that reattaches to a run sets the preset too.
+        self._preset.input(self._other_preset, [self._preset], [self.last_run, self.elsewhere], **at_once)
+        self.shown_run.change(
+            lambda: (gr.update(visible=True), "", ""), None, [self.last_run, self.elsewhere, self.best_trouble],
+            api_name="show_run", **at_once,
+        )  # fmt: skip
         # Names of their own, so that /resume stays free for API clients.
         self.resume.click(self._resume, [self._token], [self.trouble], api_name="press_resume", **hidden)
         self.best.click(self._load_best, [self._token], [self.best_trouble], api_name="load_best", **hidden)
@@ -90,6 +108,7 @@ class TrainTab:
     def _draw(self, snapshot: Snapshot | None, state: ModelState, busy: str, waits_for: str, trouble: str) -> dict:
         start = f"Start training ({waits_for})" if waits_for else "Start training"
         return {
+            self.shown_run: {"value": f"{snapshot.run_id} {snapshot.is_over}" if snapshot else ""},
             self.start: {"interactive": not waits_for, "value": start},
             self.state: {"value": notice(trouble, "error") + state_text(snapshot)},
             self.resume: {
@@ -106,9 +125,21 @@ class TrainTab:
             self.samples: {"value": samples_text(snapshot) if snapshot else ""},
         }
 
+    def _other_preset(self, preset: str) -> tuple[dict, str]:
+        """With another preset chosen, a run that is over says nothing about it: the Runs tab has the run."""
+        snapshot = self._workbench.snapshot
+        is_of_preset = snapshot is None or preset in (snapshot.name, self._presets.get(snapshot.run_id))
+        if is_of_preset or not snapshot.is_over:
+            return gr.update(visible=True), ""
+        label = RunNames(self._workbench.runs).run(snapshot.run_id)
+        words = f"The last run, {label} ({snapshot.status}), is on the Runs tab, with its charts and checkpoints."
+        return gr.update(visible=False), notice(words)
+
     def _start(self, values: dict) -> str:
         try:
-            self._workbench.start(self._form.read(values), values[self._preset], values[self._token])
+            preset = values[self._preset]
+            run = self._workbench.start(self._form.read(values), preset, values[self._token])
+            self._presets[run.id] = preset
         except Problem as error:
             return notice(str(error), "error")
         return ""
