@@ -11,6 +11,7 @@ from core.runs.run_folder import list_runs
 
 SCREENSHOTS = Path(__file__).parent / "screenshots"
 DESKTOP, PHONE = {"width": 1440, "height": 900}, {"width": 390, "height": 844}
+ZOOMED = {"width": 720, "height": 450}  # a desktop's window at 200%
 FLAGS = [
     "--no-sandbox",
     "--disable-background-networking",
@@ -103,6 +104,28 @@ def photograph(page, name: str) -> None:
     """Save a screenshot of the whole page, for people to look at."""
     SCREENSHOTS.mkdir(exist_ok=True)
     page.screenshot(path=SCREENSHOTS / f"{name}.png", full_page=True)
+
+
+def painted_over(page, bar: str) -> list[str]:
+    """What lies on top of a bar that stays in view, wherever the page is scrolled."""
+    return page.evaluate(
+        """selector => {
+            const bar = document.querySelector(selector), found = new Set();
+            for (let top = 0; top < document.documentElement.scrollHeight; top += 90) {
+                window.scrollTo({top, behavior: 'instant'});
+                const box = bar.getBoundingClientRect();
+                const last = Math.min(box.bottom, window.innerHeight);
+                for (let y = Math.max(box.top, 0) + 2; y < last - 2; y += 6)
+                    for (let x = box.left + 2; x < box.right - 2; x += 12) {
+                        const hit = document.elementFromPoint(x, y);
+                        if (hit && !bar.contains(hit)) found.add(`${hit.tagName} ${hit.textContent.slice(0, 40)}`);
+                    }
+            }
+            window.scrollTo({top: 0, behavior: 'instant'});
+            return [...found];
+        }""",
+        bar,
+    )
 
 
 def wait_for_step(page, least: int) -> None:

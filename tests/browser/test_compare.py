@@ -10,7 +10,7 @@ from playwright.sync_api import expect
 
 from core.settings.presets import PRESETS_DIR
 from tests.app_process import running_app_with_a_run
-from tests.browser.conftest import PHONE, photograph, tab
+from tests.browser.conftest import PHONE, painted_over, photograph, tab
 from ui.shared.formatting import run_label
 
 FIRST, SECOND = "The old man reads a book.", "A robot paints the river."
@@ -301,6 +301,8 @@ def test_6_on_a_phone(compare, theme):
     expect(page.locator("#ask")).to_be_in_viewport()
     box = page.locator("#ask").bounding_box()
     assert box["height"] >= 44 and box["y"] > PHONE["height"] / 2, "within reach of a thumb"
+    expect(page.locator(".pane.tuned del").first).to_be_visible()
+    assert painted_over(page, "#composer") == painted_over(page, "#side") == []
     photograph(page, f"66-chat-phone-{theme}")
 
 

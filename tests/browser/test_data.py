@@ -224,6 +224,10 @@ def test_7_figures_for_the_whole_dataset(data_page):
     expect(page.locator("#data-trouble .error")).to_contain_text(
         "There is no file presets/data/nothing.csv", timeout=30_000
     )
+    expect(facts).to_be_hidden()
+    choose(page, "presets/data/yoda.jsonl")
+    expect(facts).to_contain_text("720 read", timeout=30_000)
+    expect(facts).to_be_visible()
 
 
 def test_8_warnings_and_truncation(data_page, shared_data):
@@ -242,7 +246,8 @@ def test_8_warnings_and_truncation(data_page, shared_data):
     expect(page.locator("#row-view .warning")).to_contain_text(
         "The end mark <|eot_id|> is missing (it is beyond the cut)"
     )
-    expect(page.locator("#check-trouble .warning")).to_contain_text("The figures below are of other rows or settings")
+    expect(page.locator("#check-trouble .warning")).to_contain_text("have not been checked with these settings")
+    expect(page.locator("#survey .facts")).to_be_hidden()
     check_all(page)
     expect(page.locator("#survey .warning").first).to_contain_text("are cut at the end and lose", timeout=60_000)
     photograph(page, "39-data-cut")

@@ -8,7 +8,7 @@ from playwright.sync_api import expect
 
 from core.runs.run_folder import list_runs
 from tests.app_process import running_app
-from tests.browser.conftest import PHONE, photograph, reload, tab, wait_for_step
+from tests.browser.conftest import PHONE, ZOOMED, painted_over, photograph, reload, tab, wait_for_step
 
 SENTENCE = "The old man reads a book."
 STEP = re.compile(r"step ([\d,]+) of ([\d,]+)")
@@ -52,8 +52,12 @@ def test_2_a_missing_model(app, open_page):
     page.locator("#model-model_name input").press("Enter")
     page.click("#load")
     expect(page.locator("#model-trouble .error")).to_contain_text("There is no folder ./nowhere", timeout=60_000)
+    expect(page.locator("#model-state .notice")).to_contain_text("presets/demo-llama is still loaded")
+    expect(page.locator("#model-state .good")).to_have_count(0)
     photograph(page, "03-load-failed")
-    expect(page.locator("#model-state .good")).to_contain_text("Loaded presets/demo-llama")
+    page.locator("#model-model_name input").fill("presets/demo-llama")
+    page.locator("#model-model_name input").press("Enter")
+    expect(page.locator("#model-trouble .error")).to_have_count(0)
 
 
 def test_3_preview_of_the_rendered_rows(app, open_page):
@@ -77,6 +81,11 @@ def test_5_a_setting_out_of_bounds(app, open_page):
     assert list_runs(app.runs_dir) == []
     page.click("#twice")
     expect(page.locator("#adapter-lora_alpha input")).to_have_value("18000", timeout=10_000)
+    expect(page.locator("#train-trouble .error")).to_contain_text("adapter.r")  # one more is wrong now
+    fill(page, "adapter-r", 16)
+    expect(page.locator("#train-trouble .error")).to_contain_text("(adapter.lora_alpha) cannot be 18000")
+    page.click("#twice")
+    expect(page.locator("#train-trouble .error")).to_have_count(0)
 
 
 def test_6_train_reload_second_tab_stop(app, open_page):
@@ -142,6 +151,11 @@ def test_8_no_tab_is_wider_than_a_phone(app, open_page, name, theme):
     expect(page.get_by_role("tab", name=name, exact=True)).to_have_attribute("aria-selected", "true")
     assert page.evaluate("document.documentElement.scrollWidth") <= PHONE["width"]
     photograph(page, f"20-phone-{theme}-{name.lower()}")
+    bars = ["#side", "#composer"] if name == "Compare" else ["#side"]
+    for size in (PHONE, ZOOMED) if theme == "light" else ():
+        page.set_viewport_size(size)
+        expect(page.locator("#side")).to_have_css("position", "sticky")
+        assert {bar: painted_over(page, bar) for bar in bars} == {bar: [] for bar in bars}
 
 
 def test_the_app_printed_no_warnings_of_its_own(app):
