@@ -83,8 +83,10 @@ def train(
     if resume_from:
         emit(Resumed(step=resume_from.step))
     elif config.training.sample_prompts:
-        WorkReporter(emit).show("The base answers your sample prompts")
+        work = WorkReporter(emit)
+        work.show("The base answers your sample prompts")
         emit(answer_samples(loaded, config, 0, "base", should_stop, prompt_date=data.prompt_date))
+        work.back_to_steps()
     session = TrainingSession(loaded, config, data, adapter_dir, emit, should_stop, Progress.from_json(saved), changes)
     return session.run(resume_from, saved)
 

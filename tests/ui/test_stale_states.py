@@ -5,13 +5,15 @@ from dataclasses import replace
 import gradio as gr
 import pytest
 
+from core.answering.sampling import Sampling
+from core.comparing.conversation import Conversation
 from core.memory.cards import this_machine
 from core.memory.estimate import estimate
 from core.memory.hardware import Machine
 from core.memory.model_shape import shape_of
 from core.memory.probe_record import ProbeRecord, memory_settings
 from core.model.loaded_model import ModelReport
-from core.runs.adapter_ref import Pane
+from core.runs.adapter_ref import BASE, Pane
 from core.runs.events import StatusChanged
 from core.runs.run_folder import create_run
 from core.settings.presets import list_presets
@@ -20,6 +22,7 @@ from core.training.largest_batch import BatchFound
 from core.workbench.model_slot import ModelState
 from core.workbench.probe_job import Probing
 from core.workbench.workbench import Workbench
+from ui.compare.chat_tab import CompareTab
 from ui.compare.pane_picker import PanePicker
 from ui.model.model_tab import ModelTab
 from ui.runs.runs_table import Shown, table_text
@@ -204,3 +207,18 @@ def test_a_batch_that_was_found_stays_when_it_is_taken(fit):
     before = fit.live()[fit.known]
     fit._workbench._prober._job.state = replace(state, found=None)
     assert fit.live()[fit.known] != before, "and pages are told to draw it anew"
+
+
+def test_a_conversation_is_drawn_under_the_new_name(runs_dir):
+    run = ended(runs_dir, "completed")
+    workbench = Workbench(runs_dir)
+    with gr.Blocks():
+        tab = CompareTab(workbench, gr.Textbox())
+    before = tab.live()[tab.names]
+    workbench.runs.describe(run.id, "Best", "")
+    assert tab.live()[tab.names] != before
+    asked = Conversation((BASE, Pane(run.id))).asked("?", "", Sampling())
+    values = {tab.conversation: asked, tab.differ: False}
+    assert "<h3>Best, " in tab._renamed(values)[tab.panes]
+    chosen = dict(zip(tab.picker.choices, ("base", run.id, ""), strict=True))
+    assert "<h3>Best, " in tab._renamed(values | chosen | {tab.conversation: Conversation()})[tab.panes]

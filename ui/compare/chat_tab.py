@@ -44,6 +44,7 @@ class CompareTab:
         self._add_composer()
         self.sampling = SamplingForm()
         self.heldout = gr.HTML(padding=False, elem_id="compare-heldout")
+        self.names = gr.Textbox(visible="hidden")  # changes when a run gets another name
 
     def _add_conversation(self) -> None:
         self.changed = gr.HTML(padding=False, elem_id="panes-changed")
@@ -91,6 +92,7 @@ class CompareTab:
         self.new.click(self._new, inputs, shown, **hidden)
         self.stop.click(self._workbench.lab.stop, api_name="stop_answers", **hidden)
         self.differ.input(self._show, inputs, [self.earlier, self.panes], **hidden)
+        self.names.change(self._renamed, inputs, [self.earlier, self.panes], api_name="chat_names", **hidden)
         self.panes.change(None, None, None, js=FOLLOW, **hidden)
         self.copy.click(None, [self.as_markdown], [self.copied], js=COPY, **hidden)
         self.markdown.click(None, [self.as_markdown], None, js=save_as("text/markdown", "md"), **hidden)
@@ -107,7 +109,9 @@ class CompareTab:
         workbench, snapshot = self._workbench, self._workbench.snapshot
         state, busy = workbench.model_state, workbench.busy_with
         held = snapshot.heldout if snapshot and snapshot.run_id == state.adapter else None
+        names = tuple((row.id, row.name) for row in workbench.runs.rows() if row.is_renamed)
         return self.picker.live() | {
+            self.names: {"value": str(hash(names)) if names else ""},
             self.ask: {"interactive": workbench.compare_ready},
             self.stop: {"visible": busy == ANSWERING},
             self.hint: {"value": notice(self._hint())} if busy != ANSWERING else {},
@@ -238,6 +242,11 @@ class CompareTab:
 
     def _show(self, values: dict) -> dict:
         return self._draw(values[self.conversation], bool(values[self.differ]))
+
+    def _renamed(self, values: dict) -> dict:
+        if values[self.conversation].turns:
+            return self._show(values)
+        return {self.panes: newest_text(Conversation(self.picker.chosen(values)), label=self._label)}
 
     def _draw(self, conversation: Conversation, differ: bool) -> dict:
         newest = newest_text(conversation, differ, self._label)

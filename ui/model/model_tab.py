@@ -118,5 +118,5 @@ def report_text(report: ModelReport, is_left: bool = False) -> Markup:
     ]
     message = f"Loaded {report.name} in {pace(report.seconds)}."
     if is_left:
-        message = f"{report.name} is still loaded; the other model could not be."
+        message = f"{report.name} is still loaded."
     return render_part("model/model.html", "report", message=message, kind="info" if is_left else "good", rows=rows)

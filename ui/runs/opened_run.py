@@ -43,6 +43,8 @@ class OpenedRun:
     ):
         self._workbench, self._runs = workbench, runs
         self._form, self._preset, self._token, self._tabs = form, preset, token, tabs
+        # Changes when another adapter has been loaded. Outside the column, which would show it when it becomes visible.
+        self.loaded = gr.Textbox(visible="hidden")
         with gr.Column(visible=False, elem_id="opened") as self.box:
             self.head = gr.HTML(padding=False, elem_id="run-head", js_on_load=SCROLL_TO_OPENED)
             with gr.Row():
@@ -71,7 +73,6 @@ class OpenedRun:
 
     def _lay_out_details(self) -> None:
         self.trouble = gr.HTML(padding=False, elem_id="run-trouble")
-        self.loaded = gr.Textbox(visible="hidden")  # changes when another adapter has been loaded
         self.kept = gr.HTML(padding=False, elem_id="run-kept", js_on_load=CLICKS)
         self.course = gr.HTML(padding=False, elem_id="run-course")
         self.samples = gr.HTML(padding=False, elem_id="run-samples")
