@@ -27,6 +27,7 @@ from ui.live import Live
 from ui.model.model_tab import ModelTab
 from ui.report.proof_and_report_tab import ProofTab
 from ui.runs.runs_tab import RunsTab
+from ui.shared.errors import follow_settings
 from ui.shared.settings_form import Form
 from ui.sidebar import Sidebar
 from ui.train.train_tab import TrainTab
@@ -86,6 +87,7 @@ def build_page(workbench: Workbench) -> tuple[gr.Blocks, Live]:
         parts = (model, data, train, train.fit, compare, blind, measure, proof, runs)
         for tab in parts:
             tab.connect()
+        follow_settings(form, model.trouble, train.trouble, train.fit.trouble)
         live = Live([side, *parts])
         live.connect(page, blind.actions)
 

@@ -93,6 +93,7 @@ def test_2_an_open_run_shows_its_details(runs_page):
     page.get_by_role("button", name="Settings").last.click()
     expect(page.locator("#run-yaml")).to_contain_text("model_name: presets/demo-llama")
     expect(page.locator("#run-resume")).to_have_count(0)
+    expect(page.get_by_text("Textbox", exact=True).locator("visible=true")).to_have_count(0)  # nothing hidden is shown
     photograph(page, "41-run-opened")
     open_run(page, "price")
     expect(page.locator("#run-resume")).to_be_visible()

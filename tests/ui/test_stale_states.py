@@ -26,6 +26,7 @@ from ui.compare.chat_tab import CompareTab
 from ui.compare.pane_picker import PanePicker
 from ui.model.model_tab import ModelTab
 from ui.runs.runs_table import Shown, table_text
+from ui.shared.errors import follow_settings
 from ui.shared.formatting import run_label
 from ui.shared.run_names import RunNames
 from ui.shared.settings_form import Form
@@ -222,3 +223,19 @@ def test_a_conversation_is_drawn_under_the_new_name(runs_dir):
     assert "<h3>Best, " in tab._renamed(values)[tab.panes]
     chosen = dict(zip(tab.picker.choices, ("base", run.id, ""), strict=True))
     assert "<h3>Best, " in tab._renamed(values | chosen | {tab.conversation: Conversation()})[tab.panes]
+
+
+def test_an_error_goes_once_the_settings_are_right():
+    with gr.Blocks() as page:
+        form = Form(RunConfig())
+        form.add(*fields())
+        first, second = gr.HTML(), gr.HTML()
+        follow_settings(form, first, second)
+    (handler,) = page.fns.values()
+    rank = form.components["adapter.r"]
+    values = {component: component.value for component in form.components.values()}
+    wrong = values | {rank: 9000, first: "<p>Rank cannot be 9000</p>", second: ""}
+    told = handler.fn(wrong)
+    assert list(told) == [first] and "(adapter.r) cannot be 9000" in told[first]
+    assert handler.fn(wrong | {rank: 8}) == {first: ""}
+    assert handler.fn(values | {first: "", second: ""}) == {first: gr.skip(), second: gr.skip()}

@@ -1,18 +1,23 @@
 """The workbench: one thing at a time, and a run that ends well whatever happens."""
 
 import dataclasses
+import re
 from contextlib import closing
 
 import pytest
 
 from core.answering.sampling import Sampling
 from core.problems import Busy, DataError, ModelError, PromptTooLong, RunError
+from core.runs.events import from_line
 from core.runs.run_folder import find_run, list_runs
+from core.runs.snapshot import Snapshot, fold_all
 from core.settings.sections import ModelConfig
 from core.workbench.desk import ANSWERING, TRAINING
 from core.workbench.workbench import Workbench
 from tests.conftest import PROMPT, small_config
 from tests.workbench.conftest import refused
+from ui.sidebar import run_text
+from ui.train.run_state_text import state_text
 
 SHORT = Sampling(max_new_tokens=6)
 
@@ -55,6 +60,33 @@ def long_run(bench, config, wait_until):
     bench.stop()
     bench.wait(120)
     assert not bench.is_training
+
+
+def told(run) -> list[str]:
+    """What the page says of a run after its last step and what it does then, one for each event of its history."""
+    events = list(filter(None, map(from_line, (run.folder / "events.jsonl").read_text().splitlines())))
+    last = max(place for place, event in enumerate(events) if event.type == "step")
+    snapshots = [fold_all(Snapshot(), events[:end]) for end in range(last + 1, len(events))]
+    return list(dict.fromkeys(html for one in snapshots for html in (state_text(one), run_text(one))))
+
+
+def test_after_its_last_step_a_run_says_what_it_measures_and_saves(bench):
+    shown = told(run_named(bench, "first"))
+    assert not [html for html in shown if "left" in html]
+    said = list(dict.fromkeys(re.findall(r'<p class="busy" role="status">(.*?)…</p>', "".join(shown))))
+    assert said == [
+        "Finishing",
+        "Computing the loss on the validation rows, 0 of 2",
+        "Computing the loss on the validation rows, 2 of 2",
+        "Saving a checkpoint",
+        "Checking the trained weights",
+        "Saving the adapter",
+        *(
+            f"Measuring {side} on the validation rows, {n} of 2"
+            for side in ("the base", "the tuned model")
+            for n in (0, 2)
+        ),
+    ]
 
 
 def test_a_failed_run_says_why_in_one_sentence_and_leaves_the_workbench_free(bench):
@@ -178,6 +210,7 @@ def test_while_it_trains_everything_else_waits_and_leaves_it_alone(bench, config
     assert long_run.has_adapter and long_run.snapshot() == snapshot and kept >= 2
     assert snapshot.finished.steps == kept and snapshot.heldout is None
     assert not bench.stop()  # there is nothing to stop any more
+    assert any("Stopping. Saving the adapter…" in html for html in told(long_run))
     assert bench.model_state.adapter == long_run.id and answers(bench)[2] > 0
 
 

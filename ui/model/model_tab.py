@@ -8,7 +8,7 @@ from core.model.model_files import code_warning
 from core.problems import Busy, ConfigError, ModelError
 from core.settings.presets import Preset
 from core.workbench.workbench import Workbench
-from ui.shared.errors import clear_on, follow_settings
+from ui.shared.errors import clear_on
 from ui.shared.formatting import big, gib, notice, pace
 from ui.shared.html import render_part
 from ui.shared.settings_form import Form
@@ -52,7 +52,6 @@ class ModelTab:
             self._take_preset, [self.preset], [*fields], **hidden
         )
         self.preset.change(self._about_preset, [self.preset], [self.about], api_name="about_preset", **hidden)
-        follow_settings(self._form, self.trouble, "model_error")
         clear_on([self.loaded.change], self.trouble)
         trusted = self._form.components["model.trust_remote_code"]
         trusted.change(_code_warning, [trusted], [self.warning], api_visibility="private", show_progress="hidden")

@@ -17,21 +17,22 @@ def clear_on(events: Sequence, *messages: gr.HTML) -> None:
     gr.on(list(events), None, None, list(messages), js=f"() => {empty}", **_QUIET)
 
 
-def follow_settings(form: Form, message: gr.HTML, name: str) -> None:
-    """Once a setting changes, the error in `message` goes, unless the settings still have one. Call it when the form
-    has all its fields; `name` is the handler's."""
+def follow_settings(form: Form, *messages: gr.HTML) -> None:
+    """Once a setting changes, the errors in these messages go, unless the settings still have one. Call it when the
+    form has all its fields."""
 
-    def error_now(values: dict) -> str | dict:
-        if not values[message]:
-            return gr.skip()
+    def errors_now(values: dict) -> dict:
+        shown = [message for message in messages if values[message]]
+        if not shown:
+            return dict.fromkeys(messages, gr.skip())
         try:
             form.read(values)
         except ConfigError as error:
-            return notice(str(error), "error")
-        return ""
+            return dict.fromkeys(shown, notice(str(error), "error"))
+        return dict.fromkeys(shown, "")
 
     fields = form.components.values()
     gr.on(
-        [field.change for field in fields], error_now, {*fields, message}, [message],
-        api_name=name, trigger_mode="always_last", **_QUIET,
+        [field.change for field in fields], errors_now, {*fields, *messages}, list(messages),
+        api_name="errors_now", trigger_mode="always_last", **_QUIET,
     )  # fmt: skip

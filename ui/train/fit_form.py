@@ -31,7 +31,6 @@ from core.workbench.desk import PROBING
 from core.workbench.probe_job import Probing
 from core.workbench.workbench import Workbench
 from ui.shared.clicks import CLICKS
-from ui.shared.errors import follow_settings
 from ui.shared.formatting import count, gib, notice
 from ui.shared.settings_form import Form
 from ui.train.fit_view import THIS_MACHINE, fetch_text, fit_text, probing_text
@@ -73,7 +72,6 @@ class FitForm:
         changes = [component.change for component in (*settings, self.card, self.known)]
         shown = [self.fit, self.probing]
         gr.on(changes, self._changed, inputs, shown, api_name="fit", trigger_mode="always_last", **at_once)
-        follow_settings(self._form, self.trouble, "fit_error")
         for place in (self.fit, self.probing):
             name = f"asked_in_{place.elem_id}"
             place.asked(self._answer, inputs, [self.fit, *settings], api_name=name, concurrency_limit=None, **quiet)

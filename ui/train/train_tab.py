@@ -6,7 +6,6 @@ from core.problems import Problem
 from core.runs.snapshot import Snapshot
 from core.workbench.model_slot import ModelState
 from core.workbench.workbench import Workbench
-from ui.shared.errors import follow_settings
 from ui.shared.formatting import notice
 from ui.shared.line_chart import charts
 from ui.shared.run_names import RunNames
@@ -84,7 +83,6 @@ class TrainTab:
         self.twice.click(lambda r: 2 * (r or 0), [rank], [alpha], **hidden)
         inputs = set(self._form.components.values()) | {self._token, self._preset}
         self.start.click(self._start, inputs, [self.trouble], **hidden)
-        follow_settings(self._form, self.trouble, "train_error")
         at_once = hidden | {"queue": False}
         # `input`: a page that reattaches to a run sets the preset too.
         self._preset.input(self._other_preset, [self._preset], [self.last_run, self.elsewhere], **at_once)
