@@ -273,6 +273,8 @@ def test_5_an_unanswered_question_shows_an_error_and_is_kept(compare, run):
     page.locator("#prompt textarea").fill("  ")
     page.click("#ask")
     expect(page.locator("#compare-trouble .error")).to_have_text("Write a question first.")
+    page.locator("#prompt textarea").fill(SECOND)
+    expect(page.locator("#compare-trouble .error")).to_have_count(0)
 
     three_panes(page, run)
     shutil.rmtree(run.checkpoint(30).folder)

@@ -101,7 +101,7 @@ class BlindTab:
             self.end.click(self._end, None, [self.trouble], api_name="blind_end", **quiet),
         ]
         self.known.change(self._offer, chosen, chosen, api_name="blind_offer", **quiet)
-        typed = [part.input for part in (self.prompts, self.temperature, self.tokens)]
+        typed = [part.change for part in (self.prompts, self.temperature, self.tokens)]
         clear_on([*typed, self.file.upload, self.file.clear], self.trouble)
         clear_on([self.first.input, self.second.input], self.trouble, self.result)  # the result is of other models
         self.look.click(self._look, chosen, [self.trouble, self.result], api_name="blind_look", **quiet)

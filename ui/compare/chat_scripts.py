@@ -23,6 +23,8 @@ _SAVE = """text => {
     link.click();
     URL.revokeObjectURL(link.href);
 }"""
+# An error stays while the box has the question that came back with it.
+KEEP_ERROR_OF_UNASKED = "(question, unasked, error) => question === unasked ? error : ''"
 
 
 def save_as(media_type: str, ending: str) -> str:

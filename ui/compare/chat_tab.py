@@ -12,7 +12,7 @@ from core.comparing.conversation import Conversation, as_json, as_markdown, aske
 from core.problems import ModelError, Problem
 from core.workbench.desk import ANSWERING, LOADING, TRAINING
 from core.workbench.workbench import Workbench
-from ui.compare.chat_scripts import COPY, FOCUS_PROMPT, FOLLOW, save_as
+from ui.compare.chat_scripts import COPY, FOCUS_PROMPT, FOLLOW, KEEP_ERROR_OF_UNASKED, save_as
 from ui.compare.chat_view import earlier_text, newest_text, proof_text
 from ui.compare.pane_picker import PanePicker
 from ui.compare.sampling_form import SamplingForm
@@ -44,6 +44,7 @@ class CompareTab:
         self._add_composer()
         self.sampling = SamplingForm()
         self.heldout = gr.HTML(padding=False, elem_id="compare-heldout")
+        self.unasked = gr.Textbox(visible="hidden")  # the question that came back into the box with an error
         self.names = gr.Textbox(visible="hidden")  # changes when a run gets another name
 
     def _add_conversation(self) -> None:
@@ -84,7 +85,7 @@ class CompareTab:
         shown = [
             self.conversation, self.prompt, self.sampling.seed, self.trouble, self.changed, self.earlier, self.panes,
             self.proof, self.tools, self.differ, self.copied, self.as_markdown, self.as_json,
-            self.retry, self.edit, self.new,
+            self.retry, self.edit, self.new, self.unasked,
         ]  # fmt: skip
         gr.on([self.ask.click, self.prompt.submit], self._ask, inputs, shown, **hidden)
         self.retry.click(self._retry, inputs, shown, **hidden)
@@ -98,9 +99,12 @@ class CompareTab:
         self.markdown.click(None, [self.as_markdown], None, js=save_as("text/markdown", "md"), **hidden)
         self.json.click(None, [self.as_json], None, js=save_as("application/json", "json"), **hidden)
         self.picker.connect(self._token, self.trouble, **hidden)
-        # What a person types or chooses next may be what was wrong. `input`: a question that was not asked comes back.
-        chosen = (*self.picker.choices, self.picker.runs, self.prompt, *self.sampling.inputs, self.sampling.preset)
-        clear_on([part.input for part in chosen], self.trouble)
+        # What a person chooses or types next may be what was wrong.
+        chosen = (*self.picker.choices, self.picker.runs, *self.sampling.draws, self.sampling.preset)
+        clear_on([*(part.input for part in chosen), self.sampling.system.change], self.trouble)
+        self.prompt.change(  # not `input`, which does not see what is pasted
+            None, [self.prompt, self.unasked, self.trouble], [self.trouble], js=KEEP_ERROR_OF_UNASKED, **hidden
+        )
         self.sampling.connect(**hidden)
         changes = [choice.change for choice in self.picker.choices]
         gr.on(changes, self._choose, inputs, [self.changed, self.panes, self.ask], **hidden)
@@ -202,7 +206,7 @@ class CompareTab:
         except Problem as error:
             kept = conversation.broken_off()
             is_lost = len(kept.turns) < len(asked.turns)
-            box = {self.prompt: asked.turns[-1].question} if clear and is_lost else {}
+            box = dict.fromkeys((self.prompt, self.unasked), asked.turns[-1].question) if clear and is_lost else {}
             yield self._left_with(before if is_lost else kept, values) | {
                 self.trouble: notice(str(error), "error"),
                 **box,

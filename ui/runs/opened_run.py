@@ -93,7 +93,7 @@ class OpenedRun:
         """Wires Resume and the buttons of the adapters; `shown` is the page's `Shown`."""
         hidden = {"api_visibility": "private", "show_progress": "hidden"}
         self.resume.click(self._resume, [shown, self._token], [self.trouble], api_name="press_resume", **hidden)
-        clear_on([self.name.input, self.note.input], self.trouble)
+        clear_on([self.name.change, self.note.change], self.trouble)
         self.loaded.change(
             self._said_of, [self.loaded, self.trouble], [self.trouble], api_name="run_said", queue=False, **hidden
         )
