@@ -239,3 +239,12 @@ def test_an_error_goes_once_the_settings_are_right():
     assert list(told) == [first] and "(adapter.r) cannot be 9000" in told[first]
     assert handler.fn(wrong | {rank: 8}) == {first: ""}
     assert handler.fn(values | {first: "", second: ""}) == {first: gr.skip(), second: gr.skip()}
+
+
+def test_a_probe_s_error_is_shown_where_there_is_no_estimate_either(fit):
+    values = {component: component.value for component in fit._form.components.values()}
+    values |= {fit.card: "", fit._token: "", fit._form.components["model.model_name"]: "./nowhere"}
+    config = fit._form.read(values)
+    fit._workbench._prober._job.state = Probing(error="There is no such model.", asked=config)
+    estimated, measured = fit._follow(values)
+    assert 'class="notice warning"' in estimated and "There is no such model." in measured

@@ -178,21 +178,16 @@ class DataTab:
         columns = {self._form.components[f"data.{name}"]: gr.update(choices=choices) for name in COLUMNS}
         view = self._row(values) if look.data else "" if look.trouble else notice(NO_MODEL)
         guessed = look.shape is not None and not look.shape.is_sure
-        return (
-            columns
-            | {
-                self.trouble: "",
-                self.about: look_text(look),
-                self.use_guess: gr.update(visible=guessed),
-                self.mapping: gr.update(open=True) if guessed or look.trouble else gr.skip(),
-                self.view: view,
-                # Consent to leave out rows is for that set of rows, read with those settings.
-                self._form.components["data.allow_left_out"]: gr.skip()
-                if self._workbench.has_checked(config)
-                else False,
-            }
-            | self._figures_of(config)
-        )
+        found = columns | self._figures_of(config)
+        return found | {
+            self.trouble: "",
+            self.about: look_text(look),
+            self.use_guess: gr.update(visible=guessed),
+            self.mapping: gr.update(open=True) if guessed or look.trouble else gr.skip(),
+            self.view: view,
+            # Consent to leave out rows is for that set of rows, read with those settings.
+            self._form.components["data.allow_left_out"]: gr.skip() if self._workbench.has_checked(config) else False,
+        }
 
     def _figures_of(self, config: RunConfig | None) -> dict:
         """The figures where they are of the rows that the form names, else a sentence in their place."""
@@ -207,10 +202,8 @@ class DataTab:
             found = self._figures_of(self._form.read(values))
         except Problem:
             found = self._figures_of(None)
-        if (values[self.check_trouble] or "") not in (
-            "",
-            notice(OTHER_ROWS, "warning"),
-        ):  # such as that reading was stopped
+        said = values[self.check_trouble]
+        if said and said != notice(OTHER_ROWS, "warning"):  # such as that reading was stopped
             del found[self.check_trouble]
         return found
 
