@@ -25,6 +25,8 @@ _SAVE = """text => {
 }"""
 # An error stays while the box has the question that came back with it.
 KEEP_ERROR_OF_UNASKED = "(question, unasked, error) => question === unasked ? error : ''"
+# An error, such as that a run could not be loaded, goes once one is; that none is loaded may be the error's doing.
+NO_ERROR_ONCE_LOADED = "(loaded, error) => loaded === 'base' ? error : ''"
 
 
 def save_as(media_type: str, ending: str) -> str:

@@ -12,7 +12,7 @@ from core.comparing.conversation import Conversation, as_json, as_markdown, aske
 from core.problems import ModelError, Problem
 from core.workbench.desk import ANSWERING, LOADING, TRAINING
 from core.workbench.workbench import Workbench
-from ui.compare.chat_scripts import COPY, FOCUS_PROMPT, FOLLOW, KEEP_ERROR_OF_UNASKED, save_as
+from ui.compare.chat_scripts import COPY, FOCUS_PROMPT, FOLLOW, KEEP_ERROR_OF_UNASKED, NO_ERROR_ONCE_LOADED, save_as
 from ui.compare.chat_view import earlier_text, newest_text, proof_text
 from ui.compare.pane_picker import PanePicker
 from ui.compare.sampling_form import SamplingForm
@@ -105,6 +105,8 @@ class CompareTab:
         self.prompt.change(  # not `input`, which does not see what is pasted
             None, [self.prompt, self.unasked, self.trouble], [self.trouble], js=KEEP_ERROR_OF_UNASKED, **hidden
         )
+        loaded = self.picker.loaded
+        loaded.change(None, [loaded, self.trouble], [self.trouble], js=NO_ERROR_ONCE_LOADED, **hidden)
         self.sampling.connect(**hidden)
         changes = [choice.change for choice in self.picker.choices]
         gr.on(changes, self._choose, inputs, [self.changed, self.panes, self.ask], **hidden)
