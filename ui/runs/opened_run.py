@@ -44,7 +44,7 @@ class OpenedRun:
         self._workbench, self._runs = workbench, runs
         self._form, self._preset, self._token, self._tabs = form, preset, token, tabs
         # Changes when another adapter has been loaded. Outside the column, which would show it when it becomes visible.
-        self.loaded = gr.Textbox(visible="hidden")
+        self.loaded, self.loaded_words = gr.Textbox(visible="hidden"), gr.Textbox(visible="hidden")
         with gr.Column(visible=False, elem_id="opened") as self.box:
             self.head = gr.HTML(padding=False, elem_id="run-head", js_on_load=SCROLL_TO_OPENED)
             with gr.Row():
@@ -94,9 +94,10 @@ class OpenedRun:
         hidden = {"api_visibility": "private", "show_progress": "hidden"}
         self.resume.click(self._resume, [shown, self._token], [self.trouble], api_name="press_resume", **hidden)
         clear_on([self.name.change, self.note.change], self.trouble)
-        self.loaded.change(
-            self._said_of, [self.loaded, self.trouble], [self.trouble], api_name="run_said", queue=False, **hidden
-        )
+        # Once another adapter is loaded, what was said before goes, unless it is just that this one is loaded. In the
+        # browser, because an answer from the server could overtake what is said next.
+        kept = "(words, said) => said === words ? said : ''"
+        self.loaded.change(None, [self.loaded_words, self.trouble], [self.trouble], js=kept, **hidden)
         filled = [self._preset, *self._form.components.values(), self._tabs]
         self.kept.asked(self._use, [self._token], [self.trouble, *filled], api_name="use_run", **hidden)
 
@@ -131,13 +132,13 @@ class OpenedRun:
 
     def live(self) -> dict:
         state = self._workbench.model_state
-        return {self.loaded: {"value": Pane(state.adapter, state.step).key} if state.adapter else {}}
-
-    def _said_of(self, loaded: str, said: str) -> str | dict:
-        """Once another adapter is loaded, what was said before goes, unless it is just that this one is loaded."""
-        pane = Pane.from_key(loaded)
-        name = self._runs.name_of(pane.run_id)
-        return gr.skip() if name and said == _loaded_text(name, pane.step) else ""
+        if not state.adapter:
+            return {self.loaded: {}, self.loaded_words: {}}
+        name = self._runs.name_of(state.adapter) or state.adapter
+        return {
+            self.loaded: {"value": Pane(state.adapter, state.step).key},
+            self.loaded_words: {"value": _loaded_text(name, state.step)},
+        }
 
     def _resume(self, shown: Shown, token: str) -> str:
         try:
