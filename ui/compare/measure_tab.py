@@ -150,5 +150,7 @@ def progress_text(state: Measuring, busy: str, label: Callable[[str], str] = run
         return notice(f"Measuring must wait: {busy}.")
     if not state.said:
         return Markup()
+    if state.was_stopped:
+        return notice(state.said, "warning")
     about = f"{label(state.run_id)}: " if state.run_id else ""  # another run may be chosen by now
-    return notice(about + state.said, "warning" if state.was_stopped else "error")
+    return notice(about + state.said, "error")
