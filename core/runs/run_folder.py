@@ -17,10 +17,7 @@ import threading
 from contextlib import suppress
 from dataclasses import dataclass, field
 from datetime import date, datetime
-from functools import cache
 from pathlib import Path
-
-import psutil
 
 from core.disk.atomic import remove_left_aside, write_whole
 from core.disk.gguf import gguf_in
@@ -29,6 +26,7 @@ from core.disk.tolerant_reading import Unreadable, in_words, read_json, read_tex
 from core.problems import ConfigError, RunError
 from core.runs.checkpoint_list import Checkpoint, list_checkpoints
 from core.runs.events import FINAL, Event, StatusChanged, from_line, to_line
+from core.runs.owner import is_alive, started
 from core.runs.snapshot import Snapshot, fold_all
 from core.settings.paths import resolve_path
 from core.settings.run_config import RunConfig
@@ -114,7 +112,7 @@ class Run:
 
     def claim(self) -> None:
         """Makes this process the owner of the run, and keeps the date of its prompts. Raises OSError."""
-        self.write_about(pid=os.getpid(), pid_started=_started(), prompt_date=self.prompt_date.isoformat())
+        self.write_about(pid=os.getpid(), pid_started=started(), prompt_date=self.prompt_date.isoformat())
 
     def write_about(self, **values) -> None:
         """Changes values in run.json, such as name and note. Raises OSError."""
@@ -292,19 +290,6 @@ def _text(value: object, max_characters: int) -> str:
     return value[:max_characters].encode("utf-8", "replace").decode() if isinstance(value, str) else ""
 
 
-@cache
-def _started() -> float:
-    """When this process started, in seconds since 1970."""
-    return psutil.Process().create_time()
-
-
 def owner_lives(folder: Path) -> bool:
     """Whether the process that last worked on a run is still alive."""
-    # Its start time is compared too, because process ids are reused.
-    about = _about(folder)
-    try:
-        pid, started = int(about.get("pid", 0)), float(about.get("pid_started", 0))
-        # For ourselves, compare with the value that we wrote: the system's clock may have been changed since.
-        return abs((_started() if pid == os.getpid() else psutil.Process(pid).create_time()) - started) < 2
-    except (psutil.Error, ValueError, TypeError, OverflowError):
-        return False
+    return is_alive(_about(folder))

@@ -32,6 +32,10 @@ class Visit(Rights):
     # The machine and the model
 
     @property
+    def unused_card(self) -> str:
+        return self.bench.unused_card
+
+    @property
     def is_warm(self) -> bool:
         return self.bench.is_warm
 
@@ -112,6 +116,9 @@ class Visit(Rights):
 
     def has_checked(self, config: RunConfig) -> bool:
         return self.owns("rows") and self.bench.has_checked(config)
+
+    def shows_rows_of(self, config: RunConfig) -> bool:
+        return self.owns("rows") and self.bench.shows_rows_of(config)
 
     def stop_reading(self) -> None:
         if self.is_doing:

@@ -38,6 +38,9 @@ class VisitRuns:
     def open(self, run_id: str) -> Run:
         return open_run(self.find(run_id).folder)
 
+    def name_of(self, run_id: str) -> str | None:
+        return next((row.name for row in self.rows() if row.id == run_id), None)
+
     def describe(self, run_id: str, name: str, note: str) -> None:
         self._runs.describe(self.find(run_id).id, name[:200], note[:5000])
 

@@ -61,10 +61,9 @@ def prepare(
 ) -> PreparedData:
     """Reads and prepares all rows, or the first `limit`; the examples are stored in a new folder inside `parent`.
 
-    `end_ids` are the tokens that end an answer (default: those of the tokenizer and its chat template); `embeddings` is
-    how many tokens the model has embeddings for (None: not checked); `prompt_date` is the day that the chat template
-    takes for today (None: the real one). Raises DataError if the rows cannot be used or the disk is full,
-    NothingLeftError if every row is left out, and Stopped.
+    `end_ids` are the tokens that end an answer (default: those of the tokenizer and its chat template), `embeddings`
+    their number in the model (None: not checked), `prompt_date` the chat template's today (None: the real one).
+    Raises DataError if the rows or the disk cannot be used, NothingLeftError if no row is left, and Stopped.
     """
     tokenizer = on_date(tokenizer, prompt_date)
     end_tokens = frozenset(end_ids) or frozenset(answer_ends(tokenizer))

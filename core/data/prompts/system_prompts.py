@@ -2,13 +2,11 @@
 
 from collections.abc import Callable, Iterator
 
-from core.data.prompts.messages import Message
-
 SYSTEM_MOVED = "the model's chat template has no place for a system prompt, so its text is a part of the question"
 MARK = "\ue000"  # in no template, and in hardly any text
 
 
-def forms(messages: list[Message], takes_one_first: Callable[[], bool]) -> Iterator[list[Message]]:
+def forms(messages: list[dict], takes_one_first: Callable[[], bool]) -> Iterator[list[dict]]:
     """The same conversation in the ways that templates take system prompts, the one that changes least first.
 
     As it is; with a single system prompt, at the beginning; without any. `takes_one_first` says whether the template
@@ -25,18 +23,18 @@ def forms(messages: list[Message], takes_one_first: Callable[[], bool]) -> Itera
         yield _without(messages)
 
 
-def has_moved(messages: list[Message], form: list[Message]) -> bool:
+def has_moved(messages: list[dict], form: list[dict]) -> bool:
     """Whether a system prompt became a part of a question in this form."""
     return form is not messages and _joined(messages, "user") != _joined(form, "user")
 
 
-def _without(messages: list[Message]) -> list[Message]:
+def _without(messages: list[dict]) -> list[dict]:
     """The messages with each system prompt as a part of the user's turn next to it, or as a turn of its own.
 
     User turns around a system prompt become one, because many templates refuse two in a row.
     """
-    made: list[Message] = []
-    run: list[Message] = []  # neighbouring messages of system and user
+    made: list[dict] = []
+    run: list[dict] = []  # neighbouring messages of system and user
     for message in [*messages, None]:
         if message is not None and message["role"] in ("system", "user"):
             run.append(message)
@@ -51,14 +49,12 @@ def _without(messages: list[Message]) -> list[Message]:
     return made
 
 
-def _joined(messages: list[Message], *roles: str) -> str:
+def _joined(messages: list[dict], *roles: str) -> str:
     texts = [message["content"].strip() for message in messages if not roles or message["role"] in roles]
     return "\n\n".join(text for text in texts if text)
 
 
-def lacks_a_system_prompt(
-    messages: list[Message], text: str, template: str, render: Callable[[list[Message]], str]
-) -> bool:
+def lacks_a_system_prompt(messages: list[dict], text: str, template: str, render: Callable[[list[dict]], str]) -> bool:
     """Whether `text`, which `render` made of the messages with this template, is without one of their system prompts.
 
     A system prompt that the template or another message contains too is rendered once more, with a mark for its text.
