@@ -27,6 +27,7 @@ from core.model.new_adapter import attach_adapter
 from core.model.unsloth_start import import_unsloth
 from core.model.views import for_inference
 from core.settings.sections import AdapterConfig, ModelConfig
+from core.training.train import write_adapter
 
 TOKENS = 32
 PROMPT = "<|begin_of_text|>The old man reads a book. "
@@ -47,7 +48,7 @@ def main(rounds: int, tokens: int, hidden_size: int, layers: int) -> None:
         loaded = load(config)
         attach_adapter(loaded, AdapterConfig(), use_gradient_checkpointing=False, seed=1)
         adapter = Path(folder) / "adapter"
-        loaded.model.save_pretrained(adapter)
+        write_adapter(loaded, adapter)
         loaded = load(config)
         put_on(loaded, adapter, FIRST_ADAPTER)
         before, began = sample_memory().used_by_us_gib, time.monotonic()

@@ -73,9 +73,10 @@ def _checked_folder(folder: Path, name: str, is_trusted: bool, with_weights: boo
     if not os.path.lexists(folder / "config.json"):
         if (folder / "adapter_config.json").is_file():
             raise ModelError(
-                "{name} holds an adapter, not a model; load its base and continue from the adapter instead.", name=name
+                "{name} contains an adapter, not a model; load its base and continue from the adapter instead.",
+                name=name,
             )
-        raise ModelError("{name} holds no model: config.json is missing; choose another model or folder.", name=name)
+        raise ModelError("{name} contains no model: config.json is missing; choose another model or folder.", name=name)
     try:
         config = read_json(folder / "config.json")
     except Unreadable:

@@ -12,7 +12,7 @@ from core.settings.paths import PROJECT_DIR
 
 NOT_STARTED = (
     "Unsloth could not be started: {reason}; start the app again, and if that does not help, delete the folder .venv "
-    "and run launch.py, which installs everything anew."
+    "and run launch.py, which installs everything again."
 )
 
 

@@ -1,7 +1,5 @@
 """An answer that grows shows whole characters only, and at its end everything that the model wrote."""
 
-from types import SimpleNamespace
-
 import pytest
 
 from core.answering.answer_text import answer_text
@@ -16,7 +14,7 @@ def ids_of(tokenizer, text: str) -> list[int]:
 
 def growing(tokenizer, ids: list[int], limit: int) -> list:
     """The states of an answer that gets these tokens one by one."""
-    answers = _Answers(SimpleNamespace(tokenizer=tokenizer, eos_token_ids=[tokenizer.eos_token_id]), 1, limit, 0.0)
+    answers = _Answers(tokenizer, [tokenizer.eos_token_id], 1, limit, 0.0)
     return [*(answers.add([token])[0] for token in ids), answers.finish()[0]]
 
 

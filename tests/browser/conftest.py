@@ -100,10 +100,13 @@ def tab(page, name: str) -> None:
     page.get_by_role("tab", name=name, exact=True).click()
 
 
-def photograph(page, name: str) -> None:
-    """Save a screenshot of the whole page, for people to look at."""
+def photograph(page, name: str, full_page: bool = True) -> None:
+    """Save a screenshot for people to look at.
+
+    It is of the whole page by default. That can take for ever while the page grows: then take what is in view.
+    """
     SCREENSHOTS.mkdir(exist_ok=True)
-    page.screenshot(path=SCREENSHOTS / f"{name}.png", full_page=True)
+    page.screenshot(path=SCREENSHOTS / f"{name}.png", full_page=full_page)
 
 
 def painted_over(page, bar: str) -> list[str]:

@@ -57,7 +57,7 @@ def test_stopped_answers_are_kept_and_the_question_can_be_edited(app, open_page,
     ask(QUESTION, 8192)
     expect(page.locator("#stop-answers")).to_be_visible()
     expect(page.locator("#retry")).to_be_disabled()
-    photograph(page, f"63-chat-writing-{'phone' if size else 'desktop'}")
+    photograph(page, f"63-chat-writing-{'phone' if size else 'desktop'}", full_page=False)
     page.click("#stop-answers")
     expect(page.locator(".turn")).to_have_count(2)
     expect(footer).to_contain_text(re.compile("^stopped · "), timeout=60_000)
