@@ -20,6 +20,11 @@ FORMULAS = 2  # to be raised when they change, because a probe corrects the esti
 Verdict = Literal["fits", "tight", "no"]
 
 
+def part_names(is_gpu: bool) -> dict[str, str]:
+    """The names of the parts, for people: without a card there is no CUDA."""
+    return PARTS if is_gpu else PARTS | {"overhead": "program and libraries"}
+
+
 class Estimate(BaseModel, frozen=True):
     """`parts` in GiB at the peak, by the keys of PARTS. `batch` is the batch size that it is for."""
 

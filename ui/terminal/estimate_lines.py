@@ -6,7 +6,7 @@ from core.memory.cards import Card
 from core.memory.embeddings_cost import embeddings_cost
 from core.memory.estimate import estimate, verdict
 from core.memory.model_shape import ModelShape
-from core.memory.parts import PARTS
+from core.memory.parts import part_names
 from core.memory.suggestions import WORTH_SAYING, suggestions, to_fit
 from core.settings.run_config import RunConfig
 from core.settings.steps import steps_of, warmup_warning
@@ -48,8 +48,8 @@ def in_lines(config: RunConfig, shape: ModelShape, card: Card, probe: "ProbeReco
         f"{config.model.model_name} on {card.name}: {IN_WORDS[judged]}, {words}.",
         f"About {found.total_gib:.1f} GiB of the {card.usable_gib:.1f} GiB that can be used{by}:",
     ]
-    names = PARTS if card.is_gpu else PARTS | {"overhead": "libraries"}
-    lines += [f"  {names[part]:<19}{size:6.2f} GiB" for part, size in found.parts.items() if size >= WORTH_SAYING]
+    names = part_names(card.is_gpu)
+    lines += [f"  {names[part]:<22}{size:6.2f} GiB" for part, size in found.parts.items() if size >= WORTH_SAYING]
     if config.training.per_device_train_batch_size == "auto":
         lines.append(f"That is with a batch of {found.batch}, the largest that fits by this estimate.")
     if warning := _warning(config, shape, card):

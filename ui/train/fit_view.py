@@ -11,7 +11,7 @@ from markupsafe import Markup
 
 from core.memory.cards import Card
 from core.memory.estimate import verdict
-from core.memory.parts import PARTS, Estimate
+from core.memory.parts import PARTS, Estimate, part_names
 from core.memory.probe_record import ProbeRecord
 from core.memory.suggestions import WORTH_SAYING, Suggestion
 from core.training.largest_batch import BatchFound, Tried
@@ -70,7 +70,7 @@ def _bar(estimate: Estimate, card: Card) -> dict[str, Any]:
     total, usable = estimate.total_gib, card.usable_gib
     scale = max(total, usable)
     end = usable / scale
-    names = PARTS if card.is_gpu else PARTS | {"overhead": "program and libraries"}
+    names = part_names(card.is_gpu)
     parts = [
         {"key": key, "name": names[key], "size": size(value), "width": f"{value / scale:.2%}"}
         for key in PARTS
