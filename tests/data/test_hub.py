@@ -9,6 +9,8 @@ import pytest
 from tests.data.hub_client import NAME, Client, hub_processes
 from tests.hub_server import Hub, commit_of
 
+pytestmark = pytest.mark.slow  # each test starts a process for the hub's client
+
 CONFIGS = """---
 configs:
 - config_name: english

@@ -11,6 +11,8 @@ import pytest
 from tests.app_process import run_app, running_app
 from ui.access import UPLOAD_LIMIT, is_loopback
 
+pytestmark = pytest.mark.slow  # starts the program many times
+
 SECRET = "the-heron-knows-4711"
 METHODS = ("GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "OPTIONS")
 # Gradio's login form and its assets, which are public. startup-events returns only true or false.

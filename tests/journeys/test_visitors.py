@@ -14,6 +14,8 @@ from gradio_client.exceptions import AppError
 from core.runs.run_folder import open_run
 from tests.app_process import running_app
 
+pytestmark = pytest.mark.slow  # trains on a page of its own
+
 SECRET = "the-heron-knows-4711"
 ROWS = b'{"instruction": "Say red.", "output": "%s"}\n' % SECRET.encode() * 20
 # What the buttons inside the page's texts ask for, with every name that they carry.

@@ -21,6 +21,8 @@ from core.settings.sections import ModelConfig
 from tests.conftest import PROJECT
 from tests.hub_server import Hub, commit_of
 
+pytestmark = pytest.mark.slow  # each test starts a process for the hub's client
+
 NAME = "somebody/tiny-stories"
 LOCATE = """
 import json, sys
