@@ -68,6 +68,7 @@ def choose_card(page, card: str) -> None:
     page.locator("#card input").click()
     page.get_by_role("option", name=f"On {card}", exact=True).click()
     expect(page.locator("#card input")).to_have_value(f"On {card}")
+    expect(page.locator("#fit .fit-words")).to_contain_text(f"the {card} has")  # until then it is of the card before
 
 
 def use_model(page, name: str) -> None:
