@@ -7,12 +7,15 @@ import copy
 import gc
 import json
 import os
+import shutil
 import signal
+import subprocess
+import sys
 import threading
 import time
 import weakref
-from collections.abc import Callable
-from contextlib import nullcontext
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager, nullcontext
 from dataclasses import dataclass, field
 from functools import lru_cache
 from pathlib import Path
@@ -92,6 +95,26 @@ def _shared_path(name: str) -> Path:
 @pytest.fixture
 def runs_dir(tmp_path) -> Path:
     return tmp_path / "runs"
+
+
+@contextmanager
+def tmpfs(folder: Path, options: str) -> Iterator[str]:
+    """Mount a real disk in memory on a new folder, which needs root on Linux.
+
+    Yields the reason if it cannot be mounted, or an empty string.
+    """
+    folder.mkdir()
+    if sys.platform != "linux" or os.geteuid() != 0 or shutil.which("mount") is None:
+        yield "only root on Linux can mount a disk"
+        return
+    mounted = subprocess.run(["mount", "-t", "tmpfs", "-o", options, "tmpfs", folder], capture_output=True, text=True)
+    if mounted.returncode:
+        yield mounted.stderr.strip() or "it could not be mounted"
+        return
+    try:
+        yield ""
+    finally:
+        subprocess.run(["umount", "-l", folder], check=True)
 
 
 @pytest.fixture(scope="session")

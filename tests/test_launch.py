@@ -22,6 +22,7 @@ from pathlib import Path
 import pytest
 
 import launch
+from tests.conftest import tmpfs
 
 pytestmark = pytest.mark.slow
 
@@ -499,15 +500,10 @@ def test_an_older_driver_gets_the_torch_for_cuda_12(home, tmp_path, wheels):
 @pytest.fixture
 def small_disk(tmp_path):
     """A real 4 MB disk; mounting it needs root on Linux."""
-    folder = tmp_path / "disk"
-    folder.mkdir()
-    if sys.platform != "linux" or os.geteuid() != 0:
-        pytest.skip("only root on Linux can mount a small disk")
-    mounted = subprocess.run(["mount", "-t", "tmpfs", "-o", "size=4m", "tmpfs", folder], capture_output=True)
-    if mounted.returncode:
-        pytest.skip(f"a small disk could not be mounted: {mounted.stderr.decode().strip()}")
-    yield folder
-    subprocess.run(["umount", folder], check=True)
+    with tmpfs(tmp_path / "disk", "size=4m") as reason:
+        if reason:
+            pytest.skip(f"no small disk: {reason}")
+        yield tmp_path / "disk"
 
 
 def test_too_little_disk(small_disk, wheels):

@@ -49,7 +49,7 @@ def memory_limits(root: Path = ROOT) -> list[MemoryLimit]:
 
 
 def total_memory(root: Path = ROOT) -> int:
-    """The memory that this program and those beside it may use, in bytes."""
+    """The memory that this program and the others in its groups may use, in bytes."""
     return min([psutil.virtual_memory().total, *(limit for limit, _ in memory_limits(root))])
 
 

@@ -20,13 +20,13 @@ MIB = GIB // 1024
 class Policy:
     """`most` has the largest value of each bounded setting; `rows_per_step` bounds batch size times accumulation.
 
-    `rules` says it all in words, for visitors. With `from_hub`, models and data sets come from Hugging Face too.
-    `waiting` is how many runs may wait for their turn; 0 for no queue. `actions` and `actions_of_all` are how many
-    times a minute one visitor, and all together, may use the model or upload something; 0 for no limit. `kept_seconds`
-    is how long a visitor's things are kept; None for as long as anyone's.
+    `in_words` is a template that `rules` fills with the numbers. With `from_hub`, models and data sets come from Hugging
+    Face too. `waiting` is how many runs may wait for their turn; 0 for no queue. `actions` and `actions_of_all` are how
+    many times a minute one visitor, and all together, may use the model or upload something; 0 for no limit.
+    `kept_seconds` is how long a visitor's things are kept; None for as long as anyone's.
     """
 
-    rules: str
+    in_words: str
     from_hub: bool
     most: dict[str, int]
     rows_per_step: int
@@ -42,6 +42,19 @@ class Policy:
     actions: int = 0
     actions_of_all: int = 0
     kept_seconds: int | None = None
+
+    @property
+    def rules(self) -> str:
+        """The bounds as a text for visitors."""
+        return self.in_words.format(
+            steps=f"{self.most['training.max_steps']:,}",
+            rows=self.rows_per_step,
+            tokens=f"{self.most['model.max_seq_length']:,}",
+            upload=f"{self.upload_bytes // MIB} MB",
+            minutes=self.run_seconds // 60,
+            hours=self.run_seconds // 3600,
+            kept=(self.kept_seconds or 0) // 60,
+        )
 
     def check_model(self, config: ModelConfig) -> bool:
         """Whether the model comes from Hugging Face, and not from this project. Raises NotAllowed."""
@@ -91,11 +104,11 @@ def is_row_of_a_preset(path: str) -> bool:
 
 
 OPEN = Policy(
-    rules=(
-        "Others use this page as well. You may train the demo model or one from Hugging Face, on the rows of a "
-        "preset, on public data sets and on files that you upload (at most 100 MB): up to 1,000 steps of 64 rows, rows "
-        "of 4,096 tokens, and four hours. You see your own runs only. For gated models and "
-        "data, enter a token of your own."
+    in_words=(
+        "Others use this page as well. You may train the demo model or one from Hugging Face, on the rows of a preset, "
+        "on public data sets and on files that you upload (at most {upload}): up to {steps} steps of {rows} rows, rows "
+        "of {tokens} tokens, and {hours} hours. You see only your own runs. For gated models and data, enter a token "
+        "of your own."
     ),
     from_hub=True,
     most={
@@ -118,10 +131,11 @@ OPEN = Policy(
 )  # fmt: skip
 
 DEMO = Policy(
-    rules=(
+    in_words=(
         "This is a demo that others use as well. Train the demo model on the preset's rows, or on a file of your own "
-        "(at most 1 MB): up to 200 steps of 32 rows, rows of 512 tokens, and ten minutes. One run trains at a time; "
-        "yours waits for its turn. You see your own runs only, and all that you did here is deleted after an hour."
+        "(at most {upload}): up to {steps} steps of {rows} rows, rows of {tokens} tokens, and {minutes} minutes. One "
+        "run trains at a time; yours waits for its turn. You see only your own runs, and everything you did here is "
+        "deleted after {kept} minutes."
     ),
     from_hub=False,
     most={

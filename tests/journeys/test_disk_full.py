@@ -2,15 +2,13 @@
 
 import errno
 import os
-import shutil
-import subprocess
 from contextlib import suppress
 
 import pytest
 
 from core.runs.run_folder import find_run
 from core.workbench.workbench import Workbench
-from tests.conftest import small_config
+from tests.conftest import small_config, tmpfs
 
 pytestmark = pytest.mark.slow
 
@@ -50,14 +48,10 @@ class SimulatedDisk(SmallDisk):
 @pytest.fixture
 def small_disk(tmp_path, monkeypatch):
     folder = tmp_path / "disk"
-    folder.mkdir()
-    mounted = shutil.which("mount") and subprocess.run(
-        ["mount", "-t", "tmpfs", "-o", "size=48m", "none", str(folder)], capture_output=True
-    )
-    if mounted and mounted.returncode == 0:
-        yield SmallDisk(folder)
-        subprocess.run(["umount", "-l", str(folder)], check=True)
-        return
+    with tmpfs(folder, "size=48m") as reason:
+        if not reason:
+            yield SmallDisk(folder)
+            return
     import core.disk.atomic
 
     disk, sync = SimulatedDisk(folder), core.disk.atomic._sync

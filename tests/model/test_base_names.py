@@ -37,7 +37,7 @@ def is_understood(named: str, model_name: str, folder: Path = Path("/nowhere/ada
     "named",
     [
         NAME,
-        "/root/.cache/huggingface/hub/models--somebody--tiny-stories/snapshots/0123abcd",
+        "/home/ada/.cache/huggingface/hub/models--somebody--tiny-stories/snapshots/0123abcd",
         "/data/hub/models--somebody--tiny-stories/snapshots/0123abcd/",
         r"C:\Users\ada\.cache\huggingface\hub\models--somebody--tiny-stories\snapshots\0123abcd",
         "D:/hub/models--somebody--tiny-stories/snapshots/0123abcd",

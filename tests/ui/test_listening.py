@@ -3,14 +3,13 @@
 import errno
 import os
 import socket
-import subprocess
-import sys
 
 import pytest
 
 from core.problems import RunError
 from core.runs.uploads import make_uploads_dir
 from tests.app_process import run_app
+from tests.conftest import tmpfs
 from ui.listening import why_not_listening
 
 
@@ -45,14 +44,10 @@ def test_a_port_in_use_is_named(busy_port, tmp_path):
 
 @pytest.fixture
 def read_only(tmp_path):
-    folder = tmp_path / "disk"
-    folder.mkdir()
-    if sys.platform != "linux" or os.geteuid() != 0:
-        pytest.skip("only root on Linux can mount a read-only disk")
-    if subprocess.run(["mount", "-t", "tmpfs", "-o", "ro,size=1m", "tmpfs", folder], capture_output=True).returncode:
-        pytest.skip("a read-only disk could not be mounted")
-    yield folder
-    subprocess.run(["umount", folder], check=True)
+    with tmpfs(tmp_path / "disk", "ro,size=1m") as reason:
+        if reason:
+            pytest.skip(f"no read-only disk: {reason}")
+        yield tmp_path / "disk"
 
 
 def test_a_read_only_folder_is_named(read_only):
