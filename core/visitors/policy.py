@@ -20,9 +20,9 @@ MIB = GIB // 1024
 class Policy:
     """`most` has the largest value of each bounded setting; `rows_per_step` bounds batch size times accumulation.
 
-    `in_words` is a template that `rules` fills with the numbers. With `from_hub`, models and data sets come from Hugging
-    Face too. `waiting` is how many runs may wait for their turn; 0 for no queue. `actions` and `actions_of_all` are how
-    many times a minute one visitor, and all together, may use the model or upload something; 0 for no limit.
+    `in_words` is a template that `rules` fills with the numbers. With `from_hub`, models and data sets come from
+    Hugging Face too. `waiting` is how many runs may wait for their turn; 0 for no queue. `actions` and `actions_of_all`
+    are how many times a minute one visitor, and all together, may use the model or upload something; 0 for no limit.
     `kept_seconds` is how long a visitor's things are kept; None for as long as anyone's.
     """
 
