@@ -70,7 +70,7 @@ PORTS = click.IntRange(1, 65535)
     "--i-know",
     is_flag=True,
     envvar="HEARTHTUNE_I_KNOW",
-    help="Let anyone who can reach the page load models, upload files, fetch public models and data sets, train and "
+    help="Let anyone who can reach the page load models, upload files, fetch public models and datasets, train and "
     "ask, each with runs of their own, without --auth.",
 )
 @click.option(

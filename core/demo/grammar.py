@@ -10,7 +10,7 @@ A sentence is kept in three parts, cut around its first (finite) verb:
 The only rule of the Yoda form: what follows the verb goes to the front. The parts are written as in the middle of a
 sentence, so names and "I" are the only capitals in them.
 
-One sentence in six is reserved, by a checksum of its words, for the data set that people fine-tune on. The demo model
+One sentence in six is reserved, by a checksum of its words, for the dataset that people fine-tune on. The demo model
 is pretrained on the others only.
 
 See some: python -m core.demo.grammar

@@ -20,7 +20,7 @@ MIB = GIB // 1024
 class Policy:
     """`most` has the largest value of each bounded setting; `rows_per_step` bounds batch size times accumulation.
 
-    `in_words` is a template that `rules` fills with the numbers. With `from_hub`, models and data sets come from
+    `in_words` is a template that `rules` fills with the numbers. With `from_hub`, models and datasets come from
     Hugging Face too. `waiting` is how many runs may wait for their turn; 0 for no queue. `actions` and `actions_of_all`
     are how many times a minute one visitor, and all together, may use the model or upload something; 0 for no limit.
     `kept_seconds` is how long a visitor's things are kept; None for as long as anyone's.
@@ -106,7 +106,7 @@ def is_row_of_a_preset(path: str) -> bool:
 OPEN = Policy(
     in_words=(
         "Others use this page as well. You may train the demo model or one from Hugging Face, on the rows of a preset, "
-        "on public data sets and on files that you upload (at most {upload}): up to {steps} steps of {rows} rows, rows "
+        "on public datasets and on files that you upload (at most {upload}): up to {steps} steps of {rows} rows, rows "
         "of {tokens} tokens, and {hours} hours. You see only your own runs. For gated models and data, enter a token "
         "of your own."
     ),

@@ -73,7 +73,7 @@ class Rights:
         self._house.uploads.check(self.visitor, path)
 
     def check_data(self, data: DataConfig, token: Token) -> None:
-        """Raises NotAllowed unless the rows are a preset's, the visitor's uploads, or a data set they may read."""
+        """Raises NotAllowed unless the rows are a preset's, the visitor's uploads, or a dataset they may read."""
         for path in filter(None, (data.path, data.validation_path)):
             if name := hub_name(path):
                 if not self.policy.from_hub:

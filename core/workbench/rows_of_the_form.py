@@ -248,7 +248,7 @@ def _settings_of(config: RunConfig) -> Key:
 
 
 def _stamps(path: str) -> list[tuple[str, int, int]]:
-    """The files that a path names, with their sizes and modification times; none for a data set on the hub."""
+    """The files that a path names, with their sizes and modification times; none for a dataset on the hub."""
     try:
         found = [(str(source.path), source.path.stat()) for source in find(path)]
     except (DataError, OSError):  # reading the rows reports what is wrong

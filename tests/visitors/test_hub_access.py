@@ -1,4 +1,4 @@
-"""Models and data sets on Hugging Face: a visitor's own token or none, and nothing because it is on this machine."""
+"""Models and datasets on Hugging Face: a visitor's own token or none, and nothing because it is on this machine."""
 
 import shutil
 
