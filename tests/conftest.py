@@ -34,6 +34,11 @@ os.environ |= {
     "OMP_NUM_THREADS": "1",  # with 64 by 64 matrices, several threads mostly wait for each other
 }
 
+# Where Python is told not to write compiled modules, each process that a test starts would compile the libraries again,
+# which takes longer than the rest of their import.
+sys.dont_write_bytecode = False
+os.environ.pop("PYTHONDONTWRITEBYTECODE", None)
+
 # A shell starts background jobs with SIGINT ignored, and children inherit that: they could not be sent Ctrl-C.
 if signal.getsignal(signal.SIGINT) is signal.SIG_IGN and threading.current_thread() is threading.main_thread():
     signal.signal(signal.SIGINT, signal.default_int_handler)
