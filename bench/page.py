@@ -83,11 +83,11 @@ def make_run(runs_dir: Path, name: str, steps: int, memory: int, checks: int, pr
 
 
 @contextmanager
-def page(runs_dir: Path) -> Iterator[tuple[str, psutil.Process]]:
-    """The real page once it answers: its address and its process."""
+def page(runs_dir: Path) -> Iterator[str]:
+    """The address of the real page once it answers."""
     port = free_port()
-    with served(page_command(port, runs_dir), port) as process:
-        yield f"http://127.0.0.1:{port}", psutil.Process(process.pid)
+    with served(page_command(port, runs_dir), port):
+        yield f"http://127.0.0.1:{port}"
 
 
 def poll(connection: http.client.HTTPConnection, seen: str) -> tuple[float, int, dict]:
@@ -106,7 +106,7 @@ def polls(folder: Path, runs: int, steps: int, seconds: int) -> None:
     make_run(folder, LONG_RUN, steps, memory=steps * 288 // 1000, checks=steps // 20, prompts=5)
     print(f"built {runs:,} runs in {time.monotonic() - began:.0f} s")
     began = time.monotonic()
-    with page(folder) as (url, _):
+    with page(folder) as url:
         report("page, until it answers", seconds=time.monotonic() - began)
         connection = http.client.HTTPConnection(urlsplit(url).netloc)
         first = [poll(connection, "") for _ in range(5)]
@@ -172,12 +172,13 @@ class Turn(NamedTuple):
 def contention(folder: Path, clients: int, rounds: int, seconds: float, warm_up_steps: int) -> None:
     from gradio_client import Client
 
-    with page(folder) as (url, process):
+    with page(folder) as url:
         client = Client(url, verbose=False)
         settings = ["training.max_steps=1000000", "training.eval_steps=0", "training.save_steps=0"]
         run = Path(client.predict(settings=settings, api_name="/start")["run_dir"])
         while len(_step_times(run)) < warm_up_steps:
             time.sleep(0.2)
+        process = psutil.Process(json.loads((run / "run.json").read_text(encoding="utf-8"))["pid"])
         turns: dict[bool, list[Turn]] = {True: [], False: []}
         times, errors = [], []
         for number in range(2 * rounds + 1):  # each turn with clients is between two without

@@ -4,7 +4,6 @@ import csv
 import json
 import math
 import subprocess
-import sys
 from pathlib import Path
 
 import pytest
@@ -25,8 +24,8 @@ def figures_of(module: str, *arguments: str) -> dict[str, dict]:
     return _figures("-m", module, *arguments)
 
 
-def _figures(*argv: str, python: str | None = None) -> dict[str, dict]:
-    done = subprocess.run([python or warm_python(), *argv], cwd=PROJECT, capture_output=True, text=True, timeout=600)
+def _figures(*argv: str) -> dict[str, dict]:
+    done = subprocess.run([warm_python(), *argv], cwd=PROJECT, capture_output=True, text=True, timeout=600)
     assert done.returncode == 0, done.stdout[-2000:] + done.stderr[-2000:]
     reports = [json.loads(line) for line in done.stdout.splitlines() if line.startswith('{"bench"')]
     for report in reports:
@@ -76,7 +75,7 @@ def test_the_start_is_compared_with_an_empty_page():
 
 def test_polls_of_a_folder_of_runs():
     arguments = ["--runs", "3", "--steps", "100", "--seconds", "1"]
-    found = _figures("-m", "bench.page", *arguments, python=sys.executable)
+    found = figures_of("bench.page", *arguments)
     assert list(found) == ["page, until it answers", "page, first polls", "page, later polls"]
     for name in ("page, first polls", "page, later polls"):
         assert_positive(found[name], "median_ms largest_ms largest_bytes")
@@ -84,8 +83,7 @@ def test_polls_of_a_folder_of_runs():
 
 def test_polls_while_a_run_trains():
     arguments = ["--clients", "2", "--rounds", "1", "--seconds", "4", "--warm-up-steps", "1"]
-    # Not warm: the page's processor time is that of the process that the bench has started.
-    found = _figures("-m", "bench.page", *arguments, python=sys.executable)["page, while it trains"]
+    found = figures_of("bench.page", *arguments)["page, while it trains"]
     assert found["clients"] == 2 and found["polls"] >= 2 and found["errors"] == 0
     assert_positive(found, "median_ms steps_per_s steps_per_s_with_clients ratio processor_s_per_step")
 
