@@ -21,7 +21,7 @@ ENVIRONMENT = os.environ | {"GRADIO_ANALYTICS_ENABLED": "False", "HF_HUB_DISABLE
 READ_WHILE_IMPORTED = ("HF_", "GRADIO_", "SPACE_", "UNSLOTH_", "OMP_", "GOMP_", "PYTHON", "CUDA_", "LD_")
 
 
-def start(*arguments: str, environment: dict[str, str] | None = None, in_background: bool = False, cold: bool = False):
+def start(*arguments: str, environment: dict[str, str] | None = None, in_background: bool = False):
     """Start the program with these arguments, forked from a process that has imported its libraries, or cold.
 
     It starts cold if `environment` contains a variable that a library reads while it is imported. `in_background`
@@ -30,7 +30,7 @@ def start(*arguments: str, environment: dict[str, str] | None = None, in_backgro
     environment = environment or {}
     folder = new_folder()
     read_early = [name for name in environment if name.startswith(READ_WHILE_IMPORTED) and name != "HF_TOKEN"]
-    if not (cold or read_early):
+    if not read_early:
         arguments_of_call = {"arguments": list(arguments)}
         return WarmProcess(
             "tests.warm_process:run_program", arguments_of_call, ENVIRONMENT | environment, folder, in_background
@@ -116,10 +116,10 @@ def running_app_with_a_run(folder: Path, *settings: str) -> Iterator[App]:
 
 
 def run_app(
-    *arguments: str, timeout: float = 300, environment: dict[str, str] | None = None, cold: bool = False
+    *arguments: str, timeout: float = 300, environment: dict[str, str] | None = None
 ) -> subprocess.CompletedProcess:
     """Run one command to its end and capture its output."""
-    process = start(*arguments, environment=environment, cold=cold)
+    process = start(*arguments, environment=environment)
     try:
         code = process.wait(timeout)
     except subprocess.TimeoutExpired:

@@ -43,10 +43,7 @@ def test_help_and_presets_do_not_import_heavy_libraries(arguments):
 def trained(tmp_path_factory):
     """The JSON output of a short run of the demo preset on the command line."""
     runs_dir = tmp_path_factory.mktemp("cli") / "runs"
-    # Started cold, so that what libraries print while they are imported is captured too.
-    done = run_app(
-        "train", "demo-yoda", "--set", "training.max_steps=3", "--runs-dir", str(runs_dir), "--json", cold=True
-    )
+    done = run_app("train", "demo-yoda", "--set", "training.max_steps=3", "--runs-dir", str(runs_dir), "--json")
     assert done.returncode == 0, done.stderr
     assert len(done.stdout.splitlines()) == 1, "libraries print to standard error"
     return json.loads(done.stdout)

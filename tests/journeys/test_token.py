@@ -76,10 +76,11 @@ def home(tmp_path, hub):
     }
 
 
-def train_with_token(tmp_path: Path, home: dict[str, str], *each: list[str]) -> list[tuple[int, str]]:
+def train_with_token(tmp_path: Path, home: dict[str, str], *each: list[str]) -> list[tuple[int, str, str]]:
     """Train once with each of these settings, side by side, with the token in HF_TOKEN.
 
-    Checks the process list meanwhile; returns the exit codes and outputs.
+    The program starts cold, so that what libraries print while they are imported is captured too. Checks the process
+    list meanwhile; returns exit codes, standard outputs and standard errors.
     """
     processes = []
     for number, settings in enumerate(each):
@@ -93,14 +94,17 @@ def train_with_token(tmp_path: Path, home: dict[str, str], *each: list[str]) -> 
         for process in going_on:
             assert TOKEN not in command_lines(psutil.Process(process.pid))
         time.sleep(0.1)
-    outputs = [process.stdout_file.read_text() + process.stderr_file.read_text() for process in processes]
-    (tmp_path / "printed.txt").write_text("".join(outputs))
-    return [(process.returncode, output) for process, output in zip(processes, outputs, strict=True)]
+    ended = [
+        (process.returncode, process.stdout_file.read_text(), process.stderr_file.read_text()) for process in processes
+    ]
+    (tmp_path / "printed.txt").write_text("".join(stdout + stderr for _, stdout, stderr in ended))
+    return ended
 
 
 def test_the_command_line_does_not_leak_it(tmp_path, hub, home):
-    ((code, output),) = train_with_token(tmp_path, home, [f"model.model_name={MODEL}", f"data.path={ROWS}"])
-    assert code == 0, output
+    ((code, stdout, stderr),) = train_with_token(tmp_path, home, [f"model.model_name={MODEL}", f"data.path={ROWS}"])
+    assert code == 0, stderr
+    assert len(stdout.splitlines()) == 1 and json.loads(stdout)["status"] == "completed", "libraries print to stderr"
     assert {r.token for r in hub.requests if "/resolve/" in r.path and r.method == "GET"} == {TOKEN}, (
         "the token was actually used"
     )
@@ -113,7 +117,7 @@ def test_the_command_line_does_not_leak_it(tmp_path, hub, home):
 def test_hub_errors_that_quote_it(tmp_path, hub, home, status):
     hub.echo_status = status
     ended = train_with_token(tmp_path, home, [f"model.model_name={MODEL}"], [f"data.path={ROWS}"])
-    assert [code for code, _ in ended] == [2, 2], ended
+    assert [code for code, *_ in ended] == [2, 2], ended
     assert TOKEN in {r.token for r in hub.requests if "/resolve/" in r.path}
     assert places_with_the_token(tmp_path) == []
 
