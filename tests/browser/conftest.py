@@ -59,6 +59,32 @@ def open_page(chromium):
 
     Use `reload` and `close` below for these pages, not Playwright's own.
     """
+    with _opening(chromium) as open_it:
+        yield open_it
+
+
+@pytest.fixture(scope="module")
+def _page_of_the_file(app, chromium):
+    with _opening(chromium) as open_it:
+        yield open_it(app.url)
+
+
+@pytest.fixture
+def page(_page_of_the_file):
+    """One page of the module's own `app` for all tests of the file: to open one takes three seconds of CPU time.
+
+    What a test leaves on it is there for the next one, but each starts in a desktop's size and light colors.
+    """
+    page = _page_of_the_file
+    page.set_viewport_size(DESKTOP)
+    page.emulate_media(color_scheme="light")
+    yield page
+    errors, page.logged_errors[:] = list(page.logged_errors), []
+    assert errors == []
+
+
+@contextmanager
+def _opening(chromium):
     pages = []
 
     def open_it(url: str, size: dict = DESKTOP):
