@@ -21,8 +21,8 @@ def open_report(chromium, report):
     """Open the file without network. It may request no other file and log nothing to the console."""
     contexts, logged, requested = [], [], []
 
-    def open_it(size: dict = DESKTOP, scheme: str = "light"):
-        contexts.append(chromium.new_context(viewport=size, color_scheme=scheme, offline=True))
+    def open_it(size: dict = DESKTOP):
+        contexts.append(chromium.new_context(viewport=size, offline=True))
         page = contexts[-1].new_page()
         page.on("console", lambda message: logged.append(message.text))
         page.on("pageerror", lambda error: logged.append(str(error)))
@@ -80,8 +80,9 @@ def test_it_follows_the_dark_color_scheme(open_report):
         color = page.evaluate("getComputedStyle(document.body).backgroundColor")
         return sum(int(part) for part in color.removeprefix("rgb(").removesuffix(")").split(",")) / 3
 
-    assert brightness(open_report()) == 255
-    page = open_report(scheme="dark")
+    page = open_report()
+    assert brightness(page) == 255
+    page.emulate_media(color_scheme="dark")
     assert brightness(page) < 40
     photograph(page, "report-dark")
 
