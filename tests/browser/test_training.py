@@ -1,8 +1,6 @@
-"""A run on the page: checkpoints, answers and best validation, one run at a time, resuming after a crash."""
+"""A run on the page: checkpoints, answers and best validation, one run at a time."""
 
-import os
 import re
-import signal
 
 import pytest
 from gradio_client import Client
@@ -11,7 +9,7 @@ from playwright.sync_api import expect
 
 from core.runs.run_folder import find_run, list_runs
 from tests.app_process import running_app
-from tests.browser.conftest import PHONE, close, photograph, tab, wait_for_step
+from tests.browser.conftest import PHONE, photograph, tab, wait_for_step
 
 PROMPT = "The old man reads a book."
 
@@ -36,12 +34,6 @@ def training_page(app, open_page, **size):
     page = open_page(app.url, **size)
     tab(page, "Train")
     return page
-
-
-def curve_ends(page) -> list[float]:
-    """The x coordinates of the first and last point of the loss curve."""
-    points = page.locator("#charts polyline.train").get_attribute("points").split()
-    return [float(points[index].partition(",")[0]) for index in (0, -1)]
 
 
 def test_1_answers_checkpoints_and_the_best_validation_of_a_run(app, open_page):
@@ -103,31 +95,3 @@ def test_2_only_one_run_at_a_time(app, open_page):
     expect(page.locator("#resume")).to_be_visible()
     expect(page.locator("#resume-words")).to_contain_text(re.compile(r"resumes after step \d+ of 5,000|starts over"))
     photograph(page, "52-training-stopped")
-
-
-def test_3_a_killed_run_is_resumed_with_one_click(app, folder, open_page, wait_until):
-    run_id = start(app, "training.max_steps=30", "training.save_steps=4", "training.eval_steps=0")
-    run = find_run(app.runs_dir, run_id)
-    wait_until(lambda: run.snapshot().step >= 10, "ten steps", timeout=120)
-    os.kill(app.process.pid, signal.SIGKILL)
-    app.process.wait(30)
-    # A new process with the same runs folder.
-    with running_app(folder) as restarted:
-        page = training_page(restarted, open_page)
-        expect(page.locator("#train-state .warning")).to_contain_text(
-            "The program ended before the run did.", timeout=30_000
-        )
-        last = run.snapshot().checkpoints[-1]
-        expect(page.locator("#resume-words")).to_have_text(f"The run resumes after step {last} of 30.")
-        photograph(page, "53-training-interrupted")
-        page.click("#resume")
-        expect(page.locator("#train-state .good")).to_contain_text("Finished", timeout=180_000)
-        expect(page.locator("#resume")).to_be_hidden()
-        assert [step.step for step in run.snapshot().steps] == list(range(1, 31)), (
-            "each step once, including those before the kill"
-        )
-        left, right = curve_ends(page)
-        assert left < 50 and right > 330, "the whole history is drawn"
-        photograph(page, "54-training-resumed")
-        close(page)  # before the program ends
-        assert restarted.own_warnings() == []
