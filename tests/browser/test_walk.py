@@ -1,9 +1,13 @@
-"""A newcomer's first session: load a model, preview rows, train, reload the page, stop, train again, compare."""
+"""A newcomer's first session: load a model, preview rows, train, reload the page, stop, train again, compare.
+
+The tests are steps of one session on one page: each needs those before it.
+"""
 
 import re
 
 import pytest
 from gradio_client import Client
+from gradio_client.exceptions import AppError
 from playwright.sync_api import expect
 
 from core.runs.run_folder import list_runs
@@ -35,8 +39,7 @@ def current_step(page) -> int:
     return int(found[1].replace(",", "")) if found else 0
 
 
-def test_1_load_a_model(app, open_page):
-    page = open_page(app.url)
+def test_1_load_a_model(page):
     photograph(page, "01-first")
     page.click("#load")
     expect(page.locator("#model-state .good")).to_contain_text("Loaded presets/demo-llama", timeout=120_000)
@@ -46,8 +49,7 @@ def test_1_load_a_model(app, open_page):
     photograph(page, "02-loaded")
 
 
-def test_2_a_missing_model(app, open_page):
-    page = open_page(app.url)
+def test_2_a_missing_model(page):
     page.locator("#model-model_name input").fill("./nowhere")
     page.locator("#model-model_name input").press("Enter")
     page.click("#load")
@@ -60,9 +62,7 @@ def test_2_a_missing_model(app, open_page):
     expect(page.locator("#model-trouble .error")).to_have_count(0)
 
 
-def test_3_preview_of_the_rendered_rows(app, open_page):
-    Client(app.url, verbose=False).predict(api_name="/load_model")
-    page = open_page(app.url)
+def test_3_preview_of_the_rendered_rows(page):
     tab(page, "Data")
     row = page.locator("figure.rendered pre")
     expect(row).to_contain_text("<|start_header_id|>", timeout=60_000)
@@ -72,8 +72,7 @@ def test_3_preview_of_the_rendered_rows(app, open_page):
     photograph(page, "04-data")
 
 
-def test_5_a_setting_out_of_bounds(app, open_page):
-    page = open_page(app.url)
+def test_4_a_setting_out_of_bounds(app, page):
     tab(page, "Train")
     fill(page, "adapter-r", 9000)
     page.click("#start")
@@ -88,8 +87,7 @@ def test_5_a_setting_out_of_bounds(app, open_page):
     expect(page.locator("#train-trouble .error")).to_have_count(0)
 
 
-def test_6_train_reload_second_tab_stop(app, open_page):
-    page = open_page(app.url)
+def test_5_train_and_reload(page):
     set_steps(page, 5000)
     page.click("#start")
     wait_for_step(page, 3)
@@ -106,10 +104,25 @@ def test_6_train_reload_second_tab_stop(app, open_page):
     points = page.locator("#charts polyline.train").get_attribute("points").split()
     assert len(points) >= before, "the history from before the reload is still drawn"
 
+
+def test_6_a_second_page_shows_the_only_run_and_stops_it(app, page, open_page):
+    (run,) = list_runs(app.runs_dir)
     second = open_page(app.url, PHONE)
-    wait_for_step(second, before)
+    wait_for_step(second, current_step(page))
     tab(second, "Train")
+    expect(second.locator("#start")).to_be_disabled()
+    expect(second.locator("#start")).to_have_text("Start training (a run is in progress)")
     photograph(second, "07-training-phone")
+    client = Client(app.url, verbose=False)
+    for name in ("/start", "/load_model"):
+        with pytest.raises(AppError, match="This must wait: a run is in progress"):
+            client.predict(api_name=name)
+    # As on a page that has not been updated yet, whose button can still be clicked.
+    second.locator("#start").evaluate("button => { button.disabled = false; button.click(); }")
+    wait_for_step(page, run.snapshot().step + 2)
+    assert [found.id for found in list_runs(app.runs_dir)] == [run.id]
+    assert second.evaluate("document.documentElement.scrollWidth") <= PHONE["width"]
+
     tab(second, "Compare")
     expect(second.locator("#compare-hint")).to_contain_text("A run is training", timeout=10_000)
     expect(second.locator("#ask")).to_be_disabled()
@@ -118,21 +131,43 @@ def test_6_train_reload_second_tab_stop(app, open_page):
 
     second.click("#stop")
     expect(page.locator("#train-state .warning")).to_contain_text("what was trained is kept", timeout=60_000)
+    expect(page.locator("#resume")).to_be_visible()
+    expect(page.locator("#resume-words")).to_contain_text(re.compile(r"resumes after step \d+ of 5,000|starts over"))
     photograph(page, "09-stopped")
-    (run,) = list_runs(app.runs_dir)
     assert run.snapshot().status == "stopped" and run.has_adapter
     assert STEP.search(page.locator("#side-run").inner_text())
 
 
-def test_7_a_complete_run_and_both_models_answer(app, open_page):
-    page = open_page(app.url)
-    set_steps(page, 6)
+def test_7_a_complete_run_with_answers_and_checkpoints(app, page):
+    set_steps(page, 12)
+    page.get_by_role("button", name=re.compile("^While it trains")).click()
+    fill(page, "training-eval_steps", 4)
+    fill(page, "training-save_steps", 4)
     page.click("#start")
     expect(page.locator("#train-state .good")).to_contain_text("Finished", timeout=180_000)
     expect(page.locator("#train-end")).to_contain_text("On 64 rows that it was not trained on")
-    expect(page.locator("#train-end")).to_contain_text(re.compile(r"Time\s*\d+:\d\d for 6 steps"))
+    expect(page.locator("#train-end")).to_contain_text(re.compile(r"Time\s*\d+:\d\d for 12 steps"))
+    expect(page.locator("#resume")).to_be_hidden()
+
+    snapshot = list_runs(app.runs_dir)[0].snapshot()
+    best = snapshot.best
+    assert best.step in snapshot.checkpoints
+    expect(page.locator("#train-state")).to_contain_text(f"{len(snapshot.checkpoints)} checkpoint")
+    expect(page.locator("#charts .remark").first).to_have_text(
+        f"best validation: step {best.step}, loss {best.eval_loss:.3g}"
+    )
+    expect(page.locator("#charts circle.best")).to_have_count(1)
+
+    timeline = page.locator("#samples ul.timeline").first
+    expect(page.locator("#samples .asked")).to_have_text([SENTENCE, "A robot paints the river."])
+    expect(timeline.locator("li.base")).to_have_text(re.compile(re.escape(SENTENCE)))
+    newest = [sampled for sampled in snapshot.samples if sampled.by == "tuned"][-1]
+    expect(timeline.locator("li.tuned span").first).to_have_text(newest.answers[0])
+    expect(timeline.locator("li.tuned b").first).to_contain_text(f"step {newest.step}")
     photograph(page, "10-finished")
 
+
+def test_8_both_models_answer(page):
     tab(page, "Compare")
     expect(page.locator("#ask")).to_be_enabled(timeout=10_000)
     page.locator("#prompt textarea").fill(SENTENCE)
@@ -143,10 +178,22 @@ def test_7_a_complete_run_and_both_models_answer(app, open_page):
     photograph(page, "11-compared")
 
 
+def test_9_the_best_checkpoint_is_loaded_to_compare(app, page):
+    best = list_runs(app.runs_dir)[0].snapshot().best
+    tab(page, "Train")
+    page.click("#compare-best")
+    expect(page.locator("#best-words .good")).to_have_text(
+        f"The checkpoint of step {best.step} is loaded: try it on the Compare tab.", timeout=60_000
+    )
+    expect(page.locator("#compare-best")).to_be_hidden()
+
+
 @pytest.mark.parametrize("theme", ["light", "dark"])
 @pytest.mark.parametrize("name", ["Model", "Data", "Train", "Compare"])
-def test_8_no_tab_is_wider_than_a_phone(app, open_page, name, theme):
-    page = open_page(f"{app.url}/?__theme={theme}", PHONE)
+def test_no_tab_is_wider_than_a_phone(page, name, theme):
+    page.set_viewport_size(PHONE)
+    page.emulate_media(color_scheme=theme)
+    expect(page.locator("body.dark")).to_have_count(1 if theme == "dark" else 0)
     tab(page, name)
     expect(page.get_by_role("tab", name=name, exact=True)).to_have_attribute("aria-selected", "true")
     assert page.evaluate("document.documentElement.scrollWidth") <= PHONE["width"]
