@@ -21,7 +21,7 @@ from ui.shared.formatting import notice
 from ui.shared.run_names import RunNames
 from ui.train.run_figures import heldout_text
 
-REDRAW_SECONDS = 0.06  # drawing more often than the eye follows would only take time from the model
+REDRAW_SECONDS = 0.2  # each drawing takes a twentieth of a second in the browser, which is then busy for that time
 ASK_LABELS = {1: "Ask", 2: "Ask both", 3: "Ask all three"}  # by the number of panes
 SAME_AGAIN = (
     "The answers would be exactly the same again, because exact settings are deterministic. "
