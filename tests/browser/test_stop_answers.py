@@ -9,7 +9,7 @@ from playwright.sync_api import expect
 
 from core.settings.presets import PRESETS_DIR
 from tests.app_process import running_app_with_a_run
-from tests.browser.conftest import PHONE, photograph, tab
+from tests.browser.conftest import DESKTOP, PHONE, photograph, tab
 
 QUESTION = "The old man reads a book."
 
@@ -27,20 +27,23 @@ def app(tmp_path_factory):
     (model / "config.json").write_text(json.dumps(config | {"max_position_embeddings": 16384}))
     settings = [
         f"model.model_name={model}", "model.max_seq_length=16384", "adapter.modules_to_save=[]",
-        "training.max_steps=3", "training.eval_steps=0", "training.sample_prompts=[]",
+        "training.max_steps=3", "training.eval_steps=0", "training.sample_prompts=[]", "data.validation_share=0",
     ]  # fmt: skip
     with running_app_with_a_run(folder, *settings) as app:
         yield app
 
 
-@pytest.mark.parametrize("size", [None, PHONE], ids=["desktop", "phone"])
-def test_stopped_answers_are_kept_and_the_question_can_be_edited(app, open_page, size):
-    page = open_page(app.url, *([size] if size else []))
+@pytest.mark.parametrize(("name", "size"), [("desktop", DESKTOP), ("phone", PHONE)], ids=["desktop", "phone"])
+def test_stopped_answers_are_kept_and_the_question_can_be_edited(page, name, size):
+    page.set_viewport_size(size)
     tab(page, "Compare")
-    if size is None:
+    if name == "desktop":
         page.click("#load-run")
-    expect(page.locator("#ask")).to_have_text("Ask both", timeout=120_000)
-    page.get_by_role("button", name=re.compile("Settings")).click()
+        expect(page.locator("#ask")).to_have_text("Ask both", timeout=120_000)
+        page.get_by_role("button", name=re.compile("Settings")).click()
+    else:
+        page.click("#new-chat")
+    expect(page.locator(".turn")).to_have_count(0)
 
     def ask(question: str, longest: int) -> None:
         page.locator("#max-tokens input").fill(str(longest))
@@ -57,13 +60,13 @@ def test_stopped_answers_are_kept_and_the_question_can_be_edited(app, open_page,
     ask(QUESTION, 8192)
     expect(page.locator("#stop-answers")).to_be_visible()
     expect(page.locator("#retry")).to_be_disabled()
-    photograph(page, f"63-chat-writing-{'phone' if size else 'desktop'}", full_page=False)
+    photograph(page, f"63-chat-writing-{name}", full_page=False)
     page.click("#stop-answers")
     expect(page.locator(".turn")).to_have_count(2)
     expect(footer).to_contain_text(re.compile("^stopped · "), timeout=60_000)
     expect(page.locator("#stop-answers")).to_be_hidden(timeout=10_000)
     expect(page.locator("#proof .notice").first).to_be_visible(timeout=60_000)
-    photograph(page, f"64-chat-stopped-{'phone' if size else 'desktop'}")
+    photograph(page, f"64-chat-stopped-{name}")
     assert len(page.locator(".turn").last.locator(".answer").first.inner_text()) > 0
 
     page.click("#edit")
