@@ -59,23 +59,23 @@ def open_page(chromium):
 
     Use `reload` and `close` below for these pages, not Playwright's own.
     """
-    with _opening(chromium) as open_it:
+    with opening(chromium) as open_it:
         yield open_it
 
 
 @pytest.fixture(scope="module")
-def _page_of_the_file(app, chromium):
-    with _opening(chromium) as open_it:
+def page_of_the_file(app, chromium):
+    with opening(chromium) as open_it:
         yield open_it(app.url)
 
 
 @pytest.fixture
-def page(_page_of_the_file):
+def page(page_of_the_file):
     """One page of the module's own `app` for all tests of the file: to open one takes three seconds of CPU time.
 
     What a test leaves on it is there for the next one, but each starts in a desktop's size and light colors.
     """
-    page = _page_of_the_file
+    page = page_of_the_file
     page.set_viewport_size(DESKTOP)
     page.emulate_media(color_scheme="light")
     yield page
@@ -84,11 +84,13 @@ def page(_page_of_the_file):
 
 
 @contextmanager
-def _opening(chromium):
+def opening(chromium):
     pages = []
 
-    def open_it(url: str, size: dict = DESKTOP):
+    def open_it(url: str, size: dict = DESKTOP, script: str = ""):
         page = chromium.new_page(viewport=size)
+        if script:
+            page.add_init_script(script)
         pages.append(page)
         page.logged_errors = []
         page.on("pageerror", lambda error: page.logged_errors.append(str(error)))
@@ -120,6 +122,12 @@ def reload(page) -> None:
 def close(page) -> None:
     with _leaving(page):
         page.close()
+
+
+def in_colors(page, theme: str) -> None:
+    """Show an open page in "light" or "dark" colors, as a system does that changes them in the evening."""
+    page.emulate_media(color_scheme=theme)
+    page.wait_for_selector("body.dark" if theme == "dark" else "body:not(.dark)")
 
 
 def tab(page, name: str) -> None:
