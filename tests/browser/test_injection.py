@@ -58,8 +58,7 @@ def assert_harmless(page) -> None:
     assert "pwned" not in scripts
 
 
-def test_the_sidebar_and_the_train_tab(app, open_page):
-    page = open_page(app.url)
+def test_the_sidebar_and_the_train_tab(page):
     expect(page.locator("#side-run")).to_contain_text(TAG, timeout=30_000)
     tab(page, "Train")
     expect(page.locator("#samples")).to_contain_text(payload("sample"), timeout=30_000)
@@ -67,8 +66,7 @@ def test_the_sidebar_and_the_train_tab(app, open_page):
     photograph(page, "90-injection-train")
 
 
-def test_rows_columns_and_templates(app, open_page):
-    page = open_page(app.url)
+def test_rows_columns_and_templates(app, page):
     tab(page, "Data")
     (rows,) = app.runs_dir.parent.glob("*.jsonl")
     page.locator("#data-path textarea").fill(str(rows))
@@ -87,8 +85,8 @@ def test_rows_columns_and_templates(app, open_page):
     photograph(page, "91-injection-data")
 
 
-def test_a_model_name_in_an_error_and_no_token_in_the_browser(app, open_page):
-    page = open_page(app.url)
+def test_a_model_name_in_an_error_and_no_token_in_the_browser(app, page):
+    tab(page, "Model")
     page.locator("#model-model_name input").fill(payload("model"))
     page.locator("#model-model_name input").press("Enter")
     page.get_by_text("More: token").click()
@@ -110,8 +108,7 @@ def test_a_model_name_in_an_error_and_no_token_in_the_browser(app, open_page):
     assert TOKEN not in app.printed()
 
 
-def test_model_answers(app, open_page):
-    page = open_page(app.url)
+def test_model_answers(page):
     tab(page, "Compare")
     page.locator("#prompt textarea").fill(TAG)
     page.click("#ask")
@@ -132,8 +129,7 @@ def test_an_html_answer_is_escaped():
     assert html.count("&lt;img src=x onerror=window.pwned=1&gt;") == 2 and "<img" not in html and "<script" not in html
 
 
-def test_the_runs_tab(app, open_page):
-    page = open_page(app.url)
+def test_the_runs_tab(app, page):
     tab(page, "Runs")
     expect(page.locator("#runs-table")).to_contain_text(payload("name"), timeout=30_000)
     expect(page.locator("#runs-table")).to_contain_text("note-<img src=x")

@@ -10,7 +10,7 @@ from playwright.sync_api import expect
 from core.evaluation.metrics import BY_KEY
 from core.evaluation.saved import load_evaluations
 from tests.app_process import running_app_with_a_run
-from tests.browser.conftest import DESKTOP, PHONE, photograph, tab
+from tests.browser.conftest import PHONE, in_colors, photograph, tab
 from ui.compare.measure_view import signed, value
 from ui.shared.formatting import run_label
 
@@ -23,16 +23,12 @@ def app(tmp_path_factory):
 
 
 @pytest.fixture
-def measure_page(app, run, open_page):
-    def open_it(size=DESKTOP, theme="light"):
-        page = open_page(f"{app.url}/?__theme={theme}", size)
-        tab(page, "Compare")
-        tab(page, "Measure")
-        expect(page.locator("#measure-run input")).to_have_value(run_label(run.id), timeout=30_000)
-        expect(page.locator("#measure")).to_be_enabled(timeout=60_000)
-        return page
-
-    return open_it
+def measure_page(page, run):
+    tab(page, "Compare")
+    tab(page, "Measure")
+    expect(page.locator("#measure-run input")).to_have_value(run_label(run.id), timeout=30_000)
+    expect(page.locator("#measure")).to_be_enabled(timeout=60_000)
+    return page
 
 
 def saved_files(run) -> list[str]:
@@ -40,7 +36,9 @@ def saved_files(run) -> list[str]:
 
 
 def test_1_six_rows_are_measured_and_the_table_matches_the_saved_file(measure_page, run):
-    page = measure_page(PHONE, "dark")
+    page = measure_page
+    page.set_viewport_size(PHONE)
+    in_colors(page, "dark")
     page.locator("#measure-most input").fill("6")
     page.click("#measure")
     expect(page.locator("#measure-result table tbody tr").first).to_be_visible(timeout=180_000)
@@ -69,7 +67,7 @@ def test_2_a_stopped_measurement_is_not_saved(measure_page, run, tmp_path):
     many.write_text(
         "".join(json.dumps({"instruction": f"Say {n}.", "output": f"{n} I say."}) + "\n" for n in range(9000))
     )
-    page, before = measure_page(), saved_files(run)
+    page, before = measure_page, saved_files(run)
     page.get_by_label("a file of rows").check()
     page.locator("#measure-file input[type=file]").set_input_files(many)
     expect(page.locator("#measure-file")).to_contain_text("many")
@@ -84,7 +82,10 @@ def test_2_a_stopped_measurement_is_not_saved(measure_page, run, tmp_path):
 
 
 def test_3_an_invalid_file_is_explained_in_one_sentence(measure_page, run, tmp_path):
-    page, before = measure_page(PHONE, "dark"), saved_files(run)
+    page, before = measure_page, saved_files(run)
+    page.set_viewport_size(PHONE)
+    in_colors(page, "dark")
+    page.locator("#measure-kind label").first.click()  # which clears the file that was chosen before
     page.get_by_label("a file of rows").check()
     page.click("#measure")
     expect(page.locator("#measure-trouble .error")).to_have_text("Choose a file first.")
@@ -109,7 +110,7 @@ def test_4_the_chosen_run_stays_selected_when_a_run_is_added(app, measure_page, 
         about.write_text(about.read_text(encoding="utf-8").replace(run.id, name), encoding="utf-8")
         return folder
 
-    page = measure_page()
+    page = measure_page
     second, third = add_copy("29990101-000000-second"), "29990101-000001-third"
     page.locator("#measure-run input").click()
     expect(page.get_by_role("option", name=re.compile("^second"))).to_be_visible(timeout=30_000)
