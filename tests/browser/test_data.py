@@ -9,7 +9,9 @@ from gradio_client import Client
 from playwright.sync_api import expect
 
 from tests.app_process import running_app
-from tests.browser.conftest import PHONE, photograph, reload, tab
+from tests.browser.conftest import PHONE, in_colors, photograph, reload, tab
+
+FIRST_QUESTION = "Our daughter was busy."  # of the demo preset's rows
 
 
 @pytest.fixture(scope="module")
@@ -25,10 +27,22 @@ def loaded(app):
 
 
 @pytest.fixture
-def data_page(loaded, open_page):
-    page = open_page(loaded.url)
+def data_page(loaded, page):
+    """The Data tab with the model loaded and the first row of the demo preset."""
     tab(page, "Data")
-    expect(page.locator("figure.rendered")).to_be_visible(timeout=60_000)
+    choose(page, "presets/data/yoda.jsonl")
+    page.locator("#row-number input").fill("1")
+    page.locator("#row-number input").blur()
+    expect(page.locator("figure.rendered")).to_contain_text(FIRST_QUESTION, timeout=60_000)
+    return page
+
+
+@pytest.fixture
+def fresh_data_page(loaded, page):
+    """The same, after a test that changed settings."""
+    reload(page)
+    tab(page, "Data")
+    expect(page.locator("figure.rendered")).to_contain_text(FIRST_QUESTION, timeout=60_000)
     return page
 
 
@@ -60,8 +74,7 @@ def tokens(page, kind: str) -> str:
     return "".join(page.locator(f"figure.rendered i{kind}").all_inner_texts())
 
 
-def test_1_rows_are_shown_before_a_model_is_loaded(app, open_page):
-    page = open_page(app.url)
+def test_1_rows_are_shown_before_a_model_is_loaded(page):
     tab(page, "Data")
     expect(page.locator("#data-about")).to_contain_text(
         'Looks like Alpaca rows: "instruction" asks, "output" answers.', timeout=30_000
@@ -91,33 +104,33 @@ def test_2_several_files_are_uploaded_together(data_page, tmp_path):
     expect(page.locator("#data-trouble .error")).to_contain_text("name files, a folder or a dataset", timeout=30_000)
 
 
-@pytest.mark.parametrize(
-    ("name", "content", "sentence"),
-    [
-        (
-            "bad.json",
-            b'[{"instruction": "a"},\n{"instruction": }]',
-            "bad.json is not valid JSON: Expecting value, at line 2",
-        ),
-        ("sheet.xlsx", b"PK\x03\x04" + bytes(40), "sheet.xlsx is an Excel file"),
-        ("empty.csv", b"", "empty.csv is empty"),
-        (
-            "big.jsonl",
-            b"version https://git-lfs.github.com/spec/v1\noid sha256:1\nsize 9\n",
-            "big.jsonl is a git-lfs pointer",
-        ),
-    ],
-)
-def test_3_an_unreadable_file_shows_an_error_in_place_of_the_row(data_page, tmp_path, name, content, sentence):
+UNREADABLE = [
+    (
+        "bad.json",
+        b'[{"instruction": "a"},\n{"instruction": }]',
+        "bad.json is not valid JSON: Expecting value, at line 2",
+    ),
+    ("sheet.xlsx", b"PK\x03\x04" + bytes(40), "sheet.xlsx is an Excel file"),
+    ("empty.csv", b"", "empty.csv is empty"),
+    (
+        "big.jsonl",
+        b"version https://git-lfs.github.com/spec/v1\noid sha256:1\nsize 9\n",
+        "big.jsonl is a git-lfs pointer",
+    ),
+]
+
+
+def test_3_an_unreadable_file_shows_an_error_in_place_of_the_row(data_page, tmp_path):
     page = data_page
-    (tmp_path / name).write_bytes(content)
-    choose(page, tmp_path / name)
-    expect(page.locator("#data-trouble .error")).to_contain_text(sentence, timeout=30_000)
-    expect(page.locator("figure.rendered")).to_have_count(0)
-    photograph(page, f"32-data-refused-{name.partition('.')[0]}")
-    choose(page, "presets/data/yoda.jsonl")
-    expect(page.locator("figure.rendered")).to_be_visible(timeout=30_000)
-    expect(page.locator("#data-trouble .error")).to_have_count(0)
+    for name, content, sentence in UNREADABLE:
+        (tmp_path / name).write_bytes(content)
+        choose(page, tmp_path / name)
+        expect(page.locator("#data-trouble .error")).to_contain_text(sentence, timeout=30_000)
+        expect(page.locator("figure.rendered")).to_have_count(0)
+        photograph(page, f"32-data-refused-{name.partition('.')[0]}")
+        choose(page, "presets/data/yoda.jsonl")
+        expect(page.locator("figure.rendered")).to_be_visible(timeout=30_000)
+        expect(page.locator("#data-trouble .error")).to_have_count(0)
 
 
 def test_4_a_guess_is_confirmed_and_columns_are_chosen(data_page, tmp_path):
@@ -141,8 +154,8 @@ def test_4_a_guess_is_confirmed_and_columns_are_chosen(data_page, tmp_path):
     assert tokens(page, ".t").endswith("ask 0<|eot_id|>")
 
 
-def test_5_a_prompt_template_and_the_start_of_the_response(data_page, tmp_path):
-    page = data_page
+def test_5_a_prompt_template_and_the_start_of_the_response(fresh_data_page, tmp_path):
+    page = fresh_data_page
     choose(
         page, write_file(tmp_path / "price.jsonl", *({"item": f"a lamp {n}", "price": f"{n}9"} for n in range(1, 5)))
     )
@@ -170,8 +183,8 @@ def test_5_a_prompt_template_and_the_start_of_the_response(data_page, tmp_path):
     expect(box).to_be_hidden()
 
 
-def test_6_left_out_rows_are_listed_downloaded_and_allowed(data_page, tmp_path):
-    page = data_page
+def test_6_left_out_rows_are_listed_downloaded_and_allowed(fresh_data_page, tmp_path):
+    page = fresh_data_page
     rows = [{"instruction": f"ask {n}", "output": f"answer {n}" if n % 3 else ""} for n in range(30)]
     path = write_file(tmp_path / "holes.jsonl", *rows)
     with path.open("a") as file:
@@ -208,8 +221,8 @@ def test_6_left_out_rows_are_listed_downloaded_and_allowed(data_page, tmp_path):
     expect(page.locator("#train-state .good")).to_contain_text("Finished", timeout=120_000)
 
 
-def test_7_figures_for_the_whole_dataset(data_page):
-    page = data_page
+def test_7_figures_for_the_whole_dataset(fresh_data_page):
+    page = fresh_data_page
     check_all(page)
     facts = page.locator("#survey .facts")
     expect(facts).to_contain_text("720 read; 648 for training, 72 for validation", timeout=60_000)
@@ -278,16 +291,17 @@ def test_9_reading_is_shown_stopped_and_seen_by_a_second_page(data_page, loaded,
     expect(page.locator("#stop-reading")).to_be_hidden(timeout=10_000)
 
 
-@pytest.mark.parametrize("theme", ["light", "dark"])
-def test_on_a_phone(loaded, open_page, theme, shared_data):
-    page = open_page(f"{loaded.url}/?__theme={theme}", PHONE)
-    tab(page, "Data")
+def test_on_a_phone(data_page, shared_data):
+    page = data_page
+    page.set_viewport_size(PHONE)
     choose(page, shared_data / "sharegpt/glaive_toolcall_en_demo.json")
     expect(page.locator("#data-about")).to_contain_text("ShareGPT conversations", timeout=30_000)
     check_all(page)
     expect(page.locator("#survey .facts")).to_be_visible(timeout=60_000)
-    assert page.evaluate("document.documentElement.scrollWidth") <= PHONE["width"]
-    photograph(page, f"42-data-phone-{theme}")
+    for theme in ("light", "dark"):
+        in_colors(page, theme)
+        assert page.evaluate("document.documentElement.scrollWidth") <= PHONE["width"]
+        photograph(page, f"42-data-phone-{theme}")
 
 
 def test_the_app_printed_no_warnings_of_its_own(app):
