@@ -1,4 +1,4 @@
-"""A file of a million rows: how soon its first rows can be previewed, and how long and how much memory preparing takes.
+"""A file of a million rows: how soon its first rows can be previewed, and how much time and memory it takes to prepare.
 
     python -m bench.data [ROWS] [ROUNDS]
 

@@ -31,7 +31,7 @@ from core.settings.sections import AdapterConfig, DataConfig, ModelConfig
 @click.argument("hidden_size", default=512)
 @click.argument("layers", default=8)
 @click.option(
-    "--one-by-one", type=click.IntRange(1), default=6, show_default=True, help="Rows answered one by one, each time."
+    "--one-by-one", type=click.IntRange(1), default=6, show_default=True, help="Rows to answer one by one, each time."
 )
 def main(count: int, hidden_size: int, layers: int, one_by_one: int) -> None:
     import_unsloth()

@@ -47,9 +47,14 @@ COMMON = [
 
 
 @bench_command(__doc__)
-@click.option("--runs", type=click.IntRange(1, len(SETTINGS)), default=len(SETTINGS), help="Only the first so many.")
-@click.option("--layers", default=12, show_default=True, help="Of the model.")
-@click.option("--set", "more", multiple=True, metavar="PART.FIELD=VALUE", help="For all runs.")
+@click.option(
+    "--runs",
+    type=click.IntRange(1, len(SETTINGS)),
+    default=len(SETTINGS),
+    help="How many of the runs to do, from the first.",
+)
+@click.option("--layers", default=12, show_default=True, help="Layers of the model.")
+@click.option("--set", "more", multiple=True, metavar="SECTION.NAME=VALUE", help="A setting for all runs.")
 def main(runs: int, layers: int, more: tuple[str, ...]) -> None:
     time_of_an_estimate()
     with tempfile.TemporaryDirectory(prefix="memory-") as place:

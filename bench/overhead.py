@@ -51,9 +51,9 @@ def last_lines(command: list[str]) -> list[dict]:
 
 @bench_command(__doc__)
 @rounds_argument(5)
-@click.option("--steps", type=click.IntRange(1), default=20, show_default=True, help="Optimizer steps of each run.")
-@click.option("--hidden-size", default=512, show_default=True, help="Of the model; a multiple of 64.")
-@click.option("--layers", default=8, show_default=True, help="Of the model.")
+@click.option("--steps", type=click.IntRange(1), default=20, show_default=True, help="Optimizer steps in each run.")
+@click.option("--hidden-size", default=512, show_default=True, help="Hidden size of the model, a multiple of 64.")
+@click.option("--layers", default=8, show_default=True, help="Layers of the model.")
 def main(rounds: int, steps: int, hidden_size: int, layers: int) -> None:
     speeds, peaks = ([], []), ([], [])
     with tempfile.TemporaryDirectory() as folder:

@@ -235,10 +235,16 @@ def _step_times(run: Path) -> list[float]:
 
 @bench_command(__doc__)
 @click.option("--clients", default=0, help="Pages that poll while a run trains; 0 polls the folder of runs instead.")
-@click.option("--rounds", type=click.IntRange(1), default=6, show_default=True, help="Turns with clients.")
-@click.option("--seconds", type=click.IntRange(1), default=20, show_default=True, help="Of a turn, or of all polls.")
+@click.option("--rounds", type=click.IntRange(1), default=6, show_default=True, help="Number of turns with clients.")
+@click.option(
+    "--seconds",
+    type=click.IntRange(1),
+    default=20,
+    show_default=True,
+    help="Length of a turn, or of all polls together.",
+)
 @click.option("--runs", type=click.IntRange(1), default=1000, show_default=True, help="Runs in the folder.")
-@click.option("--steps", type=click.IntRange(1), default=100_000, show_default=True, help="Steps of the newest run.")
+@click.option("--steps", type=click.IntRange(1), default=100_000, show_default=True, help="Steps in the newest run.")
 @click.option("--warm-up-steps", default=50, show_default=True, help="Steps before the first turn with clients.")
 def main(clients: int, rounds: int, seconds: int, runs: int, steps: int, warm_up_steps: int) -> None:
     with tempfile.TemporaryDirectory() as folder:

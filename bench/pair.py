@@ -37,9 +37,9 @@ TOGETHER = {"pair": [None, FIRST_ADAPTER], "three": [None, FIRST_ADAPTER, "pane-
 
 @bench_command(__doc__)
 @rounds_argument(7)
-@click.option("--tokens", type=click.IntRange(1), default=TOKENS, show_default=True, help="Of each answer.")
-@click.option("--hidden-size", default=768, show_default=True, help="Of the model; a multiple of 64.")
-@click.option("--layers", default=14, show_default=True, help="Of the model.")
+@click.option("--tokens", type=click.IntRange(1), default=TOKENS, show_default=True, help="Tokens in each answer.")
+@click.option("--hidden-size", default=768, show_default=True, help="Hidden size of the model, a multiple of 64.")
+@click.option("--layers", default=14, show_default=True, help="Layers of the model.")
 def main(rounds: int, tokens: int, hidden_size: int, layers: int) -> None:
     import_unsloth()  # before anything else imports torch, so that its threads wait as they do in the app
     with tempfile.TemporaryDirectory() as folder:

@@ -16,7 +16,7 @@ PROOFS = ["test_killed.py", "test_disk_full.py", "test_out_of_memory.py"]
 
 
 @bench_command(__doc__)
-@click.option("--runs", type=click.IntRange(4), default=30, show_default=True, help="Runs in one program.")
+@click.option("--runs", type=click.IntRange(4), default=30, show_default=True, help="Number of runs in one program.")
 def main(runs: int) -> None:
     commands = {name: [sys.executable, "-m", "pytest", "-q", "--long", f"tests/journeys/{name}"] for name in PROOFS} | {
         "soak": [sys.executable, "-m", "bench.soak", str(runs)]

@@ -42,7 +42,9 @@ def measure(*folders: Path) -> dict[str, int]:
 
 @bench_command(__doc__)
 @click.argument("runs", type=click.IntRange(4), default=30)
-@click.option("--steps", type=click.IntRange(1), help="Optimizer steps of each run; the demo's own by default.")
+@click.option(
+    "--steps", type=click.IntRange(1), help="Optimizer steps in each run. The default is the demo's own number."
+)
 def main(runs: int, steps: int | None) -> None:
     preset = find_preset("demo-yoda")
     config = preset.config.with_settings([f"training.max_steps={steps}"] if steps else [])

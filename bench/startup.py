@@ -30,7 +30,7 @@ def seconds_until_answer(command: list[str], port: int) -> float:
 @bench_command(__doc__)
 @rounds_argument(7)
 @click.option(
-    "--warm-up/--no-warm-up", default=True, help="One round more that is not counted: it fills the disk cache."
+    "--warm-up/--no-warm-up", default=True, help="First run a round that is not counted, to fill the disk cache."
 )
 def main(rounds: int, warm_up: bool) -> None:
     ours, empty = [], []

@@ -141,13 +141,13 @@ def _parser() -> argparse.ArgumentParser:
         "--shapes",
         type=named(SHAPES),
         default=REAL_SHAPES,
-        help="of 1b, 3b, 8b; or tiny, to try everything without a card",
+        help="which of 1b, 3b and 8b to measure; or tiny, to try everything without a card",
     )
-    add("--only", type=named(KINDS), default=list(KINDS), help=f"of {', '.join(KINDS)}")
-    add("--out", type=Path, default=RECORD, help="the record, a JSON file")
-    add("--seconds", type=float, default=86400, help="time limit; the next call continues")
+    add("--only", type=named(KINDS), default=list(KINDS), help=f"which of {', '.join(KINDS)} to measure")
+    add("--out", type=Path, default=RECORD, help="the JSON file with the record")
+    add("--seconds", type=float, default=86400, help="time limit in seconds; the next call continues")
     add("--side-by-side", type=int, default=1, help="memory measurements to run at once, if the card has room")
-    add("--again", action="store_true", help="also measure again what failed before")
+    add("--again", action="store_true", help="also repeat measurements that failed before")
     add("--write", action="store_true", help="write bench/GPU.md from the record, without measuring")
     return parser
 

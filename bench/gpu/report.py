@@ -8,7 +8,7 @@ from bench.gpu.plan import REAL_SHAPES, Measurement, checkpointing_word, measure
 HEAD = """# What was measured on a graphics card
 
 Written by `python -m bench.gpu --write` from `bench/gpu/measured.json`; do not edit it. Measuring needs a CUDA card and
-no network: models are built with random weights, whose values matter neither to speed nor to memory. One command
+no network: models are built with random weights, whose values affect neither speed nor memory. One command
 measures everything, and continues where it left off when you run it again:
 
     python -m bench.gpu && python -m bench.gpu --write
@@ -17,11 +17,11 @@ A model that does not fit on the card is recorded as such, and the rest is still
 8B out.
 """
 NOTHING = """
-**Nothing of this has been measured yet.** The scripts have been tried on a processor only, with a tiny model
-(`python -m bench.gpu --shapes tiny --out tiny.json`). What each will measure is described below with its bar.
+**None of this has been measured yet.** The scripts have only been tried on a CPU, with a tiny model
+(`python -m bench.gpu --shapes tiny --out tiny.json`). What each will measure, and its bar, is described below.
 """
 NOT_YET = "not measured yet"
-SPEED_BARS = {"unsloth": (0.99, 1.02), "trl": (1.8, 0.6)}  # at least its steps a second, at most its peak memory
+SPEED_BARS = {"unsloth": (0.99, 1.02), "trl": (1.8, 0.6)}  # at least its steps per second, at most its peak memory
 MEMORY_BAR_OF_TRL = ["8b"]  # for smaller models the logits count for more than the weights
 MEDIAN_BAR, WORST_BAR = 0.05, 0.12
 
@@ -47,8 +47,8 @@ def _machines(results: dict[str, dict]) -> str:
 def _tests(results: dict[str, dict]) -> str:
     words = (
         "The tests marked `gpu`: loading in 4-bit, embeddings with a learning rate of their own, base and tuned with "
-        "trained embeddings under offloading checkpointing, several rows in one pass, stop, resume, memory that runs "
-        "out, the memory of a second run. The bar: all pass."
+        "trained embeddings under offloading checkpointing, several rows in one pass, stop, resume, running out "
+        "of memory, the memory of a second run. The bar: all pass."
     )
     result = results.get("tests")
     if failure := _failure(result):
@@ -61,9 +61,9 @@ def _tests(results: dict[str, dict]) -> str:
 def _speed(results: dict[str, dict]) -> str:
     words = (
         "4-bit, rank 32 on all linear layers, batch 2 × 4, length 2048, offloading checkpointing, 8-bit AdamW. The "
-        "bars: at least 0.99 times the steps a second of a bare Unsloth script and at most 1.02 times its peak memory; "
-        "at least 1.8 times those of TRL, PEFT and bitsandbytes without Unsloth, and for 8B at most 0.6 times the "
-        "memory. Memory is what torch reserved at the peak of training; a step is the median after the warm-up."
+        "bars: at least 0.99 times the steps per second of a bare Unsloth script and at most 1.02 times its peak "
+        "memory; at least 1.8 times those of TRL, PEFT and bitsandbytes without Unsloth, and for 8B at most 0.6 times "
+        "the memory. Memory is what torch reserved at the peak of training; a step is the median after the warm-up."
     )
     rows = []
     for shape in REAL_SHAPES:
