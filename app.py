@@ -40,14 +40,14 @@ runs_dir_option = click.option(
     envvar="HEARTHTUNE_RUNS_DIR",
     show_default="runs; on a Space with a disk, /data/runs",
     show_envvar=True,
-    help="Folder with the runs.",
+    help="The folder where runs are kept.",
 )
 settings_option = click.option(
     "--set",
     "settings",
     multiple=True,
-    metavar="PART.FIELD=VALUE",
-    help="For example training.max_steps=20. Text is taken as typed; quotes around it are removed.",
+    metavar="SECTION.NAME=VALUE",
+    help="Change a setting, as in training.max_steps=20. Text is taken as typed; quotes around it are removed.",
 )
 json_option = click.option("--json", "as_json", is_flag=True, help="Print the result as JSON on the last line.")
 PORTS = click.IntRange(1, 65535)
@@ -70,14 +70,14 @@ PORTS = click.IntRange(1, 65535)
     "--i-know",
     is_flag=True,
     envvar="HEARTHTUNE_I_KNOW",
-    help="Let anyone who can reach the page load models, upload files, fetch public models and datasets, train and "
+    help="Let anyone who can reach the page load models, upload files, download public models and datasets, train and "
     "ask, each with runs of their own, without --auth.",
 )
 @click.option(
     "--demo",
     is_flag=True,
     envvar="HEARTHTUNE_DEMO",
-    help="A demo for strangers: the demo model, short runs one after the other, all deleted after an hour.",
+    help="Run a public demo: only the demo model, short runs one at a time, everything deleted after an hour.",
 )
 @click.option("--no-browser", is_flag=True, help="Do not open a browser.")
 @click.pass_context
@@ -142,9 +142,9 @@ def train(preset: str, settings: tuple[str, ...], runs_dir: Path, as_json: bool)
 @settings_option
 @json_option
 def inspect(rows: str, settings: tuple[str, ...], as_json: bool) -> int:
-    """Show what training would read of some rows: a file, a folder, a Hugging Face dataset, or a preset's rows.
+    """Show what training would read from a file, a folder, a Hugging Face dataset, or a preset's rows.
 
-    Reads all of them with the model's tokenizer, not its weights. The model is that of the preset the page opens with;
+    Reads all rows with the model's tokenizer, without its weights. The model is that of the preset the page opens with;
     choose another one with --set model.model_name=NAME.
     """
     from ui.terminal.commands import inspect_and_report
@@ -155,7 +155,9 @@ def inspect(rows: str, settings: tuple[str, ...], as_json: bool) -> int:
 @app.command()
 @preset_argument
 @settings_option
-@click.option("--gpu", metavar="CARD", help='For example "RTX 3060 12GB" or 12GB; this machine by default.')
+@click.option(
+    "--gpu", metavar="CARD", help='A graphics card, such as "RTX 3060 12GB" or 12GB. The default is this machine.'
+)
 @runs_dir_option
 @json_option
 def estimate(preset: str, settings: tuple[str, ...], gpu: str | None, runs_dir: Path, as_json: bool) -> None:
@@ -203,13 +205,13 @@ def resume(run: str, runs_dir: Path, as_json: bool) -> int:
 @app.command()
 @run_argument
 @click.option(
-    "--prompt", "prompts", multiple=True, required=True, metavar="TEXT", help="A question; can be given several times."
+    "--prompt", "prompts", multiple=True, required=True, metavar="TEXT", help="A question. Can be given several times."
 )
 @click.argument("more", nargs=-1, metavar="[TEXT]...")
 @runs_dir_option
 @json_option
 def compare(run: str, prompts: tuple[str, ...], more: tuple[str, ...], runs_dir: Path, as_json: bool) -> None:
-    """Ask a run's base and tuned model the same questions, always taking the most likely token."""
+    """Ask a run's base and tuned model the same questions, with greedy decoding."""
     from ui.terminal.commands import compare_and_report
 
     compare_and_report(runs_dir, run, (*prompts, *more), as_json)
@@ -222,7 +224,11 @@ def compare(run: str, prompts: tuple[str, ...], more: tuple[str, ...], runs_dir:
     "--prompts", metavar="FILE", help="Measure on prompts without reference answers, one per line or as JSON."
 )
 @click.option(
-    "--rows", type=click.IntRange(1), default=200, show_default=True, help="At most so many, drawn with a fixed seed."
+    "--rows",
+    type=click.IntRange(1),
+    default=200,
+    show_default=True,
+    help="Measure at most this many, sampled with a fixed seed.",
 )
 @runs_dir_option
 @json_option
@@ -241,7 +247,7 @@ def evaluate(run: str, data: str | None, prompts: str | None, rows: int, runs_di
 @run_argument
 @runs_dir_option
 def report(run: str, runs_dir: Path) -> None:
-    """Write everything about a run into one HTML file that opens anywhere, and print its path."""
+    """Write everything about a run to one HTML file that any browser opens, and print its path."""
     from core.runs.run_folder import find_run
     from ui.report.report import write_report
 

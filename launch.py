@@ -70,7 +70,7 @@ def main(args: list[str]) -> int:
     mode = args[0] if args[:1] in (["setup"], ["test"]) else "start"
     unknown = set(args[1:]) - {"--cpu"} if mode == "setup" else set()
     if unknown:
-        sys.exit(f"setup takes no {unknown.pop()}, only --cpu.")
+        sys.exit(f"setup does not take {unknown.pop()}, only --cpu.")
     try:
         prepare(mode, is_cpu_chosen=mode == "setup" and "--cpu" in args)
     except KeyboardInterrupt:
@@ -135,7 +135,7 @@ def choose_set() -> tuple[str, str]:
         if not has_nvidia_card():
             return "cpu", "No NVIDIA GPU found."
         return "cpu", (
-            "This computer has an NVIDIA card, but not NVIDIA's driver, so the processor is used: install driver "
+            "This computer has an NVIDIA card, but not NVIDIA's driver, so the CPU is used: install driver "
             f"{DRIVER_FOR_CUDA_13} or newer, and the next start installs the CUDA packages."
         )
     listed = nvidia_smi("-L")
@@ -145,7 +145,7 @@ def choose_set() -> tuple[str, str]:
         return "cpu", "No NVIDIA GPU found."
     reason = listed.splitlines()[0].strip().rstrip(".")
     return "cpu", (
-        f"No NVIDIA GPU found, because nvidia-smi fails ({reason}), so the processor is used: restart the computer or "
+        f"No NVIDIA GPU found, because nvidia-smi fails ({reason}), so the CPU is used: restart the computer or "
         "install the driver again, and the next start installs the CUDA packages."
     )
 
@@ -160,7 +160,7 @@ def set_for(driver: int | None, capability: float | None) -> tuple[str, str]:
         if driver < needed:
             sys.exit(
                 f"The NVIDIA driver is version {driver}, but PyTorch needs {needed} or newer for this card: update the "
-                "driver, then start again; to use the processor instead, run `python launch.py setup --cpu` once."
+                "driver, then start again; to use the CPU instead, run `python launch.py setup --cpu` once."
             )
         return "cuda12", f"NVIDIA GPU found, with driver {driver}; CUDA 13 needs {DRIVER_FOR_CUDA_13}."
     if capability is not None and capability < TURING:
@@ -190,7 +190,7 @@ def nvidia_smi(*arguments: str) -> str:
         done = subprocess.run(command, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, timeout=30)
     except (OSError, subprocess.TimeoutExpired) as error:
         return str(error)
-    return done.stdout.decode("utf-8", "replace").strip() or f"it ends with code {done.returncode}"
+    return done.stdout.decode("utf-8", "replace").strip() or f"it exits with code {done.returncode}"
 
 
 def has_nvidia_card() -> bool:

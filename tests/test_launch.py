@@ -414,7 +414,7 @@ def write_driver(folder: Path, driver: str = "", capability: str = "", table: st
          "cuda", "NVIDIA GPU found."),
         ({"listed": "No devices were found"}, "cpu", "No NVIDIA GPU found."),
         ({"listed": "Failed to initialize NVML: Driver/library version mismatch\nNVML library version: 580.95"},
-         "cpu", "nvidia-smi fails (Failed to initialize NVML: Driver/library version mismatch), so the processor is"),
+         "cpu", "nvidia-smi fails (Failed to initialize NVML: Driver/library version mismatch), so the CPU is"),
     ],
 )  # fmt: skip
 def test_the_driver_and_the_card_decide_which_packages_run(tmp_path, monkeypatch, answers, kind, words):
