@@ -31,7 +31,7 @@ class ModelConfig(Part):
     load_in_4bit: bool = Field(
         True,
         title="4-bit weights",
-        description="Uses about a quarter of the memory of 16-bit weights, at a small loss of quality.",
+        description="Uses about a quarter of the memory of 16-bit weights, with a small loss of quality.",
     )
     max_seq_length: int = Field(
         2048,
@@ -97,7 +97,7 @@ class DataConfig(Part):
     header: Literal["auto", "yes", "no"] = Field(
         "auto",
         title="Header row",
-        description="Whether the first row of a CSV or TSV file names the columns. auto looks at the first rows.",
+        description="Whether the first row of a CSV or TSV file contains the column names.",
     )
     text_rows: Literal["auto", "line", "paragraph", "file"] = Field(
         "auto",
@@ -109,7 +109,9 @@ class DataConfig(Part):
         title="Instruction",
         description="The column with the question or task. Leave empty to detect it by name.",
     )
-    input_column: str | None = Field(None, title="Input", description="A column that is added below the instruction.")
+    input_column: str | None = Field(
+        None, title="Input", description="A column whose text is added below the instruction."
+    )
     answer_column: str | None = Field(
         None, title="Answer", description="The column with the answer that the model learns to give."
     )
@@ -141,7 +143,7 @@ class DataConfig(Part):
         ge=0.0,
         le=0.5,
         title="Validation share",
-        description="Share of the rows that is not trained on, but used to check progress.",
+        description="Share of the rows held out from training to compute the validation loss.",
     )
     validation_path: str | None = Field(
         None, title="Validation dataset", description="Files to validate on, instead of a share of the rows."
@@ -203,8 +205,7 @@ class AdapterConfig(Part):
     trainable_tokens: Literal["all", "new", "seen"] = Field(
         "all",
         title="Embedding rows to train",
-        description="all, or for a smaller adapter without a GPU: only tokens that are new to the base, or seen in "
-        "your rows.",
+        description="For a smaller adapter: only tokens that are new to the base, or those in your rows. Not on a GPU.",
     )
     continue_from: str | None = Field(
         None,

@@ -27,8 +27,8 @@ class TrainingConfig(Part):
     per_device_train_batch_size: Annotated[int, Field(ge=1, le=1024)] | Literal["auto"] = Field(
         2,
         title="Batch size",
-        description="Rows per forward pass; memory grows with it. auto uses the largest that fits, with accumulation "
-        "as the total.",
+        description="Rows per forward pass; memory grows with it. auto finds the largest; Accumulation is then the "
+        "rows per step.",
     )
     gradient_accumulation_steps: int = Field(
         4,
@@ -45,7 +45,7 @@ class TrainingConfig(Part):
         gt=0,
         le=1000,
         title="Epochs",
-        description="How many times all rows are seen. Used when Steps is -1.",
+        description="Passes over all rows. Used when Steps is -1.",
     )
     max_steps: int = Field(
         60, ge=-1, le=10_000_000, title="Steps", description="Number of optimizer steps. -1 uses Epochs instead."
@@ -55,7 +55,7 @@ class TrainingConfig(Part):
         ge=0,
         le=100_000,
         title="Warm-up",
-        description="Steps over which the learning rate rises. Below 1 it is a share of all steps.",
+        description="Steps over which the learning rate rises. Below 1: a share of all steps.",
     )
     lr_scheduler_type: Literal["linear", "cosine", "constant", "constant_with_warmup", "polynomial"] = Field(
         "linear", title="Schedule", description="How the learning rate falls after the warm-up."
@@ -79,7 +79,7 @@ class TrainingConfig(Part):
         ge=0,
         le=2**32 - 1,
         title="Seed",
-        description="Decides the order of the rows and the adapter's first weights. The same seed repeats a run.",
+        description="Decides the order of the rows and the adapter's first weights. The same seed gives the same run.",
     )
     use_gradient_checkpointing: Literal["unsloth", True, False] = Field(
         "unsloth",
@@ -108,7 +108,7 @@ class TrainingConfig(Part):
         ge=0,
         le=1_000_000,
         title="Checkpoint every (steps)",
-        description="A run can be resumed from its last checkpoint. Each best check is saved too. 0: never.",
+        description="A run can be resumed from its last checkpoint. The best check is always saved. 0: never.",
     )
     save_total_limit: int = Field(
         2,
@@ -141,7 +141,7 @@ class TrainingConfig(Part):
     report_to: Literal["none", "tensorboard", "trackio", "wandb"] = Field(
         "none",
         title="Tracker",
-        description="Logs the run to a tracker that you have installed. wandb sends the figures off this machine.",
+        description="Logs the run to a tracker that you have installed. wandb uploads the figures to its servers.",
     )
 
     @field_validator("per_device_train_batch_size", mode="before")

@@ -43,7 +43,7 @@ def test_the_page_has_each_setting_once(tmp_path):
 
 def test_help_has_the_bounds():
     assert help_text(fields()["adapter.r"]).endswith("(1 to 512)")
-    assert help_text(fields()["training.learning_rate"]).endswith("(above 0 to 1)")
+    assert help_text(fields()["training.learning_rate"]).endswith("(above 0, up to 1)")
 
 
 def test_every_setting_has_a_title_and_a_line_of_help():

@@ -101,7 +101,7 @@ def help_text(info: Any) -> str:
     if low is None or high is None or high > 1e9:
         return info.description
     opens = "above " if any(getattr(bound, "gt", None) is not None for bound in info.metadata) else ""
-    return f"{info.description} ({opens}{low:g} to {high:,.10g})"
+    return f"{info.description} ({opens}{low:g}{', up' if opens else ''} to {high:,.10g})"
 
 
 def _component(name: str, info: Any, value: Any) -> gr.components.Component:
