@@ -38,9 +38,9 @@ def needs_consent(host: str, share: bool) -> str:
     where = "With --share" if share else f"On {host or 'an empty host'}"
     return (
         f"{where} others could use this page: add --auth NAME:PASSWORD (in a Space: a secret HEARTHTUNE_AUTH), or let "
-        "anyone load models, upload files, train and ask on this machine, and fetch public models and datasets to its "
-        "disk, with --i-know (in a Space: a variable HEARTHTUNE_I_KNOW=1), or only try the demo model, with --demo (in "
-        "a Space: a variable HEARTHTUNE_DEMO=1)."
+        "anyone load models, upload files, train and ask on this machine, and download public models and datasets to "
+        "its disk, with --i-know (in a Space: a variable HEARTHTUNE_I_KNOW=1), or only try the demo model, with --demo "
+        "(in a Space: a variable HEARTHTUNE_DEMO=1)."
     )
 
 

@@ -91,7 +91,7 @@ def model_text(state: ModelState, workbench: Workbench) -> Markup:
         TEMPLATE,
         "model",
         name=report.name.rstrip("/").rpartition("/")[2],
-        words=f"{bits} · {big(report.parameters)}{' · tied' if report.tied_embeddings else ''}",
+        words=f"{bits} · {big(report.parameters)} weights{' · tied' if report.tied_embeddings else ''}",
         adapter=RunNames(workbench.runs).run(state.adapter) if state.adapter else "",
     )
 

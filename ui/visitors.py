@@ -106,7 +106,7 @@ class VisitorGate:
         most = self._visits.policy.upload_bytes
         if length.isdigit() and int(length) > (most + FORM_BYTES if is_upload else MOST_BYTES):
             what = (
-                f"At most {most // MOST_BYTES:,} MB can be uploaded here." if is_upload else "This is too much at once."
+                f"At most {most // MOST_BYTES:,} MB can be uploaded here." if is_upload else "The request is too large."
             )
             return 413, what
         if is_upload:
@@ -116,7 +116,7 @@ class VisitorGate:
                 return 429, str(error)
         for start in FILES:
             if path.startswith(start) and not self._may_have(visitor, path.removeprefix(start)):
-                return 403, "This file is not yours."
+                return 403, "You have no access to this file."
         return None
 
     def _may_have(self, visitor: str, name: str) -> bool:

@@ -135,7 +135,7 @@ def answer_figures(answer: Answer) -> str:
     if speed is not None:
         figures.append(f"{speed:.{0 if speed >= 10 else 1}f} tokens/s")
     if answer.first_token_s:
-        figures.append(f"first after {answer.first_token_s:.2f} s")
+        figures.append(f"first token after {answer.first_token_s:.2f} s")
     return " · ".join(figures)
 
 

@@ -29,7 +29,7 @@ def read_prompts(path: Path | str) -> list[str]:
     """The prompts in a file, in order, without repeats. Raises DataError, naming the row, when one cannot be read."""
     name = Path(path).name
     rows = (_prompt(row) for row in open_files(str(path), text_rows="line"))
-    return _prompts(rows, DataError("{file} contains no prompts; write them into it, one per line.", file=name))
+    return _prompts(rows, DataError("{file} contains no prompts; add some, one per line.", file=name))
 
 
 def _prompt(row: Row) -> str:
@@ -40,7 +40,7 @@ def _prompt(row: Row) -> str:
     column = next((name for name in PROMPT_COLUMNS if row.values.get(name) is not None), None)
     if column is None:
         raise DataError(
-            "There is no prompt in {place}: it has none of the fields {fields}; rename the field with the prompt.",
+            "There is no prompt in {place}: it has none of the fields {fields}; rename the field that has the prompt.",
             place=row.place,
             fields=", ".join(PROMPT_COLUMNS),
         )

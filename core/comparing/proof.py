@@ -56,8 +56,8 @@ class Proof(BaseModel):
     def _of_the_base(self) -> tuple[str, str]:
         if self.base_is_equal is None:
             return "warning", (
-                "The base cannot be compared with itself: it was loaded together with an adapter, so there is no hash "
-                "from before. To prove it, load the run again."
+                "There is no earlier hash of the base to compare with, because the base was loaded together with an "
+                "adapter. Load the run again, then prove it."
             )
         if self.base_is_equal:
             return "good", (
@@ -66,19 +66,23 @@ class Proof(BaseModel):
             )
         return "error", (
             "The base has changed since it was loaded: with the adapter off it gives different logits, so you cannot "
-            "trust what is shown as the base. Please load the run again; if this comes back, report it as a bug."
+            "trust what is shown as the base. Load the run again; if this happens again, report it as a bug."
         )
 
     def _of_the_tuned(self) -> tuple[str, str]:
         if self.tuned_differs:
-            return "good", f"The tuned model differs: by up to {self.difference:.3g} in a logit for the same prompt."
+            return "good", (
+                "The tuned model differs from the base: for the same prompt, logits differ by up to "
+                f"{self.difference:.3g}."
+            )
         if self.moved.is_nothing:
             return "warning", (
-                "The tuned model is the base: all logits are equal, as the adapter changes no weight. Train it longer "
-                "or with a higher learning rate."
+                "The tuned model equals the base: all logits are the same, because the adapter changes no weight. "
+                "Train it longer or with a higher learning rate."
             )
         return "warning", (
-            "The tuned model is the base: all logits are equal, as the adapter's changes do not reach the answer. "
+            "The tuned model equals the base: all logits are the same, because the adapter's changes do not reach "
+            "them. "
             "Train it longer or with a higher learning rate."
         )
 

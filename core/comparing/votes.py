@@ -179,13 +179,13 @@ class Tally:
             return "No votes yet."
         if not self.decided:
             if self.votes == 1:
-                return "The only vote chose no side, so nothing can be said."
-            return f"None of the {self.votes:,} votes chose a side, so nothing can be said."
+                return "The only vote chose no side, so there is no result yet."
+            return f"None of the {self.votes:,} votes chose a side, so there is no result yet."
         score = f"{self.wins:,} of {self.decided:,}"
         if self.decided < FEWEST_DECIDED:
             needed = FEWEST_DECIDED - self.decided
             votes = "1 more that chooses a side is" if needed == 1 else f"{needed} more that choose a side are"
-            return f"{score}: too few votes to say anything; at least {votes} needed."
+            return f"{score}: too few votes to tell; at least {votes} needed."
         way = "better" if self.wins > self.losses else "worse"
         if self.p_value < SETTLED_BELOW:
             return f"{score}: {way}."

@@ -87,13 +87,13 @@ class Forgetting(_Kept):
     @property
     def words(self) -> str:
         """One sentence, or two."""
-        figures = f"Loss on {self.prompts} general prompts {self.base_loss:.2f} → {self.tuned_loss:.2f}"
+        figures = f"Loss on {self.prompts} general prompts: {self.base_loss:.2f} → {self.tuned_loss:.2f}"
         if self.base_loss >= GUESSING_SHARE * self.random_loss:
             return (
-                f"{figures}, and guessing at random gives {self.random_loss:.2f}: the base itself hardly knew the "
-                "answers, so this says little about forgetting."
+                f"{figures}; random guessing gives {self.random_loss:.2f}. The base itself hardly knew the answers, so "
+                "this says little about forgetting."
             )
-        return f"{figures}: {self._verdict}."
+        return f"{figures}; {self._verdict}."
 
     @property
     def _verdict(self) -> str:

@@ -7,11 +7,11 @@ from core.memory.known_shapes import KNOWN
 from core.problems import ModelError
 
 MADE_FROM = (
-    "{name} is a file or folder of the kind GGUF, which can be run but not trained: load the model that it was made "
+    "{name} is a GGUF model, which can be run but not trained: load the model that it was made "
     "from, with its weights as safetensors, such as {model}."
 )
 UNKNOWN = (
-    "{name} is a file or folder of the kind GGUF, which can be run but not trained: load the model that it was made "
+    "{name} is a GGUF model, which can be run but not trained: load the model that it was made "
     "from, with its weights as safetensors, which is named where the GGUF came from."
 )
 OWNER = "unsloth/"  # of copies that need no token

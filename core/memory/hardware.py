@@ -107,14 +107,14 @@ def unused_card() -> str:
         return ""  # no NVIDIA driver is installed
     except pynvml.NVMLError as error:
         return (
-            f"The NVIDIA driver does not work ({first_line(error)}), so the processor is used: restart the computer or "
+            f"The NVIDIA driver does not work ({first_line(error)}), so the CPU is used: restart the computer or "
             "install the driver again."
         )
     device = _nvml_device()
     if device is None:
         return ""
     reason, way_out = _why_unused(torch)
-    return f"The processor is used and not the {pynvml.nvmlDeviceGetName(device)}, because {reason}: {way_out}."
+    return f"The CPU is used instead of the {pynvml.nvmlDeviceGetName(device)}, because {reason}: {way_out}."
 
 
 def _why_unused(torch) -> tuple[str, str]:

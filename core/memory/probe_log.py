@@ -52,7 +52,7 @@ def measured_here(
     try:
         keep(runs_dir, record)
     except OSError as error:
-        return record, f"What was measured could not be saved: {in_words(error)}; make room on the disk."
+        return record, f"The probe's result could not be saved: {in_words(error)}; free some space on the disk."
     return record, ""
 
 

@@ -14,24 +14,24 @@ from core.model.library_patches.peft_parts import EMBEDDINGS, LORA_KINDS, change
 from core.problems import ModelError
 
 OTHER_KIND = (
-    "The adapter in {folder} is of the kind {kind:.40}, and only LoRA adapters can be used here: choose one of those, "
+    "The adapter in {folder} is of type {kind:.40}, and only LoRA adapters can be used here: choose one of those, "
     "or train it again as LoRA."
 )
 CHANGES_BASE = (
-    "The adapter in {folder} was begun with init_lora_weights={init:.40}, which changes the weights of the base "
+    "The adapter in {folder} was initialized with init_lora_weights={init:.40}, which changes the weights of the base "
     "itself: where it was trained, save it once more with path_initial_model_for_weight_conversion, which makes it an "
     "ordinary LoRA adapter, and use that."
 )
 LOFTQ = (
-    "The adapter in {folder} was begun with init_lora_weights={init:.40}, which changes the weights of the base itself "
-    "and cannot be converted: train it again without, or choose another."
+    "The adapter in {folder} was initialized with init_lora_weights={init:.40}, which changes the weights of the base "
+    "itself and cannot be converted: train it again without, or choose another."
 )
 REPEATS_LAYERS = (
     "The adapter in {folder} builds another model out of the base's layers (layer_replication), so there would be no "
     "base to compare with: choose another, or train it again without."
 )
 BRINGS_WEIGHTS = (
-    "The adapter in {folder} brings {weight:.80}, a weight of the base itself that differs from the base's: save it "
+    "The adapter in {folder} contains {weight:.80}, a weight of the base itself that differs from the base's: save it "
     "without (save_embedding_layers=False), or, if that weight was trained (bias), train it again without."
 )
 OTHER_VOCABULARY = (

@@ -1,4 +1,4 @@
-"""Downloads a model from Hugging Face. Broken connections are resumed, and complete files are not fetched again."""
+"""Downloads a model from Hugging Face. Broken connections are resumed, and complete files are not downloaded again."""
 
 import errno
 from collections.abc import Callable
@@ -25,8 +25,8 @@ FILES = ["*.safetensors", "*.json", "*.jinja", "*.model", "*.txt"]
 SMALL_FILES = FILES[1:]
 NOT_FILES = ["original/*", "*/*"]
 BROKEN = (
-    "{name} could not be fetched: Hugging Face did not answer, or the connection broke; check the network and load "
-    "again; complete files are not fetched again."
+    "{name} could not be downloaded: Hugging Face did not answer, or the connection broke; check the network and load "
+    "again; complete files are not downloaded again."
 )
 
 Report = Callable[[str, float | None], None]  # what is being done, and the share done (0 to 1) where it is known
@@ -64,16 +64,17 @@ def download(
 def _as_sentence(error: Exception, name: str, revision: str | None, token: Token) -> ModelError:
     if isinstance(error, GatedRepoError):
         return ModelError(
-            "{name} is gated: request access on its Hugging Face page, then give a token of that account under More.",
+            "{name} is gated: request access on its Hugging Face page, then enter a token of that account under More.",
             name=name,
         )
     if isinstance(error, RevisionNotFoundError):
         return ModelError(
-            "{name} has no revision {revision!r}; leave it empty for the newest.", name=name, revision=revision
+            "{name} has no revision {revision!r}; leave it empty for the latest.", name=name, revision=revision
         )
     if isinstance(error, RepositoryNotFoundError):
         return ModelError(
-            "Hugging Face has no model {name}, or it is private; check the name, or give a token under More.", name=name
+            "Hugging Face has no model {name}, or it is private; check the name, or enter a token under More.",
+            name=name,
         )
     if isinstance(error, HFValidationError):
         return ModelError("{name!r:.80} is neither a folder nor a name like owner/model.", name=name)
@@ -85,14 +86,15 @@ def _as_sentence(error: Exception, name: str, revision: str | None, token: Token
     if isinstance(error, OSError):
         if error.errno in (errno.ENOSPC, errno.EDQUOT, errno.EACCES, errno.EROFS):
             return ModelError(
-                "{name} could not be saved on this disk: {reason}; make room and load again.",
+                "{name} could not be saved on this disk: {reason}; free some space and load again.",
                 name=name,
                 reason=error.strerror,
             )
         return ModelError(BROKEN, name=name)
     # The client's own downloader, hf_xet, raises RuntimeErrors without a class of their own.
     text = str(error).replace(token, "the token") if token else str(error)
-    return ModelError("{name} could not be fetched: {reason:.200}; load again.", name=name, reason=text.splitlines()[0])
+    reason = text.splitlines()[0]
+    return ModelError("{name} could not be downloaded: {reason:.200}; load again.", name=name, reason=reason)
 
 
 def _bar(name: str, report: Report) -> type[tqdm]:
@@ -115,6 +117,6 @@ def _bar(name: str, report: Report) -> type[tqdm]:
             total = sum(bar.total or 0 for bar in Bar.bars.values())
             if self.counts_bytes and total:
                 done = min(sum(bar.n for bar in Bar.bars.values()), total)
-                report(f"Fetching {name}: {done / 1e6:,.0f} of {total / 1e6:,.0f} MB", done / total)
+                report(f"Downloading {name}: {done / 1e6:,.0f} of {total / 1e6:,.0f} MB", done / total)
 
     return Bar

@@ -122,7 +122,7 @@ def _from_pretrained(config: ModelConfig, folder: Path, adapter_dir: Path | None
         if not continues_text(folder):
             raise other_kind(json.loads((folder / "config.json").read_text(encoding="utf-8")), config.model_name)
         raise ModelError(
-            "{name} is damaged: some of its weights are missing; fetch the model again.", name=config.model_name
+            "{name} is damaged: some of its weights are missing; download the model again.", name=config.model_name
         )
     return model, tokenizer
 
@@ -147,7 +147,7 @@ def _errors_as_sentences(config: ModelConfig, adapter_dir: Path | None) -> Itera
             raise ModelError(OTHER_SHAPES, folder=str(adapter_dir)) from None
         if has_mismatched_weights(error):
             raise ModelError(
-                "{name} is damaged: its weights have other shapes than its settings say; fetch the model again.",
+                "{name} is damaged: its weights have other shapes than its settings say; download the model again.",
                 name=name,
             ) from None
         if isinstance(error, WORDLESS):

@@ -23,7 +23,7 @@ PICKLES = (".bin", ".pt", ".pth", ".ckpt", ".pkl", ".pickle", ".h5", ".msgpack")
 # Pickles that trainers leave beside the weights; so are files that begin with rng_state.
 NOT_WEIGHTS = ("training_args.bin", "optimizer.bin", "optimizer.pt", "scheduler.pt", "scaler.pt")
 WEIGHTS = "model.safetensors"
-CONFIG_UNREADABLE = "{name} is damaged: its {file} cannot be read; fetch the model again."
+CONFIG_UNREADABLE = "{name} is damaged: its {file} cannot be read; download the model again."
 
 
 def locate(
@@ -69,7 +69,7 @@ def _checked_folder(folder: Path, name: str, is_trusted: bool, with_weights: boo
         _refuse_unreadable(folder, name)
     refuse_gguf(folder, name)
     if not folder.is_dir():
-        raise ModelError("{name} is a file; give the folder that holds config.json and the weights.", name=name)
+        raise ModelError("{name} is a file; enter the folder that contains config.json and the weights.", name=name)
     if not os.path.lexists(folder / "config.json"):
         if (folder / "adapter_config.json").is_file():
             raise ModelError(
@@ -82,7 +82,7 @@ def _checked_folder(folder: Path, name: str, is_trusted: bool, with_weights: boo
     except Unreadable:
         raise ModelError(CONFIG_UNREADABLE, name=name, file="config.json") from None
     if not isinstance(config.get("model_type"), str) or not config["model_type"]:
-        raise ModelError("{name} is damaged: its config.json names no model_type; fetch the model again.", name=name)
+        raise ModelError("{name} is damaged: its config.json names no model_type; download the model again.", name=name)
     if with_weights:
         _check_weights(folder, name, config)
     _check_small_files(folder, name)
@@ -131,10 +131,12 @@ def _check_weights(folder: Path, name: str, config: dict) -> None:
         )
     for shard in sorted(shards):
         if not (folder / shard).is_file():
-            raise ModelError("{name} is damaged: {file:.80} is missing; fetch the model again.", name=name, file=shard)
+            raise ModelError(
+                "{name} is damaged: {file:.80} is missing; download the model again.", name=name, file=shard
+            )
     if not shards or not isinstance(listed.get("metadata"), dict):
         raise ModelError(
-            "{name} is damaged: its {file} is incomplete; fetch the model again.", name=name, file=index.name
+            "{name} is damaged: its {file} is incomplete; download the model again.", name=name, file=index.name
         )
     _check_layers(folder, name, sorted(shards), config)
 
@@ -151,7 +153,7 @@ def _check_layers(folder: Path, name: str, files: list[str], config: dict) -> No
                 names = list(weights.keys())
         except (OSError, SafetensorError):
             raise ModelError(
-                "{name} is damaged: {file:.80} is cut off or not safetensors; fetch the model again.",
+                "{name} is damaged: {file:.80} is cut off or not safetensors; download the model again.",
                 name=name,
                 file=file,
             ) from None
@@ -159,8 +161,8 @@ def _check_layers(folder: Path, name: str, files: list[str], config: dict) -> No
     promised = config.get("num_hidden_layers")
     if isinstance(promised, int) and layers and not 1 <= promised <= len(layers):
         raise ModelError(
-            "{name} is damaged: its config.json gives {promised:,} layers, but its weights have {layers:,}; fetch the "
-            "model again.",
+            "{name} is damaged: its config.json gives {promised:,} layers, but its weights have {layers:,}; "
+            "download the model again.",
             name=name,
             promised=promised,
             layers=len(layers),

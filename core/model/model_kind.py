@@ -20,13 +20,13 @@ IN_4BIT = (
     "(model.load_in_4bit), or choose the model with 16-bit weights."
 )
 MISNAMED = (
-    "The weights in {name} are not in 4-bit, but Unsloth takes a folder whose name ends like that for a model in "
-    "4-bit: give the folder another name."
+    "The weights in {name} are not in 4-bit, but Unsloth expects that, because of how the folder's name ends: "
+    "rename the folder."
 )
 # What the end of an architecture's name says about a model.
 KINDS = {
     "ForSequenceClassification": "a classifier or a reward model",
-    "ForTokenClassification": "a classifier of words",
+    "ForTokenClassification": "a token classifier",
     "RewardModel": "a reward model",
     "ForMaskedLM": "a model that fills gaps in a text",
     "ForPreTraining": "a model that fills gaps in a text",
@@ -56,11 +56,11 @@ def other_kind(values: dict, name: str) -> ModelError:
     architecture = (_architectures(values) or [values["model_type"]])[0]
     kind = next((kind for ending, kind in KINDS.items() if architecture.endswith(ending)), "another kind of model")
     if values.get("is_encoder_decoder"):
-        kind = "an encoder with a decoder"
+        kind = "an encoder-decoder model"
     elif any(key in values for key in ("vision_config", "audio_config", "image_size")):
-        kind = "a model for images or sound"
+        kind = "a model for images or audio"
     elif architecture.endswith("Model") and kind == "another kind of model":
-        kind = "a model without a head that writes text"
+        kind = "a model without a language modeling head"
     return ModelError(OTHER_KIND, name=name, kind=kind, architecture=architecture)
 
 

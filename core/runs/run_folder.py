@@ -33,7 +33,7 @@ from core.settings.run_config import RunConfig
 
 END_OF_HISTORY = 4096  # bytes; longer than the line that says how a run ended
 GGUF = (
-    "{adapter} is a file or folder of the kind GGUF, which can be run but not trained further: continue from the "
+    "{adapter} is a GGUF model, which can be run but not trained further: continue from the "
     "adapter that it was made from, the folder with {file}."
 )
 
@@ -78,7 +78,7 @@ class Run:
             if found.step == step:
                 return found
         raise RunError(
-            "Run {run} has no checkpoint of step {step:,}; it was replaced by a newer one.", run=self.id, step=step
+            "Run {run} has no checkpoint at step {step:,}; it was replaced by a newer one.", run=self.id, step=step
         )
 
     def clear_up(self) -> None:

@@ -49,7 +49,7 @@ class RunList:
         for row in self.rows(fresh=True):
             if row.id == run_id:
                 return row
-        raise RunError("There is no run {run!r:.80} any more; it was moved or deleted.", run=run_id)
+        raise RunError("Run {run!r:.80} no longer exists; it was moved or deleted.", run=run_id)
 
     def open(self, run_id: str) -> Run:
         """The folder of a listed run. Raises RunError."""
@@ -151,9 +151,9 @@ def _read(folder: Path, files: tuple, before: _Known | None) -> _Known:
         config = run.config()
     except RunError as error:
         is_there = (folder / "config.yaml").is_file()
-        faults.append(str(error) if is_there else "Its config.yaml is missing: its settings are not known.")
+        faults.append(str(error) if is_there else "Its config.yaml is missing, so its settings are unknown.")
     if not _is_described(folder):
-        faults.append("Its run.json is missing or damaged: its name and note are not known.")
+        faults.append("Its run.json is missing or damaged, so its name and note are unknown.")
     grown = before.history if before and _is_grown(before, files) else None
     history = _history(folder / "events.jsonl", grown or _History(Snapshot(run_id=run.id, name=run.name)))
     if history.snapshot.name != run.name:  # it was renamed
@@ -161,7 +161,7 @@ def _read(folder: Path, files: tuple, before: _Known | None) -> _Known:
     is_over = history.snapshot.is_over
     broken = history.broken + bool(history.rest and is_over)
     if not (folder / "events.jsonl").is_file():
-        faults.append("Its events.jsonl is missing: how it went is not known.")
+        faults.append("Its events.jsonl is missing, so its progress is unknown.")
     elif broken == 1:
         faults.append("One line of its history cannot be read and is left out.")
     elif broken:

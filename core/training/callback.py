@@ -110,7 +110,7 @@ class RunCallback(TrainerCallback):
         self._emit(self._step_done(state, loss, logs))
         wanted = self._settings.stop_at_loss
         if wanted is not None and loss <= wanted and not _is_last(state):
-            self._end(control, f"Ended at step {state.global_step:,}: its loss of {loss:.4g} reached {wanted:g}.")
+            self._end(control, f"Stopped at step {state.global_step:,}: its loss of {loss:.4g} reached {wanted:g}.")
             control.should_evaluate = self._has_validation
         ends = _is_last(state) or bool(self.progress.ending)
         if not self._has_validation and (ends or self._is_eval_step):
@@ -166,7 +166,7 @@ class RunCallback(TrainerCallback):
         checks = "1 check" if patience == 1 else f"{patience} checks"
         best = f"{self.progress.best_loss:.4g} at step {self.progress.best_step:,}"
         self.progress.ended_early = True
-        self._end(control, f"Ended early at step {step:,}: {checks} without a lower validation loss than {best}.")
+        self._end(control, f"Stopped early at step {step:,}: {checks} without a lower validation loss than {best}.")
 
     def _end(self, control, why: str) -> None:
         self.progress.ending = why

@@ -16,7 +16,7 @@ from core.training.embeddings_receipt import embeddings_receipt, is_of_embedding
 
 REASONS = {
     "packing": "separating rows in one sequence needs attention kernels that only run on a GPU",
-    "dtype": "this is slow on a processor",
+    "dtype": "this is slow on a CPU",
 }
 OF_PRECISION = ("bf16", "fp16")  # arguments that follow from the model's precision, which is reported itself
 
@@ -73,7 +73,7 @@ def _notes(loaded: LoadedModel, config: RunConfig, data: PreparedData, trainer) 
     notes = []
     if missing := _names_without_layers(loaded, config):
         found = ", ".join((*adapted_layers(loaded.model), *trained_layers(loaded.model)))
-        notes.append(f"This model has no layers with the name {', '.join(missing)}: all that trains is {found}.")
+        notes.append(f"This model has no layers with the name {', '.join(missing)}: only {found} can be trained.")
     if training.use_gradient_checkpointing == "unsloth" and on_cpu:
         notes.append("Gradient checkpointing recomputes without offloading, because there is no GPU to offload from.")
     if config.adapter.modules_to_save and on_cpu and loaded.report.dtype != "float32":
@@ -81,7 +81,7 @@ def _notes(loaded: LoadedModel, config: RunConfig, data: PreparedData, trainer) 
     notes += survey(data, training, end_mark(loaded.tokenizer, loaded.eos_token_ids)).warnings
     if data.prompt_date and prints_date(loaded.tokenizer, config.data.prompt_template):
         day = f"{data.prompt_date:%d %B %Y}".removeprefix("0")
-        notes.append(f"The chat template prints today's date: in all prompts of this run, that is {day}.")
+        notes.append(f"The chat template inserts today's date; all prompts of this run use {day}.")
     if data.left_out.total:
         notes.append(f"{data.left_out.total:,} of {data.rows:,} rows are left out: {data.left_out.in_words()}.")
     if warning := warmup_warning(training, trainer.state.max_steps):

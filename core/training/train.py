@@ -35,7 +35,7 @@ OTHER_ROWS = (
     "checkpoint ({checkpoint})."
 )
 ADAPTER_NOT_SAVED = (
-    "The disk is full, so the adapter could not be saved: free some space and resume the run; its checkpoint of step "
+    "The disk is full, so the adapter could not be saved: free some space and resume the run; its checkpoint at step "
     "{step:,} is kept."
 )
 NOTHING_SAVED = (
@@ -213,7 +213,7 @@ class TrainingSession:
         best = self._keeper.best()
         if best is None:
             return " The adapter is from the last step, because no checkpoint with a validation loss was kept."
-        self._work.show(f"Going back to the best checkpoint, of step {best.step:,}")
+        self._work.show(f"Going back to the best checkpoint, at step {best.step:,}")
         restore_adapter(best.folder, self._loaded.model)
         return f" The adapter is from step {best.step:,}, the best one."
 

@@ -28,7 +28,7 @@ class RateLimit:
                 self._done.popleft()
             if sum(who == visitor for _, who in self._done) >= self._one:
                 raise Busy(
-                    "You have done {most} things within a minute; wait a moment, then try again.", most=self._one
+                    "You have made {most} requests within a minute; wait a moment, then try again.", most=self._one
                 )
             if len(self._done) >= self._of_all:
                 raise Busy("Too many visitors are busy here; wait a minute, then try again.")

@@ -59,7 +59,10 @@ class Policy:
     def check_model(self, config: ModelConfig) -> bool:
         """Whether the model comes from Hugging Face, and not from this project. Raises NotAllowed."""
         if config.trust_remote_code is not None:
-            raise NotAllowed("No model may run code of its own on this page; leave trust_remote_code empty.")
+            raise NotAllowed(
+                "No model may run code of its own on this page; leave Run this model's own code "
+                "(model.trust_remote_code) empty."
+            )
         self._check_bound("model.max_seq_length", config.max_seq_length)
         demo = find_preset(DEMO_PRESET).config.model.model_name
         place = resolve_path(config.model_name)
@@ -83,7 +86,9 @@ class Policy:
                 most=self.rows_per_step, value=training.effective_batch,
             )  # fmt: skip
         if len(training.sample_prompts) > self.sample_prompts:
-            raise NotAllowed("At most {most} prompts can be answered during training here.", most=self.sample_prompts)
+            raise NotAllowed(
+                "At most {most} prompts can be answered during training on this page.", most=self.sample_prompts
+            )
         if training.report_to != "none":
             raise NotAllowed("Trackers cannot be used on this page, because they would use its owner's account.")
 
@@ -105,10 +110,10 @@ def is_row_of_a_preset(path: str) -> bool:
 
 OPEN = Policy(
     in_words=(
-        "Others use this page as well. You may train the demo model or one from Hugging Face, on the rows of a preset, "
-        "on public datasets and on files that you upload (at most {upload}): up to {steps} steps of {rows} rows, rows "
-        "of {tokens} tokens, and {hours} hours. You see only your own runs. For gated models and data, enter a token "
-        "of your own."
+        "Others use this page as well. You can train the demo model or a model from Hugging Face, on a preset's rows, "
+        "on public datasets or on files that you upload (at most {upload}). A run can have up to {steps} steps, {rows} "
+        "rows per step, {tokens} tokens per row, and {hours} hours. You see only your own runs. For gated models and "
+        "datasets, enter a token of your own."
     ),
     from_hub=True,
     most={
@@ -132,10 +137,10 @@ OPEN = Policy(
 
 DEMO = Policy(
     in_words=(
-        "This is a demo that others use as well. Train the demo model on the preset's rows, or on a file of your own "
-        "(at most {upload}): up to {steps} steps of {rows} rows, rows of {tokens} tokens, and {minutes} minutes. One "
-        "run trains at a time; yours waits for its turn. You see only your own runs, and everything you did here is "
-        "deleted after {kept} minutes."
+        "This is a demo that others use as well. You can train the demo model on the preset's rows or on a file of "
+        "your own (at most {upload}). A run can have up to {steps} steps, {rows} rows per step, {tokens} tokens per row, "
+        "and {minutes} minutes. One run trains at a time; yours may have to wait for its turn. You see only your own runs, "
+        "and everything you do here is deleted after {kept} minutes."
     ),
     from_hub=False,
     most={

@@ -106,8 +106,7 @@ class Rights:
             if row.name == wanted and row.has_adapter and row.status == "completed":
                 return row.id
         raise RunError(
-            "This run continues from {wanted!r:.80}, but there is no completed run of yours with that name; train it "
-            "first.",
+            "This run continues from {wanted!r:.80}, but you have no completed run with that name; train it first.",
             wanted=wanted,
         )
 

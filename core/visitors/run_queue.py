@@ -34,9 +34,9 @@ class RunQueue:
         """Adds the run that `make` makes a folder for. Raises Busy when it cannot wait, and what `make` raises."""
         with self._changed:
             if self.of(visitor):
-                raise Busy("A run of yours waits for its turn already; stop it first.")
+                raise Busy("One of your runs is already waiting for its turn; stop it first.")
             if len(self._waiting) >= self._most:
-                raise Busy("{most} runs wait already; try again in some minutes.", most=self._most)
+                raise Busy("The queue is full ({most} runs); try again in a few minutes.", most=self._most)
             waiting = make()
             self._waiting.append(waiting)
             if self._thread is None:

@@ -53,7 +53,7 @@ class Uploads:
             with file.open("rb") as stream:
                 start = stream.read(4)
         except OSError:
-            raise NotAllowed("{file} is not here any more; upload it again.", file=for_display(file.name)) from None
+            raise NotAllowed("{file} is no longer here; upload it again.", file=for_display(file.name)) from None
         if start.startswith(_COMPRESSED):
             raise NotAllowed("{file} is compressed; unpack it, and upload that.", file=for_display(file.name))
         if start == _PARQUET and _rows_of(file) > self._policy.uploaded_rows:

@@ -73,7 +73,7 @@ class Visit(Rights):
             revision = config.revision if name == config.model_name else None
             if not fetch and not self._house.hub.is_known(name, "model", revision, token):
                 raise ModelError(
-                    "The memory of {model} cannot be estimated before its config.json is fetched.", model=name
+                    "The memory of {model} cannot be estimated before its config.json is downloaded.", model=name
                 )
             self.check_model(config, token)
         return self.bench.shape_of(config, token, fetch)
@@ -164,7 +164,7 @@ class Visit(Rights):
     @property
     def start_waits_for(self) -> str:
         if self.policy.waiting:
-            return "your run is not over" if self.is_training else ""
+            return "your run is in progress" if self.is_training else ""
         return self.busy_with
 
     @property
@@ -195,7 +195,7 @@ class Visit(Rights):
 
     def _check_free(self) -> None:
         if self._is_in_progress:
-            raise Busy("A run of yours is in progress; stop it, or wait until it has ended.")
+            raise Busy("One of your runs is in progress; stop it, or wait until it has ended.")
 
     def stop(self) -> bool:
         return self._house.leave_queue(self.visitor) or self._is_in_progress and self.bench.stop()

@@ -33,7 +33,7 @@ class VisitRuns:
         for row in self.rows(fresh=True):
             if row.id == run_id:
                 return row
-        raise RunError("There is no run {run!r:.80} of yours; it was moved or deleted.", run=run_id)
+        raise RunError("You have no run {run!r:.80}; it was moved or deleted.", run=run_id)
 
     def open(self, run_id: str) -> Run:
         return open_run(self.find(run_id).folder)
@@ -131,7 +131,7 @@ class VisitLab:
                 self._visit.runs.find(pane.run_id)
         if not self._visit.owns_model:
             raise ModelError(
-                "There is no model of yours to ask, or another visitor has loaded one since: load yours on the Compare "
+                "You have no model loaded, or another visitor has loaded one since: load one on the Compare "
                 "tab, or finish a run."
             )
 

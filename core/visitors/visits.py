@@ -189,7 +189,7 @@ class Visits:
                 try:
                     self.sweep(time.time())
                 except (RunError, OSError) as error:  # the next look tries again
-                    print(f"What is too old could not be deleted: {error}", file=sys.stderr)
+                    print(f"Expired files could not be deleted: {error}", file=sys.stderr)
 
         threading.Thread(target=look, name="tidying up", daemon=True).start()
 

@@ -35,10 +35,10 @@ from core.workbench.model_access import ModelAccess
 
 MOST_ROWS = 200
 SAMPLING_SEED = 3407  # for drawing the rows when there are more
-OTHER_ROWS = "These are not the validation rows of its training: it may have learned from some of them."
+OTHER_ROWS = "These are not the validation rows of the run: it may have been trained on some of them."
 UNKNOWN_ROWS = (
-    "It is not known whether these are still the validation rows of its training, because the run has no checkpoint to "
-    "compare them with: if its data has changed since, it may have learned from some of them."
+    "The run has no checkpoint to compare these validation rows with: if its data has changed since, it may have been "
+    "trained on some of them."
 )
 QUESTION_MARK = "\ue000"  # in place of a question; no template contains it
 

@@ -163,7 +163,9 @@ class OneBlindTest:
     def _written(self, outcome: Outcome[None]) -> None:
         outcome.print_unexpected()
         said = (
-            f"No more answers are written for this test: {outcome.problem}" if outcome.problem else self.progress.said
+            f"No more answers will be generated for this test: {outcome.problem}"
+            if outcome.problem
+            else self.progress.said
         )
         self._change(said=said, is_written=True)
 
@@ -187,7 +189,7 @@ class OneBlindTest:
                 self._job.wait_for(lambda now: False, RETRY_SECONDS)
                 leave_if(self._job.should_stop)
         if any(answer.ended == "stopped" for answer in answers):
-            self._change(said="The answers were stopped; no more are written for this test.")
+            self._change(said="The answers were stopped; no more will be generated for this test.")
             return None
         return tuple(answer.text for answer in answers)
 

@@ -179,8 +179,8 @@ class TrainingJob:
                 self.trouble = ""
             except OSError as error:  # a full disk must not end a run that is doing well
                 self.trouble = (
-                    f"The run's history cannot be written ({error.strerror}): make room on the disk, and it is written "
-                    "then."
+                    f"The run's history cannot be written ({error.strerror}): free some space on the disk, and it will "
+                    "be written."
                 )
             self._job.state = fold(self._job.state, event)
 
@@ -252,7 +252,7 @@ def _preparing(message: str) -> StatusChanged:
 
 
 def _failed(reason: str) -> Problem:
-    return TrainingError("Training failed: {reason}; the run's log.txt says more.", reason=reason)
+    return TrainingError("Training failed: {reason}; see the run's log.txt.", reason=reason)
 
 
 def _write_log(run: Run, trace: str) -> None:

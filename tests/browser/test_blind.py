@@ -167,7 +167,7 @@ def test_votes_by_key_and_button_are_saved_correctly(app, run, open_page):
     assert {vote.contender for vote in votes} == {run.id} and {vote.other for vote in votes} == {"base"}
     wins = sum(vote.winner == run.id for vote in votes)
     result = page.locator("#blind-result").inner_text()
-    assert f"{wins} of 4: too few votes to say anything" in result
+    assert f"{wins} of 4: too few votes to tell" in result
     assert "1 tie, 1 both bad" in result
     photograph(page, "62-blind-result")
 

@@ -145,7 +145,7 @@ def test_1_two_turns_in_three_panes(compare, run):
         assert turn.locator(".pane.base, .pane.tuned, .pane.second").count() == 3
     (base, tuned, _), second = texts(page)
     assert base == FIRST and second[0] == SECOND, "the base repeats its input"
-    figures = re.compile(r"^ended by itself · \d+ tokens · [\d.]+ tokens/s · first after \d+\.\d\d s$")
+    figures = re.compile(r"^ended by itself · \d+ tokens · [\d.]+ tokens/s · first token after \d+\.\d\d s$")
     expect(page.locator(".pane.base footer")).to_have_text([figures, figures])
     expect(page.locator("#proof .good")).to_have_count(2)
     expect(page.locator("#proof .good").first).to_contain_text(
@@ -281,7 +281,7 @@ def test_5_an_unanswered_question_shows_an_error_and_is_kept(compare, run):
     prompt = page.locator("#prompt textarea")
     prompt.fill(SECOND)
     prompt.press("Enter")
-    expect(page.locator("#compare-trouble .error")).to_contain_text("has no checkpoint of step 30", timeout=30_000)
+    expect(page.locator("#compare-trouble .error")).to_contain_text("has no checkpoint at step 30", timeout=30_000)
     expect(prompt).to_have_value(SECOND)
     expect(page.locator(".turn .question")).to_contain_text(FIRST)
     photograph(page, "65-chat-failed")

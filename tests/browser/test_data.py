@@ -77,7 +77,7 @@ def tokens(page, kind: str) -> str:
 def test_1_rows_are_shown_before_a_model_is_loaded(page):
     tab(page, "Data")
     expect(page.locator("#data-about")).to_contain_text(
-        'Looks like Alpaca rows: "instruction" asks, "output" answers.', timeout=30_000
+        'Looks like Alpaca rows: "instruction" is the question, "output" is the answer.', timeout=30_000
     )
     expect(page.locator("#row-view")).to_contain_text("Load the model on the Model tab")
     expect(page.locator("#check-rows")).to_be_disabled()
@@ -143,13 +143,17 @@ def test_4_a_guess_is_confirmed_and_columns_are_chosen(data_page, tmp_path):
     expect(page.locator("#data-answer_column")).to_be_visible()
     photograph(page, "33-data-guess")
     page.click("#use-guess")
-    expect(page.locator("#data-about .good")).to_contain_text('"alpha" asks, "omega" answers', timeout=30_000)
+    expect(page.locator("#data-about .good")).to_contain_text(
+        '"alpha" is the question, "omega" is the answer', timeout=30_000
+    )
     expect(page.locator("#use-guess")).to_be_hidden()
     expect(page.locator("#data-answer_column input")).to_have_value("omega")
     assert tokens(page, ".t").endswith("an answer of 0<|eot_id|>")
     pick(page, "instruction_column", "omega")
     pick(page, "answer_column", "alpha")
-    expect(page.locator("#data-about .good")).to_contain_text('"omega" asks, "alpha" answers', timeout=30_000)
+    expect(page.locator("#data-about .good")).to_contain_text(
+        '"omega" is the question, "alpha" is the answer', timeout=30_000
+    )
     expect(page.locator("figure.rendered i.t").last).to_be_visible()
     assert tokens(page, ".t").endswith("ask 0<|eot_id|>")
 
@@ -257,7 +261,7 @@ def test_8_warnings_and_truncation(data_page, shared_data):
     assert page.locator("figure.rendered i.t").count() == 512
     assert page.locator("figure.rendered i.x.t").count() == 0 < page.locator("figure.rendered i.x").count()
     expect(page.locator("#row-view .warning")).to_contain_text(
-        "The end mark <|eot_id|> is missing (it is beyond the cut)"
+        "The end token <|eot_id|> is missing (it is beyond the cut)"
     )
     expect(page.locator("#check-trouble .warning")).to_contain_text("have not been checked with these settings")
     expect(page.locator("#survey .facts")).to_be_hidden()

@@ -202,11 +202,11 @@ def test_4_bad_input_and_models_without_an_estimate(app, hub, open_page):
     expect(page.locator("#fit")).to_contain_text(f"The config.json of {HUB_NAME} is not on this machine yet")
     assert hub.requests == [], "the hub is not contacted before the user agrees"
     photograph(page, "94-fit-not-here-yet")
-    page.get_by_role("button", name="Fetch it from Hugging Face").click()
+    page.get_by_role("button", name="Download it from Hugging Face").click()
     expect(page.locator("#fit .fit-words")).to_contain_text("Fits.")
     assert {request.path.rpartition("/")[2] for request in hub.requests} == {"config.json"}
     use_model(page, "somebody/else")
-    page.get_by_role("button", name="Fetch it from Hugging Face").click()
+    page.get_by_role("button", name="Download it from Hugging Face").click()
     expect(page.locator("#fit .warning")).to_contain_text("The memory of somebody/else cannot be estimated yet")
 
     use_model(page, "presets/demo-llama")
@@ -235,12 +235,14 @@ def test_5_a_probe_a_batch_search_and_a_run_report_their_memory(app, open_page):
             r"^presets/demo-llama: measured on rows of 64 tokens, 2 at once: "
             r"peak memory \d\.\d\d GiB \(estimated \d\.\d\d GiB\), "
             r"[\d.]+ s per step. The run of 12 steps would take 0:\d\d if all rows were that long. "
-            r"The estimate for this model on this machine is now corrected by it."
+            r"Estimates for this model on this machine are now corrected by it."
         ),
         timeout=120_000,
     )
     peak = re.search(r"peak memory (\S+ GiB)", page.locator("#probing .good").inner_text())[1]
-    expect(page.locator("#fit .fit-basis")).to_contain_text(f"Corrected by a probe on this machine, which took {peak}.")
+    expect(page.locator("#fit .fit-basis")).to_contain_text(
+        f"Corrected by a probe on this machine, which measured {peak}."
+    )
     photograph(page, "95-fit-probed")
     choose_card(page, "RTX 3060 12GB")
     expect(page.locator("#fit .fit-basis")).to_have_count(0)  # a measurement here does not apply to another card

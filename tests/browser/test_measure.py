@@ -49,7 +49,7 @@ def test_1_six_rows_are_measured_and_the_table_matches_the_saved_file(measure_pa
     assert len(shown) == len(evaluation.measures) >= 6
     for cells, one in zip(shown, evaluation.measures, strict=True):
         metric = BY_KEY[one.key]
-        between = f"{signed(one.low, metric)} and {signed(one.high, metric)}"
+        between = f"{signed(one.low, metric)} to {signed(one.high, metric)}"
         figures = [value(one.base, metric), value(one.tuned, metric), signed(one.difference, metric)]
         assert cells == [metric.title, *figures, between, one.verdict]
     loss = evaluation.measure("loss")

@@ -90,7 +90,7 @@ def test_2_an_open_run_shows_its_details(runs_page):
     expect(page.locator("#run-samples")).to_contain_text("You are late.")
     saved = page.locator("#run-kept tbody tr")
     expect(saved).to_have_count(3)
-    expect(saved.nth(1)).to_contain_text(re.compile(r"checkpoint of step 8\s+best"))
+    expect(saved.nth(1)).to_contain_text(re.compile(r"checkpoint at step 8\s+best"))
     assert "/runs/" in page.locator("#run-folder input, #run-folder textarea").input_value()
     page.get_by_role("button", name="Settings").last.click()
     expect(page.locator("#run-yaml")).to_contain_text("model_name: presets/demo-llama")
@@ -103,7 +103,7 @@ def test_2_an_open_run_shows_its_details(runs_page):
     expect(page.locator("#run-log pre")).to_contain_text("<b>OutOfMemoryError</b>")
     open_run(page, "hurt")
     expect(page.locator("#run-head .warning")).to_contain_text(
-        "Its config.yaml is missing: its settings are not known."
+        "Its config.yaml is missing, so its settings are unknown."
     )
     expect(page.locator("#run-settings")).to_be_hidden()
 
@@ -245,7 +245,7 @@ def in_both_themes(page, name: str) -> None:
 def test_9_a_checkpoint_is_loaded_and_trained_further(runs_page):
     page = runs_page
     open_run(page, "demo-yoda")
-    first = page.locator("#run-kept tbody tr", has_text="checkpoint of step 4")
+    first = page.locator("#run-kept tbody tr", has_text="checkpoint at step 4")
     first.get_by_role("button", name="Continue training").click()
     expect(page.get_by_role("tab", name="Train", exact=True)).to_have_attribute("aria-selected", "true")
     page.get_by_role("button", name=re.compile("More: layers")).click()
@@ -271,7 +271,7 @@ def test_no_runs_yet_then_a_thousand_which_are_listed_without_requests_while_idl
     with running_app(tmp_path) as app:
         page = open_page(app.url, PHONE)
         tab(page, "Runs")
-        expect(page.locator("#runs-table")).to_contain_text("No run yet.", timeout=30_000)
+        expect(page.locator("#runs-table")).to_contain_text("No runs yet.", timeout=30_000)
         photograph(page, "49-no-runs-phone")
         for number in range(1000):
             shutil.copytree(first.folder, app.runs_dir / f"{first.id}-{number}")

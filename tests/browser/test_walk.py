@@ -68,7 +68,7 @@ def test_3_preview_of_the_rendered_rows(page):
     expect(row).to_contain_text("<|start_header_id|>", timeout=60_000)
     trained = "".join(page.locator("figure.rendered i.t").all_inner_texts())
     assert trained.endswith("<|eot_id|>") and "<|start_header_id|>" not in trained
-    expect(page.locator("#row-view .notice.good")).to_contain_text("The end mark <|eot_id|> is trained on")
+    expect(page.locator("#row-view .notice.good")).to_contain_text("The end token <|eot_id|> is trained on")
     photograph(page, "04-data")
 
 

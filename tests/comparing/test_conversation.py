@@ -86,9 +86,9 @@ def test_asked_again(turn, asked, wanted):
 def test_figures_of_an_answer():
     assert (
         answer_figures(Answer("a b", 82, 2.0, 0.123, "itself"))
-        == "ended by itself · 82 tokens · 41 tokens/s · first after 0.12 s"
+        == "ended by itself · 82 tokens · 41 tokens/s · first token after 0.12 s"
     )
-    assert answer_figures(NO) == "cut off at the limit · 1 token · 2.0 tokens/s · first after 0.25 s"
+    assert answer_figures(NO) == "cut off at the limit · 1 token · 2.0 tokens/s · first token after 0.25 s"
     assert answer_figures(Answer("", 0, 0.2, 0.0, "stopped")) == "stopped · 0 tokens"
 
 
@@ -130,8 +130,9 @@ def test_markdown_exactly():
         "# Conversation: Base, my \\*run\\*\n\n## 1. Question\n\n"
         "System prompt:\n\n```text\nBe brief.\n```\n\n```text\nOne?\n```\n\n"
         "Asked with temperature 0.7, top-p 0.9, seed 5, at most 128 tokens.\n\n"
-        "### Base\n\n```text\nyes\n```\n\nended by itself · 2 tokens · 4.0 tokens/s · first after 0.25 s.\n\n"
-        "### my \\*run\\*\n\n```text\nno\n```\n\ncut off at the limit · 1 token · 2.0 tokens/s · first after 0.25 s.\n"
+        "### Base\n\n```text\nyes\n```\n\nended by itself · 2 tokens · 4.0 tokens/s · first token after 0.25 s.\n\n"
+        "### my \\*run\\*\n\n```text\nno\n```\n\n"
+        "cut off at the limit · 1 token · 2.0 tokens/s · first token after 0.25 s.\n"
     )
 
 
@@ -259,11 +260,7 @@ def test_only_a_run_of_the_list_is_loaded(tab, tmp_path):
     elsewhere = create_run(tmp_path / "elsewhere", "x", RunConfig())
     for wanted in (str(elsewhere.folder), "../elsewhere/" + elsewhere.id, ["x"], 5):
         said = tab.picker.load_run(wanted, "")
-        assert (
-            "There is no run" in said
-            and "any more; it was moved or deleted." in said
-            and 'class="notice error"' in said
-        )
+        assert "no longer exists; it was moved or deleted." in said and 'class="notice error"' in said
     assert "Choose a run first." in tab.picker.load_run(None, "")
 
 

@@ -237,7 +237,7 @@ def test_images_and_sounds_are_skipped_unopened(sets):
     assert values(images) == [{"text": "words"}, {"text": "words"}]
     assert images["notes"] == [
         "2 rows of the split train from Hugging Face",
-        "skipped: image, sound, pages, because images and sounds are not read",
+        "skipped: image, sound, pages, because images and audio are not read",
     ]
     assert only["values"] == {"dataset": "media/only", "columns": "image"}
 

@@ -38,16 +38,17 @@ def rows_of(path, limit=200):
     ("file", "name", "columns", "reason"),
     [
         ("alpaca/alpaca_en_demo.json", "alpaca", {"instruction": "instruction", "input": "input", "answer": "output"},
-         '"instruction" asks, with "input" below it, "output" answers'),
+         '"instruction" is the question, with "input" below it, "output" is the answer'),
         ("alpaca/identity.json", "alpaca", {"instruction": "instruction", "input": "input", "answer": "output"},
-         '"instruction" asks, with "input" below it, "output" answers'),
+         '"instruction" is the question, with "input" below it, "output" is the answer'),
         ("sharegpt/glaive_toolcall_en_demo.json", "sharegpt", {"messages": "conversations", "tools": "tools"},
-         '"conversations" has the turns of a chat, "tools" its tools'),
+         '"conversations" has the turns of a chat, "tools" has its tools'),
         ("sharegpt/v1_sft_demo.jsonl", "messages", {"messages": "messages"}, '"messages" has the turns of a chat'),
         ("messages/price_is_200.jsonl", "messages", {"messages": "messages"}, '"messages" has the turns of a chat'),
-        ("korean/ChatbotData.csv", "question", {"instruction": "Q", "answer": "A"}, '"Q" asks, "A" answers'),
+        ("korean/ChatbotData.csv", "question", {"instruction": "Q", "answer": "A"},
+         '"Q" is the question, "A" is the answer'),
         ("summaries/fine_food_reviews_1k.csv", "question", {"instruction": "Text", "answer": "Summary"},
-         '"Text" asks, "Summary" answers, not used: ProfileName'),
+         '"Text" is the question, "Summary" is the answer, not used: ProfileName'),
         ("text/c4_demo.jsonl", "text", {"text": "text"},
          'only "text": all of it is trained on, as in continued pretraining'),
         ("nasty/csvkit/testjson.json", "text", {"text": "text"},
@@ -137,19 +138,21 @@ def test_shapes_by_name_and_content(row, name, columns):
     ("row", "columns", "reason"),
     [
         ({"front": "a word", "back": "another"}, {"instruction": "front", "answer": "back"},
-         'a guess from the order of the columns: "front" asks, "back" answers'),
+         'a guess from the order of the columns: "front" is the question, "back" is the answer'),
         ({"": "a word", "back": "another"}, {"instruction": "", "answer": "back"},
-         'a guess from the order of the columns: "" asks, "back" answers'),
+         'a guess from the order of the columns: "" is the question, "back" is the answer'),
         ({"kind": "x", "much": LONG, "id": "a1", "more": LONG + LONG}, {"instruction": "much", "answer": "more"},
-         'a guess from the two longest columns, in their order: "much" asks, "more" answers, not used: kind'),
+         ('a guess from the two longest columns, in their order: "much" is the question, "more" is the answer, '
+          "not used: kind")),
         ({"translation": {"en": "a dog", "ko": "개"}}, {"instruction": "translation.en", "answer": "translation.ko"},
-         'a guess from the order of the columns: "translation.en" asks, "translation.ko" answers'),
+         'a guess from the order of the columns: "translation.en" is the question, "translation.ko" is the answer'),
         ({"text": "good food", "label": 1}, {"instruction": "text", "answer": "label"},
-         'a guess from the names: "text" asks, "label" answers'),
+         'a guess from the names: "text" is the question, "label" is the answer'),
         ({"description": "a pump", "cost": "$ 12"}, {"instruction": "description", "answer": "cost"},
-         'a guess, because one column has words and the other does not: "description" asks, "cost" answers'),
+         ('a guess, because one column has words and the other does not: "description" is the question, '
+          '"cost" is the answer')),
         ({"question": "a", "answers": ["b", "c"]}, {"instruction": "question", "answer": "answers"},
-         'a guess, because the fields are lists or objects: "question" asks, "answers" answers'),
+         'a guess, because the fields are lists or objects: "question" is the question, "answers" is the answer'),
         ({"a": "Once upon", "b": 5, "c": 6}, {"text": "a"},
          'a guess: only "a" has words in it, and all of it is trained on'),
         ({"chosen": "x y", "rejected": "z w"}, {"text": "chosen"},
@@ -165,29 +168,32 @@ def test_a_guess_says_that_it_is_one(row, columns, reason):
     ("row", "reason", "is_sure"),
     [
         ({"question": "a", "choices": ["x", "y"], "answer": 1, "subject": "math"},
-         '"question" asks, "answer" answers, the column choices is not used', False),
+         '"question" is the question, "answer" is the answer, the column choices is not used', False),
         ({"question": "a", "hints": ["x", "y"], "options": "x y", "answer": "x"},
-         '"question" asks, "answer" answers, the columns hints, options are not used', False),
+         '"question" is the question, "answer" is the answer, the columns hints, options are not used', False),
         ({"question": "a", "option_a": "x", "option_b": "y", "answer": "x"},
-         '"question" asks, "answer" answers, the columns option_a, option_b are not used', False),
+         '"question" is the question, "answer" is the answer, the columns option_a, option_b are not used', False),
         ({"question": "a", "answer": "b", "label": "c", "doc_id": "d"},
-         '"question" asks, "answer" answers, not used: label', True),
+         '"question" is the question, "answer" is the answer, not used: label', True),
         ({"question": "a", "answer": "b", "v": "w", "w": "w", "x": "w", "y": "w", "z": "w"},
-         '"question" asks, "answer" answers', True),
-        ({"prompt": "a", "chosen": "b", "rejected": "c"}, '"prompt" asks, "chosen" answers, not used: rejected', True),
+         '"question" is the question, "answer" is the answer', True),
+        ({"prompt": "a", "chosen": "b", "rejected": "c"},
+         '"prompt" is the question, "chosen" is the answer, not used: rejected', True),
         ({"conversations": SHARED[:1], "chosen": SHARED[1], "rejected": SHARED[1]},
-         '"conversations" has the turns of a chat, "chosen" answers, not used: rejected', True),
+         '"conversations" has the turns of a chat, "chosen" is the answer, not used: rejected', True),
         ({"question": "a", "chosen": CHAT[1], "rejected": CHAT[1]},
-         '"question" asks, "chosen" answers, not used: rejected', True),
+         '"question" is the question, "chosen" is the answer, not used: rejected', True),
         ({"messages": CHAT, "topic": "c"}, '"messages" has the turns of a chat, not used: topic', True),
         ({"text": LONG, "register": "low"},
          '"text": all of it is trained on, as in continued pretraining, not used: register', True),
         ({"id0": {"instruction": "a"}, "id1": {"output": "b"}},
-         'a guess, because several objects have such columns: "id0.instruction" asks, "id1.output" answers', False),
+         ('a guess, because several objects have such columns: "id0.instruction" is the question, '
+          '"id1.output" is the answer'), False),
         ({"id0": {"instruction": "a", "output": "b"}, "id1": {"instruction": "a", "output": "b"}},
-         ('a guess, because several objects have such columns: "id0.instruction" asks, "id0.output" answers, '
-          "not used: id1.instruction, id1.output"), False),
-        ({"data": {"question": "a", "answer": "b"}}, '"data.question" asks, "data.answer" answers', True),
+         ('a guess, because several objects have such columns: "id0.instruction" is the question, '
+          '"id0.output" is the answer, not used: id1.instruction, id1.output'), False),
+        ({"data": {"question": "a", "answer": "b"}},
+         '"data.question" is the question, "data.answer" is the answer', True),
     ],
 )  # fmt: skip
 def test_the_reason_names_what_is_not_used(row, reason, is_sure):
@@ -199,7 +205,7 @@ def test_choices_that_the_person_takes_as_input_are_used():
     shape = shape_of({"question": "a", "choices": ["x", "y"], "answer": 1}, input_column="choices")
     assert (shape.columns["input"], shape.reason, shape.is_sure) == (
         "choices",
-        '"question" asks, "answer" answers',
+        '"question" is the question, "answer" is the answer',
         True,
     )
 
@@ -249,12 +255,12 @@ def test_the_persons_choice_goes_first():
     assert (shape.name, shape.is_sure, shape.columns) == (
         "question", True, {"instruction": "notes", "answer": "mood", "system": "deep.er"},
     )  # fmt: skip
-    assert shape.reason == 'you chose: "notes" asks, "mood" answers, "deep.er" is the system prompt'
+    assert shape.reason == 'you chose: "notes" is the question, "mood" is the answer, "deep.er" is the system prompt'
     shape = shape_of(row, text_column="notes")
     assert (shape.name, shape.columns) == ("text", {"text": "notes"})
     assert shape.reason == 'you chose "notes", and all of it is trained on'
     shape = shape_of(row, input_column="notes", answer_column="mood")
-    assert shape.reason == 'you chose: "notes" asks, "mood" answers'
+    assert shape.reason == 'you chose: "notes" is the question, "mood" is the answer'
 
 
 def test_a_part_chosen_goes_with_what_is_recognised():

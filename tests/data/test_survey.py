@@ -103,7 +103,7 @@ def test_no_end_mark(tmp_path, chat_tokenizer):
     found = surveyed(write(tmp_path / "a.jsonl", row), chat_tokenizer)
     assert found.without_end == 1
     (warning,) = found.warnings
-    assert warning.startswith("1 of 1 rows have no end mark (</s>)")
+    assert warning.startswith("1 of 1 rows have no end token (</s>)")
     chat_tokenizer.chat_template = chat_tokenizer.chat_template.replace("}}\n", "}}<|eot_id|>\n")
     assert surveyed(write(tmp_path / "a.jsonl", row), chat_tokenizer).without_end == 0
 

@@ -18,7 +18,7 @@ FORGETTING_WORDS = (
     "a little worse",
     "much worse",
     "better",
-    "at random gives 11.76",
+    "random guessing gives 11.76",
 )
 
 
@@ -290,12 +290,12 @@ def test_what_a_measure_allows_one_to_say(better, figures, words):
         (2.31, 2.41, 0.05, 0.2, "a little worse"),
         (2.31, 3.1, 0.4, 1.2, "much worse"),
         (2.31, 2.0, -0.5, -0.2, "better"),
-        (9.5, 12.0, 1, 4, "at random gives 11.76"),
+        (9.5, 12.0, 1, 4, "random guessing gives 11.76"),
     ],
 )
 def test_forgetting_in_words(base, tuned, low, high, word):
     found = Forgetting(prompts=36, base_loss=base, tuned_loss=tuned, low=low, high=high, random_loss=math.log(128256))
-    assert found.words.startswith(f"Loss on 36 general prompts {base:.2f} → {tuned:.2f}")
+    assert found.words.startswith(f"Loss on 36 general prompts: {base:.2f} → {tuned:.2f}")
     assert [one for one in FORGETTING_WORDS if one in found.words] == [word]
 
 

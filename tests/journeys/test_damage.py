@@ -387,9 +387,9 @@ def raw(kind, field: str, text: str) -> str:
     return event(kind, **{field: "@"}).replace('"@"', text)
 
 
-ABOUT = "^Its run.json is missing or damaged: its name and note are not known.$"
+ABOUT = "^Its run.json is missing or damaged, so its name and note are unknown.$"
 SETTINGS = "^The settings of run 20260102-000000-run-[0-9]+ cannot be read: "
-HISTORY = "^Its events.jsonl is missing: how it went is not known.$"
+HISTORY = "^Its events.jsonl is missing, so its progress is unknown.$"
 LEFT_OUT = "^(One line|[0-9,]+ lines) of its history cannot be read and (is|are) left out.$"
 JSON, YAML, EVENTS = "run.json", "config.yaml", "events.jsonl"
 

@@ -119,7 +119,7 @@ def test_a_run_stopped_while_paused_can_be_resumed_from_its_checkpoint(
     assert (snapshot.status, snapshot.message) == (
         "failed",
         "The disk is full, so the adapter could not be saved: free some space and resume the run; "
-        f"its checkpoint of step {max(kept)} is kept.",
+        f"its checkpoint at step {max(kept)} is kept.",
     )
     assert {checkpoint.step for checkpoint in run.checkpoints()} == kept
     small_disk.free()

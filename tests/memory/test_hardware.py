@@ -151,7 +151,7 @@ def test_an_unused_card_is_explained(card, monkeypatch, built_for, variable, wor
     if variable is not None:
         monkeypatch.setenv("CUDA_VISIBLE_DEVICES", variable)
     sentence = unused_card()
-    assert sentence.startswith("The processor is used and not the NVIDIA GeForce RTX 3060, because ")
+    assert sentence.startswith("The CPU is used instead of the NVIDIA GeForce RTX 3060, because ")
     assert [word for word in words if word not in sentence] == []
     assert sentence.endswith(".") and "\n" not in sentence
 

@@ -96,7 +96,7 @@ def test_the_share_of_a_slow_download_grows_to_one(tmp_path, stories):
         told = Client(tmp_path, hub.address).ask()["told"]
     shares = [share for _, share in told]
     assert shares and shares[-1] == 1.0 and all(0 <= share <= 1 for share in shares)
-    assert told[-1][0] == f"Fetching {NAME}: 1 of 1 MB"
+    assert told[-1][0] == f"Downloading {NAME}: 1 of 1 MB"
 
 
 def test_no_such_model(tmp_path, stories):

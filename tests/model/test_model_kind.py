@@ -22,7 +22,7 @@ from tests.hub_server import Hub
 from tests.model.test_download import NAME, Client
 
 GAPS, REWARD = KINDS["ForMaskedLM"], "ForSequenceClassification"
-BOTH, SEES = "an encoder with a decoder", "a model for images or sound"
+BOTH, SEES = "an encoder-decoder model", "a model for images or audio"
 SMALL = {"hidden_size": 32, "num_hidden_layers": 1, "num_attention_heads": 4, "vocab_size": 512}
 
 
@@ -58,7 +58,7 @@ def refused(use) -> Problem:
         (
             {"model_type": "bart", "is_encoder_decoder": True},
             "BartForConditionalGeneration",
-            "an encoder with a decoder",
+            "an encoder-decoder model",
         ),
         ({"model_type": "clip", "vision_config": {}}, "CLIPModel", SEES),
         ({"model_type": "llava", "vision_config": {}}, "LlavaForConditionalGeneration", SEES),

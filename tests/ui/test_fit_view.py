@@ -103,13 +103,13 @@ def test_the_bar_and_the_mark_have_one_scale():
     over = fit_text(took(weights=8.0), CARD)
     assert sum(width for _, width in bar(over)) == pytest.approx(100, abs=0.05)
     assert 'class="fit-end" style="left:75.00%"' in over and 'class="fit-beyond" style="left:75.00%"' in over
-    assert "card ends: 7.5 GiB" in over and "memory ends: 12.0 GiB" in fit_text(took(), HERE)
+    assert "card limit: 7.5 GiB" in over and "memory limit: 12.0 GiB" in fit_text(took(), HERE)
 
 
 def test_a_reader_who_sees_no_bar_hears_it():
     assert (
         'aria-label="weights 4.0 GiB, adapter 0.25 GiB, gradients 0.25 GiB, optimizer 0.12 GiB, activations 0.50 GiB, '
-        'logits 0.38 GiB, CUDA overhead 0.50 GiB; the card ends at 7.5 GiB"'
+        'logits 0.38 GiB, CUDA overhead 0.50 GiB; card limit 7.5 GiB"'
     ) in fit_text(took(), CARD)
 
 
@@ -164,7 +164,7 @@ def test_what_others_wrote_is_text():
 
 @pytest.mark.parametrize(
     ("gib", "text"),
-    [(23.46, "23.5 GiB"), (0.96, "1.0 GiB"), (0.5, "0.50 GiB"), (0.01, "0.01 GiB"), (0.0007, "0.72 MiB")],
+    [(23.46, "23.5 GiB"), (0.96, "1.0 GiB"), (0.5, "0.50 GiB"), (0.01, "10 MiB"), (0.0007, "0.72 MiB")],
 )
 def test_sizes_have_the_digits_that_an_estimate_knows(gib, text):
     assert size(gib) == text
@@ -188,14 +188,17 @@ def finished(
 @pytest.mark.parametrize(
     ("snapshot", "text"),
     [
-        (finished(5.8, 5.92, 5.7), "estimated 5.92 GiB · probed 5.70 GiB · was 5.80 GiB (estimate 2% high)"),
-        (finished(5.0, 4.5), "estimated 4.50 GiB · was 5.00 GiB (estimate 10% low)"),
-        (finished(5.0, 5.01), "estimated 5.01 GiB · was 5.00 GiB (estimate within 1%)"),
+        (finished(5.8, 5.92, 5.7), "estimated 5.92 GiB · probed 5.70 GiB · measured 5.80 GiB (estimate 2% high)"),
+        (finished(5.0, 4.5), "estimated 4.50 GiB · measured 5.00 GiB (estimate 10% low)"),
+        (finished(5.0, 5.01), "estimated 5.01 GiB · measured 5.00 GiB (estimate within 1%)"),
         (
             finished(5.8, 5.92, 5.7, None, 512),
-            "estimated 5.92 GiB · probed 5.70 GiB on rows of 512 tokens · was 5.80 GiB (estimate 2% high)",
+            "estimated 5.92 GiB · probed 5.70 GiB on rows of 512 tokens · measured 5.80 GiB (estimate 2% high)",
         ),
-        (finished(0.84, 0.78, 0.71, 0.71), "estimated 0.78 GiB · probed 0.71 GiB · was 0.84 GiB (estimate 7% low)"),
+        (
+            finished(0.84, 0.78, 0.71, 0.71),
+            "estimated 0.78 GiB · probed 0.71 GiB · measured 0.84 GiB (estimate 7% low)",
+        ),
         (finished(5.0, None), ""),
         (Snapshot(estimated=Estimated(total_gib=1, comparable_gib=1, parts={})), ""),
     ],
@@ -234,12 +237,12 @@ def test_a_search_shows_each_try_and_puts_what_it_found_into_the_form():
         assert figure in text, figure
     assert "batch 1 takes 4.00 GiB, batch 2 takes 5.00 GiB, batch 4 does not fit." in text
     assert settings(text) == [["training.per_device_train_batch_size=2", "training.gradient_accumulation_steps=4"]]
-    assert "Use batch 2 with accumulation 4</button>" in text and "raise the accumulation" not in text
+    assert "Use batch 2 with accumulation 4</button>" in text and "raise Accumulation" not in text
     all_rows = probing_text(
         Probing(found=BatchFound(batch=8, accumulation=1, tried=((8, 5.0),), headroom=0.1), record=RECORD)
     )
     assert all_rows.count('class="notice good"') == 2, "the batch and its probe"
-    assert "raise the accumulation" in all_rows
+    assert "raise Accumulation" in all_rows
 
 
 def test_a_probe_that_failed_says_why_and_before_any_it_says_what_it_is():

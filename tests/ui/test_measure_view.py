@@ -48,14 +48,14 @@ def test_an_evaluation_says_all_it_found_and_lets_no_text_be_markup():
     text = evaluation_text(FOUND)
     assert "demo-yoda, 22 Nov 09:49 on 20 rows of &lt;rows&gt;.csv" in text
     assert cells(text)[1:] == [
-        ["Loss", "2.500", "1.250", "−1.250", "−1.500 and −1.000", "better"],
-        ["Exact match of 12 rows", "10%", "50%", "+40.0 pp", "+20.0 pp and +60.0 pp", "better"],
-        ["Length", "3.0", "3.0", "0", "0 and 0", "no difference"],
+        ["Loss", "2.500", "1.250", "−1.250", "−1.500 to −1.000", "better"],
+        ["Exact match of 12 rows", "10%", "50%", "+40.0 pp", "+20.0 pp to +60.0 pp", "better"],
+        ["Length", "3.0", "3.0", "0", "0 to 0", "no difference"],
     ]
     assert re.findall(r'class="verdict (\w*)"', text) == ["good", "good", ""]
     small_print = re.search(r'<p class="small">(.*?)</p>', text)[1]
     assert all(figure in small_print for figure in ("56 tokens", "1:05", "2 rows"))
-    assert '<p class="notice warning" role="status">Loss on 36 general prompts 2.00 → 2.50' in text
+    assert '<p class="notice warning" role="status">Loss on 36 general prompts: 2.00 → 2.50' in text
     answers = re.findall(r"<dt class=\"(\w+)\">\w+</dt><dd>(.*?)</dd>", text)
     assert answers == [("asked", "&lt;b&gt;?"), ("wanted", "4 &amp; 5"), ("base", "–"), ("tuned", "&lt;i&gt;")]
     assert "Loss: base 2.000, tuned 1.000" in text
@@ -67,10 +67,10 @@ def test_on_the_command_line_it_is_a_table_of_text():
     assert evaluation_lines(FOUND) == [
         "20261122-094948-demo-yoda, rows of <rows>.csv: 20 rows",
         "",
-        "                      base     tuned    difference  95% between",
-        "Loss                 2.500     1.250        −1.250  −1.500 and −1.000, better",
-        "Exact match            10%       50%      +40.0 pp  +20.0 pp and +60.0 pp, better",
-        "Length                 3.0       3.0             0  0 and 0, no difference",
+        "                      base     tuned    difference  95% interval",
+        "Loss                 2.500     1.250        −1.250  −1.500 to −1.000, better",
+        "Exact match            10%       50%      +40.0 pp  +20.0 pp to +60.0 pp, better",
+        "Length                 3.0       3.0             0  0 to 0, no difference",
         "",
         FOUND.forgetting.words,
     ]
@@ -103,7 +103,7 @@ def test_each_measure_is_explained():
     ("key", "number", "written", "difference"),
     [
         ("loss", 0.00671, "0.007", "+0.007"), ("bleu", 18.264, "18.3", "+18.3"), ("exact", 0.005, "0.5%", "+0.5 pp"),
-        ("perplexity", 44321.2, "44321.2", "+44321.2"), ("perplexity", 1.5e200, "1.50e+200", "+1.50e+200"),
+        ("perplexity", 44321.2, "44,321.2", "+44,321.2"), ("perplexity", 1.5e200, "1.50e+200", "+1.50e+200"),
         ("ends", 1.0, "100%", "+100.0 pp"), ("loss", float("inf"), "inf", "+inf"), ("loss", float("nan"), "nan", "–"),
         ("length", 0.0, "0.0", "0"),
     ],

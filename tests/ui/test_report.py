@@ -142,8 +142,8 @@ def test_the_whole_report_says_what_the_run_was(runs_dir):
     text = " ".join(Parsed(html).text.split())
     for said in (
         "Yoda", "Done, kept in adapter.", "llama-3.2-1b-instruct-bnb-4bit", "yoda.jsonl",
-        "On 6 rows that it was not trained on", "Curves", "What it answers as it learns", "step 60",
-        "on 60 rows of rows.csv", "Exact match", "+85.0 pp and +98.0 pp", "much worse", "Rows that gained most (2)",
+        "On 6 rows that it was not trained on", "Curves", "Answers during training", "step 60",
+        "on 60 rows of rows.csv", "Exact match", "+85.0 pp to +98.0 pp", "much worse", "Rows that gained most (2)",
         "25 of 25: better.", "It won 100%", "bit for bit", "9.87", "510 of its 512 rows", "may contain texts",
         "What really trains", "adamw_torch", f"2 of {len(flatten(config))} settings differ",
         "Rank (adapter.r)32 (default 16)", "torch", "kept with the run",
@@ -238,7 +238,15 @@ def test_a_part_beyond_all_measure_is_left_out_and_said(runs_dir):
 def test_a_run_of_which_there_is_nothing_yet(runs_dir):
     run = create_run(runs_dir, "Empty", RunConfig())
     text = Parsed(make_report(run)).text
-    for absent in ("Curves", "Proof", "Blind votes", "Measured", "What really trains", "What it answers", "At the end"):
+    for absent in (
+        "Curves",
+        "Proof",
+        "Blind votes",
+        "Measured",
+        "What really trains",
+        "Answers during training",
+        "At the end",
+    ):
         assert absent not in text, absent
     assert "preparing" in text and "default values" in text and "differ" not in text
 

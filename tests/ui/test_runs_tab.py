@@ -59,7 +59,7 @@ def test_a_row_shows_what_is_known():
     table = cells(table_text([done], 1, Shown()))
     assert table[0] == [
         "Compare", "Name", "Status", "Date ▾", "Best loss", "Last loss", "Steps", "Time", "Peak memory",
-        "Model", "Data", "Note",
+        "Model", "Dataset", "Note",
     ]  # fmt: skip
     date = table[1].pop(3)
     assert re.fullmatch(r"\d+ \w{3} (1970|1969) \d\d:\d\d", date)
@@ -194,9 +194,9 @@ def test_the_best_checkpoint_is_marked(runs_dir):
         )
     table = cells(kept_text(run, run.snapshot()))
     assert [line[:2] for line in table[1:]] == [
-        ["checkpoint of step 3", "2.5000"],
-        ["checkpoint of step 2 best", "2.0000"],
-        ["checkpoint of step 1", "3.0000"],
+        ["checkpoint at step 3", "2.5000"],
+        ["checkpoint at step 2 best", "2.0000"],
+        ["checkpoint at step 1", "3.0000"],
     ]
 
 

@@ -103,7 +103,7 @@ def test_what_was_assumed_is_said_with_the_figures(bench, config, tmp_path):
     assert bench.look(config).notes == ()
     bench.check_rows(config)
     notes = bench.preparing.notes
-    assert notes[:2] == ("read as Latin-1", 'validation rows: "question" asks, "answer" answers')
+    assert notes[:2] == ("read as Latin-1", 'validation rows: "question" is the question, "answer" is the answer')
     assert any("validation rows" in note and ";" in note for note in notes)
 
 

@@ -67,7 +67,7 @@ class BlindTab:
                 self.look = gr.Button("Votes so far", elem_id="blind-look")
             with gr.Accordion("Settings: exact · 128 tokens", open=False) as self.settings, gr.Row():
                 self.temperature = gr.Slider(
-                    0, 2, 0, step=0.05, label="Temperature", info="0 always takes the most likely token: exact."
+                    0, 2, 0, step=0.05, label="Temperature", info="0 always picks the most likely token (exact)."
                 )
                 self.tokens = gr.Number(
                     128, precision=0, label="Max new tokens", info="Where an answer is cut off. (1 to 8,192)",

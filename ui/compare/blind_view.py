@@ -26,7 +26,7 @@ def pair_text(shown: Shown) -> Markup:
 def state_text(shown: Shown) -> Markup:
     """How far the test is. The tally is left out: whoever sees it may end the test when it suits them."""
     if shown.stage == "writing":
-        where = f"{count(shown.total, 'prompt')}; the next answers are being written"
+        where = f"{count(shown.total, 'prompt')}; the next answers are being generated"
     else:
         where = f"{shown.number:,} of {shown.total:,}"
         if shown.ready:
@@ -41,7 +41,7 @@ def last_text(shown: Shown, label: Callable[[Pane], str] = pane_label) -> Markup
         return Markup()
     left, right = (label(Pane.from_key(key)) for key in (shown.last.left, shown.last.right))
     chose = {"left": f"You chose {left}", "right": f"You chose {right}", "tie": "A tie", "bad": "Both bad"}
-    words = f"The pair before: left was {left}, right was {right}. {chose[shown.last.choice]}."
+    words = f"Previous pair: left was {left}, right was {right}. {chose[shown.last.choice]}."
     return render_part(TEMPLATE, "last", words=words)
 
 
@@ -69,9 +69,7 @@ def _notes(result: Result) -> list[str]:
     if tally.ties or tally.bad:
         notes.append("Ties and “both bad” decide nothing: the win rate, its interval and the test leave them out.")
     if tally.decided:
-        notes.append(
-            "Adding votes after a look at these figures makes them optimistic: decide beforehand how many to cast."
-        )
+        notes.append("Adding votes after you have seen these figures biases them: decide in advance how many to cast.")
     if tally.repeated:
         left_out = "is" if tally.repeated == 1 else "are"
         notes.append(

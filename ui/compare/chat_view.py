@@ -59,7 +59,7 @@ def proof_text(panes: Sequence[Pane], found: Sequence[float], label: Callable[[P
     for pane, difference in zip(others, found, strict=True):
         names = f"{label(first)} and {label(pane)}"
         if pane == first:
-            notices.append(notice(f"{names} are one and the same: choose another for one of them.", "warning"))
+            notices.append(notice(f"{names} are the same model: choose another for one of them.", "warning"))
         elif difference == 0:
             why = ", so the adapter changes nothing" if first.is_base or pane.is_base else ""
             words = f"{names} are the same here: every logit after this prompt is equal{why}."

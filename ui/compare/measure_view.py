@@ -76,7 +76,7 @@ def _measure(one: Measure, metric: Metric, rows: int) -> dict[str, str]:
 
 
 def _between(one: Measure, metric: Metric) -> str:
-    return "–" if one.low is None else f"{signed(one.low, metric)} and {signed(one.high, metric)}"
+    return "–" if one.low is None else f"{signed(one.low, metric)} to {signed(one.high, metric)}"
 
 
 def value(number: float, metric: Metric) -> str:
@@ -85,7 +85,7 @@ def value(number: float, metric: Metric) -> str:
         return percent(number)
     if abs(number) >= 1e5:
         return f"{number:.2e}"
-    return f"{number:.{1 if metric.form in ('score', 'count') or abs(number) >= 100 else 3}f}"
+    return f"{number:,.{1 if metric.form in ('score', 'count') or abs(number) >= 100 else 3}f}"
 
 
 def signed(number: float, metric: Metric) -> str:

@@ -30,7 +30,7 @@ class SamplingForm:
         with gr.Accordion("Settings: exact · 128 tokens", open=False) as self.section:
             self.preset = gr.Radio(
                 list(PRESETS), value="exact", label="Sampling", elem_id="sampling",
-                info="Exact gives the same answer each time; balanced and creative pick among the likely tokens.",
+                info="Exact (greedy) gives the same answer each time; balanced and creative sample from likely ones.",
             )  # fmt: skip
             self.system = gr.Textbox(
                 label="System prompt", info="Comes before the questions. May be empty.", elem_id="system"
@@ -38,11 +38,11 @@ class SamplingForm:
             with gr.Row():
                 self.temperature = gr.Slider(
                     0, 2, 0, step=0.05, label="Temperature", elem_id="temperature",
-                    info="0 always takes the most likely token: exact.",
+                    info="0 always picks the most likely token (exact).",
                 )  # fmt: skip
                 self.top_p = gr.Slider(
                     0.05, 1, 1, step=0.05, label="Top-p", elem_id="top-p",
-                    info="Samples only from the most likely tokens that add up to this share.",
+                    info="Samples only from the most likely tokens whose probabilities add up to this.",
                 )  # fmt: skip
             with gr.Row():
                 self.max_new_tokens = gr.Number(

@@ -53,7 +53,7 @@ class DataTab:
                 self.kind = gr.Radio(
                     PROMPTS,
                     value="chat",
-                    label="Prompt",
+                    label="Prompt template",
                     info="How a question and its answer become one text.",
                     elem_id="prompt-kind",
                 )

@@ -79,12 +79,12 @@ def row_text(row: RowView, max_seq_length: int) -> Markup:
     lost = count(row.length - row.kept, "token")
     side = "validation row" if row.is_validation else "training row"
     if row.end_is_trained:
-        end = f"The end mark {row.end_name} is trained on: the model learns to stop."
+        end = f"The end token {row.end_name} is trained on: the model learns to stop."
     else:
         why = "it is beyond the cut" if is_cut else "it does not end the answer"
         if not row.end_name:
             why = "the tokenizer has none"
-        mark = f"The end mark {row.end_name}" if row.end_name else "An end mark"
+        mark = f"The end token {row.end_name}" if row.end_name else "An end token"
         end = f"{mark} is missing ({why}): training on this row teaches the model not to stop."
     return render_part(
         TEMPLATE,
@@ -143,7 +143,7 @@ def survey_text(found: Survey, max_seq_length: int, packing: str) -> Markup:
         ("Longest row", f"{whose} {found.longest_row:,} with {count(found.longest, 'token')} of {max_seq_length:,}"),
         ("Cut off", cut),
         ("One epoch", f"{count(found.epoch_steps, 'step')} of {count(found.step_rows, 'row')}"),
-        ("Repeated", f"{count(found.repeated, 'row')} in training; {found.shared:,} in both training and validation"),
+        ("Duplicates", f"{count(found.repeated, 'row')} in training; {found.shared:,} in both training and validation"),
         ("Packing", PACKING[packing]),
     ]
     chart = length_chart(found, max_seq_length)

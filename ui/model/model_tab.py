@@ -22,7 +22,11 @@ class ModelTab:
         gr.HTML(notice(workbench.rules), padding=False, elem_id="rules")
         choices = [(f"{p.title} · {p.card}", name) for name, p in presets.items()]
         self.preset = gr.Dropdown(
-            choices, value=chosen, label="Start from", info="Fills in all tabs; change what you like", elem_id="preset"
+            choices,
+            value=chosen,
+            label="Start from",
+            info="Fills in all tabs. You can change any setting.",
+            elem_id="preset",
         )
         self.about = gr.HTML(notice(presets[chosen].description), padding=False)
         form.add("model.model_name")
@@ -68,11 +72,11 @@ class ModelTab:
         elif state.error:
             text = notice(state.error, "error")
         elif not workbench.is_warm and not workbench.warm_error:
-            text = notice("Unsloth is warming up, which takes about ten seconds. You can load a model right away.")
+            text = notice("Unsloth is starting, which takes about ten seconds. You can already load a model.")
         else:
             text = notice("No model is loaded yet. Starting a run loads it automatically.")
         if not state.report and not state.doing and not workbench.machine.is_gpu:
-            text += notice("You are on the CPU. The demo takes about a minute; real Llamas will be slow.", "warning")
+            text += notice("No GPU is in use. The demo takes about a minute; real Llamas will be slow.", "warning")
         busy = workbench.busy_with
         return {
             self.loaded: {"value": f"{state.report.name} {state.report.seconds}"} if state.report else {},
@@ -110,9 +114,12 @@ def report_text(report: ModelReport, is_left: bool = False) -> Markup:
         ("Weights", f"{big(report.parameters)} ({report.parameters:,})"),
         ("In 4-bit", f"{report.linear_layers_4bit} of {report.linear_layers} linear layers"),
         ("Other layers", report.dtype),
-        ("Embeddings", "tied: input and output are one matrix" if report.tied_embeddings else "input and output apart"),
+        (
+            "Embeddings",
+            "tied: input and output are one matrix" if report.tied_embeddings else "separate input and output",
+        ),
         ("Chat template", "its own" if report.has_chat_template else "none; use the Alpaca prompt for questions"),
-        ("Longest row", f"{report.max_seq_length:,} tokens"),
+        ("Maximum length", f"{report.max_seq_length:,} tokens"),
         ("Memory", f"{gib(report.memory_gib)} of weights, on {report.device}"),
     ]
     message = f"Loaded {report.name} in {pace(report.seconds)}."

@@ -24,9 +24,9 @@ from ui.shared.html import render_part
 from ui.shared.run_names import RunNames
 
 WHAT = (
-    "<p>Is the base really the base, and the tuned model really tuned? When the model was loaded, its logits for a "
-    "fixed prompt were hashed, before any adapter was attached. The proof hashes them again with the adapter off and "
-    "on.</p>"
+    "<p>The proof checks that the base is unchanged and that the tuned model differs from it. When the model was "
+    "loaded, before any adapter was attached, its logits for a fixed prompt were hashed. The proof hashes them again "
+    "with the adapter off and on.</p>"
 )
 
 

@@ -32,7 +32,7 @@ REPORT_FILE = "report.html"
 POLICY = "default-src 'none'; style-src 'unsafe-inline'; img-src data:"
 PART_BYTES = 180_000  # at most for each of ten parts, so that a report stays under 2 MB whatever the run
 BEFORE_SENDING = (
-    "Read the report before you send it to anyone: it contains texts of yours, such as prompts with their answers, "
+    "Read the report before you send it to anyone: it contains your texts, such as prompts with their answers, "
     "measured rows, and votes."
 )
 LIBRARIES = ("torch", "unsloth", "transformers", "trl", "peft", "bitsandbytes", "datasets", "scipy", "gradio")
@@ -86,7 +86,7 @@ def _parts(run: Run, snapshot: Snapshot, config: RunConfig | None) -> Iterator[t
     yield "samples", samples_text(snapshot)
     yield "measures", measures_text(run.folder, lambda run_id: run_label(run_id, _given(run, run_id)))
     yield "votes", votes_text(run.folder, pane)
-    yield "proof", _titled(f"Proof, of {when(proof.made)}", proof_text(proof, pane)) if proof else Markup()
+    yield "proof", _titled(f"Proof, {when(proof.made)}", proof_text(proof, pane)) if proof else Markup()
     yield "receipt", receipt_text(snapshot.receipt) if snapshot.receipt else Markup()
     yield "settings", (settings_text(config) if config else Markup()) + _libraries()
 
@@ -107,11 +107,11 @@ def _titled(title: str, inner: Markup) -> Markup:
 def _summary(snapshot: Snapshot, config: RunConfig | None) -> Markup:
     rows = []
     if snapshot.started is not None:
-        rows.append(("Trained", when(snapshot.started)))
+        rows.append(("Started", when(snapshot.started)))
     if config:
         in_4bit = ", in 4-bit" if config.model.load_in_4bit else ""
-        rows.append(("Base", short_name(config.model.model_name) + in_4bit))
-        rows.append(("Rows from", short_names(config.data.path)))
+        rows.append(("Model", short_name(config.model.model_name) + in_4bit))
+        rows.append(("Dataset", short_names(config.data.path)))
     if snapshot.step:
         of = f" of {snapshot.max_steps:,}" if snapshot.step < snapshot.max_steps else ""
         rows.append(("Steps", f"{snapshot.step:,}{of}"))

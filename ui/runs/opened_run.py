@@ -162,7 +162,7 @@ class OpenedRun:
         config.adapter.continue_from = place
         presets = {name for _, name in self._preset.choices}
         at = "" if step is None else f", step {step:,}"
-        words = f"The Train tab now has the settings of this run and continues from {run.name}{at}; press Start there."
+        words = f"The Train tab now has the settings of this run and continues from {run.name}{at}; start it there."
         return self._form.fill(config) | {
             self.trouble: notice(words, "good"),
             self._preset: run.name if run.name in presets else gr.skip(),

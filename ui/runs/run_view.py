@@ -27,7 +27,7 @@ def head_text(row: Overview) -> Markup:
     facts = [
         ("Started", when(row.started)),
         ("Model", row.model or "unknown"),
-        ("Data", data_name(row.data) or "unknown"),
+        ("Dataset", data_name(row.data) or "unknown"),
         ("Steps", steps(row) if row.step else "none"),
         ("Validation loss", loss(row.last_loss) + best),
         ("Time", duration_or_dash(row.seconds)),
@@ -50,7 +50,7 @@ def kept_text(run: Run, snapshot: Snapshot) -> Markup:
         words = f"final, step {snapshot.step:,}" if snapshot.step else "final"
         adapters.append({"step": "", "words": words, "loss": loss(final), "is_best": False})
     for kept in reversed(checkpoints):
-        words, of_it = f"checkpoint of step {kept.step:,}", loss(_loss_of(kept, losses))
+        words, of_it = f"checkpoint at step {kept.step:,}", loss(_loss_of(kept, losses))
         adapters.append({"step": kept.step, "words": words, "loss": of_it, "is_best": kept.step == best})
     return render_part(TEMPLATE, "kept", run_id=run.id, adapters=adapters)
 

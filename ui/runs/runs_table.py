@@ -27,7 +27,7 @@ COLUMN_TITLES = {  # in order of importance: a phone shows the first three
     "seconds": "Time",
     "peak_gib": "Peak memory",
     "model": "Model",
-    "data": "Data",
+    "data": "Dataset",
     "note": "Note",
 }
 TEXT_COLUMNS = {"name", "model", "data", "status", "note"}  # sorted from A to Z first; figures from the largest
@@ -66,7 +66,7 @@ class Shown:
 def table_text(found: list[Overview], total: int, shown: Shown) -> Markup:
     """The first `shown.most` of the runs found; `total` is the number of all runs."""
     if not total:
-        return _empty("No run yet. Each run you start on the Train tab is listed here.")
+        return _empty("No runs yet. Each run you start on the Train tab is listed here.")
     if not found:
         return _empty(f"None of the {count(total, 'run')} has all of these words.")
     return render_part(

@@ -122,7 +122,7 @@ def disk(size: int) -> str:
 
 def size(value: float) -> str:
     """Memory as precisely as an estimate is: 5.2 GiB, with more digits for small sizes."""
-    return f"{value:.1f} GiB" if value >= 0.95 else f"{value:.2f} GiB" if value >= 0.01 else gib(value)
+    return f"{value:.1f} GiB" if value >= 0.95 else gib(value)
 
 
 def pace(seconds: float) -> str:

@@ -57,7 +57,7 @@ def in_lines(config: RunConfig, shape: ModelShape, card: Card, probe: "ProbeReco
     if judged != "no":
         return lines
     if not (changes := to_fit(config, shape, card, probe)):
-        return [*lines, "No change of these settings makes it fit: choose a smaller model or another card."]
+        return [*lines, "No change to these settings makes it fit: choose a smaller model or another card."]
     lines.append("The cheapest changes that make it fit:")
     return lines + [f"  {change.words}: {change.saves_gib:.1f} GiB   {_options(change)}" for change in changes]
 
@@ -83,4 +83,4 @@ def probe_lines(record: "ProbeRecord", note: str) -> list[str]:
         lines.append(f"The whole run of {record.steps:,} steps takes about {took}, less with shorter rows.")
     else:
         lines.append("The time of the whole run is unknown: it runs for epochs, and its rows were not counted.")
-    return [*lines, note or "Estimates for this model on this machine now use it as a correction."]
+    return [*lines, note or "Estimates for this model on this machine are now corrected by it."]

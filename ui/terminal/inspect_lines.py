@@ -20,7 +20,7 @@ def inspection_lines(found: Inspection, config: RunConfig) -> list[str]:
         ("Left out", left_out),
         ("Tokens", f"{found.tokens:,}, {found.trained_tokens:,} of them trained on ({share})"),
         ("Cut off", f"{count(found.cut_rows, 'row')} at {config.model.max_seq_length:,} tokens"),
-        ("End mark", f"trained on in {count(found.ends_trained, 'row')}"),
+        ("End token", f"trained on in {count(found.ends_trained, 'row')}"),
         ("Tokenizer", config.model.model_name),
     ]
     lines = [f"{name:<10} {value}" for name, value in facts if value]

@@ -28,7 +28,8 @@ def closing_words(snapshot: Snapshot, folder: Path) -> str:
     """What `train` prints at the end for a person."""
     lines = [f"{snapshot.message} The run is in {folder}"]
     if held := snapshot.heldout:
-        lines.append(f"On {held.rows} rows it never saw: loss {held.base_loss:.2f} → {held.tuned_loss:.2f}")
+        lines.append(f"On {held.rows} rows that it was not trained on: loss ")
+        lines[-1] += f"{held.base_loss:.2f} → {held.tuned_loss:.2f}"
         if held.base_exact is not None:
             lines[-1] += f", exact match {held.base_exact:.0%} → {held.tuned_exact:.0%}"
     return "\n".join(lines)

@@ -46,8 +46,8 @@ class FitForm:
         self.card = gr.Dropdown(
             _choices(workbench),
             value=HERE,
-            label="Will it fit",
-            info="An estimate that follows every change, without loading the model",
+            label="Will it fit?",
+            info="An estimate that follows every change, without loading the model.",
             elem_id="card",
         )
         self.fit = gr.HTML(padding=False, elem_id="fit", js_on_load=CLICKS)
@@ -163,7 +163,7 @@ class FitForm:
         try:
             config = self._form.read(values)
             if asked.ask == "fetch":
-                yield {self.fit: notice(f"Fetching the config.json of {config.model.model_name} from Hugging Face…")}
+                yield {self.fit: notice(f"Downloading the config.json of {config.model.model_name} from Hugging Face…")}
                 yield {self.fit: self._estimated(config, values[self.card], values[self._token], fetch=True)}
                 return
             settings = json.loads(asked.settings)
@@ -195,7 +195,7 @@ def _basis(config: RunConfig, found: Estimate, probe: ProbeRecord | None, longes
     """What the figures are based on, in sentences."""
     batch, is_auto = found.batch, config.training.per_device_train_batch_size == "auto"
     return [
-        f"Corrected by a probe on this machine, which took {gib(probe.peak_gib)}." if probe else "",
+        f"Corrected by a probe on this machine, which measured {gib(probe.peak_gib)}." if probe else "",
         f"The longest row has {count(longest, 'token')}." if longest else "",
         f"Batch size auto: this assumes {batch:,}; the run itself finds the largest that fits." if is_auto else "",
     ]

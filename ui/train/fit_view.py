@@ -83,8 +83,8 @@ def _bar(estimate: Estimate, card: Card) -> dict[str, Any]:
         "parts": parts,
         "is_over": total > usable,
         "end": f"{end:.2%}",
-        "end_words": {"side": side, "place": place, "text": f"{what} ends: {size(usable)}"},
-        "words": ", ".join(f"{part['name']} {part['size']}" for part in parts) + f"; the {what} ends at {size(usable)}",
+        "end_words": {"side": side, "place": place, "text": f"{what} limit: {size(usable)}"},
+        "words": ", ".join(f"{part['name']} {part['size']}" for part in parts) + f"; {what} limit {size(usable)}",
     }
 
 
@@ -119,7 +119,7 @@ def _changes(
 
 def fetch_text(name: str) -> Markup:
     """Shown when a model's config.json is not on this machine yet, with a button that fetches it."""
-    message = f"The config.json of {name} is not on this machine yet; these few kB say how large the model is."
+    message = f"The config.json of {name} is not on this machine yet; the estimate needs it. It is only a few kB."
     return render_part(TEMPLATE, "fetch", message=message)
 
 
@@ -137,7 +137,7 @@ def probing_text(state: Probing, of_others: ProbeRecord | None = None) -> Markup
     result = notice(state.error, "error") + found + measured + notice(state.note, "warning")
     if of_others and not result:
         took = f"{of_others.model[0]}, {gib(of_others.peak_gib)} on rows of {count(of_others.length, 'token')}"
-        return notice(f"The last probe was of other settings: {took}.") + render_part(TEMPLATE, "what_a_probe_is")
+        return notice(f"The last probe was for other settings: {took}.") + render_part(TEMPLATE, "what_a_probe_is")
     return result or render_part(TEMPLATE, "what_a_probe_is")
 
 
@@ -157,7 +157,7 @@ def probed_text(record: ProbeRecord, is_kept: bool = True) -> Markup:
     else:
         sentences.append("To see how long the whole run takes, check all rows or set the number of steps.")
     if is_kept:
-        sentences.append("The estimate for this model on this machine is now corrected by it.")
+        sentences.append("Estimates for this model on this machine are now corrected by it.")
     return notice(" ".join(sentences), "good")
 
 
@@ -171,7 +171,7 @@ def found_text(found: BatchFound, record: ProbeRecord) -> Markup:
         f"{_tries(found.tried)}."
     )
     if accumulation == 1:
-        message += " That is all rows of a step: for a larger batch raise the accumulation first."
+        message += " That is all rows of a step: for a larger batch, raise Accumulation first."
     return render_part(
         TEMPLATE,
         "found",

@@ -41,8 +41,8 @@ def embeddings_text(receipt: Receipt) -> Markup:
     passing = f"; {gib(found.passing_gib)} more during each pass, for computing" if found.passing_gib else ""
     facts = [
         ("Trained embeddings", f"{' and '.join(found.layers)}{tied}"),
-        ("Rows that train", rows),
-        ("Of all that trains", f"{percent(found.share)} ({found.parameters:,} weights)"),
+        ("Trained rows", rows),
+        ("Share of trained weights", f"{percent(found.share)} ({found.parameters:,} weights)"),
         ("In memory", f"{gib(found.memory_gib)} for weights, gradients and the optimizer{passing}"),
         ("In the adapter", f"{gib(found.disk_bytes / GIB)} of {gib(found.adapter_bytes / GIB)} on disk"),
     ]

@@ -20,7 +20,7 @@ def memory_text(snapshot: Snapshot) -> str:
     probed = _probed_in_short(snapshot.probed) if snapshot.probed else ""
     if corrected is not None:
         probed = f" · corrected by a probe: {gib(corrected)}"
-    return f"estimated {gib(estimated)}{probed} · was {gib(was)}{_off(estimated, was)}"
+    return f"estimated {gib(estimated)}{probed} · measured {gib(was)}{_off(estimated, was)}"
 
 
 def _probed_in_short(probed: Probed) -> str:
@@ -55,8 +55,8 @@ def finished_text(snapshot: Snapshot) -> Markup:
         ("Time", f"{duration_or_dash(snapshot.seconds)} for {count(done.steps, 'step')}"),
         ("Speed", f"{done.tokens_per_s:,.0f} tokens/s"),
         ("Peak memory", f"{gib(done.peak_memory_gib)} ({percent(done.peak_memory_gib / total)} of {gib(total)})"),
-        ("Of that for training", f"{gib(training)} ({percent(training / total)})"),
-        ("Memory", memory_text(snapshot)),
+        ("Used by training", f"{gib(training)} ({percent(training / total)})"),
+        ("Memory estimate", memory_text(snapshot)),
         ("Mean training loss", "–" if done.train_loss is None else f"{done.train_loss:.4f}"),
         ("Validation loss", "–" if done.eval_loss is None else f"{done.eval_loss:.4f}"),
         ("Adapter", done.adapter_dir or "none kept"),

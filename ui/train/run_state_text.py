@@ -18,7 +18,7 @@ STEPS_NAMED = 8  # checkpoints from this many on are not all named
 def state_text(snapshot: Snapshot | None) -> Markup:
     """Where the run is, with its progress."""
     if snapshot is None:
-        return notice("No run yet. Start one to see its progress, charts and memory here.")
+        return notice("No runs yet. Start one to see its progress, charts and memory here.")
     checkpoints = checkpoints_text(snapshot.checkpoints) if snapshot.checkpoints else ""
     if snapshot.is_over:
         hint = " Ask base and tuned the same question on the Compare tab." if snapshot.status == "completed" else ""
@@ -67,9 +67,9 @@ def checkpoints_text(steps: tuple[int, ...]) -> str:
     """How many checkpoints there are, and of which steps: "3 checkpoints, of steps 40, 80 and 120."."""
     *others, last = [f"{step:,}" for step in steps]
     if not others:
-        return f"1 checkpoint, of step {last}."
+        return f"1 checkpoint, at step {last}."
     listed = ", ".join(others) if len(others) < STEPS_NAMED else f"{', '.join(others[:3])}, … {others[-1]}"
-    return f"{len(steps)} checkpoints, of steps {listed} and {last}."
+    return f"{len(steps)} checkpoints, at steps {listed} and {last}."
 
 
 def can_resume(snapshot: Snapshot | None) -> bool:
@@ -105,7 +105,7 @@ def best_text(snapshot: Snapshot | None, state: ModelState) -> Markup:
     if best is None:
         words = Markup()
     elif _is_loaded(snapshot, best, state):
-        words = notice(f"The checkpoint of step {best.step:,} is loaded: try it on the Compare tab.", "good")
+        words = notice(f"The checkpoint at step {best.step:,} is loaded: try it on the Compare tab.", "good")
     else:
         words = _sentence(f"Validation loss was lowest at step {best.step:,}; its checkpoint is kept.")
     return words + notice(overfitting(snapshot), "warning")

@@ -38,7 +38,7 @@ def recognise(rows: list[dict[str, Any]], config: DataConfig) -> Shape:
         return Shape("columns", f"the prompt uses {', '.join(wanted)} from each row")
     if config.prompt_template not in ("chat", *TEMPLATES):
         raise DataError(
-            "There is no prompt {prompt!r}; use {known}, or a text with {{column}}.",
+            "There is no prompt template {prompt!r}; use {known}, or your own text with {{column}} fields.",
             prompt=config.prompt_template,
             known=", ".join(["chat", *TEMPLATES]),
         )
@@ -119,7 +119,7 @@ def _chat(columns: list[Column], rows: list[dict[str, Any]]) -> Shape | None:
             if _find(columns, names, kinds=("empty",)) == found:
                 continue  # it is empty in the first rows, so there is nothing to mention
             reason += (
-                f", {_quoted(found)} is the system prompt" if role == "system" else f", {_quoted(found)} its tools"
+                f", {_quoted(found)} is the system prompt" if role == "system" else f", {_quoted(found)} has its tools"
             )
     return Shape("sharegpt" if _is_sharegpt(by_name[0], rows) else "messages", reason, True, taken)
 
@@ -131,7 +131,7 @@ def _prompt_and_answer(name: str, columns: list[Column], rows: list[dict[str, An
         chosen = _find(columns, column_names.CHOSEN, kinds=("turns", "object", *(("text",) if rejected else ())))
         if not chosen or not _answers(chosen, rows):
             return {"messages": name}, f"{_quoted(name)} has the turns of a chat"
-        reason = f"{_quoted(name)} has the turns of a chat, {_quoted(chosen)} answers"
+        reason = f"{_quoted(name)} has the turns of a chat, {_quoted(chosen)} is the answer"
         return {"prompt": name, "messages": chosen}, reason
     is_single = all(len(answer) == 1 for answer in _answers(name, rows))
     prompt = _find(columns, "prompt", kinds=("turns", "text"), other_than=name)
@@ -255,7 +255,7 @@ def _asks_and_answers(taken: dict[str, str]) -> str:
     asks = taken["instruction"] if "instruction" in taken else taken["input"]
     below = f", with {_quoted(taken['input'])} below it" if "instruction" in taken and "input" in taken else ""
     system = f", {_quoted(taken['system'])} is the system prompt" if "system" in taken else ""
-    return f"{_quoted(asks)} asks{below}, {_quoted(taken['answer'])} answers{system}"
+    return f"{_quoted(asks)} is the question{below}, {_quoted(taken['answer'])} is the answer{system}"
 
 
 def _unclear(columns: list[Column]) -> DataError:

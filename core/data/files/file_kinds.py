@@ -27,13 +27,13 @@ ZIP = "{file} is a zip file; unpack it and choose the files in it."
 ARCHIVE = "{file} is an archive; unpack it and choose the files in it."
 DOCUMENT = "{file} is a document, not plain text; save its text as .txt, and choose that file."
 PICKLE = "{file} is a pickle, which can run any code when opened, so it is never read; save its rows as JSONL or CSV."
-WEIGHTS = "{file} contains a program's numbers, such as weights, not rows; choose the file with the rows."
+WEIGHTS = "{file} contains binary data, such as weights, not rows; choose the file with the rows."
 ARROW = "{file} is an Arrow or NumPy file; save its rows as Parquet or JSONL, and choose that file."
 DATABASE = "{file} is a database; export the table as CSV, and choose that file."
 WEB_PAGE = "{file} is a web page, not the file itself; download the file again, using its raw or download link."
 GIT_LFS = "{file} is a git-lfs pointer, not the file itself; fetch the file with git lfs pull."
 NOT_TEXT = "{file} is not text; choose a CSV, TSV, JSON, JSONL, Parquet or text file."
-EMPTY = "{file} is empty, with nothing on line 1 or below; choose a file with rows in it."
+EMPTY = "{file} is empty; choose a file with rows in it."
 
 _REFUSED_SUFFIXES = {
     **dict.fromkeys((".xlsx", ".xlsm", ".xls", ".xlsb"), EXCEL),

@@ -123,7 +123,7 @@ class Source:
             )
         if isinstance(error, PermissionError):
             return DataError(
-                "This program has no permission to read {file}; change the file's permissions.", file=self.name
+                "This app has no permission to read {file}; change the file's permissions.", file=self.name
             )
         return DataError(
             "{file} cannot be read ({reason}); check that it is still there and its disk works.",
@@ -176,7 +176,7 @@ def lines(stream: io.TextIOWrapper, name: str) -> Iterator[str]:
     for number, line in enumerate(iter(partial(stream.readline, MAX_LINE), ""), 1):
         if len(line) == MAX_LINE:
             raise DataError(
-                "Line {line} of {file} is longer than {limit:,} characters; put line ends between the rows.",
+                "Line {line} of {file} is longer than {limit:,} characters; put line breaks between the rows.",
                 line=number,
                 file=name,
                 limit=MAX_LINE,

@@ -90,7 +90,7 @@ def goes_over_lines(head: str, source: Source) -> bool:
         except NotJson:
             if all(_parse_line(line, source)[1] for line in first_lines):
                 raise DataError(
-                    "{file} has objects that go over several lines, but in a JSONL file each line must be one object; "
+                    "{file} has objects that span several lines, but in a JSONL file each line must be one object; "
                     "save it again with one object per line.",
                     file=source.name,
                 ) from None

@@ -28,7 +28,7 @@ _SPEAKER = re.compile(r"\s*[^\s:：]{1,30}( [^\s:：]{1,30})?[:：]\s")  # lines
 
 
 FEW_BLANK_LINES = (
-    "{file} has few blank lines ({blank:,}), so each line is a row; if blank lines end the rows, choose paragraph "
+    "{file} has few blank lines ({blank:,}), so each line is a row; if blank lines separate the rows, choose paragraph "
     'under "Split text files by" (data.text_rows).'
 )
 

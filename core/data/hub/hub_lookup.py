@@ -43,7 +43,7 @@ def look_up(config: DataConfig, token: Token) -> HubDataset | None:
         ) from None
     except RevisionNotFoundError:
         raise DataError(
-            "{dataset} has no revision {revision!r}; leave the field empty for the newest.",
+            "{dataset} has no revision {revision!r}; leave the field empty for the latest.",
             dataset=path,
             revision=config.revision,
         ) from None

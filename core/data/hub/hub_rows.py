@@ -80,7 +80,7 @@ def _builder(config: DataConfig, hub_dataset: HubDataset, token: Token) -> "Data
 
     if hub_dataset.has_script:
         raise DataError(
-            "{dataset} is loaded by a script of its own, which this program never runs; try the revision {revision}, "
+            "{dataset} is loaded by a script of its own, which this app never runs; try the revision {revision}, "
             "where Hugging Face may have its rows.",
             dataset=hub_dataset.name,
             revision=PARQUET_BRANCH,
@@ -218,9 +218,9 @@ def _without_media(dataset: "Dataset", name: str) -> tuple["Dataset", tuple[str,
     names = first_names(media, MAX_LISTED)
     if len(media) == len(dataset.features):
         raise DataError(
-            "{dataset} has only images or sounds ({columns}); choose a dataset with text.", dataset=name, columns=names
+            "{dataset} has only images or audio ({columns}); choose a dataset with text.", dataset=name, columns=names
         )
-    return dataset.remove_columns(media), (f"skipped: {names}, because images and sounds are not read",)
+    return dataset.remove_columns(media), (f"skipped: {names}, because images and audio are not read",)
 
 
 def _is_media(feature) -> bool:

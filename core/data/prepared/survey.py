@@ -117,12 +117,12 @@ def _warnings(figures: Survey, data: PreparedData, end_name: str) -> Iterator[st
         )
     if figures.without_end and not end_name:
         yield (
-            f"{figures.without_end:,} of {figures.used:,} rows have no end mark, because the tokenizer has none "
+            f"{figures.without_end:,} of {figures.used:,} rows have no end token, because the tokenizer has none "
             "(eos_token): training on these teaches the model not to stop."
         )
     elif figures.without_end:
         yield (
-            f"{figures.without_end:,} of {figures.used:,} rows have no end mark ({end_name}) in the part that is "
+            f"{figures.without_end:,} of {figures.used:,} rows have no end token ({end_name}) in the part that is "
             "trained on: training on these teaches the model not to stop."
         )
     if figures.trained_share < MIN_TRAINED_SHARE:

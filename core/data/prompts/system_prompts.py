@@ -2,7 +2,7 @@
 
 from collections.abc import Callable, Iterator
 
-SYSTEM_MOVED = "the model's chat template has no place for a system prompt, so its text is a part of the question"
+SYSTEM_MOVED = "the model's chat template has no place for a system prompt, so its text becomes part of the question"
 MARK = "\ue000"  # in no template, and in hardly any text
 
 
