@@ -105,8 +105,8 @@ def large_adapter(embeddings_bytes: int, others_bytes: int, offers_rows: bool) -
         return ""
     instead = "train only the rows of new or seen tokens, or " if offers_rows else ""
     return (
-        f"Trained embeddings make the adapter {total:.2f} GiB on disk, {embeddings_bytes / GIB:.2f} GiB of it theirs: "
-        f"to keep it small, {instead}leave them out under Fully trained layers."
+        f"With trained embeddings, the adapter takes {total:.2f} GiB on disk, {embeddings_bytes / GIB:.2f} GiB of it "
+        f"for the embeddings: to keep it small, {instead}leave them out under Fully trained layers."
     )
 
 

@@ -35,7 +35,7 @@ def overfitting(snapshot: Snapshot) -> str:
     window = min(WINDOW, len(before), len(after))
     if not window or (now := mean(after[-window:])) >= (then := mean(before[-window:])):
         return ""
-    advice = "Compare it with the checkpoint of that step"
+    advice = "Compare it with the checkpoint from that step"
     if best.step not in snapshot.checkpoints:
         advice = "Save checkpoints as often as you check, so that the best one is kept"
     return (

@@ -138,9 +138,9 @@ OPEN = Policy(
 DEMO = Policy(
     in_words=(
         "This is a demo that others use as well. You can train the demo model on the preset's rows or on a file of "
-        "your own (at most {upload}). A run can have up to {steps} steps, {rows} rows per step, {tokens} tokens per row, "
-        "and {minutes} minutes. One run trains at a time; yours may have to wait for its turn. You see only your own runs, "
-        "and everything you do here is deleted after {kept} minutes."
+        "your own (at most {upload}). A run can have up to {steps} steps, {rows} rows per step, {tokens} tokens per "
+        "row, and {minutes} minutes. One run trains at a time; yours may have to wait for its turn. You see only your "
+        "own runs, and everything you do here is deleted after {kept} minutes."
     ),
     from_hub=False,
     most={

@@ -121,8 +121,8 @@ class Lab:
             length = loaded.report.max_seq_length
             if longest >= length:
                 raise PromptTooLong(
-                    "The prompt has {tokens} tokens, but the model's maximum length is {length}; shorten it, or start "
-                    "a new conversation.",
+                    "The prompt has {tokens:,} tokens, but the model's maximum length is {length:,}; shorten it, or "
+                    "start a new conversation.",
                     tokens=longest, length=length,
                 )  # fmt: skip
             sampling = sampling.model_copy(update={"max_new_tokens": min(sampling.max_new_tokens, length - longest)})

@@ -140,7 +140,7 @@ def test_1_the_bar_follows_every_change_in_the_form(app, open_page):
     page.locator("#adapter-modules_to_save label", has_text="embed_tokens").click()
     config = config.with_settings(["adapter.r=16", "adapter.modules_to_save=[embed_tokens]"])
     expect_shown(page, config, "RTX 3060 12GB")
-    expect(page.locator("#fit .warning")).to_contain_text("Trained embeddings make the adapter")
+    expect(page.locator("#fit .warning")).to_contain_text("With trained embeddings, the adapter takes")
 
 
 def test_2_for_a_card_too_small_changes_are_suggested_and_applied(app, open_page, large_model):

@@ -221,7 +221,7 @@ def test_the_proof_in_words():
     )
     assert "notice warning" in proof_text((BASE, RUN), [0.0]) and "notice good" not in proof_text((BASE, RUN), [0.0])
     assert "the adapter changes nothing" not in proof_text((RUN, STEP), [0.0])
-    assert "are one and the same: choose another" in proof_text((RUN, RUN), [0.0])
+    assert "are the same model: choose another" in proof_text((RUN, RUN), [0.0])
 
 
 # The tab, with no model loaded

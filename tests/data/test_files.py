@@ -17,7 +17,7 @@ from core.data.files.open_files import open_files
 from core.problems import DataError
 
 ROWS = b"q,a\nhi,ho\nyou,me\n"
-HEADER = "the first row is read as the names of the columns"
+HEADER = "the first row is read as the column names"
 VALUES = [{"q": "hi", "a": "ho"}, {"q": "you", "a": "me"}]
 
 

@@ -16,7 +16,7 @@ from core.data.files.open_files import open_files
 from core.data.files.text_rows import FEW_BLANK_LINES
 from core.problems import DataError
 
-HEADER = "the first row is read as the names of the columns"
+HEADER = "the first row is read as the column names"
 DATA = "the first row is read as data, so the columns are named"
 
 

@@ -24,8 +24,8 @@ def test_a_large_adapter_is_warned_of_before_the_start():
     # The adapter proper: r=16 of all seven layers has 41,943,040 weights, of 4 bytes each.
     total, own = (cost.disk_bytes + 41_943_040 * 4) / 1024**3, cost.disk_bytes / 1024**3
     assert cost.warning == (
-        f"Trained embeddings make the adapter {total:.2f} GiB on disk, {own:.2f} GiB of it theirs: to keep it small, "
-        "leave them out under Fully trained layers."
+        f"With trained embeddings, the adapter takes {total:.2f} GiB on disk, {own:.2f} GiB of it for the "
+        "embeddings: to keep it small, leave them out under Fully trained layers."
     )
     on_a_processor = embeddings_cost(*at("Meta-Llama-3.1-8B-bnb-4bit"), CPU)
     assert "train only the rows of new or seen tokens, or leave them out" in on_a_processor.warning

@@ -98,10 +98,10 @@ BEST = run("completed", 50, (20, 50), (2.0, 1.0, 1.1, 1.2, 1.3))
 
 def test_the_best_check_can_be_compared_with_when_its_checkpoint_is_kept():
     assert best_button(BEST, ModelState(), "") == {
-        "visible": True, "interactive": True, "value": "Compare with that checkpoint",
+        "visible": True, "interactive": True, "value": "Compare with the best checkpoint",
     }  # fmt: skip
     assert best_button(BEST, ModelState(), "a model is being loaded") == {
-        "visible": True, "interactive": False, "value": "Compare with that checkpoint (a model is being loaded)",
+        "visible": True, "interactive": False, "value": "Compare with the best checkpoint (a model is being loaded)",
     }  # fmt: skip
     assert best_button(run("completed", 50, (50,), (2.0, 1.0, 1.1)), ModelState(), "")["visible"] is False
     assert best_button(None, ModelState(), "")["visible"] is False

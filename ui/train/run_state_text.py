@@ -64,7 +64,7 @@ def work_bar(snapshot: Snapshot) -> Markup:
 
 
 def checkpoints_text(steps: tuple[int, ...]) -> str:
-    """How many checkpoints there are, and of which steps: "3 checkpoints, of steps 40, 80 and 120."."""
+    """How many checkpoints there are, and at which steps: "3 checkpoints, at steps 40, 80 and 120."."""
     *others, last = [f"{step:,}" for step in steps]
     if not others:
         return f"1 checkpoint, at step {last}."
@@ -89,7 +89,7 @@ def resume_text(snapshot: Snapshot | None) -> Markup:
 def best_button(snapshot: Snapshot | None, state: ModelState, busy: str) -> dict:
     """The button that loads the best checkpoint: shown when that is kept and not loaded yet."""
     best = _kept_best(snapshot)
-    words = "Compare with that checkpoint"
+    words = "Compare with the best checkpoint"
     return {
         "visible": best is not None and not _is_loaded(snapshot, best, state),
         "interactive": not busy,

@@ -70,7 +70,7 @@ class TrainTab:
         self.end = gr.HTML(padding=False, elem_id="train-end")
         self.charts = gr.HTML(padding=False, elem_id="charts")
         with gr.Row(elem_classes="run-action"):
-            self.best = gr.Button("Compare with that checkpoint", size="sm", visible=False, elem_id="compare-best")
+            self.best = gr.Button("Compare with the best checkpoint", size="sm", visible=False, elem_id="compare-best")
             self.best_words = gr.HTML(padding=False, elem_id="best-words")
         self.best_trouble = gr.HTML(padding=False, elem_id="best-trouble")
         self.samples = gr.HTML(padding=False, elem_id="samples")

@@ -133,7 +133,7 @@ def check_template(template: str, columns: list[Column], rows: list[dict[str, An
         near = nearest(name, columns)
         if near is not None:
             raise DataError(
-                "The prompt names {{{column}}} (did you mean {{{near}}}?), but the rows have {columns}.",
+                "The prompt names {{{column}}} (did you mean {{{near}}}?), but the rows' columns are {columns}.",
                 column=name,
                 near=near,
                 columns=listed(columns),
@@ -141,7 +141,7 @@ def check_template(template: str, columns: list[Column], rows: list[dict[str, An
         if set(name) & set("[]:!\"'\n"):
             raise DataError(ONLY_NAMES_IN_BRACES)
         raise DataError(
-            "The prompt names {{{column}}}, but the rows have {columns}.", column=name, columns=listed(columns)
+            "The prompt names {{{column}}}, but the rows' columns are {columns}.", column=name, columns=listed(columns)
         )
     if not wanted:
         raise DataError("The prompt names no column, so all rows would be the same; name one, as in {title}.")

@@ -262,7 +262,7 @@ def _unclear(columns: list[Column]) -> DataError:
     if not columns:
         return DataError("The rows have no fields; choose a file whose rows have named columns with words in them.")
     return DataError(
-        "The rows have {columns}, and it is not clear which is the question and which the answer; choose the columns "
+        "It is not clear which of the columns ({columns}) is the question and which is the answer; choose the columns "
         'under "Columns and prompt", or with --set data.instruction_column=… and --set data.answer_column=….',
         columns=listed(columns),
     )

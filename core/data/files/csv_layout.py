@@ -123,7 +123,7 @@ def _header_notes(first: list[str], has_header: bool, is_judged: bool) -> list[s
         listed = first_names(names, MAX_NAMED_COLUMNS)
         columns = f"the columns are named {listed}" if len(names) > 1 else f"the column is named {listed}"
         return [f"the first row is read as data, so {columns}" if is_judged else columns]
-    notes = ["the first row is read as the names of the columns"] if is_judged else []
+    notes = ["the first row is read as the column names"] if is_judged else []
     changed = [new for old, new in zip(first, names_of(first), strict=True) if old != new]
     if changed:
         notes.append(f"empty and repeated column names became {first_names(changed, MAX_NAMED_COLUMNS)}")
