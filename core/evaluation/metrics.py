@@ -150,7 +150,7 @@ METRICS = (
     Metric(
         key="exact",
         title="Exact match",
-        help="Answers that are exactly the reference, character for character.",
+        help="Share of answers that equal the reference, character for character.",
         needs="reference",
         better="higher",
         form="share",
@@ -159,7 +159,7 @@ METRICS = (
     Metric(
         key="rouge_l",
         title="ROUGE-L",
-        help="Words in common with the reference, in the same order, from 0 to 1.",
+        help="How many words, in the same order, the answer shares with the reference, from 0 to 1.",
         needs="reference",
         better="higher",
         form="figure",
@@ -168,7 +168,7 @@ METRICS = (
     Metric(
         key="bleu",
         title="BLEU",
-        help="Groups of one to four words in common with the reference, over all rows, from 0 to 100.",
+        help="How many groups of one to four words the answers share with the references, from 0 to 100.",
         needs="reference",
         better="higher",
         form="score",
@@ -187,7 +187,7 @@ METRICS = (
     Metric(
         key="within_10",
         title="Within 10%",
-        help="Answers whose number is at most 10% off. An answer without a number does not count.",
+        help="Share of answers whose number is at most 10% off. An answer without a number does not count.",
         needs="number",
         better="higher",
         form="share",
@@ -196,7 +196,7 @@ METRICS = (
     Metric(
         key="within_20",
         title="Within 20%",
-        help="Answers whose number is at most 20% off. An answer without a number does not count.",
+        help="Share of answers whose number is at most 20% off. An answer without a number does not count.",
         needs="number",
         better="higher",
         form="share",
@@ -205,7 +205,7 @@ METRICS = (
     Metric(
         key="no_number",
         title="No number",
-        help="Answers without a number where the reference is a number.",
+        help="Share of answers without a number where the reference is a number.",
         needs="number",
         better="lower",
         form="share",
@@ -214,7 +214,7 @@ METRICS = (
     Metric(
         key="ends",
         title="Ends by itself",
-        help="Answers that ended before the token limit cut them off.",
+        help="Share of answers that ended before the token limit cut them off.",
         needs="answer",
         better="higher",
         form="share",
@@ -232,7 +232,7 @@ METRICS = (
     Metric(
         key="repetition",
         title="Repetition",
-        help="Groups of four tokens that occurred earlier in the same answer.",
+        help="Share of groups of four tokens that occurred earlier in the same answer.",
         needs="answer",
         better="lower",
         form="share",

@@ -7,12 +7,12 @@ from core.memory.known_shapes import KNOWN
 from core.problems import ModelError
 
 MADE_FROM = (
-    "{name} is a GGUF model, which can be run but not trained: load the model that it was made "
-    "from, with its weights as safetensors, such as {model}."
+    "{name} is a GGUF model, which can be run but not trained: load the safetensors model that it was "
+    "made from, such as {model}."
 )
 UNKNOWN = (
-    "{name} is a GGUF model, which can be run but not trained: load the model that it was made "
-    "from, with its weights as safetensors, which is named where the GGUF came from."
+    "{name} is a GGUF model, which can be run but not trained: load the safetensors model that it was "
+    "made from; the page where you found the GGUF usually names it."
 )
 OWNER = "unsloth/"  # of copies that need no token
 

@@ -110,7 +110,7 @@ def _changes(config: RunConfig, shape: ModelShape, card: Card, longest: int | No
     best = "unsloth" if card.is_gpu else True
     if training.use_gradient_checkpointing != best:
         setting = "unsloth" if best == "unsloth" else "yes"
-        words = "gradient checkpointing by unsloth" if card.is_gpu else "gradient checkpointing on"
+        words = "Unsloth's gradient checkpointing" if card.is_gpu else "gradient checkpointing on"
         yield f"training.use_gradient_checkpointing={setting}", [], words
     if card.is_gpu and training.optim not in ("adamw_8bit", "paged_adamw_8bit", "adafactor", "sgd"):
         yield "training.optim=adamw_8bit", [], "optimizer adamw_8bit"

@@ -10,8 +10,8 @@ from core.model.loaded_model import LoadedModel
 from core.problems import ModelError
 
 NO_EMBEDDING = (
-    "The prompt has the token {token:.40} ({id:,}), for which {model} has no embedding, because its {rows:,} end "
-    "before it: leave the token out, or add it to the model as well (resize_token_embeddings)."
+    "The prompt has the token {token:.40} ({id:,}), but {model} has only {rows:,} embeddings: leave the token out, or "
+    "add it to the model as well (resize_token_embeddings)."
 )
 
 

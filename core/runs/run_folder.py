@@ -33,7 +33,7 @@ from core.settings.run_config import RunConfig
 
 END_OF_HISTORY = 4096  # bytes; longer than the line that says how a run ended
 GGUF = (
-    "{adapter} is a GGUF model, which can be run but not trained further: continue from the "
+    "{adapter} is a GGUF file, which can be run but not trained further: continue from the "
     "adapter that it was made from, the folder with {file}."
 )
 

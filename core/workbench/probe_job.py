@@ -109,7 +109,7 @@ class Prober:
 
     def _probe(self, config: RunConfig, token: Token) -> ProbeRecord:
         loaded, data = self._ready(config, token)
-        self._job.state = Probing(doing="Two steps on rows of full length")
+        self._job.state = Probing(doing="Taking two steps on rows of the full length")
         measured = measure_if_it_fits(loaded, config, data, self._job.should_stop)
         if measured is None:
             raise out_of_memory_error(loaded, config, data)

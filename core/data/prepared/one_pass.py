@@ -35,9 +35,9 @@ PREVIEW_ROWS = 3
 LANGUAGE_SAMPLES = 300
 SAMPLE_CHARACTERS = 2000
 NO_EMBEDDING = (
-    "Row {row:,} has the token {token:.40} ({id:,}), for which the model has no embedding, because its {embeddings:,} "
-    "end before it: leave the token out of the rows and the template, use the model's own tokenizer, or add the token "
-    "to the model as well (resize_token_embeddings)."
+    "Row {row:,} has the token {token:.40} ({id:,}), but the model has only {embeddings:,} embeddings: leave the token "
+    "out of the rows and the template, use the model's own tokenizer, or add the token to the model as well "
+    "(resize_token_embeddings)."
 )
 PLACEHOLDER = re.compile(r"\{\{\s*[\w.]+\s*\}\}")
 
