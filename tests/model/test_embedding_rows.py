@@ -521,7 +521,7 @@ def test_the_page_tells_it(runs):
         runs("untied").receipt
     )
     none = runs("tied", "adapter.modules_to_save=[]").receipt
-    assert none.embeddings is None and "embed_tokens and lm_head do not train." in receipt_text(none)
+    assert none.embeddings is None and "embed_tokens and lm_head are not trained." in receipt_text(none)
 
 
 def test_a_warning_and_markup_in_a_receipt_are_shown_as_they_are(runs):

@@ -178,7 +178,7 @@ def test_the_same_answers_voted_on_again_count_once(blind, tuned, votes_of, wait
 
 
 def test_the_small_print_says_what_the_figures_do_not_hold(zeroed):
-    optimistic = "Adding votes after a look at these figures makes them optimistic"
+    optimistic = "Adding votes after you have seen these figures biases them"
     text = result_text(Result(zeroed, BASE, Tally(3, 0, repeated=9)))
     assert optimistic in text
     assert "<li>9 repeated votes are not counted: only the last vote on the same two answers counts.</li>" in text
