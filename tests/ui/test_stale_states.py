@@ -181,7 +181,7 @@ def fit(runs_dir):
 def test_what_a_probe_measured_goes_with_other_settings(fit, setting, is_of):
     fit._workbench._prober._job.state = Probing(record=record(DEMO, 60), asked=DEMO)
     shown = fit._measured_for(DEMO.with_settings([setting]))
-    assert ("peak memory" in shown) == is_of and ("of other settings" in shown) != is_of
+    assert ("peak memory" in shown) == is_of and ("for other settings" in shown) != is_of
     assert ('class="notice good"' in shown) == is_of
     failed = Probing(error="The card's memory is full.", asked=DEMO)
     fit._workbench._prober._job.state = failed
