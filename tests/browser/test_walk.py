@@ -183,7 +183,7 @@ def test_9_the_best_checkpoint_is_loaded_to_compare(app, page):
     tab(page, "Train")
     page.click("#compare-best")
     expect(page.locator("#best-words .good")).to_have_text(
-        f"The checkpoint of step {best.step} is loaded: try it on the Compare tab.", timeout=60_000
+        f"The checkpoint at step {best.step} is loaded: try it on the Compare tab.", timeout=60_000
     )
     expect(page.locator("#compare-best")).to_be_hidden()
 
