@@ -10,6 +10,7 @@
     python app.py compare RUN --prompt "Hello."  show the answers of base and tuned
     python app.py evaluate RUN                   measure both on rows, each difference with its interval
     python app.py report RUN                     write everything about a run into one HTML file
+    python app.py export RUN --to merged         write a model that other programs can load
 
 Exit codes: 0; 2 for bad input, with one sentence on standard error; 1 for a run that failed; 130 for Ctrl-C.
 
@@ -162,21 +163,9 @@ def inspect(rows: str, settings: tuple[str, ...], as_json: bool) -> int:
 @json_option
 def estimate(preset: str, settings: tuple[str, ...], gpu: str | None, runs_dir: Path, as_json: bool) -> None:
     """Estimate whether training fits, and what would make it fit, without loading a model."""
-    from core.memory.cards import find_card, this_machine
-    from core.memory.hardware import detect_machine
-    from core.memory.model_shape import shape_of
-    from core.memory.probe_log import latest_probe
-    from ui.terminal.estimate_lines import as_values, in_lines
+    from ui.terminal.commands import estimate_and_report
 
-    config = find_preset(preset).config.with_settings(list(settings))
-    machine = detect_machine()
-    card = find_card(gpu) if gpu else this_machine(machine)
-    shape = shape_of(config.model, os.environ.get("HF_TOKEN"))
-    probe = None if gpu else latest_probe(runs_dir.resolve(), machine, config)
-    if as_json:
-        print(json.dumps(as_values(config, shape, card, probe)))
-    else:
-        print(*in_lines(config, shape, card, probe), sep="\n")
+    estimate_and_report(runs_dir, find_preset(preset).config.with_settings(list(settings)), gpu, as_json)
 
 
 @app.command()
@@ -255,6 +244,40 @@ def report(run: str, runs_dir: Path) -> None:
         print(write_report(find_run(runs_dir, run)))
     except OSError as error:
         raise click.ClickException(f"The report cannot be written: {error.strerror or error}.") from None
+
+
+@app.command()
+@run_argument
+@click.option(
+    "--to", type=click.Choice(["adapter", "merged"]), required=True, help="What to export: see the README's table."
+)
+@click.option(
+    "--dtype",
+    type=click.Choice(["bfloat16", "float16", "float32"]),
+    default="bfloat16",
+    show_default=True,
+    help="Precision of a merged model.",
+)
+@click.option(
+    "--base",
+    type=click.Choice(["trained", "original"]),
+    default="trained",
+    show_default=True,
+    help="What to merge into: the base as it was trained on, or its original 16-bit weights.",
+)
+@click.option("--checkpoint", type=click.IntRange(1), metavar="STEP", help="Export the checkpoint of this step.")
+@click.option(
+    "--out", type=click.Path(path_type=Path), metavar="DIR", help="Folder to write; inside the run by default."
+)
+@runs_dir_option
+@json_option
+def export(
+    run: str, to: str, dtype: str, base: str, checkpoint: int | None, out: Path | None, runs_dir: Path, as_json: bool
+) -> int:
+    """Export a run as an adapter or as a merged model, which other programs can load."""
+    from ui.terminal.export_command import export_and_report
+
+    return export_and_report(runs_dir, run, to, dtype, base, checkpoint, out, as_json)
 
 
 def main() -> int:

@@ -76,6 +76,12 @@ class TrainingError(Problem):
     is_bad_input = False
 
 
+class ExportError(Problem):
+    """An export that cannot be made or handed over."""
+
+    is_bad_input = False
+
+
 class Busy(Problem):
     """Something else is running."""
 

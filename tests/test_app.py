@@ -1,11 +1,13 @@
 """The command line as a user or a script sees it: real commands, their output and their exit codes."""
 
+import hashlib
 import json
 import re
 import shutil
 import signal
 import subprocess
 import sys
+from pathlib import Path
 
 import pytest
 
@@ -117,6 +119,21 @@ def test_report_writes_one_file_with_the_measures(trained):
     assert done.returncode == 0, done.stderr
     text = (PROJECT / done.stdout.strip()).read_text(encoding="utf-8")
     assert text.startswith("<!DOCTYPE html>") and "Ends by itself" in text and "<script" not in text
+
+
+def test_export_prints_its_files_with_their_hashes(trained, tmp_path):
+    run = trained["run_dir"]
+    for to in ("adapter", "merged"):
+        done = run_app("export", run, "--to", to, "--out", str(tmp_path / to), "--json")
+        assert done.returncode == 0, done.stderr
+        result = json.loads(done.stdout)
+        assert (result["to"], result["out"], result["base"]) == (to, str(tmp_path / to), "trained")
+        files = {Path(file["path"]): (file["bytes"], file["sha256"]) for file in result["files"]}
+        assert set(files) == set((tmp_path / to).iterdir())
+        assert files == {path: (path.stat().st_size, hashlib.sha256(path.read_bytes()).hexdigest()) for path in files}
+        here = str(PROJECT).encode()
+        assert [path.name for path in files if here in path.read_bytes()] == []
+        assert result["base"] == "trained"
 
 
 @pytest.mark.parametrize(

@@ -20,7 +20,7 @@ LEVELS: list[set[str]] = [
     {"core.memory"},
     {"core.model"},
     {"core.answering"},
-    {"core.evaluation", "core.comparing"},
+    {"core.evaluation", "core.comparing", "core.export"},
     {"core.training"},
     {"core.workbench"},
     {"core.visitors"},

@@ -34,9 +34,7 @@ def adapter_files(adapter_dir: Path, base: Path, config: ModelConfig) -> Iterato
 
     The adapter's own folder is not changed. Raises ModelError when the adapter is damaged or belongs to another model.
     """
-    saved = _settings(adapter_dir, config)
-    weights = _checked_weights(adapter_dir)
-    check_adapter(adapter_dir, saved, weights, base, config.model_name)
+    saved, weights = checked_adapter(adapter_dir, base, config)
     with _temporary_folder(adapter_dir.parent) as name:
         folder = Path(name)
         # Only these: nothing that could contain code. Linked, not copied: trained embeddings take gigabytes.
@@ -46,6 +44,17 @@ def adapter_files(adapter_dir: Path, base: Path, config: ModelConfig) -> Iterato
         settings = json.dumps(saved | {"base_model_name_or_path": str(base), "revision": None})
         (folder / SETTINGS).write_text(settings, encoding="utf-8")
         yield folder
+
+
+def checked_adapter(adapter_dir: Path, base: Path, config: ModelConfig) -> tuple[dict, Path]:
+    """The settings and the file of the weights of an adapter for the model in the folder `base`.
+
+    Raises ModelError when the adapter is damaged or belongs to another model.
+    """
+    saved = _settings(adapter_dir, config)
+    weights = _checked_weights(adapter_dir)
+    check_adapter(adapter_dir, saved, weights, base, config.model_name)
+    return saved, weights
 
 
 def _settings(adapter_dir: Path, config: ModelConfig) -> dict:

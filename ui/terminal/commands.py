@@ -13,7 +13,10 @@ from pathlib import Path
 
 from core.answering.sampling import Sampling
 from core.evaluation.record import Source
+from core.memory.cards import find_card, this_machine
 from core.memory.hardware import detect_machine
+from core.memory.model_shape import shape_of
+from core.memory.probe_log import latest_probe
 from core.model.model_files import code_warning
 from core.problems import Problem, TrainingError
 from core.runs.run_folder import Run, find_run
@@ -24,7 +27,7 @@ from core.stopping import Stopped
 from core.workbench.inspect_rows import config_for, inspect_rows
 from core.workbench.measure_run import evaluate_run
 from core.workbench.workbench import Workbench
-from ui.terminal.estimate_lines import probe_lines
+from ui.terminal.estimate_lines import as_values, in_lines, probe_lines
 from ui.terminal.inspect_lines import inspection_lines
 from ui.terminal.measure_lines import evaluation_lines
 from ui.terminal.progress import ctrl_c_calls, progress_bar, show_progress, stdout_for_results
@@ -81,6 +84,17 @@ def inspect_and_report(rows: str, settings: list[str], as_json: bool) -> int:
         else:
             print(*inspection_lines(found, config), sep="\n", file=results)
     return 0
+
+
+def estimate_and_report(runs_dir: Path, config: RunConfig, gpu: str | None, as_json: bool) -> None:
+    machine = detect_machine()
+    card = find_card(gpu) if gpu else this_machine(machine)
+    shape = shape_of(config.model, hub_token())
+    probe = None if gpu else latest_probe(runs_dir.resolve(), machine, config)
+    if as_json:
+        print(json.dumps(as_values(config, shape, card, probe)))
+    else:
+        print(*in_lines(config, shape, card, probe), sep="\n")
 
 
 def probe_and_report(runs_dir: Path, config: RunConfig, as_json: bool) -> int:

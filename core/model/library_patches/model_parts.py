@@ -192,3 +192,18 @@ def weight_as_computed(layer):
     from bitsandbytes.functional import dequantize_4bit
 
     return dequantize_4bit(layer.weight.data, layer.weight.quant_state)
+
+
+def layers_in_4bit(folder: Path) -> list[str]:
+    """Names of the layers that are quantized when the model in `folder`, with 16-bit weights, is loaded in 4-bit.
+
+    For transformers 5.17.0: all linear layers but the head. No weights are read.
+    """
+    import torch
+    from transformers import AutoConfig, AutoModelForCausalLM
+    from transformers.quantizers.base import get_keys_to_not_convert
+
+    with torch.device("meta"):
+        model = AutoModelForCausalLM.from_config(AutoConfig.from_pretrained(folder))
+    kept = set(get_keys_to_not_convert(model))
+    return [name for name, module in model.named_modules() if isinstance(module, torch.nn.Linear) and name not in kept]

@@ -1,0 +1,70 @@
+"""A merged model as a folder that transformers loads by itself: weights, settings and the tokenizer."""
+
+import json
+import shutil
+from collections.abc import Callable
+from math import prod
+from pathlib import Path
+
+from core.export.merged_weights import MergedWeights
+from core.export.safetensors_writer import Planned, write_sharded
+from core.export.source import Source
+from core.stopping import ShouldStop, leave_if
+
+TOKENIZER = (
+    "tokenizer.json",
+    "tokenizer_config.json",
+    "tokenizer.model",
+    "chat_template.jinja",
+    "special_tokens_map.json",
+)
+Progress = Callable[[float], None]  # the share done, 0 to 1
+
+
+def merged_bytes(weights: MergedWeights, dtype: str) -> int:
+    """How many bytes the weights take in this precision."""
+    return sum(prod(weights.shape(name)) for name in weights.names) * (4 if dtype == "float32" else 2)
+
+
+def write_merged(
+    folder: Path,
+    source: Source,
+    weights: MergedWeights,
+    dtype: str,
+    progress: Progress = lambda share: None,
+    should_stop: ShouldStop = lambda: False,
+) -> None:
+    """Fills `folder` with the merged model in this precision ("bfloat16", "float16" or "float32").
+
+    Raises Stopped soon after `should_stop` says so, and OSError.
+    """
+    total, done = merged_bytes(weights, dtype), 0
+
+    def written(size: int) -> None:
+        nonlocal done
+        leave_if(should_stop)
+        done += size
+        progress(done / total)
+
+    tensors = [Planned(name, weights.shape(name), lambda name=name: weights.pieces(name)) for name in weights.names]
+    write_sharded(folder, tensors, dtype, written)
+    settings = {
+        key: value for key, value in weights.base.config.items() if key not in ("quantization_config", "torch_dtype")
+    }
+    _write_json(folder / "config.json", settings | {"dtype": dtype})
+    copy_tokenizer(source, folder)
+    own = source.base_dir / "generation_config.json"
+    if own.is_file():
+        shutil.copyfile(own, folder / own.name)
+
+
+def copy_tokenizer(source: Source, folder: Path) -> None:
+    """The tokenizer that the run was trained with, chat template included. Raises OSError."""
+    for name in TOKENIZER:
+        found = source.adapter_dir / name
+        if found.is_file():
+            shutil.copyfile(found, folder / name)
+
+
+def _write_json(file: Path, values: dict) -> None:
+    file.write_text(json.dumps(values, indent=2) + "\n", encoding="utf-8")
