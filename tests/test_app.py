@@ -133,7 +133,11 @@ def test_export_prints_its_files_with_their_hashes(trained, tmp_path):
         assert files == {path: (path.stat().st_size, hashlib.sha256(path.read_bytes()).hexdigest()) for path in files}
         here = str(PROJECT).encode()
         assert [path.name for path in files if here in path.read_bytes()] == []
-        assert result["base"] == "trained"
+        (check,) = result["check"]["rows"]
+        assert result["check"]["passed"] and check["greedy_of"] == 24
+        assert set(check) == {
+            "file", "max_logit_difference", "mean_kl", "top1", "greedy_equal", "greedy_of", "loss"
+        }  # fmt: skip
 
 
 @pytest.mark.parametrize(

@@ -30,6 +30,11 @@ def put_in_place(folder: Path, write: Callable[[Path], None]) -> None:
     except BaseException:
         shutil.rmtree(aside, ignore_errors=True)
         raise
+    move_into_place(aside, folder)
+
+
+def move_into_place(aside: Path, folder: Path) -> None:
+    """Renames the folder `aside` to `folder`, on the same disk, replacing an older one. Raises OSError."""
     older = folder.with_name(f"{ASIDE}old-{folder.name}")
     if folder.exists():
         shutil.rmtree(older, ignore_errors=True)

@@ -54,7 +54,7 @@ def load(
         show_bias(model)
         make_padding_usable(model, tokenizer)
         _check_finite(model, config, adapter_dir)
-        described = _describe(model, tokenizer, config, time.monotonic() - began)
+        described = describe(model, tokenizer, config, time.monotonic() - began)
     return LoadedModel(model, tokenizer, config, described, has_adapter=adapter_dir is not None)
 
 
@@ -195,7 +195,8 @@ def not_finite(model, within: str = "") -> str | None:
     return None
 
 
-def _describe(model, tokenizer, config: ModelConfig, seconds: float) -> ModelReport:
+def describe(model, tokenizer, config: ModelConfig, seconds: float) -> ModelReport:
+    """What was loaded. `seconds` is how long that took."""
     import torch
 
     def is_of_base(name: str) -> bool:

@@ -22,6 +22,7 @@ ANSWERING = "an answer is being generated"
 BLIND_ANSWERING = "the blind test is generating answers"
 MEASURING = "answers are being measured"
 PROVING = "the proof is running"
+EXPORTING = "an export is being tested"
 
 
 class Desk:

@@ -4,6 +4,7 @@ import shutil
 
 import pytest
 
+from core.export.export import Wanted, write_export
 from core.export.source import Source, find_source
 from core.runs.run_folder import create_run
 
@@ -26,3 +27,9 @@ def whole(weights, name: str):
     import torch
 
     return torch.cat([rows for _, rows in weights.pieces(name)])
+
+
+def exported(source: Source, *wanted):
+    """The folder of an export; `wanted` are the fields of Wanted."""
+    write_export(source, Wanted(*wanted))
+    return wanted[1]

@@ -6,14 +6,13 @@ import pytest
 
 from core.export import base_weights
 from core.export.base_weights import opened
-from core.export.export import export
 from core.export.merged_weights import CANNOT_MERGE, HEAD_NOT_TRAINED, merged
 from core.export.source import Source, find_source
 from core.model.library_patches.model_parts import is_4bit, weight_as_computed
 from core.problems import ModelError
 from core.runs.run_folder import create_run
 from tests.conftest import PROJECT, fresh_model, next_logits, small_config
-from tests.export.conftest import whole
+from tests.export.conftest import exported, whole
 
 
 @pytest.mark.parametrize("name", ["stories", "demo"])
@@ -34,8 +33,8 @@ def test_a_merged_model_answers_as_the_model_did(source, trained, tmp_path):
     from transformers import AutoModelForCausalLM
 
     for dtype, most in {"float32": 5e-4, "float16": 0.1, "bfloat16": 0.5}.items():
-        result = export(source, "merged", tmp_path / dtype, dtype)
-        saved = AutoModelForCausalLM.from_pretrained(result.out, dtype="auto")
+        folder = exported(source, "merged", tmp_path / dtype, dtype)
+        saved = AutoModelForCausalLM.from_pretrained(folder, dtype="auto")
         assert saved.dtype == getattr(torch, dtype)
         trained_logits = next_logits(trained.loaded)
         ids = trained.loaded.tokenizer(["Once upon a time"], add_special_tokens=False, return_tensors="pt")["input_ids"]

@@ -5,39 +5,36 @@ import sys
 import threading
 from pathlib import Path
 
-from core.export.export import Dtype, Exported, Kind, default_folder, export
-from core.export.merged_weights import Base
-from core.export.source import find_source
+from core.export.export import Wanted
+from core.export.self_test import Check
 from core.runs.run_folder import find_run
 from core.stopping import Stopped
+from core.workbench.export_run import Exported, Exporter
+from core.workbench.workbench import Workbench
 from ui.shared.formatting import disk
 from ui.terminal.commands import CTRL_C, hub_token
 from ui.terminal.progress import ctrl_c_calls, progress_bar, stdout_for_results
 
+FAILED = "The export did not pass its test and is not to be used; it was kept in {folder}."
+
 
 def export_and_report(
-    runs_dir: Path,
-    run: str,
-    to: Kind,
-    dtype: Dtype,
-    base: Base,
-    checkpoint: int | None,
-    out: Path | None,
-    as_json: bool,
+    runs_dir: Path, run: str, wanted: Wanted, checkpoint: int | None, is_tested: bool, as_json: bool
 ) -> int:
     found = find_run(runs_dir, run)
     with stdout_for_results() as results:
         pressed = threading.Event()
         try:
             with ctrl_c_calls(pressed.set), progress_bar() as show:
-
-                def report(words: str, share: float | None) -> None:
-                    show(share or 0.0, words)
-
-                source = find_source(found.folder.parent, found.id, checkpoint, base == "original", hub_token(), report)
-                exported = export(
-                    source, to, (out or default_folder(source, to)).resolve(), dtype, base, report, pressed.is_set
+                exporter = Exporter(
+                    Workbench(found.folder.parent).lab,
+                    found,
+                    checkpoint,
+                    hub_token(),
+                    lambda words, share: show(share or 0.0, words),
+                    pressed.is_set,
                 )
+                exported = exporter.export(wanted, is_tested)
         except Stopped:
             print("Stopped; nothing was exported.", file=sys.stderr)
             return CTRL_C
@@ -45,19 +42,50 @@ def export_and_report(
             print(json.dumps(values_of(exported)), file=results)
         else:
             print(*lines_of(exported), sep="\n", file=results)
+    if exported.checks and not exported.passed:
+        print(FAILED.format(folder=exported.out), file=sys.stderr)
+        return 1
     return 0
 
 
 def values_of(exported: Exported) -> dict:
-    """The result for other programs."""
+    """The result for other programs; `check` is null if the export was not tested."""
     files = [{"path": str(file.path), "bytes": file.bytes, "sha256": file.sha256} for file in exported.files]
-    return {"to": exported.to, "out": str(exported.out), "files": files, "base": exported.base}
+    rows = [
+        {
+            "file": check.file,
+            "max_logit_difference": check.max_logit_difference,
+            "mean_kl": check.mean_kl,
+            "top1": check.top1,
+            "greedy_equal": check.greedy_equal,
+            "greedy_of": check.greedy_of,
+            "loss": check.loss,
+        }
+        for check in exported.checks
+    ]
+    return {
+        "to": exported.wanted.to,
+        "out": str(exported.out),
+        "files": files,
+        "base": exported.wanted.onto,
+        "check": {"rows": rows, "passed": exported.passed} if rows else None,
+    }
 
 
 def lines_of(exported: Exported) -> list[str]:
-    """The result for people: the folder, then each file with its size."""
+    """The result for people: the folder, each file with its size, and how the export differs from the model."""
     width = max(len(file.path.name) for file in exported.files)
     return [
         f"Exported to {exported.out}",
         *(f"  {file.path.name:<{width}}  {disk(file.bytes):>8}" for file in exported.files),
+        *(line for check in exported.checks for line in _lines_of(check)),
+    ]
+
+
+def _lines_of(check: Check) -> list[str]:
+    loss = "" if check.loss is None else f", loss {check.loss:.4f} ({check.loss_of_model:.4f} before)"
+    return [
+        f"Tested: {'passed' if check.passed else 'FAILED'}. {check.file} beside the model that was trained:",
+        f"  logits differ by at most {check.max_logit_difference:.2g}, mean KL divergence {check.mean_kl:.2g}",
+        f"  same next token {check.top1:.2%}, same answers {check.greedy_equal} of {check.greedy_of}{loss}",
     ]

@@ -1,0 +1,138 @@
+"""Whether an export answers as the model did that was tried: their logits, losses and greedy answers side by side.
+
+The model that was trained is observed first and its logits are kept on disk, so that only one model is in memory.
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from core.answering.greedy import greedy_answers
+from core.data.prepared.tokens import UNTRAINED
+from core.evaluation.question_rows import Row
+from core.model.loaded_model import LoadedModel
+from core.stopping import ShouldStop, leave_if
+
+MAX_VALUES = 64 * 2**20  # logits kept of each model: about 500 positions with the vocabulary of Llama 3
+MAX_QUESTIONS, MAX_NEW_TOKENS = 24, 64
+SMALL_LOSS = 0.001  # nats; a loss near zero changes by a large share of itself
+
+
+@dataclass(frozen=True)
+class Limits:
+    """What a file may differ by from the model that was tried; None where a figure is only reported."""
+
+    max_logit_difference: float | None
+    mean_kl: float
+    top1: float
+    greedy_differing: int | None = None
+    loss: float = 0.005  # as a share of the model's own, or SMALL_LOSS if that is more
+
+
+# Rounding weights to 16 bits changes logits by about this much at most, on the models that were measured. Answers are
+# only reported then: where two tokens are about equally likely, any rounding chooses between them, and what follows
+# differs.
+LIMITS = {
+    "float32": Limits(5e-4, 1e-7, 1.0, greedy_differing=0),
+    "float16": Limits(0.1, 1e-5, 0.998),
+    "bfloat16": Limits(0.5, 1e-3, 0.99),
+}
+
+
+@dataclass(frozen=True)
+class Observed:
+    """What a model made of the rows. `logits` is an array of shape (positions, vocabulary) in float32.
+
+    `loss` is per token that was trained on, None without such tokens; `answers` are token ids.
+    """
+
+    logits: object
+    loss: float | None
+    answers: list[list[int]]
+
+
+@dataclass(frozen=True)
+class Check:
+    """How a file differs from the model that was tried.
+
+    `mean_kl` is the mean Kullback-Leibler divergence in nats, `top1` the share (0 to 1) of positions with the same most
+    likely token, and `greedy_equal` of `greedy_of` answers are the same, token for token.
+    """
+
+    file: str
+    max_logit_difference: float
+    mean_kl: float
+    top1: float
+    greedy_equal: int
+    greedy_of: int
+    loss: float | None
+    loss_of_model: float | None
+    passed: bool
+
+
+def observe(loaded: LoadedModel, rows: Sequence[Row], file: Path, should_stop: ShouldStop = lambda: False) -> Observed:
+    """Runs the model, which is ready to generate, over the rows. Its logits are written to `file`. Raises Stopped.
+
+    Of each row the positions count whose next token was trained on, or the last one if none was; at most MAX_VALUES
+    logits in all.
+    """
+    import numpy as np
+    import torch
+
+    vocabulary = loaded.model.config.vocab_size
+    places = _places(rows, MAX_VALUES // vocabulary)
+    logits = np.memmap(file, np.float32, "w+", shape=(sum(map(len, places)), vocabulary))
+    total, count, filled = 0.0, 0, 0
+    for row, at in zip(rows, places, strict=True):
+        leave_if(should_stop)
+        with torch.inference_mode():
+            ids = torch.tensor([row.input_ids.tolist()], device=loaded.device)
+            made = loaded.model(input_ids=ids, use_cache=False).logits[0, :, :vocabulary].float()
+        labels = torch.tensor([*row.labels[1:], UNTRAINED], device=made.device)
+        if trained := int((labels != UNTRAINED).sum()):
+            total += float(
+                torch.nn.functional.cross_entropy(made, labels.long(), ignore_index=UNTRAINED, reduction="sum")
+            )
+            count += trained
+        logits[filled : filled + len(at)] = made[at].cpu().numpy()
+        filled += len(at)
+    questions = [row.question for row in rows if row.asked][:MAX_QUESTIONS]
+    answers = [ids for ids, _ in greedy_answers(loaded, questions, MAX_NEW_TOKENS, should_stop)] if questions else []
+    leave_if(should_stop)
+    return Observed(logits, total / count if count else None, answers)
+
+
+def _places(rows: Sequence[Row], most: int) -> list[list[int]]:
+    """The positions of each row whose logits are compared; at most `most` in all."""
+    places = []
+    for row in rows:
+        learned = [at for at, label in enumerate(row.labels[1:]) if label != UNTRAINED] or [len(row.input_ids) - 1]
+        places.append(learned[:most])
+        most -= len(places[-1])
+    return places
+
+
+def compare(file: str, model: Observed, export: Observed, limits: Limits) -> Check:
+    """The export beside the model that was tried."""
+    import torch
+
+    largest = divergence = 0.0
+    same = 0
+    for ours, theirs in zip(model.logits, export.logits, strict=True):
+        ours, theirs = torch.from_numpy(ours.copy()).double(), torch.from_numpy(theirs.copy()).double()
+        largest = max(largest, float((ours - theirs).abs().max()))
+        ours, theirs = ours.log_softmax(0), theirs.log_softmax(0)
+        divergence += float((ours.exp() * (ours - theirs)).sum())
+        same += int(ours.argmax() == theirs.argmax())
+    positions = len(model.logits)
+    equal = sum(a == b for a, b in zip(model.answers, export.answers, strict=True))
+    kl, top1 = divergence / max(positions, 1), same / max(positions, 1)
+    worse = 0.0 if model.loss is None else export.loss - model.loss
+    passed = (
+        (limits.max_logit_difference is None or largest <= limits.max_logit_difference)
+        and kl <= limits.mean_kl
+        and top1 >= limits.top1
+        and (limits.greedy_differing is None or len(model.answers) - equal <= limits.greedy_differing)
+        and worse <= max(limits.loss * (model.loss or 0.0), SMALL_LOSS)
+    )
+    return Check(file, largest, kl, top1, equal, len(model.answers), export.loss, model.loss, passed)

@@ -1,0 +1,47 @@
+"""The self-test: passes for an export that is the model that was tried, fails for one that is not."""
+
+from dataclasses import replace
+
+import pytest
+
+from core.evaluation.question_rows import row_of
+from core.export.load_export import load_adapter, load_merged
+from core.export.self_test import LIMITS, compare, observe
+from core.model.views import for_inference
+from tests.export.conftest import exported
+
+
+@pytest.fixture(scope="module")
+def observed(trained, tmp_path_factory):
+    """(rows, what the model that was tried makes of them)."""
+    tokenizer, ends = trained.loaded.tokenizer, trained.loaded.eos_token_ids
+    rows = [row_of(example, tokenizer, ends) for example in [*trained.data.validation, *trained.data.train][:8]]
+    with for_inference(trained.loaded):
+        return rows, observe(trained.loaded, rows, tmp_path_factory.mktemp("observed") / "logits")
+
+
+@pytest.mark.parametrize("dtype", ["float32", "float16", "bfloat16"])
+def test_a_merged_model_passes(source, observed, tmp_path, dtype):
+    rows, model = observed
+    folder = exported(source, "merged", tmp_path / "merged", dtype)
+    found = compare(folder.name, model, observe(load_merged(folder, source), rows, tmp_path / "logits"), LIMITS[dtype])
+    assert found.passed and found.greedy_of == len(rows) == 8 and found.top1 == 1.0
+    assert (found.greedy_equal == 8) or dtype != "float32"
+
+
+def test_an_adapter_passes_with_plain_transformers_and_peft(source, observed, tmp_path):
+    rows, model = observed
+    folder = exported(source, "adapter", tmp_path / "adapter")
+    loaded = load_adapter(folder, source)
+    found = compare(folder.name, model, observe(loaded, rows, tmp_path / "logits"), LIMITS["float32"])
+    assert found.passed
+
+
+def test_a_model_merged_into_other_weights_fails(source, observed, tmp_path):
+    rows, model = observed
+    of_16bit = replace(source, original_dir=source.base_dir)
+    folder = exported(of_16bit, "merged", tmp_path / "merged", "float32", "original")
+    found = compare(
+        folder.name, model, observe(load_merged(folder, source), rows, tmp_path / "logits"), LIMITS["float32"]
+    )
+    assert not found.passed and found.max_logit_difference > 0.1
