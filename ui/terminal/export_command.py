@@ -5,7 +5,8 @@ import sys
 import threading
 from pathlib import Path
 
-from core.export.export import Wanted
+from core.export.export import Dtype, Kind, Wanted, default_folder
+from core.export.merged_weights import Base
 from core.export.self_test import Check
 from core.runs.run_folder import find_run
 from core.stopping import Stopped
@@ -19,9 +20,18 @@ FAILED = "The export did not pass its test and is not to be used; it was kept in
 
 
 def export_and_report(
-    runs_dir: Path, run: str, wanted: Wanted, checkpoint: int | None, is_tested: bool, as_json: bool
+    runs_dir: Path,
+    run: str,
+    as_json: bool,
+    to: Kind,
+    dtype: Dtype,
+    base: Base,
+    checkpoint: int | None,
+    out: Path | None,
+    no_check: bool,
 ) -> int:
     found = find_run(runs_dir, run)
+    wanted = Wanted(to, (out or default_folder(found, to, checkpoint)).resolve(), dtype, base)
     with stdout_for_results() as results:
         pressed = threading.Event()
         try:
@@ -34,7 +44,7 @@ def export_and_report(
                     lambda words, share: show(share or 0.0, words),
                     pressed.is_set,
                 )
-                exported = exporter.export(wanted, is_tested)
+                exported = exporter.export(wanted, is_tested=not no_check)
         except Stopped:
             print("Stopped; nothing was exported.", file=sys.stderr)
             return CTRL_C
