@@ -225,11 +225,9 @@ def evaluate(run: str, data: str | None, prompts: str | None, rows: int, runs_di
     """Measure a run's base and tuned model on rows that neither was trained on, and save the result with the run."""
     if data and prompts:
         raise click.UsageError("Give --data or --prompts, not both.")
-    from core.evaluation.record import Source
     from ui.terminal.commands import evaluate_and_report
 
-    source = Source(kind="file" if data else "prompts" if prompts else "validation", path=data or prompts or "")
-    return evaluate_and_report(runs_dir, run, source, rows, as_json)
+    return evaluate_and_report(runs_dir, run, data, prompts, rows, as_json)
 
 
 @app.command()
@@ -249,7 +247,10 @@ def report(run: str, runs_dir: Path) -> None:
 @app.command()
 @run_argument
 @click.option(
-    "--to", type=click.Choice(["adapter", "merged"]), required=True, help="What to export: see the README's table."
+    "--to",
+    type=click.Choice(["adapter", "merged", "gguf"]),
+    required=True,
+    help="What to export: see the README's table.",
 )
 @click.option(
     "--dtype",
@@ -270,10 +271,11 @@ def report(run: str, runs_dir: Path) -> None:
     "--out", type=click.Path(path_type=Path), metavar="DIR", help="Folder to write; inside the run by default."
 )
 @runs_dir_option
+@click.option("--quant", default="q8_0", show_default=True, help="GGUF: f32, f16, bf16, q8_0, or several: f16,q8_0.")
 @click.option("--no-check", is_flag=True, help="Do not test whether the export answers as the model did.")
 @json_option
 def export(run: str, runs_dir: Path, as_json: bool, **wanted) -> int:
-    """Export a run as an adapter or a merged model, and test that it answers as the model did."""
+    """Export a run for other programs, and test that it answers there as it did here."""
     from ui.terminal.export_command import export_and_report
 
     return export_and_report(runs_dir, run, as_json, **wanted)

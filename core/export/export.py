@@ -5,20 +5,22 @@ import shutil
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
+from math import prod
 from pathlib import Path
 from typing import Literal
 
 from core.disk.atomic import is_disk_full, put_in_place
 from core.export.adapter_folder import write_adapter_folder
-from core.export.merged_folder import merged_bytes, write_merged
-from core.export.merged_weights import Base, merged
+from core.export.gguf_file import write_gguf
+from core.export.merged_folder import write_merged
+from core.export.merged_weights import Base, MergedWeights, merged
 from core.export.source import Source
 from core.model.download import Report
 from core.problems import ExportError
 from core.runs.run_folder import Run
-from core.stopping import ShouldStop
+from core.stopping import ShouldStop, leave_if
 
-Kind = Literal["adapter", "merged"]
+Kind = Literal["adapter", "merged", "gguf"]
 Dtype = Literal["bfloat16", "float16", "float32"]
 NO_ROOM = (
     "The export needs {needed_gb:.2f} GB and the disk of {folder} has {free_gb:.2f} GB free: make room, or choose "
@@ -27,16 +29,23 @@ NO_ROOM = (
 DISK_FULL = "The disk of {folder} is full, so nothing was exported; make room and export again."
 CANNOT_WRITE = "The export cannot be written to {folder} ({reason}); choose another folder."
 GB = 10**9
+WORDS = {"merged": "the merged model", "gguf": "GGUF"}
+# Bytes of a weight; q8_0 stores 32 of them and their scale in 34 bytes.
+BYTES = {"float32": 4, "float16": 2, "bfloat16": 2, "f32": 4, "f16": 2, "bf16": 2, "q8_0": 34 / 32}
 
 
 @dataclass(frozen=True)
 class Wanted:
-    """What to export, and the folder to write. `onto` and `dtype` are for a merged model."""
+    """What to export, and the folder to write.
+
+    `onto` is for all that is merged, `dtype` for a merged model, and `quant` for GGUF: a file for each.
+    """
 
     to: Kind
     out: Path
     dtype: Dtype = "bfloat16"
     onto: Base = "trained"
+    quant: tuple[str, ...] = ("q8_0",)
 
 
 @dataclass(frozen=True)
@@ -61,8 +70,8 @@ def write_export(
 ) -> None:
     """Writes the export into `wanted.out`, which is replaced whole or not at all.
 
-    Raises ExportError if the disk has no room or cannot be written, ModelError if the adapter cannot be merged, and
-    Stopped within a second or so after `should_stop` says so.
+    Raises ExportError if the disk has no room or cannot be written, or if GGUF has no form for the model, ModelError if
+    the adapter cannot be merged, and Stopped within a second or so after `should_stop` says so.
     """
     out = wanted.out
     with errors_of_disk(out):
@@ -71,12 +80,29 @@ def write_export(
             put_in_place(out, lambda folder: write_adapter_folder(folder, source))
             return
         with merged(source, wanted.onto) as weights:
-            _check_room(out, merged_bytes(weights, wanted.dtype))
+            total, done = export_bytes(weights, wanted), 0
+            _check_room(out, total)
 
-            def progress(share: float) -> None:
-                report("Writing the merged model", share)
+            def written(size: int) -> None:
+                nonlocal done
+                leave_if(should_stop)
+                done += size
+                report(f"Writing {WORDS[wanted.to]}", min(done / total, 1.0))
 
-            put_in_place(out, lambda folder: write_merged(folder, source, weights, wanted.dtype, progress, should_stop))
+            def write(folder: Path) -> None:
+                if wanted.to == "merged":
+                    write_merged(folder, source, weights, wanted.dtype, written)
+                else:
+                    write_gguf(folder, source, weights, wanted.quant, written)
+
+            put_in_place(out, write)
+
+
+def export_bytes(weights: MergedWeights, wanted: Wanted) -> int:
+    """About how many bytes the weights take."""
+    values = sum(prod(weights.shape(name)) for name in weights.names)
+    kinds = (wanted.dtype,) if wanted.to == "merged" else wanted.quant
+    return round(sum(values * BYTES[kind] for kind in kinds))
 
 
 def files_of(out: Path) -> tuple[ExportedFile, ...]:

@@ -3,13 +3,11 @@
 import json
 import shutil
 from collections.abc import Callable
-from math import prod
 from pathlib import Path
 
 from core.export.merged_weights import MergedWeights
 from core.export.safetensors_writer import Planned, write_sharded
 from core.export.source import Source
-from core.stopping import ShouldStop, leave_if
 
 TOKENIZER = (
     "tokenizer.json",
@@ -18,12 +16,6 @@ TOKENIZER = (
     "chat_template.jinja",
     "special_tokens_map.json",
 )
-Progress = Callable[[float], None]  # the share done, 0 to 1
-
-
-def merged_bytes(weights: MergedWeights, dtype: str) -> int:
-    """How many bytes the weights take in this precision."""
-    return sum(prod(weights.shape(name)) for name in weights.names) * (4 if dtype == "float32" else 2)
 
 
 def write_merged(
@@ -31,21 +23,12 @@ def write_merged(
     source: Source,
     weights: MergedWeights,
     dtype: str,
-    progress: Progress = lambda share: None,
-    should_stop: ShouldStop = lambda: False,
+    written: Callable[[int], None] = lambda size: None,
 ) -> None:
     """Fills `folder` with the merged model in this precision ("bfloat16", "float16" or "float32").
 
-    Raises Stopped soon after `should_stop` says so, and OSError.
+    `written` is told the bytes of each piece. Raises what it raises, and OSError.
     """
-    total, done = merged_bytes(weights, dtype), 0
-
-    def written(size: int) -> None:
-        nonlocal done
-        leave_if(should_stop)
-        done += size
-        progress(done / total)
-
     tensors = [Planned(name, weights.shape(name), lambda name=name: weights.pieces(name)) for name in weights.names]
     write_sharded(folder, tensors, dtype, written)
     settings = {

@@ -15,6 +15,8 @@ from core.stopping import ShouldStop, leave_if
 
 MAX_VALUES = 64 * 2**20  # logits kept of each model: about 500 positions with the vocabulary of Llama 3
 MAX_QUESTIONS, MAX_NEW_TOKENS = 24, 64
+TIE = 0.1  # in logits; which of two such tokens comes first is decided by rounding
+FLOOR = -30.0  # a token that is less likely than e to the power of this is never chosen; it may even be rounded to 0
 SMALL_LOSS = 0.001  # nats; a loss near zero changes by a large share of itself
 
 
@@ -35,15 +37,21 @@ class Limits:
 LIMITS = {
     "float32": Limits(5e-4, 1e-7, 1.0, greedy_differing=0),
     "float16": Limits(0.1, 1e-5, 0.998),
-    "bfloat16": Limits(None, 1e-3, 0.99),
+    "bfloat16": Limits(None, 1e-3, 0.998),
+    "f32": Limits(5e-4, 1e-7, 1.0, greedy_differing=0),
+    "f16": Limits(0.2, 1e-5, 0.998),
+    "bf16": Limits(None, 1e-3, 0.998),
+    "q8_0": Limits(None, 5e-4, 0.998),
 }
 
 
 @dataclass(frozen=True)
 class Observed:
-    """What a model made of the rows. `logits` is an array of shape (positions, vocabulary) in float32.
+    """What a model made of the rows.
 
-    `loss` is per token that was trained on, None without such tokens; `answers` are token ids.
+    `logits` are those of the next token less their log-sum-exp, so natural logarithms of its probabilities: an array of
+    shape (positions, vocabulary) in float32. `loss` is per token that was trained on at these positions, None without
+    such tokens; `answers` are token ids.
     """
 
     logits: object
@@ -55,8 +63,9 @@ class Observed:
 class Check:
     """How a file differs from the model that was tried.
 
-    `mean_kl` is the mean Kullback-Leibler divergence in nats, `top1` the share (0 to 1) of positions with the same most
-    likely token, and `greedy_equal` of `greedy_of` answers are the same, token for token.
+    `mean_kl` is the mean Kullback-Leibler divergence in nats. `top1` is the share (0 to 1) of positions with the same
+    most likely token, without those where the model's two most likely tokens are within TIE of each other. Of
+    `greedy_of` answers `greedy_equal` are the same, token for token.
     """
 
     file: str
@@ -70,39 +79,46 @@ class Check:
     passed: bool
 
 
-def observe(loaded: LoadedModel, rows: Sequence[Row], file: Path, should_stop: ShouldStop = lambda: False) -> Observed:
-    """Runs the model, which is ready to generate, over the rows. Its logits are written to `file`. Raises Stopped.
+def observe(
+    loaded: LoadedModel,
+    rows: Sequence[Row],
+    file: Path,
+    should_stop: ShouldStop = lambda: False,
+    most: int = 500,
+) -> Observed:
+    """Runs the model, which is ready to generate, over the rows. What it makes of them is written to `file`.
 
-    Of each row the positions count whose next token was trained on, or the last one if none was; at most MAX_VALUES
-    logits in all.
+    Of each row the positions count whose next token was trained on, or the last one if none was; at most `most` in all.
+    Raises Stopped.
     """
     import numpy as np
     import torch
 
     vocabulary = loaded.model.config.vocab_size
-    places = _places(rows, MAX_VALUES // vocabulary)
-    logits = np.memmap(file, np.float32, "w+", shape=(sum(map(len, places)), vocabulary))
+    places = places_of(rows, most)
+    made = np.memmap(file, np.float32, "w+", shape=(sum(map(len, places)), vocabulary))
     total, count, filled = 0.0, 0, 0
     for row, at in zip(rows, places, strict=True):
         leave_if(should_stop)
+        if not at:
+            continue
         with torch.inference_mode():
             ids = torch.tensor([row.input_ids.tolist()], device=loaded.device)
-            made = loaded.model(input_ids=ids, use_cache=False).logits[0, :, :vocabulary].float()
-        labels = torch.tensor([*row.labels[1:], UNTRAINED], device=made.device)
-        if trained := int((labels != UNTRAINED).sum()):
-            total += float(
-                torch.nn.functional.cross_entropy(made, labels.long(), ignore_index=UNTRAINED, reduction="sum")
-            )
-            count += trained
-        logits[filled : filled + len(at)] = made[at].cpu().numpy()
+            logits = loaded.model(input_ids=ids, use_cache=False).logits[0, at, :vocabulary]
+            values = logits.float().log_softmax(-1).cpu().numpy()
+        made[filled : filled + len(at)] = values
+        for place, value in zip(at, values, strict=True):
+            label = row.labels[place + 1] if place + 1 < len(row.input_ids) else UNTRAINED
+            if label != UNTRAINED:
+                total, count = total - float(value[label]), count + 1
         filled += len(at)
     questions = [row.question for row in rows if row.asked][:MAX_QUESTIONS]
     answers = [ids for ids, _ in greedy_answers(loaded, questions, MAX_NEW_TOKENS, should_stop)] if questions else []
     leave_if(should_stop)
-    return Observed(logits, total / count if count else None, answers)
+    return Observed(made, total / count if count else None, answers)
 
 
-def _places(rows: Sequence[Row], most: int) -> list[list[int]]:
+def places_of(rows: Sequence[Row], most: int) -> list[list[int]]:
     """The positions of each row whose logits are compared; at most `most` in all."""
     places = []
     for row in rows:
@@ -117,16 +133,20 @@ def compare(file: str, model: Observed, export: Observed, limits: Limits) -> Che
     import torch
 
     largest = divergence = 0.0
-    same = 0
+    same = clear = 0
     for ours, theirs in zip(model.logits, export.logits, strict=True):
-        ours, theirs = torch.from_numpy(ours.copy()).double(), torch.from_numpy(theirs.copy()).double()
+        ours = torch.from_numpy(ours.copy()).double().clamp(min=FLOOR)
+        theirs = torch.from_numpy(theirs.copy()).double().clamp(min=FLOOR)
         largest = max(largest, float((ours - theirs).abs().max()))
-        ours, theirs = ours.log_softmax(0), theirs.log_softmax(0)
+        ours, theirs = ours.log_softmax(0), theirs.log_softmax(0)  # they were rounded when they were stored
         divergence += float((ours.exp() * (ours - theirs)).sum())
-        same += int(ours.argmax() == theirs.argmax())
+        first, second = ours.topk(2).values
+        if first - second > TIE:
+            clear += 1
+            same += int(ours.argmax() == theirs.argmax())
     positions = len(model.logits)
     equal = sum(a == b for a, b in zip(model.answers, export.answers, strict=True))
-    kl, top1 = divergence / max(positions, 1), same / max(positions, 1)
+    kl, top1 = divergence / max(positions, 1), same / clear if clear else 1.0
     worse = 0.0 if model.loss is None else export.loss - model.loss
     passed = (
         (limits.max_logit_difference is None or largest <= limits.max_logit_difference)

@@ -1,6 +1,7 @@
 """Exports a run, and tests the export before it is handed over."""
 
-from collections.abc import Sequence
+import shutil
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from tempfile import TemporaryDirectory
@@ -11,8 +12,10 @@ from core.evaluation.forgetting import general_rows
 from core.evaluation.question_rows import Row
 from core.evaluation.record import Source as RowSource
 from core.export.export import ExportedFile, Wanted, errors_of_disk, files_of, write_export
+from core.export.gguf_check import check_tokens, observe_gguf
+from core.export.llama_cpp import check_installed, running
 from core.export.load_export import load_adapter, load_merged
-from core.export.self_test import LIMITS, Check, Observed, compare, observe
+from core.export.self_test import LIMITS, MAX_VALUES, Check, Observed, compare, observe
 from core.export.source import Source, find_source
 from core.fresh_thread import in_own_thread
 from core.hub_names import Token
@@ -28,14 +31,15 @@ from core.workbench.measure_run import rows_of
 from core.workbench.model_access import ModelAccess
 
 MAX_ROWS = 24
-FAILED = "-failed"  # appended to the name of the folder of an export that did not pass its test
+MAX_GGUF_VALUES = 8 * 2**20  # log-probabilities; llama.cpp hands them over as text
+FAILED = "-failed"  # appended to the name of a GGUF file, or of another export's folder, that did not pass its test
 
 
 @dataclass(frozen=True)
 class Exported:
     """An export in the folder `out`. `checks` is empty if it was not tested.
 
-    An export that failed its test is in another folder than the one that was asked for.
+    What failed its test has another name than was asked for: see FAILED.
     """
 
     wanted: Wanted
@@ -72,44 +76,68 @@ class Exporter:
         if not is_tested:
             write_export(source, wanted, self.report, self.should_stop)
             return Exported(wanted, wanted.out, files_of(wanted.out))
+        if wanted.to == "gguf":
+            check_installed()
         aside = wanted.out.with_name(f"{wanted.out.name}-untested")
         write_export(source, replace(wanted, out=aside), self.report, self.should_stop)
-        check = in_own_thread(lambda: self._check(source, wanted, aside))
-        out = wanted.out if check.passed else wanted.out.with_name(f"{wanted.out.name}{FAILED}")
+        try:
+            checks = in_own_thread(lambda: self._checks(source, wanted, aside))
+        except BaseException:
+            shutil.rmtree(aside, ignore_errors=True)
+            raise
+        out, failed = wanted.out, [check.file for check in checks if not check.passed]
         with errors_of_disk(out):
+            if wanted.to == "gguf":  # each file is used by itself
+                for name in failed:
+                    (aside / name).rename(aside / f"{name}{FAILED}")
+            elif failed:
+                out = out.with_name(f"{out.name}{FAILED}")
             move_into_place(aside, out)
-        return Exported(wanted, out, files_of(out), (check,))
+        return Exported(wanted, out, files_of(out), checks)
 
-    def _check(self, source: Source, wanted: Wanted, folder: Path) -> Check:
-        """The export in `folder` beside the model that it was made of."""
-        name = "adapter_model.safetensors" if wanted.to == "adapter" else "model.safetensors"
+    def _checks(self, source: Source, wanted: Wanted, folder: Path) -> tuple[Check, ...]:
+        """Each file with weights in `folder` beside the model that it was made of."""
         with TemporaryDirectory(prefix="hearthtune-") as logits:
             self.report("Asking the model that was trained", None)
-            rows, model, computed_in = self._observe_model(source, wanted, Path(logits) / "model")
+            tried = self._observe_model(source, wanted, Path(logits) / "model")
             self.report("Asking the export", None)
+            if wanted.to == "gguf":
+                return tuple(self._gguf_checks(tried, wanted, folder, Path(logits) / "export"))
             loaded = load_adapter(folder, source) if wanted.to == "adapter" else load_merged(folder, source)
-            export = observe(loaded, rows, Path(logits) / "export", self.should_stop)
-            found = compare(name, model, export, LIMITS[computed_in if wanted.to == "adapter" else wanted.dtype])
-            del model, export  # Windows does not delete files that are still mapped
-        del loaded
+            export = observe(loaded, tried.rows, Path(logits) / "export", self.should_stop)
+            limits = LIMITS[tried.loaded.report.dtype if wanted.to == "adapter" else wanted.dtype]
+            name = "adapter_model.safetensors" if wanted.to == "adapter" else "model.safetensors"
+            check = compare(name, tried.observed, export, limits)
+            del tried, export, loaded  # Windows does not delete files that are still mapped
         free_memory()
-        return found
+        return (check,)
 
-    def _observe_model(self, source: Source, wanted: Wanted, file: Path) -> tuple[Sequence[Row], Observed, str]:
-        """The rows to ask, what the model makes of them, and the precision it computes in.
+    def _gguf_checks(self, tried: "_Tried", wanted: Wanted, folder: Path, logits: Path) -> Iterator[Check]:
+        """Raises ExportError if llama.cpp cuts texts into other tokens than the model's tokenizer."""
+        tokenizer, length = tried.loaded.tokenizer, tried.loaded.report.max_seq_length
+        for place, quant in enumerate(wanted.quant):
+            (file,) = folder.glob(f"*-{quant}.gguf")
+            with running(file, length) as llama:
+                if place == 0:  # all have the same vocabulary
+                    texts = [tokenizer.decode(row.input_ids) for row in tried.rows]
+                    check_tokens(llama, file.name, tokenizer, texts)
+                made = observe_gguf(llama, tried.loaded, tried.rows, logits, tried.most, self.should_stop)
+            yield compare(file.name, tried.observed, made, LIMITS[quant])
 
-        The model is the one that was tried, or for an export onto the original weights the adapter on these.
-        """
+    def _observe_model(self, source: Source, wanted: Wanted, file: Path) -> "_Tried":
+        """What the model makes of the rows: the one that was tried, or for an export onto the original weights the
+        adapter on these."""
         pane = self.lab.pane_of(self.run, self.step)
         if pane not in self.lab.choices():
             self.lab.load_run(pane.run_id, self.token, self.step)
         with self.lab.using([pane], EXPORTING) as (loaded, (name,)):
-            rows, dtype = self._rows(loaded), loaded.report.dtype
+            rows = self._rows(loaded)
+            most = (MAX_GGUF_VALUES if wanted.to == "gguf" else MAX_VALUES) // loaded.model.config.vocab_size
             if wanted.onto == "original":
                 original = load_adapter(source.adapter_dir, source, "original")
-                return rows, observe(original, rows, file, self.should_stop), dtype
+                return _Tried(loaded, rows, observe(original, rows, file, self.should_stop, most), most)
             with for_inference(loaded), adapter_view(loaded, name):
-                return rows, observe(loaded, rows, file, self.should_stop), dtype
+                return _Tried(loaded, rows, observe(loaded, rows, file, self.should_stop, most), most)
 
     def _rows(self, loaded: LoadedModel) -> Sequence[Row]:
         """Validation rows of the run; general questions if it has none."""
@@ -119,3 +147,13 @@ class Exporter:
             return rows_of(RowSource(kind="validation"), config, dated, MAX_ROWS, token=self.token)[0]
         except DataError:
             return general_rows(dated, config.data.prompt_template)[:MAX_ROWS]
+
+
+@dataclass(frozen=True)
+class _Tried:
+    """The model that was trained, the rows it was asked, what it made of them, and of how many positions at most."""
+
+    loaded: LoadedModel
+    rows: Sequence[Row]
+    observed: Observed
+    most: int

@@ -4,8 +4,11 @@ import shutil
 
 import pytest
 
+from core.evaluation.question_rows import row_of
 from core.export.export import Wanted, write_export
+from core.export.self_test import observe
 from core.export.source import Source, find_source
+from core.model.views import for_inference
 from core.runs.run_folder import create_run
 
 
@@ -20,6 +23,15 @@ def exported_run(trained, tmp_path_factory):
 @pytest.fixture
 def source(exported_run) -> Source:
     return find_source(exported_run.folder.parent, exported_run.id)
+
+
+@pytest.fixture(scope="session")
+def observed(trained, tmp_path_factory):
+    """(rows, what the model that was tried makes of them)."""
+    tokenizer, ends = trained.loaded.tokenizer, trained.loaded.eos_token_ids
+    rows = [row_of(example, tokenizer, ends) for example in [*trained.data.validation, *trained.data.train][:8]]
+    with for_inference(trained.loaded):
+        return rows, observe(trained.loaded, rows, tmp_path_factory.mktemp("observed") / "logits")
 
 
 def whole(weights, name: str):

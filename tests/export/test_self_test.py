@@ -4,20 +4,9 @@ from dataclasses import replace
 
 import pytest
 
-from core.evaluation.question_rows import row_of
 from core.export.load_export import load_adapter, load_merged
 from core.export.self_test import LIMITS, compare, observe
-from core.model.views import for_inference
 from tests.export.conftest import exported
-
-
-@pytest.fixture(scope="module")
-def observed(trained, tmp_path_factory):
-    """(rows, what the model that was tried makes of them)."""
-    tokenizer, ends = trained.loaded.tokenizer, trained.loaded.eos_token_ids
-    rows = [row_of(example, tokenizer, ends) for example in [*trained.data.validation, *trained.data.train][:8]]
-    with for_inference(trained.loaded):
-        return rows, observe(trained.loaded, rows, tmp_path_factory.mktemp("observed") / "logits")
 
 
 @pytest.mark.parametrize("dtype", ["float32", "float16", "bfloat16"])

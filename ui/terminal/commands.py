@@ -131,8 +131,11 @@ def compare_and_report(runs_dir: Path, run: str, prompts: Sequence[str], as_json
             print(json.dumps(answers, ensure_ascii=False), file=results)
 
 
-def evaluate_and_report(runs_dir: Path, run: str, source: Source, rows: int, as_json: bool) -> int:
+def evaluate_and_report(
+    runs_dir: Path, run: str, data: str | None, prompts: str | None, rows: int, as_json: bool
+) -> int:
     found = find_run(runs_dir, run)
+    source = Source(kind="file" if data else "prompts" if prompts else "validation", path=data or prompts or "")
     _warn_about_code(found.config())
     with stdout_for_results() as results:
         lab = Workbench(found.folder.parent).lab

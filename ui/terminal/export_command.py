@@ -6,17 +6,21 @@ import threading
 from pathlib import Path
 
 from core.export.export import Dtype, Kind, Wanted, default_folder
+from core.export.gguf_tensors import PRECISIONS
 from core.export.merged_weights import Base
 from core.export.self_test import Check
+from core.problems import ConfigError
 from core.runs.run_folder import find_run
 from core.stopping import Stopped
-from core.workbench.export_run import Exported, Exporter
+from core.workbench.export_run import FAILED, Exported, Exporter
 from core.workbench.workbench import Workbench
 from ui.shared.formatting import disk
 from ui.terminal.commands import CTRL_C, hub_token
 from ui.terminal.progress import ctrl_c_calls, progress_bar, stdout_for_results
 
-FAILED = "The export did not pass its test and is not to be used; it was kept in {folder}."
+DID_NOT_PASS = (
+    "{file} does not answer as the model did, so it is not for use; it was kept with {failed} at the end of its name."
+)
 
 
 def export_and_report(
@@ -28,10 +32,12 @@ def export_and_report(
     base: Base,
     checkpoint: int | None,
     out: Path | None,
+    quant: str,
     no_check: bool,
 ) -> int:
     found = find_run(runs_dir, run)
-    wanted = Wanted(to, (out or default_folder(found, to, checkpoint)).resolve(), dtype, base)
+    folder = (out or default_folder(found, to, checkpoint)).resolve()
+    wanted = Wanted(to, folder, dtype, base, _precisions(quant))
     with stdout_for_results() as results:
         pressed = threading.Event()
         try:
@@ -52,10 +58,22 @@ def export_and_report(
             print(json.dumps(values_of(exported)), file=results)
         else:
             print(*lines_of(exported), sep="\n", file=results)
-    if exported.checks and not exported.passed:
-        print(FAILED.format(folder=exported.out), file=sys.stderr)
-        return 1
-    return 0
+    failed = [check.file for check in exported.checks if not check.passed]
+    for file in failed:
+        what = file if to == "gguf" else f"The {to}"
+        print(DID_NOT_PASS.format(file=what, failed=FAILED), file=sys.stderr)
+    return 1 if failed else 0
+
+
+def _precisions(quant: str) -> tuple[str, ...]:
+    """The parts of a list with commas, each once. Raises ConfigError for one that there is not."""
+    named = tuple(dict.fromkeys(part.strip().lower() for part in quant.split(",")))
+    for name in named:
+        if name not in PRECISIONS:
+            raise ConfigError(
+                "There is no {name!r} for --quant; choose from {known}.", name=name, known=", ".join(PRECISIONS)
+            )
+    return named
 
 
 def values_of(exported: Exported) -> dict:
@@ -86,7 +104,7 @@ def lines_of(exported: Exported) -> list[str]:
     """The result for people: the folder, each file with its size, and how the export differs from the model."""
     width = max(len(file.path.name) for file in exported.files)
     return [
-        f"Exported to {exported.out}",
+        f"Written to {exported.out}",
         *(f"  {file.path.name:<{width}}  {disk(file.bytes):>8}" for file in exported.files),
         *(line for check in exported.checks for line in _lines_of(check)),
     ]

@@ -1,0 +1,102 @@
+"""The weights of a Llama as the tensors of a GGUF file: names, order of rows, and precision.
+
+llama.cpp rotates neighbouring pairs of values where transformers rotates the first half of a head with its second
+half, so the rows of the query and key projections are put in another order.
+"""
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from math import pi
+
+from core.export.merged_weights import MergedWeights
+from core.problems import ExportError
+
+OTHER_MODEL = "Models of the kind {kind:.40} cannot be exported as GGUF; export a merged model instead."
+OTHER_SCALING = (
+    "A model whose positions are scaled by {kind:.40} cannot be exported as GGUF; export a merged model instead."
+)
+ROPE_FREQUENCIES = "rope_freqs.weight"
+PRECISIONS = ("f32", "f16", "bf16", "q8_0")
+
+
+@dataclass(frozen=True)
+class Tensor:
+    """A tensor of the file. `source` is the name of the weight that it is made of."""
+
+    name: str
+    shape: tuple[int, ...]
+    source: str
+
+    def stored(self, precision: str):
+        """What it is stored as (gguf.GGMLQuantizationType): norms in float32, and rows that q8_0 cannot cut in f16."""
+        from gguf import GGML_QUANT_SIZES, GGMLQuantizationType
+
+        wanted = GGMLQuantizationType[precision.upper()]
+        if len(self.shape) == 1:
+            return GGMLQuantizationType.F32
+        return wanted if self.shape[-1] % GGML_QUANT_SIZES[wanted][0] == 0 else GGMLQuantizationType.F16
+
+
+class GgufTensors:
+    """The tensors of a merged Llama. Raises ExportError if GGUF has no form for it."""
+
+    def __init__(self, weights: MergedWeights):
+        from gguf import MODEL_ARCH, get_tensor_name_map
+
+        self.config, self._weights = weights.base.config, weights
+        if self.config.get("model_type") != "llama":
+            raise ExportError(OTHER_MODEL, kind=self.config.get("model_type"))
+        self.layers = self.config["num_hidden_layers"]
+        self.heads = self.config["num_attention_heads"]
+        self.kv_heads = self.config.get("num_key_value_heads") or self.heads
+        self.head_dim = self.config.get("head_dim") or self.config["hidden_size"] // self.heads
+        names = get_tensor_name_map(MODEL_ARCH.LLAMA, self.layers)
+        self.tensors = [
+            Tensor(names.get_name(name, try_suffixes=(".weight", ".bias")) or name, weights.shape(name), name)
+            for name in weights.names
+        ]
+        self.frequencies = rope_frequencies(rope(self.config), self.head_dim)
+
+    def rows(self, tensor: Tensor) -> Iterator:
+        """The tensor in float32, as numpy arrays of whole rows, from the first to the last."""
+        heads = {"q_proj": self.heads, "k_proj": self.kv_heads}.get(tensor.source.split(".")[-2])
+        pieces = (rows.numpy() for _, rows in self._weights.pieces(tensor.source))
+        yield from pieces if heads is None else [_interleaved(list(pieces), heads)]
+
+
+def _interleaved(pieces: list, heads: int):
+    """The rows of a query or key projection, those of each head's halves by turns."""
+    import numpy as np
+
+    whole = np.concatenate(pieces)
+    return whole.reshape(heads, 2, len(whole) // heads // 2, *whole.shape[1:]).swapaxes(1, 2).reshape(whole.shape)
+
+
+def rope(config: dict) -> dict:
+    """How positions are encoded, as transformers 5 writes it in config.json, also for a file of an older version."""
+    found = {"rope_theta": config.get("rope_theta", 10000.0), "rope_type": "default"}
+    found |= config.get("rope_scaling") or {}
+    found |= config.get("rope_parameters") or {}
+    return found | {"rope_type": found.get("rope_type") or found.get("type", "default")}
+
+
+def rope_frequencies(rope: dict, head_dim: int):
+    """What llama.cpp divides each frequency by, as float32, for the scaling of Llama 3.1; None for other models.
+
+    Formula: transformers' `_compute_llama3_parameters`. Raises ExportError for a scaling that the file cannot hold.
+    """
+    import numpy as np
+
+    if rope["rope_type"] in ("default", "linear"):
+        return None
+    if rope["rope_type"] != "llama3":
+        raise ExportError(OTHER_SCALING, kind=rope["rope_type"])
+    factor, low, high = rope["factor"], rope["low_freq_factor"], rope["high_freq_factor"]
+    length = rope["original_max_position_embeddings"]
+    divisors = []
+    for place in range(0, head_dim, 2):
+        wavelength = 2 * pi * rope["rope_theta"] ** (place / head_dim)
+        smooth = (length / wavelength - low) / (high - low)
+        smooth = min(max(smooth, 0.0), 1.0)
+        divisors.append(1 / ((1 - smooth) / factor + smooth))
+    return np.array(divisors, dtype=np.float32)

@@ -1,0 +1,76 @@
+"""Runs a GGUF file with llama.cpp, as Ollama and LM Studio do: its tokens, its probabilities, its greedy answers."""
+
+import json
+import subprocess
+import sys
+from collections.abc import Collection, Iterator, Sequence
+from contextlib import contextmanager
+from importlib.util import find_spec
+from pathlib import Path
+
+from core.problems import ExportError
+from core.settings.paths import PROJECT_DIR
+
+PACKAGE = "xllamacpp==2026.10.11549"
+NOT_INSTALLED = (
+    "Testing a GGUF file needs llama.cpp, which is not installed: run `{python} -m pip install {package}` (34 MB), or "
+    "export without the test."
+)
+CANNOT_RUN = "llama.cpp cannot run {file}; the file was not kept."
+
+
+def check_installed() -> None:
+    """Raises ExportError, with the command that installs it, if llama.cpp is missing."""
+    if find_spec("xllamacpp") is None:
+        raise ExportError(NOT_INSTALLED, python=sys.executable, package=PACKAGE)
+
+
+class LlamaCpp:
+    """A GGUF file in a process that runs it. Each method raises ExportError if that process has ended."""
+
+    def __init__(self, file: Path, process: subprocess.Popen):
+        self._file, self._process = file, process
+
+    def tokens(self, text: str) -> list[int]:
+        """The tokens of a text, in which special tokens count as such, without a token to begin it."""
+        return self._ask(text=text)
+
+    def log_probabilities(self, ids: Sequence[int], vocabulary: int):
+        """Natural logarithms of the next token's probabilities, as float32 of shape (vocabulary,)."""
+        import numpy as np
+
+        made = np.full(vocabulary, -np.inf, dtype=np.float32)
+        for token, value in self._ask(ids=list(ids), vocabulary=vocabulary).items():
+            made[int(token)] = value
+        return made
+
+    def answer(self, ids: Sequence[int], most: int, ends: Collection[int]) -> list[int]:
+        """The greedy answer in at most `most` tokens, without the one of `ends` that ends it."""
+        made = self._ask(ids=list(ids), new=most)
+        return made[: next((place for place, token in enumerate(made) if token in ends), None)]
+
+    def _ask(self, **request):
+        try:
+            print(json.dumps(request), file=self._process.stdin, flush=True)
+            return json.loads(self._process.stdout.readline())
+        except (OSError, json.JSONDecodeError):  # an empty line: the process has ended
+            raise ExportError(CANNOT_RUN, file=self._file.name) from None
+
+
+@contextmanager
+def running(file: Path, length: int) -> Iterator[LlamaCpp]:
+    """llama.cpp with this file, for texts of at most `length` tokens. Raises ExportError if it is not installed."""
+    check_installed()
+    command = [sys.executable, "-m", "core.export.llama_cpp_worker", str(file), str(length)]
+    with subprocess.Popen(
+        command,
+        cwd=PROJECT_DIR,
+        stdin=subprocess.PIPE,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.DEVNULL,
+        encoding="utf-8",
+    ) as process:
+        try:
+            yield LlamaCpp(file, process)
+        finally:
+            process.kill()

@@ -1,0 +1,46 @@
+"""A process of its own that runs a GGUF file with llama.cpp and answers on its standard output.
+
+A damaged file makes llama.cpp end its process, so the app does not load one itself. Each line of the input is a request
+as JSON, each line of the output its answer; see `core.export.llama_cpp`.
+"""
+
+import json
+import os
+import sys
+import urllib.request
+
+
+def main(path: str, length: int) -> None:
+    answers = os.fdopen(os.dup(1), "w", encoding="utf-8")
+    os.dup2(2, 1)  # what llama.cpp prints must not get between the answers
+    import xllamacpp
+
+    params = xllamacpp.CommonParams()
+    params.model.path = path
+    params.n_ctx, params.n_parallel, params.warmup, params.verbosity = length, 1, False, -1
+    # By default keys and values are kept in 16 bits, which would add an error that is not the file's.
+    params.cache_type_k = params.cache_type_v = xllamacpp.ggml_type.GGML_TYPE_F32
+    params.flash_attn_type = xllamacpp.llama_flash_attn_type.LLAMA_FLASH_ATTN_TYPE_DISABLED
+    server = xllamacpp.Server(params)
+
+    def ask(what: str, **body):
+        content, kind = json.dumps(body).encode(), {"Content-Type": "application/json"}
+        request = urllib.request.Request(f"{server.listening_address}/{what}", content, kind)
+        with urllib.request.build_opener(urllib.request.ProxyHandler({})).open(request) as answer:
+            return json.load(answer)
+
+    def answer_to(request: dict):
+        if "text" in request:
+            return ask("tokenize", content=request["text"], add_special=False, parse_special=True)["tokens"]
+        prompt, greedy = request["ids"], {"temperature": 0, "cache_prompt": True, "return_tokens": True}
+        if "new" in request:
+            return ask("completion", prompt=prompt, n_predict=request["new"], **greedy)["tokens"]
+        found = ask("completion", prompt=prompt, n_predict=1, n_probs=request["vocabulary"], **greedy)
+        return {entry["id"]: entry["logprob"] for entry in found["completion_probabilities"][0]["top_logprobs"]}
+
+    for line in sys.stdin:
+        print(json.dumps(answer_to(json.loads(line))), file=answers, flush=True)
+
+
+if __name__ == "__main__":
+    main(sys.argv[1], int(sys.argv[2]))
