@@ -16,7 +16,7 @@ STRINGS = 500
 SEED = 3407
 OTHER_TOKENS = (
     "{file} was not kept: llama.cpp cuts {count} of {of} texts into other tokens than the model's tokenizer, for "
-    "example {text!r:.60}. Export an adapter or a merged model instead."
+    "example {text!r:.60}; export an adapter or a merged model instead."
 )
 # Scripts, signs and spaces that tokenizers treat in different ways.
 SAMPLES = (

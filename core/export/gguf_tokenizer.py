@@ -19,15 +19,15 @@ SPLITS = {
 }
 SPACE = "\u2581"  # in place of a space, in SentencePiece's vocabularies
 NORMALIZER = (
-    "A GGUF file cannot hold this tokenizer: it changes text before splitting it ({what:.80}). Export an adapter or a "
+    "A GGUF file cannot hold this tokenizer: it changes text before splitting it ({what:.80}); export an adapter or a "
     "merged model instead."
 )
 OTHER_SPLIT = (
-    "A GGUF file cannot hold this tokenizer: llama.cpp has no name for the way it splits text ({what:.80}). Export an "
+    "A GGUF file cannot hold this tokenizer: llama.cpp has no name for the way it splits text ({what:.80}); export an "
     "adapter or a merged model instead."
 )
 OTHER_KIND = (
-    "A GGUF file cannot hold this tokenizer: it is of the kind {what:.80}, and only BPE can be exported. Export an "
+    "A GGUF file cannot hold this tokenizer: it is of the kind {what:.80}, and only BPE can be exported; export an "
     "adapter or a merged model instead."
 )
 
