@@ -11,6 +11,7 @@ from typing import Literal
 
 from core.disk.atomic import is_disk_full, put_in_place
 from core.export.adapter_folder import write_adapter_folder
+from core.export.card import write_card
 from core.export.gguf_file import write_gguf
 from core.export.merged_folder import write_merged
 from core.export.merged_weights import Base, MergedWeights, merged
@@ -77,7 +78,12 @@ def write_export(
     with errors_of_disk(out):
         if wanted.to == "adapter":
             _check_room(out, source.weights.stat().st_size)
-            put_in_place(out, lambda folder: write_adapter_folder(folder, source))
+
+            def write_adapter(folder: Path) -> None:
+                write_adapter_folder(folder, source)
+                write_card(folder, source, wanted.to)
+
+            put_in_place(out, write_adapter)
             return
         with merged(source, wanted.onto) as weights:
             total, done = export_bytes(weights, wanted), 0
@@ -94,6 +100,7 @@ def write_export(
                     write_merged(folder, source, weights, wanted.dtype, written)
                 else:
                     write_gguf(folder, source, weights, wanted.quant, written)
+                write_card(folder, source, wanted.to)
 
             put_in_place(out, write)
 

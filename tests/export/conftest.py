@@ -21,8 +21,10 @@ def exported_run(trained, tmp_path_factory):
 
 
 @pytest.fixture
-def source(exported_run) -> Source:
-    return find_source(exported_run.folder.parent, exported_run.id)
+def source(exported_run, tmp_path) -> Source:
+    """A copy of the run, for tests that write into it too."""
+    shutil.copytree(exported_run.folder, tmp_path / "copied" / exported_run.id)
+    return find_source(tmp_path / "copied", exported_run.id)
 
 
 @pytest.fixture(scope="session")
