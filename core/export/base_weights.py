@@ -64,7 +64,7 @@ class BaseWeights:
         else:
             whole = self._files[name].get_slice(name)  # read as it is sliced
         shape = self.shape(name)
-        rows = max(1, MAX_PIECE // prod(shape[1:]))
+        rows = rows_in_a_piece(shape)
         for first in range(0, shape[0], rows):
             yield first, whole[first : first + rows].to(torch.float32)
 
@@ -88,6 +88,11 @@ class BaseWeights:
 
         parts = {key: file.get_tensor(key) for key, file in self._files.items() if key.startswith(f"{name}.")}
         return QuantState.from_dict(parts, device=torch.device("cpu"))
+
+
+def rows_in_a_piece(shape: tuple[int, ...]) -> int:
+    """How many rows of a weight are read at once."""
+    return max(1, MAX_PIECE // prod(shape[1:]))
 
 
 @contextmanager

@@ -121,3 +121,10 @@ def test_the_estimate_is_compared_with_published_measurements(tmp_path: Path):
     assert list(found) == ["memory, measured", "memory, all"]
     assert found["memory, all"]["rows"] == 1 and found["memory, all"]["left_out"] == 2
     assert 0 < found["memory, all"]["median_error"] == found["memory, all"]["worst"] < 1
+
+
+def test_exports_are_compared_with_copying_the_files():
+    found = figures_of("bench.export", "1", "--size", "tiny")
+    assert list(found) == ["export, merged", "export, q8_0"]
+    for figures in found.values():
+        assert_positive(figures, "seconds cpu_s copy_s ratio anonymous_gib")
