@@ -452,7 +452,7 @@ def test_the_cpu_packages_can_be_chosen(installed, tmp_path):
     answer = installed.run()
     assert (answer.returncode, answer.stdout, answer.stderr) == (7, "app [] 2.13.0+cpu 1.0\n", "")
     assert_refused(installed.run("setup"), "PyTorch needs 525")
-    assert installed.run("setup", "--gpu").stderr == "setup takes no --gpu, only --cpu.\n"
+    assert installed.run("setup", "--gpu").stderr == "setup does not take --gpu, only --cpu.\n"
 
 
 def test_a_card_without_a_driver_is_named(tmp_path, monkeypatch):

@@ -96,7 +96,7 @@ def test_the_report_makes_the_estimate_anew_and_sums_up_its_errors():
 
 
 def test_an_empty_record_gives_no_figures_and_tiny_models_do_not_count():
-    assert "**Nothing of this has been measured yet.**" in render({})
+    assert "**None of this has been measured yet.**" in render({})
     assert render({"speed tiny ours": ON | {"steps_per_s": 5.0, "reserved_gib": 1.0}}) == render({})
     assert render({}).count("Not measured yet.") == 4
 

@@ -269,7 +269,7 @@ def test_5_a_probe_a_batch_search_and_a_run_report_their_memory(app, open_page):
     snapshot = run.snapshot()
     expect(page.locator("#train-end dl")).to_contain_text(
         f"estimated {snapshot.estimated.before_probe_gib:.2f} GiB · probed {snapshot.probed.peak_gib:.2f} GiB "
-        f"on rows of {snapshot.probed.length} tokens · was {snapshot.finished.peak_memory_gib:.2f} GiB (estimate "
+        f"on rows of {snapshot.probed.length} tokens · measured {snapshot.finished.peak_memory_gib:.2f} GiB (estimate "
     )
     photograph(page, "97-fit-at-the-end")
 

@@ -205,7 +205,7 @@ def test_a_folder_that_is_no_model(tmp_path, files, word, values):
 def test_files_and_names_that_are_not_models(tmp_path):
     file = tmp_path / "model.gguf"
     file.write_text("")
-    words = {str(file): "is a file", "./nowhere": "no folder", "a/b/c": "no folder", "no such name": "neither"}
+    words = {str(file): "is a GGUF model", "./nowhere": "no folder", "a/b/c": "no folder", "no such name": "neither"}
     for name, word in words.items():
         with pytest.raises(ModelError, match=word) as caught:
             locate(ModelConfig(model_name=name))
