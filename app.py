@@ -248,7 +248,7 @@ def report(run: str, runs_dir: Path) -> None:
 @run_argument
 @click.option(
     "--to",
-    type=click.Choice(["adapter", "merged", "gguf"]),
+    type=click.Choice(["adapter", "merged", "gguf", "ollama"]),
     required=True,
     help="What to export: see the README's table.",
 )

@@ -13,6 +13,12 @@ from core.export.source import Source
 from core.settings.run_config import RunConfig
 
 LIBRARIES = ("unsloth", "transformers", "trl", "peft", "torch")
+WHAT = {
+    "adapter": "A LoRA adapter for",
+    "merged": "A model merged from",
+    "gguf": "GGUF files of",
+    "ollama": "GGUF files for Ollama of",
+}
 USE = {
     "adapter": """from peft import AutoPeftModelForCausalLM
 from transformers import AutoTokenizer
@@ -23,7 +29,8 @@ tokenizer = AutoTokenizer.from_pretrained("path/to/this/folder")""",
 
 model = AutoModelForCausalLM.from_pretrained("path/to/this/folder", dtype="auto")
 tokenizer = AutoTokenizer.from_pretrained("path/to/this/folder")""",
-    "gguf": """llama-cli -m FILE.gguf""",
+    "gguf": "llama-cli -m FILE.gguf",
+    "ollama": "ollama create my-model -f Modelfile\nollama run my-model",
 }
 USE_ON_A_FOLDER = """from peft import PeftModel
 from transformers import AutoModelForCausalLM, AutoTokenizer
@@ -42,7 +49,7 @@ def write_card(folder: Path, source: Source, to: str) -> None:
 def _metadata(source: Source, to: str) -> ModelCardData:
     return ModelCardData(
         base_model=source.base_on_hub,
-        library_name={"adapter": "peft", "merged": "transformers", "gguf": "gguf"}[to],
+        library_name={"adapter": "peft", "merged": "transformers", "gguf": "gguf", "ollama": "gguf"}[to],
         pipeline_tag="text-generation",
         tags=["lora", "unsloth"],
         model_name=source.run.name,
@@ -82,7 +89,7 @@ def data_name(config: RunConfig) -> str:
 def _lines(source: Source, to: str) -> Iterator[str]:
     config, snapshot = source.config, source.run.snapshot()
     base = source.base_on_hub or Path(config.model.model_name).name
-    what = {"adapter": "A LoRA adapter for", "merged": "A model merged from", "gguf": "GGUF files of"}[to]
+    what = WHAT[to]
     yield f"# {source.run.name}\n\n{what} {base}, trained with HearthTune.\n"
     if source.step is not None:
         yield f"It is the checkpoint at step {source.step:,}; figures below are of the whole run.\n"
@@ -94,7 +101,7 @@ def _lines(source: Source, to: str) -> Iterator[str]:
         yield "| | base | tuned | 95% interval of the difference |\n|---|---|---|---|"
         yield from found
     use = USE_ON_A_FOLDER if to == "adapter" and source.base_on_hub is None else USE[to]
-    fence = "```" if to == "gguf" else "```python"
+    fence = "```python" if to in ("adapter", "merged") else "```"
     yield f"\n## How to use it\n\n{fence}\n{use}\n```"
     yield "\nThe licence of the base model applies to this model too."
 

@@ -15,13 +15,14 @@ from core.export.card import write_card
 from core.export.gguf_file import write_gguf
 from core.export.merged_folder import write_merged
 from core.export.merged_weights import Base, MergedWeights, merged
+from core.export.modelfile import write_modelfiles
 from core.export.source import Source
 from core.model.download import Report
 from core.problems import ExportError
 from core.runs.run_folder import Run
 from core.stopping import ShouldStop, leave_if
 
-Kind = Literal["adapter", "merged", "gguf"]
+Kind = Literal["adapter", "merged", "gguf", "ollama"]
 Dtype = Literal["bfloat16", "float16", "float32"]
 NO_ROOM = (
     "The export needs {needed_gb:.2f} GB and the disk of {folder} has {free_gb:.2f} GB free: make room, or choose "
@@ -30,7 +31,7 @@ NO_ROOM = (
 DISK_FULL = "The disk of {folder} is full, so nothing was exported; make room and export again."
 CANNOT_WRITE = "The export cannot be written to {folder} ({reason}); choose another folder."
 GB = 10**9
-WORDS = {"merged": "the merged model", "gguf": "GGUF"}
+WORDS = {"merged": "the merged model", "gguf": "GGUF", "ollama": "GGUF for Ollama"}
 # Bytes of a weight; q8_0 stores 32 of them and their scale in 34 bytes.
 BYTES = {"float32": 4, "float16": 2, "bfloat16": 2, "f32": 4, "f16": 2, "bf16": 2, "q8_0": 34 / 32}
 
@@ -39,7 +40,8 @@ BYTES = {"float32": 4, "float16": 2, "bfloat16": 2, "f32": 4, "f16": 2, "bf16": 
 class Wanted:
     """What to export, and the folder to write.
 
-    `onto` is for all that is merged, `dtype` for a merged model, and `quant` for GGUF: a file for each.
+    `onto` is for all that is merged, `dtype` for a merged model, and `quant` for GGUF, a file for each;
+    "ollama" is GGUF with a Modelfile beside it.
     """
 
     to: Kind
@@ -99,7 +101,9 @@ def write_export(
                 if wanted.to == "merged":
                     write_merged(folder, source, weights, wanted.dtype, written)
                 else:
-                    write_gguf(folder, source, weights, wanted.quant, written)
+                    files = write_gguf(folder, source, weights, wanted.quant, written)
+                if wanted.to == "ollama":
+                    write_modelfiles(folder, source, files)
                 write_card(folder, source, wanted.to)
 
             put_in_place(out, write)

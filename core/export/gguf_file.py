@@ -8,6 +8,7 @@ from core.disk.tolerant_reading import read_json
 from core.export.gguf_tensors import ROPE_FREQUENCIES, GgufTensors, rope
 from core.export.gguf_tokenizer import Vocabulary, read_vocabulary
 from core.export.merged_weights import MergedWeights
+from core.export.modelfile import chat_template
 from core.export.source import Source
 
 ALIGNMENT = 32  # bytes; where tensors begin, if the file does not say otherwise
@@ -140,5 +141,5 @@ def _add_tokenizer(writer, source: Source, vocabulary: Vocabulary) -> None:
     others = [end for end in (ends if isinstance(ends, list) else [ends]) if end not in (None, tokenizer.eos_token_id)]
     if others:
         writer.add_eot_token_id(others[0])
-    if tokenizer.chat_template:
-        writer.add_chat_template(tokenizer.chat_template)
+    if template := chat_template(source):
+        writer.add_chat_template(template)

@@ -6,6 +6,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 from core.export.merged_weights import MergedWeights
+from core.export.modelfile import chat_template
 from core.export.safetensors_writer import Planned, write_sharded
 from core.export.source import Source
 
@@ -42,11 +43,14 @@ def write_merged(
 
 
 def copy_tokenizer(source: Source, folder: Path) -> None:
-    """The tokenizer that the run was trained with, chat template included. Raises OSError."""
+    """The tokenizer that the run was trained with, and the chat template that makes its prompts. Raises OSError."""
     for name in TOKENIZER:
         found = source.adapter_dir / name
         if found.is_file():
             shutil.copyfile(found, folder / name)
+    template = chat_template(source)
+    if template and source.config.data.prompt_template != "chat":
+        (folder / "chat_template.jinja").write_text(template, encoding="utf-8")
 
 
 def _write_json(file: Path, values: dict) -> None:

@@ -1,9 +1,14 @@
-"""Ollama's Modelfile for a GGUF file: the run's own prompt template and the tokens that end an answer."""
+"""The prompts of a run for other programs: Ollama's Modelfile, and the chat template that goes with an export."""
 
 from collections.abc import Sequence
+from pathlib import Path
 
+from core.data.prompts.answer_ends import answer_ends
+from core.data.prompts.prompt_date import on_date
 from core.data.prompts.prompt_templates import prompt_text
-from core.export.chat_parts import ChatParts, chat_parts, go_template
+from core.export.chat_parts import ChatParts, chat_parts, go_template, jinja_template
+from core.export.source import Source
+from core.problems import ExportError
 
 
 def parts_of(tokenizer, prompt_template: str) -> ChatParts:
@@ -11,6 +16,40 @@ def parts_of(tokenizer, prompt_template: str) -> ChatParts:
     return chat_parts(
         lambda messages: prompt_text(messages, prompt_template, tokenizer), str(tokenizer.bos_token or "")
     )
+
+
+def chat_template(source: Source) -> str | None:
+    """The chat template that makes the prompts of the run, also if it was trained with another prompt.
+
+    None if there is none, as for a model that was trained on plain text.
+    """
+    tokenizer = _tokenizer(source)
+    if source.config.data.prompt_template == "chat":
+        return tokenizer.chat_template
+    try:
+        return jinja_template(parts_of(tokenizer, source.config.data.prompt_template), tokenizer.eos_token or "")
+    except ExportError:
+        return None
+
+
+def write_modelfiles(folder: Path, source: Source, files: Sequence[Path]) -> None:
+    """Writes a Modelfile for each of these GGUF files in `folder`. Raises ExportError, TemplateError and OSError.
+
+    Its name is Modelfile, or with several files Modelfile- and the name of the file.
+    """
+    tokenizer = _tokenizer(source)
+    parts = parts_of(tokenizer, source.config.data.prompt_template)
+    ends = [tokenizer.decode([end]) for end in answer_ends(tokenizer)]
+    for file in files:
+        name = "Modelfile" if len(files) == 1 else f"Modelfile-{file.stem}"
+        (folder / name).write_text(modelfile(file.name, parts, ends), encoding="utf-8")
+
+
+def _tokenizer(source: Source):
+    """The run's tokenizer, whose chat template takes the run's day for today."""
+    from transformers import AutoTokenizer
+
+    return on_date(AutoTokenizer.from_pretrained(source.adapter_dir), source.run.prompt_date)
 
 
 def modelfile(file: str, parts: ChatParts, ends: Sequence[str]) -> str:

@@ -31,6 +31,7 @@ from core.workbench.measure_run import rows_of
 from core.workbench.model_access import ModelAccess
 
 MAX_ROWS = 24
+GGUF_KINDS = ("gguf", "ollama")
 MAX_GGUF_VALUES = 8 * 2**20  # log-probabilities; llama.cpp hands them over as text
 FAILED = "-failed"  # appended to the name of a GGUF file, or of another export's folder, that did not pass its test
 
@@ -76,7 +77,7 @@ class Exporter:
         if not is_tested:
             write_export(source, wanted, self.report, self.should_stop)
             return Exported(wanted, wanted.out, files_of(wanted.out))
-        if wanted.to == "gguf":
+        if wanted.to in GGUF_KINDS:
             check_installed()
         aside = wanted.out.with_name(f"{wanted.out.name}-untested")
         write_export(source, replace(wanted, out=aside), self.report, self.should_stop)
@@ -87,7 +88,7 @@ class Exporter:
             raise
         out, failed = wanted.out, [check.file for check in checks if not check.passed]
         with errors_of_disk(out):
-            if wanted.to == "gguf":  # each file is used by itself
+            if wanted.to in GGUF_KINDS:  # each file is used by itself
                 for name in failed:
                     (aside / name).rename(aside / f"{name}{FAILED}")
             elif failed:
@@ -101,7 +102,7 @@ class Exporter:
             self.report("Asking the model that was trained", None)
             tried = self._observe_model(source, wanted, Path(logits) / "model")
             self.report("Asking the export", None)
-            if wanted.to == "gguf":
+            if wanted.to in GGUF_KINDS:
                 return tuple(self._gguf_checks(tried, wanted, folder, Path(logits) / "export"))
             loaded = load_adapter(folder, source) if wanted.to == "adapter" else load_merged(folder, source)
             export = observe(loaded, tried.rows, Path(logits) / "export", self.should_stop)
@@ -132,7 +133,7 @@ class Exporter:
             self.lab.load_run(pane.run_id, self.token, self.step)
         with self.lab.using([pane], EXPORTING) as (loaded, (name,)):
             rows = self._rows(loaded)
-            most = (MAX_GGUF_VALUES if wanted.to == "gguf" else MAX_VALUES) // loaded.model.config.vocab_size
+            most = (MAX_GGUF_VALUES if wanted.to in GGUF_KINDS else MAX_VALUES) // loaded.model.config.vocab_size
             if wanted.onto == "original":
                 original = load_adapter(source.adapter_dir, source, "original")
                 return _Tried(loaded, rows, observe(original, rows, file, self.should_stop, most), most)

@@ -4,6 +4,7 @@ from dataclasses import replace
 
 import pytest
 
+from core.data.prompts.prompt_templates import prompt_text
 from core.export.gguf_check import STRINGS, check_tokens, observe_gguf, strings_of
 from core.export.gguf_tensors import rope_frequencies
 from core.export.gguf_tokenizer import NORMALIZER, OTHER_SPLIT, read_vocabulary
@@ -92,6 +93,26 @@ def test_a_tokenizer_that_changes_text_is_refused_before_anything_is_written(exp
     assert (caught.value.template, caught.value.values) == (NORMALIZER, {"what": "Prepend, Replace"})
 
 
+def test_for_ollama_the_prompts_of_the_run_come_with_it(source, tmp_path):
+    """The run was trained with Alpaca's prompt, and its tokenizer has no chat template."""
+    from gguf import GGUFReader
+    from transformers import AutoTokenizer
+
+    folder = exported(source, "ollama", tmp_path / "out", "bfloat16", "trained", ("f16",))
+    (file,) = folder.glob("*.gguf")
+    lines = (folder / "Modelfile").read_text(encoding="utf-8").splitlines()
+    assert (lines[0], lines[-1]) == (f"FROM ./{file.name}", 'PARAMETER stop "</s>"')
+    assert "### Instruction:" in lines[1] and lines[1].endswith('### Response:\\n" }}"""')
+    reader = GGUFReader(file)
+    template = reader.fields["tokenizer.chat_template"].contents()
+    tokenizer = AutoTokenizer.from_pretrained(source.adapter_dir)
+    messages = [{"role": "system", "content": "Hi"}, {"role": "user", "content": "Say red."}]
+    made = tokenizer.apply_chat_template(messages, chat_template=template, tokenize=False, add_generation_prompt=True)
+    assert made == prompt_text(messages, "alpaca", tokenizer)
+    merged = exported(source, "merged", tmp_path / "merged")
+    assert AutoTokenizer.from_pretrained(merged).chat_template == template
+
+
 LLAMA_3 = (
     r"(?i:'s|'t|'re|'ve|'m|'ll|'d)|[^\r\n\p{L}\p{N}]?\p{L}+|\p{N}{1,3}| ?[^\s\p{L}\p{N}]+[\r\n]*|\s*[\r\n]+"
     r"|\s+(?!\S)|\s+"
@@ -127,7 +148,7 @@ def test_a_tokenizer_of_llama_3_is_cut_alike(source, tmp_path):
     for name in ("adapter_model.safetensors", "adapter_config.json"):
         (folder / name).write_bytes((source.adapter_dir / name).read_bytes())
     exported(replace(source, adapter_dir=folder), "gguf", tmp_path / "out", "bfloat16", "trained", ("f16",))
-    (file,) = (tmp_path / "out").iterdir()
+    (file,) = (tmp_path / "out").glob("*.gguf")
     with running(file, 512) as llama:
         texts = ["<|begin_of_text|>Hi<|eot_id|>", "call <tool> now"]
         assert check_tokens(llama, file.name, tokenizer, texts) == 500

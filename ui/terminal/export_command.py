@@ -12,7 +12,7 @@ from core.export.self_test import Check
 from core.problems import ConfigError
 from core.runs.run_folder import find_run
 from core.stopping import Stopped
-from core.workbench.export_run import FAILED, Exported, Exporter
+from core.workbench.export_run import FAILED, GGUF_KINDS, Exported, Exporter
 from core.workbench.workbench import Workbench
 from ui.shared.formatting import disk
 from ui.terminal.commands import CTRL_C, hub_token
@@ -60,7 +60,7 @@ def export_and_report(
             print(*lines_of(exported), sep="\n", file=results)
     failed = [check.file for check in exported.checks if not check.passed]
     for file in failed:
-        what = file if to == "gguf" else f"The {to}"
+        what = file if to in GGUF_KINDS else f"The {to}"
         print(DID_NOT_PASS.format(file=what, failed=FAILED), file=sys.stderr)
     return 1 if failed else 0
 
@@ -107,7 +107,14 @@ def lines_of(exported: Exported) -> list[str]:
         f"Written to {exported.out}",
         *(f"  {file.path.name:<{width}}  {disk(file.bytes):>8}" for file in exported.files),
         *(line for check in exported.checks for line in _lines_of(check)),
+        *_next_steps(exported),
     ]
+
+
+def _next_steps(exported: Exported) -> list[str]:
+    """The commands that create a model in Ollama, one for each Modelfile."""
+    made = [file.path for file in exported.files if file.path.name.startswith("Modelfile")]
+    return [f"For Ollama: ollama create my-model -f {file}" for file in made]
 
 
 def _lines_of(check: Check) -> list[str]:
