@@ -1,6 +1,7 @@
 """The blind test in a real browser: before the vote, nothing it receives reveals which side is which."""
 
 import json
+import re
 import shutil
 
 import pytest
@@ -63,6 +64,8 @@ def open_blind(open_page, app, *size, theme="light"):
     tab(page, "Compare")
     tab(page, "Blind test")
     expect(page.locator("#blind-start")).to_be_enabled(timeout=30_000)
+    for box in ("#blind-first input", "#blind-second input"):
+        expect(page.locator(box)).to_have_value(re.compile("."), timeout=30_000)
     return page
 
 
