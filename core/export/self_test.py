@@ -33,14 +33,15 @@ class Limits:
 
 # With weights rounded to 16 bits, answers are only reported: where two tokens are about equally likely, any rounding
 # chooses between them, and what follows differs. So is the largest difference in bfloat16, which keeps 8 bits of a
-# weight: it grows with the logits, from 0.13 for the demo's run to 0.92 after three of its steps.
+# weight: it grows with the logits, from 0.13 for the demo's run to 0.92 after three of its steps, where one position in
+# a hundred then has another most likely token.
 LIMITS = {
     "float32": Limits(5e-4, 1e-7, 1.0, greedy_differing=0),
     "float16": Limits(0.1, 1e-5, 0.998),
-    "bfloat16": Limits(None, 1e-3, 0.998),
+    "bfloat16": Limits(None, 1e-3, 0.98),
     "f32": Limits(5e-4, 1e-7, 1.0, greedy_differing=0),
     "f16": Limits(0.2, 1e-5, 0.998),
-    "bf16": Limits(None, 1e-3, 0.998),
+    "bf16": Limits(None, 1e-3, 0.98),
     "q8_0": Limits(None, 5e-4, 0.998),
 }
 
