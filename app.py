@@ -11,6 +11,8 @@
     python app.py evaluate RUN                   measure both on rows, each difference with its interval
     python app.py report RUN                     write everything about a run into one HTML file
     python app.py export RUN --to merged         write a model that other programs can load
+    python app.py bring-in FOLDER_OR_NAME        make a run of an adapter that was trained elsewhere
+    python app.py script RUN                     write a script that trains the same without this app
 
 Exit codes: 0; 2 for bad input, with one sentence on standard error; 1 for a run that failed; 130 for Ctrl-C.
 
@@ -26,31 +28,13 @@ import click
 
 from core.problems import Problem, first_line
 from core.runs.uploads import make_uploads_dir
-from core.settings.paths import default_runs_dir
 from core.settings.presets import find_preset, list_presets
 from ui.access import needs_consent
 from ui.listening import why_not_listening
 from ui.proxies import go_past_proxies
+from ui.terminal.options import json_option, preset_argument, run_argument, runs_dir_option, settings_option
+from ui.terminal.take_home import bring_in, export, script
 
-preset_argument = click.argument("preset", metavar="PRESET_OR_YAML")
-run_argument = click.argument("run", metavar="RUN_ID_OR_DIR")
-runs_dir_option = click.option(
-    "--runs-dir",
-    type=click.Path(path_type=Path),
-    default=default_runs_dir,
-    envvar="HEARTHTUNE_RUNS_DIR",
-    show_default="runs; on a Space with a disk, /data/runs",
-    show_envvar=True,
-    help="The folder where runs are kept.",
-)
-settings_option = click.option(
-    "--set",
-    "settings",
-    multiple=True,
-    metavar="SECTION.NAME=VALUE",
-    help="Change a setting, as in training.max_steps=20. Text is taken as typed; quotes around it are removed.",
-)
-json_option = click.option("--json", "as_json", is_flag=True, help="Print the result as JSON on the last line.")
 PORTS = click.IntRange(1, 65535)
 
 
@@ -244,41 +228,8 @@ def report(run: str, runs_dir: Path) -> None:
         raise click.ClickException(f"The report cannot be written: {error.strerror or error}.") from None
 
 
-@app.command()
-@run_argument
-@click.option(
-    "--to",
-    type=click.Choice(["adapter", "merged", "gguf", "ollama"]),
-    required=True,
-    help="What to export: see the README's table.",
-)
-@click.option(
-    "--dtype",
-    type=click.Choice(["bfloat16", "float16", "float32"]),
-    default="bfloat16",
-    show_default=True,
-    help="Precision of a merged model.",
-)
-@click.option(
-    "--base",
-    type=click.Choice(["trained", "original"]),
-    default="trained",
-    show_default=True,
-    help="What to merge into: the base as it was trained on, or its original 16-bit weights.",
-)
-@click.option("--checkpoint", type=click.IntRange(1), metavar="STEP", help="Export the checkpoint of this step.")
-@click.option(
-    "--out", type=click.Path(path_type=Path), metavar="DIR", help="Folder to write; inside the run by default."
-)
-@runs_dir_option
-@click.option("--quant", default="q8_0", show_default=True, help="GGUF: f32, f16, bf16, q8_0, or several: f16,q8_0.")
-@click.option("--no-check", is_flag=True, help="Do not test whether the export answers as the model did.")
-@json_option
-def export(run: str, runs_dir: Path, as_json: bool, **wanted) -> int:
-    """Export a run for other programs, and test that it answers there as it did here."""
-    from ui.terminal.export_command import export_and_report
-
-    return export_and_report(runs_dir, run, as_json, **wanted)
+for command in (export, script, bring_in):
+    app.add_command(command)
 
 
 def main() -> int:

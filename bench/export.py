@@ -116,14 +116,15 @@ def _write_random(folder: Path, shapes: dict[str, tuple[int, ...]], dtype: str) 
 
 
 def _write_tokenizer(*folders: Path) -> None:
-    """One of Llama 3's kind, of single bytes."""
+    """One of Llama 3's kind, of single bytes and one merge, without which llama.cpp takes none."""
     from tokenizers import Regex, Tokenizer, decoders, models, pre_tokenizers
     from transformers import PreTrainedTokenizerFast
 
     from core.export.gguf_tokenizer import SPLITS
 
-    letters = ["<|begin_of_text|>", "<|eot_id|>", *sorted(pre_tokenizers.ByteLevel.alphabet())]
-    tokenizer = Tokenizer(models.BPE(vocab={letter: place for place, letter in enumerate(letters)}, merges=[]))
+    letters = ["<|begin_of_text|>", "<|eot_id|>", *sorted(pre_tokenizers.ByteLevel.alphabet()), "th"]
+    vocabulary = {letter: place for place, letter in enumerate(letters)}
+    tokenizer = Tokenizer(models.BPE(vocab=vocabulary, merges=[("t", "h")]))
     split = pre_tokenizers.Split(Regex(next(iter(SPLITS))), "isolated")
     tokenizer.pre_tokenizer = pre_tokenizers.Sequence([split, pre_tokenizers.ByteLevel(False, use_regex=False)])
     tokenizer.decoder = decoders.ByteLevel()

@@ -18,6 +18,7 @@ WHAT = {
     "merged": "A model merged from",
     "gguf": "GGUF files of",
     "ollama": "GGUF files for Ollama of",
+    "lora-gguf": "A LoRA adapter, as GGUF, for",
 }
 USE = {
     "adapter": """from peft import AutoPeftModelForCausalLM
@@ -30,6 +31,7 @@ tokenizer = AutoTokenizer.from_pretrained("path/to/this/folder")""",
 model = AutoModelForCausalLM.from_pretrained("path/to/this/folder", dtype="auto")
 tokenizer = AutoTokenizer.from_pretrained("path/to/this/folder")""",
     "gguf": "llama-cli -m FILE.gguf",
+    "lora-gguf": "llama-cli -m BASE.gguf --lora FILE.gguf",
     "ollama": "ollama create my-model -f Modelfile\nollama run my-model",
 }
 USE_ON_A_FOLDER = """from peft import PeftModel
@@ -49,7 +51,13 @@ def write_card(folder: Path, source: Source, to: str) -> None:
 def _metadata(source: Source, to: str) -> ModelCardData:
     return ModelCardData(
         base_model=source.base_on_hub,
-        library_name={"adapter": "peft", "merged": "transformers", "gguf": "gguf", "ollama": "gguf"}[to],
+        library_name={
+            "adapter": "peft",
+            "merged": "transformers",
+            "gguf": "gguf",
+            "ollama": "gguf",
+            "lora-gguf": "gguf",
+        }[to],
         pipeline_tag="text-generation",
         tags=["lora", "unsloth"],
         model_name=source.run.name,

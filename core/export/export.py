@@ -13,6 +13,7 @@ from core.disk.atomic import is_disk_full, put_in_place
 from core.export.adapter_folder import write_adapter_folder
 from core.export.card import write_card
 from core.export.gguf_file import write_gguf
+from core.export.gguf_lora import write_lora_gguf
 from core.export.merged_folder import write_merged
 from core.export.merged_weights import Base, MergedWeights, merged
 from core.export.modelfile import write_modelfiles
@@ -22,7 +23,7 @@ from core.problems import ExportError
 from core.runs.run_folder import Run
 from core.stopping import ShouldStop, leave_if
 
-Kind = Literal["adapter", "merged", "gguf", "ollama"]
+Kind = Literal["adapter", "merged", "gguf", "lora-gguf", "ollama"]
 Dtype = Literal["bfloat16", "float16", "float32"]
 NO_ROOM = (
     "The export needs {needed_gb:.2f} GB and the disk of {folder} has {free_gb:.2f} GB free: make room, or choose "
@@ -31,9 +32,10 @@ NO_ROOM = (
 DISK_FULL = "The disk of {folder} is full, so nothing was exported; make room and export again."
 CANNOT_WRITE = "The export cannot be written to {folder} ({reason}); choose another folder."
 GB = 10**9
-WORDS = {"merged": "the merged model", "gguf": "GGUF", "ollama": "GGUF for Ollama"}
+WORDS = {"merged": "the merged model", "gguf": "GGUF", "ollama": "GGUF for Ollama", "lora-gguf": "the LoRA as GGUF"}
 # Bytes of a weight; q8_0 stores 32 of them and their scale in 34 bytes.
 BYTES = {"float32": 4, "float16": 2, "bfloat16": 2, "f32": 4, "f16": 2, "bf16": 2, "q8_0": 34 / 32}
+BYTES |= {"q6_k": 0.82, "q5_k_m": 0.73, "q4_k_m": 0.62}  # about, with the tensors that get more
 
 
 @dataclass(frozen=True)
@@ -88,7 +90,7 @@ def write_export(
             put_in_place(out, write_adapter)
             return
         with merged(source, wanted.onto) as weights:
-            total, done = export_bytes(weights, wanted), 0
+            total, done = export_bytes(source, weights, wanted), 0
             _check_room(out, total)
 
             def written(size: int) -> None:
@@ -100,6 +102,8 @@ def write_export(
             def write(folder: Path) -> None:
                 if wanted.to == "merged":
                     write_merged(folder, source, weights, wanted.dtype, written)
+                elif wanted.to == "lora-gguf":
+                    write_lora_gguf(folder, source, weights, written)
                 else:
                     files = write_gguf(folder, source, weights, wanted.quant, written)
                 if wanted.to == "ollama":
@@ -109,8 +113,10 @@ def write_export(
             put_in_place(out, write)
 
 
-def export_bytes(weights: MergedWeights, wanted: Wanted) -> int:
+def export_bytes(source: Source, weights: MergedWeights, wanted: Wanted) -> int:
     """About how many bytes the weights take."""
+    if wanted.to == "lora-gguf":
+        return source.weights.stat().st_size
     values = sum(prod(weights.shape(name)) for name in weights.names)
     kinds = (wanted.dtype,) if wanted.to == "merged" else wanted.quant
     return round(sum(values * BYTES[kind] for kind in kinds))

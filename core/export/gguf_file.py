@@ -5,12 +5,14 @@ from contextlib import ExitStack
 from pathlib import Path
 
 from core.disk.tolerant_reading import read_json
+from core.export import k_quants
 from core.export.gguf_tensors import ROPE_FREQUENCIES, GgufTensors, rope
 from core.export.gguf_tokenizer import Vocabulary, read_vocabulary
 from core.export.merged_weights import MergedWeights
 from core.export.modelfile import chat_template
 from core.export.source import Source
 
+OF_GGML = {"Q4_K", "Q5_K", "Q6_K", "Q5_0", "Q5_1"}
 ALIGNMENT = 32  # bytes; where tensors begin, if the file does not say otherwise
 Written = Callable[[int], None]
 
@@ -22,11 +24,13 @@ def write_gguf(
     precisions: Sequence[str],
     written: Written = lambda size: None,
 ) -> list[Path]:
-    """Fills `folder` with a GGUF file per precision ("f32", "f16", "bf16", "q8_0"); returns the files.
+    """Fills `folder` with a GGUF file per precision (`core.export.gguf_tensors.PRECISIONS`); returns the files.
 
     `written` is told the bytes of each piece. Raises ExportError if GGUF has no form for the model or its tokenizer,
     and OSError.
     """
+    for precision in set(precisions) & k_quants.MIXES.keys():
+        k_quants.check_ggml(precision)
     tensors = GgufTensors(weights)
     vocabulary = read_vocabulary(source.adapter_dir, tensors.config["vocab_size"])
     files = [folder / f"{source.name}-{precision}.gguf" for precision in precisions]
@@ -37,13 +41,13 @@ def write_gguf(
         if tensors.frequencies is not None:
             for out in outs:
                 _append(out, tensors.frequencies.tobytes(), written)
-                _pad(out)
+                pad(out)
         for tensor in tensors.tensors:
             for rows in tensors.rows(tensor):
                 for out, precision in zip(outs, precisions, strict=True):
-                    _append(out, _converted(rows, tensor.stored(precision)), written)
+                    _append(out, _converted(rows, tensors.stored(tensor, precision)), written)
             for out in outs:
-                _pad(out)
+                pad(out)
     return files
 
 
@@ -51,6 +55,9 @@ def _converted(rows, stored) -> bytes:
     """Rows of float32 as they are stored."""
     from gguf.quants import quantize
 
+    # The official package has no kernels for the types with k, nor for those that these fall back to.
+    if stored.name in OF_GGML:
+        return k_quants.quantize(rows, stored.name)
     return quantize(rows, stored).tobytes()
 
 
@@ -59,7 +66,8 @@ def _append(out, content: bytes, written: Written) -> None:
     written(len(content))
 
 
-def _pad(out) -> None:
+def pad(out) -> None:
+    """Zeros up to where the next tensor may begin."""
     out.write(b"\0" * (-out.tell() % ALIGNMENT))
 
 
@@ -70,10 +78,10 @@ def _write_head(file: Path, source: Source, tensors: GgufTensors, vocabulary: Vo
     from gguf.quants import quant_shape_to_byte_shape
 
     writer = GGUFWriter(file, "llama")
-    types = {"f32": "ALL_F32", "f16": "MOSTLY_F16", "bf16": "MOSTLY_BF16", "q8_0": "MOSTLY_Q8_0"}
+    kind = "ALL_F32" if precision == "f32" else f"MOSTLY_{precision.upper()}"
     writer.add_type("model")
     writer.add_name(source.run.name)
-    writer.add_file_type(LlamaFileType[types[precision]])
+    writer.add_file_type(LlamaFileType[kind])
     writer.add_quantization_version(GGML_QUANT_VERSION)
     _add_model(writer, tensors)
     _add_tokenizer(writer, source, vocabulary)
@@ -82,7 +90,7 @@ def _write_head(file: Path, source: Source, tensors: GgufTensors, vocabulary: Vo
             ROPE_FREQUENCIES, tensors.frequencies.shape, np.dtype(np.float32), tensors.frequencies.nbytes
         )
     for tensor in tensors.tensors:
-        stored = tensor.stored(precision)
+        stored = tensors.stored(tensor, precision)
         shape = quant_shape_to_byte_shape(tensor.shape, stored)
         writer.add_tensor_info(tensor.name, shape, np.dtype(np.uint8), int(np.prod(shape)), raw_dtype=stored)
     writer.write_header_to_file()
@@ -90,7 +98,7 @@ def _write_head(file: Path, source: Source, tensors: GgufTensors, vocabulary: Vo
     writer.write_ti_data_to_file()
     writer.close()
     with open(file, "ab") as out:
-        _pad(out)
+        pad(out)
 
 
 def _add_model(writer, tensors: GgufTensors) -> None:

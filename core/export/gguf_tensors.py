@@ -8,6 +8,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from math import pi
 
+from core.export.k_quants import MIXES, k_quant_type
 from core.export.merged_weights import MergedWeights
 from core.problems import ExportError
 
@@ -16,7 +17,7 @@ OTHER_SCALING = (
     "A model whose positions are scaled by {kind:.40} cannot be exported as GGUF; export a merged model instead."
 )
 ROPE_FREQUENCIES = "rope_freqs.weight"
-PRECISIONS = ("f32", "f16", "bf16", "q8_0")
+PRECISIONS = ("f32", "f16", "bf16", "q8_0", *MIXES)
 
 
 @dataclass(frozen=True)
@@ -26,15 +27,6 @@ class Tensor:
     name: str
     shape: tuple[int, ...]
     source: str
-
-    def stored(self, precision: str):
-        """What it is stored as (gguf.GGMLQuantizationType): norms in float32, and rows that q8_0 cannot cut in f16."""
-        from gguf import GGML_QUANT_SIZES, GGMLQuantizationType
-
-        wanted = GGMLQuantizationType[precision.upper()]
-        if len(self.shape) == 1:
-            return GGMLQuantizationType.F32
-        return wanted if self.shape[-1] % GGML_QUANT_SIZES[wanted][0] == 0 else GGMLQuantizationType.F16
 
 
 class GgufTensors:
@@ -57,14 +49,33 @@ class GgufTensors:
         ]
         self.frequencies = rope_frequencies(rope(self.config), self.head_dim)
 
+    def stored(self, tensor: Tensor, precision: str):
+        """What a tensor is stored as (gguf.GGMLQuantizationType) in a file of this precision.
+
+        Norms stay in float32, and rows that cannot be cut into blocks become f16.
+        """
+        from gguf import GGML_QUANT_SIZES, GGMLQuantizationType
+
+        if len(tensor.shape) == 1:
+            return GGMLQuantizationType.F32
+        if precision in MIXES:
+            name = k_quant_type(precision, tensor.name, tensor.shape[-1], self.layers, self._weights.base.is_tied)
+            return GGMLQuantizationType[name]
+        wanted = GGMLQuantizationType[precision.upper()]
+        return wanted if tensor.shape[-1] % GGML_QUANT_SIZES[wanted][0] == 0 else GGMLQuantizationType.F16
+
     def rows(self, tensor: Tensor) -> Iterator:
         """The tensor in float32, as numpy arrays of whole rows, from the first to the last."""
-        heads = {"q_proj": self.heads, "k_proj": self.kv_heads}.get(tensor.source.split(".")[-2])
+        heads = self.heads_of(tensor)
         pieces = (rows.numpy() for _, rows in self._weights.pieces(tensor.source))
-        yield from pieces if heads is None else [_interleaved(list(pieces), heads)]
+        yield from pieces if heads is None else [interleaved(list(pieces), heads)]
+
+    def heads_of(self, tensor: Tensor) -> int | None:
+        """How many heads a query or key projection has, whose rows are in another order; None for other tensors."""
+        return {"q_proj": self.heads, "k_proj": self.kv_heads}.get(tensor.source.split(".")[-2])
 
 
-def _interleaved(pieces: list, heads: int):
+def interleaved(pieces: list, heads: int):
     """The rows of a query or key projection, those of each head's halves by turns."""
     import numpy as np
 

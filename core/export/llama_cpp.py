@@ -58,10 +58,14 @@ class LlamaCpp:
 
 
 @contextmanager
-def running(file: Path, length: int) -> Iterator[LlamaCpp]:
-    """llama.cpp with this file, for texts of at most `length` tokens. Raises ExportError if it is not installed."""
+def running(file: Path, length: int, lora: Path | None = None) -> Iterator[LlamaCpp]:
+    """llama.cpp with this file, and a LoRA on it, for texts of at most `length` tokens.
+
+    Raises ExportError if llama.cpp is not installed.
+    """
     check_installed()
     command = [sys.executable, "-m", "core.export.llama_cpp_worker", str(file), str(length)]
+    command += [str(lora)] if lora else []
     with subprocess.Popen(
         command,
         cwd=PROJECT_DIR,

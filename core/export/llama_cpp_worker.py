@@ -10,7 +10,7 @@ import sys
 import urllib.request
 
 
-def main(path: str, length: int) -> None:
+def main(path: str, length: int, lora: str = "") -> None:
     answers = os.fdopen(os.dup(1), "w", encoding="utf-8")
     os.dup2(2, 1)  # what llama.cpp prints must not get between the answers
     import xllamacpp
@@ -21,6 +21,8 @@ def main(path: str, length: int) -> None:
     # By default keys and values are kept in 16 bits, which would add an error that is not the file's.
     params.cache_type_k = params.cache_type_v = xllamacpp.ggml_type.GGML_TYPE_F32
     params.flash_attn_type = xllamacpp.llama_flash_attn_type.LLAMA_FLASH_ATTN_TYPE_DISABLED
+    if lora:
+        params.lora_adapters = [xllamacpp.CommonAdapterLoraInfo(lora, 1.0)]
     server = xllamacpp.Server(params)
 
     def ask(what: str, **body):
@@ -43,4 +45,4 @@ def main(path: str, length: int) -> None:
 
 
 if __name__ == "__main__":
-    main(sys.argv[1], int(sys.argv[2]))
+    main(sys.argv[1], int(sys.argv[2]), *sys.argv[3:])

@@ -5,7 +5,7 @@ Formulas: LoRA (Hu et al. 2021) W + s·B·A with s = alpha / r, or alpha / sqrt(
 """
 
 import re
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from math import sqrt
 from typing import Literal
@@ -40,13 +40,13 @@ KINDS = {  # how the keys of an adapter's file end (peft 0.21.2, get_peft_model_
 
 
 class MergedWeights:
-    """The weights of `base` with an adapter merged into them; see `merged`."""
+    """The weights of `base` with an adapter, of which these keys count, merged into them; see `merged`."""
 
-    def __init__(self, base: BaseWeights, source: Source, adapter):
+    def __init__(self, base: BaseWeights, source: Source, adapter, keys: Sequence[str]):
         self.base, self.names = base, base.names
         self._settings, self._adapter = source.settings, adapter
         self._parts: dict[str, dict[str, str]] = {}  # by the base's weight: the adapter's keys for it, by kind
-        for key in adapter.keys():  # noqa: SIM118  not a dict
+        for key in keys:
             weight, kind = _place(key)
             if weight == HEAD and base.is_tied:  # PEFT saves the embeddings a second time
                 continue
@@ -54,7 +54,7 @@ class MergedWeights:
                 raise ModelError(CANNOT_MERGE, folder=str(source.adapter_dir), weight=key)
             self._parts.setdefault(weight, {})[kind] = key
         trained = self._parts.get(EMBEDDINGS, {})
-        is_head_saved = any(_place(key)[0] == HEAD for key in adapter.keys())  # noqa: SIM118
+        is_head_saved = any(_place(key)[0] == HEAD for key in keys)
         if base.is_tied and trained and not is_head_saved and "tokens" not in trained:
             raise ModelError(HEAD_NOT_TRAINED, folder=str(source.adapter_dir))
 
@@ -89,6 +89,13 @@ class MergedWeights:
                     rows[token - first] = row
             yield first, rows
 
+    def low_rank(self, name: str) -> tuple | None:
+        """(A, B) in float32, of shapes (rank, columns) and (rows, rank); None if there is more than these."""
+        keys = self._parts.get(name, {})
+        if keys.keys() != {"A", "B"}:
+            return None
+        return tuple(self._adapter.get_tensor(keys[kind]).float() for kind in ("A", "B"))
+
     def scale(self, name: str) -> float:
         """What B·A of this weight is multiplied by."""
         layer = name.removesuffix(".weight")
@@ -106,8 +113,8 @@ class MergedWeights:
 
 
 @contextmanager
-def merged(source: Source, onto: Base = "trained") -> Iterator[MergedWeights]:
-    """The base's weights with the adapter merged into them; files are open meanwhile.
+def merged(source: Source, onto: Base = "trained", with_adapter: bool = True) -> Iterator[MergedWeights]:
+    """The base's weights with the adapter merged into them, or alone; files are open meanwhile.
 
     `onto`: "trained" for the base as it was trained on, so that the result is what Compare shows; "original" for the
     16-bit weights (`Source.original_dir`), for which the adapter was not made if it was trained in 4-bit. Raises
@@ -121,7 +128,7 @@ def merged(source: Source, onto: Base = "trained") -> Iterator[MergedWeights]:
         opened(folder, is_trained and model.load_in_4bit, dtype) as base,
         safe_open(source.weights, framework="pt") as adapter,
     ):
-        yield MergedWeights(base, source, adapter)
+        yield MergedWeights(base, source, adapter, adapter.keys() if with_adapter else ())
 
 
 def _place(key: str) -> tuple[str, str | None]:

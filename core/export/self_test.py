@@ -43,6 +43,9 @@ LIMITS = {
     "f16": Limits(0.2, 1e-5, 0.998),
     "bf16": Limits(None, 1e-3, 0.98),
     "q8_0": Limits(None, 5e-4, 0.998),
+    "q6_k": Limits(None, 5e-3, 0.995, loss=0.05),
+    "q5_k_m": Limits(None, 1e-2, 0.995, loss=0.05),
+    "q4_k_m": Limits(None, 1e-2, 0.995, loss=0.05),
 }
 
 

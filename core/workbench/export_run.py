@@ -13,8 +13,10 @@ from core.evaluation.question_rows import Row
 from core.evaluation.record import Source as RowSource
 from core.export.export import ExportedFile, Wanted, errors_of_disk, files_of, write_export
 from core.export.gguf_check import check_tokens, observe_gguf
+from core.export.gguf_file import write_gguf
 from core.export.llama_cpp import check_installed, running
 from core.export.load_export import load_adapter, load_merged
+from core.export.merged_weights import merged
 from core.export.self_test import LIMITS, MAX_VALUES, Check, Observed, compare, observe
 from core.export.source import Source, find_source
 from core.fresh_thread import in_own_thread
@@ -31,7 +33,7 @@ from core.workbench.measure_run import rows_of
 from core.workbench.model_access import ModelAccess
 
 MAX_ROWS = 24
-GGUF_KINDS = ("gguf", "ollama")
+GGUF_KINDS = ("gguf", "lora-gguf", "ollama")
 MAX_GGUF_VALUES = 8 * 2**20  # log-probabilities; llama.cpp hands them over as text
 FAILED = "-failed"  # appended to the name of a GGUF file, or of another export's folder, that did not pass its test
 
@@ -103,7 +105,7 @@ class Exporter:
             tried = self._observe_model(source, wanted, Path(logits) / "model")
             self.report("Asking the export", None)
             if wanted.to in GGUF_KINDS:
-                return tuple(self._gguf_checks(tried, wanted, folder, Path(logits) / "export"))
+                return tuple(self._gguf_checks(tried, source, wanted, folder, Path(logits) / "export"))
             loaded = load_adapter(folder, source) if wanted.to == "adapter" else load_merged(folder, source)
             export = observe(loaded, tried.rows, Path(logits) / "export", self.should_stop)
             limits = LIMITS[tried.loaded.report.dtype if wanted.to == "adapter" else wanted.dtype]
@@ -113,17 +115,27 @@ class Exporter:
         free_memory()
         return (check,)
 
-    def _gguf_checks(self, tried: "_Tried", wanted: Wanted, folder: Path, logits: Path) -> Iterator[Check]:
-        """Raises ExportError if llama.cpp cuts texts into other tokens than the model's tokenizer."""
+    def _gguf_checks(
+        self, tried: "_Tried", source: Source, wanted: Wanted, folder: Path, logits: Path
+    ) -> Iterator[Check]:
+        """A LoRA is tested on a GGUF file of its base in f16, made for that.
+
+        Raises ExportError if llama.cpp cuts texts into other tokens than the model's tokenizer."""
         tokenizer, length = tried.loaded.tokenizer, tried.loaded.report.max_seq_length
-        for place, quant in enumerate(wanted.quant):
-            (file,) = folder.glob(f"*-{quant}.gguf")
-            with running(file, length) as llama:
+        if wanted.to == "lora-gguf":
+            (lora,) = folder.glob("*.gguf")
+            with merged(source, wanted.onto, with_adapter=False) as base:
+                (file,) = write_gguf(logits.parent, source, base, ["f16"])
+            runs = [(lora.name, file, lora, "f16")]
+        else:
+            runs = [(file.name, file, None, quant) for quant in wanted.quant for file in folder.glob(f"*-{quant}.gguf")]
+        for place, (name, file, lora, quant) in enumerate(runs):
+            with running(file, length, lora) as llama:
                 if place == 0:  # all have the same vocabulary
                     texts = [tokenizer.decode(row.input_ids) for row in tried.rows]
-                    check_tokens(llama, file.name, tokenizer, texts)
+                    check_tokens(llama, name, tokenizer, texts)
                 made = observe_gguf(llama, tried.loaded, tried.rows, logits, tried.most, self.should_stop)
-            yield compare(file.name, tried.observed, made, LIMITS[quant])
+            yield compare(name, tried.observed, made, LIMITS[quant])
 
     def _observe_model(self, source: Source, wanted: Wanted, file: Path) -> "_Tried":
         """What the model makes of the rows: the one that was tried, or for an export onto the original weights the

@@ -1,18 +1,22 @@
 """GGUF files: what the official reader finds in them, and what llama.cpp makes of them."""
 
+import shutil
 from dataclasses import replace
 
 import pytest
 
 from core.data.prompts.prompt_templates import prompt_text
 from core.export.gguf_check import STRINGS, check_tokens, observe_gguf, strings_of
+from core.export.gguf_file import write_gguf
+from core.export.gguf_lora import NOT_LOW_RANK
 from core.export.gguf_tensors import rope_frequencies
 from core.export.gguf_tokenizer import NORMALIZER, OTHER_SPLIT, read_vocabulary
 from core.export.llama_cpp import CANNOT_RUN, running
+from core.export.merged_weights import merged
 from core.export.self_test import LIMITS, compare
 from core.problems import ExportError
 from tests.conftest import PROJECT
-from tests.export.conftest import exported
+from tests.export.conftest import exported, source_of
 
 
 @pytest.fixture(scope="module")
@@ -176,3 +180,33 @@ def test_the_scaling_of_llama_3_is_that_of_transformers():
     divisors = torch.from_numpy(rope_frequencies(scaled, 64))
     assert (unscaled / divisors / frequencies - 1).abs().max() < 1e-5
     assert (divisors[0], divisors[-1]) == (1.0, 8.0)
+
+
+LORAS = {"rsLoRA": {"use_rslora": True}, "patterns": {"rank_pattern": {"q_proj": 3}, "alpha_pattern": {"k_proj": 20}}}
+
+
+@pytest.mark.parametrize("kind", LORAS)
+def test_a_lora_on_its_base_answers_as_peft_does(stories, tmp_path, kind):
+    """Also where the scale differs from layer to layer, while the file has one alpha for all."""
+    import torch
+
+    source, model = source_of(stories, tmp_path, LORAS[kind] | {"target_modules": ["q_proj", "k_proj", "up_proj"]})
+    shutil.copyfile(stories / "tokenizer.json", source.adapter_dir / "tokenizer.json")
+    shutil.copyfile(stories / "tokenizer_config.json", source.adapter_dir / "tokenizer_config.json")
+    (lora,) = exported(source, "lora-gguf", tmp_path / "lora", "bfloat16", "original").glob("*.gguf")
+    with merged(source, "original", with_adapter=False) as base:
+        (file,) = write_gguf(tmp_path, source, base, ["f32"])
+    ids = [1, 403, 407, 261, 378]
+    with torch.inference_mode():
+        expected = model(torch.tensor([ids])).logits[0, -1].log_softmax(-1).numpy()
+    with running(file, 64, lora) as llama:
+        assert abs(llama.log_probabilities(ids, 512) - expected).max() < 1e-4
+    with running(file, 64) as llama:
+        assert abs(llama.log_probabilities(ids, 512) - expected).max() > 0.1, "the adapter matters"
+
+
+def test_a_lora_with_trained_embeddings_is_refused_as_gguf(source, tmp_path):
+    with pytest.raises(ExportError) as caught:
+        exported(source, "lora-gguf", tmp_path / "lora")
+    assert (caught.value.template, caught.value.values) == (NOT_LOW_RANK, {"weight": "model.embed_tokens.weight"})
+    assert not (tmp_path / "lora").exists()

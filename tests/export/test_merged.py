@@ -1,18 +1,14 @@
 """Merged weights: equal to those the model was tried with, for every kind of adapter that can be merged."""
 
-import json
-
 import pytest
 
 from core.export import base_weights
 from core.export.base_weights import opened
 from core.export.merged_weights import CANNOT_MERGE, HEAD_NOT_TRAINED, merged
-from core.export.source import Source, find_source
 from core.model.library_patches.model_parts import is_4bit, weight_as_computed
 from core.problems import ModelError
-from core.runs.run_folder import create_run
 from tests.conftest import PROJECT, fresh_model, next_logits, small_config
-from tests.export.conftest import exported, whole
+from tests.export.conftest import exported, source_of, whole
 
 
 @pytest.mark.parametrize("name", ["stories", "demo"])
@@ -53,22 +49,6 @@ ADAPTERS = {
 }
 
 
-def made_by_peft(base, settings: dict, folder):
-    """Writes an adapter with random weights, and returns the model that has it."""
-    import torch
-    from peft import LoraConfig, get_peft_model
-
-    wanted = {"r": 4, "lora_alpha": 6, "target_modules": ["q_proj", "up_proj"], "task_type": "CAUSAL_LM"} | settings
-    model = get_peft_model(base, LoraConfig(**wanted))
-    generator = torch.Generator().manual_seed(7)
-    for _, weight in model.named_parameters():
-        if weight.requires_grad:
-            weight.data += 0.1 * torch.randn(weight.shape, generator=generator)
-    model.peft_config["default"].base_model_name_or_path = str(folder)
-    model.save_pretrained(folder, save_embedding_layers=False)
-    return model
-
-
 @pytest.mark.parametrize("kind", ADAPTERS)
 def test_merging_is_that_of_peft(stories, tmp_path, kind):
     source, peft = source_of(stories, tmp_path, ADAPTERS[kind])
@@ -78,18 +58,6 @@ def test_merging_is_that_of_peft(stories, tmp_path, kind):
             assert weights.shape(name) == tuple(expected[name].shape)
             assert (whole(weights, name) - expected[name]).abs().max() < 2e-6, name
         assert any(weights.is_changed(name) for name in weights.names)
-
-
-def source_of(stories, tmp_path, settings: dict) -> tuple[Source, object]:
-    from transformers import AutoModelForCausalLM
-
-    run = create_run(tmp_path / "runs", "Made", small_config(stories, tmp_path / "none.json"))
-    base = AutoModelForCausalLM.from_pretrained(stories, dtype="float32")
-    run.adapter_dir.mkdir()
-    peft = made_by_peft(base, settings, run.adapter_dir)
-    about = run.adapter_dir / "adapter_config.json"
-    about.write_text(json.dumps(json.loads(about.read_text()) | {"base_model_name_or_path": str(stories)}))
-    return find_source(tmp_path / "runs", run.id, with_original=True), peft
 
 
 def test_pieces_of_a_few_rows_give_the_same_weights(source, monkeypatch):

@@ -12,12 +12,18 @@ from core.export.self_test import Check
 from core.problems import ConfigError
 from core.runs.run_folder import find_run
 from core.stopping import Stopped
+from core.training.script_export import write_script
+from core.workbench.bring_in import bring_in
 from core.workbench.export_run import FAILED, GGUF_KINDS, Exported, Exporter
 from core.workbench.workbench import Workbench
 from ui.shared.formatting import disk
 from ui.terminal.commands import CTRL_C, hub_token
 from ui.terminal.progress import ctrl_c_calls, progress_bar, stdout_for_results
 
+HOW_TO_RUN = (
+    "uv run train.py                                  on this machine",
+    "torchrun --nproc_per_node 2 train.py             on several graphics cards",
+)
 DID_NOT_PASS = (
     "{file} does not answer as the model did, so it is not for use; it was kept with {failed} at the end of its name."
 )
@@ -63,6 +69,24 @@ def export_and_report(
         what = file if to in GGUF_KINDS else f"The {to}"
         print(DID_NOT_PASS.format(file=what, failed=FAILED), file=sys.stderr)
     return 1 if failed else 0
+
+
+def write_script_and_report(runs_dir: Path, run: str, out: Path | None, as_json: bool) -> None:
+    found = find_run(runs_dir, run)
+    with stdout_for_results() as results:
+        folder = (out or found.folder / "exports" / "script").resolve()
+        script, rows = write_script(found, folder, hub_token())
+        if as_json:
+            print(json.dumps({"out": str(folder), "script": str(script), "rows": str(rows)}), file=results)
+        else:
+            print(f"Written to {folder}", *(f"  {line}" for line in HOW_TO_RUN), sep="\n", file=results)
+
+
+def bring_in_and_report(runs_dir: Path, name: str, base: str | None, as_json: bool) -> None:
+    with stdout_for_results() as results, progress_bar() as show:
+        run = bring_in(runs_dir.resolve(), name, base, hub_token(), lambda words, share: show(share or 0.0, words))
+        made = {"run_id": run.id, "run_dir": str(run.folder)}
+        print(json.dumps(made) if as_json else f"It is now the run {run.id}.", file=results)
 
 
 def _precisions(quant: str) -> tuple[str, ...]:

@@ -1,0 +1,113 @@
+"""Exports a run as a script: `train.py` with its rows beside it, which trains the same adapter without this app."""
+
+import hashlib
+import platform
+from importlib.metadata import version
+from pathlib import Path
+from pprint import pformat
+
+from core.data.prepared.prepare import prepare
+from core.disk.atomic import put_in_place
+from core.export.export import errors_of_disk
+from core.hub_names import Token, exact_name
+from core.model.load import load_tokenizer
+from core.problems import ExportError
+from core.runs.run_folder import Run
+from core.settings.paths import resolve_path
+from core.settings.run_config import RunConfig
+
+SCRIPT = Path(__file__).with_name("train_script.py")
+EMPTY = "SETTINGS: dict = {}  # filled in by the export"
+# What the script imports, and what of that Unsloth imports; Unsloth's own list of requirements asks for more.
+PACKAGES = (
+    "unsloth", "unsloth_zoo", "torch", "transformers", "trl", "peft", "bitsandbytes", "accelerate", "datasets",
+    "pyarrow", "sentencepiece", "protobuf", "psutil",
+)  # fmt: skip
+WITHOUT_DEPENDENCIES = ("unsloth", "unsloth_zoo")
+TRAINING = (
+    "per_device_train_batch_size", "gradient_accumulation_steps", "num_train_epochs", "max_steps", "learning_rate",
+    "warmup_steps", "lr_scheduler_type", "optim", "weight_decay", "seed", "packing",
+)  # fmt: skip
+ADAPTER = ("r", "lora_alpha", "lora_dropout", "use_rslora", "target_modules")
+CONTINUES = "Run {run} continues from another adapter, which a script cannot bring along; export its adapter instead."
+SINGLE_ROWS = "Run {run} trains the embeddings of single tokens, which a script cannot; export its adapter instead."
+NO_BATCH = "Run {run} has not chosen its batch size yet: train it first, or set the batch size to a number."
+
+
+def write_script(run: Run, out: Path, token: Token = None) -> tuple[Path, Path]:
+    """Writes train.py and rows.parquet into the folder `out`, which is replaced; returns the two files.
+
+    `token` is for gated models and data. Raises ExportError if the run cannot be a script, and what reading its rows
+    raises: ModelError, DataError.
+    """
+    config = _decided(run)
+    alone = load_tokenizer(config.model, token)
+    data = prepare(
+        config.data, alone.tokenizer, config.model.max_seq_length, config.training.completion_only_loss, token,
+        end_ids=alone.eos_token_ids, embeddings=alone.embeddings, prompt_date=run.prompt_date,
+    )  # fmt: skip
+
+    def write(folder: Path) -> None:
+        rows = folder / "rows.parquet"
+        data.train.as_dataset().to_parquet(str(rows))
+        settings = _settings(config, alone.tokenizer, hashlib.sha256(rows.read_bytes()).hexdigest())
+        source = SCRIPT.read_text(encoding="utf-8")
+        filled = source.replace(EMPTY, f"SETTINGS = {pformat(settings, width=100, sort_dicts=False)}")
+        (folder / "train.py").write_text(_header() + filled, encoding="utf-8")
+
+    with errors_of_disk(out):
+        put_in_place(out, write)
+    return out / "train.py", out / "rows.parquet"
+
+
+def _decided(run: Run) -> RunConfig:
+    """The settings that the run trained with, the batch size as a number. Raises ExportError."""
+    config = run.config()
+    if config.adapter.continue_from:
+        raise ExportError(CONTINUES, run=run.id)
+    if config.adapter.trains_rows:
+        raise ExportError(SINGLE_ROWS, run=run.id)
+    if config.training.per_device_train_batch_size == "auto":
+        chosen = run.snapshot().batch_chosen
+        if chosen is None:
+            raise ExportError(NO_BATCH, run=run.id)
+        return config.with_batch(chosen.batch, chosen.accumulation)
+    return config
+
+
+def _settings(config: RunConfig, tokenizer, rows_sha256: str) -> dict:
+    model, adapter, training = config.model, config.adapter, config.training
+    folder = resolve_path(model.model_name)
+    values = {name: getattr(training, name) for name in TRAINING}
+    values["embedding_learning_rate"] = training.embedding_learning_rate if adapter.modules_to_save else None
+    return {
+        "model": {
+            "model_name": model.model_name if folder is None else str(folder),
+            "revision": model.revision if exact_name(model) == model.model_name else None,
+            "max_seq_length": model.max_seq_length,
+            "dtype": model.dtype,
+            "load_in_4bit": model.load_in_4bit,
+        },
+        "adapter": {name: getattr(adapter, name) for name in ADAPTER}
+        | {"modules_to_save": list(adapter.modules_to_save) or None},
+        "training": values,
+        "checkpointing": training.use_gradient_checkpointing,
+        "pad_token": tokenizer.pad_token,
+        "rows_sha256": rows_sha256,
+    }
+
+
+def _header() -> str:
+    """The dependencies, as PEP 723 writes them, with the versions of this machine."""
+    lines = [f'requires-python = "=={platform.python_version_tuple()[0]}.{platform.python_version_tuple()[1]}.*"']
+    lines += ["dependencies = ["]
+    lines += [f'    "{name}=={version(name).partition("+")[0]}",' for name in PACKAGES]
+    lines += ["]"]
+    for name in WITHOUT_DEPENDENCIES:
+        lines += [
+            "[[tool.uv.dependency-metadata]]",
+            f'name = "{name}"',
+            f'version = "{version(name)}"',
+            "requires-dist = []",
+        ]
+    return "\n".join(["# /// script", *(f"# {line}" for line in lines), "# ///", ""])
