@@ -129,11 +129,12 @@ class DataTab:
             _kind_of, [part["prompt_template"]], [self.kind, part["prompt_template"]], **hidden
         )
 
-        gr.on([self.number.submit, self.number.blur], self._row, settings, [self.view], **looking)
+        moved = [self.number.submit, self.number.blur, self.number.change]
+        gr.on(moved, self._row, settings, [self.view], **looking)
         for button, step in ((self.back, -1), (self.forth, 1)):
-            button.click(lambda n, step=step: max((n or 1) + step, 1), [self.number], [self.number], **hidden).then(
-                self._row, settings, [self.view], **looking
-            )
+            # Counted in the browser, so that a second click that comes before the answer to the first is not lost.
+            count = f"number => Math.max((number || 1) + {step}, 1)"
+            button.click(None, [self.number], [self.number], js=count, **hidden)
         self.known.change(
             self._known_changed, settings | {self.check_trouble}, [self.check_trouble, self.figures],
             api_name="rows_known", queue=False, **hidden,
