@@ -145,6 +145,15 @@ def test_export_prints_its_files_with_their_hashes(trained, tmp_path):
         }  # fmt: skip
 
 
+@pytest.mark.parametrize("command", [["export", "--to", "adapter", "--no-check"], ["script"]])
+def test_a_folder_with_other_files_is_not_replaced(trained, tmp_path, command):
+    name, *options = command
+    (tmp_path / "mine.txt").write_text("mine")
+    done = run_app(name, trained["run_dir"], *options, "--out", str(tmp_path))
+    assert done.returncode == 2 and str(tmp_path) in done.stderr.splitlines()[-1]
+    assert [path.name for path in tmp_path.iterdir()] == ["mine.txt"]
+
+
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [

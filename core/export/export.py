@@ -19,18 +19,19 @@ from core.export.merged_weights import Base, MergedWeights, merged
 from core.export.modelfile import write_modelfiles
 from core.export.source import Source
 from core.model.download import Report
-from core.problems import ExportError
+from core.problems import ConfigError, ExportError
 from core.runs.run_folder import Run
 from core.stopping import ShouldStop, leave_if
 
 Kind = Literal["adapter", "merged", "gguf", "lora-gguf", "ollama"]
 Dtype = Literal["bfloat16", "float16", "float32"]
 NO_ROOM = (
-    "The export needs {needed_gb:.2f} GB and the disk of {folder} has {free_gb:.2f} GB free: make room, or choose "
-    "another folder."
+    "The export needs {needed_gb:.2f} GB and the disk of {folder} has {free_gb:.2f} GB free: free some space, or "
+    "choose another folder."
 )
-DISK_FULL = "The disk of {folder} is full, so nothing was exported; make room and export again."
+DISK_FULL = "The disk of {folder} is full, so nothing was exported; free some space and export again."
 CANNOT_WRITE = "The export cannot be written to {folder} ({reason}); choose another folder."
+NOT_EMPTY = "{folder} is there already and would be replaced; choose a new folder, or delete that one first."
 GB = 10**9
 WORDS = {"merged": "the merged model", "gguf": "GGUF", "ollama": "GGUF for Ollama", "lora-gguf": "the LoRA as GGUF"}
 # Bytes of a weight; q8_0 stores 32 of them and their scale in 34 bytes.
@@ -65,6 +66,14 @@ class ExportedFile:
 def default_folder(run: Run, to: Kind, step: int | None = None) -> Path:
     """Where an export goes unless a folder is given: into the run's own folder."""
     return run.folder / "exports" / (to if step is None else f"{to}-step-{step}")
+
+
+def check_replaceable(run: Run, *folders: Path) -> None:
+    """Raises ConfigError if one of the folders to write has files of a person: only a run's exports are replaced."""
+    for folder in folders:
+        is_ours = folder.parent == run.folder.resolve() / "exports"
+        if not is_ours and folder.exists() and not (folder.is_dir() and not any(folder.iterdir())):
+            raise ConfigError(NOT_EMPTY, folder=str(folder))
 
 
 def write_export(

@@ -8,7 +8,7 @@ from pprint import pformat
 
 from core.data.prepared.prepare import prepare
 from core.disk.atomic import put_in_place
-from core.export.export import errors_of_disk
+from core.export.export import check_replaceable, errors_of_disk
 from core.hub_names import Token, exact_name
 from core.model.load import load_tokenizer
 from core.problems import ExportError
@@ -35,11 +35,12 @@ NO_BATCH = "Run {run} has not chosen its batch size yet: train it first, or set 
 
 
 def write_script(run: Run, out: Path, token: Token = None) -> tuple[Path, Path]:
-    """Writes train.py and rows.parquet into the folder `out`, which is replaced; returns the two files.
+    """Writes train.py and rows.parquet into the folder `out`; returns the two files.
 
-    `token` is for gated models and data. Raises ExportError if the run cannot be a script, and what reading its rows
-    raises: ModelError, DataError.
+    `token` is for gated models and data. Raises ConfigError if `out` has other files, ExportError if the run cannot be
+    a script, and what reading its rows raises: ModelError, DataError.
     """
+    check_replaceable(run, out)
     config = _decided(run)
     alone = load_tokenizer(config.model, token)
     data = prepare(

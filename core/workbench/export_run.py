@@ -11,7 +11,7 @@ from core.disk.atomic import move_into_place
 from core.evaluation.forgetting import general_rows
 from core.evaluation.question_rows import Row
 from core.evaluation.record import Source as RowSource
-from core.export.export import ExportedFile, Wanted, errors_of_disk, files_of, write_export
+from core.export.export import ExportedFile, Wanted, check_replaceable, errors_of_disk, files_of, write_export
 from core.export.gguf_check import check_tokens, observe_gguf
 from core.export.gguf_file import write_gguf
 from core.export.llama_cpp import check_installed, running
@@ -70,8 +70,11 @@ class Exporter:
     def export(self, wanted: Wanted, is_tested: bool = True) -> Exported:
         """Writes the export, tests it, and moves it into place.
 
-        Raises Busy, Stopped, and the Problems of `find_source` and `write_export`.
+        Raises ConfigError if that would replace a person's files, Busy, Stopped, and the Problems of `find_source` and
+        `write_export`.
         """
+        aside, kept = (wanted.out.with_name(f"{wanted.out.name}{end}") for end in ("-untested", FAILED))
+        check_replaceable(self.run, wanted.out, aside, kept)
         with_original = wanted.onto == "original"
         source = find_source(
             self.run.folder.parent, str(self.run.folder), self.step, with_original, self.token, self.report
@@ -81,7 +84,6 @@ class Exporter:
             return Exported(wanted, wanted.out, files_of(wanted.out))
         if wanted.to in GGUF_KINDS:
             check_installed()
-        aside = wanted.out.with_name(f"{wanted.out.name}-untested")
         write_export(source, replace(wanted, out=aside), self.report, self.should_stop)
         try:
             checks = in_own_thread(lambda: self._checks(source, wanted, aside))
@@ -94,7 +96,7 @@ class Exporter:
                 for name in failed:
                     (aside / name).rename(aside / f"{name}{FAILED}")
             elif failed:
-                out = out.with_name(f"{out.name}{FAILED}")
+                out = kept
             move_into_place(aside, out)
         return Exported(wanted, out, files_of(out), checks)
 
@@ -120,7 +122,8 @@ class Exporter:
     ) -> Iterator[Check]:
         """A LoRA is tested on a GGUF file of its base in f16, made for that.
 
-        Raises ExportError if llama.cpp cuts texts into other tokens than the model's tokenizer."""
+        Raises ExportError if llama.cpp cuts texts into other tokens than the model's tokenizer.
+        """
         tokenizer, length = tried.loaded.tokenizer, tried.loaded.report.max_seq_length
         if wanted.to == "lora-gguf":
             (lora,) = folder.glob("*.gguf")

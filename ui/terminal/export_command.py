@@ -66,7 +66,7 @@ def export_and_report(
             print(*lines_of(exported), sep="\n", file=results)
     failed = [check.file for check in exported.checks if not check.passed]
     for file in failed:
-        what = file if to in GGUF_KINDS else f"The {to}"
+        what = file if to in GGUF_KINDS else "The merged model" if to == "merged" else "The adapter"
         print(DID_NOT_PASS.format(file=what, failed=FAILED), file=sys.stderr)
     return 1 if failed else 0
 
