@@ -116,13 +116,13 @@ def _lines(source: Source, to: str) -> Iterator[str]:
 
 def _facts(config: RunConfig, snapshot) -> Iterator[tuple[str, str]]:
     adapter, training = config.adapter, config.training
-    yield "dataset", data_name(config)
     yield "base loaded in", "4-bit (NF4)" if config.model.load_in_4bit else "16-bit"
     yield "adapter", f"{'rsLoRA' if adapter.use_rslora else 'LoRA'}, r {adapter.r}, alpha {adapter.lora_alpha}"
     if adapter.modules_to_save:
         yield "also trained", ", ".join(adapter.modules_to_save)
-    yield "learning rate", f"{training.learning_rate:g}; of embeddings {training.embedding_learning_rate:g}"
-    if receipt := snapshot.receipt:
+    if receipt := snapshot.receipt:  # not of an adapter that was brought in, whose training is unknown
+        yield "dataset", data_name(config)
+        yield "learning rate", f"{training.learning_rate:g}; of embeddings {training.embedding_learning_rate:g}"
         yield "rows", f"{receipt.train_rows:,} for training, {receipt.validation_rows:,} for validation"
         yield "trained weights", f"{receipt.trainable_parameters:,} of {receipt.total_parameters:,}"
     if finished := snapshot.finished:
