@@ -91,7 +91,7 @@ def test_2_an_open_run_shows_its_details(runs_page):
     saved = page.locator("#run-kept tbody tr")
     expect(saved).to_have_count(3)
     expect(saved.nth(1)).to_contain_text(re.compile(r"checkpoint at step 8\s+best"))
-    assert "/runs/" in page.locator("#run-folder input, #run-folder textarea").input_value()
+    expect(page.locator("#run-folder input, #run-folder textarea")).to_have_value(re.compile("/runs/"))
     page.get_by_role("button", name="Settings").last.click()
     expect(page.locator("#run-yaml")).to_contain_text("model_name: presets/demo-llama")
     expect(page.locator("#run-resume")).to_have_count(0)
@@ -157,7 +157,8 @@ def test_5_delete_undo_restore_and_empty_the_trash(app, runs_page):
         open_run(page, "hurt")
         page.click("#run-delete")
         expect(page.locator("#runs-said")).to_contain_text("hurt is in the trash")
-        assert "hurt" not in names(page)
+        # Gradio may deliver an answer after a newer one; the table is then drawn again within two seconds.
+        expect(page.locator("#runs-table tbody th", has_text="hurt")).to_have_count(0)
         expect(page.locator("#opened")).to_be_hidden()
 
     delete()
@@ -197,7 +198,8 @@ def test_6_compare_several_runs(runs_page):
     )
     assert len(set(dashes)) == 2
     settings = page.locator("#differ section", has_text="Settings that differ")
-    assert [row.split("\t")[0] for row in settings.locator("tbody tr").all_inner_texts()] == ["Learning rate"]
+    expect(settings.locator("tbody tr")).to_have_text([re.compile("Learning rate")])
+    expect(settings.locator("tbody td")).to_have_count(2)
     assert sorted(settings.locator("tbody td").all_inner_texts()) == ["1e-3", "4e-3"]
     points = page.locator("#losses polyline").first.get_attribute("points")
     page.get_by_text("time", exact=True).click()

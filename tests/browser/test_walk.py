@@ -135,7 +135,7 @@ def test_6_a_second_page_shows_the_only_run_and_stops_it(app, page, open_page):
     expect(page.locator("#resume-words")).to_contain_text(re.compile(r"resumes after step \d+ of 5,000|starts over"))
     photograph(page, "09-stopped")
     assert run.snapshot().status == "stopped" and run.has_adapter
-    assert STEP.search(page.locator("#side-run").inner_text())
+    expect(page.locator("#side-run")).to_have_text(STEP)
 
 
 def test_7_a_complete_run_with_answers_and_checkpoints(app, page):
@@ -173,7 +173,7 @@ def test_8_both_models_answer(page):
     page.locator("#prompt textarea").fill(SENTENCE)
     page.click("#ask")
     expect(page.locator("#proof .notice")).to_contain_text("They differ", timeout=60_000)
-    assert page.locator(".pane.base .answer").inner_text() == SENTENCE
+    expect(page.locator(".pane.base .answer")).to_have_text(SENTENCE)
     expect(page.locator(".pane.base footer")).to_contain_text("ended by itself")
     photograph(page, "11-compared")
 

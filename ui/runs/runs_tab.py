@@ -140,8 +140,7 @@ class RunsTab:
         known = {row.id for row in self._runs.rows(fresh=True)}
         shown = replace(shown, chosen=tuple(run for run in shown.chosen if run in known))
         listed = self._listed(shown) | {self.said: gr.skip()}
-        opened = self.opened.show(self._row(shown.opened)) if shown.opened else {}
-        return listed | opened | self._compared(shown, over)
+        return listed | self.opened.show(self._row(shown.opened)) | self._compared(shown, over)
 
     def _search(self, text: str, shown: Shown) -> dict:
         return self._listed(replace(shown, search=text or "", most=ROWS_PER_PAGE)) | {self.said: gr.skip()}
