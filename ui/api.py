@@ -1,4 +1,4 @@
-"""The page's actions under stable names, for gradio_client: /load_model, /start, /stop, /resume, /snapshot, /compare.
+"""The page's actions under stable names, for gradio_client, such as /load_model and /start.
 
 They do what the page's buttons do, and return plain values. Settings are `part.field=value`, as on the command line, on
 top of a preset. Errors are one sentence each.
@@ -9,7 +9,9 @@ from contextlib import contextmanager
 
 import gradio as gr
 
-from core.problems import Problem
+from core.export.export import wanted_of
+from core.export.record import Exported, as_values
+from core.problems import ExportError, Problem
 from core.runs.snapshot import Snapshot
 from core.runs.thinning import thin
 from core.settings.run_config import RunConfig
@@ -17,7 +19,7 @@ from core.workbench.workbench import Workbench
 from ui.compare.sampling_form import make_sampling
 from ui.shared.formatting import cut
 
-NAMES = ("load_model", "start", "stop", "resume", "snapshot", "compare")
+NAMES = ("load_model", "start", "stop", "resume", "snapshot", "compare", "export")
 STEP_POINTS, EVALUATION_POINTS, MEMORY_POINTS = 120, 100, 60  # of a snapshot's histories, at most
 TEXT_CHARACTERS = 200  # of each prompt and answer in a snapshot, at most
 
@@ -60,6 +62,31 @@ class Actions:
         with _problems_for_clients():
             run = self._workbench.resume(self._workbench.runs.find(run_id).id, token)
             return {"run_id": run.id, "run_dir": str(run.folder)}
+
+    def export(
+        self,
+        run_id: str,
+        to: str = "adapter",
+        quant: list[str] = ["q8_0"],  # noqa: B006
+        dtype: str = "bfloat16",
+        base: str = "trained",
+        checkpoint: int | None = None,
+        check: bool = True,
+        token: str = "",
+    ) -> dict:
+        """Exports a run as the command `export` does, into the run's folder, and returns when that is done.
+
+        The result is what that command prints as JSON.
+        """
+        with _problems_for_clients():
+            run = self._workbench.runs.open(run_id)
+            wanted = wanted_of(run, to, quant, dtype, base, checkpoint)
+            job = self._workbench.exporting
+            job.export(run, wanted, checkpoint, check, token)
+            state = job.wait()
+            if not isinstance(state.found, Exported):
+                raise ExportError(state.said)
+            return as_values(state.found)
 
     def snapshot(self) -> dict:
         """The current state of the machine, the model and the run; histories are thinned, but keep their extremes."""

@@ -22,6 +22,8 @@ from ui.compare.blind_tab import BlindTab
 from ui.compare.chat_tab import CompareTab
 from ui.compare.measure_tab import MeasureTab
 from ui.data.data_tab import DataTab
+from ui.export.download import Downloads
+from ui.export.export_tab import ExportTab
 from ui.gradio_patches import poll_queue_less
 from ui.live import Live
 from ui.model.model_tab import ModelTab
@@ -35,7 +37,9 @@ from ui.visitors import VisitorGate, as_seen_here
 
 UI = Path(__file__).parent
 # Where two rules are equally specific, the later one counts: keep the order.
-STYLES = [UI / name for name in ("style.css", "runs/runs.css", "compare/compare.css", "train/fit.css")]
+STYLES = [
+    UI / name for name in ("style.css", "runs/runs.css", "compare/compare.css", "train/fit.css", "export/export.css")
+]
 FONT = ["system-ui", "-apple-system", "Segoe UI", "Roboto", "Noto Sans", "sans-serif"]
 
 
@@ -84,9 +88,12 @@ def build_page(workbench: Workbench) -> tuple[gr.Blocks, Live]:
                         proof = ProofTab(workbench, model.token)
                 with gr.Tab("Runs", id="runs") as runs_tab:
                     runs = RunsTab(workbench, workbench.runs, form, model.preset, model.token, runs_tab, tabs)
-        parts = (model, data, train, train.fit, compare, blind, measure, proof, runs)
+                with gr.Tab("Export", id="export"):
+                    export = ExportTab(workbench, model.token)
+        parts = (model, data, train, train.fit, compare, blind, measure, proof, runs, export)
         for tab in parts:
             tab.connect()
+        export.opened_from(tabs, train.take_home, runs.opened.kept)
         follow_settings(form, model.trouble, train.trouble, train.fit.trouble)
         live = Live([side, *parts])
         live.connect(page, blind.actions)
@@ -140,7 +147,7 @@ def serve(
         allowed_paths=[str(workbench.runs_dir / "prepared")],  # the list of rows left out, to download
         footer_links=[],
         max_file_size=policy.upload_bytes if policy else UPLOAD_LIMIT,
-        app_kwargs={"middleware": gates, "routes": [live.route()]},
+        app_kwargs={"middleware": gates, "routes": [live.route(), Downloads(seen).route()]},
         run_history=False,  # it would keep everything typed in the browser, even a token
         # Environment variables could switch these on, and each adds routes that bypass the gate.
         enable_monitoring=False,

@@ -26,7 +26,7 @@ KEPT_SECONDS = 30 * 86400
 VISITOR = "hearthtune.visitor"  # in the scope of a request
 FORM_BYTES = 64 * 1024  # what a form adds to the files in it
 MOST_BYTES = 1024**2  # of any other request
-PARTS = ("runs", "trash", "lab", "measuring", "blind_test")
+PARTS = ("runs", "trash", "lab", "measuring", "exporting", "blind_test")
 
 _drawn_for: ContextVar[str] = ContextVar("drawn_for", default="")
 

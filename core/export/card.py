@@ -1,6 +1,6 @@
 """The README.md of an export: what it is, how it was made, and its figures, all read from the run."""
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from importlib.metadata import version
 from math import isfinite
 from pathlib import Path
@@ -9,6 +9,7 @@ from huggingface_hub import EvalResult, ModelCardData
 
 from core.evaluation.record import Evaluation
 from core.evaluation.saved import load_evaluations
+from core.export.self_test import Check
 from core.export.source import Source
 from core.settings.run_config import RunConfig
 
@@ -46,6 +47,25 @@ def write_card(folder: Path, source: Source, to: str) -> None:
     """Writes README.md into the folder of an export of this kind. Raises OSError."""
     text = f"---\n{_metadata(source, to).to_yaml()}\n---\n\n" + "\n".join(_lines(source, to)) + "\n"
     (folder / "README.md").write_text(text, encoding="utf-8")
+
+
+def add_checks(folder: Path, checks: Sequence[Check]) -> None:
+    """Adds to the README.md of an export what its self-test found. Raises OSError."""
+    lines = [
+        "\n## Self-test\n",
+        "Each file beside the model that was trained, on the same rows.\n",
+        "| file | mean KL divergence (nats) | same next token | same answers | loss | loss of the model | result |",
+        "|---|---|---|---|---|---|---|",
+        *map(_line_of_check, checks),
+    ]
+    with open(folder / "README.md", "a", encoding="utf-8") as file:
+        file.write("\n".join(lines) + "\n")
+
+
+def _line_of_check(check: Check) -> str:
+    losses = ("–" if loss is None else f"{loss:.4f}" for loss in (check.loss, check.loss_of_model))
+    figures = (f"{check.mean_kl:.2g}", f"{check.top1:.2%}", f"{check.greedy_equal} of {check.greedy_of}", *losses)
+    return f"| {check.file} | {' | '.join(figures)} | {'passed' if check.passed else 'failed'} |"
 
 
 def _metadata(source: Source, to: str) -> ModelCardData:

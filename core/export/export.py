@@ -2,18 +2,20 @@
 
 import hashlib
 import shutil
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from math import prod
 from pathlib import Path
-from typing import Literal
+from typing import Literal, get_args
 
 from core.disk.atomic import is_disk_full, put_in_place
 from core.export.adapter_folder import write_adapter_folder
 from core.export.card import write_card
+from core.export.estimate import bytes_of
 from core.export.gguf_file import write_gguf
 from core.export.gguf_lora import write_lora_gguf
+from core.export.gguf_tensors import PRECISIONS
 from core.export.merged_folder import write_merged
 from core.export.merged_weights import Base, MergedWeights, merged
 from core.export.modelfile import write_modelfiles
@@ -33,10 +35,13 @@ DISK_FULL = "The disk of {folder} is full, so nothing was exported; free some sp
 CANNOT_WRITE = "The export cannot be written to {folder} ({reason}); choose another folder."
 NOT_EMPTY = "{folder} is there already and would be replaced; choose a new folder, or delete that one first."
 GB = 10**9
-WORDS = {"merged": "the merged model", "gguf": "GGUF", "ollama": "GGUF for Ollama", "lora-gguf": "the LoRA as GGUF"}
-# Bytes of a weight; q8_0 stores 32 of them and their scale in 34 bytes.
-BYTES = {"float32": 4, "float16": 2, "bfloat16": 2, "f32": 4, "f16": 2, "bf16": 2, "q8_0": 34 / 32}
-BYTES |= {"q6_k": 0.82, "q5_k_m": 0.73, "q4_k_m": 0.62}  # about, with the tensors that get more
+WORDS = {
+    "adapter": "the adapter",
+    "merged": "the merged model",
+    "gguf": "GGUF",
+    "ollama": "GGUF for Ollama",
+    "lora-gguf": "the LoRA as GGUF",
+}
 
 
 @dataclass(frozen=True)
@@ -52,6 +57,35 @@ class Wanted:
     dtype: Dtype = "bfloat16"
     onto: Base = "trained"
     quant: tuple[str, ...] = ("q8_0",)
+
+    @property
+    def kinds(self) -> tuple[str, ...]:
+        """The precisions in which whole models are written."""
+        return (self.dtype,) if self.to == "merged" else self.quant if self.to in ("gguf", "ollama") else ()
+
+
+def wanted_of(
+    run: Run,
+    to: str,
+    quant: Sequence[str] = ("q8_0",),
+    dtype: str = "bfloat16",
+    base: str = "trained",
+    step: int | None = None,
+    out: Path | None = None,
+) -> Wanted:
+    """What is asked for in words, in the run's default folder unless `out` is given; a precision counts once.
+
+    Raises ConfigError for a word that there is not.
+    """
+    quant = tuple(dict.fromkeys(name.strip().lower() for name in quant))
+    asked = [("to", to, get_args(Kind)), ("dtype", dtype, get_args(Dtype)), ("base", base, get_args(Base))]
+    for option, word, known in [*asked, *(("quant", name, PRECISIONS) for name in quant)]:
+        if word not in known:
+            raise ConfigError(
+                "There is no {word!r} for {option}; choose from {known}.",
+                word=word, option=option, known=", ".join(known),
+            )  # fmt: skip
+    return Wanted(to, (out or default_folder(run, to, step)).resolve(), dtype, base, quant)
 
 
 @dataclass(frozen=True)
@@ -88,9 +122,9 @@ def write_export(
     the adapter cannot be merged, and Stopped within a second or so after `should_stop` says so.
     """
     out = wanted.out
+    check_room(source, wanted)
     with errors_of_disk(out):
         if wanted.to == "adapter":
-            _check_room(out, source.weights.stat().st_size)
 
             def write_adapter(folder: Path) -> None:
                 write_adapter_folder(folder, source)
@@ -99,8 +133,7 @@ def write_export(
             put_in_place(out, write_adapter)
             return
         with merged(source, wanted.onto) as weights:
-            total, done = export_bytes(source, weights, wanted), 0
-            _check_room(out, total)
+            total, done = _bytes(source, weights, wanted), 0
 
             def written(size: int) -> None:
                 nonlocal done
@@ -122,13 +155,24 @@ def write_export(
             put_in_place(out, write)
 
 
-def export_bytes(source: Source, weights: MergedWeights, wanted: Wanted) -> int:
-    """About how many bytes the weights take."""
+def check_room(source: Source, wanted: Wanted) -> None:
+    """Raises ExportError if the disk has less room than the export needs, and ModelError as `write_export` does."""
+    place = next(folder for folder in (wanted.out, *wanted.out.parents) if folder.exists())
+    with errors_of_disk(wanted.out):
+        free = shutil.disk_usage(place).free
+        if wanted.to in ("adapter", "lora-gguf"):
+            needed = source.weights.stat().st_size
+        else:
+            with merged(source, wanted.onto) as weights:
+                needed = _bytes(source, weights, wanted)
+    if free < needed:
+        raise ExportError(NO_ROOM, folder=str(wanted.out), needed_gb=needed / GB, free_gb=free / GB)
+
+
+def _bytes(source: Source, weights: MergedWeights, wanted: Wanted) -> int:
     if wanted.to == "lora-gguf":
         return source.weights.stat().st_size
-    values = sum(prod(weights.shape(name)) for name in weights.names)
-    kinds = (wanted.dtype,) if wanted.to == "merged" else wanted.quant
-    return round(sum(values * BYTES[kind] for kind in kinds))
+    return bytes_of(sum(prod(weights.shape(name)) for name in weights.names), wanted.kinds)
 
 
 def files_of(out: Path) -> tuple[ExportedFile, ...]:
@@ -146,14 +190,6 @@ def errors_of_disk(out: Path) -> Iterator[None]:
         if is_disk_full(error):
             raise ExportError(DISK_FULL, folder=str(out)) from None
         raise ExportError(CANNOT_WRITE, folder=str(out), reason=error.strerror or error) from None
-
-
-def _check_room(out: Path, needed: int) -> None:
-    """Raises ExportError if the disk has less room than `needed` bytes."""
-    place = next(folder for folder in (out, *out.parents) if folder.exists())
-    free = shutil.disk_usage(place).free
-    if free < needed:
-        raise ExportError(NO_ROOM, folder=str(out), needed_gb=needed / GB, free_gb=free / GB)
 
 
 def _described(file: Path) -> ExportedFile:

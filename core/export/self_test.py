@@ -17,7 +17,7 @@ MAX_VALUES = 64 * 2**20  # logits kept of each model: about 500 positions with t
 MAX_QUESTIONS, MAX_NEW_TOKENS = 24, 64
 TIE = 0.1  # in logits; which of two such tokens comes first is decided by rounding
 FLOOR = -30.0  # a token that is less likely than e to the power of this is never chosen; it may even be rounded to 0
-SMALL_LOSS = 0.001  # nats; a loss near zero changes by a large share of itself
+SMALL_LOSS = 0.005  # nats, a tenth of what anybody notices: a loss near zero changes by a large share of itself
 
 
 @dataclass(frozen=True)

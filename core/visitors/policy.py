@@ -38,6 +38,7 @@ class Policy:
     upload_bytes: int
     uploaded_rows: int  # of a Parquet file, which can hold very many in a few bytes
     run_seconds: int
+    exported_bytes: int  # of one export
     waiting: int = 0
     actions: int = 0
     actions_of_all: int = 0
@@ -133,6 +134,7 @@ OPEN = Policy(
     upload_bytes=100 * MIB,
     uploaded_rows=1_000_000,
     run_seconds=4 * 3600,
+    exported_bytes=5 * 10**9,
 )  # fmt: skip
 
 DEMO = Policy(
@@ -160,6 +162,7 @@ DEMO = Policy(
     upload_bytes=MIB,
     uploaded_rows=20_000,
     run_seconds=600,
+    exported_bytes=10**8,
     waiting=20,
     actions=30,
     actions_of_all=300,

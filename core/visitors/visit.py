@@ -15,7 +15,7 @@ from core.settings.run_config import RunConfig
 from core.settings.sections import ModelConfig
 from core.visitors.rights import Rights
 from core.visitors.run_queue import Waiting
-from core.visitors.visit_parts import VisitBlind, VisitLab, VisitMeasuring, VisitTrash
+from core.visitors.visit_parts import VisitBlind, VisitExporting, VisitLab, VisitMeasuring, VisitTrash
 from core.workbench.desk import LOADING, PROBING, READING
 
 
@@ -26,6 +26,7 @@ class Visit(Rights):
         super().__init__(house, visitor)
         self.trash, self.lab = VisitTrash(self), VisitLab(self)
         self.measuring, self.blind_test = VisitMeasuring(self), VisitBlind(self)
+        self.exporting = VisitExporting(self)
         self.runs_dir, self.rules = self.bench.runs_dir, self.policy.rules
         self.machine, self.memory = self.bench.machine, self.bench.memory
 

@@ -1,11 +1,15 @@
-"""The parts of the workbench as one visitor sees them: runs, trash, lab, measuring and blind test; only their own."""
+"""The parts of the workbench that deal with runs, as one visitor sees them: only their own."""
 
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
+from dataclasses import replace
+from pathlib import Path
 
 from core.answering.sampling import Answer, Sampling
 from core.comparing.votes import Choice
 from core.evaluation.record import Source
+from core.export.estimate import bytes_of
+from core.export.export import Wanted, default_folder
 from core.hub_names import Token
 from core.model.loaded_model import LoadedModel, ModelReport
 from core.problems import ModelError, NotAllowed, RunError
@@ -14,7 +18,7 @@ from core.runs.overview import Overview
 from core.runs.run_folder import Run, open_run
 from core.runs.trash import Deleted
 from core.workbench.blind_test import EXACT
-from core.workbench.desk import ANSWERING, LOADING, PROVING
+from core.workbench.desk import ANSWERING, EXPORTING, LOADING, PROVING
 
 ABANDONED_SECONDS = 1800  # after which another visitor may begin a blind test in place of one that was left behind
 
@@ -157,6 +161,44 @@ class VisitMeasuring:
         visit.check_model(run.config().model, token)
         with visit.turn("answers are being measured"):
             self._job.start(run, source, most_rows, token)
+
+    def stop(self) -> None:
+        if self._visit.owns_run(self._job.state.run_id):
+            self._job.stop()
+
+
+class VisitExporting:
+    """As `core.workbench.export_job.ExportJob`; exports lie in the visitor's own runs."""
+
+    def __init__(self, visit):
+        self._visit, self._job = visit, visit.bench.exporting
+
+    @property
+    def state(self):
+        state = self._job.state
+        return state if self._visit.owns_run(state.run_id) else self._visit.blank("exporting")
+
+    def export(
+        self, run: Run, wanted: Wanted, step: int | None = None, is_tested: bool = True, token: Token = None
+    ) -> None:
+        visit, run = self._visit, self._visit.runs.open(run.id)
+        model, token = run.config().model, visit.token(token)
+        visit.check_model(model, token)
+        most = visit.policy.exported_bytes
+        if bytes_of(visit.bench.shape_of(model, token).parameters, wanted.kinds) > most:
+            raise NotAllowed(
+                "An export can have at most {most:.1f} GB on this page; export the adapter.", most=most / 10**9
+            )
+        wanted = replace(wanted, out=default_folder(run, wanted.to, step).resolve())
+        with visit.turn(EXPORTING):
+            self._job.export(run, wanted, step, is_tested, token)
+
+    def script(self, run: Run, out: Path, token: Token = None) -> None:
+        visit, run = self._visit, self._visit.runs.open(run.id)
+        token = visit.token(token)
+        visit.check_model(run.config().model, token)
+        with visit.turn(EXPORTING):
+            self._job.script(run, default_folder(run, "script").resolve(), token)
 
     def stop(self) -> None:
         if self._visit.owns_run(self._job.state.run_id):

@@ -43,6 +43,7 @@ class Visits:
             "rows": bench.preparing,
             "probe": bench.probing,
             "measuring": bench.measuring.state,
+            "exporting": bench.exporting.state,
             "blind test": bench.blind_test.shown(),
         }
         self.holder = ""  # the visitor who does something now

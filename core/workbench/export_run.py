@@ -1,7 +1,9 @@
 """Exports a run, and tests the export before it is handed over."""
 
 import shutil
+import time
 from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from pathlib import Path
 from tempfile import TemporaryDirectory
@@ -11,12 +13,14 @@ from core.disk.atomic import move_into_place
 from core.evaluation.forgetting import general_rows
 from core.evaluation.question_rows import Row
 from core.evaluation.record import Source as RowSource
-from core.export.export import ExportedFile, Wanted, check_replaceable, errors_of_disk, files_of, write_export
+from core.export.card import add_checks
+from core.export.export import Wanted, check_replaceable, check_room, errors_of_disk, files_of, write_export
 from core.export.gguf_check import check_tokens, observe_gguf
 from core.export.gguf_file import write_gguf
 from core.export.llama_cpp import check_installed, running
 from core.export.load_export import load_adapter, load_merged
 from core.export.merged_weights import merged
+from core.export.record import FAILED, GGUF_KINDS, Exported, save
 from core.export.self_test import LIMITS, MAX_VALUES, Check, Observed, compare, observe
 from core.export.source import Source, find_source
 from core.fresh_thread import in_own_thread
@@ -33,27 +37,7 @@ from core.workbench.measure_run import rows_of
 from core.workbench.model_access import ModelAccess
 
 MAX_ROWS = 24
-GGUF_KINDS = ("gguf", "lora-gguf", "ollama")
 MAX_GGUF_VALUES = 8 * 2**20  # log-probabilities; llama.cpp hands them over as text
-FAILED = "-failed"  # appended to the name of a GGUF file, or of another export's folder, that did not pass its test
-
-
-@dataclass(frozen=True)
-class Exported:
-    """An export in the folder `out`. `checks` is empty if it was not tested.
-
-    What failed its test has another name than was asked for: see FAILED.
-    """
-
-    wanted: Wanted
-    out: Path
-    files: tuple[ExportedFile, ...]
-    checks: tuple[Check, ...] = ()
-
-    @property
-    def passed(self) -> bool:
-        """Whether it was tested and passed."""
-        return bool(self.checks) and all(check.passed for check in self.checks)
 
 
 @dataclass(frozen=True)
@@ -79,17 +63,13 @@ class Exporter:
         source = find_source(
             self.run.folder.parent, str(self.run.folder), self.step, with_original, self.token, self.report
         )
+        check_room(source, wanted)
         if not is_tested:
             write_export(source, wanted, self.report, self.should_stop)
-            return Exported(wanted, wanted.out, files_of(wanted.out))
+            return self._noted(wanted, wanted.out, ())
         if wanted.to in GGUF_KINDS:
             check_installed()
-        write_export(source, replace(wanted, out=aside), self.report, self.should_stop)
-        try:
-            checks = in_own_thread(lambda: self._checks(source, wanted, aside))
-        except BaseException:
-            shutil.rmtree(aside, ignore_errors=True)
-            raise
+        checks = in_own_thread(lambda: self._written_and_tested(source, wanted, aside))
         out, failed = wanted.out, [check.file for check in checks if not check.passed]
         with errors_of_disk(out):
             if wanted.to in GGUF_KINDS:  # each file is used by itself
@@ -97,25 +77,41 @@ class Exporter:
                     (aside / name).rename(aside / f"{name}{FAILED}")
             elif failed:
                 out = kept
+            add_checks(aside, checks)
             move_into_place(aside, out)
-        return Exported(wanted, out, files_of(out), checks)
+        return self._noted(wanted, out, checks)
 
-    def _checks(self, source: Source, wanted: Wanted, folder: Path) -> tuple[Check, ...]:
-        """Each file with weights in `folder` beside the model that it was made of."""
+    def _noted(self, wanted: Wanted, out: Path, checks: tuple[Check, ...]) -> Exported:
+        exported = Exported(wanted, out, files_of(out), checks, self.step, time.time())
+        save(exported, self.run)
+        return exported
+
+    def _written_and_tested(self, source: Source, wanted: Wanted, aside: Path) -> tuple[Check, ...]:
+        """Writes the export to `aside`, and each file with weights there beside the model that it is made of.
+
+        The model is kept all the while, so that nothing else can begin that would make the test wait.
+        """
         with TemporaryDirectory(prefix="hearthtune-") as logits:
-            self.report("Asking the model that was trained", None)
-            tried = self._observe_model(source, wanted, Path(logits) / "model")
-            self.report("Asking the export", None)
-            if wanted.to in GGUF_KINDS:
-                return tuple(self._gguf_checks(tried, source, wanted, folder, Path(logits) / "export"))
-            loaded = load_adapter(folder, source) if wanted.to == "adapter" else load_merged(folder, source)
-            export = observe(loaded, tried.rows, Path(logits) / "export", self.should_stop)
-            limits = LIMITS[tried.loaded.report.dtype if wanted.to == "adapter" else wanted.dtype]
-            name = "adapter_model.safetensors" if wanted.to == "adapter" else "model.safetensors"
-            check = compare(name, tried.observed, export, limits)
-            del tried, export, loaded  # Windows does not delete files that are still mapped
+            with self._observed_model(source, wanted, Path(logits) / "model") as tried:
+                write_export(source, replace(wanted, out=aside), self.report, self.should_stop)
+                try:
+                    self.report("Testing the export", None)
+                    checks = self._checks(tried, source, wanted, aside, Path(logits) / "export")
+                except BaseException:
+                    shutil.rmtree(aside, ignore_errors=True)
+                    raise
+            del tried  # Windows does not delete files that are still mapped
         free_memory()
-        return (check,)
+        return checks
+
+    def _checks(self, tried: "_Tried", source: Source, wanted: Wanted, folder: Path, logits: Path) -> tuple[Check, ...]:
+        if wanted.to in GGUF_KINDS:
+            return tuple(self._gguf_checks(tried, source, wanted, folder, logits))
+        loaded = load_adapter(folder, source) if wanted.to == "adapter" else load_merged(folder, source)
+        export = observe(loaded, tried.rows, logits, self.should_stop)
+        limits = LIMITS[tried.loaded.report.dtype if wanted.to == "adapter" else wanted.dtype]
+        name = "adapter_model.safetensors" if wanted.to == "adapter" else "model.safetensors"
+        return (compare(name, tried.observed, export, limits),)
 
     def _gguf_checks(
         self, tried: "_Tried", source: Source, wanted: Wanted, folder: Path, logits: Path
@@ -140,20 +136,26 @@ class Exporter:
                 made = observe_gguf(llama, tried.loaded, tried.rows, logits, tried.most, self.should_stop)
             yield compare(name, tried.observed, made, LIMITS[quant])
 
-    def _observe_model(self, source: Source, wanted: Wanted, file: Path) -> "_Tried":
+    @contextmanager
+    def _observed_model(self, source: Source, wanted: Wanted, file: Path) -> Iterator["_Tried"]:
         """What the model makes of the rows: the one that was tried, or for an export onto the original weights the
-        adapter on these."""
+        adapter on these. The model stays in use within the block."""
         pane = self.lab.pane_of(self.run, self.step)
         if pane not in self.lab.choices():
+            self.report("Loading the model that was trained", None)
             self.lab.load_run(pane.run_id, self.token, self.step)
         with self.lab.using([pane], EXPORTING) as (loaded, (name,)):
+            self.report("Asking the model that was trained", None)
             rows = self._rows(loaded)
             most = (MAX_GGUF_VALUES if wanted.to in GGUF_KINDS else MAX_VALUES) // loaded.model.config.vocab_size
             if wanted.onto == "original":
                 original = load_adapter(source.adapter_dir, source, "original")
-                return _Tried(loaded, rows, observe(original, rows, file, self.should_stop, most), most)
-            with for_inference(loaded), adapter_view(loaded, name):
-                return _Tried(loaded, rows, observe(loaded, rows, file, self.should_stop, most), most)
+                found = observe(original, rows, file, self.should_stop, most)
+                del original
+            else:
+                with for_inference(loaded), adapter_view(loaded, name):
+                    found = observe(loaded, rows, file, self.should_stop, most)
+            yield _Tried(loaded, rows, found, most)
 
     def _rows(self, loaded: LoadedModel) -> Sequence[Row]:
         """Validation rows of the run; general questions if it has none."""

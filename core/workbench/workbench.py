@@ -33,6 +33,7 @@ from core.training.largest_batch import BatchFound
 from core.workbench.background_job import BackgroundJob, Outcome
 from core.workbench.blind_test import BlindTest
 from core.workbench.desk import LOADING, READING, Desk
+from core.workbench.export_job import ExportJob
 from core.workbench.lab import Lab
 from core.workbench.measure_job import MeasureJob
 from core.workbench.measure_run import evaluate_run
@@ -52,7 +53,8 @@ class _Warmth:
 
 
 class Workbench:
-    """Loads models, reads rows, probes and trains; `lab`, `measuring` and `blind_test` use what was trained.
+    """Loads models, reads rows, probes and trains; `lab`, `measuring`, `blind_test` and `exporting` use what was
+    trained.
 
     `runs_dir` is where runs are kept.
     """
@@ -72,6 +74,7 @@ class Workbench:
         self._training = TrainingJob(self.runs, self._slot, self._preparation, self.desk)
         self.lab = Lab(self._slot, self.runs, self.desk)
         self.measuring = MeasureJob(partial(evaluate_run, self.lab))
+        self.exporting = ExportJob(self.lab)
         self.blind_test = BlindTest(self.lab, self.runs)
 
     # The machine and the model

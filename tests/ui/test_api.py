@@ -1,6 +1,8 @@
 """The page's actions by their stable names, through the real gradio_client and a page in a process of its own."""
 
+import hashlib
 import json
+from pathlib import Path
 
 import pytest
 from gradio_client import Client
@@ -12,7 +14,7 @@ from core.runs.snapshot import Snapshot
 from tests.app_process import running_app
 from ui.api import told_to_clients
 
-NAMES = {"/load_model", "/start", "/stop", "/resume", "/snapshot", "/compare"}
+NAMES = {"/load_model", "/start", "/stop", "/resume", "/snapshot", "/compare", "/export"}
 QUICK = ["training.max_steps=4"]
 
 
@@ -99,6 +101,19 @@ def test_a_whole_run_then_both_answer(client, wait_until):
     answer = client.predict(sentence, max_new_tokens=32, api_name="/compare")
     assert answer["base"] == sentence
     assert answer["max_logit_difference"] > 0
+
+
+def test_the_run_is_exported(app, client):
+    run = run_of(client)["run_id"]
+    made = client.predict(run, to="merged", dtype="float32", api_name="/export")
+    assert (made["to"], made["base"], made["check"]["passed"]) == ("merged", "trained", True)
+    assert made["out"] == str(app.runs_dir.resolve() / run / "exports" / "merged")
+    assert {Path(file["path"]).name for file in made["files"]} >= {"model.safetensors", "README.md"}
+    assert all(hashlib.sha256(Path(file["path"]).read_bytes()).hexdigest() == file["sha256"] for file in made["files"])
+    with pytest.raises(AppError, match="'tar' for to"):
+        client.predict(run, to="tar", api_name="/export")
+    with pytest.raises(AppError, match="no checkpoint at step 3"):
+        client.predict(run, checkpoint=3, check=False, api_name="/export")
 
 
 def test_a_run_of_a_hundred_thousand_steps_is_told_in_less_than_100_kb():

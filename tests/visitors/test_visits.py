@@ -10,6 +10,8 @@ import pytest
 
 from core.answering.sampling import Sampling
 from core.evaluation.record import Source
+from core.export.export import Wanted
+from core.export.record import load_exports
 from core.problems import Busy, ModelError, NotAllowed, RunError
 from core.runs.adapter_ref import BASE, Pane
 from core.runs.events import StatusChanged
@@ -50,6 +52,8 @@ def ways_to_use(visit, other) -> list:
         lambda: visit.lab.load_run(other.id),
         lambda: list(visit.lab.answer([BASE, Pane(other.id)], [[]] * 2, None)),
         lambda: visit.measuring.start(other, Source(kind="validation"), 5),
+        lambda: visit.exporting.export(other, Wanted("adapter", other.folder / "exports" / "adapter")),
+        lambda: visit.exporting.script(other, other.folder / "exports" / "script"),
         lambda: visit.blind_test.start([BASE, Pane(other.id)], ["Hello."]),
         lambda: visit.blind_test.result([BASE, Pane(other.id)]),
     ]
@@ -96,6 +100,19 @@ def test_files_of_others_are_neither_measured_on_nor_asked(house, tmp_path):
         with pytest.raises(NotAllowed):
             do()
     assert len(house.visit("bob").blind_test.read_prompts(str(theirs))) == 12
+
+
+def test_an_export_goes_into_the_visitor_s_own_run_and_has_a_limit(house, tmp_path):
+    """Wherever it is asked to go: the page asks for the right place, but other programs may not."""
+    mine, ann, bob = run_of(house, "ann"), house.visit("ann"), house.visit("bob")
+    ann.exporting.export(mine, Wanted("adapter", tmp_path / "elsewhere"), is_tested=False)
+    state = house.bench.exporting.wait(60)
+    assert state.run_id == mine.id and "adapter" in state.said, state  # what run_of makes is no whole adapter
+    assert not (tmp_path / "elsewhere").exists() and load_exports(mine) == []
+    assert ann.exporting.state is state and bob.exporting.state.run_id == ""
+    with pytest.raises(NotAllowed) as told:  # 50 copies of the demo model in float32 have 190 MB
+        ann.exporting.export(mine, Wanted("gguf", tmp_path / "elsewhere", quant=("f32",) * 50))
+    assert told.value.values == {"most": 0.1}
 
 
 def test_the_trash_of_others_stays_closed(house):
@@ -187,7 +204,8 @@ def test_after_an_hour_all_of_a_visitor_s_is_gone_and_the_owner_s_stays(house, r
 def test_a_visit_has_all_that_a_page_asks_of_the_workbench(house):
     visit = house.visit("ann")
     parts = {"workbench": visit, "runs": visit.runs, "trash": visit.trash, "lab": visit.lab}
-    parts |= {"measuring": visit.measuring, "blind": visit.blind_test, "blind_test": visit.blind_test}
+    parts |= {"measuring": visit.measuring, "exporting": visit.exporting}
+    parts |= {"blind": visit.blind_test, "blind_test": visit.blind_test}
     asked = set()
     for file in (PROJECT / "ui").rglob("*.py"):
         if "terminal" not in file.parts and file.name != "visitors.py":

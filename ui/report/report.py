@@ -20,6 +20,7 @@ from core.runs.snapshot import Snapshot
 from core.settings.paths import PROJECT_DIR
 from core.settings.run_config import RunConfig
 from ui.compare.proof_view import proof_text
+from ui.export.export_view import tested_text
 from ui.report.report_parts import TEMPLATE, measures_text, settings_text, short_name, short_names, votes_text
 from ui.shared.formatting import duration_or_dash, loss, pane_label, run_label, when
 from ui.shared.html import of_file, render, render_part
@@ -87,6 +88,7 @@ def _parts(run: Run, snapshot: Snapshot, config: RunConfig | None) -> Iterator[t
     yield "measures", measures_text(run.folder, lambda run_id: run_label(run_id, _given(run, run_id)))
     yield "votes", votes_text(run.folder, pane)
     yield "proof", _titled(f"Proof, {when(proof.made)}", proof_text(proof, pane)) if proof else Markup()
+    yield "self-tests of exports", tested_text(run)
     yield "receipt", receipt_text(snapshot.receipt) if snapshot.receipt else Markup()
     yield "settings", (settings_text(config) if config else Markup()) + _libraries()
 

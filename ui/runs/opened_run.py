@@ -148,7 +148,12 @@ class OpenedRun:
         return ""  # the head says that it is in progress
 
     def _use(self, token: str, asked: gr.EventData) -> dict:
-        """Loads the adapter of a run or of a checkpoint, or sets the form to continue training from it."""
+        """Loads the adapter of a run or of a checkpoint, or sets the form to continue training from it.
+
+        The button that takes it home is the Export tab's.
+        """
+        if asked.ask == "export":
+            return {}
         step = int(asked.step) if asked.step else None
         try:
             run = self._runs.open(asked.run)

@@ -5,16 +5,15 @@ import sys
 import threading
 from pathlib import Path
 
-from core.export.export import Dtype, Kind, Wanted, default_folder
-from core.export.gguf_tensors import PRECISIONS
+from core.export.export import Dtype, Kind, wanted_of
 from core.export.merged_weights import Base
+from core.export.record import FAILED, GGUF_KINDS, Exported, as_values
 from core.export.self_test import Check
-from core.problems import ConfigError
 from core.runs.run_folder import find_run
 from core.stopping import Stopped
 from core.training.script_export import write_script
 from core.workbench.bring_in import bring_in
-from core.workbench.export_run import FAILED, GGUF_KINDS, Exported, Exporter
+from core.workbench.export_run import Exporter
 from core.workbench.workbench import Workbench
 from ui.shared.formatting import disk
 from ui.terminal.commands import CTRL_C, hub_token
@@ -42,8 +41,7 @@ def export_and_report(
     no_check: bool,
 ) -> int:
     found = find_run(runs_dir, run)
-    folder = (out or default_folder(found, to, checkpoint)).resolve()
-    wanted = Wanted(to, folder, dtype, base, _precisions(quant))
+    wanted = wanted_of(found, to, quant.split(","), dtype, base, checkpoint, out)
     with stdout_for_results() as results:
         pressed = threading.Event()
         try:
@@ -61,10 +59,10 @@ def export_and_report(
             print("Stopped; nothing was exported.", file=sys.stderr)
             return CTRL_C
         if as_json:
-            print(json.dumps(values_of(exported)), file=results)
+            print(json.dumps(as_values(exported)), file=results)
         else:
             print(*lines_of(exported), sep="\n", file=results)
-    failed = [check.file for check in exported.checks if not check.passed]
+    failed = [check.file for check in exported.failed]
     for file in failed:
         what = file if to in GGUF_KINDS else "The merged model" if to == "merged" else "The adapter"
         print(DID_NOT_PASS.format(file=what, failed=FAILED), file=sys.stderr)
@@ -87,41 +85,6 @@ def bring_in_and_report(runs_dir: Path, name: str, base: str | None, as_json: bo
         run = bring_in(runs_dir.resolve(), name, base, hub_token(), lambda words, share: show(share or 0.0, words))
         made = {"run_id": run.id, "run_dir": str(run.folder)}
         print(json.dumps(made) if as_json else f"It is now the run {run.id}.", file=results)
-
-
-def _precisions(quant: str) -> tuple[str, ...]:
-    """The parts of a list with commas, each once. Raises ConfigError for one that there is not."""
-    named = tuple(dict.fromkeys(part.strip().lower() for part in quant.split(",")))
-    for name in named:
-        if name not in PRECISIONS:
-            raise ConfigError(
-                "There is no {name!r} for --quant; choose from {known}.", name=name, known=", ".join(PRECISIONS)
-            )
-    return named
-
-
-def values_of(exported: Exported) -> dict:
-    """The result for other programs; `check` is null if the export was not tested."""
-    files = [{"path": str(file.path), "bytes": file.bytes, "sha256": file.sha256} for file in exported.files]
-    rows = [
-        {
-            "file": check.file,
-            "max_logit_difference": check.max_logit_difference,
-            "mean_kl": check.mean_kl,
-            "top1": check.top1,
-            "greedy_equal": check.greedy_equal,
-            "greedy_of": check.greedy_of,
-            "loss": check.loss,
-        }
-        for check in exported.checks
-    ]
-    return {
-        "to": exported.wanted.to,
-        "out": str(exported.out),
-        "files": files,
-        "base": exported.wanted.onto,
-        "check": {"rows": rows, "passed": exported.passed} if rows else None,
-    }
 
 
 def lines_of(exported: Exported) -> list[str]:

@@ -76,6 +76,11 @@ def can_resume(snapshot: Snapshot | None) -> bool:
     return snapshot is not None and snapshot.status in RESUMABLE
 
 
+def has_adapter(snapshot: Snapshot | None) -> bool:
+    """Whether the run is over and there is something of it to export."""
+    return snapshot is not None and snapshot.is_over and bool(snapshot.finished or snapshot.checkpoints)
+
+
 def resume_text(snapshot: Snapshot | None) -> Markup:
     """What the Resume button does to this run."""
     if not can_resume(snapshot):

@@ -13,7 +13,7 @@ from ui.shared.settings_form import Form
 from ui.train.fit_form import FitForm
 from ui.train.receipt_view import receipt_text
 from ui.train.run_figures import end_text
-from ui.train.run_state_text import best_button, best_text, can_resume, resume_text, state_text
+from ui.train.run_state_text import best_button, best_text, can_resume, has_adapter, resume_text, state_text
 from ui.train.samples_view import samples_text
 
 
@@ -68,6 +68,7 @@ class TrainTab:
             self.resume = gr.Button("Resume", size="sm", visible=False, elem_id="resume")
             self.resume_words = gr.HTML(padding=False, elem_id="resume-words")
         self.end = gr.HTML(padding=False, elem_id="train-end")
+        self.take_home = gr.Button("Take it home", size="sm", visible=False, elem_id="take-home")
         self.charts = gr.HTML(padding=False, elem_id="charts")
         with gr.Row(elem_classes="run-action"):
             self.best = gr.Button("Compare with the best checkpoint", size="sm", visible=False, elem_id="compare-best")
@@ -120,6 +121,7 @@ class TrainTab:
             self.best: best_button(snapshot, state, busy),
             self.best_words: {"value": best_text(snapshot, state)},
             self.end: {"value": end_text(snapshot)},
+            self.take_home: {"visible": has_adapter(snapshot)},
             self.samples: {"value": samples_text(snapshot) if snapshot else ""},
         }
 

@@ -1,0 +1,103 @@
+"""One export at a time in the background, so that a page may be closed while it is being made."""
+
+from collections.abc import Callable
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+from core.export.export import WORDS, Wanted
+from core.export.record import Exported
+from core.hub_names import Token
+from core.problems import ExportError, Problem
+from core.runs.run_folder import Run
+from core.training.script_export import write_script
+from core.workbench.background_job import BackgroundJob, Outcome
+from core.workbench.export_run import Exporter
+from core.workbench.model_access import ModelAccess
+
+SCRIPT = "the script"
+
+
+@dataclass(frozen=True)
+class Exporting:
+    """The last export: `what` of a run, or of its checkpoint of `step`. `share` (0 to 1) of it is done where that is
+    known, in `words`. `ended` counts the exports that were made; `said` is why this one was not."""
+
+    run_id: str = ""
+    step: int | None = None
+    what: str = ""
+    is_doing: bool = False
+    is_stopping: bool = False
+    was_stopped: bool = False
+    share: float | None = None
+    words: str = ""
+    said: str = ""
+    found: Exported | Path | None = None
+    ended: int = 0
+
+
+class ExportJob:
+    """`state` is replaced, never changed."""
+
+    def __init__(self, lab: ModelAccess):
+        self._lab = lab
+        self._job = BackgroundJob("exporting", Exporting(), _failed)
+
+    @property
+    def state(self) -> Exporting:
+        return self._job.state
+
+    def export(
+        self, run: Run, wanted: Wanted, step: int | None = None, is_tested: bool = True, token: Token = None
+    ) -> None:
+        """Begins as `core.workbench.export_run.Exporter.export` does; `state` says what goes wrong.
+
+        Raises ExportError while another export is being made.
+        """
+        exporter = Exporter(self._lab, run, step, token, self._report, self._job.should_stop)
+        self._start(run, step, WORDS[wanted.to], lambda: exporter.export(wanted, is_tested), token)
+
+    def script(self, run: Run, out: Path, token: Token = None) -> None:
+        """Begins to write the run's script into the folder `out`. Raises ExportError while another export is made."""
+        self._start(run, None, SCRIPT, lambda: write_script(run, out, token)[0], token)
+
+    def stop(self) -> None:
+        """Asks it to stop; nothing of it is kept."""
+        with self._job.changed:
+            if self.state.is_doing:
+                self._job.state = replace(self.state, is_stopping=True, words="Stopping", share=None)
+                self._job.stop()
+
+    def wait(self, timeout: float | None = None) -> Exporting:
+        """Waits until it has ended, for `timeout` seconds at most."""
+        return self._job.wait(timeout)
+
+    def _start(self, run: Run, step: int | None, what: str, work: Callable[[], Exported | Path], token: Token) -> None:
+        with self._job.changed:
+            if self.state.is_doing:
+                raise ExportError("Another export is being made: wait until it is done, or stop it.")
+            self._job.state = Exporting(run.id, step, what, True, words="Getting ready", ended=self.state.ended)
+            self._job.start(work, self._ended, token)
+
+    def _report(self, words: str, share: float | None) -> None:
+        with self._job.changed:
+            if not self.state.is_stopping:
+                self._job.state = replace(self.state, share=share, words=words)
+
+    def _ended(self, outcome: Outcome[Exported | Path]) -> None:
+        outcome.print_unexpected()
+        said = "Stopped; nothing was exported." if outcome.was_stopped else str(outcome.problem or "")
+        with self._job.changed:
+            state = self.state
+            self._job.state = Exporting(
+                state.run_id,
+                state.step,
+                state.what,
+                was_stopped=outcome.was_stopped,
+                said=said,
+                found=outcome.result,
+                ended=state.ended + (outcome.result is not None),
+            )
+
+
+def _failed(reason: str) -> Problem:
+    return ExportError("The export failed: {reason}.", reason=reason)

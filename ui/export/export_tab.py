@@ -1,0 +1,288 @@
+"""The Export tab: a run as an adapter, a merged model, GGUF or a script, tested before it is handed over."""
+
+import itertools
+import json
+import shutil
+from pathlib import Path
+
+import gradio as gr
+from markupsafe import Markup
+
+from core.disk.file_manager import can_open, open_folder
+from core.export.export import Wanted, default_folder, wanted_of
+from core.export.gguf_tensors import PRECISIONS
+from core.export.record import load_exports
+from core.hub_names import exact_name
+from core.model.adapter_files import WEIGHTS
+from core.problems import ConfigError, Problem, RunError
+from core.runs.run_folder import Run
+from core.workbench.desk import EXPORTING
+from core.workbench.export_job import Exporting
+from core.workbench.workbench import Workbench
+from ui.export.export_scripts import COPY_AND_CLICKS
+from ui.export.export_view import TEMPLATE, Sizes, head_text, made_text, script_text
+from ui.shared.errors import clear_on
+from ui.shared.formatting import disk, notice
+from ui.shared.html import render_part
+from ui.shared.run_names import RunNames
+
+FINAL = ""  # the value of a run's own adapter among those to export; a checkpoint's is its step
+GGUF_FORMS = [("with a Modelfile", "ollama"), ("without a Modelfile", "gguf"), ("LoRA alone", "lora-gguf")]
+ABOUT_BASE = (
+    "A merged model of the 4-bit weights answers as in Compare. The adapter was not trained for the original weights: "
+    "on these its answers change."
+)
+
+
+class ExportTab:
+    """Layout and handlers; `live` says what its parts show now. All pages share one export at a time."""
+
+    def __init__(self, workbench: Workbench, token: gr.Textbox):
+        self._workbench, self._token = workbench, token
+        self._label = RunNames(workbench.runs).run
+        self._calls = itertools.count()
+        any_value = {"allow_custom_value": True}  # a run that is deleted meanwhile must reach our own error
+        with gr.Row():
+            self.run = gr.Dropdown([], label="Run", elem_id="export-run", **any_value)
+            self.adapter = gr.Dropdown([], label="Adapter", elem_id="export-adapter-choice", **any_value)
+        with gr.Row():
+            self.onto = gr.Radio(
+                [("as you tried it", "trained"), ("the original 16-bit weights", "original")],
+                value="trained",
+                label="Merge into",
+                info=ABOUT_BASE,
+                elem_id="export-onto",
+            )
+            self.test = gr.Checkbox(
+                True,
+                label="Test each export before it is handed over",
+                info="It is loaded as other programs load it, and compared with the model on validation rows.",
+                elem_id="export-test",
+            )
+        with gr.Row(elem_id="take", equal_height=True):
+            self._add_cards()
+        self.trouble = gr.HTML(padding=False, elem_id="export-trouble")
+        self.progress = gr.HTML(padding=False, elem_id="export-progress")
+        self.stop = gr.Button("Stop exporting", visible=False, elem_id="stop-export")
+        self.made = gr.HTML(padding=False, elem_id="exports", js_on_load=COPY_AND_CLICKS)
+        self.known = gr.Textbox(visible="hidden")  # changes when there are other runs to choose from
+        self.ended = gr.Textbox(visible="hidden")  # changes when an export has ended
+        self.wanted = gr.Textbox(visible="hidden")  # the run and step that another tab asks for
+
+    def _add_cards(self) -> None:
+        """One card for each kind: what it is for, its size and time, the choices, and the button."""
+        self.heads, self.buttons = {}, {}
+        self.dtype = gr.Dropdown(
+            ["bfloat16", "float16", "float32"], value="bfloat16", label="Precision", elem_id="export-dtype",
+            render=False,
+        )  # fmt: skip
+        self.form = gr.Dropdown(
+            GGUF_FORMS, value="ollama", label="Contents", elem_id="export-form", render=False,
+            info="Ollama needs a Modelfile; the LoRA alone needs its base in GGUF.",
+        )  # fmt: skip
+        self.quant = gr.Dropdown(
+            list(PRECISIONS), value=["q8_0"], multiselect=True, label="Precisions, a file for each",
+            elem_id="export-quant", render=False,
+        )  # fmt: skip
+        choices = {"adapter": [], "merged": [self.dtype], "gguf": [self.form, self.quant], "script": []}
+        words = {
+            "adapter": "Export the adapter", "merged": "Export the merged model", "gguf": "Export GGUF",
+            "script": "Write the script",
+        }  # fmt: skip
+        for kind, parts in choices.items():
+            with gr.Column(min_width=230, elem_classes="take-card"):
+                self.heads[kind] = gr.HTML(padding=False, elem_id=f"about-{kind}")
+                for part in parts:
+                    part.render()
+                self.buttons[kind] = gr.Button(words[kind], size="md", elem_id=f"export-{kind}")
+
+    def connect(self) -> None:
+        quiet = {"api_visibility": "private", "show_progress": "hidden"}
+        chosen = [self.run, self.adapter, self.onto, self.dtype, self.form, self.quant]
+        asked = {*chosen, self.test, self._token}
+        for kind, button in self.buttons.items():
+            button.click(
+                lambda values, kind=kind: self._export(kind, values), asked, [self.trouble],
+                api_name=f"export_{kind}", **quiet,
+            )  # fmt: skip
+        clear_on([part.input for part in (*chosen, self.test)], self.trouble)
+        self.stop.click(self._workbench.exporting.stop, api_name="stop_export", **quiet)
+        offered = [self.run, self.adapter, self.onto]
+        self.known.change(self._offer, [self.run], [self.run], api_name="export_offer", **quiet)
+        self.wanted.change(self._take, [self.wanted], [self.run, self.adapter], api_name="export_wanted", **quiet)
+        self.run.change(self._chosen, offered, [self.adapter, self.onto], api_name="export_run", **quiet)
+        gr.on(
+            [part.change for part in chosen], self._describe, set(chosen), list(self.heads.values()),
+            api_name="export_about", trigger_mode="always_last", **quiet,
+        )  # fmt: skip
+        gr.on([self.run.change, self.ended.change], self._made, [self.run], [self.made], api_name="exports", **quiet)
+        self.made.asked(self._open_folder, [self.run], [self.trouble], api_name="export_folder", **quiet)
+
+    def opened_from(self, tabs: gr.Tabs, finished: gr.Button, kept: gr.HTML) -> None:
+        """The button on the card of a finished run, and those beside a run's adapters, lead here."""
+        quiet = {"api_visibility": "private", "show_progress": "hidden"}
+        finished.click(self._of_last_run, None, [tabs, self.wanted], api_name="export_last_run", **quiet)
+        kept.asked(self._of_kept, None, [tabs, self.wanted], api_name="export_kept", **quiet)
+
+    def live(self) -> dict:
+        state, busy = self._workbench.exporting.state, self._workbench.busy_with
+        runs = self._runs()
+        can_export = bool(runs) and not busy and not state.is_doing
+        buttons = {button: {"interactive": can_export} for button in self.buttons.values()}
+        return buttons | {
+            self.known: {"value": str(hash(tuple((run, self._label(run)) for run in runs)))},
+            self.stop: {"visible": state.is_doing, "interactive": not state.is_stopping},
+            self.progress: {"value": self._progress_text(state, busy, bool(runs))},
+            self.ended: {"value": str(state.ended)},
+        }
+
+    # What can be exported
+
+    def _runs(self) -> list[str]:
+        return [row.id for row in self._workbench.runs.rows() if row.has_adapter or row.checkpoints]
+
+    def _offer(self, chosen: str | None) -> dict:
+        """The runs to choose from. What a person chose stays as long as it exists."""
+        runs, first = self._runs(), self._workbench.model_state.adapter
+        value = next((run for run in (chosen, first, *runs) if run in runs), None)
+        return gr.update(choices=[(self._label(run), run) for run in runs], value=value)
+
+    def _chosen(self, run_id: str | None, step: str | None, onto: str) -> tuple[dict, dict]:
+        """The adapters of the run, and what they can be merged into."""
+        try:
+            run = self._open(run_id)
+            config = run.config()
+        except RunError:
+            return gr.update(choices=[], value=None), gr.skip()
+        choices = _adapters(run)
+        value = step if step in [value for _, value in choices] else choices[0][1] if choices else None
+        is_4bit, exact = config.model.load_in_4bit, config.model.model_name
+        named = exact_name(config.model.model_copy(update={"load_in_4bit": False}))
+        size = self._sizes(run, FINAL).parameters * 2
+        fetched = f", a download of about {disk(size)}" if named != exact and size else ""
+        bases = [("as you tried it", "trained"), (f"the original 16-bit weights{fetched}", "original")]
+        onto = onto if is_4bit else "trained"
+        return gr.update(choices=choices, value=value), gr.update(choices=bases, value=onto, visible=is_4bit)
+
+    def _open(self, run_id: str | None) -> Run:
+        if not run_id:
+            raise RunError("Choose a run first.")
+        return self._workbench.runs.open(run_id)
+
+    def _sizes(self, run: Run, step: str | None) -> Sizes:
+        folder = run.folder / "checkpoints" / f"step-{step}" if step else run.adapter_dir
+        try:
+            adapter = (folder / WEIGHTS).stat().st_size
+        except OSError:
+            adapter = 0
+        try:
+            parameters = self._workbench.shape_of(run.config().model, None, fetch=False).parameters
+        except Problem:  # its config.json is not on this machine
+            parameters = 0
+        return Sizes(parameters, adapter, shutil.disk_usage(run.folder).free)
+
+    def _wanted(self, kind: str, run: Run, values: dict) -> tuple[Wanted, int | None]:
+        """What the choices ask for, and the checkpoint's step. Raises ConfigError."""
+        step = int(values[self.adapter]) if values[self.adapter] else None
+        to = values[self.form] if kind == "gguf" else kind
+        if to in ("gguf", "ollama") and not values[self.quant]:
+            raise ConfigError("Choose at least one precision for the GGUF file.")
+        return wanted_of(run, to, values[self.quant] or (), values[self.dtype], values[self.onto], step), step
+
+    def _describe(self, values: dict) -> dict:
+        try:
+            run = self._open(values[self.run])
+            sizes = self._sizes(run, values[self.adapter])
+        except RunError:
+            run, sizes = None, Sizes()
+        found = {}
+        for kind, head in self.heads.items():
+            try:
+                wanted = self._wanted(kind, run, values)[0] if run and kind != "script" else None
+            except ConfigError:  # no precision yet
+                wanted = None
+            found[head] = head_text(kind, wanted, sizes)
+        return found
+
+    # What is asked for
+
+    def _export(self, kind: str, values: dict) -> str:
+        job, token = self._workbench.exporting, values[self._token]
+        try:
+            run = self._open(values[self.run])
+            if kind == "script":
+                job.script(run, default_folder(run, "script").resolve(), token)
+            else:
+                wanted, step = self._wanted(kind, run, values)
+                job.export(run, wanted, step, values[self.test], token)
+        except Problem as error:
+            return notice(str(error), "error")
+        return ""
+
+    def _made(self, run_id: str | None) -> str:
+        if not run_id:
+            return ""
+        unread: list[str] = []
+        try:
+            run = self._open(run_id)
+        except RunError as error:
+            return notice(str(error), "error")
+        exports = load_exports(run, unread.append)
+        shown = script_text(run) + made_text(run, exports, self._can_open)
+        return Markup().join([shown, *(notice(sentence, "warning") for sentence in unread)])
+
+    @property
+    def _can_open(self) -> bool:
+        """Folders are opened for whoever runs the program, not for visitors."""
+        return not self._workbench.rules and can_open()
+
+    def _open_folder(self, run_id: str | None, asked: gr.EventData) -> str:
+        try:
+            known = {str(one.out) for one in load_exports(self._open(run_id))}
+            if self._can_open and asked.folder in known:
+                open_folder(Path(asked.folder))
+        except RunError as error:
+            return notice(str(error), "error")
+        except OSError as error:
+            return notice(f"The folder cannot be shown ({error.strerror}); its path is below.", "error")
+        return ""
+
+    def _progress_text(self, state: Exporting, busy: str, has_runs: bool) -> str:
+        """The progress, why there is no result, or why exporting must wait."""
+        if state.is_doing:
+            told = f"{self._label(state.run_id)}: {state.what}. {state.words}…"
+            return render_part(TEMPLATE, "progress", words=told, share=state.share)
+        if busy and busy != EXPORTING:
+            return notice(f"Exporting must wait: {busy}.")
+        if not has_runs:
+            return notice("There is nothing to export yet: finish a run first.")
+        if not state.said:
+            return ""
+        about = "" if state.was_stopped else f"{self._label(state.run_id)}: "  # another run may be chosen by now
+        return notice(about + state.said, "warning" if state.was_stopped else "error")
+
+    # From other tabs
+
+    def _ask_for(self, run_id: str, step: str) -> tuple[gr.Tabs, str]:
+        return gr.Tabs(selected="export"), json.dumps([run_id, step, next(self._calls)])
+
+    def _of_last_run(self) -> tuple:
+        snapshot = self._workbench.snapshot
+        return self._ask_for(snapshot.run_id, FINAL) if snapshot else (gr.skip(), gr.skip())
+
+    def _of_kept(self, asked: gr.EventData) -> tuple:
+        return self._ask_for(asked.run, asked.step) if asked.ask == "export" else (gr.skip(), gr.skip())
+
+    def _take(self, wanted: str) -> tuple[dict, dict]:
+        run_id, step, _ = json.loads(wanted)
+        try:
+            adapters = _adapters(self._open(run_id))
+        except RunError:
+            return gr.skip(), gr.skip()
+        return gr.update(value=run_id), gr.update(choices=adapters, value=step)
+
+
+def _adapters(run: Run) -> list[tuple[str, str]]:
+    """The adapters of a run to choose from, the final one first."""
+    final = [("final", FINAL)] if run.has_adapter else []
+    return final + [(f"checkpoint at step {one.step:,}", str(one.step)) for one in reversed(run.checkpoints())]

@@ -1,0 +1,161 @@
+"""The Export tab as HTML: what each kind of export is for, and the exports that were made."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+from urllib.parse import urlencode
+
+from markupsafe import Markup
+
+from core.export.estimate import bytes_of, seconds_of
+from core.export.export import Wanted, default_folder
+from core.export.record import GGUF_KINDS, Exported, load_exports
+from core.export.self_test import Check
+from core.runs.run_folder import Run
+from ui.export.script_view import commands
+from ui.shared.formatting import disk, when
+from ui.shared.html import render_part
+
+TEMPLATE = "export/export.html"
+TITLES = {
+    "adapter": "Adapter",
+    "merged": "Merged model",
+    "gguf": "GGUF",
+    "ollama": "GGUF for Ollama",
+    "lora-gguf": "LoRA as GGUF",
+    "script": "Script",
+}
+PURPOSES = {
+    "adapter": "Only what training changed. PEFT loads it onto the base model.",
+    "merged": "One complete model in safetensors, for transformers, vLLM and most other programs.",
+    "gguf": "For Ollama, LM Studio and llama.cpp: a complete model in one file.",
+    "script": "train.py with the rows beside it: trains the same adapter on another machine, without this app.",
+}
+FAILED_TEST = (
+    "Self-test failed: {files} does not answer as the model that was trained does; it was kept under another name and "
+    "is not for use."
+)
+NOT_TESTED = "Not tested: nobody knows whether it answers as the model that was trained does."
+# Names of GGUF's kinds of model, for commands that cannot know what a person would call it.
+MY_MODEL = "my-model"
+
+
+@dataclass(frozen=True)
+class Sizes:
+    """What is known of a run's model: its weights (0 if they are not known), the bytes of the adapter's file, and those
+    that are free on the disk."""
+
+    parameters: int = 0
+    adapter: int = 0
+    free: int = 0
+
+
+def head_text(kind: str, wanted: Wanted | None, sizes: Sizes) -> Markup:
+    """What an export is for, how much disk it takes, and how long making it takes."""
+    if wanted is None:
+        rows = []
+    elif wanted.to in ("adapter", "lora-gguf"):
+        rows = [("Disk", _disk(sizes.adapter, sizes.free)), ("Time", "a few seconds")]
+    else:
+        size, seconds = bytes_of(sizes.parameters, wanted.kinds), seconds_of(sizes.parameters, wanted.kinds)
+        rows = [("Disk", _disk(size, sizes.free)), ("Time", rough(seconds) if size else "unknown")]
+    return render_part(TEMPLATE, "head", title=TITLES[kind], purpose=PURPOSES[kind], rows=rows)
+
+
+def _disk(size: int, free: int) -> str:
+    return f"about {disk(size)} ({free / 1e9:,.0f} GB free)" if size else "unknown"
+
+
+def rough(seconds: float) -> str:
+    """A time that is only known roughly: a few seconds, about 40 s, about 3 min."""
+    if seconds < 5:
+        return "a few seconds"
+    return f"about {round(seconds, -1):.0f} s" if seconds < 95 else f"about {seconds / 60:.0f} min"
+
+
+def made_text(run: Run, exports: Sequence[Exported], can_open: bool) -> Markup:
+    """The exports of a run: where they are, what their self-test found, and what to do with them."""
+    return render_part(TEMPLATE, "made", exports=[_made(run, one, can_open) for one in exports])
+
+
+def script_text(run: Run) -> Markup:
+    """The script of a run, if it was written, with the commands that train it."""
+    folder = default_folder(run, "script")
+    if not (folder / "train.py").is_file():
+        return Markup()
+    return render_part(TEMPLATE, "script", folder=str(folder.resolve()), commands=commands(run, folder.resolve()))
+
+
+def tested_text(run: Run) -> Markup:
+    """What the self-tests of a run's exports found; empty if none was tested."""
+    tested = [one for one in load_exports(run) if one.checks]
+    shown = [{"title": _title(one), "rows": [_check(check) for check in one.checks]} for one in tested]
+    return render_part(TEMPLATE, "tested", exports=shown) if shown else Markup()
+
+
+def link(run: Run, exported: Exported, name: str = "") -> str:
+    """Where the page serves a file of an export, or all of them as a zip file."""
+    return "export-file?" + urlencode({"run": run.id, "made": repr(exported.made), "name": name})
+
+
+def _made(run: Run, one: Exported, can_open: bool) -> dict[str, Any]:
+    if one.failed:
+        result = FAILED_TEST.format(files=" and ".join(check.file for check in one.failed)), "error"
+    else:
+        result = ("Self-test passed.", "good") if one.passed else (NOT_TESTED, "warning")
+    return {
+        "title": _title(one),
+        "about": when(one.made),
+        "result": result[0],
+        "kind": result[1],
+        "folder": str(one.out),
+        "can_open": can_open,
+        "all": link(run, one) if len(one.files) > 1 else "",
+        "files": [
+            {"name": file.path.name, "size": disk(file.bytes), "link": link(run, one, file.path.name)}
+            for file in one.files
+        ],
+        "checks": [_check(check) for check in one.checks],
+        "uses": _uses(one),
+    }
+
+
+def _title(one: Exported) -> str:
+    return TITLES[one.wanted.to] + (f", checkpoint at step {one.step:,}" if one.step is not None else "")
+
+
+def _check(check: Check) -> dict[str, Any]:
+    losses = ("–" if loss is None else f"{loss:.4f}" for loss in (check.loss, check.loss_of_model))
+    figures = [
+        f"{check.max_logit_difference:.2g}",
+        f"{check.mean_kl:.2g}",
+        f"{check.top1:.2%}",
+        f"{check.greedy_equal} of {check.greedy_of}",
+        *losses,
+    ]
+    return {"file": check.file, "figures": figures, "passed": check.passed}
+
+
+def _uses(one: Exported) -> list[tuple[str, list[str]]]:
+    """Sentences and commands for the programs that read the export."""
+    names = [file.path.name for file in one.files]
+    files = [one.out / name for name in names if name.endswith(".gguf")]
+    if one.wanted.to not in GGUF_KINDS or not files:
+        return []
+    found = []
+    if modelfiles := [name for name in names if name.startswith("Modelfile")]:
+        commands = [f"ollama create {MY_MODEL} -f {_quoted(one.out / modelfiles[0])}", f"ollama run {MY_MODEL}"]
+        found.append(("Ollama: with it running, these two commands make the model and talk to it.", commands))
+    if one.wanted.to != "lora-gguf":
+        place = Path("~") / ".lmstudio" / "models" / "hearthtune" / MY_MODEL
+        found.append((f"LM Studio: put the .gguf file into {place}, and it is listed under My Models.", []))
+        found.append(("llama.cpp: this command talks to it.", [f"llama-cli -m {_quoted(files[0])}"]))
+    else:
+        command = f"llama-cli -m BASE.gguf --lora {_quoted(files[0])}"
+        found.append(("llama.cpp: the adapter goes with a GGUF file of its base.", [command]))
+    return found
+
+
+def _quoted(path: Path) -> str:
+    return f'"{path}"' if " " in str(path) else str(path)
