@@ -35,7 +35,8 @@ class UploadHub:
 
     `is_full`: no large file is taken any more. `cut_after`: that many bytes into a large file the connection is cut,
     `cuts` times in all; `stall_after`: nothing more is read from there on until the hub closes. `cut_commits`: so often
-    the connection is cut when a commit is made. `xet` is where hf_xet stores files.
+    the connection is cut when a commit is made. If `echo_status` is set, commits fail with that status and an error
+    that quotes the token. `xet` is where hf_xet stores files.
     """
 
     user: str = "ada"
@@ -47,6 +48,7 @@ class UploadHub:
     cuts: int = 1
     stall_after: int | None = None
     cut_commits: int = 0
+    echo_status: int = 0
     xet: str = "memory://"
     objects: dict[str, bytes] = field(default_factory=dict)  # large files by SHA-256
     arrivals: Counter = field(default_factory=Counter)  # how often each of them was sent to its end
@@ -197,7 +199,9 @@ class _Handler(http.server.BaseHTTPRequestHandler):
         if self.hub.cut_commits > 0:
             self.hub.cut_commits -= 1
             self.close_connection = True
-            return
+            return None
+        if self.hub.echo_status:
+            return self._answer(self.hub.echo_status, message=f"Something is wrong with {self.hub.token}")
         for line in lines:
             value = line["value"]
             if line["key"] == "header":

@@ -98,10 +98,11 @@ class _Worker:
         self._answers: queue.Queue[dict | None] = queue.Queue()
 
     def __enter__(self) -> "_Worker":
+        # Without a network hf_xet would try again for six minutes; the bars count what was sent.
         self._process = subprocess.Popen(
             [sys.executable, "-m", "core.export.hub_worker"],
             cwd=PROJECT_DIR,
-            env=os.environ | {"HF_HUB_DISABLE_PROGRESS_BARS": "0"},  # the bars count what was sent
+            env={"HF_XET_CLIENT_RETRY_MAX_DURATION": "30s"} | os.environ | {"HF_HUB_DISABLE_PROGRESS_BARS": "0"},
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
             stderr=subprocess.DEVNULL,

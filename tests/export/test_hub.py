@@ -11,7 +11,7 @@ import pytest
 
 from core.export.export import Wanted, write_export
 from core.export.hub import NO_TOKEN, NOT_A_NAME, Repository, push_folder
-from core.export.hub_worker import BAD_TOKEN, BROKEN, FULL, NOT_THE_OWNER, READ_ONLY
+from core.export.hub_worker import BAD_TOKEN, BROKEN, FULL, NOT_THE_OWNER, READ_ONLY, REFUSED
 from core.problems import ConfigError, ExportError
 from core.stopping import Stopped
 from tests.hub_uploads import Repository as Stored
@@ -195,6 +195,13 @@ def test_no_room_left(hub, folder):
     hub.is_full = True
     error = refused(folder, hub)
     assert error.template == FULL and error.values["reason"].startswith("Private repository storage limit reached")
+
+
+@pytest.mark.parametrize("status", [400, 422])
+def test_an_error_that_quotes_the_token(hub, folder, status):
+    hub.echo_status = status
+    error = refused(folder, hub)
+    assert (error.template, error.values["reason"]) == (REFUSED, "Something is wrong with the token")
 
 
 @pytest.mark.parametrize("name", ["tiny", "ada/", "/tiny", "ada/ti ny", "a/b/c", "https://huggingface.co/ada/tiny", ""])
