@@ -52,6 +52,14 @@ class Pushed:
     is_private: bool
 
 
+def token_for_pushing(token: Token) -> str:
+    """The token, or that of this machine's login if it is None. Raises ExportError without one, and ModelError."""
+    found = False if token is False else checked_token(token) or get_token()
+    if not found:
+        raise ExportError(NO_TOKEN)
+    return found
+
+
 def push_folder(
     folder: Path,
     to: Repository,
@@ -66,11 +74,8 @@ def push_folder(
     Stopped within a second after `should_stop` says so. What was uploaded by then is not uploaded again.
     """
     to.check()
-    token = False if token is False else checked_token(token) or get_token()
-    if not token:
-        raise ExportError(NO_TOKEN)
     sizes = {file: file.stat().st_size for file in folder.rglob("*") if file.is_file()}
-    asked = {"folder": str(folder), "to": asdict(to), "message": message, "token": token}
+    asked = {"folder": str(folder), "to": asdict(to), "message": message, "token": token_for_pushing(token)}
     words, total, sent = f"Uploading to {to.name}", sum(sizes.values()), 0
     report(words, None)
     with _Worker(asked) as worker:

@@ -2,23 +2,24 @@
 
 import json
 import sys
-import threading
+from dataclasses import dataclass
 from pathlib import Path
 
 from core.export.export import Dtype, Kind, Wanted, default_folder
 from core.export.gguf_tensors import PRECISIONS
 from core.export.merged_weights import Base
 from core.export.self_test import Check
+from core.model.download import Report
 from core.problems import ConfigError
-from core.runs.run_folder import find_run
-from core.stopping import Stopped
+from core.runs.run_folder import Run, find_run
+from core.stopping import ShouldStop, Stopped
 from core.training.script_export import write_script
 from core.workbench.bring_in import bring_in
 from core.workbench.export_run import FAILED, GGUF_KINDS, Exported, Exporter
 from core.workbench.workbench import Workbench
 from ui.shared.formatting import disk
 from ui.terminal.commands import CTRL_C, hub_token
-from ui.terminal.progress import ctrl_c_calls, progress_bar, stdout_for_results
+from ui.terminal.progress import progress_bar, reported_until_ctrl_c, stdout_for_results
 
 HOW_TO_RUN = (
     "uv run train.py                                  on this machine",
@@ -29,34 +30,31 @@ DID_NOT_PASS = (
 )
 
 
-def export_and_report(
-    runs_dir: Path,
-    run: str,
-    as_json: bool,
-    to: Kind,
-    dtype: Dtype,
-    base: Base,
-    checkpoint: int | None,
-    out: Path | None,
-    quant: str,
-    no_check: bool,
-) -> int:
+@dataclass(frozen=True)
+class Options:
+    """How a run is exported: `export_options` as they were typed."""
+
+    dtype: Dtype
+    base: Base
+    checkpoint: int | None
+    quant: str
+    no_check: bool
+
+    def export(self, run: Run, to: Kind, out: Path | None, report: Report, should_stop: ShouldStop) -> Exported:
+        """Exports into `out`, or into the run's own folder; raises what the Exporter does, and ConfigError."""
+        folder = (out or default_folder(run, to, self.checkpoint)).resolve()
+        wanted = Wanted(to, folder, self.dtype, self.base, _precisions(self.quant))
+        lab = Workbench(run.folder.parent).lab
+        exporter = Exporter(lab, run, self.checkpoint, hub_token(), report, should_stop)
+        return exporter.export(wanted, is_tested=not self.no_check)
+
+
+def export_and_report(runs_dir: Path, run: str, to: Kind, out: Path | None, options: Options, as_json: bool) -> int:
     found = find_run(runs_dir, run)
-    folder = (out or default_folder(found, to, checkpoint)).resolve()
-    wanted = Wanted(to, folder, dtype, base, _precisions(quant))
     with stdout_for_results() as results:
-        pressed = threading.Event()
         try:
-            with ctrl_c_calls(pressed.set), progress_bar() as show:
-                exporter = Exporter(
-                    Workbench(found.folder.parent).lab,
-                    found,
-                    checkpoint,
-                    hub_token(),
-                    lambda words, share: show(share or 0.0, words),
-                    pressed.is_set,
-                )
-                exported = exporter.export(wanted, is_tested=not no_check)
+            with reported_until_ctrl_c() as (report, should_stop):
+                exported = options.export(found, to, out, report, should_stop)
         except Stopped:
             print("Stopped; nothing was exported.", file=sys.stderr)
             return CTRL_C
@@ -64,11 +62,16 @@ def export_and_report(
             print(json.dumps(values_of(exported)), file=results)
         else:
             print(*lines_of(exported), sep="\n", file=results)
-    failed = [check.file for check in exported.checks if not check.passed]
+    return 1 if print_failed(exported) else 0
+
+
+def print_failed(exported: Exported) -> bool:
+    """Prints to standard error what did not pass its test; False if there is nothing such."""
+    to, failed = exported.wanted.to, [check.file for check in exported.checks if not check.passed]
     for file in failed:
         what = file if to in GGUF_KINDS else "The merged model" if to == "merged" else "The adapter"
         print(DID_NOT_PASS.format(file=what, failed=FAILED), file=sys.stderr)
-    return 1 if failed else 0
+    return bool(failed)
 
 
 def write_script_and_report(runs_dir: Path, run: str, out: Path | None, as_json: bool) -> None:
