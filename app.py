@@ -11,6 +11,7 @@
     python app.py evaluate RUN                   measure both on rows, each difference with its interval
     python app.py report RUN                     write everything about a run into one HTML file
     python app.py export RUN --to merged         write a model that other programs can load
+    python app.py push RUN OWNER/NAME            put that into a repository on Hugging Face
     python app.py bring-in FOLDER_OR_NAME        make a run of an adapter that was trained elsewhere
     python app.py script RUN                     write a script that trains the same without this app
 
@@ -33,7 +34,7 @@ from ui.access import needs_consent
 from ui.listening import why_not_listening
 from ui.proxies import go_past_proxies
 from ui.terminal.options import json_option, preset_argument, run_argument, runs_dir_option, settings_option
-from ui.terminal.take_home import bring_in, export, script
+from ui.terminal.take_home import bring_in, export, push, script
 
 PORTS = click.IntRange(1, 65535)
 
@@ -228,7 +229,7 @@ def report(run: str, runs_dir: Path) -> None:
         raise click.ClickException(f"The report cannot be written: {error.strerror or error}.") from None
 
 
-for command in (export, script, bring_in):
+for command in (export, push, script, bring_in):
     app.add_command(command)
 
 

@@ -31,8 +31,9 @@ RANK = 16
 WORK = """
 import json, re, sys, threading, time
 from pathlib import Path
-from core.export.export import Wanted, write_export
-from core.export.source import find_source
+from core.export.export import write_export
+from core.export.wanted import Wanted
+from core.export.find_source import find_source
 
 def anonymous_kib():
     return int(re.search(r"RssAnon:\\s+(\\d+)", Path("/proc/self/status").read_text())[1])

@@ -6,11 +6,13 @@ top of a preset. Errors are one sentence each.
 
 from collections.abc import Iterator
 from contextlib import contextmanager
+from typing import Any
 
 import gradio as gr
 
-from core.export.export import wanted_of
-from core.export.record import Exported, as_values
+from core.export.hub import Repository
+from core.export.record import as_values
+from core.export.wanted import wanted_of
 from core.problems import ExportError, Problem
 from core.runs.snapshot import Snapshot
 from core.runs.thinning import thin
@@ -19,7 +21,7 @@ from core.workbench.workbench import Workbench
 from ui.compare.sampling_form import make_sampling
 from ui.shared.formatting import cut
 
-NAMES = ("load_model", "start", "stop", "resume", "snapshot", "compare", "export")
+NAMES = ("load_model", "start", "stop", "resume", "snapshot", "compare", "export", "push")
 STEP_POINTS, EVALUATION_POINTS, MEMORY_POINTS = 120, 100, 60  # of a snapshot's histories, at most
 TEXT_CHARACTERS = 200  # of each prompt and answer in a snapshot, at most
 
@@ -81,12 +83,38 @@ class Actions:
         with _problems_for_clients():
             run = self._workbench.runs.open(run_id)
             wanted = wanted_of(run, to, quant, dtype, base, checkpoint)
-            job = self._workbench.exporting
-            job.export(run, wanted, checkpoint, check, token)
-            state = job.wait()
-            if not isinstance(state.found, Exported):
-                raise ExportError(state.said)
-            return as_values(state.found)
+            self._workbench.exporting.export(run, wanted, checkpoint, check, token)
+            return as_values(self._exported())
+
+    def push(
+        self,
+        run_id: str,
+        repo_id: str,
+        what: str = "adapter",
+        public: bool = False,
+        revision: str = "",
+        quant: list[str] = ["q8_0"],  # noqa: B006
+        dtype: str = "bfloat16",
+        base: str = "trained",
+        checkpoint: int | None = None,
+        check: bool = True,
+        token: str = "",
+    ) -> dict:
+        """Exports a run, tests that and puts it into a repository on Hugging Face; returns when it is there."""
+        with _problems_for_clients():
+            run = self._workbench.runs.open(run_id)
+            wanted = wanted_of(run, what, quant, dtype, base, checkpoint)
+            to = Repository(repo_id, revision or None, not public)
+            self._workbench.exporting.push(run, wanted, to, checkpoint, check, token)
+            pushed = self._exported()
+            return {"repo": repo_id, "url": pushed.url, "commit": pushed.commit, "private": pushed.is_private}
+
+    def _exported(self) -> Any:
+        """What the export in progress ends with. Raises ExportError."""
+        state = self._workbench.exporting.wait()
+        if state.found is None:
+            raise ExportError(state.said)
+        return state.found
 
     def snapshot(self) -> dict:
         """The current state of the machine, the model and the run; histories are thinned, but keep their extremes."""

@@ -6,8 +6,7 @@ from pathlib import Path
 
 from core.export.merged_folder import copy_tokenizer
 from core.export.source import Source
-from core.model.adapter_files import WEIGHTS
-from core.model.base_names import SETTINGS
+from core.model.adapter_kind import SETTINGS, WEIGHTS
 
 
 def write_adapter_folder(folder: Path, source: Source) -> None:

@@ -9,7 +9,7 @@ from huggingface_hub import EvalResult, ModelCardData
 
 from core.evaluation.record import Evaluation
 from core.evaluation.saved import load_evaluations
-from core.export.self_test import Check
+from core.export.checks import Check
 from core.export.source import Source
 from core.settings.run_config import RunConfig
 

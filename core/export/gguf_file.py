@@ -6,6 +6,7 @@ from pathlib import Path
 
 from core.disk.tolerant_reading import read_json
 from core.export import k_quants
+from core.export.gguf_head import pad, write_head
 from core.export.gguf_tensors import ROPE_FREQUENCIES, GgufTensors, rope
 from core.export.gguf_tokenizer import Vocabulary, read_vocabulary
 from core.export.merged_weights import MergedWeights
@@ -13,7 +14,6 @@ from core.export.modelfile import chat_template
 from core.export.source import Source
 
 OF_GGML = {"Q4_K", "Q5_K", "Q6_K", "Q5_0", "Q5_1"}
-ALIGNMENT = 32  # bytes; where tensors begin, if the file does not say otherwise
 Written = Callable[[int], None]
 
 
@@ -24,7 +24,7 @@ def write_gguf(
     precisions: Sequence[str],
     written: Written = lambda size: None,
 ) -> list[Path]:
-    """Fills `folder` with a GGUF file per precision (`core.export.gguf_tensors.PRECISIONS`); returns the files.
+    """Fills `folder` with a GGUF file per precision (`core.export.wanted.PRECISIONS`); returns the files.
 
     `written` is told the bytes of each piece. Raises ExportError if GGUF has no form for the model or its tokenizer,
     and OSError.
@@ -66,11 +66,6 @@ def _append(out, content: bytes, written: Written) -> None:
     written(len(content))
 
 
-def pad(out) -> None:
-    """Zeros up to where the next tensor may begin."""
-    out.write(b"\0" * (-out.tell() % ALIGNMENT))
-
-
 def _write_head(file: Path, source: Source, tensors: GgufTensors, vocabulary: Vocabulary, precision: str) -> None:
     """Everything that comes before the tensors' values."""
     import numpy as np
@@ -93,12 +88,7 @@ def _write_head(file: Path, source: Source, tensors: GgufTensors, vocabulary: Vo
         stored = tensors.stored(tensor, precision)
         shape = quant_shape_to_byte_shape(tensor.shape, stored)
         writer.add_tensor_info(tensor.name, shape, np.dtype(np.uint8), int(np.prod(shape)), raw_dtype=stored)
-    writer.write_header_to_file()
-    writer.write_kv_data_to_file()
-    writer.write_ti_data_to_file()
-    writer.close()
-    with open(file, "ab") as out:
-        pad(out)
+    write_head(writer, file)
 
 
 def _add_model(writer, tensors: GgufTensors) -> None:

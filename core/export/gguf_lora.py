@@ -3,7 +3,7 @@
 from collections.abc import Callable
 from pathlib import Path
 
-from core.export.gguf_file import pad
+from core.export.gguf_head import pad, write_head
 from core.export.gguf_tensors import GgufTensors, interleaved
 from core.export.merged_weights import MergedWeights
 from core.export.source import Source
@@ -47,12 +47,8 @@ def write_lora_gguf(
     matrices = [(f"{name}.lora_{part}", matrix) for name, a, b in pairs for part, matrix in (("a", a), ("b", b))]
     for name, matrix in matrices:
         writer.add_tensor_info(name, matrix.shape, np.dtype(np.float32), matrix.nbytes)
-    writer.write_header_to_file()
-    writer.write_kv_data_to_file()
-    writer.write_ti_data_to_file()
-    writer.close()
+    write_head(writer, file)
     with open(file, "ab") as out:
-        pad(out)
         for _, matrix in matrices:
             out.write(np.ascontiguousarray(matrix, dtype=np.float32).tobytes())
             pad(out)

@@ -17,7 +17,6 @@ OTHER_SCALING = (
     "A model whose positions are scaled by {kind:.40} cannot be exported as GGUF; export a merged model instead."
 )
 ROPE_FREQUENCIES = "rope_freqs.weight"
-PRECISIONS = ("f32", "f16", "bf16", "q8_0", *MIXES)
 
 
 @dataclass(frozen=True)

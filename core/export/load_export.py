@@ -7,8 +7,8 @@ import psutil
 
 from core.disk.tolerant_reading import read_json
 from core.export.base_weights import weight_files
-from core.export.merged_weights import Base
 from core.export.source import Source
+from core.export.wanted import Base
 from core.model.load import describe
 from core.model.loaded_model import LoadedModel
 from core.settings.sections import ModelConfig

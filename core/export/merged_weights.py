@@ -8,12 +8,12 @@ import re
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from math import sqrt
-from typing import Literal
 
 from safetensors import safe_open
 
 from core.export.base_weights import BaseWeights, opened
 from core.export.source import Source
+from core.export.wanted import Base
 from core.model.adapter_kind import PREFIX
 from core.problems import ModelError
 
@@ -25,7 +25,6 @@ HEAD_NOT_TRAINED = (
     "The adapter in {folder} changes the embeddings but not the output layer, and in its base both are the same "
     "weights, so a merged model would answer differently; export the adapter itself instead."
 )
-Base = Literal["trained", "original"]
 EMBEDDINGS, HEAD = "model.embed_tokens.weight", "lm_head.weight"
 KINDS = {  # how the keys of an adapter's file end (peft 0.21.2, get_peft_model_state_dict)
     ".lora_A.weight": "A",

@@ -9,8 +9,9 @@ from pydantic import TypeAdapter, ValidationError
 
 from core.disk.atomic import write_whole
 from core.disk.tolerant_reading import Unreadable, read_text
-from core.export.export import ExportedFile, Wanted, default_folder
-from core.export.self_test import Check
+from core.export.checks import Check
+from core.export.export_files import ExportedFile
+from core.export.wanted import Wanted, default_folder
 from core.problems import ExportError
 from core.runs.run_folder import Run
 

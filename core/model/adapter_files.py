@@ -13,13 +13,12 @@ from safetensors import SafetensorError, safe_open
 from core.disk.atomic import ASIDE
 from core.disk.gguf import gguf_in
 from core.disk.tolerant_reading import Unreadable, read_json
-from core.model.adapter_kind import check_adapter
-from core.model.base_names import SETTINGS, base_name, is_for
+from core.model.adapter_kind import SETTINGS, WEIGHTS, check_adapter
+from core.model.base_names import base_name, is_for
 from core.model.model_files import files_in, first_pickle
 from core.problems import ModelError
 from core.settings.sections import ModelConfig
 
-WEIGHTS = "adapter_model.safetensors"
 SMALL_FILES = ("*.json", "*.jinja", "*.model", "*.txt")  # the adapter's settings and its tokenizer
 OTHER_SHAPES = (
     "The adapter in {folder} is damaged: its weights have other shapes than its settings say; choose another, or train "

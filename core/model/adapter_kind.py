@@ -13,6 +13,7 @@ from safetensors import safe_open
 from core.model.library_patches.peft_parts import EMBEDDINGS, LORA_KINDS, changes_base
 from core.problems import ModelError
 
+SETTINGS, WEIGHTS = "adapter_config.json", "adapter_model.safetensors"  # the files that PEFT saves
 OTHER_KIND = (
     "The adapter in {folder} is of type {kind:.40}, and only LoRA adapters can be used here: choose one of those, "
     "or train it again as LoRA."

@@ -10,12 +10,12 @@ from pathlib import Path, PureWindowsPath
 
 from core.disk.tolerant_reading import Unreadable, read_json, read_text
 from core.hub_names import exact_name, is_hub_name
+from core.model.adapter_kind import SETTINGS
 from core.problems import ConfigError
 from core.settings.paths import resolve_path
 from core.settings.run_config import RunConfig
 from core.settings.sections import ModelConfig
 
-SETTINGS = "adapter_config.json"
 MOST_ADAPTERS = 8  # that each name the one before as their base
 # Of a hub's cache; an owner's or a model's own name never contains two hyphens in a row.
 _SNAPSHOT = re.compile(r"(?:^|[/\\])models--([^/\\]+)[/\\]snapshots[/\\][^/\\]+[/\\]*$")

@@ -8,7 +8,7 @@ from pprint import pformat
 
 from core.data.prepared.prepare import prepare
 from core.disk.atomic import put_in_place
-from core.export.export import check_replaceable, errors_of_disk
+from core.export.export_files import check_replaceable, errors_of_disk
 from core.hub_names import Token, exact_name
 from core.model.load import load_tokenizer
 from core.problems import ExportError

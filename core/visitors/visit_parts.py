@@ -9,7 +9,8 @@ from core.answering.sampling import Answer, Sampling
 from core.comparing.votes import Choice
 from core.evaluation.record import Source
 from core.export.estimate import bytes_of
-from core.export.export import Wanted, default_folder
+from core.export.hub import Repository
+from core.export.wanted import Wanted, default_folder
 from core.hub_names import Token
 from core.model.loaded_model import LoadedModel, ModelReport
 from core.problems import ModelError, NotAllowed, RunError
@@ -181,6 +182,25 @@ class VisitExporting:
     def export(
         self, run: Run, wanted: Wanted, step: int | None = None, is_tested: bool = True, token: Token = None
     ) -> None:
+        run, wanted, token = self._allowed(run, wanted, step, token)
+        with self._visit.turn(EXPORTING):
+            self._job.export(run, wanted, step, is_tested, token)
+
+    def push(
+        self,
+        run: Run,
+        wanted: Wanted,
+        to: Repository,
+        step: int | None = None,
+        is_tested: bool = True,
+        token: Token = None,
+    ) -> None:
+        run, wanted, token = self._allowed(run, wanted, step, token)
+        with self._visit.turn(EXPORTING):
+            self._job.push(run, wanted, to, step, is_tested, token)
+
+    def _allowed(self, run: Run, wanted: Wanted, step: int | None, token: Token) -> tuple[Run, Wanted, Token]:
+        """The visitor's own run, the export into its own folder, and their token. Raises NotAllowed and RunError."""
         visit, run = self._visit, self._visit.runs.open(run.id)
         model, token = run.config().model, visit.token(token)
         visit.check_model(model, token)
@@ -189,9 +209,7 @@ class VisitExporting:
             raise NotAllowed(
                 "An export can have at most {most:.1f} GB on this page; export the adapter.", most=most / 10**9
             )
-        wanted = replace(wanted, out=default_folder(run, wanted.to, step).resolve())
-        with visit.turn(EXPORTING):
-            self._job.export(run, wanted, step, is_tested, token)
+        return run, replace(wanted, out=default_folder(run, wanted.to, step).resolve()), token
 
     def script(self, run: Run, out: Path, token: Token = None) -> None:
         visit, run = self._visit, self._visit.runs.open(run.id)
@@ -199,6 +217,9 @@ class VisitExporting:
         visit.check_model(run.config().model, token)
         with visit.turn(EXPORTING):
             self._job.script(run, default_folder(run, "script").resolve(), token)
+
+    def wait(self, timeout: float | None = None):
+        return self._job.wait(timeout) if self.state.is_doing else self.state
 
     def stop(self) -> None:
         if self._visit.owns_run(self._job.state.run_id):

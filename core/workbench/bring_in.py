@@ -7,8 +7,9 @@ from typing import get_args
 
 from core.disk.tolerant_reading import Unreadable, read_json
 from core.hub_names import Token, is_hub_name
-from core.model.adapter_files import SMALL_FILES, WEIGHTS, checked_adapter
-from core.model.base_names import SETTINGS, base_name
+from core.model.adapter_files import SMALL_FILES, checked_adapter
+from core.model.adapter_kind import SETTINGS, WEIGHTS
+from core.model.base_names import base_name
 from core.model.download import Report, download
 from core.model.model_files import locate
 from core.problems import Problem, RunError

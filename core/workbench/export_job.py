@@ -4,8 +4,9 @@ from collections.abc import Callable
 from dataclasses import dataclass, replace
 from pathlib import Path
 
-from core.export.export import WORDS, Wanted
+from core.export.hub import Pushed, Repository, token_for_pushing
 from core.export.record import Exported
+from core.export.wanted import WORDS, Wanted
 from core.hub_names import Token
 from core.problems import ExportError, Problem
 from core.runs.run_folder import Run
@@ -15,6 +16,11 @@ from core.workbench.export_run import Exporter
 from core.workbench.model_access import ModelAccess
 
 SCRIPT = "the script"
+NOT_PUSHED = (
+    "Nothing was pushed to {name}, because {files} did not pass its self-test: the figures are below, and another "
+    "precision may pass."
+)
+Found = Exported | Pushed | Path  # what work of each kind ends with
 
 
 @dataclass(frozen=True)
@@ -31,7 +37,7 @@ class Exporting:
     share: float | None = None
     words: str = ""
     said: str = ""
-    found: Exported | Path | None = None
+    found: Found | None = None
     ended: int = 0
 
 
@@ -56,6 +62,26 @@ class ExportJob:
         exporter = Exporter(self._lab, run, step, token, self._report, self._job.should_stop)
         self._start(run, step, WORDS[wanted.to], lambda: exporter.export(wanted, is_tested), token)
 
+    def push(
+        self,
+        run: Run,
+        wanted: Wanted,
+        to: Repository,
+        step: int | None = None,
+        is_tested: bool = True,
+        token: Token = None,
+    ) -> None:
+        """Begins as `core.workbench.export_run.Exporter.push` does.
+
+        Raises ConfigError about the repository's name, ExportError without a token or while another export is being
+        made, and ModelError about the token.
+        """
+        to.check()
+        token = token_for_pushing(token)
+        exporter = Exporter(self._lab, run, step, token, self._report, self._job.should_stop)
+        what = f"{WORDS[wanted.to]} for {to.name}"
+        self._start(run, step, what, lambda: _pushed(exporter, wanted, to, is_tested), token)
+
     def script(self, run: Run, out: Path, token: Token = None) -> None:
         """Begins to write the run's script into the folder `out`. Raises ExportError while another export is made."""
         self._start(run, None, SCRIPT, lambda: write_script(run, out, token)[0], token)
@@ -71,7 +97,7 @@ class ExportJob:
         """Waits until it has ended, for `timeout` seconds at most."""
         return self._job.wait(timeout)
 
-    def _start(self, run: Run, step: int | None, what: str, work: Callable[[], Exported | Path], token: Token) -> None:
+    def _start(self, run: Run, step: int | None, what: str, work: Callable[[], Found], token: Token) -> None:
         with self._job.changed:
             if self.state.is_doing:
                 raise ExportError("Another export is being made: wait until it is done, or stop it.")
@@ -83,7 +109,7 @@ class ExportJob:
             if not self.state.is_stopping:
                 self._job.state = replace(self.state, share=share, words=words)
 
-    def _ended(self, outcome: Outcome[Exported | Path]) -> None:
+    def _ended(self, outcome: Outcome[Found]) -> None:
         outcome.print_unexpected()
         said = "Stopped; nothing was exported." if outcome.was_stopped else str(outcome.problem or "")
         with self._job.changed:
@@ -97,6 +123,13 @@ class ExportJob:
                 found=outcome.result,
                 ended=state.ended + (outcome.result is not None),
             )
+
+
+def _pushed(exporter: Exporter, wanted: Wanted, to: Repository, is_tested: bool) -> Pushed:
+    exported, pushed = exporter.push(wanted, to, is_tested)
+    if pushed is None:
+        raise ExportError(NOT_PUSHED, files=" and ".join(check.file for check in exported.failed), name=to.name)
+    return pushed
 
 
 def _failed(reason: str) -> Problem:

@@ -1,4 +1,4 @@
-"""Exports a run, and tests the export before it is handed over."""
+"""Exports a run, tests the export before it is handed over, and pushes it to Hugging Face."""
 
 import shutil
 import time
@@ -14,17 +14,23 @@ from core.evaluation.forgetting import general_rows
 from core.evaluation.question_rows import Row
 from core.evaluation.record import Source as RowSource
 from core.export.card import add_checks
-from core.export.export import Wanted, check_replaceable, check_room, errors_of_disk, files_of, write_export
+from core.export.checks import LIMITS, Check
+from core.export.export import check_room, write_export
+from core.export.export_files import check_replaceable, errors_of_disk, files_of
+from core.export.find_source import find_source
 from core.export.gguf_check import check_tokens, observe_gguf
 from core.export.gguf_file import write_gguf
+from core.export.hub import Pushed, Repository, push_folder, token_for_pushing
 from core.export.llama_cpp import check_installed, running
 from core.export.load_export import load_adapter, load_merged
 from core.export.merged_weights import merged
-from core.export.record import FAILED, GGUF_KINDS, Exported, save
-from core.export.self_test import LIMITS, MAX_VALUES, Check, Observed, compare, observe
-from core.export.source import Source, find_source
+from core.export.record import FAILED, GGUF_KINDS, Exported, load_exports, save
+from core.export.self_test import MAX_VALUES, Observed, compare, observe
+from core.export.source import Source
+from core.export.wanted import Wanted
 from core.fresh_thread import in_own_thread
 from core.hub_names import Token
+from core.model.adapter_kind import WEIGHTS
 from core.model.device_memory import free_memory
 from core.model.download import Report
 from core.model.loaded_model import LoadedModel
@@ -33,8 +39,8 @@ from core.problems import DataError
 from core.runs.run_folder import Run
 from core.stopping import ShouldStop
 from core.workbench.desk import EXPORTING
-from core.workbench.measure_run import rows_of
 from core.workbench.model_access import ModelAccess
+from core.workbench.rows_to_measure import rows_of
 
 MAX_ROWS = 24
 MAX_GGUF_VALUES = 8 * 2**20  # log-probabilities; llama.cpp hands them over as text
@@ -81,6 +87,30 @@ class Exporter:
             move_into_place(aside, out)
         return self._noted(wanted, out, checks)
 
+    def push(self, wanted: Wanted, to: Repository, is_tested: bool = True) -> tuple[Exported, Pushed | None]:
+        """The export, and where on Hugging Face it is; None if it failed its test, because that is not pushed.
+
+        An export just like this that was made before, and passed, is not made again. Raises what `export` and
+        `push_folder` do; ConfigError about the name and ExportError without a token before anything is exported.
+        """
+        to.check()
+        token = token_for_pushing(self.token)
+        self.report("Looking at the exports of the run", None)
+        exported = self._made_before(wanted) or self.export(wanted, is_tested)
+        if exported.failed:
+            return exported, None
+        message = f"Push {self.run.name}{'' if self.step is None else f' at step {self.step:,}'} as {wanted.to}"
+        return exported, push_folder(exported.out, to, message, token, self.report, self.should_stop)
+
+    def _made_before(self, wanted: Wanted) -> Exported | None:
+        """An export just like this that passed its test, of the adapter as it is, with every byte that it had."""
+        folder = self.run.adapter_dir if self.step is None else self.run.checkpoint(self.step).folder
+        for one in load_exports(self.run):
+            is_alike = (one.wanted, one.step) == (wanted, self.step) and one.passed
+            if is_alike and one.made > (folder / WEIGHTS).stat().st_mtime and all(f.is_unchanged for f in one.files):
+                return one
+        return None
+
     def _noted(self, wanted: Wanted, out: Path, checks: tuple[Check, ...]) -> Exported:
         exported = Exported(wanted, out, files_of(out), checks, self.step, time.time())
         save(exported, self.run)
@@ -110,7 +140,7 @@ class Exporter:
         loaded = load_adapter(folder, source) if wanted.to == "adapter" else load_merged(folder, source)
         export = observe(loaded, tried.rows, logits, self.should_stop)
         limits = LIMITS[tried.loaded.report.dtype if wanted.to == "adapter" else wanted.dtype]
-        name = "adapter_model.safetensors" if wanted.to == "adapter" else "model.safetensors"
+        name = WEIGHTS if wanted.to == "adapter" else "model.safetensors"
         return (compare(name, tried.observed, export, limits),)
 
     def _gguf_checks(

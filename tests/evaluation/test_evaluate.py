@@ -23,7 +23,8 @@ from core.runs.adapter_ref import BASE, Pane
 from core.runs.run_folder import find_run
 from core.stopping import Stopped
 from core.workbench.desk import MEASURING
-from core.workbench.measure_run import OTHER_ROWS, UNKNOWN_ROWS, evaluate_run, note_on_rows, rows_of
+from core.workbench.measure_run import OTHER_ROWS, UNKNOWN_ROWS, evaluate_run, note_on_rows
+from core.workbench.rows_to_measure import rows_of
 from tests.conftest import data_file, load_for, small_config, write_rows
 
 BOTH = (None, FIRST_ADAPTER)

@@ -6,9 +6,11 @@ import shutil
 import pytest
 
 from core.evaluation.question_rows import row_of
-from core.export.export import Wanted, write_export
+from core.export.export import write_export
+from core.export.find_source import find_source
 from core.export.self_test import observe
-from core.export.source import Source, find_source
+from core.export.source import Source
+from core.export.wanted import Wanted
 from core.model.views import for_inference
 from core.runs.run_folder import create_run
 from tests.conftest import small_config

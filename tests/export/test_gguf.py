@@ -6,6 +6,7 @@ from dataclasses import replace
 import pytest
 
 from core.data.prompts.prompt_templates import prompt_text
+from core.export.checks import LIMITS
 from core.export.gguf_check import STRINGS, check_tokens, observe_gguf, strings_of
 from core.export.gguf_file import write_gguf
 from core.export.gguf_lora import NOT_LOW_RANK
@@ -13,7 +14,7 @@ from core.export.gguf_tensors import rope_frequencies
 from core.export.gguf_tokenizer import NORMALIZER, OTHER_SPLIT, read_vocabulary
 from core.export.llama_cpp import CANNOT_RUN, running
 from core.export.merged_weights import merged
-from core.export.self_test import LIMITS, compare
+from core.export.self_test import compare
 from core.problems import ExportError
 from tests.conftest import PROJECT
 from tests.export.conftest import exported, source_of
@@ -22,7 +23,7 @@ from tests.export.conftest import exported, source_of
 @pytest.fixture(scope="module")
 def files(exported_run, tmp_path_factory):
     """A file of the stories run in each precision, by its name."""
-    from core.export.source import find_source
+    from core.export.find_source import find_source
 
     source = find_source(exported_run.folder.parent, exported_run.id)
     wanted = ("f32", "f16", "bf16", "q8_0")

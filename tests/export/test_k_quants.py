@@ -6,10 +6,11 @@ import pytest
 from bench.export import make_run
 from core.export import k_quants
 from core.export.base_weights import opened
-from core.export.export import Wanted, write_export
+from core.export.export import write_export
+from core.export.find_source import find_source
 from core.export.k_quants import k_quant_type, quantize
 from core.export.llama_cpp import running
-from core.export.source import find_source
+from core.export.wanted import Wanted
 
 
 def random_rows(rows: int, columns: int):

@@ -3,9 +3,10 @@
 from dataclasses import replace
 from math import inf
 
-from core.export.export import ExportedFile, Wanted
+from core.export.checks import Check
+from core.export.export_files import ExportedFile
 from core.export.record import Exported, load_exports, save
-from core.export.self_test import Check
+from core.export.wanted import Wanted
 from core.runs.run_folder import create_run
 from core.settings.run_config import RunConfig
 

@@ -4,8 +4,9 @@ from dataclasses import replace
 
 import pytest
 
+from core.export.checks import LIMITS
 from core.export.load_export import load_adapter, load_merged
-from core.export.self_test import LIMITS, compare, observe
+from core.export.self_test import compare, observe
 from tests.export.conftest import exported
 
 

@@ -12,10 +12,10 @@ from core.runs.adapter_ref import BASE
 from core.runs.run_list import RunList
 from core.workbench.desk import Desk
 from core.workbench.lab import Lab
-from core.workbench.measure_run import rows_of
 from core.workbench.model_contents import Base
 from core.workbench.model_slot import ModelSlot
 from core.workbench.rows_of_the_form import Preparation
+from core.workbench.rows_to_measure import rows_of
 from tests.conftest import data_file, small_config
 
 

@@ -14,7 +14,7 @@ from core.runs.snapshot import Snapshot
 from tests.app_process import running_app
 from ui.api import told_to_clients
 
-NAMES = {"/load_model", "/start", "/stop", "/resume", "/snapshot", "/compare", "/export"}
+NAMES = {"/load_model", "/start", "/stop", "/resume", "/snapshot", "/compare", "/export", "/push"}
 QUICK = ["training.max_steps=4"]
 
 

@@ -10,9 +10,10 @@ import httpx
 import pytest
 from starlette.applications import Starlette
 
-from core.export.export import Wanted, default_folder, files_of
+from core.export.checks import Check
+from core.export.export_files import files_of
 from core.export.record import Exported, save
-from core.export.self_test import Check
+from core.export.wanted import Wanted, default_folder
 from core.fresh_thread import in_own_thread
 from core.runs.events import Finished
 from core.runs.run_folder import create_run

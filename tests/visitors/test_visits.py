@@ -10,8 +10,8 @@ import pytest
 
 from core.answering.sampling import Sampling
 from core.evaluation.record import Source
-from core.export.export import Wanted
 from core.export.record import load_exports
+from core.export.wanted import Wanted
 from core.problems import Busy, ModelError, NotAllowed, RunError
 from core.runs.adapter_ref import BASE, Pane
 from core.runs.events import StatusChanged

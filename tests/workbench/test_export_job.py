@@ -2,8 +2,8 @@
 
 import pytest
 
-from core.export.export import Wanted, default_folder
 from core.export.record import load_exports
+from core.export.wanted import Wanted, default_folder
 from core.problems import Busy, ExportError
 from core.runs.run_folder import list_runs
 from core.workbench.desk import EXPORTING
@@ -27,7 +27,7 @@ def wanted(run, to: str, step: int | None = None, **more) -> Wanted:
 def test_a_tested_export_keeps_the_model_and_is_noted(bench, run, wait_until):
     job, before = bench.exporting, bench.exporting.state.ended
     job.export(run, wanted(run, "merged", dtype="float32"))
-    wait_until(lambda: bench.busy_with == EXPORTING)
+    wait_until(lambda: bench.busy_with == EXPORTING, "the export to begin its test")
     with pytest.raises(Busy):
         bench.start(run.config(), "meanwhile")
     with pytest.raises(ExportError):
@@ -52,7 +52,7 @@ def test_a_checkpoint_s_adapter_without_a_test(bench, run):
 def test_a_stopped_export_leaves_nothing(bench, run, wait_until):
     before = load_exports(run)
     bench.exporting.export(run, wanted(run, "merged", 4), step=4)
-    wait_until(lambda: bench.busy_with == EXPORTING)
+    wait_until(lambda: bench.busy_with == EXPORTING, "the export to begin its test")
     bench.exporting.stop()
     assert bench.exporting.state.is_stopping
     state = bench.exporting.wait(120)

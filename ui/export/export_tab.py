@@ -1,4 +1,4 @@
-"""The Export tab: a run as an adapter, a merged model, GGUF or a script, tested before it is handed over."""
+"""The Export tab: a run as an adapter, a merged model, GGUF or a script, on this machine or on Hugging Face."""
 
 import itertools
 import json
@@ -9,16 +9,17 @@ import gradio as gr
 from markupsafe import Markup
 
 from core.disk.file_manager import can_open, open_folder
-from core.export.export import Wanted, default_folder, wanted_of
-from core.export.gguf_tensors import PRECISIONS
+from core.export.hub import Pushed
 from core.export.record import load_exports
+from core.export.wanted import Wanted, default_folder
 from core.hub_names import exact_name
-from core.model.adapter_files import WEIGHTS
+from core.model.adapter_kind import WEIGHTS
 from core.problems import ConfigError, Problem, RunError
 from core.runs.run_folder import Run
 from core.workbench.desk import EXPORTING
 from core.workbench.export_job import Exporting
 from core.workbench.workbench import Workbench
+from ui.export.export_cards import SIZED, ExportCards
 from ui.export.export_scripts import COPY_AND_CLICKS
 from ui.export.export_view import TEMPLATE, Sizes, head_text, made_text, script_text
 from ui.shared.errors import clear_on
@@ -27,7 +28,6 @@ from ui.shared.html import render_part
 from ui.shared.run_names import RunNames
 
 FINAL = ""  # the value of a run's own adapter among those to export; a checkpoint's is its step
-GGUF_FORMS = [("with a Modelfile", "ollama"), ("without a Modelfile", "gguf"), ("LoRA alone", "lora-gguf")]
 ABOUT_BASE = (
     "A merged model of the 4-bit weights answers as in Compare. The adapter was not trained for the original weights: "
     "on these its answers change."
@@ -60,7 +60,7 @@ class ExportTab:
                 elem_id="export-test",
             )
         with gr.Row(elem_id="take", equal_height=True):
-            self._add_cards()
+            self.cards = ExportCards()
         self.trouble = gr.HTML(padding=False, elem_id="export-trouble")
         self.progress = gr.HTML(padding=False, elem_id="export-progress")
         self.stop = gr.Button("Stop exporting", visible=False, elem_id="stop-export")
@@ -69,50 +69,23 @@ class ExportTab:
         self.ended = gr.Textbox(visible="hidden")  # changes when an export has ended
         self.wanted = gr.Textbox(visible="hidden")  # the run and step that another tab asks for
 
-    def _add_cards(self) -> None:
-        """One card for each kind: what it is for, its size and time, the choices, and the button."""
-        self.heads, self.buttons = {}, {}
-        self.dtype = gr.Dropdown(
-            ["bfloat16", "float16", "float32"], value="bfloat16", label="Precision", elem_id="export-dtype",
-            render=False,
-        )  # fmt: skip
-        self.form = gr.Dropdown(
-            GGUF_FORMS, value="ollama", label="Contents", elem_id="export-form", render=False,
-            info="Ollama needs a Modelfile; the LoRA alone needs its base in GGUF.",
-        )  # fmt: skip
-        self.quant = gr.Dropdown(
-            list(PRECISIONS), value=["q8_0"], multiselect=True, label="Precisions, a file for each",
-            elem_id="export-quant", render=False,
-        )  # fmt: skip
-        choices = {"adapter": [], "merged": [self.dtype], "gguf": [self.form, self.quant], "script": []}
-        words = {
-            "adapter": "Export the adapter", "merged": "Export the merged model", "gguf": "Export GGUF",
-            "script": "Write the script",
-        }  # fmt: skip
-        for kind, parts in choices.items():
-            with gr.Column(min_width=230, elem_classes="take-card"):
-                self.heads[kind] = gr.HTML(padding=False, elem_id=f"about-{kind}")
-                for part in parts:
-                    part.render()
-                self.buttons[kind] = gr.Button(words[kind], size="md", elem_id=f"export-{kind}")
-
     def connect(self) -> None:
         quiet = {"api_visibility": "private", "show_progress": "hidden"}
-        chosen = [self.run, self.adapter, self.onto, self.dtype, self.form, self.quant]
-        asked = {*chosen, self.test, self._token}
-        for kind, button in self.buttons.items():
+        chosen = [self.run, self.adapter, self.onto, *self.cards.sizing]
+        asked = {*chosen, self.test, *self.cards.pushing, self._token}
+        for kind, button in self.cards.buttons.items():
             button.click(
                 lambda values, kind=kind: self._export(kind, values), asked, [self.trouble],
                 api_name=f"export_{kind}", **quiet,
             )  # fmt: skip
-        clear_on([part.input for part in (*chosen, self.test)], self.trouble)
+        clear_on([part.input for part in (*chosen, self.test, *self.cards.pushing)], self.trouble)
         self.stop.click(self._workbench.exporting.stop, api_name="stop_export", **quiet)
         offered = [self.run, self.adapter, self.onto]
         self.known.change(self._offer, [self.run], [self.run], api_name="export_offer", **quiet)
         self.wanted.change(self._take, [self.wanted], [self.run, self.adapter], api_name="export_wanted", **quiet)
         self.run.change(self._chosen, offered, [self.adapter, self.onto], api_name="export_run", **quiet)
         gr.on(
-            [part.change for part in chosen], self._describe, set(chosen), list(self.heads.values()),
+            [part.change for part in chosen], self._describe, set(chosen), list(self.cards.heads.values()),
             api_name="export_about", trigger_mode="always_last", **quiet,
         )  # fmt: skip
         gr.on([self.run.change, self.ended.change], self._made, [self.run], [self.made], api_name="exports", **quiet)
@@ -128,7 +101,7 @@ class ExportTab:
         state, busy = self._workbench.exporting.state, self._workbench.busy_with
         runs = self._runs()
         can_export = bool(runs) and not busy and not state.is_doing
-        buttons = {button: {"interactive": can_export} for button in self.buttons.values()}
+        buttons = {button: {"interactive": can_export} for button in self.cards.buttons.values()}
         return buttons | {
             self.known: {"value": str(hash(tuple((run, self._label(run)) for run in runs)))},
             self.stop: {"visible": state.is_doing, "interactive": not state.is_stopping},
@@ -184,10 +157,7 @@ class ExportTab:
     def _wanted(self, kind: str, run: Run, values: dict) -> tuple[Wanted, int | None]:
         """What the choices ask for, and the checkpoint's step. Raises ConfigError."""
         step = int(values[self.adapter]) if values[self.adapter] else None
-        to = values[self.form] if kind == "gguf" else kind
-        if to in ("gguf", "ollama") and not values[self.quant]:
-            raise ConfigError("Choose at least one precision for the GGUF file.")
-        return wanted_of(run, to, values[self.quant] or (), values[self.dtype], values[self.onto], step), step
+        return self.cards.wanted(kind, run, step, values[self.onto], values), step
 
     def _describe(self, values: dict) -> dict:
         try:
@@ -196,9 +166,9 @@ class ExportTab:
         except RunError:
             run, sizes = None, Sizes()
         found = {}
-        for kind, head in self.heads.items():
+        for kind, head in self.cards.heads.items():
             try:
-                wanted = self._wanted(kind, run, values)[0] if run and kind != "script" else None
+                wanted = self._wanted(kind, run, values)[0] if run and kind in SIZED else None
             except ConfigError:  # no precision yet
                 wanted = None
             found[head] = head_text(kind, wanted, sizes)
@@ -214,7 +184,10 @@ class ExportTab:
                 job.script(run, default_folder(run, "script").resolve(), token)
             else:
                 wanted, step = self._wanted(kind, run, values)
-                job.export(run, wanted, step, values[self.test], token)
+                if kind == "push":
+                    job.push(run, wanted, self.cards.repository(values), step, values[self.test], token)
+                else:
+                    job.export(run, wanted, step, values[self.test], token)
         except Problem as error:
             return notice(str(error), "error")
         return ""
@@ -256,6 +229,8 @@ class ExportTab:
             return notice(f"Exporting must wait: {busy}.")
         if not has_runs:
             return notice("There is nothing to export yet: finish a run first.")
+        if isinstance(state.found, Pushed):
+            return render_part(TEMPLATE, "pushed", url=state.found.url, is_private=state.found.is_private)
         if not state.said:
             return ""
         about = "" if state.was_stopped else f"{self._label(state.run_id)}: "  # another run may be chosen by now

@@ -8,10 +8,10 @@ from urllib.parse import urlencode
 
 from markupsafe import Markup
 
+from core.export.checks import Check
 from core.export.estimate import bytes_of, seconds_of
-from core.export.export import Wanted, default_folder
 from core.export.record import GGUF_KINDS, Exported, load_exports
-from core.export.self_test import Check
+from core.export.wanted import Wanted, default_folder
 from core.runs.run_folder import Run
 from ui.export.script_view import commands
 from ui.shared.formatting import disk, when
@@ -25,12 +25,14 @@ TITLES = {
     "ollama": "GGUF for Ollama",
     "lora-gguf": "LoRA as GGUF",
     "script": "Script",
+    "push": "Hugging Face",
 }
 PURPOSES = {
     "adapter": "Only what training changed. PEFT loads it onto the base model.",
     "merged": "One complete model in safetensors, for transformers, vLLM and most other programs.",
     "gguf": "For Ollama, LM Studio and llama.cpp: a complete model in one file.",
     "script": "train.py with the rows beside it: trains the same adapter on another machine, without this app.",
+    "push": "Exports, tests and uploads it. Needs a token that may write, in More on the Model tab.",
 }
 FAILED_TEST = (
     "Self-test failed: {files} does not answer as the model that was trained does; it was kept under another name and "

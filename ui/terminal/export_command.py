@@ -2,22 +2,22 @@
 
 import json
 import sys
-import threading
+from dataclasses import dataclass
 from pathlib import Path
 
-from core.export.export import Dtype, Kind, wanted_of
-from core.export.merged_weights import Base
+from core.export.checks import Check
 from core.export.record import FAILED, GGUF_KINDS, Exported, as_values
-from core.export.self_test import Check
-from core.runs.run_folder import find_run
-from core.stopping import Stopped
+from core.export.wanted import Base, Dtype, Kind, Wanted, wanted_of
+from core.model.download import Report
+from core.runs.run_folder import Run, find_run
+from core.stopping import ShouldStop, Stopped
 from core.training.script_export import write_script
 from core.workbench.bring_in import bring_in
 from core.workbench.export_run import Exporter
 from core.workbench.workbench import Workbench
 from ui.shared.formatting import disk
 from ui.terminal.commands import CTRL_C, hub_token
-from ui.terminal.progress import ctrl_c_calls, progress_bar, stdout_for_results
+from ui.terminal.progress import progress_bar, reported_until_ctrl_c, stdout_for_results
 
 HOW_TO_RUN = (
     "uv run train.py                                  on this machine",
@@ -28,33 +28,32 @@ DID_NOT_PASS = (
 )
 
 
-def export_and_report(
-    runs_dir: Path,
-    run: str,
-    as_json: bool,
-    to: Kind,
-    dtype: Dtype,
-    base: Base,
-    checkpoint: int | None,
-    out: Path | None,
-    quant: str,
-    no_check: bool,
-) -> int:
+@dataclass(frozen=True)
+class Options:
+    """How a run is exported: `export_options` as they were typed."""
+
+    dtype: Dtype
+    base: Base
+    checkpoint: int | None
+    quant: str
+    no_check: bool
+
+    def wanted(self, run: Run, to: Kind, out: Path | None = None) -> Wanted:
+        """What to write, into `out` or the run's own folder. Raises ConfigError."""
+        return wanted_of(run, to, self.quant.split(","), self.dtype, self.base, self.checkpoint, out)
+
+    def exporter(self, run: Run, report: Report, should_stop: ShouldStop) -> Exporter:
+        lab = Workbench(run.folder.parent).lab
+        return Exporter(lab, run, self.checkpoint, hub_token(), report, should_stop)
+
+
+def export_and_report(runs_dir: Path, run: str, to: Kind, out: Path | None, options: Options, as_json: bool) -> int:
     found = find_run(runs_dir, run)
-    wanted = wanted_of(found, to, quant.split(","), dtype, base, checkpoint, out)
     with stdout_for_results() as results:
-        pressed = threading.Event()
         try:
-            with ctrl_c_calls(pressed.set), progress_bar() as show:
-                exporter = Exporter(
-                    Workbench(found.folder.parent).lab,
-                    found,
-                    checkpoint,
-                    hub_token(),
-                    lambda words, share: show(share or 0.0, words),
-                    pressed.is_set,
-                )
-                exported = exporter.export(wanted, is_tested=not no_check)
+            with reported_until_ctrl_c() as (report, should_stop):
+                wanted = options.wanted(found, to, out)
+                exported = options.exporter(found, report, should_stop).export(wanted, not options.no_check)
         except Stopped:
             print("Stopped; nothing was exported.", file=sys.stderr)
             return CTRL_C
@@ -62,11 +61,16 @@ def export_and_report(
             print(json.dumps(as_values(exported)), file=results)
         else:
             print(*lines_of(exported), sep="\n", file=results)
-    failed = [check.file for check in exported.failed]
+    return 1 if print_failed(exported) else 0
+
+
+def print_failed(exported: Exported) -> bool:
+    """Prints to standard error what did not pass its test; False if there is nothing such."""
+    to, failed = exported.wanted.to, [check.file for check in exported.failed]
     for file in failed:
         what = file if to in GGUF_KINDS else "The merged model" if to == "merged" else "The adapter"
         print(DID_NOT_PASS.format(file=what, failed=FAILED), file=sys.stderr)
-    return 1 if failed else 0
+    return bool(failed)
 
 
 def write_script_and_report(runs_dir: Path, run: str, out: Path | None, as_json: bool) -> None:

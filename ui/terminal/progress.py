@@ -2,12 +2,15 @@
 
 import signal
 import sys
+import threading
 import time
 from collections.abc import Callable, Collection, Iterator
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any
 
+from core.model.download import Report
 from core.runs.snapshot import Snapshot
+from core.stopping import ShouldStop
 from ui.shared.formatting import duration
 from ui.train.run_state_text import activity
 
@@ -42,6 +45,14 @@ def progress_bar() -> Iterator[Callable[[float, str], None]]:
             progress.update(task, left=f"{duration(left)} left" if left else "")
 
         yield show
+
+
+@contextmanager
+def reported_until_ctrl_c() -> Iterator[tuple[Report, ShouldStop]]:
+    """A progress bar as a Report, and whether Ctrl-C was pressed: for work that ends by raising Stopped."""
+    pressed = threading.Event()
+    with ctrl_c_calls(pressed.set), progress_bar() as show:
+        yield lambda words, share: show(share or 0.0, words), pressed.is_set
 
 
 class stdout_for_results:

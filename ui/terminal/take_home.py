@@ -4,7 +4,7 @@ from pathlib import Path
 
 import click
 
-from ui.terminal.options import json_option, run_argument, runs_dir_option
+from ui.terminal.options import export_options, json_option, run_argument, runs_dir_option
 
 
 @click.command()
@@ -15,38 +15,53 @@ from ui.terminal.options import json_option, run_argument, runs_dir_option
     required=True,
     help="What to export: see the README's table.",
 )
-@click.option(
-    "--dtype",
-    type=click.Choice(["bfloat16", "float16", "float32"]),
-    default="bfloat16",
-    show_default=True,
-    help="Precision of a merged model.",
-)
-@click.option(
-    "--base",
-    type=click.Choice(["trained", "original"]),
-    default="trained",
-    show_default=True,
-    help="What to merge into: the base as it was trained on, or its original 16-bit weights.",
-)
-@click.option("--checkpoint", type=click.IntRange(1), metavar="STEP", help="Export the checkpoint of this step.")
+@export_options
 @click.option(
     "--out", type=click.Path(path_type=Path), metavar="DIR", help="Folder to write; inside the run by default."
 )
 @runs_dir_option
-@click.option(
-    "--quant",
-    default="q8_0",
-    show_default=True,
-    help="GGUF: f32 f16 bf16 q8_0 q6_k q5_k_m q4_k_m, or several: f16,q8_0.",
-)
-@click.option("--no-check", is_flag=True, help="Do not test whether the export answers as the model did.")
 @json_option
-def export(run: str, runs_dir: Path, as_json: bool, **wanted) -> int:
+def export(run: str, to: str, out: Path | None, runs_dir: Path, as_json: bool, **options) -> int:
     """Export a run for other programs, and test that it answers there as it did here."""
-    from ui.terminal.export_command import export_and_report
+    from ui.terminal.export_command import Options, export_and_report
 
-    return export_and_report(runs_dir, run, as_json, **wanted)
+    return export_and_report(runs_dir, run, to, out, Options(**options), as_json)
+
+
+@click.command()
+@run_argument
+@click.argument("repository", metavar="OWNER/NAME")
+@click.option(
+    "--what",
+    type=click.Choice(["adapter", "merged", "gguf"]),
+    default="adapter",
+    show_default=True,
+    help="What to export and push.",
+)
+@click.option("--public", is_flag=True, help="Let everybody see the repository, if it is created now.")
+@click.option("--revision", metavar="BRANCH", help="Push to this branch; it is created if there is none.")
+@export_options
+@runs_dir_option
+@json_option
+def push(
+    run: str,
+    repository: str,
+    what: str,
+    public: bool,
+    revision: str | None,
+    runs_dir: Path,
+    as_json: bool,
+    **options,
+) -> int:
+    """Export a run, test it, and put it into a repository on Hugging Face, which is private unless you say --public.
+
+    Needs a token that may write, in HF_TOKEN. A repository that exists is updated and stays as visible as it is.
+    """
+    from ui.terminal.export_command import Options
+    from ui.terminal.push_command import Repository, push_and_report
+
+    to = Repository(repository, revision, is_private=not public)
+    return push_and_report(runs_dir, run, what, to, Options(**options), as_json)
 
 
 @click.command()

@@ -1,0 +1,71 @@
+"""The cards of the Export tab: what each kind of export is for, its choices, and its button."""
+
+import gradio as gr
+
+from core.export.hub import Repository
+from core.export.wanted import PRECISIONS, Wanted, wanted_of
+from core.problems import ConfigError
+from core.runs.run_folder import Run
+
+GGUF_FORMS = [("with a Modelfile", "ollama"), ("without a Modelfile", "gguf"), ("LoRA alone", "lora-gguf")]
+PUSHED = [("adapter", "adapter"), ("merged model", "merged"), ("GGUF", "gguf")]
+SIZED = ("adapter", "merged", "gguf")  # the cards that say what is written to the disk
+
+
+class ExportCards:
+    """Made inside a row. `heads` and `buttons` are by kind: "adapter", "merged", "gguf", "script" and "push".
+
+    `sizing` are the choices that sizes depend on, `pushing` those about the repository.
+    """
+
+    def __init__(self):
+        self.heads, self.buttons = {}, {}
+        self.dtype = gr.Dropdown(
+            ["bfloat16", "float16", "float32"], value="bfloat16", label="Precision", elem_id="export-dtype",
+            render=False,
+        )  # fmt: skip
+        self.form = gr.Dropdown(
+            GGUF_FORMS, value="ollama", label="Contents", elem_id="export-form", render=False,
+            info="Ollama needs a Modelfile; the LoRA alone needs its base in GGUF.",
+        )  # fmt: skip
+        self.quant = gr.Dropdown(
+            list(PRECISIONS), value=["q8_0"], multiselect=True, label="Precisions, a file for each",
+            elem_id="export-quant", render=False,
+        )  # fmt: skip
+        self.what = gr.Dropdown(PUSHED, value="adapter", label="What", elem_id="push-what", render=False)
+        self.name = gr.Textbox(
+            label="Repository", placeholder="OWNER/NAME", max_lines=1, elem_id="push-name", render=False
+        )
+        self.branch = gr.Textbox(label="Branch", placeholder="main", max_lines=1, elem_id="push-branch", render=False)
+        self.public = gr.Checkbox(
+            False, label="Everybody may see it", elem_id="push-public", render=False,
+            info="For a new repository; one that exists stays as visible as it is.",
+        )  # fmt: skip
+        choices = {
+            "adapter": [], "merged": [self.dtype], "gguf": [self.form, self.quant], "script": [],
+            "push": [self.what, self.name, self.branch, self.public],
+        }  # fmt: skip
+        words = {
+            "adapter": "Export the adapter", "merged": "Export the merged model", "gguf": "Export GGUF",
+            "script": "Write the script", "push": "Push",
+        }  # fmt: skip
+        for kind, parts in choices.items():
+            with gr.Column(min_width=230, elem_classes="take-card"):
+                self.heads[kind] = gr.HTML(padding=False, elem_id=f"about-{kind}")
+                for part in parts:
+                    part.render()
+                self.buttons[kind] = gr.Button(words[kind], size="md", elem_id=f"export-{kind}")
+        self.sizing = [self.dtype, self.form, self.quant]
+        self.pushing = [self.what, self.name, self.branch, self.public]
+
+    def wanted(self, kind: str, run: Run, step: int | None, onto: str, values: dict) -> Wanted:
+        """What the card of this kind asks for. Raises ConfigError."""
+        to = values[self.form] if kind == "gguf" else values[self.what] if kind == "push" else kind
+        if to in ("gguf", "ollama") and not values[self.quant]:
+            raise ConfigError("Choose at least one precision for the GGUF file.")
+        return wanted_of(run, to, values[self.quant] or (), values[self.dtype], onto, step)
+
+    def repository(self, values: dict) -> Repository:
+        """Where the last card pushes to."""
+        branch = (values[self.branch] or "").strip() or None
+        return Repository((values[self.name] or "").strip(), branch, not values[self.public])
