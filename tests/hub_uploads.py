@@ -14,6 +14,7 @@ import threading
 import time
 from collections import Counter
 from dataclasses import dataclass, field
+from pathlib import Path
 from urllib.parse import unquote, urlsplit
 
 REPOSITORY = re.compile(r"/api/models/(?P<name>[^/]+/[^/]+)(?:/(?P<endpoint>[a-z-]+)(?:/(?P<revision>[^/]+))?)?")
@@ -74,6 +75,11 @@ class UploadHub:
     @property
     def address(self) -> str:
         return f"http://127.0.0.1:{self.server.server_port}"
+
+    def environment(self, home: Path, token: str = "") -> dict[str, str]:
+        """The variables of a client that sends large files as Git LFS does, and has nothing but this token."""
+        named = {"HF_HOME": str(home), "HF_ENDPOINT": self.address, "HF_HUB_DISABLE_XET": "1", "NO_PROXY": "127.0.0.1"}
+        return named | {"HF_TOKEN": token, "HUGGING_FACE_HUB_TOKEN": ""}
 
     def count(self, method: str, ending: str) -> int:
         """How many requests of this method had a path with this ending."""

@@ -39,13 +39,8 @@ def hub():
         yield hub
 
 
-def environment(hub: UploadHub, tmp_path: Path, token: str = TOKEN) -> dict[str, str]:
-    named = {"HF_HOME": str(tmp_path / "home"), "HF_ENDPOINT": hub.address, "HF_HUB_DISABLE_XET": "1"}
-    return named | {"NO_PROXY": "127.0.0.1", "HF_TOKEN": token}
-
-
 def push(hub: UploadHub, run: Path, *options: str, name: str = NAME, token: str = TOKEN):
-    done = run_app("push", str(run), name, *options, environment=environment(hub, run.parent.parent, token))
+    done = run_app("push", str(run), name, *options, environment=hub.environment(run.parent.parent / "home", token))
     assert "Traceback" not in done.stderr and TOKEN not in done.stdout + done.stderr
     return done
 
@@ -111,7 +106,7 @@ def test_what_is_wrong_is_one_sentence(hub, run, name, token, code, word):
 @pytest.mark.skipif(sys.platform == "win32", reason="Windows cannot send Ctrl-C to a single process")
 def test_ctrl_c_in_the_middle_of_a_file(hub, run, tmp_path, wait_until):
     hub.stall_after = 1 << 16
-    process = start("push", str(run), NAME, "--no-check", environment=environment(hub, tmp_path))
+    process = start("push", str(run), NAME, "--no-check", environment=hub.environment(tmp_path / "home", TOKEN))
     wait_until(hub.stalled.is_set, "half of the weights", 120)
     process.send_signal(signal.SIGINT)
     assert process.wait(30) == 130
@@ -125,3 +120,18 @@ def test_the_options_are_those_of_export():
     for option in ("--dtype", "--base", "--checkpoint", "--quant", "--no-check", "--json", "--runs-dir"):
         lines = {name: text[text.index(option) :].split("\n  -", 1)[0] for name, text in shown.items()}
         assert " ".join(lines["export"].split()) == " ".join(lines["push"].split())
+
+
+def test_training_pushes_its_checkpoints_and_its_adapter(hub, tmp_path):
+    settings = ["training.max_steps=4", "training.save_steps=2", f"training.hub_model_id={NAME}"]
+    options = [word for setting in settings for word in ("--set", setting)]
+    environment = hub.environment(tmp_path / "home", TOKEN)
+    done = run_app("train", "demo-yoda", *options, "--runs-dir", str(tmp_path / "runs"), environment=environment)
+    assert done.returncode == 0 and TOKEN not in done.stdout + done.stderr, done.stderr
+    assert f"The adapter is at {hub.address}/{NAME}.\n" in done.stdout
+    stored = hub.repositories[NAME]
+    assert stored.is_private and stored.messages[0].startswith("Checkpoint at step 2 of ")
+    assert stored.messages[-1].startswith("The trained adapter of ")
+    (weights,) = tmp_path.glob("runs/*/adapter/adapter_model.safetensors")
+    assert stored.branches["main"]["adapter_model.safetensors"] == digests(weights.parent)[weights.name]
+    assert TOKEN not in "".join(file.read_text() for file in tmp_path.glob("runs/*/*.*"))

@@ -185,6 +185,15 @@ class CheckpointSaved(_Event):
     kept: tuple[Whole, ...]
 
 
+class AdapterPushed(_Event):
+    """The checkpoint of `step` is on Hugging Face at `url`, or `trouble` says why not. None: the adapter at the end."""
+
+    type: Literal["pushed"] = "pushed"
+    step: Whole | None = None
+    url: str = ""
+    trouble: str = ""
+
+
 class Resumed(_Event):
     """The run continues after `step` (0: from the beginning). Earlier events of later steps no longer count."""
 
@@ -266,7 +275,7 @@ class Finished(_Event):
 
 Event = (
     StatusChanged | Working | Estimated | Probed | BatchChosen | Receipt | StepDone | Evaluated | MemorySampled
-    | Sampled | CheckpointSaved | Resumed | HeldOut | Finished
+    | Sampled | CheckpointSaved | AdapterPushed | Resumed | HeldOut | Finished
 )  # fmt: skip
 _ADAPTER: TypeAdapter[Event] = TypeAdapter(Annotated[Event, Field(discriminator="type")])
 

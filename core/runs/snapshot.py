@@ -10,6 +10,7 @@ from pydantic import BaseModel
 
 from core.runs.events import (
     FINAL,
+    AdapterPushed,
     BatchChosen,
     CheckpointSaved,
     Estimated,
@@ -37,7 +38,8 @@ class Snapshot(BaseModel, frozen=True):
     """The state of a run. `started` and `ended` are in seconds since 1970; `checkpoints` are steps.
 
     Long `steps`, `evaluations` and `memory` are thinned; `samples` keeps the first, the last and some in between.
-    `memory` starts anew when the run is resumed. `working` is what the run does while it takes no steps.
+    `memory` starts anew when the run is resumed. `working` is what the run does while it takes no steps. `pushed` says
+    how the latest push to Hugging Face went.
     """
 
     run_id: str = ""
@@ -57,6 +59,7 @@ class Snapshot(BaseModel, frozen=True):
     memory: tuple[MemorySampled, ...] = ()
     samples: tuple[Sampled, ...] = ()
     checkpoints: tuple[int, ...] = ()
+    pushed: AdapterPushed | None = None
     heldout: HeldOut | None = None
     finished: Finished | None = None
 
@@ -168,6 +171,8 @@ def fold(snapshot: Snapshot, event: Event) -> Snapshot:
             return snapshot.model_copy(update={name: tuple(_with(getattr(snapshot, name), event))})
         case CheckpointSaved():
             return snapshot.model_copy(update={"checkpoints": event.kept})
+        case AdapterPushed():
+            return snapshot.model_copy(update={"pushed": event})
         case Resumed():
             # From the beginning the base answers again too, so step 0 is dropped as well. A chosen batch size is kept:
             # with another one the run would not continue as if it had never ended.

@@ -144,6 +144,12 @@ class TrainingConfig(Part):
         description="Logs the run to a tracker that you have installed. wandb uploads the figures to its servers.",
     )
 
+    hub_model_id: str = Field(
+        "",
+        title="Push each checkpoint to",
+        description="OWNER/NAME on Hugging Face, created as private; needs a token that may write. Empty: no pushing.",
+    )
+
     @field_validator("per_device_train_batch_size", mode="before")
     @classmethod
     def _auto_in_any_case(cls, value: Any) -> Any:

@@ -92,6 +92,8 @@ class Policy:
             )
         if training.report_to != "none":
             raise NotAllowed("Trackers cannot be used on this page, because they would use its owner's account.")
+        if training.hub_model_id:
+            raise NotAllowed("Nothing is pushed to Hugging Face from this page; leave Push each checkpoint to empty.")
 
     def _check_bound(self, name: str, value: object) -> None:
         most = self.most[name]

@@ -28,11 +28,12 @@ from core.runs.run_folder import (
 from core.runs.run_list import RunList
 from core.runs.snapshot import Snapshot, fold
 from core.settings.run_config import RunConfig
-from core.training.run_job import perform
+from core.training.run_job import Emit, perform
 from core.training.trackers import check_tracker
 from core.workbench.background_job import BackgroundJob, Outcome
 from core.workbench.desk import TRAINING, Desk
 from core.workbench.model_slot import ModelSlot
+from core.workbench.push_checkpoints import check_pushing, perform_and_push
 from core.workbench.rows_of_the_form import Preparation
 
 CHECKS_PER_READING = 20  # how often reading all rows reports how far it is
@@ -188,6 +189,7 @@ class TrainingJob:
         """Returns the status that the run ends with, and a sentence."""
         run, config = order.run, order.config
         check_tracker(config.training.report_to)
+        check_pushing(config, order.token)
         # First, so that no gigabytes are downloaded for rows that nobody can read.
         if trouble := self._preparation.look(config, None, order.token).trouble:
             raise DataError(trouble)
@@ -195,7 +197,12 @@ class TrainingJob:
         data = self._rows_for(order, loaded)
         self._slot.begin_training(order.key, run.adapter_dir, config.data.prompt_template, run.prompt_date)
         chosen = self._job.state.batch_chosen
-        return perform(run, config, loaded, data, self.emit, self._job.should_stop, order.newest, chosen)
+        stop = self._job.should_stop
+
+        def train(emit: Emit) -> tuple[str, str]:
+            return perform(run, config, loaded, data, emit, stop, order.newest, chosen)
+
+        return perform_and_push(run, config, order.token, self.emit, stop, train)
 
     def _ready_model(self, order: _Order) -> LoadedModel:
         """The loaded model if it is the right one and untouched, else the base loaded anew: no run starts on what

@@ -28,12 +28,8 @@ LARGE = {"model-1.safetensors": 3 << 20, "model-2.safetensors": 2 << 20, "model.
 def hub(monkeypatch, tmp_path):
     """A hub to which this machine's client sends large files as Git LFS does."""
     with UploadHub() as hub:
-        for name in ("HF_TOKEN", "HUGGING_FACE_HUB_TOKEN", "HF_TOKEN_PATH"):
-            monkeypatch.delenv(name, raising=False)
-        monkeypatch.setenv("HF_HOME", str(tmp_path / "home"))
-        monkeypatch.setenv("HF_ENDPOINT", hub.address)
-        monkeypatch.setenv("HF_HUB_DISABLE_XET", "1")
-        monkeypatch.setenv("NO_PROXY", "127.0.0.1")
+        for name, value in hub.environment(tmp_path / "home").items():
+            monkeypatch.setenv(name, value)
         yield hub
 
 

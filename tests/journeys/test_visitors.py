@@ -116,7 +116,8 @@ def test_nobody_stops_or_resumes_another_s_run(ann, bob, run):
     [["model.model_name=evil/model", "model.trust_remote_code=evil/model"], ["model.model_name=evil/model"],
      ["model.model_name=/etc"], ["data.path=PRIVATE"], ["data.path=/proc/self/environ"], ["data.path=UPLOADED"],
      ["data.validation_path=UPLOADED"], ["data.path=RUNS"], ["data.path=owner/private"], ["adapter.continue_from=RUN"],
-     ["training.max_steps=10000000"], ["training.report_to=wandb"], ["training.per_device_train_batch_size=1024"]],
+     ["training.max_steps=10000000"], ["training.report_to=wandb"], ["training.hub_model_id=bob/yoda"],
+     ["training.per_device_train_batch_size=1024"]],
     ids=str,
 )  # fmt: skip
 def test_no_way_around_through_the_settings(app, bob, uploaded, run, settings):

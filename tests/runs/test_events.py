@@ -5,6 +5,7 @@ from pydantic import ValidationError
 
 from core.runs.events import (
     FINAL,
+    AdapterPushed,
     BatchChosen,
     Change,
     Estimated,
@@ -65,6 +66,8 @@ EVENTS = [
     Evaluated(time=6.0, step=2, eval_loss=1.25),
     HELDOUT,
     FINISHED,
+    AdapterPushed(time=9.4, step=2, url="https://huggingface.co/ada/yoda"),
+    AdapterPushed(time=9.5, trouble="The network is gone."),
     StatusChanged(time=10.0, status="completed", message="Finished."),
 ]
 
@@ -94,6 +97,7 @@ def test_the_fold_adds_everything_up():
     assert snapshot == Snapshot(
         run_id="r", name="n", status="completed", message="Finished.", started=1.0, ended=10.0, receipt=RECEIPT,
         steps=(EVENTS[4], EVENTS[6]), evaluations=(EVENTS[7],), memory=(EVENTS[5],), heldout=HELDOUT, finished=FINISHED,
+        pushed=EVENTS[11],
     )  # fmt: skip
 
 

@@ -7,6 +7,7 @@ import pytest
 
 from core.memory.hardware import Machine, MemoryStats
 from core.runs.events import (
+    AdapterPushed,
     CheckpointSaved,
     Estimated,
     Evaluated,
@@ -70,6 +71,17 @@ def test_checkpoints_are_counted_and_named(steps, figures):
     assert re.findall(r"\d+(?:,\d{3})*|…", text) == figures.split()
     for status in ("training", "stopped"):
         assert state_text(run(status, 90, steps)).endswith(f'<p class="figures">{text}</p>')
+
+
+def test_what_was_pushed_last_is_shown_or_why_it_was_not():
+    url = "https://huggingface.co/ada/yoda"
+    for status in ("training", "completed"):
+        shown = fold(run(status, 90, (40, 80)), AdapterPushed(step=80, url=url))
+        assert state_text(shown).endswith(f'<p class="figures">The checkpoint at step 80 is at {url}.</p>')
+        shown = fold(shown, AdapterPushed(trouble="The <network> is gone."))
+        assert state_text(shown).endswith('<p class="notice warning" role="status">The &lt;network&gt; is gone.</p>')
+        assert "step 80 is at" not in state_text(shown)
+        assert f"The adapter is at {url}." in state_text(fold(shown, AdapterPushed(url=url)))
 
 
 def test_without_checkpoints_none_are_mentioned():

@@ -58,6 +58,11 @@ def test_no_tracker_uses_the_owner_s_account(ann, tracker):
         ann.start(demo(f"training.report_to={tracker}"), "x")
 
 
+def test_nothing_is_pushed_with_the_owner_s_account(ann):
+    with pytest.raises(NotAllowed):
+        ann.start(demo("training.hub_model_id=ann/yoda"), "x")
+
+
 @pytest.mark.parametrize("model", ["presets/demo-llama", "somebody/evil-model"])
 def test_no_model_runs_code(ann, model):
     config = demo(f"model.model_name={model}", f"model.trust_remote_code={model}")

@@ -60,6 +60,8 @@ def _to_the_end(runs_dir: Path, begin: Callable[[Workbench], Run], as_json: bool
             print(json.dumps(result_values(snapshot, run.folder)), file=results)
         elif snapshot.status != "failed":
             print(closing_words(snapshot, run.folder), file=results)
+    if snapshot.pushed and snapshot.pushed.trouble:
+        print(snapshot.pushed.trouble, file=sys.stderr)
     if was_interrupted:
         return CTRL_C
     if snapshot.status == "failed":

@@ -3,6 +3,7 @@
 from pathlib import Path
 
 from core.runs.snapshot import Snapshot
+from ui.train.run_state_text import pushed_text
 
 
 def result_values(snapshot: Snapshot, folder: Path) -> dict:
@@ -27,6 +28,8 @@ def result_values(snapshot: Snapshot, folder: Path) -> dict:
 def closing_words(snapshot: Snapshot, folder: Path) -> str:
     """What `train` prints at the end for a person."""
     lines = [f"{snapshot.message} The run is in {folder}"]
+    if pushed := pushed_text(snapshot.pushed):
+        lines.append(pushed)
     if held := snapshot.heldout:
         lines.append(f"On {held.rows} rows that it was not trained on: loss ")
         lines[-1] += f"{held.base_loss:.2f} → {held.tuned_loss:.2f}"

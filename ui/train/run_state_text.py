@@ -2,7 +2,7 @@
 
 from markupsafe import Markup
 
-from core.runs.events import Evaluated
+from core.runs.events import AdapterPushed, Evaluated
 from core.runs.overfitting import overfitting
 from core.runs.snapshot import Snapshot
 from core.workbench.model_slot import ModelState
@@ -19,11 +19,15 @@ def state_text(snapshot: Snapshot | None) -> Markup:
     """Where the run is, with its progress."""
     if snapshot is None:
         return notice("No runs yet. Start one to see its progress, charts and memory here.")
-    checkpoints = checkpoints_text(snapshot.checkpoints) if snapshot.checkpoints else ""
+    saved = {
+        "checkpoints": checkpoints_text(snapshot.checkpoints) if snapshot.checkpoints else "",
+        "pushed": pushed_text(snapshot.pushed),
+        "trouble": snapshot.pushed.trouble if snapshot.pushed else "",
+    }
     if snapshot.is_over:
         hint = " Ask base and tuned the same question on the Compare tab." if snapshot.status == "completed" else ""
         message, kind = f"{snapshot.name}: {snapshot.message}{hint}", NOTICE_KINDS[snapshot.status]
-        return render_part(TEMPLATE, "state", message=message, kind=kind, checkpoints=checkpoints)
+        return render_part(TEMPLATE, "state", message=message, kind=kind, **saved)
     last = snapshot.steps[-1] if snapshot.steps else None
     if last is None:
         return notice(f"{activity(snapshot) or 'The first step is running'}…") + work_bar(snapshot)
@@ -45,7 +49,7 @@ def state_text(snapshot: Snapshot | None) -> Markup:
         figures=remark + " · ".join(filter(None, figures)),
         doing="" if snapshot.is_paused else activity(snapshot),
         work=work_bar(snapshot),
-        checkpoints=checkpoints,
+        **saved,
     )
 
 
@@ -70,6 +74,14 @@ def checkpoints_text(steps: tuple[int, ...]) -> str:
         return f"1 checkpoint, at step {last}."
     listed = ", ".join(others) if len(others) < STEPS_NAMED else f"{', '.join(others[:3])}, … {others[-1]}"
     return f"{len(steps)} checkpoints, at steps {listed} and {last}."
+
+
+def pushed_text(pushed: AdapterPushed | None) -> str:
+    """What was pushed last, and where to: "The checkpoint at step 40 is at https://huggingface.co/ada/yoda."."""
+    if pushed is None or not pushed.url:
+        return ""
+    what = "The adapter" if pushed.step is None else f"The checkpoint at step {pushed.step:,}"
+    return f"{what} is at {pushed.url}."
 
 
 def can_resume(snapshot: Snapshot | None) -> bool:

@@ -52,7 +52,7 @@ class TrainTab:
                 form.add("training.eval_steps", "training.save_steps", "training.save_total_limit")
             with gr.Row():
                 form.add("training.early_stopping_patience", "training.stop_at_loss", "training.report_to")
-            form.add("training.sample_prompts")
+            form.add("training.sample_prompts", "training.hub_model_id")
         self.fit = FitForm(workbench, form, token)
         self.start = gr.Button("Start training", variant="primary", elem_id="start")
         self.trouble = gr.HTML(padding=False, elem_id="train-trouble")
