@@ -12,8 +12,8 @@ from tempfile import TemporaryDirectory
 
 from core.export.adapter_folder import write_adapter_folder
 from core.export.card import write_card
+from core.export.find_source import find_source
 from core.export.hub import Repository, push_folder, token_for_pushing
-from core.export.source import find_source
 from core.hub_names import Token
 from core.problems import ExportError, Problem
 from core.runs.events import AdapterPushed, CheckpointSaved, Event
