@@ -78,13 +78,16 @@ class Actions:
     ) -> dict:
         """Exports a run as the command `export` does, into the run's folder, and returns when that is done.
 
-        The result is what that command prints as JSON.
+        The result is what that command prints as JSON, but a file's path is called `file`: what has a `path`, the
+        client takes for a file to download.
         """
         with _problems_for_clients():
             run = self._workbench.runs.open(run_id)
             wanted = wanted_of(run, to, quant, dtype, base, checkpoint)
             self._workbench.exporting.export(run, wanted, checkpoint, check, token)
-            return as_values(self._exported())
+            made = as_values(self._exported())
+            files = [{"file": f["path"], "bytes": f["bytes"], "sha256": f["sha256"]} for f in made["files"]]
+            return made | {"files": files}
 
     def push(
         self,

@@ -108,8 +108,9 @@ def test_the_run_is_exported(app, client):
     made = client.predict(run, to="merged", dtype="float32", api_name="/export")
     assert (made["to"], made["base"], made["check"]["passed"]) == ("merged", "trained", True)
     assert made["out"] == str(app.runs_dir.resolve() / run / "exports" / "merged")
-    assert {Path(file["path"]).name for file in made["files"]} >= {"model.safetensors", "README.md"}
-    assert all(hashlib.sha256(Path(file["path"]).read_bytes()).hexdigest() == file["sha256"] for file in made["files"])
+    sha256 = {Path(file["file"]): file["sha256"] for file in made["files"]}
+    assert {path.name for path in sha256} >= {"model.safetensors", "README.md"}
+    assert {path: hashlib.sha256(path.read_bytes()).hexdigest() for path in sha256} == sha256
     with pytest.raises(AppError, match="'tar' for to"):
         client.predict(run, to="tar", api_name="/export")
     with pytest.raises(AppError, match="no checkpoint at step 3"):
