@@ -1,7 +1,8 @@
 """A local Hugging Face hub for the real client. It serves folders as repositories and can simulate failures.
 
 Start it with `with Hub({"owner/name": folder}) as hub` and set `HF_ENDPOINT=hub.address` in the client's environment.
-Datasets have branches: `Hub(datasets={"owner/name": {"main": folder, "old": other_folder}})`.
+Datasets have branches: `Hub(datasets={"owner/name": {"main": folder, "old": other_folder}})`; a model may have more
+than `main` in `branches`.
 """
 
 import hashlib
@@ -41,6 +42,7 @@ class Hub:
 
     repositories: dict[str, Path] = field(default_factory=dict)
     datasets: dict[str, dict[str, Path]] = field(default_factory=dict)
+    branches: dict[str, dict[str, Path]] = field(default_factory=dict)
     gated: frozenset[str] = frozenset()
     private: frozenset[str] = frozenset()
     moved: dict[str, str] = field(default_factory=dict)
@@ -108,7 +110,7 @@ class _Handler(http.server.BaseHTTPRequestHandler):
             return self._moved(self.path.replace(name, self.hub.moved[name], 1))
         branches = self.hub.datasets.get(name) if match["is_set"] else None
         if not match["is_set"] and name in self.hub.repositories:
-            branches = {"main": self.hub.repositories[name]}
+            branches = {"main": self.hub.repositories[name]} | self.hub.branches.get(name, {})
         if branches is None or (name in self.hub.private and token != self.hub.token):
             return self._answer(404 if token else 401, code="RepoNotFound", message="Repository not found")
         commits = {branch: self.hub.commits.get((name, branch)) or commit_of(name, branch) for branch in branches}

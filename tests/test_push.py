@@ -10,6 +10,7 @@ from pathlib import Path
 import pytest
 
 from tests.app_process import run_app, start
+from tests.hub_server import Hub
 from tests.hub_uploads import Repository as Stored
 from tests.hub_uploads import UploadHub
 
@@ -135,3 +136,21 @@ def test_training_pushes_its_checkpoints_and_its_adapter(hub, tmp_path):
     (weights,) = tmp_path.glob("runs/*/adapter/adapter_model.safetensors")
     assert stored.branches["main"]["adapter_model.safetensors"] == digests(weights.parent)[weights.name]
     assert TOKEN not in "".join(file.read_text() for file in tmp_path.glob("runs/*/*.*"))
+
+
+def test_what_was_pushed_to_a_branch_comes_back_as_a_run(hub, run, tmp_path):
+    """Pushed to one hub; from another, which has the same files on that branch and other ones on main."""
+    pushed = push(hub, run, "--no-check", "--revision", "hm")
+    assert pushed.returncode == 0, pushed.stderr
+    adapter, other = run / "exports" / "adapter", tmp_path / "other"
+    shutil.copytree(adapter, other)
+    (other / "adapter_config.json").write_text("{}")
+    with Hub({NAME: other}, branches={NAME: {"hm": adapter}}) as downloads:
+        env = {"HF_HOME": str(tmp_path / "home"), "HF_ENDPOINT": downloads.address, "NO_PROXY": "127.0.0.1"}
+        asked = ["bring-in", NAME, "--base", "presets/demo-llama", "--runs-dir", str(tmp_path / "new"), "--json"]
+        done = run_app(*asked, "--revision", "hm", environment=env)
+    assert done.returncode == 0, done.stderr
+    new = Path(json.loads(done.stdout)["run_dir"])
+    weights = "adapter_model.safetensors"
+    assert (new / "adapter" / weights).read_bytes() == (run / "adapter" / weights).read_bytes()
+    assert "ada/yoda at hm" in (new / "events.jsonl").read_text()

@@ -89,7 +89,7 @@ def build_page(workbench: Workbench) -> tuple[gr.Blocks, Live]:
                 with gr.Tab("Runs", id="runs") as runs_tab:
                     runs = RunsTab(workbench, workbench.runs, form, model.preset, model.token, runs_tab, tabs)
                 with gr.Tab("Export", id="export"):
-                    export = ExportTab(workbench, model.token)
+                    export = ExportTab(workbench, model.token, compare.sampling)
         parts = (model, data, train, train.fit, compare, blind, measure, proof, runs, export)
         for tab in parts:
             tab.connect()

@@ -71,6 +71,7 @@ def _line_of_check(check: Check) -> str:
 def _metadata(source: Source, to: str) -> ModelCardData:
     return ModelCardData(
         base_model=source.base_on_hub,
+        **source.license,
         library_name={
             "adapter": "peft",
             "merged": "transformers",
@@ -131,7 +132,8 @@ def _lines(source: Source, to: str) -> Iterator[str]:
     use = USE_ON_A_FOLDER if to == "adapter" and source.base_on_hub is None else USE[to]
     fence = "```python" if to in ("adapter", "merged") else "```"
     yield f"\n## How to use it\n\n{fence}\n{use}\n```"
-    yield "\nThe licence of the base model applies to this model too."
+    named = source.license.get("license_name") or source.license.get("license")
+    yield f"\nThe licence of the base model{f', {named},' if named else ''} applies to this model too."
 
 
 def _facts(config: RunConfig, snapshot) -> Iterator[tuple[str, str]]:

@@ -66,7 +66,7 @@ def write_export(
                 else:
                     files = write_gguf(folder, source, weights, wanted.quant, written)
                 if wanted.to == "ollama":
-                    write_modelfiles(folder, source, files)
+                    write_modelfiles(folder, source, files, wanted.chat)
                 write_card(folder, source, wanted.to)
 
             put_in_place(out, write)

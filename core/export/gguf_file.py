@@ -76,6 +76,10 @@ def _write_head(file: Path, source: Source, tensors: GgufTensors, vocabulary: Vo
     kind = "ALL_F32" if precision == "f32" else f"MOSTLY_{precision.upper()}"
     writer.add_type("model")
     writer.add_name(source.run.name)
+    adds = {"license": writer.add_license, "license_name": writer.add_license_name}
+    adds |= {"license_link": writer.add_license_link}
+    for name, value in source.license.items():
+        adds[name](value)
     writer.add_file_type(LlamaFileType[kind])
     writer.add_quantization_version(GGML_QUANT_VERSION)
     _add_model(writer, tensors)

@@ -8,7 +8,13 @@ from core.data.prompts.prompt_date import on_date
 from core.data.prompts.prompt_templates import prompt_text
 from core.export.chat_parts import ChatParts, chat_parts, go_template, jinja_template
 from core.export.source import Source
+from core.export.wanted import AS_OLLAMA_DOES, Chat
 from core.problems import ExportError
+
+THREE_QUOTES = (
+    "Ollama cannot read a system prompt with three quotation marks in a row; change it on the Compare tab, or export "
+    "without it."
+)
 
 
 def parts_of(tokenizer, prompt_template: str) -> ChatParts:
@@ -32,7 +38,7 @@ def chat_template(source: Source) -> str | None:
         return None
 
 
-def write_modelfiles(folder: Path, source: Source, files: Sequence[Path]) -> None:
+def write_modelfiles(folder: Path, source: Source, files: Sequence[Path], chat: Chat = AS_OLLAMA_DOES) -> None:
     """Writes a Modelfile for each of these GGUF files in `folder`. Raises ExportError, TemplateError and OSError.
 
     Its name is Modelfile, or with several files Modelfile- and the name of the file.
@@ -42,7 +48,7 @@ def write_modelfiles(folder: Path, source: Source, files: Sequence[Path]) -> Non
     ends = [tokenizer.decode([end]) for end in answer_ends(tokenizer)]
     for file in files:
         name = "Modelfile" if len(files) == 1 else f"Modelfile-{file.stem}"
-        (folder / name).write_text(modelfile(file.name, parts, ends), encoding="utf-8")
+        (folder / name).write_text(modelfile(file.name, parts, ends, chat), encoding="utf-8")
 
 
 def _tokenizer(source: Source):
@@ -52,13 +58,21 @@ def _tokenizer(source: Source):
     return on_date(AutoTokenizer.from_pretrained(source.adapter_dir), source.run.prompt_date)
 
 
-def modelfile(file: str, parts: ChatParts, ends: Sequence[str]) -> str:
+def modelfile(file: str, parts: ChatParts, ends: Sequence[str], chat: Chat = AS_OLLAMA_DOES) -> str:
     """The text of the Modelfile for this GGUF file, which lies beside it. `ends` are the texts of the end tokens.
 
-    BOS is not in the template, because Ollama writes it itself.
+    BOS is not in the template, because Ollama writes it itself. Raises ExportError if Ollama cannot read the system
+    prompt.
     """
+    if '"""' in chat.system:
+        raise ExportError(THREE_QUOTES)
     lines = [f"FROM ./{file}", f'TEMPLATE """{go_template(parts)}"""']
     lines += [f"PARAMETER stop {_quoted(end)}" for end in ends]
+    if chat.system:
+        lines.append(f'SYSTEM """{chat.system}"""')
+    for name, value in (("temperature", chat.temperature), ("top_p", chat.top_p)):
+        if value is not None:
+            lines.append(f"PARAMETER {name} {value:g}")
     return "\n".join(lines) + "\n"
 
 

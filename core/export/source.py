@@ -4,6 +4,9 @@ from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
 
+from huggingface_hub import metadata_load
+from yaml import YAMLError
+
 from core.disk.tolerant_reading import Unreadable, read_json
 from core.model.adapter_kind import SETTINGS, WEIGHTS
 from core.problems import RunError
@@ -11,6 +14,7 @@ from core.runs.run_folder import Run
 from core.settings.paths import resolve_path
 from core.settings.run_config import RunConfig
 
+LICENSE = ("license", "license_name", "license_link")  # in the metadata of a card of Hugging Face
 UNREADABLE = "The adapter in {folder} cannot be read: {file}: {reason}."
 
 
@@ -47,6 +51,15 @@ class Source:
         """The base's name on Hugging Face; None if it is a folder on this machine."""
         name = self.config.model.model_name
         return name if resolve_path(name) is None else None
+
+    @cached_property
+    def license(self) -> dict[str, str]:
+        """`license`, `license_name` and `license_link` of the base, as far as its README.md says; else empty."""
+        try:
+            said = metadata_load(self.base_dir / "README.md") or {}
+        except (OSError, ValueError, YAMLError):  # it has none, or one that is not a card
+            return {}
+        return {name: said[name] for name in LICENSE if isinstance(said.get(name), str)}
 
     @property
     def name(self) -> str:

@@ -23,11 +23,23 @@ WORDS = {
 
 
 @dataclass(frozen=True)
+class Chat:
+    """How a person likes to talk to the model, for a Modelfile. None leaves a value to Ollama."""
+
+    system: str = ""
+    temperature: float | None = None
+    top_p: float | None = None
+
+
+AS_OLLAMA_DOES = Chat()
+
+
+@dataclass(frozen=True)
 class Wanted:
     """What to export, and the folder to write.
 
     `onto` is for all that is merged, `dtype` for a merged model, and `quant` for GGUF, a file for each;
-    "ollama" is GGUF with a Modelfile beside it.
+    "ollama" is GGUF with a Modelfile beside it, which has what `chat` says.
     """
 
     to: Kind
@@ -35,6 +47,7 @@ class Wanted:
     dtype: Dtype = "bfloat16"
     onto: Base = "trained"
     quant: tuple[str, ...] = ("q8_0",)
+    chat: Chat = AS_OLLAMA_DOES
 
     @property
     def kinds(self) -> tuple[str, ...]:

@@ -21,7 +21,7 @@ from core.hub_names import Token
 from core.problems import ModelError
 
 # Of weights only safetensors, because reading a pickle can run code. original/ has Meta's own copy of the weights.
-FILES = ["*.safetensors", "*.json", "*.jinja", "*.model", "*.txt"]
+FILES = ["*.safetensors", "*.json", "*.jinja", "*.model", "*.txt", "README.md"]  # which names the license
 SMALL_FILES = FILES[1:]
 NOT_FILES = ["original/*", "*/*"]
 BROKEN = (

@@ -221,6 +221,11 @@ class VisitExporting:
     def wait(self, timeout: float | None = None):
         return self._job.wait(timeout) if self.state.is_doing else self.state
 
+    def create_in_ollama(self, run: Run, modelfile: Path) -> None:
+        raise NotAllowed(
+            "Models are not created in Ollama on this page; download the file, and create it on your machine."
+        )
+
     def stop(self) -> None:
         if self._visit.owns_run(self._job.state.run_id):
             self._job.stop()

@@ -32,13 +32,15 @@ def bring_in(
     base: str | None = None,
     token: Token = None,
     report: Report = lambda text, share: None,
+    revision: str | None = None,
 ) -> Run:
     """A new, completed run with a copy of the adapter `name`: a folder, or a repository on Hugging Face.
 
-    `base` is the model it is for, if that is not the one that it names. Raises RunError, ModelError about base or
-    adapter, and ConfigError about settings of the adapter that a run cannot have; nothing is left behind then.
+    `base` is the model it is for, if that is not the one that it names; `revision` a branch, tag or commit of the
+    repository. Raises RunError, ModelError about base or adapter, and ConfigError about settings of the adapter that a
+    run cannot have; nothing is left behind then.
     """
-    folder = _folder(name, token, report)
+    folder = _folder(name, revision, token, report)
     try:
         settings = read_json(folder / SETTINGS)
     except Unreadable:
@@ -47,6 +49,7 @@ def bring_in(
     if not isinstance(made_for, str) or not made_for:
         raise RunError(NO_BASE, name=name)
     config = _config(made_for, settings, has_template=(folder / "chat_template.jinja").is_file())
+    place = f"{name} at {revision}" if revision else name
     report("Looking for the base model", None)
     base_dir = locate(config.model, token, report)
     run = create_run(runs_dir, Path(name).name, config)
@@ -58,7 +61,7 @@ def bring_in(
         about = json.dumps(settings | {"base_model_name_or_path": made_for, "revision": None}, indent=2)
         (run.adapter_dir / SETTINGS).write_text(about + "\n", encoding="utf-8")
         checked_adapter(run.adapter_dir, base_dir, config.model)
-        run.append(StatusChanged(status="completed", message=f"Brought in from {name}."))
+        run.append(StatusChanged(status="completed", message=f"Brought in from {place}."))
     except (Problem, OSError) as error:
         shutil.rmtree(run.folder, ignore_errors=True)
         if isinstance(error, Problem):
@@ -69,14 +72,14 @@ def bring_in(
     return run
 
 
-def _folder(name: str, token: Token, report: Report) -> Path:
+def _folder(name: str, revision: str | None, token: Token, report: Report) -> Path:
     """The adapter's folder, downloaded if `name` is a repository. Raises RunError and ModelError."""
     folder = resolve_path(name)
     if folder is not None and folder.is_dir():
         return folder
     if is_path(name) or not is_hub_name(name):
         raise RunError(NOT_THERE, name=name)
-    return Path(download(name, None, token, report, False, True))
+    return Path(download(name, revision, token, report, False, True))
 
 
 def _config(base: str, settings: dict, has_template: bool) -> RunConfig:

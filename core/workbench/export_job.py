@@ -5,6 +5,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 
 from core.export.hub import Pushed, Repository, token_for_pushing
+from core.export.ollama import create, model_name
 from core.export.record import Exported
 from core.export.wanted import WORDS, Wanted
 from core.hub_names import Token
@@ -20,7 +21,17 @@ NOT_PUSHED = (
     "Nothing was pushed to {name}, because {files} did not pass its self-test: the figures are below, and another "
     "precision may pass."
 )
-Found = Exported | Pushed | Path  # what work of each kind ends with
+IN_OLLAMA = "a model in Ollama"
+
+
+@dataclass(frozen=True)
+class Created:
+    """A model in Ollama, by its name there."""
+
+    name: str
+
+
+Found = Exported | Pushed | Created | Path  # what work of each kind ends with
 
 
 @dataclass(frozen=True)
@@ -85,6 +96,16 @@ class ExportJob:
     def script(self, run: Run, out: Path, token: Token = None) -> None:
         """Begins to write the run's script into the folder `out`. Raises ExportError while another export is made."""
         self._start(run, None, SCRIPT, lambda: write_script(run, out, token)[0], token)
+
+    def create_in_ollama(self, run: Run, modelfile: Path) -> None:
+        """Begins to make a model of the run in Ollama. Raises ExportError while another export is being made."""
+        name = model_name(run.name)
+
+        def work() -> Created:
+            create(name, modelfile, self._job.should_stop)
+            return Created(name)
+
+        self._start(run, None, IN_OLLAMA, work, None)
 
     def stop(self) -> None:
         """Asks it to stop; nothing of it is kept."""

@@ -1,5 +1,6 @@
 """The README.md of an export: the run's own figures, in the form that Hugging Face reads."""
 
+import shutil
 import time
 from dataclasses import replace
 
@@ -59,3 +60,15 @@ def test_a_dataset_is_named_without_its_place():
         ("~/a.csv\n./b.csv", "a.csv, b.csv"),
     ):
         assert data_name(RunConfig().with_settings([f"data.path={path}"])) == name
+
+
+def test_the_license_of_the_base_is_named(source, tmp_path):
+    assert card(source, "adapter", tmp_path).data.license is None
+    base = shutil.copytree(source.base_dir, tmp_path / "base")
+    licensed = "license: other\nlicense_name: llama3.9\nlicense_link: https://example.com/license\ntags: [x]\n"
+    (base / "README.md").write_text(f"---\n{licensed}---\n# A Llama\n")
+    found = card(replace(source, base_dir=base), "merged", tmp_path)
+    assert (found.data.license, found.data.license_name) == ("other", "llama3.9")
+    assert found.data.license_link == "https://example.com/license" and ", llama3.9, applies to" in found.text
+    (base / "README.md").write_text("---\n[: not a card\n---\n")
+    assert card(replace(source, base_dir=base), "merged", tmp_path).data.license is None

@@ -10,7 +10,8 @@ import pytest
 from core.data.prompts.prompt_date import on_date
 from core.data.prompts.prompt_templates import prompt_text
 from core.export.chat_parts import NOT_A_TABLE, chat_parts, go_template, jinja_template
-from core.export.modelfile import modelfile, parts_of
+from core.export.modelfile import THREE_QUOTES, modelfile, parts_of
+from core.export.wanted import Chat
 from core.problems import ExportError
 
 GO = r"""
@@ -131,3 +132,14 @@ def test_the_modelfile_of_the_demo(demo_tokenizer):
         '{{ "<|eot_id|><|start_header_id|>assistant<|end_header_id|>\\n\\n" }}"""\n'
         'PARAMETER stop "<|eot_id|>"\n'
     )
+
+
+def test_a_modelfile_has_the_system_prompt_and_the_sampling_that_a_person_likes(demo_tokenizer):
+    parts = parts_of(demo_tokenizer, "chat")
+    plain = modelfile("demo.gguf", parts, ["<|eot_id|>"])
+    text = modelfile("demo.gguf", parts, ["<|eot_id|>"], Chat('Say "hm".\nOften.', 0.7, 0.9))
+    assert text == plain + 'SYSTEM """Say "hm".\nOften."""\nPARAMETER temperature 0.7\nPARAMETER top_p 0.9\n'
+    assert modelfile("demo.gguf", parts, ["<|eot_id|>"], Chat(temperature=0.0)) == plain + "PARAMETER temperature 0\n"
+    with pytest.raises(ExportError) as told:
+        modelfile("demo.gguf", parts, [], Chat('Say """.'))
+    assert told.value.template == THREE_QUOTES

@@ -98,7 +98,7 @@ def test_commands_name_the_files_and_a_hostile_name_is_text(runs_dir):
     run = create_run(runs_dir, "made", CONFIG)
     made = export_of(run)
     shown = made_text(run, [made], can_open=False)
-    assert f"ollama create my-model -f {made.out / 'Modelfile'}" in shown
+    assert f"ollama create made -f {made.out / 'Modelfile'}" in shown
     assert f"llama-cli -m {made.out / 'x-q8_0.gguf'}" in shown
     assert "Not tested" in shown and "Open folder" not in shown
     hostile = made.out / "<b>.gguf"

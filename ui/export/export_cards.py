@@ -1,11 +1,14 @@
 """The cards of the Export tab: what each kind of export is for, its choices, and its button."""
 
+from dataclasses import replace
+
 import gradio as gr
 
 from core.export.hub import Repository
-from core.export.wanted import PRECISIONS, Wanted, wanted_of
+from core.export.wanted import PRECISIONS, Chat, Wanted, wanted_of
 from core.problems import ConfigError
 from core.runs.run_folder import Run
+from ui.compare.sampling_form import SamplingForm
 
 GGUF_FORMS = [("with a Modelfile", "ollama"), ("without a Modelfile", "gguf"), ("LoRA alone", "lora-gguf")]
 PUSHED = [("adapter", "adapter"), ("merged model", "merged"), ("GGUF", "gguf")]
@@ -15,10 +18,12 @@ SIZED = ("adapter", "merged", "gguf")  # the cards that say what is written to t
 class ExportCards:
     """Made inside a row. `heads` and `buttons` are by kind: "adapter", "merged", "gguf", "script" and "push".
 
-    `sizing` are the choices that sizes depend on, `pushing` those about the repository.
+    `sizing` are the choices that sizes depend on, `chatting` what goes into a Modelfile,
+    `pushing` those about the repository.
     """
 
-    def __init__(self):
+    def __init__(self, sampling: SamplingForm):
+        self._sampling = sampling
         self.heads, self.buttons = {}, {}
         self.dtype = gr.Dropdown(
             ["bfloat16", "float16", "float32"], value="bfloat16", label="Precision", elem_id="export-dtype",
@@ -32,6 +37,10 @@ class ExportCards:
             list(PRECISIONS), value=["q8_0"], multiselect=True, label="Precisions, a file for each",
             elem_id="export-quant", render=False,
         )  # fmt: skip
+        self.as_compared = gr.Checkbox(
+            False, label="With the settings of Compare", elem_id="export-as-compared", render=False,
+            info="The Modelfile gets the system prompt, temperature and top-p that are set there.",
+        )  # fmt: skip
         self.what = gr.Dropdown(PUSHED, value="adapter", label="What", elem_id="push-what", render=False)
         self.name = gr.Textbox(
             label="Repository", placeholder="OWNER/NAME", max_lines=1, elem_id="push-name", render=False
@@ -42,7 +51,7 @@ class ExportCards:
             info="For a new repository; one that exists stays as visible as it is.",
         )  # fmt: skip
         choices = {
-            "adapter": [], "merged": [self.dtype], "gguf": [self.form, self.quant], "script": [],
+            "adapter": [], "merged": [self.dtype], "gguf": [self.form, self.quant, self.as_compared], "script": [],
             "push": [self.what, self.name, self.branch, self.public],
         }  # fmt: skip
         words = {
@@ -56,6 +65,7 @@ class ExportCards:
                     part.render()
                 self.buttons[kind] = gr.Button(words[kind], size="md", elem_id=f"export-{kind}")
         self.sizing = [self.dtype, self.form, self.quant]
+        self.chatting = [self.as_compared, sampling.system, sampling.temperature, sampling.top_p]
         self.pushing = [self.what, self.name, self.branch, self.public]
 
     def wanted(self, kind: str, run: Run, step: int | None, onto: str, values: dict) -> Wanted:
@@ -63,7 +73,12 @@ class ExportCards:
         to = values[self.form] if kind == "gguf" else values[self.what] if kind == "push" else kind
         if to in ("gguf", "ollama") and not values[self.quant]:
             raise ConfigError("Choose at least one precision for the GGUF file.")
-        return wanted_of(run, to, values[self.quant] or (), values[self.dtype], onto, step)
+        wanted = wanted_of(run, to, values[self.quant] or (), values[self.dtype], onto, step)
+        return replace(wanted, chat=self._chat(values)) if to == "ollama" and values[self.as_compared] else wanted
+
+    def _chat(self, values: dict) -> Chat:
+        form, temperature = self._sampling, values[self._sampling.temperature]
+        return Chat(values[form.system] or "", temperature, values[form.top_p] if temperature else None)
 
     def repository(self, values: dict) -> Repository:
         """Where the last card pushes to."""

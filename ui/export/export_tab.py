@@ -10,6 +10,7 @@ from markupsafe import Markup
 
 from core.disk.file_manager import can_open, open_folder
 from core.export.hub import Pushed
+from core.export.ollama import is_running
 from core.export.record import load_exports
 from core.export.wanted import Wanted, default_folder
 from core.hub_names import exact_name
@@ -17,8 +18,9 @@ from core.model.adapter_kind import WEIGHTS
 from core.problems import ConfigError, Problem, RunError
 from core.runs.run_folder import Run
 from core.workbench.desk import EXPORTING
-from core.workbench.export_job import Exporting
+from core.workbench.export_job import Created, Exporting
 from core.workbench.workbench import Workbench
+from ui.compare.sampling_form import SamplingForm
 from ui.export.export_cards import SIZED, ExportCards
 from ui.export.export_scripts import COPY_AND_CLICKS
 from ui.export.export_view import TEMPLATE, Sizes, head_text, made_text, script_text
@@ -37,7 +39,7 @@ ABOUT_BASE = (
 class ExportTab:
     """Layout and handlers; `live` says what its parts show now. All pages share one export at a time."""
 
-    def __init__(self, workbench: Workbench, token: gr.Textbox):
+    def __init__(self, workbench: Workbench, token: gr.Textbox, sampling: SamplingForm):
         self._workbench, self._token = workbench, token
         self._label = RunNames(workbench.runs).run
         self._calls = itertools.count()
@@ -60,7 +62,7 @@ class ExportTab:
                 elem_id="export-test",
             )
         with gr.Row(elem_id="take", equal_height=True):
-            self.cards = ExportCards()
+            self.cards = ExportCards(sampling)
         self.trouble = gr.HTML(padding=False, elem_id="export-trouble")
         self.progress = gr.HTML(padding=False, elem_id="export-progress")
         self.stop = gr.Button("Stop exporting", visible=False, elem_id="stop-export")
@@ -72,24 +74,27 @@ class ExportTab:
     def connect(self) -> None:
         quiet = {"api_visibility": "private", "show_progress": "hidden"}
         chosen = [self.run, self.adapter, self.onto, *self.cards.sizing]
-        asked = {*chosen, self.test, *self.cards.pushing, self._token}
+        asked = {*chosen, self.test, *self.cards.pushing, *self.cards.chatting, self._token}
         for kind, button in self.cards.buttons.items():
             button.click(
                 lambda values, kind=kind: self._export(kind, values), asked, [self.trouble],
                 api_name=f"export_{kind}", **quiet,
             )  # fmt: skip
-        clear_on([part.input for part in (*chosen, self.test, *self.cards.pushing)], self.trouble)
+        clear_on(
+            [part.input for part in (*chosen, self.test, self.cards.as_compared, *self.cards.pushing)], self.trouble
+        )
         self.stop.click(self._workbench.exporting.stop, api_name="stop_export", **quiet)
         offered = [self.run, self.adapter, self.onto]
         self.known.change(self._offer, [self.run], [self.run], api_name="export_offer", **quiet)
         self.wanted.change(self._take, [self.wanted], [self.run, self.adapter], api_name="export_wanted", **quiet)
         self.run.change(self._chosen, offered, [self.adapter, self.onto], api_name="export_run", **quiet)
+        heads = list(self.cards.heads.values())
         gr.on(
-            [part.change for part in chosen], self._describe, set(chosen), list(self.cards.heads.values()),
+            [part.change for part in chosen], self._describe, {*chosen, *self.cards.chatting}, heads,
             api_name="export_about", trigger_mode="always_last", **quiet,
         )  # fmt: skip
         gr.on([self.run.change, self.ended.change], self._made, [self.run], [self.made], api_name="exports", **quiet)
-        self.made.asked(self._open_folder, [self.run], [self.trouble], api_name="export_folder", **quiet)
+        self.made.asked(self._asked, [self.run], [self.trouble], api_name="export_asked", **quiet)
 
     def opened_from(self, tabs: gr.Tabs, finished: gr.Button, kept: gr.HTML) -> None:
         """The button on the card of a finished run, and those beside a run's adapters, lead here."""
@@ -201,20 +206,20 @@ class ExportTab:
         except RunError as error:
             return notice(str(error), "error")
         exports = load_exports(run, unread.append)
-        shown = script_text(run) + made_text(run, exports, self._can_open)
+        is_owner = not self._workbench.rules
+        shown = script_text(run) + made_text(run, exports, is_owner and can_open(), is_owner and is_running())
         return Markup().join([shown, *(notice(sentence, "warning") for sentence in unread)])
 
-    @property
-    def _can_open(self) -> bool:
-        """Folders are opened for whoever runs the program, not for visitors."""
-        return not self._workbench.rules and can_open()
-
-    def _open_folder(self, run_id: str | None, asked: gr.EventData) -> str:
+    def _asked(self, run_id: str | None, asked: gr.EventData) -> str:
+        """A press of a button beside an export: for whoever runs the program, not for visitors."""
         try:
-            known = {str(one.out) for one in load_exports(self._open(run_id))}
-            if self._can_open and asked.folder in known:
+            run = self._open(run_id)
+            exports = load_exports(run)
+            if asked.ask == "ollama" and asked.modelfile in {str(f.path) for one in exports for f in one.files}:
+                self._workbench.exporting.create_in_ollama(run, Path(asked.modelfile))
+            elif asked.ask == "open" and not self._workbench.rules and asked.folder in {str(e.out) for e in exports}:
                 open_folder(Path(asked.folder))
-        except RunError as error:
+        except Problem as error:
             return notice(str(error), "error")
         except OSError as error:
             return notice(f"The folder cannot be shown ({error.strerror}); its path is below.", "error")
@@ -231,6 +236,8 @@ class ExportTab:
             return notice("There is nothing to export yet: finish a run first.")
         if isinstance(state.found, Pushed):
             return render_part(TEMPLATE, "pushed", url=state.found.url, is_private=state.found.is_private)
+        if isinstance(state.found, Created):
+            return render_part(TEMPLATE, "created", name=state.found.name)
         if not state.said:
             return ""
         about = "" if state.was_stopped else f"{self._label(state.run_id)}: "  # another run may be chosen by now

@@ -10,6 +10,7 @@ from markupsafe import Markup
 
 from core.export.checks import Check
 from core.export.estimate import bytes_of, seconds_of
+from core.export.ollama import model_name
 from core.export.record import GGUF_KINDS, Exported, load_exports
 from core.export.wanted import Wanted, default_folder
 from core.runs.run_folder import Run
@@ -39,8 +40,6 @@ FAILED_TEST = (
     "is not for use."
 )
 NOT_TESTED = "Not tested: nobody knows whether it answers as the model that was trained does."
-# Names of GGUF's kinds of model, for commands that cannot know what a person would call it.
-MY_MODEL = "my-model"
 
 
 @dataclass(frozen=True)
@@ -76,9 +75,9 @@ def rough(seconds: float) -> str:
     return f"about {round(seconds, -1):.0f} s" if seconds < 95 else f"about {seconds / 60:.0f} min"
 
 
-def made_text(run: Run, exports: Sequence[Exported], can_open: bool) -> Markup:
+def made_text(run: Run, exports: Sequence[Exported], can_open: bool, has_ollama: bool = False) -> Markup:
     """The exports of a run: where they are, what their self-test found, and what to do with them."""
-    return render_part(TEMPLATE, "made", exports=[_made(run, one, can_open) for one in exports])
+    return render_part(TEMPLATE, "made", exports=[_made(run, one, can_open, has_ollama) for one in exports])
 
 
 def script_text(run: Run) -> Markup:
@@ -101,7 +100,7 @@ def link(run: Run, exported: Exported, name: str = "") -> str:
     return "export-file?" + urlencode({"run": run.id, "made": repr(exported.made), "name": name})
 
 
-def _made(run: Run, one: Exported, can_open: bool) -> dict[str, Any]:
+def _made(run: Run, one: Exported, can_open: bool, has_ollama: bool) -> dict[str, Any]:
     if one.failed:
         result = FAILED_TEST.format(files=" and ".join(check.file for check in one.failed)), "error"
     else:
@@ -119,7 +118,8 @@ def _made(run: Run, one: Exported, can_open: bool) -> dict[str, Any]:
             for file in one.files
         ],
         "checks": [_check(check) for check in one.checks],
-        "uses": _uses(one),
+        "modelfile": str(next(iter(_modelfiles(one)), "")) if has_ollama else "",
+        "uses": _uses(one, model_name(run.name)),
     }
 
 
@@ -139,18 +139,24 @@ def _check(check: Check) -> dict[str, Any]:
     return {"file": check.file, "figures": figures, "passed": check.passed}
 
 
-def _uses(one: Exported) -> list[tuple[str, list[str]]]:
+def _modelfiles(one: Exported) -> list[Path]:
+    """Those of files that passed."""
+    failed = {check.file for check in one.failed}
+    of_file = {f"Modelfile-{Path(name).stem}" for name in failed} | ({"Modelfile"} if failed else set())
+    return [f.path for f in one.files if f.path.name.startswith("Modelfile") and f.path.name not in of_file]
+
+
+def _uses(one: Exported, name: str) -> list[tuple[str, list[str]]]:
     """Sentences and commands for the programs that read the export."""
-    names = [file.path.name for file in one.files]
-    files = [one.out / name for name in names if name.endswith(".gguf")]
+    files = [file.path for file in one.files if file.path.suffix == ".gguf"]
     if one.wanted.to not in GGUF_KINDS or not files:
         return []
     found = []
-    if modelfiles := [name for name in names if name.startswith("Modelfile")]:
-        commands = [f"ollama create {MY_MODEL} -f {_quoted(one.out / modelfiles[0])}", f"ollama run {MY_MODEL}"]
+    if modelfiles := _modelfiles(one):
+        commands = [f"ollama create {name} -f {_quoted(modelfiles[0])}", f"ollama run {name}"]
         found.append(("Ollama: with it running, these two commands make the model and talk to it.", commands))
     if one.wanted.to != "lora-gguf":
-        place = Path("~") / ".lmstudio" / "models" / "hearthtune" / MY_MODEL
+        place = Path("~") / ".lmstudio" / "models" / "hearthtune" / name
         found.append((f"LM Studio: put the .gguf file into {place}, and it is listed under My Models.", []))
         found.append(("llama.cpp: this command talks to it.", [f"llama-cli -m {_quoted(files[0])}"]))
     else:

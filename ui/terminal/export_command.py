@@ -84,9 +84,11 @@ def write_script_and_report(runs_dir: Path, run: str, out: Path | None, as_json:
             print(f"Written to {folder}", *(f"  {line}" for line in HOW_TO_RUN), sep="\n", file=results)
 
 
-def bring_in_and_report(runs_dir: Path, name: str, base: str | None, as_json: bool) -> None:
+def bring_in_and_report(runs_dir: Path, name: str, base: str | None, revision: str | None, as_json: bool) -> None:
     with stdout_for_results() as results, progress_bar() as show:
-        run = bring_in(runs_dir.resolve(), name, base, hub_token(), lambda words, share: show(share or 0.0, words))
+        run = bring_in(
+            runs_dir.resolve(), name, base, hub_token(), lambda words, share: show(share or 0.0, words), revision
+        )
         made = {"run_id": run.id, "run_dir": str(run.folder)}
         print(json.dumps(made) if as_json else f"It is now the run {run.id}.", file=results)
 

@@ -81,13 +81,14 @@ def script(run: str, out: Path | None, runs_dir: Path, as_json: bool) -> None:
 @click.command("bring-in")
 @click.argument("name", metavar="FOLDER_OR_NAME")
 @click.option("--base", metavar="MODEL", help="The model it is for, if that is not the one that it names.")
+@click.option("--revision", help="Branch, tag or commit of the repository.")
 @runs_dir_option
 @json_option
-def bring_in(name: str, base: str | None, runs_dir: Path, as_json: bool) -> None:
+def bring_in(name: str, base: str | None, revision: str | None, runs_dir: Path, as_json: bool) -> None:
     """Make a run of an adapter that was trained elsewhere, to compare, measure and export it.
 
     It is a folder that PEFT saved, or a repository on Hugging Face.
     """
     from ui.terminal.export_command import bring_in_and_report
 
-    bring_in_and_report(runs_dir, name, base, as_json)
+    bring_in_and_report(runs_dir, name, base, revision, as_json)
