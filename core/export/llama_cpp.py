@@ -5,6 +5,7 @@ import subprocess
 import sys
 from collections.abc import Collection, Iterator, Sequence
 from contextlib import contextmanager
+from importlib import invalidate_caches
 from importlib.util import find_spec
 from pathlib import Path
 
@@ -16,13 +17,28 @@ NOT_INSTALLED = (
     "Testing a GGUF file needs llama.cpp, which is not installed: run `{python} -m pip install {package}` (34 MB), or "
     "export without the test."
 )
+NOT_INSTALLABLE = "llama.cpp could not be installed ({reason}); check the network, or export without the test."
 CANNOT_RUN = "llama.cpp cannot run {file}; the file was not kept."
+
+
+def is_installed() -> bool:
+    return find_spec("xllamacpp") is not None
 
 
 def check_installed() -> None:
     """Raises ExportError, with the command that installs it, if llama.cpp is missing."""
-    if find_spec("xllamacpp") is None:
+    if not is_installed():
         raise ExportError(NOT_INSTALLED, python=sys.executable, package=PACKAGE)
+
+
+def install() -> None:
+    """Installs llama.cpp beside this program's other packages. Raises ExportError."""
+    command = [sys.executable, "-m", "pip", "install", "--no-input", "--disable-pip-version-check", PACKAGE]
+    done = subprocess.run(command, capture_output=True, encoding="utf-8", errors="replace")
+    if done.returncode:
+        lines = [line for line in done.stderr.splitlines() if line.strip()]
+        raise ExportError(NOT_INSTALLABLE, reason=lines[-1].strip().rstrip(".") if lines else "pip failed")
+    invalidate_caches()
 
 
 class LlamaCpp:

@@ -169,7 +169,7 @@ class VisitMeasuring:
 
 
 class VisitExporting:
-    """As `core.workbench.export_job.ExportJob`; exports lie in the visitor's own runs."""
+    """As `core.workbench.export_job.ExportJob`; exports lie in the visitor's own runs, and nothing is installed."""
 
     def __init__(self, visit):
         self._visit, self._job = visit, visit.bench.exporting
@@ -180,7 +180,13 @@ class VisitExporting:
         return state if self._visit.owns_run(state.run_id) else self._visit.blank("exporting")
 
     def export(
-        self, run: Run, wanted: Wanted, step: int | None = None, is_tested: bool = True, token: Token = None
+        self,
+        run: Run,
+        wanted: Wanted,
+        step: int | None = None,
+        is_tested: bool = True,
+        token: Token = None,
+        may_install: bool = False,
     ) -> None:
         run, wanted, token = self._allowed(run, wanted, step, token)
         with self._visit.turn(EXPORTING):
@@ -194,6 +200,7 @@ class VisitExporting:
         step: int | None = None,
         is_tested: bool = True,
         token: Token = None,
+        may_install: bool = False,
     ) -> None:
         run, wanted, token = self._allowed(run, wanted, step, token)
         with self._visit.turn(EXPORTING):

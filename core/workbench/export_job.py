@@ -64,13 +64,19 @@ class ExportJob:
         return self._job.state
 
     def export(
-        self, run: Run, wanted: Wanted, step: int | None = None, is_tested: bool = True, token: Token = None
+        self,
+        run: Run,
+        wanted: Wanted,
+        step: int | None = None,
+        is_tested: bool = True,
+        token: Token = None,
+        may_install: bool = False,
     ) -> None:
         """Begins as `core.workbench.export_run.Exporter.export` does; `state` says what goes wrong.
 
         Raises ExportError while another export is being made.
         """
-        exporter = Exporter(self._lab, run, step, token, self._report, self._job.should_stop)
+        exporter = Exporter(self._lab, run, step, token, self._report, self._job.should_stop, may_install)
         self._start(run, step, WORDS[wanted.to], lambda: exporter.export(wanted, is_tested), token)
 
     def push(
@@ -81,6 +87,7 @@ class ExportJob:
         step: int | None = None,
         is_tested: bool = True,
         token: Token = None,
+        may_install: bool = False,
     ) -> None:
         """Begins as `core.workbench.export_run.Exporter.push` does.
 
@@ -89,7 +96,7 @@ class ExportJob:
         """
         to.check()
         token = token_for_pushing(token)
-        exporter = Exporter(self._lab, run, step, token, self._report, self._job.should_stop)
+        exporter = Exporter(self._lab, run, step, token, self._report, self._job.should_stop, may_install)
         what = f"{WORDS[wanted.to]} for {to.name}"
         self._start(run, step, what, lambda: _pushed(exporter, wanted, to, is_tested), token)
 

@@ -21,7 +21,7 @@ from core.export.find_source import find_source
 from core.export.gguf_check import check_tokens, observe_gguf
 from core.export.gguf_file import write_gguf
 from core.export.hub import Pushed, Repository, push_folder, token_for_pushing
-from core.export.llama_cpp import check_installed, running
+from core.export.llama_cpp import check_installed, install, is_installed, running
 from core.export.load_export import load_adapter, load_merged
 from core.export.merged_weights import merged
 from core.export.record import FAILED, GGUF_KINDS, Exported, load_exports, save
@@ -48,7 +48,10 @@ MAX_GGUF_VALUES = 8 * 2**20  # log-probabilities; llama.cpp hands them over as t
 
 @dataclass(frozen=True)
 class Exporter:
-    """Exports a run, or its checkpoint of `step`. `token` is for gated models and data."""
+    """Exports a run, or its checkpoint of `step`. `token` is for gated models and data.
+
+    `may_install`: llama.cpp is installed for the test of a GGUF file if it is missing.
+    """
 
     lab: ModelAccess
     run: Run
@@ -56,6 +59,7 @@ class Exporter:
     token: Token = None
     report: Report = lambda text, share: None
     should_stop: ShouldStop = lambda: False
+    may_install: bool = False
 
     def export(self, wanted: Wanted, is_tested: bool = True) -> Exported:
         """Writes the export, tests it, and moves it into place.
@@ -74,7 +78,7 @@ class Exporter:
             write_export(source, wanted, self.report, self.should_stop)
             return self._noted(wanted, wanted.out, ())
         if wanted.to in GGUF_KINDS:
-            check_installed()
+            self._get_llama_cpp()
         checks = in_own_thread(lambda: self._written_and_tested(source, wanted, aside))
         out, failed = wanted.out, [check.file for check in checks if not check.passed]
         with errors_of_disk(out):
@@ -110,6 +114,13 @@ class Exporter:
             if is_alike and one.made > (folder / WEIGHTS).stat().st_mtime and all(f.is_unchanged for f in one.files):
                 return one
         return None
+
+    def _get_llama_cpp(self) -> None:
+        """Raises ExportError if llama.cpp is missing and may not, or cannot, be installed."""
+        if self.may_install and not is_installed():
+            self.report("Installing llama.cpp for the test", None)
+            install()
+        check_installed()
 
     def _noted(self, wanted: Wanted, out: Path, checks: tuple[Check, ...]) -> Exported:
         exported = Exported(wanted, out, files_of(out), checks, self.step, time.time())

@@ -5,6 +5,7 @@ from dataclasses import replace
 import gradio as gr
 
 from core.export.hub import Repository
+from core.export.llama_cpp import is_installed
 from core.export.wanted import PRECISIONS, Chat, Wanted, wanted_of
 from core.problems import ConfigError
 from core.runs.run_folder import Run
@@ -41,6 +42,11 @@ class ExportCards:
             False, label="With the settings of Compare", elem_id="export-as-compared", render=False,
             info="The Modelfile gets the system prompt, temperature and top-p that are set there.",
         )  # fmt: skip
+        self.install = gr.Checkbox(
+            False, label="Install llama.cpp for the test (34 MB)", elem_id="export-install", render=False,
+            visible=not is_installed(),
+            info="A GGUF file is tested with llama.cpp itself, from PyPI.",
+        )  # fmt: skip
         self.what = gr.Dropdown(PUSHED, value="adapter", label="What", elem_id="push-what", render=False)
         self.name = gr.Textbox(
             label="Repository", placeholder="OWNER/NAME", max_lines=1, elem_id="push-name", render=False
@@ -51,7 +57,8 @@ class ExportCards:
             info="For a new repository; one that exists stays as visible as it is.",
         )  # fmt: skip
         choices = {
-            "adapter": [], "merged": [self.dtype], "gguf": [self.form, self.quant, self.as_compared], "script": [],
+            "adapter": [], "merged": [self.dtype], "script": [],
+            "gguf": [self.form, self.quant, self.as_compared, self.install],
             "push": [self.what, self.name, self.branch, self.public],
         }  # fmt: skip
         words = {
@@ -65,7 +72,7 @@ class ExportCards:
                     part.render()
                 self.buttons[kind] = gr.Button(words[kind], size="md", elem_id=f"export-{kind}")
         self.sizing = [self.dtype, self.form, self.quant]
-        self.chatting = [self.as_compared, sampling.system, sampling.temperature, sampling.top_p]
+        self.chatting = [self.as_compared, self.install, sampling.system, sampling.temperature, sampling.top_p]
         self.pushing = [self.what, self.name, self.branch, self.public]
 
     def wanted(self, kind: str, run: Run, step: int | None, onto: str, values: dict) -> Wanted:

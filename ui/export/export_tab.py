@@ -189,10 +189,11 @@ class ExportTab:
                 job.script(run, default_folder(run, "script").resolve(), token)
             else:
                 wanted, step = self._wanted(kind, run, values)
+                how = step, values[self.test], token, values[self.cards.install]
                 if kind == "push":
-                    job.push(run, wanted, self.cards.repository(values), step, values[self.test], token)
+                    job.push(run, wanted, self.cards.repository(values), *how)
                 else:
-                    job.export(run, wanted, step, values[self.test], token)
+                    job.export(run, wanted, *how)
         except Problem as error:
             return notice(str(error), "error")
         return ""
