@@ -57,9 +57,9 @@ class ExportCards:
             info="For a new repository; one that exists stays as visible as it is.",
         )  # fmt: skip
         choices = {
-            "adapter": [], "merged": [self.dtype], "script": [],
+            "adapter": [], "merged": [self.dtype],
             "gguf": [self.form, self.quant, self.as_compared, self.install],
-            "push": [self.what, self.name, self.branch, self.public],
+            "push": [self.what, self.name, self.branch, self.public], "script": [],
         }  # fmt: skip
         words = {
             "adapter": "Export the adapter", "merged": "Export the merged model", "gguf": "Export GGUF",
