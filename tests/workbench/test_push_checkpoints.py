@@ -6,14 +6,14 @@ from pathlib import Path
 import psutil
 import pytest
 
-from core.export.hub import NO_TOKEN, NOT_A_NAME
+from core.export.hub import NO_TOKEN, NOT_A_NAME, Repository
 from core.export.hub_worker import BROKEN, READ_ONLY, TOKENS
 from core.problems import ConfigError, ExportError
 from core.runs.events import AdapterPushed, CheckpointSaved, from_line
 from core.runs.run_folder import Run, find_run
 from core.settings.run_config import RunConfig
 from core.workbench import push_checkpoints
-from core.workbench.push_checkpoints import NOT_IN_TIME, STOPPED, perform_and_push
+from core.workbench.push_checkpoints import NOT_IN_TIME, STOPPED, _Pusher, perform_and_push
 from core.workbench.workbench import Workbench
 from tests.conftest import small_config
 from tests.hub_uploads import UploadHub
@@ -66,8 +66,10 @@ def weights_of(folder: Path) -> bytes:
 
 
 def no_process_is_left() -> bool:
-    names = [" ".join(process.cmdline()) for process in psutil.Process().children(recursive=True)]
-    return not [name for name in names if "hub_worker" in name]
+    try:
+        return not any("hub_worker" in " ".join(one.cmdline()) for one in psutil.Process().children(recursive=True))
+    except psutil.NoSuchProcess:  # it has ended, but nobody has waited for it yet
+        return False
 
 
 def test_a_run_pushes_what_it_saves(hub, pushing, unpushed, tmp_path):
@@ -141,6 +143,41 @@ def test_while_one_is_pushed_only_the_newest_waits(hub, pushing, unpushed, tmp_p
     assert hub.repositories[NAME].messages == [
         "Checkpoint at step 2 of Stories", "Checkpoint at step 6 of Stories", "The trained adapter of Stories",
     ]  # fmt: skip
+
+
+def test_after_a_push_that_failed_the_next_one_is_tried(hub, pushing, unpushed, tmp_path, wait_until):
+    run, told = find_run(tmp_path, str(shutil.copytree(unpushed.folder, tmp_path / "run"))), []
+    hub.role = "read"
+
+    def pushed() -> list[AdapterPushed]:
+        return [event for event in told if isinstance(event, AdapterPushed)]
+
+    def train(emit) -> tuple[str, str]:
+        emit(CheckpointSaved(step=2, kept=(2, 4)))
+        wait_until(lambda: len(pushed()) == 1, "the refusal")
+        hub.role = "write"
+        emit(CheckpointSaved(step=4, kept=(2, 4)))
+        wait_until(lambda: len(pushed()) == 2, "the push")
+        return "completed", "Finished."
+
+    perform_and_push(run, pushing, hub.token, told.append, lambda: False, train)
+    url, trouble = f"{hub.address}/{NAME}", READ_ONLY.format(name=NAME, tokens=TOKENS)
+    assert [(event.step, event.url, event.trouble) for event in pushed()] == [
+        (None, "", trouble), (4, url, ""), (None, url, "")
+    ]  # fmt: skip
+
+
+def test_the_same_trouble_is_told_once(unpushed):
+    told = []
+    pusher = _Pusher(unpushed, Repository(NAME), None, told.append, lambda: False)
+    for trouble in ("a", "a", "b", "b", "a"):
+        pusher._tell(trouble=trouble)
+    for url in ("u", "u"):
+        pusher._tell(url=url)
+    pusher._tell(trouble="a")
+    pusher.close()
+    pusher._tell(trouble="too late")
+    assert [event.trouble or event.url for event in told] == ["a", "b", "a", "u", "u", "a"]
 
 
 def test_stop_ends_the_last_push(hub, pushing, tmp_path, wait_until):
