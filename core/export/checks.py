@@ -41,7 +41,8 @@ class Check:
 
     `mean_kl` is the mean Kullback-Leibler divergence in nats. `top1` is the share (0 to 1) of positions with the same
     most likely token, without those where the model's two most likely tokens are within TIE of each other. Of
-    `greedy_of` answers `greedy_equal` are the same, token for token.
+    `greedy_of` answers `greedy_equal` are the same, token for token. `loss_as_tried` is for an export onto the original
+    weights, whose model is the adapter on these: the loss with the weights that it was trained on.
     """
 
     file: str
@@ -53,3 +54,4 @@ class Check:
     loss: float | None
     loss_of_model: float | None
     passed: bool
+    loss_as_tried: float | None = None

@@ -138,6 +138,7 @@ class Exporter:
                 try:
                     self.report("Testing the export", None)
                     checks = self._checks(tried, source, wanted, aside, Path(logits) / "export")
+                    checks = tuple(replace(check, loss_as_tried=tried.loss_as_tried) for check in checks)
                 except BaseException:
                     shutil.rmtree(aside, ignore_errors=True)
                     raise
@@ -189,14 +190,14 @@ class Exporter:
             self.report("Asking the model that was trained", None)
             rows = self._rows(loaded)
             most = (MAX_GGUF_VALUES if wanted.to in GGUF_KINDS else MAX_VALUES) // loaded.model.config.vocab_size
+            with for_inference(loaded), adapter_view(loaded, name):
+                found = observe(loaded, rows, file, self.should_stop, most)
+            loss_as_tried = None
             if wanted.onto == "original":
-                original = load_adapter(source.adapter_dir, source, "original")
+                loss_as_tried, original = found.loss, load_adapter(source.adapter_dir, source, "original")
                 found = observe(original, rows, file, self.should_stop, most)
                 del original
-            else:
-                with for_inference(loaded), adapter_view(loaded, name):
-                    found = observe(loaded, rows, file, self.should_stop, most)
-            yield _Tried(loaded, rows, found, most)
+            yield _Tried(loaded, rows, found, most, loss_as_tried)
 
     def _rows(self, loaded: LoadedModel) -> Sequence[Row]:
         """Validation rows of the run; general questions if it has none."""
@@ -210,9 +211,13 @@ class Exporter:
 
 @dataclass(frozen=True)
 class _Tried:
-    """The model that was trained, the rows it was asked, what it made of them, and of how many positions at most."""
+    """The model that was trained, the rows it was asked, what it made of them, and of how many positions at most.
+
+    `loss_as_tried` as in Check.
+    """
 
     loaded: LoadedModel
     rows: Sequence[Row]
     observed: Observed
     most: int
+    loss_as_tried: float | None

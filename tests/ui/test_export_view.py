@@ -121,6 +121,16 @@ def test_the_report_has_the_self_tests_of_exports(runs_dir):
     ]  # fmt: skip
 
 
+def test_an_export_onto_the_original_weights_shows_both_losses(runs_dir):
+    run = create_run(runs_dir, "made", CONFIG)
+    made = export_of(run)
+    check = Check("x-q8_0.gguf", 0.5, 2e-5, 1.0, 23, 24, 0.1501, 0.15, True, loss_as_tried=0.125)
+    sentence = "Loss on the rows of the self-test: 0.1250 as you tried it, 0.1500 on the original weights."
+    assert sentence in made_text(run, [replace(made, checks=(check,))], can_open=False)
+    usual = replace(check, loss_as_tried=None)
+    assert "Loss on the rows" not in made_text(run, [replace(made, checks=(usual,))], can_open=False)
+
+
 def test_the_script_s_commands_are_filled_in(runs_dir, tmp_path):
     run = create_run(runs_dir, "made", CONFIG)
     assert (flavor(run), hours(run)) == ("t4-small", 24), "the demo fits anywhere; how long it takes is not known yet"

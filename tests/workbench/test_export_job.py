@@ -50,6 +50,14 @@ def test_a_checkpoint_s_adapter_without_a_test(bench, run):
     assert (state.said, made.step, made.checks) == ("", step, ()) and made.out.name == f"adapter-step-{step}"
 
 
+def test_an_export_onto_the_original_weights_tells_both_losses(bench, run):
+    bench.exporting.export(run, wanted(run, "merged", onto="original", dtype="float32"))
+    state = bench.exporting.wait(300)
+    (check,) = state.found.checks
+    assert check.passed and check.loss_of_model == pytest.approx(check.loss, abs=1e-4)
+    assert abs(check.loss_as_tried - check.loss) > 1e-3, "4-bit weights are others"
+
+
 def test_a_stopped_export_leaves_nothing(bench, run, wait_until):
     before = load_exports(run)
     bench.exporting.export(run, wanted(run, "merged", run.checkpoints()[-1].step), step=run.checkpoints()[-1].step)

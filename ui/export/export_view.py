@@ -118,9 +118,18 @@ def _made(run: Run, one: Exported, can_open: bool, has_ollama: bool) -> dict[str
             for file in one.files
         ],
         "checks": [_check(check) for check in one.checks],
+        "losses": _losses(one),
         "modelfile": str(next(iter(_modelfiles(one)), "")) if has_ollama else "",
         "uses": _uses(one, model_name(run.name)),
     }
+
+
+def _losses(one: Exported) -> str:
+    """Both losses of an export onto the original weights; empty for others."""
+    if not one.checks or one.checks[0].loss_as_tried is None:
+        return ""
+    tried, original = one.checks[0].loss_as_tried, one.checks[0].loss_of_model
+    return f"Loss on the rows of the self-test: {tried:.4f} as you tried it, {original:.4f} on the original weights."
 
 
 def _title(one: Exported) -> str:
