@@ -56,7 +56,7 @@ class ExportJob:
     """`state` is replaced, never changed."""
 
     def __init__(self, lab: ModelAccess):
-        self._lab = lab
+        self._lab, self._not_done = lab, ""
         self._job = BackgroundJob("exporting", Exporting(), _failed)
 
     @property
@@ -98,7 +98,7 @@ class ExportJob:
         token = token_for_pushing(token)
         exporter = Exporter(self._lab, run, step, token, self._report, self._job.should_stop, may_install)
         what = f"{WORDS[wanted.to]} for {to.name}"
-        self._start(run, step, what, lambda: _pushed(exporter, wanted, to, is_tested), token)
+        self._start(run, step, what, lambda: _pushed(exporter, wanted, to, is_tested), token, "nothing was pushed")
 
     def script(self, run: Run, out: Path, token: Token = None) -> None:
         """Begins to write the run's script into the folder `out`. Raises ExportError while another export is made."""
@@ -112,7 +112,7 @@ class ExportJob:
             create(name, modelfile, self._job.should_stop)
             return Created(name)
 
-        self._start(run, None, IN_OLLAMA, work, None)
+        self._start(run, None, IN_OLLAMA, work, None, "no model was created")
 
     def stop(self) -> None:
         """Asks it to stop; nothing of it is kept."""
@@ -125,10 +125,19 @@ class ExportJob:
         """Waits until it has ended, for `timeout` seconds at most."""
         return self._job.wait(timeout)
 
-    def _start(self, run: Run, step: int | None, what: str, work: Callable[[], Found], token: Token) -> None:
+    def _start(
+        self,
+        run: Run,
+        step: int | None,
+        what: str,
+        work: Callable[[], Found],
+        token: Token,
+        not_done: str = "nothing was exported",
+    ) -> None:
         with self._job.changed:
             if self.state.is_doing:
                 raise ExportError("Another export is being made: wait until it is done, or stop it.")
+            self._not_done = not_done  # if it is stopped
             self._job.state = Exporting(run.id, step, what, True, words="Getting ready", ended=self.state.ended)
             self._job.start(work, self._ended, token)
 
@@ -139,7 +148,7 @@ class ExportJob:
 
     def _ended(self, outcome: Outcome[Found]) -> None:
         outcome.print_unexpected()
-        said = "Stopped; nothing was exported." if outcome.was_stopped else str(outcome.problem or "")
+        said = f"Stopped; {self._not_done}." if outcome.was_stopped else str(outcome.problem or "")
         with self._job.changed:
             state = self.state
             self._job.state = Exporting(

@@ -11,20 +11,28 @@ from core.export.record import load_exports
 from core.runs.run_folder import list_runs
 from tests.app_process import run_app, running_app
 from tests.browser.conftest import PHONE, in_colors, photograph, reload, tab
+from tests.hub_uploads import UploadHub
 
+TOKEN = "hf_TheMarkedHeronMayWrite"
 TOO_LONG = 300_000  # ms; a tested export loads two models
 
 
 @pytest.fixture(scope="module")
-def app(tmp_path_factory):
-    """One trained run with a checkpoint."""
+def hub():
+    with UploadHub(token=TOKEN) as hub:
+        yield hub
+
+
+@pytest.fixture(scope="module")
+def app(hub, tmp_path_factory):
+    """One trained run with a checkpoint, on a machine that is logged in to a hub of the test's own."""
     folder = tmp_path_factory.mktemp("export")
     settings = ["training.max_steps=6", "training.save_steps=3", "data.validation_share=0.02"]
     done = run_app(
         "train", "demo-yoda", "--runs-dir", str(folder / "runs"), *(f"--set={setting}" for setting in settings)
     )
     assert done.returncode == 0, done.stderr
-    with running_app(folder) as app:
+    with running_app(folder, environment=hub.environment(folder / "home", TOKEN)) as app:
         yield app
 
 
@@ -65,18 +73,26 @@ def test_2_files_arrive_in_the_browser(page, run, tmp_path):
         assert {name: hashlib.sha256(archive.read(name)).hexdigest() for name in archive.namelist()} == sha256
 
 
-def test_3_stop_leaves_nothing_and_the_page_is_ready_again(page, run):
-    before = load_exports(run)
-    expect(page.locator("#export-merged")).to_be_enabled(timeout=10_000)
-    page.click("#export-merged")
-    expect(page.locator("#export-progress")).to_contain_text("the merged model", timeout=30_000)
+def test_3_a_push_is_stopped_in_the_middle_and_taken_up_again(page, run, hub):
+    hub.stall_after = 1 << 16
+    page.locator("#push-name input, #push-name textarea").fill("ada/yoda")
+    expect(page.locator("#export-push")).to_be_enabled(timeout=10_000)
+    page.click("#export-push")
+    expect(page.locator("#export-progress")).to_contain_text("Uploading to ada/yoda", timeout=TOO_LONG)
     page.set_viewport_size(PHONE)
-    photograph(page, "92-exporting-phone")
+    photograph(page, "92-pushing-phone")
     page.click("#stop-export")
-    expect(page.locator("#export-progress .warning")).to_have_text("Stopped; nothing was exported.", timeout=60_000)
-    assert load_exports(run) == before
-    assert [path.name for path in (run.folder / "exports").iterdir() if "merged" in path.name] == []
-    expect(page.locator("#export-merged")).to_be_enabled(timeout=10_000)
+    expect(page.locator("#export-progress .warning")).to_have_text("Stopped; nothing was pushed.", timeout=60_000)
+    assert hub.repositories["ada/yoda"].messages == []
+    hub.stall_after = None
+    expect(page.locator("#export-push")).to_be_enabled(timeout=10_000)
+    page.click("#export-push")
+    expect(page.locator("#export-progress .good")).to_contain_text(
+        f"Pushed to {hub.address}/ada/yoda, which only you can see.", timeout=TOO_LONG
+    )
+    (made,) = load_exports(run)  # the one that passed its test is pushed as it is
+    stored = hub.repositories["ada/yoda"]
+    assert (stored.is_private, stored.branches["main"]) == (True, {file.path.name: file.sha256 for file in made.files})
 
 
 def test_4_an_error_is_one_sentence_and_what_is_there_stays_after_a_reload(page, run):
