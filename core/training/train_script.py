@@ -25,7 +25,12 @@ def arguments() -> argparse.Namespace:
     parser.add_argument("--out", type=Path, default=here / "adapter")
     parser.add_argument("--steps", type=int, default=training["max_steps"], help="optimizer steps; -1 for whole epochs")
     parser.add_argument("--batch", type=int, default=training["per_device_train_batch_size"], help="rows per pass")
-    parser.add_argument("--accumulation", type=int, default=None, help="passes per step, in each process")
+    parser.add_argument(
+        "--accumulation",
+        type=int,
+        default=training["gradient_accumulation_steps"],
+        help="passes per step; with several processes, of all together",
+    )
     return parser.parse_args()
 
 
@@ -77,6 +82,18 @@ def processes() -> int:
     return int(os.environ.get("WORLD_SIZE", "1"))
 
 
+def share_of_each(batch: int, passes: int, processes: int) -> tuple[int, int]:
+    """Rows per pass and passes per step of each process, which together take the same rows a step as one would."""
+    if passes % processes == 0:
+        return batch, passes // processes
+    if batch % processes == 0:
+        return batch // processes, passes
+    raise SystemExit(
+        f"A step of {passes} x {batch} rows cannot be divided among {processes} processes: choose --batch or "
+        "--accumulation so that one of them can."
+    )
+
+
 def main() -> None:
     chosen = arguments()
     unsloth, model, tokenizer = load(chosen)
@@ -86,11 +103,10 @@ def main() -> None:
     on_card, training = torch.cuda.is_available(), dict(SETTINGS["training"])
     dtype = model.get_input_embeddings().weight.dtype
     packs = training["packing"] and on_card
-    # As many rows a step as in one process.
-    passes = chosen.accumulation or max(training["gradient_accumulation_steps"] // processes(), 1)
+    batch, passes = share_of_each(chosen.batch, chosen.accumulation, processes())
     training |= {
         "max_steps": chosen.steps,
-        "per_device_train_batch_size": chosen.batch,
+        "per_device_train_batch_size": batch,
         "gradient_accumulation_steps": passes,
     }
     unsloth.FastLanguageModel.for_training(model)

@@ -1,8 +1,11 @@
 """A run as a script: it trains the same adapter, bit for bit, without this app."""
 
 import json
+import os
+import runpy
 import shutil
 import subprocess
+import sys
 import tomllib
 
 import pytest
@@ -44,13 +47,58 @@ def test_it_trains_the_same_adapter_bit_for_bit(script, trained, tmp_path):
         assert settings[name] == expected[name]
 
 
-def test_fewer_steps_train_another_adapter(script, trained, tmp_path):
+@pytest.fixture(scope="module")
+def short(script, tmp_path_factory):
+    """What two steps alone make."""
+    folder = tmp_path_factory.mktemp("short") / "alone"
+    shutil.copytree(script[0].parent, folder)
+    done = execute(folder / "train.py", "--steps", "2", "--out", str(folder / "made"))
+    assert done.returncode == 0, done.stderr[-3000:]
+    return folder / "made" / "adapter_model.safetensors"
+
+
+def test_fewer_steps_train_another_adapter(short, trained):
+    assert short.read_bytes() != (trained.adapter_dir / "adapter_model.safetensors").read_bytes()
+
+
+@pytest.mark.slow  # two programs that each import everything
+def test_two_processes_train_what_one_does(script, short, tmp_path):
+    """With gloo, as with two cards, each takes half of the rows of every step.
+
+    Two steps: the end of an epoch, where rows are too few to be divided evenly, comes later.
+    """
+    from safetensors.torch import load_file
+
     folder = tmp_path / "alone"
     shutil.copytree(script[0].parent, folder)
-    done = execute(folder / "train.py", "--steps", "2", "--out", str(tmp_path / "short"))
+    command = [
+        sys.executable,
+        "-m",
+        "torch.distributed.run",
+        "--standalone",
+        "--nproc_per_node",
+        "2",
+        "train.py",
+        "--steps",
+        "2",
+    ]
+    done = subprocess.run(
+        command, cwd=folder, capture_output=True, text=True, env=os.environ | {"OMP_NUM_THREADS": "1"}
+    )
     assert done.returncode == 0, done.stderr[-3000:]
-    made = (tmp_path / "short" / "adapter_model.safetensors").read_bytes()
-    assert made != (trained.adapter_dir / "adapter_model.safetensors").read_bytes()
+    made, one = load_file(folder / "adapter" / "adapter_model.safetensors"), load_file(short)
+    assert made.keys() == one.keys()
+    changes = {name: weight for name, weight in one.items() if "lora_B" in name}  # all of it was trained
+    differ = {name: float((made[name] - weight).norm() / weight.norm()) for name, weight in changes.items()}
+    assert changes and max(differ.values()) < 0.05, differ  # 0.4 if each takes as many rows as one would alone
+
+
+def test_a_step_is_divided_among_processes(script):
+    namespace = runpy.run_path(str(script[0]))
+    share = namespace["share_of_each"]
+    assert [share(8, 4, 2), share(8, 1, 2), share(2, 3, 1), share(6, 3, 3)] == [(8, 2), (4, 1), (2, 3), (6, 1)]
+    with pytest.raises(SystemExit, match="1 x 3 rows cannot be divided among 2 processes"):
+        share(3, 1, 2)
 
 
 def test_other_rows_are_refused(script, tmp_path):
