@@ -21,7 +21,9 @@ from ui.shared.formatting import notice
 from ui.shared.run_names import RunNames
 from ui.train.run_figures import heldout_text
 
-REDRAW_SECONDS = 0.2  # each drawing takes a twentieth of a second in the browser, which is then busy for that time
+# Between two drawings of growing answers: often at first, when a person waits for them. Each keeps the browser busy for
+# 75 ms, several times that on a slow machine, which must still have time for a click on Stop.
+FIRST_SECONDS, FIRST_REDRAW, LATER_REDRAW = 2.0, 0.2, 0.6
 ASK_LABELS = {1: "Ask", 2: "Ask both", 3: "Ask all three"}  # by the number of panes
 SAME_AGAIN = (
     "The answers would be exactly the same again, because exact settings are deterministic. "
@@ -191,7 +193,7 @@ class CompareTab:
         `clear` empties the question box; the question comes back if it was not asked.
         """
         panes, differ = asked.panes, bool(values[self.differ])
-        lab, drawn = self._workbench.lab, 0.0
+        lab, drawn, began = self._workbench.lab, 0.0, time.monotonic()
         waits = dict.fromkeys((self.differ, self.retry, self.edit, self.new), gr.update(interactive=False))
         box = {self.prompt: ""} if clear else {}
         quiet = dict.fromkeys((self.trouble, self.changed, self.proof, self.copied), "")
@@ -201,8 +203,9 @@ class CompareTab:
             conversations = [asked.messages(place) for place in range(len(panes))]
             for answers in lab.answer(panes, conversations, asked.turns[-1].sampling):
                 conversation = conversation.answered(answers)
-                if time.monotonic() - drawn >= REDRAW_SECONDS:
-                    drawn = time.monotonic()
+                now = time.monotonic()
+                if now - drawn >= (FIRST_REDRAW if now - began < FIRST_SECONDS else LATER_REDRAW):
+                    drawn = now
                     yield {self.panes: newest_text(conversation, differ, self._label)}
             said = lab.note_on_prompts(panes, conversations)
         except Problem as error:
