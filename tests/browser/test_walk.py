@@ -13,6 +13,7 @@ from playwright.sync_api import expect
 from core.runs.run_folder import list_runs
 from tests.app_process import running_app
 from tests.browser.conftest import PHONE, ZOOMED, painted_over, photograph, reload, tab, wait_for_step
+from ui.shared.formatting import run_label
 
 SENTENCE = "The old man reads a book."
 STEP = re.compile(r"step ([\d,]+) of ([\d,]+)")
@@ -188,8 +189,17 @@ def test_9_the_best_checkpoint_is_loaded_to_compare(app, page):
     expect(page.locator("#compare-best")).to_be_hidden()
 
 
+def test_10_the_finished_run_is_taken_home(app, page):
+    run = list_runs(app.runs_dir)[0]
+    page.click("#take-home")
+    expect(page.get_by_role("tab", name="Export", exact=True)).to_have_attribute("aria-selected", "true")
+    expect(page.locator("#export-run input")).to_have_value(run_label(run.id))
+    expect(page.locator("#export-adapter-choice input")).to_have_value("final")
+    expect(page.locator("#export-adapter")).to_be_enabled(timeout=10_000)
+
+
 @pytest.mark.parametrize("theme", ["light", "dark"])
-@pytest.mark.parametrize("name", ["Model", "Data", "Train", "Compare"])
+@pytest.mark.parametrize("name", ["Model", "Data", "Train", "Compare", "Export"])
 def test_no_tab_is_wider_than_a_phone(page, name, theme):
     page.set_viewport_size(PHONE)
     page.emulate_media(color_scheme=theme)

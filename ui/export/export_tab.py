@@ -161,7 +161,10 @@ class ExportTab:
 
     def _wanted(self, kind: str, run: Run, values: dict) -> tuple[Wanted, int | None]:
         """What the choices ask for, and the checkpoint's step. Raises ConfigError."""
-        step = int(values[self.adapter]) if values[self.adapter] else None
+        chosen = values[self.adapter]
+        if chosen is None or chosen not in [value for _, value in _adapters(run)]:
+            raise ConfigError("Choose one of the run's adapters; what was chosen is not there.")
+        step = int(chosen) if chosen else None
         return self.cards.wanted(kind, run, step, values[self.onto], values), step
 
     def _describe(self, values: dict) -> dict:
@@ -174,7 +177,7 @@ class ExportTab:
         for kind, head in self.cards.heads.items():
             try:
                 wanted = self._wanted(kind, run, values)[0] if run and kind in SIZED else None
-            except ConfigError:  # no precision yet
+            except ConfigError:  # no adapter or precision yet
                 wanted = None
             found[head] = head_text(kind, wanted, sizes)
         return found
