@@ -22,7 +22,6 @@ from tests.workbench.conftest import refused
 from ui.report.report import write_report
 from ui.terminal.commands import resume_and_report
 
-TODAY = f"{date.today():%d %b %Y}"
 DATED = (
     "{{ bos_token }}It is {{ strftime_now('%d %b %Y') }}.{% for message in messages %} {{ message.role }}: "
     "{{ message.content | trim }}{% if message.role == 'assistant' %}{{ eos_token }}{% endif %}{% endfor %}"
@@ -153,6 +152,7 @@ def test_a_run_of_an_earlier_version_has_the_date_of_its_first_step(first, tmp_p
 def test_prompts_and_measures_have_the_date_of_the_run(bench, first, tomorrow, monkeypatch):
     import core.workbench.lab as lab
 
+    day = f"{first.prompt_date:%d %b %Y}"  # not that of the test, which may begin before midnight
     bench.lab.load_run(first.id)
     asked, stream = [], lab.stream
 
@@ -164,10 +164,10 @@ def test_prompts_and_measures_have_the_date_of_the_run(bench, first, tomorrow, m
     messages = [{"role": "user", "content": "Say red."}]
     panes = [BASE, Pane(first.id), Pane(first.id, 2)]
     list(bench.lab.answer(panes, [messages] * 3, lab.Sampling(max_new_tokens=1)))
-    assert asked == [f"<s>It is {TODAY}. user: Say red. assistant: "] * 3
+    assert asked == [f"<s>It is {day}. user: Say red. assistant: "] * 3
     found = evaluate_run(bench.lab, first, Source(), lambda: False, lambda share, words: None)
     read = [*found.gained, *found.lost, *found.differing]
-    assert found.note == "" and read and all(row.question.startswith(f"It is {TODAY}. ") for row in read)
+    assert found.note == "" and read and all(row.question.startswith(f"It is {day}. ") for row in read)
 
 
 def test_checked_rows_are_read_again_the_next_day_only_if_they_print_the_date(bench, config, request):
