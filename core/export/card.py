@@ -53,7 +53,7 @@ def add_checks(folder: Path, checks: Sequence[Check]) -> None:
     """Adds to the README.md of an export what its self-test found. Raises OSError."""
     lines = [
         "\n## Self-test\n",
-        "Each file beside the model that was trained, on the same rows.\n",
+        "Each file compared with the trained model, on the same rows.\n",
         "| file | mean KL divergence (nats) | same next token | same answers | loss | loss of the model | result |",
         "|---|---|---|---|---|---|---|",
         *map(_line_of_check, checks),

@@ -40,7 +40,7 @@ class ExportCards:
         )  # fmt: skip
         self.as_compared = gr.Checkbox(
             False, label="With the settings of Compare", elem_id="export-as-compared", render=False,
-            info="The Modelfile gets the system prompt, temperature and top-p that are set there.",
+            info="Copies the system prompt, temperature and top-p from the Compare tab.",
         )  # fmt: skip
         self.install = gr.Checkbox(
             False, label="Install llama.cpp for the test (34 MB)", elem_id="export-install", render=False,
@@ -53,8 +53,8 @@ class ExportCards:
         )
         self.branch = gr.Textbox(label="Branch", placeholder="main", max_lines=1, elem_id="push-branch", render=False)
         self.public = gr.Checkbox(
-            False, label="Everybody may see it", elem_id="push-public", render=False,
-            info="For a new repository; one that exists stays as visible as it is.",
+            False, label="Public", elem_id="push-public", render=False,
+            info="For a new repository. An existing one keeps its visibility.",
         )  # fmt: skip
         choices = {
             "adapter": [], "merged": [self.dtype],

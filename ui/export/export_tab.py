@@ -31,8 +31,8 @@ from ui.shared.run_names import RunNames
 
 FINAL = ""  # the value of a run's own adapter among those to export; a checkpoint's is its step
 ABOUT_BASE = (
-    "A merged model of the 4-bit weights answers as in Compare. The adapter was not trained for the original weights: "
-    "on these its answers change."
+    "With the 4-bit weights the merged model answers as in Compare. The adapter was not trained on the original "
+    "weights, so its answers change with them."
 )
 
 
@@ -163,7 +163,7 @@ class ExportTab:
         """What the choices ask for, and the checkpoint's step. Raises ConfigError."""
         chosen = values[self.adapter]
         if chosen is None or chosen not in [value for _, value in _adapters(run)]:
-            raise ConfigError("Choose one of the run's adapters; what was chosen is not there.")
+            raise ConfigError("This adapter does not exist any more; choose one from the list.")
         step = int(chosen) if chosen else None
         return self.cards.wanted(kind, run, step, values[self.onto], values), step
 

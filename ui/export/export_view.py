@@ -33,13 +33,13 @@ PURPOSES = {
     "merged": "One complete model in safetensors, for transformers, vLLM and most other programs.",
     "gguf": "For Ollama, LM Studio and llama.cpp: a complete model in one file.",
     "script": "train.py with the rows beside it: trains the same adapter on another machine, without this app.",
-    "push": "Exports, tests and uploads it. Needs a token that may write, in More on the Model tab.",
+    "push": "Exports, tests and uploads it. Needs a token with write access: enter it on the Model tab, under More.",
 }
 FAILED_TEST = (
-    "Self-test failed: {files} does not answer as the model that was trained does; it was kept under another name and "
-    "is not for use."
+    "Self-test failed: {files} does not answer as the trained model does. Do not use it; it was kept under another "
+    "name."
 )
-NOT_TESTED = "Not tested: nobody knows whether it answers as the model that was trained does."
+NOT_TESTED = "Not tested: it may not answer as the trained model does."
 
 
 @dataclass(frozen=True)
@@ -163,14 +163,14 @@ def _uses(one: Exported, name: str) -> list[tuple[str, list[str]]]:
     found = []
     if modelfiles := _modelfiles(one):
         commands = [f"ollama create {name} -f {_quoted(modelfiles[0])}", f"ollama run {name}"]
-        found.append(("Ollama: with it running, these two commands make the model and talk to it.", commands))
+        found.append(("Ollama: start it, then create the model and chat with it:", commands))
     if one.wanted.to != "lora-gguf":
         place = Path("~") / ".lmstudio" / "models" / "hearthtune" / name
-        found.append((f"LM Studio: put the .gguf file into {place}, and it is listed under My Models.", []))
-        found.append(("llama.cpp: this command talks to it.", [f"llama-cli -m {_quoted(files[0])}"]))
+        found.append((f"LM Studio: put the .gguf file into {place}; it then appears under My Models.", []))
+        found.append(("llama.cpp: chat with it:", [f"llama-cli -m {_quoted(files[0])}"]))
     else:
         command = f"llama-cli -m BASE.gguf --lora {_quoted(files[0])}"
-        found.append(("llama.cpp: the adapter goes with a GGUF file of its base.", [command]))
+        found.append(("llama.cpp: load the adapter together with a GGUF file of its base:", [command]))
     return found
 
 

@@ -113,7 +113,7 @@ def _next_steps(exported: Exported) -> list[str]:
 def _lines_of(check: Check) -> list[str]:
     loss = "" if check.loss is None else f", loss {check.loss:.4f} ({check.loss_of_model:.4f} before)"
     return [
-        f"Tested: {'passed' if check.passed else 'FAILED'}. {check.file} beside the model that was trained:",
+        f"Tested: {'passed' if check.passed else 'FAILED'}. {check.file} compared with the trained model:",
         f"  logits differ by at most {check.max_logit_difference:.2g}, mean KL divergence {check.mean_kl:.2g}",
         f"  same next token {check.top1:.2%}, same answers {check.greedy_equal} of {check.greedy_of}{loss}",
     ]
