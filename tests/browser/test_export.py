@@ -5,6 +5,7 @@ import re
 import zipfile
 
 import pytest
+from gradio_client import Client
 from playwright.sync_api import expect
 
 from core.export.record import load_exports
@@ -120,6 +121,15 @@ def test_5_the_script_comes_with_its_commands(page, run):
     expect(script.locator(".command code").first).to_have_text(f"uv run {folder / 'train.py'}")
     assert (folder / "rows.parquet").is_file()
     photograph(page, "94-script")
+
+
+def test_6_a_client_pushes_the_same(app, run, hub):
+    pushed = Client(app.url, verbose=False).predict(run.id, "ada/by-client", checkpoint=3, api_name="/push")
+    stored = hub.repositories["ada/by-client"]
+    (made,) = load_exports(run)
+    assert (pushed["repo"], pushed["url"]) == ("ada/by-client", f"{hub.address}/ada/by-client")
+    assert pushed["private"] is stored.is_private is True
+    assert stored.branches["main"] == {file.path.name: file.sha256 for file in made.files}
 
 
 def test_the_app_printed_no_warnings_of_its_own(app):
