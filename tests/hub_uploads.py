@@ -103,7 +103,11 @@ class _Handler(http.server.BaseHTTPRequestHandler):
     def _handle(self) -> None:
         hub, path = self.hub, unquote(urlsplit(self.path).path)
         hub.requests.append((self.command, path))
-        body = self.rfile.read(int(self.headers.get("Content-Length") or 0))
+        length = int(self.headers.get("Content-Length") or 0)
+        body = self.rfile.read(length)
+        if len(body) < length:  # the client was killed in the middle of its request
+            self.close_connection = True
+            return None
         if self.headers.get("Authorization") != f"Bearer {hub.token}":
             return self._answer(401, message="Invalid credentials in Authorization header")
         if path == "/api/whoami-v2":

@@ -74,12 +74,13 @@ def test_2_files_arrive_in_the_browser(page, run, tmp_path):
         assert {name: hashlib.sha256(archive.read(name)).hexdigest() for name in archive.namelist()} == sha256
 
 
-def test_3_a_push_is_stopped_in_the_middle_and_taken_up_again(page, run, hub):
+def test_3_a_push_is_stopped_in_the_middle_and_taken_up_again(page, run, hub, wait_until):
     hub.stall_after = 1 << 16
     page.locator("#push-name input, #push-name textarea").fill("ada/yoda")
     expect(page.locator("#export-push")).to_be_enabled(timeout=10_000)
     page.click("#export-push")
     expect(page.locator("#export-progress")).to_contain_text("Uploading to ada/yoda", timeout=TOO_LONG)
+    wait_until(hub.stalled.is_set, "half of the weights", timeout=120)  # the page speaks of it before the first byte
     page.set_viewport_size(PHONE)
     photograph(page, "92-pushing-phone")
     page.click("#stop-export")
