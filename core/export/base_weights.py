@@ -16,7 +16,9 @@ from core.disk.tolerant_reading import read_json
 from core.model.library_patches.model_parts import layers_in_4bit
 
 PACKED = ".quant_state.bitsandbytes__nf4"  # what bitsandbytes appends to the name of a weight that is stored in 4-bit
-MAX_PIECE = 16 * 2**20  # weights: whole embeddings in float32 would take gigabytes
+# Weights. Whole embeddings in float32 would take gigabytes, and pieces of more than some megabytes are new memory each
+# time, which the system has to fill with zeros: at 64 MB that took five times as long as the merging.
+MAX_PIECE = 2**20
 
 
 class BaseWeights:

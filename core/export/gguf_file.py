@@ -1,7 +1,10 @@
 """Writes a run as GGUF files straight from base and adapter, a tensor at a time, in several precisions at once."""
 
-from collections.abc import Callable, Sequence
+from collections import deque
+from collections.abc import Callable, Iterator, Sequence
+from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import ExitStack
+from os import cpu_count
 from pathlib import Path
 
 from core.disk.tolerant_reading import read_json
@@ -15,6 +18,7 @@ from core.export.source import Source
 
 OF_GGML = {"Q4_K", "Q5_K", "Q6_K", "Q5_0", "Q5_1"}
 Written = Callable[[int], None]
+THREADS = cpu_count() or 1
 
 
 def write_gguf(
@@ -42,13 +46,41 @@ def write_gguf(
             for out in outs:
                 _append(out, tensors.frequencies.tobytes(), written)
                 pad(out)
-        for tensor in tensors.tensors:
-            for rows in tensors.rows(tensor):
-                for out, precision in zip(outs, precisions, strict=True):
-                    _append(out, _converted(rows, tensors.stored(tensor, precision)), written)
-            for out in outs:
-                pad(out)
+        with ThreadPoolExecutor(THREADS) as threads:
+            for number, content in _in_order(_pieces(tensors, precisions, threads)):
+                if content is None:
+                    pad(outs[number])
+                else:
+                    _append(outs[number], content, written)
     return files
+
+
+def _pieces(
+    tensors: GgufTensors, precisions: Sequence[str], threads: ThreadPoolExecutor
+) -> Iterator[tuple[int, Future | None]]:
+    """The tensors' values piece by piece, as (index of the file, its bytes to come); None at the end of a tensor."""
+    for tensor in tensors.tensors:
+        stored = [tensors.stored(tensor, precision) for precision in precisions]
+        for rows in tensors.rows(tensor):
+            yield from ((number, threads.submit(_converted, rows, kind)) for number, kind in enumerate(stored))
+        yield from ((number, None) for number in range(len(precisions)))
+
+
+def _in_order(pieces: Iterator[tuple[int, Future | None]]) -> Iterator[tuple[int, bytes | None]]:
+    """What the pieces become, while the threads work on the next ones; numpy and ggml let each other run meanwhile."""
+    waiting: deque[tuple[int, Future | None]] = deque()
+    try:
+        for piece in pieces:
+            waiting.append(piece)
+            if len(waiting) > 2 * THREADS:
+                number, content = waiting.popleft()
+                yield number, content and content.result()
+        for number, content in waiting:
+            yield number, content and content.result()
+    finally:
+        for _, content in waiting:
+            if content is not None:
+                content.cancel()
 
 
 def _converted(rows, stored) -> bytes:

@@ -8,6 +8,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from math import pi
 
+from core.export.base_weights import rows_in_a_piece
 from core.export.k_quants import MIXES, k_quant_type
 from core.export.merged_weights import MergedWeights
 from core.problems import ExportError
@@ -67,7 +68,11 @@ class GgufTensors:
         """The tensor in float32, as numpy arrays of whole rows, from the first to the last."""
         heads = self.heads_of(tensor)
         pieces = (rows.numpy() for _, rows in self._weights.pieces(tensor.source))
-        yield from pieces if heads is None else [interleaved(list(pieces), heads)]
+        if heads is None:
+            yield from pieces
+            return
+        whole, rows = interleaved(list(pieces), heads), rows_in_a_piece(tensor.shape)
+        yield from (whole[first : first + rows] for first in range(0, len(whole), rows))
 
     def heads_of(self, tensor: Tensor) -> int | None:
         """How many heads a query or key projection has, whose rows are in another order; None for other tensors."""

@@ -6,10 +6,8 @@ output and, in some layers, for values and the second projection of the feed-for
 
 import ctypes
 import sys
-from concurrent.futures import ThreadPoolExecutor
 from functools import cache
 from importlib.util import find_spec
-from os import cpu_count
 from pathlib import Path
 
 from core.problems import ExportError
@@ -52,7 +50,7 @@ def check_ggml(quant: str) -> None:
 
 
 def quantize(rows, kind: str) -> bytes:
-    """Rows of float32, of shape (rows, columns), as the bytes of this type; all cores work on them."""
+    """Rows of float32, of shape (rows, columns), as the bytes of this type; other threads can run meanwhile."""
     import numpy as np
     from gguf import GGML_QUANT_SIZES, GGMLQuantizationType
 
@@ -62,16 +60,7 @@ def quantize(rows, kind: str) -> bytes:
     block, size = GGML_QUANT_SIZES[stored]
     made = np.empty((count, columns // block * size), dtype=np.uint8)
     ggml.ggml_quantize_init(int(stored))
-
-    def work(first: int, last: int) -> None:
-        ggml.ggml_quantize_chunk(
-            int(stored), rows.ctypes.data, made.ctypes.data, first * columns, last - first, columns, None
-        )
-
-    parts = min(cpu_count() or 1, count)
-    bounds = [count * part // parts for part in range(parts + 1)]
-    with ThreadPoolExecutor(parts) as threads:  # ctypes lets other threads run meanwhile
-        list(threads.map(work, bounds[:-1], bounds[1:]))
+    ggml.ggml_quantize_chunk(int(stored), rows.ctypes.data, made.ctypes.data, 0, count, columns, None)
     return made.tobytes()
 
 

@@ -69,6 +69,8 @@ class MergedWeights:
 
         Yields (index of the first row, tensor of whole rows), as `BaseWeights.pieces`.
         """
+        import torch
+
         keys = dict(self._parts.get(name, {}))
         whole = keys.pop("whole", None)
         tokens = self._trained_tokens(name, keys.pop("tokens", None))
@@ -78,11 +80,13 @@ class MergedWeights:
             if whole:
                 rows = self._adapter.get_slice(whole)[first:last].float()
             if "A" in parts:
-                rows = rows + self.scale(name) * (parts["B"][first:last] @ parts["A"])
+                rows = torch.addmm(rows, parts["B"][first:last], parts["A"], alpha=self.scale(name))
             if "embedding_A" in parts:
                 rows = rows + self.scale(name) * (parts["embedding_B"] @ parts["embedding_A"][:, first:last]).T
             if "magnitude" in parts:
                 rows = rows * (parts["magnitude"].flatten()[first:last] / rows.norm(dim=1)).unsqueeze(1)
+            if tokens:
+                rows = rows.clone()  # those of a base in float32 may be the file's own
             for token, row in tokens.items():
                 if first <= token < last:
                     rows[token - first] = row
