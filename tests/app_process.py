@@ -21,19 +21,33 @@ ENVIRONMENT = os.environ | {"GRADIO_ANALYTICS_ENABLED": "False", "HF_HUB_DISABLE
 READ_WHILE_IMPORTED = ("HF_", "GRADIO_", "SPACE_", "UNSLOTH_", "OMP_", "GOMP_", "PYTHON", "CUDA_", "LD_")
 
 
-def start(*arguments: str, environment: dict[str, str] | None = None, in_background: bool = False):
+def start(
+    *arguments: str,
+    environment: dict[str, str] | None = None,
+    in_background: bool = False,
+    often: bool = False,
+):
     """Start the program with these arguments, forked from a process that has imported its libraries, or cold.
 
-    It starts cold if `environment` contains a variable that a library reads while it is imported. `in_background`
-    makes it ignore SIGINT, like a background job of a shell script.
+    It starts cold if `environment` contains a variable that a library reads while it is imported, unless that happens
+    `often`: then a process is kept that imported with those variables. `in_background` makes the program ignore SIGINT,
+    like a background job of a shell script.
     """
     environment = environment or {}
     folder = new_folder()
-    read_early = [name for name in environment if name.startswith(READ_WHILE_IMPORTED) and name != "HF_TOKEN"]
-    if not read_early:
-        arguments_of_call = {"arguments": list(arguments)}
+    early = {
+        name: value
+        for name, value in environment.items()
+        if name.startswith(READ_WHILE_IMPORTED) and name != "HF_TOKEN"
+    }
+    if often or not early:
         return WarmProcess(
-            "tests.warm_process:run_program", arguments_of_call, ENVIRONMENT | environment, folder, in_background
+            "tests.warm_process:run_program",
+            {"arguments": list(arguments)},
+            ENVIRONMENT | environment,
+            folder,
+            in_background,
+            tuple(sorted(early.items())),
         )
     with (folder / "stdout").open("wb") as stdout, (folder / "stderr").open("wb") as stderr:
         process = subprocess.Popen(
@@ -116,10 +130,10 @@ def running_app_with_a_run(folder: Path, *settings: str) -> Iterator[App]:
 
 
 def run_app(
-    *arguments: str, timeout: float = 300, environment: dict[str, str] | None = None
+    *arguments: str, timeout: float = 300, environment: dict[str, str] | None = None, often: bool = False
 ) -> subprocess.CompletedProcess:
-    """Run one command to its end and capture its output."""
-    process = start(*arguments, environment=environment)
+    """Run one command to its end and capture its output; `often` as for `start`."""
+    process = start(*arguments, environment=environment, often=often)
     try:
         code = process.wait(timeout)
     except subprocess.TimeoutExpired:

@@ -72,6 +72,11 @@ class UploadHub:
         self.server.server_close()
         self.thread.join(10)
 
+    def reset(self) -> None:
+        """Forget everything that arrived and every fault that was asked for; what still stalls is let go."""
+        self.closing.set()
+        self.__init__(self.user, self.token)  # the server is not a field, and goes on
+
     @property
     def address(self) -> str:
         return f"http://127.0.0.1:{self.server.server_port}"

@@ -34,14 +34,26 @@ def run(trained, tmp_path) -> Path:
     return Path(shutil.copytree(trained, tmp_path / "runs" / trained.name))
 
 
+@pytest.fixture(scope="module")
+def server(tmp_path_factory):
+    with UploadHub(token=TOKEN) as server:
+        server.home = tmp_path_factory.mktemp("home")
+        yield server
+
+
 @pytest.fixture
-def hub():
-    with UploadHub(token=TOKEN) as hub:
-        yield hub
+def hub(server):
+    server.reset()
+    return server
+
+
+def surroundings(hub: UploadHub, token: str = TOKEN) -> dict[str, str]:
+    """The environment of each program, the same every time, so that they start quickly."""
+    return hub.environment(hub.home, token)
 
 
 def push(hub: UploadHub, run: Path, *options: str, name: str = NAME, token: str = TOKEN):
-    done = run_app("push", str(run), name, *options, environment=hub.environment(run.parent.parent / "home", token))
+    done = run_app("push", str(run), name, *options, environment=surroundings(hub, token), often=True)
     assert "Traceback" not in done.stderr and TOKEN not in done.stdout + done.stderr
     return done
 
@@ -107,7 +119,7 @@ def test_what_is_wrong_is_one_sentence(hub, run, name, token, code, word):
 @pytest.mark.skipif(sys.platform == "win32", reason="Windows cannot send Ctrl-C to a single process")
 def test_ctrl_c_in_the_middle_of_a_file(hub, run, tmp_path, wait_until):
     hub.stall_after = 1 << 16
-    process = start("push", str(run), NAME, "--no-check", environment=hub.environment(tmp_path / "home", TOKEN))
+    process = start("push", str(run), NAME, "--no-check", environment=surroundings(hub), often=True)
     wait_until(hub.stalled.is_set, "half of the weights", 120)
     process.send_signal(signal.SIGINT)
     assert process.wait(30) == 130
@@ -126,8 +138,8 @@ def test_the_options_are_those_of_export():
 def test_training_pushes_its_checkpoints_and_its_adapter(hub, tmp_path):
     settings = ["training.max_steps=4", "training.save_steps=2", f"training.hub_model_id={NAME}"]
     options = [word for setting in settings for word in ("--set", setting)]
-    environment = hub.environment(tmp_path / "home", TOKEN)
-    done = run_app("train", "demo-yoda", *options, "--runs-dir", str(tmp_path / "runs"), environment=environment)
+    runs_dir = str(tmp_path / "runs")
+    done = run_app("train", "demo-yoda", *options, "--runs-dir", runs_dir, environment=surroundings(hub), often=True)
     assert done.returncode == 0 and TOKEN not in done.stdout + done.stderr, done.stderr
     assert f"The adapter is at {hub.address}/{NAME}.\n" in done.stdout
     stored = hub.repositories[NAME]

@@ -7,7 +7,7 @@ can be signalled, killed and waited for.
 A request is a line of JSON on standard input: {"call": "module:function", "arguments": {...}, "environment": {...},
 "folder": where the child writes `stdout`, `stderr` and `exit`, "ignore_sigint": bool}. The answer is a line with
 the child's process id. Variables that a library reads while it is imported cannot be set this way: such a process is
-started cold, see `tests.app_process`.
+started cold, or forked from a second process that imported with them, see `tests.app_process`.
 """
 
 import atexit
@@ -35,7 +35,15 @@ WARNINGS = "default,ignore:unclosed event loop:ResourceWarning"
 class WarmProcess:
     """The test's handle for one child, with the methods of `subprocess.Popen` that tests use."""
 
-    def __init__(self, call: str, arguments: dict, environment: dict[str, str], folder: Path, ignore_sigint: bool):
+    def __init__(
+        self,
+        call: str,
+        arguments: dict,
+        environment: dict[str, str],
+        folder: Path,
+        ignore_sigint: bool,
+        imported_with: tuple[tuple[str, str], ...] = (),
+    ):
         folder.mkdir(parents=True, exist_ok=True)
         self.folder = folder
         for file in (self.stdout_file, self.stderr_file):
@@ -47,7 +55,7 @@ class WarmProcess:
             "folder": str(folder),
             "ignore_sigint": ignore_sigint,
         }
-        self.pid = _server().start(request)
+        self.pid = _server(imported_with).start(request)
         self.returncode: int | None = None
 
     @property
@@ -85,7 +93,9 @@ class WarmProcess:
 
 
 class _Server:
-    def __init__(self):
+    """The process that forks children; `imported_with` are variables that were set when it imported the libraries."""
+
+    def __init__(self, imported_with: tuple[tuple[str, str], ...]):
         self._process = subprocess.Popen(
             [sys.executable, "-m", "tests.warm_process"],
             cwd=PROJECT,
@@ -93,7 +103,8 @@ class _Server:
             stdout=subprocess.PIPE,
             text=True,
             env=os.environ
-            | {"GRADIO_ANALYTICS_ENABLED": "False", "HF_HUB_DISABLE_TELEMETRY": "1", "PYTHONWARNINGS": WARNINGS},
+            | {"GRADIO_ANALYTICS_ENABLED": "False", "HF_HUB_DISABLE_TELEMETRY": "1", "PYTHONWARNINGS": WARNINGS}
+            | dict(imported_with),
         )
         self._lock = threading.Lock()
         atexit.register(self._process.stdin.close)
@@ -108,8 +119,8 @@ class _Server:
 
 
 @cache
-def _server() -> _Server:
-    return _Server()
+def _server(imported_with: tuple[tuple[str, str], ...] = ()) -> _Server:
+    return _Server(imported_with)
 
 
 def new_folder() -> Path:

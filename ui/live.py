@@ -4,13 +4,16 @@ A page requests the route /live once a second and sends what it saw last; the an
 are drawn once per `FRESH_SECONDS`, however many pages ask, and pages that saw the same get the same answer. With
 Gradio's own way, an event with all parts as outputs, every part is made twice per answer, changed or not: twenty times
 the work.
+
+What changes in a tab that is not open is kept in the page and drawn when the tab is opened. Each event that a change
+sets off costs the browser as much as drawing all the rest, and most tabs are never opened.
 """
 
 import json
 import secrets
 import threading
 import time
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Protocol
 
@@ -28,16 +31,27 @@ MOST_DRAWINGS = 300  # of visitors; the one who has not asked for longest is for
 FRESH_SECONDS = 0.9  # less than POLL_SECONDS, so that a single page gets something new each time
 DRAWN_BY_THE_PAGE = (gr.HTML, gr.Button, gr.Checkbox, gr.Textbox)  # their state is not needed on the server
 
-# Gradio sets the outputs to what this returns: updates of the parts, and last of the pulse.
-_ASK = """async () => {
-    const same = UPDATE;
-    let told = {parts: {}};
-    try {
+_FETCH = """try {
         const answer = await fetch(new URL(`live?seen=${window.seenLive ?? ""}FRESH`, document.baseURI));
         if (answer.ok) told = await answer.json();
         window.seenLive = told.seen ?? window.seenLive;
-    } catch { /* the program has ended, or the page is being closed: the next answer has everything */ }
-    return [...PARTS.map(part => told.parts[part] ? {...told.parts[part], ...same} : same), told.pulse ?? same];
+    } catch { /* the program has ended, or the page is being closed: the next answer has everything */ }"""
+# A tab is shown a moment after it was pressed.
+_WAIT = "await new Promise(shown => requestAnimationFrame(() => requestAnimationFrame(shown)));"
+# Gradio sets the outputs to what this returns: updates of the parts, and last of the pulse. PARTS has [part, its tab].
+_ASK = """async () => {
+    const same = UPDATE, kept = window.keptLive ??= {}, open = {"": true};
+    let told = {parts: {}};
+    FIRST
+    for (const [part, update] of Object.entries(told.parts)) kept[part] = {...kept[part], ...update};
+    const updates = PARTS.map(([part, tab]) => {
+        open[tab] ??= Boolean(document.getElementById(tab)?.checkVisibility());
+        if (!kept[part] || !open[tab]) return same;
+        const update = kept[part];
+        delete kept[part];
+        return {...update, ...same};
+    });
+    return [...updates, told.pulse ?? same];
 }"""
 
 
@@ -48,18 +62,29 @@ class Tab(Protocol):
 
 
 class Live:
-    """The parts of all tabs. Call `connect` while the page is being built, and serve `route` with it."""
+    """The parts of all tabs. Call `connect` while the page is being built, and serve `route` with it.
 
-    def __init__(self, tabs: Sequence[Tab], fresh_seconds: float = FRESH_SECONDS):
-        self._tabs, self._fresh_seconds = tabs, fresh_seconds
+    `tabs` are drawn always, `in_tabs` while the gr.Tab with that elem_id is open.
+    """
+
+    def __init__(
+        self,
+        tabs: Sequence[Tab],
+        in_tabs: Mapping[str, Sequence[Tab]] | None = None,
+        fresh_seconds: float = FRESH_SECONDS,
+    ):
+        self._places = {"": tabs, **(in_tabs or {})}
+        self._tabs, self._fresh_seconds = [tab for tabs in self._places.values() for tab in tabs], fresh_seconds
         self._lock = threading.Lock()
         self._drawings: dict[str, _Drawing] = {}  # by visitor, the one who asked last at the end
 
-    def connect(self, page: gr.Blocks, actions: Sequence[gr.events.Dependency] = ()) -> None:
-        """Adds the timer and the page's load event. After each of `actions` a page asks at once."""
-        parts = [component for tab in self._tabs for component in tab.live()]
-        drawn = [part for part in parts if isinstance(part, DRAWN_BY_THE_PAGE)]
-        others = [part for part in parts if not isinstance(part, DRAWN_BY_THE_PAGE)]
+    def connect(
+        self, page: gr.Blocks, actions: Sequence[gr.events.Dependency] = (), all_tabs: Sequence[gr.Tabs] = ()
+    ) -> None:
+        """Adds the timer and the events of loading and of opening tabs. A page asks at once after each of `actions`."""
+        parts = {part: place for place, tabs in self._places.items() for tab in tabs for part in tab.live()}
+        drawn = {part: place for part, place in parts.items() if isinstance(part, DRAWN_BY_THE_PAGE)}
+        others = [part for part in parts if part not in drawn]
         pulse, memory = gr.Textbox(visible="hidden"), gr.State({})
 
         def rest(before: dict) -> dict:
@@ -72,13 +97,15 @@ class Live:
             return changed | {memory: {component_id(part): update for part, update in now.items()}}
 
         quiet = {"api_visibility": "private", "show_progress": "hidden", "queue": False}
-        ids = json.dumps([component_id(part) for part in drawn])
-        ask = _ASK.replace("UPDATE", json.dumps(UPDATE)).replace("PARTS", ids)
+        ids = json.dumps([(component_id(part), place) for part, place in drawn.items()])
+        script = _ASK.replace("UPDATE", json.dumps(UPDATE)).replace("PARTS", ids)
         outputs = [*drawn, pulse]
-        later, at_once = ask.replace("FRESH", ""), ask.replace("FRESH", "&fresh")
+        later, at_once = (script.replace("FIRST", _FETCH.replace("FRESH", fresh)) for fresh in ("", "&fresh"))
         gr.on([page.load, gr.Timer(POLL_SECONDS).tick], None, None, outputs, js=later, api_name="live", **quiet)
         for action in actions:
             action.then(None, None, outputs, js=at_once, **quiet)
+        for tabs in all_tabs:
+            tabs.change(None, None, outputs, js=script.replace("FIRST", _WAIT), **quiet)
         if others:
             pulse.change(rest, [memory], [memory, *others], api_name="rest", **quiet)
 

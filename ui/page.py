@@ -77,26 +77,30 @@ def build_page(workbench: Workbench) -> tuple[gr.Blocks, Live]:
                     data = DataTab(workbench, form, model.token, data_tab)
                 with gr.Tab("Train", id="train"):
                     train = TrainTab(workbench, form, model.preset, model.token)
-                with gr.Tab("Compare", id="compare"), gr.Tabs(elem_id="lab"):
-                    with gr.Tab("Chat", id="chat"):
+                with gr.Tab("Compare", id="compare"), gr.Tabs(elem_id="lab") as lab:
+                    with gr.Tab("Chat", id="chat", elem_id="chat-tab"):
                         compare = CompareTab(workbench, model.token)
-                    with gr.Tab("Blind test", id="blind"):
+                    with gr.Tab("Blind test", id="blind", elem_id="blind-tab"):
                         blind = BlindTab(workbench, model.token)
-                    with gr.Tab("Measure", id="measure"):
+                    with gr.Tab("Measure", id="measure", elem_id="measure-tab"):
                         measure = MeasureTab(workbench, model.token)
-                    with gr.Tab("Proof and report", id="proof"):
+                    with gr.Tab("Proof and report", id="proof", elem_id="proof-tab"):
                         proof = ProofTab(workbench, model.token)
-                with gr.Tab("Runs", id="runs") as runs_tab:
+                with gr.Tab("Runs", id="runs", elem_id="runs-tab") as runs_tab:
                     runs = RunsTab(workbench, workbench.runs, form, model.preset, model.token, runs_tab, tabs)
-                with gr.Tab("Export", id="export"):
+                with gr.Tab("Export", id="export", elem_id="export-tab"):
                     export = ExportTab(workbench, model.token, compare.sampling)
-        parts = (model, data, train, train.fit, compare, blind, measure, proof, runs, export)
-        for tab in parts:
+        first = (model, data, train, train.fit)
+        later = {
+            "chat-tab": [compare], "blind-tab": [blind], "measure-tab": [measure], "proof-tab": [proof],
+            "runs-tab": [runs], "export-tab": [export],
+        }  # fmt: skip
+        for tab in (*first, *(tab for inside in later.values() for tab in inside)):
             tab.connect()
         export.opened_from(tabs, train.take_home, runs.opened.kept)
         follow_settings(form, model.trouble, train.trouble, train.fit.trouble)
-        live = Live([side, *parts])
-        live.connect(page, blind.actions)
+        live = Live([side, *first], later)
+        live.connect(page, blind.actions, [tabs, lab])
 
         def reattach() -> dict:
             """A page that opens on a run in progress shows that run's settings."""

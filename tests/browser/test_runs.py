@@ -285,6 +285,13 @@ def test_no_runs_yet_then_a_thousand_which_are_listed_without_requests_while_idl
         page.on("request", lambda request: requests.append(request.url))
         wait_for_polls(page, 4)
         assert [url for url in requests if "queue/join" in url] == []
+        # What changes while the tab is closed waits there, and is shown when it is opened.
+        tab(page, "Model")
+        shutil.copytree(first.folder, app.runs_dir / f"{first.id}-more")
+        wait_for_polls(page, 4)
+        assert [url for url in requests if "queue/join" in url] == []
+        tab(page, "Runs")
+        expect(page.locator("#runs-table .runs-foot")).to_contain_text("1,001 runs", timeout=60_000)
         page.get_by_role("button", name="Show 50 more").click()
         expect(page.locator("#runs-table tbody tr")).to_have_count(100)
         photograph(page, "48-many-runs")

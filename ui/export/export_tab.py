@@ -84,8 +84,8 @@ class ExportTab:
             [part.input for part in (*chosen, self.test, self.cards.as_compared, *self.cards.pushing)], self.trouble
         )
         self.stop.click(self._workbench.exporting.stop, api_name="stop_export", **quiet)
-        offered = [self.run, self.adapter, self.onto]
-        self.known.change(self._offer, [self.run], [self.run], api_name="export_offer", **quiet)
+        offered = [self.run, self.adapter, self.onto, self.wanted]
+        self.known.change(self._offer, [self.run, self.wanted], [self.run], api_name="export_offer", **quiet)
         self.wanted.change(self._take, [self.wanted], [self.run, self.adapter], api_name="export_wanted", **quiet)
         self.run.change(self._chosen, offered, [self.adapter, self.onto], api_name="export_run", **quiet)
         heads = list(self.cards.heads.values())
@@ -119,14 +119,16 @@ class ExportTab:
     def _runs(self) -> list[str]:
         return [row.id for row in self._workbench.runs.rows() if row.has_adapter or row.checkpoints]
 
-    def _offer(self, chosen: str | None) -> dict:
-        """The runs to choose from. What a person chose stays as long as it exists."""
+    def _offer(self, chosen: str | None, wanted: str) -> dict:
+        """The runs to choose from. What a person chose, here or on another tab, stays as long as it exists."""
         runs, first = self._runs(), self._workbench.model_state.adapter
-        value = next((run for run in (chosen, first, *runs) if run in runs), None)
+        value = next((run for run in (chosen, _asked_for(wanted)[0], first, *runs) if run in runs), None)
         return gr.update(choices=[(self._label(run), run) for run in runs], value=value)
 
-    def _chosen(self, run_id: str | None, step: str | None, onto: str) -> tuple[dict, dict]:
+    def _chosen(self, run_id: str | None, step: str | None, onto: str, wanted: str) -> tuple[dict, dict]:
         """The adapters of the run, and what they can be merged into."""
+        if step is None and _asked_for(wanted)[0] == run_id:  # none was chosen here yet
+            step = _asked_for(wanted)[1]
         try:
             run = self._open(run_id)
             config = run.config()
@@ -260,12 +262,18 @@ class ExportTab:
         return self._ask_for(asked.run, asked.step) if asked.ask == "export" else (gr.skip(), gr.skip())
 
     def _take(self, wanted: str) -> tuple[dict, dict]:
-        run_id, step, _ = json.loads(wanted)
+        run_id, step = _asked_for(wanted)
         try:
             adapters = _adapters(self._open(run_id))
         except RunError:
             return gr.skip(), gr.skip()
         return gr.update(value=run_id), gr.update(choices=adapters, value=step)
+
+
+def _asked_for(wanted: str) -> tuple[str | None, str | None]:
+    """The run and the step that another tab asks for, if one does."""
+    run_id, step, _ = json.loads(wanted) if wanted else (None, None, None)
+    return run_id, step
 
 
 def _adapters(run: Run) -> list[tuple[str, str]]:
