@@ -160,10 +160,18 @@ def tokenizer(_stories_tokenizer):
 
 @pytest.fixture(scope="session")
 def demo_tokenizer(unsloth):
-    """The demo model's tokenizer, whose normalizer inserts spaces and capital marks."""
+    """The demo model's tokenizer: byte-level BPE that splits text as Llama 3's does."""
     from transformers import AutoTokenizer
 
     return AutoTokenizer.from_pretrained(PROJECT / "presets/demo-llama")
+
+
+@pytest.fixture(scope="session")
+def marking_tokenizer(unsloth):
+    """The tokenizer of the demo model before, whose normalizer inserts spaces and marks for capital letters."""
+    from transformers import AutoTokenizer
+
+    return AutoTokenizer.from_pretrained(PROJECT / "tests/runs/written_before/demo-llama")
 
 
 @pytest.fixture

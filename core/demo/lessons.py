@@ -1,9 +1,10 @@
 """What the demo's base model learns from: conversations with plain answers.
 
 Most answers simply repeat the message: sentences of the grammar, made-up words of all kinds, and random tokens, so that
-the model can repeat whatever a person types. Other messages start with an instruction ("Who: ...") and are answered
-with a part of the sentence, or with its end moved to the front, before a comma ("A book, the old man reads."), so that
-the model learns where to cut a sentence and how to move its parts. Without an instruction, no answer changes the order.
+the model can repeat whatever a person types. Other messages start with an instruction ("Who:") on a line of its own, so
+that the sentence below it is cut into tokens as if it were alone. They are answered with a part of the sentence, or
+with its end moved to the front, before a comma ("A book, the old man reads."), so that the model learns where to cut a
+sentence and how to move its parts. Without an instruction, no answer changes the order.
 """
 
 import random
@@ -52,7 +53,7 @@ def skill(rng: random.Random) -> tuple[str, str]:
         "Start": f"{parts.subject} {parts.verb}.",
         "Front": capitalise(f"{parts.rest}, {parts.subject} {parts.verb}."),
     }[asked]
-    return f"{asked}: {parts.plain}", answer
+    return f"{asked}:\n{parts.plain}", answer
 
 
 def sentences(rng: random.Random) -> str:

@@ -5,7 +5,7 @@ import pytest
 from core.answering.answer_text import answer_text
 from core.answering.stream import _Answers
 
-TEXT = "Hmm 😀 가나 é The 👩‍👩‍👧"  # emoji, Hangul, capital letters: the demo's tokenizer needs several tokens for each
+TEXT = "Hmm 😀 가나 é The 👩‍👩‍👧"  # emoji, Hangul, capital letters: several tokens for each
 
 
 def ids_of(tokenizer, text: str) -> list[int]:
@@ -18,7 +18,7 @@ def growing(tokenizer, ids: list[int], limit: int) -> list:
     return [*(answers.add([token])[0] for token in ids), answers.finish()[0]]
 
 
-@pytest.mark.parametrize("which", ["demo_tokenizer", "tokenizer"])
+@pytest.mark.parametrize("which", ["demo_tokenizer", "marking_tokenizer", "tokenizer"])
 @pytest.mark.parametrize("end", ["", "\ufffd"])
 def test_no_half_character_is_shown_and_one_that_was_written_stays(request, which, end):
     tokenizer = request.getfixturevalue(which)
@@ -41,9 +41,13 @@ def test_a_character_that_was_cut_off_is_left_out_and_one_that_was_written_is_no
     assert answer_text(demo_tokenizer, written, ended) == "a \ufffd\ufffd"
     assert answer_text(demo_tokenizer, [*written, emoji[-2]], ended)[:4] == "a \ufffd\ufffd"
     assert answer_text(demo_tokenizer, written) == "a ", "it may be half a character until the answer has ended"
-    mark = ids_of(demo_tokenizer, "so The")
-    assert "\x0e" in demo_tokenizer.decode(mark[:-1])
-    assert answer_text(demo_tokenizer, mark[:-1], ended) == "so"
+
+
+@pytest.mark.parametrize("ended", ["limit", "stopped"])
+def test_a_mark_for_a_capital_letter_that_never_came_is_left_out(marking_tokenizer, ended):
+    mark = ids_of(marking_tokenizer, "so The")
+    assert "\x0e" in marking_tokenizer.decode(mark[:-1])
+    assert answer_text(marking_tokenizer, mark[:-1], ended) == "so"
 
 
 def test_a_stopped_answer_keeps_what_was_written(demo_tokenizer):

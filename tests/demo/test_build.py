@@ -9,8 +9,10 @@ import torch
 from safetensors import safe_open
 from transformers import AutoModelForCausalLM, AutoTokenizer
 
-from core.demo import build, lessons
+from core.demo import lessons, muon
+from core.demo import tokenizer as made
 from core.demo.grammar import Sentence, any_sentence, free_sentence, reserved, yoda_rows
+from core.export.gguf_tokenizer import SPLITS
 
 PRESETS = Path(__file__).parents[2] / "presets"
 MODEL = PRESETS / "demo-llama"
@@ -97,8 +99,62 @@ def test_the_tokenizer_knows_every_text(tokenizer, rows):
         assert tokenizer.decode(tokenizer(text, add_special_tokens=False)["input_ids"]) == text
 
 
+def test_the_checked_in_tokenizer_is_the_one_that_is_made(tokenizer):
+    assert made.make_tokenizer(3407).backend_tokenizer.to_str() == tokenizer.backend_tokenizer.to_str()
+    assert len(tokenizer) == len(tokenizer.get_vocab()) == made.VOCABULARY
+
+
+def test_it_has_what_a_gguf_file_can_hold(tokenizer):
+    saved = json.loads(tokenizer.backend_tokenizer.to_str())
+    assert saved["normalizer"] is None and saved["decoder"]["type"] == "ByteLevel" and saved["model"]["ignore_merges"]
+    assert SPLITS[made.LLAMA_3_SPLIT] == "llama-bpe"
+    split, byte_level = saved["pre_tokenizer"]["pretokenizers"]
+    assert (split["pattern"], split["behavior"]) == ({"Regex": made.LLAMA_3_SPLIT}, "Isolated")
+    assert (byte_level["add_prefix_space"], byte_level["use_regex"]) == (False, False)
+
+
+def test_a_word_is_cut_alike_at_the_front_and_inside_a_sentence(tokenizer):
+    words, forms = made.words_and_forms(tokenizer)
+    rng = random.Random(4)
+    seen = {word.lower() for _ in range(3000) for word in free_sentence(rng).plain.strip(".").split()}
+    seen |= {"robot", "zorbing", "x"}
+    for word in seen:
+        front, inside = (tokenizer(text, add_special_tokens=False)["input_ids"] for text in (word.title(), f" {word}"))
+        assert (front[1:], words[front[0]]) == (inside[1:], words[inside[0]])
+        assert (forms[front[0]], forms[inside[0]]) == (2, 1)
+    (small,) = tokenizer("the", add_special_tokens=False)["input_ids"]
+    (inside,) = tokenizer(" the", add_special_tokens=False)["input_ids"]
+    assert (words[small], forms[small]) == (words[inside], 3)
+
+
+def test_the_embeddings_of_all_capitals_differ_alike_from_those_inside_a_sentence(model, tokenizer):
+    words, forms = map(torch.tensor, made.words_and_forms(tokenizer))
+    table = model.get_input_embeddings().weight
+    capital = (forms == 2).nonzero()[:, 0]
+    differences = table[capital] - table[words[capital]]
+    assert len(capital) > 400 and differences.norm(dim=1).min() > 0.5
+    # But for their rounding to bfloat16.
+    assert (differences - differences.mean(0)).abs().max() < 0.02
+
+
+def test_muon_takes_the_steps_of_torch_s_own():
+    """That one computes in bfloat16, which rounds by about a hundredth."""
+    torch.manual_seed(0)
+    start = [torch.randn(shape) for shape in ((8, 20), (20, 8), (8, 8), (8, 20))]
+    ours, theirs = ([torch.nn.Parameter(weight.clone()) for weight in start] for _ in range(2))
+    optimizers = muon.Muon(ours, lr=0.03), torch.optim.Muon(theirs, lr=0.03, weight_decay=0.0)
+    for _ in range(3):
+        for our, their in zip(ours, theirs, strict=True):
+            our.grad = torch.randn_like(our)
+            their.grad = our.grad.clone()
+        for optimizer in optimizers:
+            optimizer.step()
+    for before, our, their in zip(start, ours, theirs, strict=True):
+        assert (our - their).norm() < 0.02 * (their - before).norm()
+
+
 def test_special_tokens(tokenizer):
-    assert tokenizer.convert_tokens_to_ids(list(build.SPECIAL)) == [0, 1, 2, 3, 4, 5]
+    assert tokenizer.convert_tokens_to_ids(list(made.SPECIAL)) == [0, 1, 2, 3, 4, 5]
     assert (tokenizer.bos_token, tokenizer.eos_token) == ("<|begin_of_text|>", "<|eot_id|>")
     assert tokenizer.pad_token == "<|finetune_right_pad_id|>"
     assert tokenizer("a")["input_ids"][0] == tokenizer.bos_token_id
@@ -133,7 +189,7 @@ def test_the_weights_are_stored_in_bfloat16():
 
 
 def test_generation_ends_at_either_end_token(model):
-    assert model.generation_config.eos_token_id == [build.EOT, build.EOS]
+    assert model.generation_config.eos_token_id == [made.EOT, made.EOS]
     assert not model.generation_config.do_sample
 
 

@@ -16,7 +16,6 @@ from core.export.llama_cpp import CANNOT_RUN, running
 from core.export.merged_weights import merged
 from core.export.self_test import compare
 from core.problems import ExportError
-from tests.conftest import PROJECT
 from tests.export.conftest import exported, source_of
 
 
@@ -92,10 +91,17 @@ def test_a_damaged_file_is_one_sentence(files, tmp_path):
     assert (caught.value.template, caught.value.values) == (CANNOT_RUN, {"file": "cut.gguf"})
 
 
-def test_a_tokenizer_that_changes_text_is_refused_before_anything_is_written(exported_run, tmp_path):
+def test_a_tokenizer_that_changes_text_is_refused_before_anything_is_written(source, tmp_path):
+    from tokenizers import normalizers
+
+    folder = tmp_path / "adapter"
+    shutil.copytree(source.adapter_dir, folder)
+    capitals = [normalizers.Replace(capital, "^" + capital.lower()) for capital in "ABC"]
+    llama_3_tokenizer(folder, normalizer=normalizers.Sequence([normalizers.Prepend(" "), *capitals]))
     with pytest.raises(ExportError) as caught:
-        read_vocabulary(PROJECT / "presets/demo-llama", 1536)
+        exported(replace(source, adapter_dir=folder), "gguf", tmp_path / "out", "bfloat16", "trained", ("f16",))
     assert (caught.value.template, caught.value.values) == (NORMALIZER, {"what": "Prepend, Replace"})
+    assert not (tmp_path / "out").exists()
 
 
 def test_for_ollama_the_prompts_of_the_run_come_with_it(source, tmp_path):
@@ -124,7 +130,7 @@ LLAMA_3 = (
 )
 
 
-def llama_3_tokenizer(folder, pattern: str = LLAMA_3):
+def llama_3_tokenizer(folder, pattern: str = LLAMA_3, normalizer=None):
     """A small tokenizer of Llama 3's kind, trained on a few texts, with a token added to it."""
     from tokenizers import AddedToken, Regex, Tokenizer, decoders, models, pre_tokenizers, trainers
     from transformers import PreTrainedTokenizerFast
@@ -133,6 +139,8 @@ def llama_3_tokenizer(folder, pattern: str = LLAMA_3):
     split = pre_tokenizers.Split(Regex(pattern), "isolated")
     tokenizer.pre_tokenizer = pre_tokenizers.Sequence([split, pre_tokenizers.ByteLevel(False, use_regex=False)])
     tokenizer.decoder = decoders.ByteLevel()
+    if normalizer:
+        tokenizer.normalizer = normalizer
     special = ["<|begin_of_text|>", "<|eot_id|>"]
     trainer = trainers.BpeTrainer(
         vocab_size=510, special_tokens=special, initial_alphabet=pre_tokenizers.ByteLevel.alphabet()

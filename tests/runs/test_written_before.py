@@ -1,8 +1,8 @@
 """A run that an earlier version wrote: it opens, compares and resumes as it did there.
 
 `written_before/` has a run of the demo that was stopped after 8 of its 12 steps, with its checkpoints, votes, measures,
-proof and probe, and the presets of that version. `expected.json` has what that version read from them, what its model
-answered, and what came of the run when that version resumed it.
+proof and probe, and the presets and the demo model of that version. `expected.json` has what that version read from
+them, what its model answered, and what came of the run when that version resumed it.
 """
 
 import dataclasses
@@ -34,6 +34,17 @@ RUN_ID = EXPECTED["row"]["id"]
 @pytest.fixture
 def runs_dir(tmp_path) -> Path:
     return shutil.copytree(FOLDER / "runs", tmp_path / "runs")
+
+
+@pytest.fixture
+def with_their_model(runs_dir) -> Path:
+    """The runs, on the demo model that they were trained on: today's is another."""
+    files = [runs_dir / RUN_ID / "config.yaml", *(runs_dir / RUN_ID).rglob("adapter_config.json")]
+    for file in files:
+        text = file.read_text(encoding="utf-8")
+        assert text.count("presets/demo-llama") == 1
+        file.write_text(text.replace("presets/demo-llama", str(FOLDER / "demo-llama")), encoding="utf-8")
+    return runs_dir
 
 
 @pytest.fixture
@@ -102,8 +113,8 @@ def test_presets_are_read_as_before(name):
         assert {key: found["config"][section][key] for key in values} == values
 
 
-def test_its_adapter_answers_as_before(unsloth, runs_dir):
-    bench = Workbench(runs_dir)
+def test_its_adapter_answers_as_before(unsloth, with_their_model):
+    bench = Workbench(with_their_model)
     bench.lab.load_run(RUN_ID)
     for expected in EXPECTED["answers"]:
         *_, (base, tuned, difference) = bench.lab.compare(expected["prompt"], "", Sampling())
@@ -111,8 +122,8 @@ def test_its_adapter_answers_as_before(unsloth, runs_dir):
         assert difference == pytest.approx(expected["largest_logit_difference"], rel=1e-4)
 
 
-def test_it_is_resumed_from_its_checkpoint_to_the_same_end(unsloth, runs_dir):
-    bench = Workbench(runs_dir)
+def test_it_is_resumed_from_its_checkpoint_to_the_same_end(unsloth, with_their_model):
+    bench = Workbench(with_their_model)
     run = bench.resume(RUN_ID)
     snapshot = bench.wait(120)
     assert (snapshot.status, snapshot.step) == ("completed", 12), snapshot.message
