@@ -1,6 +1,6 @@
 """Makes everything the demo needs under presets/ again: python -m core.demo [--out FOLDER]
 
-It takes about eleven minutes on one idle CPU core (estimated, at 0.42 seconds a step). The seeds are fixed, so the rows
+It takes about twelve minutes on one idle CPU core (half a second a step). The seeds are fixed, so the rows
 are always the same, and so is the model on the same machine with the same versions.
 """
 

@@ -4,12 +4,14 @@ Adapters of other programs come in kinds that cannot be used here. Some also cha
 then what is shown as the base would not be it, also with the adapter off.
 """
 
+import filecmp
 import json
 from collections.abc import Iterator
 from pathlib import Path
 
 from safetensors import safe_open
 
+from core.disk.tolerant_reading import Unreadable, read_json
 from core.model.library_patches.peft_parts import EMBEDDINGS, LORA_KINDS, changes_base
 from core.problems import ModelError
 
@@ -39,6 +41,10 @@ OTHER_VOCABULARY = (
     "The adapter in {folder} was trained with {theirs:,} embeddings and {model} has {ours:,}, because tokens were "
     "added before it was trained: choose the model to which they were added, or another adapter."
 )
+OTHER_TOKENIZER = (
+    "The adapter in {folder} was trained with another tokenizer than {model} has and would answer nonsense: choose the "
+    "model that it was trained on, or train it again."
+)
 PREFIX = "base_model.model."  # in front of the base's own names in an adapter's file
 
 
@@ -64,6 +70,28 @@ def check_adapter(adapter_dir: Path, settings: dict, weights: Path, base: Path, 
                 raise ModelError(OTHER_VOCABULARY, folder=folder, model=name, theirs=theirs, ours=ours)
             if not _is_its_own(key, settings) and not _is_equal(file.get_tensor(key), key, base):
                 raise ModelError(BRINGS_WEIGHTS, folder=folder, weight=_name_in_base(key))
+    if not _is_cut_alike(adapter_dir / "tokenizer.json", base / "tokenizer.json"):
+        raise ModelError(OTHER_TOKENIZER, folder=folder, model=name)
+
+
+def _is_cut_alike(theirs: Path, ours: Path) -> bool:
+    """Whether no token has another id, as far as both files can be read; the adapter's is used for nothing else.
+
+    Tokens that only one of them has may have been added.
+    """
+    if not (theirs.is_file() and ours.is_file()) or filecmp.cmp(theirs, ours, shallow=False):
+        return True
+    ids = _tokens(ours)
+    return all(ids.get(token, number) == number for token, number in _tokens(theirs).items())
+
+
+def _tokens(tokenizer: Path) -> dict[str, int]:
+    """The ids of the tokens in a tokenizer.json; Unigram lists them in their order, with scores."""
+    try:
+        tokens = read_json(tokenizer)["model"]["vocab"]
+    except (Unreadable, KeyError):
+        return {}
+    return tokens if isinstance(tokens, dict) else {token: number for number, (token, _) in enumerate(tokens)}
 
 
 def _vocabulary(base: Path) -> int | None:

@@ -9,13 +9,22 @@ from types import SimpleNamespace
 import pytest
 import torch
 
-from core.model.adapter_kind import BRINGS_WEIGHTS, CHANGES_BASE, LOFTQ, OTHER_KIND, OTHER_VOCABULARY, REPEATS_LAYERS
+from core.model.adapter_kind import (
+    BRINGS_WEIGHTS,
+    CHANGES_BASE,
+    LOFTQ,
+    OTHER_KIND,
+    OTHER_TOKENIZER,
+    OTHER_VOCABULARY,
+    REPEATS_LAYERS,
+    check_adapter,
+)
 from core.model.adapters_on_base import FIRST_ADAPTER, put_on
 from core.model.embedding_rows import rows_on
 from core.model.library_patches.peft_parts import changes_base
 from core.model.load import load
 from core.problems import ModelError
-from tests.conftest import fresh_model, next_logits, small_config
+from tests.conftest import PROJECT, fresh_model, next_logits, small_config
 
 TARGETS = ["q_proj", "v_proj"]
 
@@ -196,6 +205,26 @@ def test_an_adapter_of_a_model_that_was_resized_says_so(config, saved):
     folder, _ = saved(resized, lambda model: model.resize_token_embeddings(516))
     values = {"folder": str(folder), "model": config.model.model_name, "theirs": 516, "ours": 512}
     assert refusals(config, folder) == [(OTHER_VOCABULARY, values)] * 2
+
+
+def test_a_tokenizer_with_other_ids_is_refused(tmp_path):
+    """A run of an earlier version, whose demo model had another tokenizer with as many tokens."""
+    before = PROJECT / "tests" / "runs" / "written_before"
+    (adapter,) = before.glob("runs/*/adapter")
+    today, name = PROJECT / "presets" / "demo-llama", "presets/demo-llama"
+    weights, settings = adapter / "adapter_model.safetensors", json.loads((adapter / "adapter_config.json").read_text())
+    check_adapter(adapter, settings, weights, before / "demo-llama", name)
+    with pytest.raises(ModelError) as caught:
+        check_adapter(adapter, settings, weights, today, name)
+    assert (caught.value.template, caught.value.values) == (OTHER_TOKENIZER, {"folder": str(adapter), "model": name})
+    # More or fewer tokens may have been added, and a damaged file says nothing.
+    other = tmp_path / "adapter"
+    shutil.copytree(adapter, other)
+    tokenizer = json.loads((today / "tokenizer.json").read_text(encoding="utf-8"))
+    tokenizer["model"]["vocab"]["new"] = len(tokenizer["model"]["vocab"])
+    for text in (json.dumps(tokenizer), "{"):
+        (other / "tokenizer.json").write_text(text, encoding="utf-8")
+        check_adapter(other, settings, weights, today, name)
 
 
 def test_weights_of_the_base_in_an_adapter_must_be_the_base_s(config, saved, base):
