@@ -148,7 +148,7 @@ def test_words_with_a_hash_that_a_response_starts_after(shared_cases, demo_token
         trained.append([[label for label in example.labels if label != UNTRAINED] for example in data.train])
     answers = [json.loads(line)["output"].partition(": ")[2] for line in path.read_text(encoding="utf-8").splitlines()]
     assert [demo_tokenizer.decode(ids).strip() for ids in trained[1]] == [f"{answer}<|eot_id|>" for answer in answers]
-    assert [sum(map(len, rows)) for rows in trained] == [1062, 81]
+    assert [sum(map(len, rows)) for rows in trained] == [1061, 111]
 
 
 def test_a_column_with_one_value_is_taken_for_the_answer(shared_data, chat_tokenizer):
