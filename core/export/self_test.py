@@ -107,6 +107,6 @@ def compare(file: str, model: Observed, export: Observed, limits: Limits) -> Che
         and kl <= limits.mean_kl
         and top1 >= limits.top1
         and (limits.greedy_differing is None or len(model.answers) - equal <= limits.greedy_differing)
-        and worse <= max(limits.loss * (model.loss or 0.0), SMALL_LOSS)
+        and (limits.loss is None or worse <= max(limits.loss * (model.loss or 0.0), SMALL_LOSS))
     )
     return Check(file, largest, kl, top1, equal, len(model.answers), export.loss, model.loss, passed)

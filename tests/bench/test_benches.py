@@ -128,3 +128,11 @@ def test_exports_are_compared_with_copying_the_files():
     assert list(found) == ["export, merged", "export, q8_0"]
     for figures in found.values():
         assert_positive(figures, "seconds cpu_s copy_s ratio anonymous_gib")
+
+
+def test_every_export_of_the_demo_is_timed():
+    found = figures_of("bench.export_demo", "20")
+    assert list(found) == ["every export of the demo, tested", "every export of the demo, not tested"]
+    for figures in found.values():
+        assert_positive(figures, "seconds cpu_s")
+        assert figures["failed"] == 0

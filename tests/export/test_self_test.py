@@ -35,3 +35,12 @@ def test_a_model_merged_into_other_weights_fails(source, observed, tmp_path):
         folder.name, model, observe(load_merged(folder, source), rows, tmp_path / "logits"), LIMITS["float32"]
     )
     assert not found.passed and found.max_logit_difference > 0.1
+
+
+def test_a_loss_that_rises_fails_unless_weights_have_few_bits(observed):
+    _, model = observed
+    worse = replace(model, loss=1.02 * model.loss)
+    assert {kind: compare("file", model, worse, limits).passed for kind, limits in LIMITS.items()} == {
+        "float32": False, "float16": False, "bfloat16": False, "f32": False, "f16": False, "bf16": False,
+        "q8_0": True, "q6_k": True, "q5_k_m": True, "q4_k_m": True,
+    }  # fmt: skip
