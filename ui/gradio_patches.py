@@ -7,6 +7,7 @@ line needs `ui.access` before it decides to start the page.
 
 import re
 from collections.abc import Iterable
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
@@ -17,6 +18,10 @@ if TYPE_CHECKING:
 UPDATE = {"__type__": "update"}
 
 IDLE_SECONDS = 0.05
+
+# A script to run when the page has loaded. Gradio's tabs are each a stop of the Tab key and have no arrow keys, and its
+# accordions do not say whether they are open.
+MEND_MARKUP = Path(__file__).with_suffix(".js").read_text(encoding="utf-8")
 
 # The list of the page's actions in the page's source. Gradio writes no bare < within it.
 _ACTIONS = re.compile(rb"(window\.gradio_api_info = )[^<]*(;</script>)")

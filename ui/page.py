@@ -24,7 +24,7 @@ from ui.compare.measure_tab import MeasureTab
 from ui.data.data_tab import DataTab
 from ui.export.download import Downloads
 from ui.export.export_tab import ExportTab
-from ui.gradio_patches import poll_queue_less
+from ui.gradio_patches import MEND_MARKUP, poll_queue_less
 from ui.live import Live
 from ui.model.model_tab import ModelTab
 from ui.report.proof_and_report_tab import ProofTab
@@ -38,8 +38,12 @@ from ui.visitors import VisitorGate, as_seen_here
 UI = Path(__file__).parent
 # Where two rules are equally specific, the later one counts: keep the order.
 STYLES = [
-    UI / name for name in ("style.css", "runs/runs.css", "compare/compare.css", "train/fit.css", "export/export.css")
-]
+    UI / name
+    for name in (
+        "style.css", "runs/runs.css", "compare/compare.css", "train/fit.css", "export/export.css",
+        "shared/everyone.css",
+    )
+]  # fmt: skip
 FONT = ["system-ui", "-apple-system", "Segoe UI", "Roboto", "Noto Sans", "sans-serif"]
 
 
@@ -58,6 +62,10 @@ def theme() -> gr.themes.Base:
         button_primary_background_fill_hover="*primary_800",
         button_primary_background_fill_dark="*primary_700",
         button_primary_text_color="white",
+        button_cancel_background_fill=gr.themes.colors.red.c600,
+        button_cancel_background_fill_hover=gr.themes.colors.red.c700,
+        input_placeholder_color="*neutral_500",
+        input_placeholder_color_dark="*neutral_400",
     )
 
 
@@ -112,6 +120,7 @@ def build_page(workbench: Workbench) -> tuple[gr.Blocks, Live]:
         filled = [model.preset, *form.components.values()]
         quiet = {"api_visibility": "private", "show_progress": "hidden", "queue": False}
         page.load(reattach, None, filled, **quiet)
+        page.load(None, None, None, js=MEND_MARKUP, **quiet)
         add_api(workbench, chosen)
     return page, live
 

@@ -3,6 +3,7 @@
 import csv
 import json
 import math
+import shutil
 import subprocess
 from pathlib import Path
 
@@ -87,6 +88,14 @@ def test_polls_while_a_run_trains():
     found = figures_of("bench.page", *arguments)["page, while it trains"]
     assert found["clients"] == 2 and found["polls"] >= 2 and found["errors"] == 0
     assert_positive(found, "median_ms steps_per_s steps_per_s_with_clients ratio processor_s_per_step")
+
+
+def test_the_first_load_is_compared_with_an_empty_page():
+    if not (shutil.which("chromium-headless-shell") or shutil.which("chromium")):
+        pytest.skip("Chromium is not installed")
+    found = figures_of("bench.page", "--loads", "1", "--warm-up-steps", "1")["page, first load"]
+    assert_positive(found, "seconds_ratio requests empty_requests requests_ratio bytes empty_bytes bytes_ratio")
+    assert {"other_hosts", "layout_shift", "layout_shift_of_a_run", "console_errors"} <= found.keys()
 
 
 def test_the_estimate_is_compared_with_real_runs():

@@ -62,6 +62,32 @@ def test_losses_and_memory_carry_their_last_figures():
         assert value in text
 
 
+def table(element: ElementTree.Element) -> list[list[str]]:
+    """The first table's rows, with its heads."""
+    return [[cell.text or "" for cell in row] for row in next(element.iter("table")).iter("tr")]
+
+
+def test_a_table_has_the_values_for_those_who_hear_the_page():
+    text = charts(Snapshot(steps=(step(1, 3.0), step(2, 2.5), step(3, 2.25)), evaluations=(check(2, 2.75),)))
+    heads = ["step", "train", "validation"]
+    assert table(drawn(text)) == [heads, ["1", "3", ""], ["2", "2.5", "2.75"], ["3", "2.25", ""]]
+    over_time = drawn(run_chart(RUNS, "time"))
+    assert table(over_time) == [
+        ["time", "first", "first (validation)", "<b>second"],
+        ["0:01", "3", "", ""],
+        ["0:02", "2", "2.5", ""],
+        ["0:03", "1", "1.5", ""],
+        ["0:30", "", "", "2"],
+        ["1:00", "", "", "1"],
+    ]
+
+
+def test_the_table_of_a_long_run_has_six_rows_a_line_from_its_first_to_its_last_point():
+    element = drawn(chart("Loss", [line([(x, x / 1000) for x in range(100_001)])], "step"))
+    steps = [row[0] for row in table(element)]
+    assert len(steps) == 1 + 6 and (steps[1], steps[-1]) == ("0", "100 K")
+
+
 def test_the_estimate_is_a_level_line_that_the_chart_has_room_for():
     memory = tuple(
         MemorySampled(time=time, used_by_us_gib=gib, in_use_gib=2, total_gib=8, available_gib=6)

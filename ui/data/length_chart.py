@@ -19,7 +19,7 @@ def length_chart(found: Survey, max_seq_length: int) -> Markup:
     def x(tokens: float) -> float:
         return LEFT + tokens / last * across
 
-    bars = []
+    bars, rows = [], []
     for low, high, number in zip(found.edges[:-1], found.edges[1:], found.counts, strict=True):
         if number:
             height = number / most * (bottom - TOP)
@@ -32,6 +32,7 @@ def length_chart(found: Survey, max_seq_length: int) -> Markup:
                     "words": f"{low:,} to {high - 1:,} tokens: {count(number, 'row')}",
                 }
             )
+            rows.append((f"{low:,} to {high - 1:,}", [f"{number:,}"]))
     is_inside = max_seq_length <= last
     return render_part(
         "data/lengths.html",
@@ -46,5 +47,6 @@ def length_chart(found: Survey, max_seq_length: int) -> Markup:
         most=f"{most:,}",
         last=f"{last:,} tokens",
         bars=bars,
+        table={"columns": ["rows"], "rows": rows},
         limit=f"{x(max_seq_length):.1f}" if is_inside else "",
     )

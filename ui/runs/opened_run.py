@@ -79,15 +79,11 @@ class OpenedRun:
         self.log = gr.HTML(padding=False, elem_id="run-log")
         self.folder = gr.Textbox(label="Folder", interactive=False, buttons=["copy"], max_lines=1, elem_id="run-folder")
         with gr.Accordion("Settings", open=False, elem_id="run-settings") as self.settings_box:
-            self.settings = gr.Code(
-                language="yaml",
-                interactive=False,
-                show_label=False,
-                buttons=["copy", "download"],
+            # Not a `gr.Code`, whose editor is a sixth of all that a browser loads for this page.
+            self.settings = gr.Textbox(
+                label="Settings", show_label=False, interactive=False, buttons=["copy"], max_lines=24,
                 elem_id="run-yaml",
-                show_line_numbers=False,
-                max_lines=24,
-            )
+            )  # fmt: skip
 
     def connect(self, shown: gr.State) -> None:
         """Wires Resume and the buttons of the adapters; `shown` is the page's `Shown`."""

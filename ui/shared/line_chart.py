@@ -15,6 +15,7 @@ from markupsafe import Markup
 from core.runs.events import StepDone
 from core.runs.snapshot import Snapshot
 from core.runs.thinning import thin
+from ui.shared.chart_table import table_of
 from ui.shared.formatting import count, duration, figure
 from ui.shared.html import render_part
 
@@ -125,8 +126,13 @@ def chart(title: str, series: list[Series], x_axis: Axis, may_cut: bool = False,
         legend=[{"style": s.style, "name": s.name, "value": figure(s.points[-1][1])}
                 for s in series if not s.dots_alone],
         grid=_grid(frame), ticks=_ticks(frame, x_axis), unit=_unit(x_axis, frame.x1)[1],
-        lines=[_line(s, frame) for s in series],
+        lines=[_line(s, frame) for s in series], x_axis=x_axis, table=_table(series, x_axis),
     )  # fmt: skip
+
+
+def _table(series: list[Series], x_axis: Axis) -> dict[str, list]:
+    lines = [(f"{s.name} (validation)" if s.dots_alone else s.name, s.points) for s in series]
+    return table_of(lines, duration if x_axis == "time" else _x_figure, figure)
 
 
 @dataclass(frozen=True)

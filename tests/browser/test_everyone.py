@@ -1,0 +1,88 @@
+"""The page for those who use the keyboard only, have it read to them, or need contrast.
+
+The tests are steps of one session on one page: each needs those before it.
+"""
+
+import re
+
+import pytest
+from playwright.sync_api import expect
+
+from tests.app_process import running_app
+from tests.browser.conftest import in_colors, tab
+from tests.browser.everyone import go_to, open_accordions, serious_faults
+
+SENTENCE = "The old man reads a book."
+CHOSEN_TAB = "#tabs > .tab-wrapper [role=tab][aria-selected=true]"
+TABS = ["Model", "Data", "Train", "Compare", "Blind test", "Measure", "Proof and report", "Runs", "Export"]
+INNER_TABS = TABS[4:7]  # of Compare
+
+
+@pytest.fixture(scope="module")
+def app(tmp_path_factory):
+    with running_app(tmp_path_factory.mktemp("everyone")) as app:
+        yield app
+
+
+def test_1_the_demo_by_keyboard_alone(page):
+    press = page.keyboard.press
+    go_to(page, "#preset input")
+    page.keyboard.type("demo")
+    press("Enter")
+    expect(page.locator("#preset input")).to_have_value(re.compile("^Demo: a tiny Yoda"))
+
+    go_to(page, CHOSEN_TAB, "Shift+Tab")
+    press("ArrowRight")
+    press("ArrowRight")
+    expect(page.locator(CHOSEN_TAB)).to_have_text("Train")
+    go_to(page, "#training-max_steps input")
+    press("Control+a")
+    page.keyboard.type("8")
+    go_to(page, "#start")
+    press("Enter")
+    expect(page.locator("#train-state .good")).to_contain_text("Finished", timeout=180_000)
+
+    go_to(page, CHOSEN_TAB, "Shift+Tab")
+    press("ArrowRight")
+    expect(page.locator(CHOSEN_TAB)).to_have_text("Compare")
+    expect(page.locator("#ask")).to_be_enabled()
+    go_to(page, "#prompt textarea")
+    press("Control+a")
+    page.keyboard.type(SENTENCE)
+    press("Enter")
+    expect(page.locator("#proof .notice")).to_contain_text("They differ", timeout=60_000)
+    expect(page.locator("#panes .pane .answer")).to_have_count(2)
+
+
+def test_2_tabs_are_one_stop_of_the_tab_key_and_the_arrow_keys_go_round(page):
+    go_to(page, CHOSEN_TAB, "Shift+Tab")
+    assert page.locator("#tabs > .tab-wrapper [role=tab][tabindex='0']").count() == 1
+    for key, name in (("Home", "Model"), ("ArrowLeft", "Export"), ("ArrowRight", "Model"), ("End", "Export")):
+        page.keyboard.press(key)
+        expect(page.locator(CHOSEN_TAB)).to_have_text(name)
+        expect(page.locator(CHOSEN_TAB)).to_be_focused()
+
+
+def test_3_an_accordion_says_whether_it_is_open(page):
+    tab(page, "Model")
+    accordion = page.get_by_role("button", name="More: token, revision, precision")
+    expect(accordion).to_have_attribute("aria-expanded", "false")
+    go_to(page, "button.label-wrap")
+    page.keyboard.press("Enter")
+    expect(accordion).to_have_attribute("aria-expanded", "true")
+    page.keyboard.press("Enter")
+    expect(accordion).to_have_attribute("aria-expanded", "false")
+
+
+@pytest.mark.parametrize("name", TABS)
+def test_axe_finds_nothing_serious(page, name):
+    if name in INNER_TABS:
+        tab(page, "Compare")
+    tab(page, name)
+    if name == "Runs":
+        page.locator("#runs-table th[scope=row] button").first.click()
+        expect(page.locator("#opened")).to_be_visible()
+    open_accordions(page)
+    assert serious_faults(page) == []
+    in_colors(page, "dark")
+    assert serious_faults(page, ["color-contrast"]) == []
