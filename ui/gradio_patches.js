@@ -24,6 +24,11 @@
     new MutationObserver(mendSoon).observe(document.body, changes);
     mend();
 
+    // A list opens again after the key that leaves it, and then covers the page: its handler finishes after the blur.
+    document.addEventListener("keydown", event => {
+        if (event.key === "Tab" && event.target.matches('[role="combobox"]')) event.stopPropagation();
+    }, true);
+
     document.addEventListener("keydown", event => {
         const tab = event.target.closest('[role="tab"]');
         if (!tab || event.altKey || event.ctrlKey || event.metaKey || event.shiftKey) return;

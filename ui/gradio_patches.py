@@ -19,8 +19,8 @@ UPDATE = {"__type__": "update"}
 
 IDLE_SECONDS = 0.05
 
-# A script to run when the page has loaded. Gradio's tabs are each a stop of the Tab key and have no arrow keys, and its
-# accordions do not say whether they are open.
+# A script to run when the page has loaded. Gradio's tabs are each a stop of the Tab key and have no arrow keys, its
+# accordions do not say whether they are open, and its lists stay open when the Tab key leaves them.
 MEND_MARKUP = Path(__file__).with_suffix(".js").read_text(encoding="utf-8")
 
 # The list of the page's actions in the page's source. Gradio writes no bare < within it.

@@ -12,9 +12,10 @@ def serious_faults(page, rules: list[str] | None = None) -> list[str]:
 
     With `rules`, only those are tried, which takes less time.
     """
-    base = pytest.importorskip("axe_playwright_python.base", reason="axe-playwright-python is not installed")
+    from axe_playwright_python.base import AXE_SCRIPT
+
     if not page.evaluate("'axe' in window"):
-        page.evaluate(base.AXE_SCRIPT)
+        page.evaluate(AXE_SCRIPT)
     options = OPTIONS | ({"runOnly": rules} if rules else {})
     return page.evaluate(
         """async options => (await axe.run(document, options)).violations
