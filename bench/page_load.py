@@ -88,8 +88,9 @@ def shift_of_a_run(browser: Browser, port: int, steps: int) -> float:
     from gradio_client import Client
 
     url = f"http://127.0.0.1:{port}"
-    client, visit = Client(url, verbose=False), Visit(browser, url)
+    visit = Visit(browser, url)
     visit.loaded()
+    client = Client(url, verbose=False, httpx_kwargs={"timeout": 60})  # it is still importing Unsloth
     visit.page.get_by_role("tab", name="Train", exact=True).click()
     visit.page.wait_for_timeout(2000)  # its contents come after the click
     before = visit.shift()
@@ -120,14 +121,19 @@ def measure(rounds: int, steps: int) -> None:
             empty.append(opened(browser, port, ["-c", EMPTY, str(port)]))
             port = free_port()
             ours.append(opened(browser, port, page_command(port, runs_dir)))
+        report("page, first load", **_figures(ours, empty))
         port = free_port()
         with served(page_command(port, runs_dir), port):
-            run_shift = shift_of_a_run(browser, port, steps)
+            report("page, a run starts", layout_shift=shift_of_a_run(browser, port, steps))
         browser.close()
+
+
+def _figures(ours: list[tuple[float, Load]], empty: list[tuple[float, Load]]) -> dict[str, float]:
+    """Medians of both pages with their ratios; of what should be zero, the most that this page had."""
     figures = {"seconds_ratio": median_ratio([s for s, _ in ours], [s for s, _ in empty])}
     for name in ("requests", "bytes"):
         our, theirs = (statistics.median(getattr(load, name) for _, load in loads) for loads in (ours, empty))
         figures |= {name: our, f"empty_{name}": theirs, f"{name}_ratio": our / theirs}
     for name in ("other_hosts", "layout_shift", "console_errors"):
         figures[name] = max(getattr(load, name) for _, load in ours)
-    report("page, first load", **figures, layout_shift_of_a_run=run_shift)
+    return figures
