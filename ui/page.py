@@ -21,6 +21,7 @@ from ui.api import add_api
 from ui.compare.blind_tab import BlindTab
 from ui.compare.chat_tab import CompareTab
 from ui.compare.measure_tab import MeasureTab
+from ui.compressed import CompressedPage
 from ui.data.data_tab import DataTab
 from ui.export.download import Downloads
 from ui.export.export_tab import ExportTab
@@ -140,7 +141,10 @@ def serve(
     way it answers under any host name.
     """
     sweep_uploads(workbench.runs_dir)
-    gates = [Middleware(Gate, needs_login=auth is not None, any_host=policy is not None or auth is not None)]
+    gates = [
+        Middleware(CompressedPage),
+        Middleware(Gate, needs_login=auth is not None, any_host=policy is not None or auth is not None),
+    ]
     visits, seen = None, workbench
     if policy is not None:
         visits = Visits(workbench, policy)

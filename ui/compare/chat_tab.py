@@ -47,7 +47,7 @@ class CompareTab:
         self.sampling = SamplingForm()
         self.heldout = gr.HTML(padding=False, elem_id="compare-heldout")
         self.unasked = gr.Textbox(visible="hidden")  # the question that came back into the box with an error
-        self.names = gr.Textbox(visible="hidden")  # changes when a run gets another name
+        self.names = gr.Textbox("", visible="hidden")  # changes when a run gets another name
 
     def _add_conversation(self) -> None:
         self.changed = gr.HTML(padding=False, elem_id="panes-changed")

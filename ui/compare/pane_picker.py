@@ -30,7 +30,7 @@ class PanePicker:
             self.right = gr.Dropdown([NONE, base], value="", label="Right", elem_id="pane-right", **any_value)
             self.third = gr.Dropdown([NONE, base], value="", label="Third", elem_id="pane-third", **any_value)
         # The chosen values change when one of these does, not whenever there is another run to choose.
-        self.loaded, self.suggested = gr.Textbox(BASE.key, visible="hidden"), gr.Textbox(visible="hidden")
+        self.loaded, self.suggested = gr.Textbox(BASE.key, visible="hidden"), gr.Textbox("", visible="hidden")
         self.choices = [self.left, self.right, self.third]
 
     def connect(self, token: gr.Textbox, trouble: gr.HTML, **event_options) -> None:

@@ -57,7 +57,7 @@ class TrainTab:
         self.start = gr.Button("Start training", variant="primary", elem_id="start")
         self.trouble = gr.HTML(padding=False, elem_id="train-trouble")
         self.elsewhere = gr.HTML(padding=False, elem_id="last-run-elsewhere")
-        self.shown_run = gr.Textbox(visible="hidden")  # changes when a run begins and when it ends
+        self.shown_run = gr.Textbox("", visible="hidden")  # changes when a run begins and when it ends
         with gr.Column(elem_id="last-run") as self.last_run:
             self._add_run()
 
