@@ -24,9 +24,9 @@
     new MutationObserver(mendSoon).observe(document.body, changes);
     mend();
 
-    // A list opens again after the key that leaves it, and then covers the page: its handler finishes after the blur.
+    // After the keys that leave a list, it would open again and cover the page: their handler ends after the blur.
     document.addEventListener("keydown", event => {
-        if (event.key === "Tab" && event.target.matches('[role="combobox"]')) event.stopPropagation();
+        if (["Tab", "Shift"].includes(event.key) && event.target.matches('[role="combobox"]')) event.stopPropagation();
     }, true);
 
     document.addEventListener("keydown", event => {

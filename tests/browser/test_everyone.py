@@ -68,10 +68,12 @@ def test_3_a_list_is_shut_when_the_tab_key_leaves_it(page):
     opened = page.locator("[role=combobox][aria-expanded=true]")
     go_to(page, "#preset input")
     expect(opened).to_have_count(1)
-    page.keyboard.press("Tab")
-    expect(page.locator("#model-model_name input")).to_be_focused()
-    expect(page.locator("#preset input")).to_have_attribute("aria-expanded", "false")
-    go_to(page, "#load")
+    for key, name in (("Tab", "#model-model_name input"), ("Shift+Tab", "#preset input")):
+        page.keyboard.press(key)
+        expect(page.locator(name)).to_be_focused()
+        expect(opened).to_have_count(1)
+        expect(page.locator(name)).to_have_attribute("aria-expanded", "true")
+    page.keyboard.press("Shift+Tab")
     expect(opened).to_have_count(0)
 
 
