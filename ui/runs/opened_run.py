@@ -81,9 +81,8 @@ class OpenedRun:
         with gr.Accordion("Settings", open=False, elem_id="run-settings") as self.settings_box:
             # Not a `gr.Code`, whose editor is a sixth of all that a browser loads for this page.
             self.settings = gr.Textbox(
-                label="Settings", show_label=False, interactive=False, buttons=["copy"], max_lines=24,
-                elem_id="run-yaml",
-            )  # fmt: skip
+                label="config.yaml", interactive=False, buttons=["copy"], max_lines=24, elem_id="run-yaml"
+            )
 
     def connect(self, shown: gr.State) -> None:
         """Wires Resume and the buttons of the adapters; `shown` is the page's `Shown`."""
