@@ -1,6 +1,6 @@
 """The command line: the page, and the same work without it.
 
-    python app.py                                open the page
+    python app.py                                open the page; with --window in a window of its own
     python app.py presets                        list the presets
     python app.py train demo-yoda                train, with a progress bar
     python app.py inspect FILE_OR_NAME           show what training would read of these rows
@@ -31,6 +31,7 @@ from core.problems import Problem, first_line
 from core.runs.uploads import make_uploads_dir
 from core.settings.presets import find_preset, list_presets
 from ui.access import needs_consent
+from ui.desktop.second_start import shows_another
 from ui.listening import why_not_listening
 from ui.proxies import go_past_proxies
 from ui.terminal.options import json_option, preset_argument, run_argument, runs_dir_option, settings_option
@@ -66,19 +67,29 @@ PORTS = click.IntRange(1, 65535)
     help="Run a public demo: only the demo model, short runs one at a time, everything deleted after an hour.",
 )
 @click.option("--no-browser", is_flag=True, help="Do not open a browser.")
+@click.option(
+    "--window", is_flag=True, help="Open a window of its own instead of a browser; closing it ends the program."
+)
 @click.pass_context
 def app(
-    context, host: str, port: int, runs_dir: Path, share: bool, auth: str, i_know: bool, demo: bool, no_browser: bool
-) -> None:
+    context, host: str, port: int, runs_dir: Path, share: bool, auth: str, i_know: bool, demo: bool, no_browser: bool,
+    window: bool,
+) -> None:  # fmt: skip
     go_past_proxies(host)
     if context.invoked_subcommand:
         return
     user, colon, password = auth.partition(":")
     if auth and not (user and colon and password):
         raise click.UsageError("--auth takes a name and a password, for example --auth ada:secret")
+    if window and no_browser:
+        raise click.UsageError("Give --window or --no-browser, not both.")
     if not auth and not i_know and not demo and (sentence := needs_consent(host, share)):
         raise click.UsageError(sentence)
     runs_dir = runs_dir.resolve()
+    host = f"[{host}]" if ":" in host and not host.startswith("[") else host  # IPv6, as written in a URL
+    show = {"in_window": window, "inbrowser": not window and not no_browser}
+    if shows_another(host, port, runs_dir, **show):
+        return
     os.environ.setdefault("GRADIO_ANALYTICS_ENABLED", "False")
     os.environ["GRADIO_TEMP_DIR"] = str(make_uploads_dir(runs_dir))  # uploads stay with the person's other files
     from core.visitors.policy import DEMO, OPEN
@@ -87,10 +98,11 @@ def app(
 
     login = (user, password) if auth else None
     policy = DEMO if demo else OPEN if i_know and not auth else None
-    host = f"[{host}]" if ":" in host and not host.startswith("[") else host  # IPv6, as written in a URL
     try:
-        serve(Workbench(runs_dir), host, port, share=share, auth=login, policy=policy, inbrowser=not no_browser)
+        serve(Workbench(runs_dir), host, port, share=share, auth=login, policy=policy, **show)
     except OSError as error:
+        if shows_another(host, port, runs_dir, **show):  # it has started meanwhile
+            return
         if reason := why_not_listening(host, port):
             sentence = f"The page cannot listen on {host}:{port} ({reason}); try another --port or --host."
         else:

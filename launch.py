@@ -2,6 +2,7 @@
 
     python launch.py [ARGS...]         install whatever is missing, then run app.py with ARGS
     python launch.py setup             install only; with --cpu, the packages without CUDA even if there is a card
+    python launch.py shortcut [ARGS]   install, then make an entry in the start menu that starts app.py with ARGS
     python launch.py test [ARGS...]    also install the test tools, then run pytest with ARGS
 
 Everything is installed into `.venv` in this folder. The last step of an installation writes
@@ -66,8 +67,10 @@ WITHOUT_DEPENDENCIES = {"unsloth", "unsloth_zoo"}
 
 
 def main(args: list[str]) -> int:
+    if args[:1] == ["from-shortcut"]:
+        return hold_open([sys.executable, str(ROOT / "launch.py"), "--window", *args[1:]])
     check_python(sys.version_info[:2])
-    mode = args[0] if args[:1] in (["setup"], ["test"]) else "start"
+    mode = args[0] if args[:1] in (["setup"], ["test"], ["shortcut"]) else "start"
     unknown = set(args[1:]) - {"--cpu"} if mode == "setup" else set()
     if unknown:
         sys.exit(f"setup does not take {unknown.pop()}, only --cpu.")
@@ -83,6 +86,8 @@ def main(args: list[str]) -> int:
         )
     if mode == "start":
         return run([str(PYTHON), str(ROOT / "app.py"), *args])
+    if mode == "shortcut":
+        return run([str(PYTHON), str(ROOT / "ui" / "desktop" / "shortcut.py"), sys.executable, *args[1:]])
     if mode == "test":
         os.chdir(ROOT)
         return run([str(PYTHON), "-m", "pytest", *args[1:]])
@@ -326,6 +331,15 @@ def run(command: list[str]) -> int:
         os.execv(command[0], command)
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # Windows cannot replace a process; Ctrl-C reaches both
     return subprocess.call(command)
+
+
+def hold_open(command: list[str]) -> int:
+    """Run what an entry in the start menu starts; after a failure, keep its terminal open until the reason was read."""
+    signal.signal(signal.SIGINT, lambda *_: None)  # Ctrl-C is for the command, which gets it as well
+    code = subprocess.call(command)
+    if code and sys.stdin.isatty():
+        input("Press Enter to close this window.")
+    return code
 
 
 def say(line: str, started: float | None = None) -> None:

@@ -8,6 +8,7 @@ import base64
 import hashlib
 import http.server
 import os
+import shlex
 import shutil
 import signal
 import socket
@@ -355,6 +356,53 @@ def test_ctrl_c_reaches_the_app(installed):
     process.send_signal(signal.SIGINT)
     process.communicate(timeout=30)
     assert process.returncode == 5
+
+
+def entry(home: Home, data: Path, *arguments: str) -> dict[str, str]:
+    """The desktop entry that `launch.py shortcut` makes."""
+    for name in ("ui/desktop/shortcut.py", "ui/icons/favicon.svg"):
+        (home.folder / name).parent.mkdir(parents=True, exist_ok=True)
+        shutil.copy(SOURCE.parent / name, home.folder / name)
+    home.env["XDG_DATA_HOME"] = str(data)
+    answer = home.run("shortcut", *arguments)
+    file = data / "applications" / "hearthtune.desktop"
+    printed = f"HearthTune is now in the start menu: {file}\n"
+    assert (answer.returncode, answer.stdout, answer.stderr) == (0, printed, "")
+    return dict(line.split("=", 1) for line in file.read_text().splitlines()[1:])
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="a desktop entry is for Linux")
+def test_the_shortcut_starts_the_app_in_a_window(installed, tmp_path):
+    made = entry(installed, tmp_path / "data", "--port", "8000")
+    command = shlex.split(made["Exec"])  # this folder's name has nothing that shells and desktops read differently
+    assert command == [*installed.command("from-shortcut"), "--port", "8000"]
+    answer = subprocess.run(command, cwd=made["Path"], env=installed.env, capture_output=True, text=True, timeout=60)
+    assert (answer.returncode, answer.stdout) == (7, "app ['--window', '--port', '8000'] 2.13.0+cpu 1.0\n")
+    assert Path(made["Path"]) == installed.folder and Path(made["Icon"]).is_file()
+
+
+@posix_only
+@pytest.mark.parametrize("code", [0, 2])
+def test_the_terminal_of_a_shortcut_stays_open_after_a_failure(installed, code):
+    import pty
+
+    (installed.folder / "app.py").write_text(f"print('the reason')\nraise SystemExit({code})\n")
+    ours, theirs = pty.openpty()
+    process = subprocess.Popen(
+        installed.command("from-shortcut"), env=installed.env, stdin=theirs, stdout=subprocess.PIPE, text=True
+    )
+    try:
+        assert process.stdout.readline() == "the reason\n"
+        if code:
+            asked = "Press Enter to close this window."
+            assert process.stdout.read(len(asked)) == asked and process.poll() is None
+            os.write(ours, b"\n")
+        assert process.wait(30) == code
+    finally:
+        process.kill()
+        process.communicate()
+        os.close(ours)
+        os.close(theirs)
 
 
 def test_no_network(installed):

@@ -18,6 +18,9 @@ UPLOAD_LIMIT = 4 * GIB
 BODY_LIMITS = {UPLOAD: UPLOAD_LIMIT, LOGIN: 64 * 1024}  # bytes of a request's body
 USUAL_BODY_LIMIT = 64 * 1024**2
 
+# Our own routes that contain no data: what a browser installs the page with, and the answer to a second start.
+MANIFEST, ICONS, RUNNING = "/manifest.json", "/icons/", "/running/"
+
 Refusal = tuple[int, str]  # an HTTP status and one sentence
 
 
@@ -151,7 +154,7 @@ def _is_at(origin: str, host: str) -> bool:
 def _is_open(method: str, path: str) -> bool:
     if path == LOGIN:
         return method == "POST"
-    return method in ("GET", "HEAD") and (path in OPEN_BEFORE_LOGIN or path.startswith(ASSETS))
+    return method in ("GET", "HEAD") and (path in OPEN_BEFORE_LOGIN or path.startswith((*ASSETS, ICONS, RUNNING)))
 
 
 def _is_logged_in(scope: dict, headers: dict[str, str]) -> bool:

@@ -76,6 +76,7 @@ class Live:
         self._places = {"": tabs, **(in_tabs or {})}
         self._tabs, self._fresh_seconds = [tab for tabs in self._places.values() for tab in tabs], fresh_seconds
         self._lock = threading.Lock()
+        self.asked = 0  # how many times pages have asked
         self._drawings: dict[str, _Drawing] = {}  # by visitor, the one who asked last at the end
 
     def connect(
@@ -114,6 +115,7 @@ class Live:
 
     async def _answer(self, request: Request) -> Response:
         visitor = visitor_of(request.scope)
+        self.asked += 1
         drawing = self._drawings.get(visitor)
         is_fresh = "fresh" in request.query_params  # something was just done, which the page should show
         if is_fresh or drawing is None or time.monotonic() - drawing.drawn_at > self._fresh_seconds:

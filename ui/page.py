@@ -23,6 +23,8 @@ from ui.compare.chat_tab import CompareTab
 from ui.compare.measure_tab import MeasureTab
 from ui.compressed import CompressedPage
 from ui.data.data_tab import DataTab
+from ui.desktop.routes import routes
+from ui.desktop.window import show_in_window
 from ui.export.download import Downloads
 from ui.export.export_tab import ExportTab
 from ui.gradio_patches import MEND_MARKUP, poll_queue_less
@@ -45,6 +47,7 @@ STYLES = [
         "shared/everyone.css",
     )
 ]  # fmt: skip
+FAVICON = UI / "icons/favicon.svg"
 FONT = ["system-ui", "-apple-system", "Segoe UI", "Roboto", "Noto Sans", "sans-serif"]
 
 
@@ -134,11 +137,12 @@ def serve(
     auth: tuple[str, str] | None,
     policy: Policy | None,
     inbrowser: bool,
+    in_window: bool,
 ) -> None:
     """Serves the page until the program ends; a run in progress is then stopped and kept.
 
     With `auth` the page is for those who log in; with `policy` it is for visitors, who may do what that says. Either
-    way it answers under any host name.
+    way it answers under any host name. A window ends with the program, and the program with its window.
     """
     sweep_uploads(workbench.runs_dir)
     gates = [
@@ -152,6 +156,7 @@ def serve(
         gates.append(Middleware(VisitorGate, visits=visits))
         visits.keep_tidy()
     page, live = build_page(seen)
+    others = [live.route(), Downloads(seen).route(), *routes(workbench.runs_dir)]
     poll_queue_less(page)
     page.launch(
         server_name=host,
@@ -161,10 +166,11 @@ def serve(
         inbrowser=inbrowser,
         theme=theme(),
         css_paths=STYLES,
+        favicon_path=FAVICON,
         allowed_paths=[str(workbench.runs_dir / "prepared")],  # the list of rows left out, to download
         footer_links=[],
         max_file_size=policy.upload_bytes if policy else UPLOAD_LIMIT,
-        app_kwargs={"middleware": gates, "routes": [live.route(), Downloads(seen).route()]},
+        app_kwargs={"middleware": gates, "routes": others},
         run_history=False,  # it would keep everything typed in the browser, even a token
         # Environment variables could switch these on, and each adds routes that bypass the gate.
         enable_monitoring=False,
@@ -173,6 +179,13 @@ def serve(
         ssr_mode=False,
         prevent_thread_lock=True,
     )
+    if in_window:
+        show_in_window(page, live, workbench)
+    _stay(page, visits, workbench)
+
+
+def _stay(page: gr.Blocks, visits: Visits | None, workbench: Workbench) -> None:
+    """Returns when the page has been closed, or the program was asked to end."""
     # A Space or a service is ended by SIGTERM, which must stop a run as cleanly as Ctrl-C does. SIGINT would not do:
     # a program that a script starts in the background ignores it.
     signal.signal(signal.SIGTERM, signal.default_int_handler)

@@ -19,6 +19,7 @@ METHODS = ("GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "OPTIONS")
 OPEN = {
     "/", "/login", "/theme.css", "/gradio_api/theme.css", "/favicon.ico", "/manifest.json", "/robots.txt",
     "/gradio_api/startup-events", "/assets/{path:path}", "/static/{path:path}", "/svelte/{path:path}",
+    "/icons/{name}", "/running/{number}",
 }  # fmt: skip
 
 
@@ -52,10 +53,12 @@ def routes(tmp_path_factory):
     from gradio.routes import App
 
     from core.workbench.workbench import Workbench
+    from ui.desktop.routes import routes
     from ui.page import build_page
 
-    page, live = build_page(Workbench(tmp_path_factory.mktemp("routes") / "runs"))
-    server = App.create_app(page, app_kwargs={"routes": [live.route()]})
+    runs_dir = tmp_path_factory.mktemp("routes")
+    page, live = build_page(Workbench(runs_dir))
+    server = App.create_app(page, app_kwargs={"routes": [live.route(), *routes(runs_dir)]})
     paths, queue = set(), list(server.routes)
     while queue:
         route = queue.pop()
@@ -107,6 +110,48 @@ def test_the_public_routes_contain_no_private_data(guarded):
                 f"/..%2f..%2f..%2f..%2f..%2f..%2f..{uploaded}",
             ):
                 assert SECRET not in stranger.get(f"{prefix}/{path.lstrip('/')}").text
+
+
+def test_a_browser_gets_the_manifest_and_the_icons_wherever_it_gets_the_page(plain, guarded):
+    """Browsers request a manifest without cookies, so it is public where only the login form is."""
+    sent = {"Sec-Fetch-Site": "same-origin", "Sec-Fetch-Mode": "cors", "Sec-Fetch-Dest": "manifest"}
+    for url in (plain.url, guarded[0].url):
+        manifest = httpx.get(f"{url}/manifest.json", headers=sent)
+        assert manifest.headers["content-type"] == "application/manifest+json"
+        assert (manifest.json()["name"], manifest.json()["theme_color"]) == ("HearthTune", "#ffffff")
+        for icon in manifest.json()["icons"]:
+            answer = httpx.get(f"{url}/{icon['src']}", headers=sent | {"Sec-Fetch-Mode": "no-cors"})
+            assert (answer.status_code, answer.headers["content-type"]) == (200, icon["type"])
+            assert httpx.get(f"{url}/{icon['src']}", headers={"Host": "evil.example"}).status_code == (
+                403 if url == plain.url else 200
+            )
+        assert httpx.get(f"{url}/favicon.ico").headers["content-type"] == "image/svg+xml"
+        assert httpx.get(f"{url}/icons/render.py").status_code == 404
+
+
+def test_a_second_start_is_recognised_only_with_the_same_runs(plain, guarded, tmp_path):
+    from ui.desktop.second_start import make_key, page_of_another
+
+    make_key(tmp_path)
+    for app in (plain, guarded[0]):
+        port = int(app.url.rpartition(":")[2])
+        key = app.runs_dir / "page.key"
+        assert key.stat().st_mode & 0o777 == 0o600
+        for host in ("127.0.0.1", "localhost", "0.0.0.0", ""):
+            name = "127.0.0.1" if host in ("0.0.0.0", "") else host
+            assert page_of_another(host, port, app.runs_dir) == f"http://{name}:{port}/"
+        assert page_of_another("127.0.0.1", port, tmp_path) == "", "other runs"
+        assert page_of_another("127.0.0.1", port, tmp_path / "nowhere") == ""
+        answers = {httpx.get(f"{app.url}/running/{digit * 64}").text for digit in "01"}
+        assert len(answers) == 2 and key.read_text() not in answers, "each number has its own answer"
+        assert httpx.get(f"{app.url}/running/..%2fpage.key").status_code == 404
+
+
+def test_a_second_start_says_so_and_ends(plain):
+    port = plain.url.rpartition(":")[2]
+    done = run_app("--no-browser", "--port", port, "--runs-dir", str(plain.runs_dir), timeout=60)
+    sentence = f"HearthTune is already running with these runs, at {plain.url}/; to use other options, end it first.\n"
+    assert (done.returncode, done.stdout) == (0, sentence), done.stderr
 
 
 def test_a_wrong_password_or_cookie_is_rejected(guarded):

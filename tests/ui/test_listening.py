@@ -1,8 +1,10 @@
 """Why the page does not start: the address, the runs folder, or something else, each in a sentence that is true."""
 
 import errno
+import http.server
 import os
 import socket
+import threading
 
 import pytest
 
@@ -10,6 +12,7 @@ from core.problems import RunError
 from core.runs.uploads import make_uploads_dir
 from tests.app_process import run_app
 from tests.conftest import tmpfs
+from ui.desktop.second_start import make_key, page_of_another
 from ui.listening import why_not_listening
 
 
@@ -40,6 +43,35 @@ def test_a_port_in_use_is_named(busy_port, tmp_path):
     assert done.returncode == 2 and done.stdout == ""
     sentence = done.stderr.splitlines()[-1]
     assert sentence.startswith(f"The page cannot listen on 127.0.0.1:{busy_port} (address already in use);")
+
+
+def test_another_program_is_not_taken_for_this_one(tmp_path):
+    """Even if it has a page for every address, as development servers do."""
+    make_key(tmp_path)
+
+    class Answer(http.server.BaseHTTPRequestHandler):
+        def do_GET(self):
+            self.send_response(200)
+            self.end_headers()
+            self.wfile.write(self.path.rpartition("/")[2].encode())  # the number itself
+
+        def log_message(self, *args):
+            """Prints nothing."""
+
+    with http.server.HTTPServer(("127.0.0.1", 0), Answer) as server:
+        threading.Thread(target=server.serve_forever).start()
+        try:
+            assert page_of_another("127.0.0.1", server.server_port, tmp_path) == ""
+        finally:
+            server.shutdown()
+
+
+def test_a_damaged_key_is_made_anew(tmp_path):
+    (tmp_path / "page.key").write_text("half a k")
+    make_key(tmp_path)
+    key = (tmp_path / "page.key").read_text()
+    make_key(tmp_path)
+    assert len(key) == 64 and (tmp_path / "page.key").read_text() == key
 
 
 @pytest.fixture
