@@ -64,6 +64,7 @@ def test_the_commands_in_their_order(empty_path, tmp_path, monkeypatch):
     assert commands(URL, tmp_path / "window") == []
     chromium, profile = program(empty_path / "chromium"), tmp_path / "window" / "browser"
     options = [f"--app={URL}", f"--user-data-dir={profile}", "--no-first-run", "--no-default-browser-check"]
+    options += ["--hide-crash-restore-bubble"]
     assert commands(URL, tmp_path / "window") == [[chromium, *options, "--window-size=1440,900"]]
     profile.mkdir(parents=True)
     assert commands(URL, tmp_path / "window") == [[chromium, *options]]

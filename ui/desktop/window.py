@@ -36,6 +36,9 @@ ON_WINDOWS = (
 PROGRAM_FOLDERS = ("ProgramFiles", "ProgramFiles(x86)", "LocalAppData")  # environment variables
 ON_MACOS = ("Google Chrome", "Microsoft Edge", "Brave Browser", "Chromium")
 
+# Without its questions to a new person, and without offering to restore what it showed when the program ended.
+QUIETLY = ("--no-first-run", "--no-default-browser-check", "--hide-crash-restore-bubble")
+
 START_SECONDS = 5  # a process that ends sooner shows no window: it failed, or left it to a browser that already runs
 LOOK_SECONDS = 3  # a page that is in view asks once a second (`ui.live`)
 HIDDEN_SECONDS = 90  # and a hidden one once a minute, as browsers slow those down
@@ -69,7 +72,7 @@ def commands(url: str, folder: Path) -> list[list[str]]:
         found.append([sys.executable, str(WEBVIEW), url, str(folder / "webview")])
     if browser := find_browser():
         profile = folder / "browser"
-        options = [f"--app={url}", f"--user-data-dir={profile}", "--no-first-run", "--no-default-browser-check"]
+        options = [f"--app={url}", f"--user-data-dir={profile}", *QUIETLY]
         first = [] if profile.exists() else ["--window-size=1440,900"]  # later it has the size that it had last
         found.append([browser, *options, *first])
     return found
