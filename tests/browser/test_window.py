@@ -15,16 +15,22 @@ from tests.app_process import ENVIRONMENT, App, start
 from tests.browser.conftest import FLAGS, photograph
 
 SIZES = {"icon-192.png": 192, "icon-512.png": 512, "maskable-512.png": 512, "favicon.svg": None}
-READ_ICON = """async src => {
-    const image = new Image();
-    image.src = src;
-    await image.decode();
-    const canvas = document.createElement("canvas"), size = image.naturalWidth;
-    [canvas.width, canvas.height] = [size, image.naturalHeight];
-    const context = canvas.getContext("2d");
-    context.drawImage(image, 0, 0);
-    const corner = context.getImageData(0, 0, 1, 1).data[3];
-    return {size: [canvas.width, canvas.height], corner};
+# An icon's size, the opacity of its corner, and how much its pixels differ from the drawing's on average (0 to 255),
+# corners left out.
+READ_ICON = """async ([source, drawing]) => {
+    const pixels = async source => {
+        const image = new Image();
+        image.src = source;
+        await image.decode();
+        const context = new OffscreenCanvas(512, 512).getContext("2d");
+        context.drawImage(image, 0, 0, 512, 512);
+        const [corner, inside] = [context.getImageData(0, 0, 1, 1), context.getImageData(80, 80, 352, 352)];
+        return {image, corner: corner.data[3], inside: inside.data};
+    };
+    const [icon, drawn] = [await pixels(source), await pixels(drawing)];
+    const differences = icon.inside.map((value, index) => Math.abs(value - drawn.inside[index]));
+    const difference = differences.reduce((sum, value) => sum + value, 0) / differences.length;
+    return {size: [icon.image.naturalWidth, icon.image.naturalHeight], corner: icon.corner, difference};
 }"""
 
 
@@ -91,9 +97,10 @@ def test_2_a_browser_can_install_it(app, page):
     assert [icon["purpose"] for icon in manifest["icons"]] == ["any", "any", "maskable", "any"]
     for icon in manifest["icons"]:
         name = icon["src"].removeprefix("icons/")
-        read = page.evaluate(READ_ICON, f"{app.url}/{icon['src']}")
+        read = page.evaluate(READ_ICON, [f"{app.url}/{icon['src']}", f"{app.url}/favicon.ico"])
         if SIZES[name] is not None:
             assert icon["sizes"] == f"{SIZES[name]}x{SIZES[name]}" and read["size"] == [SIZES[name]] * 2
+        assert read["difference"] < 2, f"{name} is not made from this drawing: `python -m ui.icons.render`"
         assert (read["corner"] == 255) == (icon["purpose"] == "maskable"), "the system cuts its own corners"
 
 

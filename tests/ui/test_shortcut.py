@@ -21,6 +21,7 @@ def arguments_of(value: str) -> list[str]:
     value = re.sub(r"\\(.)", lambda found: {"s": " ", "n": "\n", "t": "\t"}.get(found[1], found[1]), value)
     quoted = re.findall(r'"((?:[^"`$\\]|\\["`$\\])*)"(?: |$)', value)
     assert " ".join(f'"{one}"' for one in quoted) == value, "nothing is left between the arguments"
+    assert not any("%" in one.replace("%%", "") for one in quoted), "a single % would be a field code"
     return [re.sub(r"\\(.)", r"\1", one).replace("%%", "%") for one in quoted]
 
 
@@ -83,5 +84,5 @@ def test_the_app_bundle(tmp_path, monkeypatch):
     assert (about["CFBundleName"], icon.read_bytes()[:4]) == ("HearthTune", b"icns")
     assert os.access(starter, os.X_OK)
     assert starter.read_text() == f"#!/bin/sh\nexec open -a Terminal {in_terminal}\n"
-    done = subprocess.run([in_terminal], capture_output=True, encoding="utf-8", check=True)
+    done = subprocess.run([in_terminal], capture_output=True, encoding="utf-8", check=True, timeout=60)
     assert done.stdout == f"{PROJECT}\nfrom-shortcut\n{ODD}\n"

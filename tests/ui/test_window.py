@@ -75,12 +75,13 @@ def test_the_commands_in_their_order(empty_path, tmp_path, monkeypatch):
     assert commands(URL, tmp_path / "window") == [own, [chromium, *options]]
 
 
-def opened(folder: Path, bin_folder: Path) -> tuple[str, str]:
+def opened(folder: Path, bin_folder: Path, outlives_us: bool = False) -> tuple[str, str]:
     """What opening a window prints, and the address that the default browser got."""
     seen = folder / "seen"
     default = program(folder / "default", f'echo "$1" > "{seen}"')
-    code = f"from pathlib import Path; from ui.desktop.window import Window; w = Window({URL!r}, Path({str(folder)!r}))"
-    code += "; print(w.open()); w.close()"
+    code = "from pathlib import Path; from ui.desktop.window import Window; import os"
+    code += f"; w = Window({URL!r}, Path({str(folder)!r}), {outlives_us}); print(w.open())"
+    code += "; print('apart') if w.process and os.getsid(w.process.pid) == w.process.pid else None; w.close()"
     environment = {"PATH": str(bin_folder), "BROWSER": f"{default} %s"}
     done = subprocess.run(
         [sys.executable, "-c", code], cwd=PROJECT, env=os.environ | environment, capture_output=True, text=True
@@ -101,6 +102,12 @@ def opened(folder: Path, bin_folder: Path) -> tuple[str, str]:
 def test_a_window_that_stays_or_does_not(tmp_path, body, printed, in_default):
     program(tmp_path / "bin" / "google-chrome", body)
     assert opened(tmp_path, tmp_path / "bin") == (printed, in_default)
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="a shell script takes the browser's place")
+def test_a_window_that_outlives_the_program_does_not_close_with_its_terminal(tmp_path):
+    program(tmp_path / "bin" / "google-chrome", "exec /bin/sleep 60")
+    assert opened(tmp_path, tmp_path / "bin", outlives_us=True) == ("True\napart\n", "")
 
 
 @pytest.mark.skipif(sys.platform == "win32", reason="a shell script takes the browser's place")
