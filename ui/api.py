@@ -52,7 +52,7 @@ class Actions:
         """Starts a run and returns at once; /snapshot shows its progress."""
         with _problems_for_clients():
             name, config = self._chosen(preset, settings)
-            run = self._workbench.start(config, name, token)
+            run = self._workbench.start(config, token=token, preset=name)
             return {"run_id": run.id, "run_dir": str(run.folder)}
 
     def stop(self) -> dict:

@@ -119,7 +119,7 @@ def build_page(workbench: Workbench) -> tuple[gr.Blocks, Live]:
             if not workbench.is_training:
                 return dict.fromkeys(filled, gr.skip())
             run = find_run(workbench.runs_dir, workbench.snapshot.run_id)
-            return form.fill(run.config()) | {model.preset: run.name if run.name in presets else gr.skip()}
+            return form.fill(run.config()) | {model.preset: run.preset if run.preset in presets else gr.skip()}
 
         filled = [model.preset, *form.components.values()]
         quiet = {"api_visibility": "private", "show_progress": "hidden", "queue": False}

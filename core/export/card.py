@@ -81,7 +81,7 @@ def _metadata(source: Source, to: str) -> ModelCardData:
         }[to],
         pipeline_tag="text-generation",
         tags=["lora", "unsloth"],
-        model_name=source.run.name,
+        model_name=source.run.short_name,
         eval_results=list(_results(source)) or None,
     )
 
@@ -119,7 +119,7 @@ def _lines(source: Source, to: str) -> Iterator[str]:
     config, snapshot = source.config, source.run.snapshot()
     base = source.base_on_hub or Path(config.model.model_name).name
     what = WHAT[to]
-    yield f"# {source.run.name}\n\n{what} {base}, trained with HearthTune.\n"
+    yield f"# {source.run.short_name}\n\n{what} {base}, trained with HearthTune.\n"
     if source.step is not None:
         yield f"It is the checkpoint at step {source.step:,}; figures below are of the whole run.\n"
     yield "## Training\n\n| | |\n|---|---|"

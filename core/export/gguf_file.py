@@ -107,7 +107,7 @@ def _write_head(file: Path, source: Source, tensors: GgufTensors, vocabulary: Vo
     writer = GGUFWriter(file, "llama")
     kind = "ALL_F32" if precision == "f32" else f"MOSTLY_{precision.upper()}"
     writer.add_type("model")
-    writer.add_name(source.run.name)
+    writer.add_name(source.run.short_name)
     adds = {"license": writer.add_license, "license_name": writer.add_license_name}
     adds |= {"license_link": writer.add_license_link}
     for name, value in source.license.items():

@@ -43,7 +43,7 @@ def write_lora_gguf(
     writer.add_type(GGUFType.ADAPTER)
     writer.add_string(Keys.Adapter.TYPE, "lora")
     writer.add_float32(Keys.Adapter.LORA_ALPHA, alpha)
-    writer.add_name(source.run.name)
+    writer.add_name(source.run.short_name)
     matrices = [(f"{name}.lora_{part}", matrix) for name, a, b in pairs for part, matrix in (("a", a), ("b", b))]
     for name, matrix in matrices:
         writer.add_tensor_info(name, matrix.shape, np.dtype(np.float32), matrix.nbytes)

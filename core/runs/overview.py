@@ -33,6 +33,7 @@ class Overview:
     folder: Path
     name: str
     is_renamed: bool = False
+    preset: str = ""
     note: str = ""
     status: Status = "preparing"
     message: str = ""

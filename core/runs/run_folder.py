@@ -1,8 +1,8 @@
 """Runs on disk: one folder each, which a person can read, copy and delete.
 
 runs/<id>/config.yaml    the RunConfig it was started with
-runs/<id>/run.json       its name, the person's note, the date in its prompts, the process that wrote it, and the
-                         visitor it belongs to
+runs/<id>/run.json       its name, the preset it was started from, the person's note, the date in its prompts, the
+                         process that wrote it, and the visitor it belongs to
 runs/<id>/events.jsonl   all its events in order, one per line
 runs/<id>/adapter/       the trained adapter
 runs/<id>/checkpoints/   step-<N>: an adapter with everything needed to resume from it
@@ -20,29 +20,26 @@ from datetime import date, datetime
 from pathlib import Path
 
 from core.disk.atomic import remove_left_aside, write_whole
-from core.disk.gguf import gguf_in
 from core.disk.json_lines import append_lines, read_lines
 from core.disk.tolerant_reading import Unreadable, in_words, read_json, read_text
 from core.problems import ConfigError, RunError
 from core.runs.checkpoint_list import Checkpoint, list_checkpoints
 from core.runs.events import FINAL, Event, StatusChanged, from_line, to_line
 from core.runs.owner import is_alive, started
+from core.runs.run_name import default_name
 from core.runs.snapshot import Snapshot, fold_all
 from core.settings.paths import resolve_path
+from core.settings.presets import PRESETS_DIR
 from core.settings.run_config import RunConfig
 
 END_OF_HISTORY = 4096  # bytes; longer than the line that says how a run ended
-GGUF = (
-    "{adapter} is a GGUF file, which can be run but not trained further: continue from the "
-    "adapter that it was made from, the folder with {file}."
-)
 
 
 @dataclass
 class Run:
     """One run's folder. Several threads of the process that owns the run may append to it.
 
-    `is_renamed`: a person gave it its name.
+    `is_renamed`: a person gave it its name. `preset` is the name of the preset it was started from, if any.
     """
 
     folder: Path
@@ -50,12 +47,18 @@ class Run:
     note: str = ""
     owner: str = ""  # the visitor who started it (`core.visitors`); empty for whoever runs the program
     is_renamed: bool = False
+    preset: str = ""
     _lock: threading.Lock = field(default_factory=threading.Lock, repr=False)
     _unwritten: list[bytes] = field(default_factory=list, repr=False)
 
     @property
     def id(self) -> str:
         return self.folder.name
+
+    @property
+    def short_name(self) -> str:
+        """For the names of files and models: the name that a person gave it, or else that of its preset."""
+        return self.name if self.is_renamed else self.preset or self.name
 
     @property
     def adapter_dir(self) -> Path:
@@ -118,6 +121,7 @@ class Run:
         """Changes values in run.json, such as name and note. Raises OSError."""
         write_whole(self.folder / "run.json", json.dumps(_about(self.folder) | values) + "\n")
         self.name, self.note = values.get("name", self.name), values.get("note", self.note)
+        self.is_renamed = values.get("is_renamed", self.is_renamed)
 
     def config(self) -> RunConfig:
         """The settings it was started with. Raises RunError if they are missing or damaged."""
@@ -153,9 +157,12 @@ class Run:
         (self.folder / "summary.json").write_text(json.dumps(values, indent=2) + "\n", encoding="utf-8")
 
 
-def create_run(runs_dir: Path, name: str, config: RunConfig, owner: str = "") -> Run:
-    """A new run's folder, with its settings in it. Raises RunError if it cannot be created."""
-    slug = re.sub(r"[^a-z0-9]+", "-", name.lower()).strip("-")[:40] or "run"
+def create_run(runs_dir: Path, name: str, config: RunConfig, owner: str = "", preset: str = "") -> Run:
+    """A new run's folder, with its settings in it. Raises RunError if it cannot be created.
+
+    Without a `name` it gets one that is made from its settings; its id has the name of the preset then.
+    """
+    slug = re.sub(r"[^a-z0-9]+", "-", (name or preset).lower()).strip("-")[:40] or "run"
     stamp = datetime.now().strftime("%Y%m%d-%H%M%S")
     try:
         runs_dir.mkdir(parents=True, exist_ok=True)
@@ -167,8 +174,8 @@ def create_run(runs_dir: Path, name: str, config: RunConfig, owner: str = "") ->
             except FileExistsError:
                 continue
         (folder / "config.yaml").write_text(config.to_yaml(), encoding="utf-8")
-        run = Run(folder, name, owner=owner)
-        run.write_about(name=name, **({"owner": owner} if owner else {}))
+        run = Run(folder, name or default_name(config), owner=owner, preset=preset)
+        run.write_about(name=run.name, preset=preset, **({"owner": owner} if owner else {}))
         run.claim()
     except OSError as error:
         raise RunError(
@@ -203,13 +210,20 @@ def open_run(folder: Path) -> Run:
     """The run in a folder; its id is its name if run.json is missing or damaged."""
     about = _about(folder)
     name = _text(about.get("name"), 200)
-    return Run(
+    run = Run(
         folder,
         name or folder.name,
         _text(about.get("note"), 5000),
         _text(about.get("owner"), 200),
         is_renamed=bool(name) and about.get("is_renamed") is True,
+        preset=_text(about.get("preset"), 200),
     )
+    # Earlier versions gave runs the name of their preset.
+    if "preset" not in about and not run.is_renamed and os.path.isfile(PRESETS_DIR / f"{name}.yaml"):
+        run.preset = name
+        with suppress(RunError):  # its settings are damaged: the preset's name is all there is
+            run.name = default_name(run.config())
+    return run
 
 
 def find_run(runs_dir: Path, id_or_dir: str) -> Run:
@@ -231,32 +245,6 @@ def run_key(runs_dir: Path, run: Run) -> str:
     """What `find_run` finds the run by: its id, or its folder if that is elsewhere, because ids are not unique then."""
     inside = runs_dir / run.id
     return run.id if inside.exists() and inside.samefile(run.folder) else str(run.folder)
-
-
-def find_adapter(runs_dir: Path, wanted: str) -> Path:
-    """The folder of the adapter to continue from. Raises RunError.
-
-    `wanted` is the folder of an adapter or a checkpoint (such as RUN/checkpoints/step-100), the name of a run, whose
-    newest completed one is used, or a run's id or folder.
-    """
-    for folder in (resolve_path(wanted), runs_dir / wanted):
-        if folder is not None and _has(folder, "adapter_config.json"):
-            return folder.resolve()
-        if folder is not None and os.path.exists(folder) and gguf_in(folder):
-            raise RunError(GGUF, adapter=wanted, file="adapter_model.safetensors")
-    named = [run for run in list_runs(runs_dir) if run.name == wanted and run.has_adapter]
-    run = next((run for run in named if run.snapshot().status == "completed"), None)
-    if run is None:
-        try:
-            run = find_run(runs_dir, wanted)
-        except RunError:
-            raise RunError(
-                "This run continues from {wanted!r}, but there is no completed run with that name; train it first.",
-                wanted=wanted,
-            ) from None
-    if not run.has_adapter:
-        raise RunError("Run {run} has no adapter to continue from.", run=run.id)
-    return run.adapter_dir
 
 
 def mark_interrupted(runs_dir: Path) -> list[Run]:

@@ -59,6 +59,10 @@ class RunList:
         """The present name of a run; None if it is not listed."""
         return next((row.name for row in self.rows() if row.id == run_id), None)
 
+    def preset_of(self, run_id: str) -> str:
+        """The preset that a run was started from; empty if there is none, or the run is not listed."""
+        return next((row.preset for row in self.rows() if row.id == run_id), "")
+
     def following(self, run_id: str) -> Snapshot | None:
         """The snapshot of a run that is in progress; None if it is not."""
         self.rows()
@@ -73,7 +77,7 @@ class RunList:
             raise RunError("A run needs a name.")
         try:
             is_renamed = run.is_renamed or name.strip() != run.name
-            run.write_about(name=name.strip(), note=note.strip(), is_renamed=is_renamed)
+            run.write_about(name=name.strip(), note=note.strip(), is_renamed=is_renamed, preset=run.preset)
         except OSError as error:
             raise RunError(
                 "The name and note of run {run} cannot be saved: {reason}.", run=run_id, reason=in_words(error)
@@ -221,6 +225,7 @@ def _overview(run: Run, config: RunConfig | None, snapshot: Snapshot, fault: str
         folder=run.folder,
         name=run.name,
         is_renamed=run.is_renamed,
+        preset=run.preset,
         note=run.note,
         status=snapshot.status,
         message=snapshot.message,

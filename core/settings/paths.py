@@ -24,6 +24,11 @@ def is_path(name: str) -> bool:
     return name.startswith((".", "/", "~")) or name.count("/") > 1 or "\\" in name or bool(re.match("[A-Za-z]:", name))
 
 
+def last_part(path: str) -> str:
+    """The last part of a path or of a name on Hugging Face, on any system."""
+    return path.replace("\\", "/").rstrip("/").rpartition("/")[2]
+
+
 def default_runs_dir() -> str:
     """The folder with the runs: on a Space on the disk that outlives a restart, if it has one that can be written."""
     folder = SPACE_DISK / "runs"

@@ -103,7 +103,7 @@ class Rights:
         if found and any(row.id == found[1] for row in rows):
             return wanted
         for row in rows:
-            if row.name == wanted and row.has_adapter and row.status == "completed":
+            if wanted in (row.name, row.preset) and row.has_adapter and row.status == "completed":
                 return row.id
         raise RunError(
             "This run continues from {wanted!r:.80}, but you have no completed run with that name; train it first.",

@@ -172,12 +172,12 @@ class Visit(Rights):
     def trouble(self) -> str:
         return self.bench.trouble if self._is_in_progress else ""
 
-    def start(self, config: RunConfig, name: str, token: Token = None) -> Run:
+    def start(self, config: RunConfig, name: str = "", token: Token = None, preset: str = "") -> Run:
         config, token = self.allowed(config, token)
         self._check_free()
 
         def make() -> Waiting:
-            run = create_run(self.runs_dir, str(name)[:200], config, self.visitor)
+            run = create_run(self.runs_dir, str(name)[:200], config, self.visitor, str(preset)[:200])
             return Waiting(run, lambda: self.bench.start(config, run.name, token, run))
 
         return self._house.begin(self.visitor, make)

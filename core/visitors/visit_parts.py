@@ -46,6 +46,9 @@ class VisitRuns:
     def name_of(self, run_id: str) -> str | None:
         return next((row.name for row in self.rows() if row.id == run_id), None)
 
+    def preset_of(self, run_id: str) -> str:
+        return next((row.preset for row in self.rows() if row.id == run_id), "")
+
     def describe(self, run_id: str, name: str, note: str) -> None:
         self._runs.describe(self.find(run_id).id, name[:200], note[:5000])
 

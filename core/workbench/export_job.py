@@ -106,7 +106,7 @@ class ExportJob:
 
     def create_in_ollama(self, run: Run, modelfile: Path) -> None:
         """Begins to make a model of the run in Ollama. Raises ExportError while another export is being made."""
-        name = model_name(run.name)
+        name = model_name(run.short_name)
 
         def work() -> Created:
             create(name, modelfile, self._job.should_stop)

@@ -17,7 +17,7 @@ from core.memory.probe_log import measured_here
 from core.memory.probe_record import ProbeRecord, memory_settings
 from core.model.loaded_model import LoadedModel
 from core.problems import DataError, Problem, TrainingError
-from core.runs.run_folder import find_adapter
+from core.runs.adapter_to_continue import find_adapter
 from core.settings.run_config import RunConfig
 from core.training.largest_batch import BatchFound, Tried, find_batch, measure_if_it_fits, words_of_trying
 from core.training.out_of_memory import out_of_memory_error

@@ -13,12 +13,12 @@ from core.data.prepared.prepared_data import PreparedData
 from core.hub_names import Token
 from core.model.loaded_model import LoadedModel
 from core.problems import DataError, Problem, RunError, TrainingError
+from core.runs.adapter_to_continue import find_adapter
 from core.runs.checkpoint_list import Checkpoint
 from core.runs.events import Event, Resumed, StatusChanged
 from core.runs.run_folder import (
     Run,
     create_run,
-    find_adapter,
     find_run,
     list_runs,
     mark_interrupted,
@@ -94,15 +94,12 @@ class TrainingJob:
         """Whether a run of this program is in progress."""
         return self._run is not None and not self._job.state.is_over
 
-    def start(self, config: RunConfig, name: str, token: Token = None, made: Run | None = None) -> Run:
-        """Starts a run in the background, in the folder that was `made` for it if there is one.
-
-        Raises Busy and RunError; later faults end the run as failed.
-        """
+    def start(self, config: RunConfig, name: str, token: Token, made: Run | None, preset: str) -> Run:
+        """As `core.workbench.workbench.Workbench.start`."""
         with ExitStack() as held:
             held.enter_context(self._desk.taken(TRAINING))
-            run = made or create_run(self._runs_dir, name, config)
-            snapshot = Snapshot(run_id=run.id, name=name)
+            run = made or create_run(self._runs_dir, name, config, preset=preset)
+            snapshot = Snapshot(run_id=run.id, name=run.name)
             self._begin(_Order(run, run.id, config, token), snapshot, [_preparing("Getting ready")], held)
         return run
 

@@ -236,12 +236,15 @@ class Workbench:
         """What ended the last run, if it failed."""
         return self._training.failure
 
-    def start(self, config: RunConfig, name: str, token: Token = None, made: Run | None = None) -> Run:
+    def start(
+        self, config: RunConfig, name: str = "", token: Token = None, made: Run | None = None, preset: str = ""
+    ) -> Run:
         """Starts a run in the background, in the folder that was `made` for it if there is one.
 
-        Raises Busy and RunError; later faults end the run as failed.
+        Without a `name` it gets one that is made from its settings. `preset` is what they were taken from. Raises Busy
+        and RunError; later faults end the run as failed.
         """
-        return self._training.start(config, name, token, made)
+        return self._training.start(config, name, token, made, preset)
 
     def resume(self, run_id: str, token: Token = None) -> Run:
         """Continues a run that ended early, from its newest checkpoint, or from its beginning if it has none.

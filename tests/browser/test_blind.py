@@ -108,9 +108,9 @@ def test_nothing_sent_to_the_browser_reveals_which_side_is_which(app, run, open_
     tab(page, "Compare")
     tab(page, "Blind test")
     expect(page.locator("#blind-start")).to_be_enabled(timeout=30_000)
-    expect(page.locator("#blind-second input")).to_have_value(run_label(run.id), timeout=30_000)
+    expect(page.locator("#blind-second input")).to_have_value(run_label(run.id, run.name), timeout=30_000)
     names = page.evaluate("['#blind-first input', '#blind-second input'].map(box => document.querySelector(box).value)")
-    assert names[0] == "Base" and "demo-yoda" in names[1]
+    assert names[0] == "Base" and run.name in names[1]
     page.evaluate("window.received = []")  # from here on, only the blind test is recorded
     start(page, PROMPTS)
     expect_pair(page, 1, len(PROMPTS))
@@ -224,7 +224,7 @@ def test_the_chosen_models_stay_selected_while_they_exist(app, run, open_page):
         expect(box).to_have_value(name)
         expect(page.get_by_role("option")).to_have_count(0)  # the list fades out
 
-    ours, other = run_label(run.id), "other, 1 Jan 00:00"
+    ours, other = run_label(run.id, run.name), f"{run.name}, 1 Jan 00:00"
     expect(first).to_have_value("Base", timeout=30_000)
     expect(second).to_have_value(ours)
     choose(first, ours)

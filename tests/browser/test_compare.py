@@ -73,13 +73,13 @@ def pick(page, place: str, label: str) -> None:
     expect(page.get_by_role("option")).to_have_count(0)  # the list fades out and could overlap the next one
 
 
-def expect_offered(page, run_id: str, count: int = 1) -> None:
+def expect_offered(page, label: str, count: int = 1) -> None:
     """Wait for updates of the page, then check that the run can be loaded (or not, with count 0)."""
     for _ in range(4):  # Gradio logs an error if a list changes while it is open
         with page.expect_response(lambda response: "/live?" in response.url):
             pass
     at(page, "runs").click()
-    expect(page.get_by_role("option", name=run_label(run_id), exact=True)).to_have_count(count)
+    expect(page.get_by_role("option", name=label, exact=True)).to_have_count(count)
     at(page, "runs").blur()
     expect(page.get_by_role("option")).to_have_count(0)
 
@@ -96,7 +96,7 @@ def zero(adapter: Path, base: Path) -> None:
 
 
 def three_panes(page, run) -> None:
-    pick(page, "third", f"{run_label(run.id)}, step 30")
+    pick(page, "third", f"{run_label(run.id, run.name)}, step 30")
     expect(page.locator("#ask")).to_have_text("Ask all three")
 
 
@@ -125,7 +125,7 @@ def open_settings(page) -> None:
 def test_1_two_turns_in_three_panes(compare, run):
     page = compare()
     expect(page.locator("#pane-left input")).to_have_value("Base")
-    expect(page.locator("#pane-right input")).to_have_value(run_label(run.id))
+    expect(page.locator("#pane-right input")).to_have_value(run_label(run.id, run.name))
     expect(page.locator("#pane-third input")).to_have_value("none")
     photograph(page, "60-chat-empty")
     three_panes(page, run)
@@ -139,7 +139,7 @@ def test_1_two_turns_in_three_panes(compare, run):
     expect(page.locator("#prompt textarea")).to_have_value("A robot\npaints")
     ask(page, SECOND, 2)
 
-    names = ["Base", run_label(run.id), f"{run_label(run.id)}, step 30"]
+    names = ["Base", run_label(run.id, run.name), f"{run_label(run.id, run.name)}, step 30"]
     for turn in page.locator(".turn").all():
         assert turn.locator("h3").all_inner_texts() == names
         assert turn.locator(".pane.base, .pane.tuned, .pane.second").count() == 3
@@ -238,7 +238,7 @@ def test_3_copied_and_saved(compare, run):
     assert download.value.suggested_filename.endswith(".md")
     markdown = Path(download.value.path()).read_text(encoding="utf-8")
     assert f"````text\n{evil}\n````\n\nAsked with temperature 0 (exact), at most 128 tokens." in markdown
-    assert f"### {run_label(run.id)}\n" in markdown
+    assert f"### {run_label(run.id, run.name)}\n" in markdown
     page.click("#copy-chat")
     expect(page.locator("#copied .good")).to_have_text("The conversation is copied as Markdown.")
     assert page.evaluate("navigator.clipboard.readText()") == markdown
@@ -310,25 +310,27 @@ def test_6_on_a_phone(compare, theme):
 
 def test_7_new_and_deleted_runs_do_not_change_the_selection(app, compare, run, copy_run):
     page = compare()
-    pick(page, "left", run_label(run.id))
+    pick(page, "left", run_label(run.id, run.name))
     pick(page, "right", "Base")
-    pick(page, "third", run_label(run.id))
-    first = copy_run("19990101-000000-first")
-    expect_offered(page, first.name)
-    pick(page, "runs", run_label(first.name))
-    second = copy_run("20500101-000000-second")
-    expect_offered(page, second.name)
+    pick(page, "third", run_label(run.id, run.name))
+    first = copy_run("19990102-000000-first")
+    oldest = f"{run.name}, 2 Jan 00:00"
+    expect_offered(page, oldest)
+    pick(page, "runs", oldest)
+    second = copy_run("20500103-000000-second")
+    newest = f"{run.name}, 3 Jan 00:00"
+    expect_offered(page, newest)
 
     def expect_unchanged() -> None:
         for place in ("left", "third"):
-            expect(at(page, place)).to_have_value(run_label(run.id))
+            expect(at(page, place)).to_have_value(run_label(run.id, run.name))
         expect(at(page, "right")).to_have_value("Base")
 
-    expect(at(page, "runs")).to_have_value(run_label(first.name))
+    expect(at(page, "runs")).to_have_value(oldest)
     expect_unchanged()
     second.rename(app.runs_dir.parent / "gone")
-    expect_offered(page, second.name, 0)
-    expect(at(page, "runs")).to_have_value(run_label(first.name))
+    expect_offered(page, newest, 0)
+    expect(at(page, "runs")).to_have_value(oldest)
     expect_unchanged()
     shutil.rmtree(first)
     expect(at(page, "runs")).to_have_value(first.name, timeout=30_000)  # a deleted run has only its id
@@ -337,18 +339,17 @@ def test_7_new_and_deleted_runs_do_not_change_the_selection(app, compare, run, c
     expect(page.locator("#compare-trouble .error")).to_contain_text("it was moved or deleted", timeout=30_000)
 
 
-def test_8_a_warning_if_the_tuned_model_equals_the_base(compare, copy_run):
+def test_8_a_warning_if_the_tuned_model_equals_the_base(compare, run, copy_run):
     same = copy_run("20500101-000000-zeroed")
     zero(same / "adapter/adapter_model.safetensors", PRESETS_DIR / "demo-llama")
-    page = compare()
-    pick(page, "runs", run_label(same.name))
+    page, label = compare(), run_label(same.name, run.name)
+    pick(page, "runs", label)
     page.click("#load-run")
-    expect(at(page, "right")).to_have_value(run_label(same.name), timeout=60_000)
+    expect(at(page, "right")).to_have_value(label, timeout=60_000)
     expect(page.locator("#ask")).to_be_enabled(timeout=60_000)
     ask(page, FIRST, 1)
     expect(page.locator("#proof .warning")).to_have_text(
-        f"Base and {run_label(same.name)} are the same here: every logit after this prompt is equal, so the adapter "
-        "changes nothing."
+        f"Base and {label} are the same here: every logit after this prompt is equal, so the adapter changes nothing."
     )
     assert texts(page) == [[FIRST, FIRST]]
     photograph(page, "67-chat-tuned-is-base")

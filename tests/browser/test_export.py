@@ -105,7 +105,7 @@ def test_4_an_error_is_one_sentence_and_what_is_there_stays_after_a_reload(page,
     expect(page.locator("#export-gguf")).to_be_enabled(timeout=10_000)
     page.click("#export-gguf")  # the demo's preset trains embeddings, for which GGUF has no LoRA
     expect(page.locator("#export-progress .error")).to_have_text(
-        re.compile(r"^demo-yoda[^\n]*embed_tokens[^\n]*\.$"), timeout=TOO_LONG
+        re.compile(r"^Demo Llama[^\n]*embed_tokens[^\n]*\.$"), timeout=TOO_LONG
     )
     photograph(page, "93-export-refused-phone-dark")
     reload(page)

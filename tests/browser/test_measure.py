@@ -26,7 +26,7 @@ def app(tmp_path_factory):
 def measure_page(page, run):
     tab(page, "Compare")
     tab(page, "Measure")
-    expect(page.locator("#measure-run input")).to_have_value(run_label(run.id), timeout=30_000)
+    expect(page.locator("#measure-run input")).to_have_value(run_label(run.id, run.name), timeout=30_000)
     expect(page.locator("#measure")).to_be_enabled(timeout=60_000)
     return page
 

@@ -13,6 +13,7 @@ from tests.app_process import run_app, running_app
 from tests.browser.conftest import DESKTOP, PHONE, close, photograph, reload, tab
 from tests.runs.test_run_list import make_run
 
+TRAINED = "Demo Llama · yoda.jsonl · 8 steps"
 HOSTILE = '<img src=x onerror="document.title=1"><b>bold</b>'
 
 
@@ -65,7 +66,7 @@ def open_run(page, name: str) -> None:
 
 def test_1_sort_and_search(runs_page):
     page = runs_page
-    assert sorted(names(page)) == [HOSTILE, "demo-yoda", "demo-yoda", "hurt", "price"]
+    assert sorted(names(page)) == [HOSTILE, TRAINED, TRAINED, "hurt", "price"]
     photograph(page, "40-runs")
     page.get_by_role("button", name="Best loss").click()
     expect(page.locator('th[aria-sort="descending"]')).to_have_text("Best loss ▾")
@@ -73,7 +74,7 @@ def test_1_sort_and_search(runs_page):
     assert len(best) == 5 and best == sorted(best, reverse=True)
     page.get_by_role("button", name="Name", exact=True).click()
     expect(page.locator("#runs-table tbody th").first).to_have_text(HOSTILE)
-    assert names(page) == [HOSTILE, "demo-yoda", "demo-yoda", "hurt", "price"]
+    assert names(page) == [HOSTILE, TRAINED, TRAINED, "hurt", "price"]
     page.locator("#runs-search input").fill("failed PRI")
     expect(page.locator("#runs-table .runs-foot")).to_have_text("1 of 5 runs")
     assert names(page) == ["price"]
@@ -83,7 +84,7 @@ def test_1_sort_and_search(runs_page):
 
 def test_2_an_open_run_shows_its_details(runs_page):
     page = runs_page
-    open_run(page, "demo-yoda")
+    open_run(page, TRAINED)
     expect(page.locator("#run-course polyline.train")).to_be_visible()
     expect(page.locator("#run-course")).to_contain_text("What really trains")
     expect(page.locator("#run-course")).to_contain_text("On 14 rows that it was not trained on")
@@ -156,11 +157,21 @@ def test_5_delete_undo_restore_and_empty_the_trash(app, runs_page):
     def delete():
         open_run(page, "hurt")
         page.click("#run-delete")
+        expect(page.locator("#run-trouble")).to_contain_text(
+            re.compile(r"^Move hurt, \d+ \w+ \d\d:\d\d to the trash\?")
+        )
+        photograph(page, "43-run-to-delete")
+        page.locator("#run-trouble [data-ask=delete]").click()
         expect(page.locator("#runs-said")).to_contain_text("hurt is in the trash")
         # Gradio may deliver an answer after a newer one; the table is then drawn again within two seconds.
         expect(page.locator("#runs-table tbody th", has_text="hurt")).to_have_count(0)
         expect(page.locator("#opened")).to_be_hidden()
 
+    open_run(page, "hurt")
+    page.click("#run-delete")
+    page.locator("#run-trouble [data-ask=keep-run]").click()
+    expect(page.locator("#run-trouble .notice")).to_have_count(0)
+    expect(page.locator("#runs-table tbody th", has_text="hurt")).to_be_visible()
     delete()
     photograph(page, "43-run-deleted")
     page.get_by_role("button", name="Undo").click()
@@ -173,7 +184,7 @@ def test_5_delete_undo_restore_and_empty_the_trash(app, runs_page):
     delete()
     page.locator("#deleted [data-ask=empty]").click()
     expect(page.locator("#deleted")).to_contain_text(
-        re.compile(r"Delete 1 run for good\? This frees \d+ kB and cannot be undone.")
+        re.compile(r"Delete hurt for good\? This frees \d+ kB and cannot be undone.")
     )
     photograph(page, "44-trash")
     page.locator("#deleted [data-ask=keep]").click()
@@ -214,10 +225,10 @@ def test_7_with_the_keyboard_only(runs_page):
     expect(page.locator("#runs-table tbody tr")).to_have_count(2)
     for _ in range(12 + 2):  # the search box, eleven headers, and the first row's checkbox and name
         page.keyboard.press("Tab")
-    assert page.evaluate("document.activeElement.innerText") == "demo-yoda"
+    assert page.evaluate("document.activeElement.innerText") == TRAINED
     page.keyboard.press("Enter")
-    expect(page.locator("#run-head h2")).to_contain_text("demo-yoda")
-    assert page.evaluate("document.activeElement.innerText") == "demo-yoda", "the focus stays when the table is redrawn"
+    expect(page.locator("#run-head h2")).to_contain_text(TRAINED)
+    assert page.evaluate("document.activeElement.innerText") == TRAINED, "the focus stays when the table is redrawn"
     page.keyboard.press("Shift+Tab")
     page.keyboard.press("Space")
     expect(page.locator("#runs-table [role=checkbox]").first).to_have_attribute("aria-checked", "true")
@@ -227,7 +238,7 @@ def test_8_on_a_phone(runs_page):
     page = runs_page
     page.set_viewport_size(PHONE)
     in_both_themes(page, "46-runs-phone")
-    open_run(page, "demo-yoda")
+    open_run(page, TRAINED)
     for box in page.locator("#runs-table [role=checkbox]").all()[:3]:
         box.click()
     expect(page.locator("#runs-chosen")).to_contain_text("3 runs")
@@ -246,7 +257,7 @@ def in_both_themes(page, name: str) -> None:
 
 def test_9_a_checkpoint_is_loaded_and_trained_further(runs_page):
     page = runs_page
-    open_run(page, "demo-yoda")
+    open_run(page, TRAINED)
     first = page.locator("#run-kept tbody tr", has_text="checkpoint at step 4")
     first.get_by_role("button", name="Continue training").click()
     expect(page.get_by_role("tab", name="Train", exact=True)).to_have_attribute("aria-selected", "true")
@@ -257,7 +268,7 @@ def test_9_a_checkpoint_is_loaded_and_trained_further(runs_page):
     expect(page.locator("#training-max_steps input")).to_have_value("8")
     tab(page, "Runs")
     first.get_by_role("button", name="Load to compare").click()
-    expect(page.locator("#run-trouble .good")).to_contain_text("demo-yoda, step 4, is loaded", timeout=120_000)
+    expect(page.locator("#run-trouble .good")).to_contain_text(f"{TRAINED}, step 4, is loaded", timeout=120_000)
     tab(page, "Compare")
     expect(page.locator("#ask")).to_have_text("Ask both")
 

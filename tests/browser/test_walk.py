@@ -193,7 +193,7 @@ def test_10_the_finished_run_is_taken_home(app, page):
     run = list_runs(app.runs_dir)[0]
     page.click("#take-home")
     expect(page.get_by_role("tab", name="Export", exact=True)).to_have_attribute("aria-selected", "true")
-    expect(page.locator("#export-run input")).to_have_value(run_label(run.id))
+    expect(page.locator("#export-run input")).to_have_value(run_label(run.id, run.name))
     expect(page.locator("#export-adapter-choice input")).to_have_value("final")
     expect(page.locator("#export-adapter")).to_be_enabled(timeout=10_000)
 

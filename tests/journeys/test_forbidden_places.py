@@ -12,7 +12,8 @@ import pytest
 from core.data.files.open_files import open_files
 from core.model.model_files import locate
 from core.problems import DataError, ModelError, RunError
-from core.runs.run_folder import find_adapter, find_run, list_runs
+from core.runs.adapter_to_continue import find_adapter
+from core.runs.run_folder import find_run, list_runs
 from core.runs.run_list import RunList
 from core.runs.uploads import sweep_uploads
 from core.settings.sections import ModelConfig

@@ -15,7 +15,8 @@ from core.model.model_kind import IN_4BIT, KINDS, MISNAMED, OTHER_KIND, check_ki
 from core.model.new_adapter import NO_SUCH_LAYERS, attach_adapter
 from core.model.unsloth_start import NOT_STARTED, import_unsloth
 from core.problems import ModelError, Problem, RunError, first_line
-from core.runs.run_folder import find_adapter, find_run
+from core.runs.adapter_to_continue import find_adapter
+from core.runs.run_folder import find_run
 from core.settings.sections import AdapterConfig, ModelConfig
 from core.workbench.model_slot import ModelSlot
 from tests.hub_server import Hub

@@ -11,8 +11,11 @@ import pytest
 
 from core.disk.tolerant_reading import Unreadable
 from core.problems import RunError
+from core.runs.adapter_to_continue import find_adapter
 from core.runs.events import Evaluated, StatusChanged, to_line
-from core.runs.run_folder import create_run, find_adapter, find_run, list_runs, mark_interrupted, open_run
+from core.runs.run_folder import create_run, find_run, list_runs, mark_interrupted, open_run
+from core.runs.run_list import RunList
+from core.runs.run_name import default_name
 from core.settings.run_config import RunConfig
 from tests.conftest import PROJECT
 
@@ -64,7 +67,7 @@ def test_runs_of_one_second_and_name_do_not_share_a_folder(runs_dir):
 def test_any_name_makes_a_folder_inside(runs_dir, name, slug):
     run = create_run(runs_dir, name, CONFIG)
     assert run.folder.parent == runs_dir and run.id.endswith(f"-{slug}")
-    assert open_run(run.folder).name == (name or run.id)
+    assert open_run(run.folder).name == (name or default_name(CONFIG))
 
 
 def test_the_newest_run_is_listed_first_and_other_folders_not_at_all(runs_dir):
@@ -126,10 +129,64 @@ def test_a_step_without_a_checkpoint(runs_dir):
     assert caught.value.values == {"run": run.id, "step": 1000}
 
 
+@pytest.mark.parametrize(
+    ("settings", "name"),
+    [
+        (
+            ["model.model_name=unsloth/Llama-3.2-1B-Instruct-bnb-4bit", "data.path=/home/ada/reviews.csv"],
+            "Llama 3.2 1B Instruct · reviews.csv · 60 steps",
+        ),
+        (["model.model_name=unsloth/Meta-Llama-3.1-8B-bnb-4bit", "data.path=owner/alpaca-cleaned"],
+         "Llama 3.1 8B · alpaca-cleaned · 60 steps"),
+        (["model.model_name=unsloth/llama-3-8b-unsloth-bnb-4bit", "data.path=[a.csv, b.csv, c.csv]"],
+         "Llama 3 8B · a.csv + 2 more · 60 steps"),
+        (["model.model_name=presets/demo-llama", "training.max_steps=1"], "Demo Llama · yoda.jsonl · 1 step"),
+        (["model.model_name=C:\\models\\my_llama\\", "data.path=C:\\rows\\", "training.max_steps=-1"],
+         "My Llama · rows · 1 epoch"),
+        (["model.model_name=./", "data.path=/", "training.max_steps=-1", "training.num_train_epochs=2.5"],
+         ". · / · 2.5 epochs"),
+        ([f"model.model_name={'m' * 50}", f"data.path={'d' * 50}", "training.max_steps=12000"],
+         f"M{'m' * 38}… · {'d' * 39}… · 12,000 steps"),
+    ],
+)  # fmt: skip
+def test_a_run_without_a_name_is_called_after_what_it_does(runs_dir, settings, name):
+    config = RunConfig().with_settings(["training.max_steps=60", *settings])
+    run = create_run(runs_dir, "", config, preset="demo-yoda")
+    found = open_run(run.folder)
+    assert (run.name, found.name, found.preset, found.is_renamed) == (name, name, "demo-yoda", False)
+    assert run.id.endswith("-demo-yoda") and found.short_name == "demo-yoda"
+
+
+def test_a_name_that_a_person_gave_wins(runs_dir):
+    run = create_run(runs_dir, "", CONFIG, preset="demo-yoda")
+    RunList(runs_dir).describe(run.id, run.name, "only a note")
+    assert not open_run(run.folder).is_renamed
+    RunList(runs_dir).describe(run.id, "Best", "")
+    found = open_run(run.folder)
+    assert (found.name, found.preset, found.short_name, found.is_renamed) == ("Best", "demo-yoda", "Best", True)
+    assert RunList(runs_dir).preset_of(run.id) == "demo-yoda" and RunList(runs_dir).preset_of("other") == ""
+
+
+def test_a_run_that_an_earlier_version_named_after_its_preset(runs_dir):
+    run = create_run(runs_dir, "", CONFIG)
+    about = run.folder / "run.json"
+    about.write_text('{"name": "demo-yoda"}')
+    found = open_run(run.folder)
+    assert (found.name, found.preset, found.short_name) == (default_name(CONFIG), "demo-yoda", "demo-yoda")
+    assert RunList(runs_dir).rows()[0].name == default_name(CONFIG)
+    about.write_text('{"name": "demo-yoda", "is_renamed": true}')
+    assert (open_run(run.folder).name, open_run(run.folder).preset) == ("demo-yoda", "")
+    about.write_text('{"name": "my own"}')
+    assert open_run(run.folder).name == "my own"
+    about.write_text('{"name": "demo-yoda"}')
+    (run.folder / "config.yaml").unlink()
+    assert open_run(run.folder).name == "demo-yoda"
+
+
 def test_going_on_from_a_run(runs_dir):
     first = finish(create_run(runs_dir, "korean-cpt", CONFIG))
     first.folder.rename(runs_dir / "20250101-000000-a")
-    second = finish(create_run(runs_dir, "korean-cpt", CONFIG))
+    second = finish(create_run(runs_dir, "", CONFIG, preset="korean-cpt"))
     second.folder.rename(runs_dir / "20250102-000000-b")
     stopped = finish(create_run(runs_dir, "korean-cpt", CONFIG), "stopped")
     bare = finish(create_run(runs_dir, "bare", CONFIG), adapter=False)

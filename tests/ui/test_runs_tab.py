@@ -19,7 +19,7 @@ from ui.runs.compare_runs import differences, losses_text, results, tables_text
 from ui.runs.run_view import course_text, head_text, kept_text, log_text
 from ui.runs.runs_tab import RunsTab
 from ui.runs.runs_table import Shown, chosen_text, labels, table_text, trash_text, undo_text, visible
-from ui.shared.formatting import data_name, disk
+from ui.shared.formatting import data_name, disk, run_label
 from ui.shared.settings_form import Form
 
 HOSTILE = "<script>alert(1)</script><img src=x onerror=alert(1)>\" onmouseover='alert(1)' ]]>--><b>"
@@ -231,6 +231,9 @@ def test_the_run_that_is_going_on_cannot_be_deleted(tab, runs_dir):
     assert list(answer) == [tab.opened.trouble] and 'class="notice error"' in answer[tab.opened.trouble]
     assert run.folder.is_dir()
     run.append(StatusChanged(status="completed"))
+    tab._runs.rows(fresh=True)
+    asked = tab._ask_to_delete(Shown(opened=run.id))
+    assert f"<b>Move {run_label(run.id, run.name)} to the trash?</b>" in asked and run.folder.is_dir()
     answer = tab._delete(Shown(opened=run.id, chosen=(run.id,)), "step")
     assert 'data-ask="put-back"' in answer[tab.said] and "demo" in answer[tab.said] and not run.folder.exists()
     assert answer[tab.shown] == Shown()

@@ -14,7 +14,7 @@ from core.memory.model_shape import shape_of
 from core.memory.probe_record import ProbeRecord, memory_settings
 from core.model.loaded_model import ModelReport
 from core.runs.adapter_ref import BASE, Pane
-from core.runs.events import StatusChanged
+from core.runs.events import StatusChanged, StepDone
 from core.runs.run_folder import create_run
 from core.settings.presets import list_presets
 from core.settings.run_config import RunConfig, fields
@@ -43,7 +43,7 @@ DEMO = next(preset.config for preset in list_presets() if preset.name == "demo-y
 
 
 def ended(runs_dir, status: str = "failed"):
-    run = create_run(runs_dir, "demo-yoda", RunConfig())
+    run = create_run(runs_dir, "", DEMO, preset="demo-yoda")
     run.append(StatusChanged(status=status, message="It ended."))
     return run
 
@@ -58,13 +58,13 @@ def train_tab(runs_dir):
 
 def test_a_run_that_is_over_stays_under_its_own_preset_only(train_tab):
     tab, run = train_tab
-    for own in ("demo-yoda", "demo-yoda"):
-        assert tab._other_preset(own) == (gr.update(visible=True), "")
+    assert tab._other_preset("demo-yoda") == (gr.update(visible=True), "")
     hidden, words = tab._other_preset("llama-3.1-8b")
     assert hidden == gr.update(visible=False)
-    assert run_label(run.id) in words and "failed" in words and "Runs tab" in words and "error" not in words
+    assert run_label(run.id, "Demo Llama · yoda.jsonl · 160 steps") in words
+    assert "failed" in words and "Runs tab" in words and "error" not in words
     tab._workbench.runs.describe(run.id, "renamed", "")
-    tab._presets[run.id] = "demo-yoda"  # as when it was started here
+    tab._workbench.runs.rows(fresh=True)
     assert tab._other_preset("demo-yoda")[0] == gr.update(visible=True)
     assert "renamed, " in tab._other_preset("other")[1]
 
@@ -85,7 +85,8 @@ def test_a_new_name_reaches_the_sidebar_and_every_label(runs_dir):
     run = ended(runs_dir, "completed")
     workbench = Workbench(runs_dir)
     names, state = RunNames(workbench.runs), ModelState(report=REPORT, adapter=run.id)
-    assert "<b>demo-yoda</b>" in run_text(workbench.snapshot) and names.run(run.id) == run_label(run.id)
+    name = "Demo Llama · yoda.jsonl · 160 steps"
+    assert f"<b>{name}</b>" in run_text(workbench.snapshot) and names.run(run.id) == run_label(run.id, name)
     workbench.runs.describe(run.id, "Best 한글 😀", "")
     workbench.runs.rows(fresh=True)
     shown = workbench.snapshot
@@ -96,6 +97,12 @@ def test_a_new_name_reaches_the_sidebar_and_every_label(runs_dir):
     assert names.pane(Pane(run.id, 1200)) == f"Best 한글 😀, {date}, step 1,200"
     assert f"adapter: Best 한글 😀, {date}" in model_text(state, workbench)
     assert names.run("20251122-094948-other") == "other, 22 Nov 09:49"
+    run.append(StepDone(step=1, max_steps=160, epoch=0.1, loss=2.0, learning_rate=1e-3, tokens=9, elapsed=0.5))
+    workbench.runs.rows(fresh=True)
+    assert names.run(run.id) == f"Best 한글 😀 · yoda.jsonl, {date}", "of a name that does not say it, the rows"
+    workbench.runs.describe(run.id, "yoda.jsonl, second try", "")
+    workbench.runs.rows(fresh=True)
+    assert names.run(run.id) == f"yoda.jsonl, second try, {date}"
 
 
 def test_a_new_name_of_another_program_s_run_is_followed(runs_dir):

@@ -13,7 +13,8 @@ import pytest
 from core.evaluation.record import Source
 from core.problems import RunError
 from core.runs.adapter_ref import BASE, Pane
-from core.runs.run_folder import Run, find_adapter, find_run, open_run, owner_lives
+from core.runs.adapter_to_continue import find_adapter
+from core.runs.run_folder import Run, find_run, open_run, owner_lives
 from core.workbench.measure_run import evaluate_run
 from core.workbench.workbench import Workbench
 from tests.conftest import PROJECT, adapter_weights, differing, small_config

@@ -120,7 +120,7 @@ def _made(run: Run, one: Exported, can_open: bool, has_ollama: bool) -> dict[str
         "checks": [_check(check) for check in one.checks],
         "losses": _losses(one),
         "modelfile": str(next(iter(_modelfiles(one)), "")) if has_ollama else "",
-        "uses": _uses(one, model_name(run.name)),
+        "uses": _uses(one, model_name(run.short_name)),
     }
 
 

@@ -78,14 +78,14 @@ def _parts(run: Run, snapshot: Snapshot, config: RunConfig | None) -> Iterator[t
     proof = load_proof(run.folder)
 
     def pane(one: Pane) -> str:
-        return pane_label(one, _given(run, one.run_id))
+        return pane_label(one, _name_of(run, one.run_id))
 
     yield "summary", _summary(snapshot, config)
     yield "figures on validation rows", heldout_text(snapshot.heldout) if snapshot.heldout else Markup()
     yield "figures at the end", finished_text(snapshot)
     yield "curves", _card("Curves", charts(snapshot)) if snapshot.steps or snapshot.evaluations else Markup()
     yield "samples", samples_text(snapshot)
-    yield "measures", measures_text(run.folder, lambda run_id: run_label(run_id, _given(run, run_id)))
+    yield "measures", measures_text(run.folder, lambda run_id: run_label(run_id, _name_of(run, run_id)))
     yield "votes", votes_text(run.folder, pane)
     yield "proof", _titled(f"Proof, {when(proof.made)}", proof_text(proof, pane)) if proof else Markup()
     yield "self-tests of exports", tested_text(run)
@@ -93,9 +93,9 @@ def _parts(run: Run, snapshot: Snapshot, config: RunConfig | None) -> Iterator[t
     yield "settings", (settings_text(config) if config else Markup()) + _libraries()
 
 
-def _given(run: Run, run_id: str) -> str:
-    """The name that a person gave the report's own run; another run's is not known here."""
-    return run.name if run.is_renamed and run_id == run.id else ""
+def _name_of(run: Run, run_id: str) -> str:
+    """The name of the report's own run; another run's is not known here."""
+    return run.name if run_id == run.id else ""
 
 
 def _card(title: str, inner: Markup) -> Markup:

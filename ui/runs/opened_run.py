@@ -72,7 +72,7 @@ class OpenedRun:
         ]  # fmt: skip
 
     def _lay_out_details(self) -> None:
-        self.trouble = gr.HTML(padding=False, elem_id="run-trouble")
+        self.trouble = gr.HTML(padding=False, elem_id="run-trouble", js_on_load=CLICKS)  # asks before a run is deleted
         self.kept = gr.HTML(padding=False, elem_id="run-kept", js_on_load=CLICKS)
         self.course = gr.HTML(padding=False, elem_id="run-course")
         self.samples = gr.HTML(padding=False, elem_id="run-samples")
@@ -165,7 +165,7 @@ class OpenedRun:
         words = f"The Train tab now has the settings of this run and continues from {run.name}{at}; start it there."
         return self._form.fill(config) | {
             self.trouble: notice(words, "good"),
-            self._preset: run.name if run.name in presets else gr.skip(),
+            self._preset: run.preset if run.preset in presets else gr.skip(),
             self._tabs: gr.Tabs(selected="train"),
         }
 

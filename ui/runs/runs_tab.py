@@ -21,6 +21,7 @@ from ui.runs.runs_table import (
     TEXT_COLUMNS,
     Shown,
     chosen_text,
+    delete_text,
     table_text,
     trash_text,
     undo_text,
@@ -83,13 +84,13 @@ class RunsTab:
         gr.on([self.changes.change, self._tab.select], self._refresh, looked, drawn, api_name="runs_changed", **newest)
         # Not `input`: that sends the text as it was before the last key.
         self.search.change(self._search, [self.search, self.shown], listed, api_name="search_runs", **newest)
-        for place in (self.said, self.table, self.chosen, self.deleted):
+        for place in (self.said, self.table, self.chosen, self.deleted, opened.trouble):
             place.asked(self._answer, looked, drawn, api_name=f"asked_in_{place.elem_id}", **turn)
         self.over.input(self._compared, looked, compared, api_name="losses_over", **turn)
         saved = [*listed, opened.head, opened.trouble]
         about = [self.shown, opened.name, opened.note]
         gr.on([opened.save.click, opened.name.submit], self._save, about, saved, api_name="save_about", **turn)
-        opened.delete.click(self._delete, looked, drawn, api_name="delete_run", **turn)
+        opened.delete.click(self._ask_to_delete, [self.shown], [opened.trouble], api_name="delete_run", **turn)
         opened.close.click(self._close, [self.shown], drawn, api_name="close_run", **turn)
         opened.connect(self.shown)
 
@@ -163,6 +164,10 @@ class RunsTab:
                 case "clear":
                     shown = replace(shown, chosen=())
                     return self._listed(shown) | self._compared(shown, over)
+                case "delete":
+                    return self._delete(shown, over)
+                case "keep-run":
+                    return {self.opened.trouble: ""}
                 case "put-back":
                     back = self._trash.put_back(asked.deleted)
                     return self._listed(shown, notice(f"{RunNames(self._runs).run(back)} was put back.", "good"))
@@ -186,6 +191,9 @@ class RunsTab:
             return {opened.trouble: notice(str(error), "error")}
         row = self._runs.find(shown.opened)
         return self._listed(shown) | {opened.head: head_text(row), opened.trouble: notice("Saved.", "good")}
+
+    def _ask_to_delete(self, shown: Shown) -> str:
+        return delete_text(RunNames(self._runs).run(shown.opened))
 
     def _delete(self, shown: Shown, over: str) -> dict:
         try:

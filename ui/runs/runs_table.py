@@ -11,7 +11,8 @@ from markupsafe import Markup
 
 from core.runs.overview import Overview
 from core.runs.trash import Deleted
-from ui.shared.formatting import count, data_name, disk, duration_or_dash, gib, loss, short, when
+from core.settings.paths import last_part
+from ui.shared.formatting import count, data_name, disk, duration_or_dash, gib, loss, when
 from ui.shared.html import render_part
 from ui.shared.line_chart import MOST_RUNS
 
@@ -106,7 +107,7 @@ def _row(row: Overview, shown: Shown) -> TableRow:
         best_loss=loss(row.best_loss),
         best_step="" if row.best_step is None else f"step {row.best_step:,}",
         figures=[loss(row.last_loss), *figures],
-        texts=[(short(row.model), row.model), (data_name(row.data), row.data), (row.note, row.note)],
+        texts=[(last_part(row.model), row.model), (data_name(row.data), row.data), (row.note, row.note)],
     )
 
 
@@ -145,10 +146,15 @@ def trash_text(deleted: list[Deleted], is_emptying: bool) -> Markup:
         TEMPLATE,
         "trash",
         deleted=[{"id": run.id, "run_id": run.run_id, "name": run.name, "size": disk(run.size)} for run in deleted],
-        number=count(len(deleted), "run"),
+        what=deleted[0].name if len(deleted) == 1 else count(len(deleted), "run"),
         size=disk(sum(run.size for run in deleted)),
         is_emptying=is_emptying,
     )
+
+
+def delete_text(name: str) -> Markup:
+    """Asked before a run is deleted."""
+    return render_part(TEMPLATE, "delete", name=name)
 
 
 def undo_text(deleted: Deleted) -> Markup:

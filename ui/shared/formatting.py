@@ -6,6 +6,7 @@ from typing import Any
 from markupsafe import Markup
 
 from core.runs.adapter_ref import Pane
+from core.settings.paths import last_part
 from ui.shared.html import render_part
 
 
@@ -33,7 +34,7 @@ def count(number: int, thing: str, things: str = "") -> str:
 
 
 def run_label(run_id: str, name: str = "") -> str:
-    """A run's id for people: demo-yoda, 21 Nov 23:53. `name` is the one that a person gave it, if any."""
+    """A run's name with the time it was started, 21 Nov 23:53; without a `name` it is made of the run's id."""
     try:
         when = datetime.strptime(run_id[:15], "%Y%m%d-%H%M%S")
     except ValueError:
@@ -98,19 +99,14 @@ def when(seconds: float) -> str:
     return f"{moment.day} {moment:%b %Y %H:%M}"
 
 
-def short(path: str) -> str:
-    """The last part of a path."""
-    return path.replace("\\", "/").rstrip("/").rpartition("/")[2]
-
-
 def data_name(path: str) -> str:
     """The last part of a path, and how many more there are; a Hugging Face name as it is."""
     lines = path.splitlines()
     if not lines:
         return ""
-    is_file = "." in short(lines[0]) or "\\" in lines[0] or lines[0].startswith(("/", ".", "~"))
+    is_file = "." in last_part(lines[0]) or "\\" in lines[0] or lines[0].startswith(("/", ".", "~"))
     more = f" + {len(lines) - 1} more" if len(lines) > 1 else ""
-    return (short(lines[0]) if is_file else lines[0]) + more
+    return (last_part(lines[0]) if is_file else lines[0]) + more
 
 
 def disk(size: int) -> str:

@@ -40,7 +40,9 @@ def train_and_report(runs_dir: Path, config: RunConfig, preset: str, as_json: bo
     _warn_about_code(config)
     if said := warmup_warning(config.training, steps_of(config, None)):
         print(said, file=sys.stderr)  # before a model is fetched
-    return _to_the_end(runs_dir, lambda workbench: workbench.start(config, preset, hub_token()), as_json, {said})
+    return _to_the_end(
+        runs_dir, lambda workbench: workbench.start(config, token=hub_token(), preset=preset), as_json, {said}
+    )
 
 
 def resume_and_report(runs_dir: Path, run: str, as_json: bool) -> int:

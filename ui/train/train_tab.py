@@ -23,7 +23,6 @@ class TrainTab:
     def __init__(self, workbench: Workbench, form: Form, preset: gr.Dropdown, token: gr.Textbox):
         self._workbench, self._form, self._preset, self._token = workbench, form, preset, token
         self._drawn: tuple[tuple, dict] | None = None  # what was drawn last, and the result
-        self._presets: dict[str, str] = {}  # of the runs started here, by their ids
         with gr.Row():
             with gr.Column(min_width=200):
                 form.add("adapter.r", "adapter.lora_alpha")
@@ -128,8 +127,7 @@ class TrainTab:
     def _other_preset(self, preset: str) -> tuple[dict, str]:
         """With another preset chosen, a run that is over says nothing about it: the Runs tab has the run."""
         snapshot = self._workbench.snapshot
-        is_of_preset = snapshot is None or preset in (snapshot.name, self._presets.get(snapshot.run_id))
-        if is_of_preset or not snapshot.is_over:
+        if snapshot is None or not snapshot.is_over or preset == self._workbench.runs.preset_of(snapshot.run_id):
             return gr.update(visible=True), ""
         label = RunNames(self._workbench.runs).run(snapshot.run_id)
         words = f"The last run, {label} ({snapshot.status}), is on the Runs tab, with its charts and checkpoints."
@@ -137,9 +135,8 @@ class TrainTab:
 
     def _start(self, values: dict) -> str:
         try:
-            preset = values[self._preset]
-            run = self._workbench.start(self._form.read(values), preset, values[self._token])
-            self._presets[run.id] = preset
+            config, token = self._form.read(values), values[self._token]
+            self._workbench.start(config, token=token, preset=values[self._preset])
         except Problem as error:
             return notice(str(error), "error")
         return ""

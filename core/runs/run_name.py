@@ -1,0 +1,41 @@
+"""What a run is called until a person gives it a name."""
+
+import re
+
+from core.settings.paths import last_part
+from core.settings.run_config import RunConfig
+
+PART_CHARACTERS = 40  # of the name of a model or of a file of rows; the rest is left out
+# How the weights are stored is a setting, not a part of the model's name; and all Llamas are Meta's.
+_NOT_SHOWN = re.compile(r"^Meta-(?=Llama)|(-unsloth)?-bnb-4bit$", re.IGNORECASE)
+_SIZE = re.compile(r"[0-9.]+[bm]")
+
+
+def default_name(config: RunConfig) -> str:
+    """The model, the rows and the length of a run: "Llama 3.2 1B Instruct · reviews.csv · 60 steps"."""
+    name = " · ".join((_model(config.model.model_name), _rows(config.data.path), _length(config)))
+    return name.encode("utf-8", "replace").decode()  # a file's name may hold half of a surrogate pair
+
+
+def _model(name: str) -> str:
+    """Llama 3.2 1B Instruct, of unsloth/Llama-3.2-1B-Instruct-bnb-4bit."""
+    words = re.split(r"[-_\s]+", _NOT_SHOWN.sub("", last_part(name)))
+    shown = " ".join(word.upper() if _SIZE.fullmatch(word) else word[:1].upper() + word[1:] for word in words)
+    return _cut(shown.strip() or name)
+
+
+def _rows(path: str) -> str:
+    """reviews.csv, and how many more files there are; the last part of a name on Hugging Face."""
+    first, *others = path.splitlines()
+    return _cut(last_part(first) or first) + (f" + {len(others)} more" if others else "")
+
+
+def _length(config: RunConfig) -> str:
+    steps, epochs = config.training.max_steps, config.training.num_train_epochs
+    if steps > 0:
+        return f"{steps:,} step" if steps == 1 else f"{steps:,} steps"
+    return f"{epochs:g} epoch" if epochs == 1 else f"{epochs:g} epochs"
+
+
+def _cut(text: str) -> str:
+    return text if len(text) <= PART_CHARACTERS else f"{text[: PART_CHARACTERS - 1]}…"
