@@ -30,6 +30,7 @@ from ui.export.export_tab import ExportTab
 from ui.gradio_patches import MEND_MARKUP, poll_queue_less
 from ui.live import Live
 from ui.model.model_tab import ModelTab
+from ui.model.welcome import Welcome
 from ui.report.proof_and_report_tab import ProofTab
 from ui.runs.runs_tab import RunsTab
 from ui.shared.errors import follow_settings
@@ -43,11 +44,16 @@ UI = Path(__file__).parent
 STYLES = [
     UI / name
     for name in (
-        "style.css", "runs/runs.css", "compare/compare.css", "train/fit.css", "export/export.css",
+        "style.css", "runs/runs.css", "compare/compare.css", "train/fit.css", "export/export.css", "model/welcome.css",
         "shared/everyone.css",
     )
 ]  # fmt: skip
 FAVICON = UI / "icons/favicon.svg"
+HEAD = """
+<meta name="description" content="Fine-tune a Llama on your own graphics card, and see what changed.">
+<meta name="theme-color" content="#ffffff" media="(prefers-color-scheme: light)">
+<meta name="theme-color" content="#0a0f1e" media="(prefers-color-scheme: dark)">
+"""
 FONT = ["system-ui", "-apple-system", "Segoe UI", "Roboto", "Noto Sans", "sans-serif"]
 
 
@@ -84,6 +90,7 @@ def build_page(workbench: Workbench) -> tuple[gr.Blocks, Live]:
             side = Sidebar(workbench)
             with gr.Column(elem_id="work"), gr.Tabs(elem_id="tabs") as tabs:
                 with gr.Tab("Model", id="model"):
+                    welcome = Welcome(workbench, form)
                     model = ModelTab(workbench, form, presets, chosen)
                 with gr.Tab("Data", id="data") as data_tab:
                     data = DataTab(workbench, form, model.token, data_tab)
@@ -109,9 +116,10 @@ def build_page(workbench: Workbench) -> tuple[gr.Blocks, Live]:
         }  # fmt: skip
         for tab in (*first, *(tab for inside in later.values() for tab in inside)):
             tab.connect()
+        welcome.connect(model.preset, model.token, tabs, train.trouble)
         export.opened_from(tabs, train.take_home, runs.opened.kept)
         follow_settings(form, model.trouble, train.trouble, train.fit.trouble)
-        live = Live([side, *first], later)
+        live = Live([side, welcome, *first], later)
         live.connect(page, blind.actions, [tabs, lab])
 
         def reattach() -> dict:
@@ -166,6 +174,7 @@ def serve(
         inbrowser=inbrowser,
         theme=theme(),
         css_paths=STYLES,
+        head=HEAD,
         favicon_path=FAVICON,
         allowed_paths=[str(workbench.runs_dir / "prepared")],  # the list of rows left out, to download
         footer_links=[],
@@ -178,7 +187,9 @@ def serve(
         num_workers=0,
         ssr_mode=False,
         prevent_thread_lock=True,
+        quiet=True,  # else it prints how to share the page, in words for programmers
     )
+    print(f"HearthTune is at {page.local_url} (Ctrl-C ends it).", flush=True)
     if in_window:
         show_in_window(page, live, workbench)
     _stay(page, visits, workbench)

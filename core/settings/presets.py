@@ -18,6 +18,7 @@ from core.settings.run_config import RunConfig
 
 PRESETS_DIR = PROJECT_DIR / "presets"
 DEMO = "demo-yoda"
+DEMO_TIME = "about a minute"  # to train it on two processor cores, as the page says it everywhere
 FIRST_ON_A_GPU = "llama-3.2-1b"
 _ABOUT = ("title", "description", "card")
 

@@ -11,8 +11,18 @@ from gradio_client.exceptions import AppError
 from playwright.sync_api import expect
 
 from core.runs.run_folder import list_runs
-from tests.app_process import running_app
-from tests.browser.conftest import PHONE, ZOOMED, painted_over, photograph, reload, tab, wait_for_step
+from tests.app_process import PROJECT, running_app
+from tests.browser.conftest import (
+    DESKTOP,
+    PHONE,
+    ZOOMED,
+    in_colors,
+    painted_over,
+    photograph,
+    reload,
+    tab,
+    wait_for_step,
+)
 from ui.shared.formatting import run_label
 
 SENTENCE = "The old man reads a book."
@@ -40,8 +50,43 @@ def current_step(page) -> int:
     return int(found[1].replace(",", "")) if found else 0
 
 
-def test_1_load_a_model(page):
-    photograph(page, "01-first")
+def test_1_the_first_screen(app, page):
+    expect(page).to_have_title("HearthTune")
+    expect(page.locator("#welcome h2")).to_have_text("Fine-tune a Llama on this computer, and see what changed.")
+    expect(page.locator("#welcome button b")).to_have_text(["Try the demo", "Use my own data", "Will it fit my card?"])
+    described = "document.querySelector('meta[name=description]').content"
+    assert page.evaluate(described) == "Fine-tune a Llama on your own graphics card, and see what changed."
+    icon = page.request.get(f"{app.url}/favicon.ico")
+    assert (
+        icon.body() == (PROJECT / "ui/icons/favicon.svg").read_bytes()
+        and icon.headers["content-type"] == "image/svg+xml"
+    )
+    assert f"HearthTune is at {app.url}" in app.printed() and "share=True" not in app.printed()
+    for theme in ("dark", "light"):
+        in_colors(page, theme)
+        for size, name in ((DESKTOP, "desktop"), (PHONE, "phone"), (ZOOMED, "zoomed")):
+            page.set_viewport_size(size)
+            assert page.evaluate("document.documentElement.scrollWidth") <= size["width"]
+            photograph(page, f"01-first-{name}-{theme}", full_page=False)
+        color = page.evaluate("getComputedStyle(document.body).backgroundColor")
+        wanted = page.locator(f"meta[name=theme-color][media*={theme}]").get_attribute("content")
+        assert color == f"rgb({', '.join(str(int(wanted[at : at + 2], 16)) for at in (1, 3, 5))})"
+    page.set_viewport_size(DESKTOP)
+
+
+def test_2_its_ways_lead_to_the_data_and_to_the_estimate(page):
+    page.get_by_role("button", name="Use my own data").press("Enter")
+    expect(page.get_by_role("tab", name="Data", exact=True)).to_have_attribute("aria-selected", "true")
+    expect(page.locator("#data-path textarea")).to_be_focused()
+    tab(page, "Model")
+    page.get_by_role("button", name="Will it fit my card?").press("Enter")
+    expect(page.get_by_role("tab", name="Train", exact=True)).to_have_attribute("aria-selected", "true")
+    expect(page.locator("#card")).to_be_focused()
+    expect(page.locator("#card")).to_be_in_viewport()
+    tab(page, "Model")
+
+
+def test_3_load_a_model(page):
     page.click("#load")
     expect(page.locator("#model-state .good")).to_contain_text("Loaded presets/demo-llama", timeout=120_000)
     facts = page.locator("#model-state dl").inner_text()
@@ -50,7 +95,7 @@ def test_1_load_a_model(page):
     photograph(page, "02-loaded")
 
 
-def test_2_a_missing_model(page):
+def test_4_a_missing_model(page):
     page.locator("#model-model_name input").fill("./nowhere")
     page.locator("#model-model_name input").press("Enter")
     page.click("#load")
@@ -63,7 +108,7 @@ def test_2_a_missing_model(page):
     expect(page.locator("#model-trouble .error")).to_have_count(0)
 
 
-def test_3_preview_of_the_rendered_rows(page):
+def test_5_preview_of_the_rendered_rows(page):
     tab(page, "Data")
     row = page.locator("figure.rendered pre")
     expect(row).to_contain_text("<|start_header_id|>", timeout=60_000)
@@ -73,7 +118,7 @@ def test_3_preview_of_the_rendered_rows(page):
     photograph(page, "04-data")
 
 
-def test_4_a_setting_out_of_bounds(app, page):
+def test_6_a_setting_out_of_bounds(app, page):
     tab(page, "Train")
     fill(page, "adapter-r", 9000)
     page.click("#start")
@@ -88,7 +133,24 @@ def test_4_a_setting_out_of_bounds(app, page):
     expect(page.locator("#train-trouble .error")).to_have_count(0)
 
 
-def test_5_train_and_reload(page):
+def test_7_the_demo_starts_with_one_click(app, page):
+    set_steps(page, 7)
+    tab(page, "Model")
+    page.get_by_role("button", name="Try the demo").click()
+    expect(page.get_by_role("tab", name="Train", exact=True)).to_have_attribute("aria-selected", "true")
+    wait_for_step(page, 1)
+    expect(page.locator("#train-state .progress")).to_be_in_viewport()
+    expect(page.locator("#training-max_steps input")).to_have_value("160")  # as in its preset
+    (run,) = list_runs(app.runs_dir)
+    assert (run.name, run.preset) == ("Demo Llama · yoda.jsonl · 160 steps", "demo-yoda")
+    expect(page.locator("#side-run")).to_contain_text(run.name)
+    photograph(page, "07-demo-started", full_page=False)
+    page.click("#stop")
+    expect(page.locator("#train-state .warning")).to_contain_text("what was trained is kept", timeout=60_000)
+    expect(page.locator("#welcome .welcome")).to_have_count(0)
+
+
+def test_8_train_and_reload(page):
     set_steps(page, 5000)
     page.click("#start")
     wait_for_step(page, 3)
@@ -106,8 +168,8 @@ def test_5_train_and_reload(page):
     assert len(points) >= before, "the history from before the reload is still drawn"
 
 
-def test_6_a_second_page_shows_the_only_run_and_stops_it(app, page, open_page):
-    (run,) = list_runs(app.runs_dir)
+def test_9_a_second_page_shows_the_only_run_and_stops_it(app, page, open_page):
+    run, demo = list_runs(app.runs_dir)
     second = open_page(app.url, PHONE)
     wait_for_step(second, current_step(page))
     tab(second, "Train")
@@ -121,7 +183,7 @@ def test_6_a_second_page_shows_the_only_run_and_stops_it(app, page, open_page):
     # As on a page that has not been updated yet, whose button can still be clicked.
     second.locator("#start").evaluate("button => { button.disabled = false; button.click(); }")
     wait_for_step(page, run.snapshot().step + 2)
-    assert [found.id for found in list_runs(app.runs_dir)] == [run.id]
+    assert [found.id for found in list_runs(app.runs_dir)] == [run.id, demo.id]
     assert second.evaluate("document.documentElement.scrollWidth") <= PHONE["width"]
 
     tab(second, "Compare")
@@ -139,7 +201,7 @@ def test_6_a_second_page_shows_the_only_run_and_stops_it(app, page, open_page):
     expect(page.locator("#side-run")).to_have_text(STEP)
 
 
-def test_7_a_complete_run_with_answers_and_checkpoints(app, page):
+def test_10_a_complete_run_with_answers_and_checkpoints(app, page):
     set_steps(page, 12)
     page.get_by_role("button", name=re.compile("^While it trains")).click()
     fill(page, "training-eval_steps", 4)
@@ -168,7 +230,7 @@ def test_7_a_complete_run_with_answers_and_checkpoints(app, page):
     photograph(page, "10-finished")
 
 
-def test_8_both_models_answer(page):
+def test_11_both_models_answer(page):
     tab(page, "Compare")
     expect(page.locator("#ask")).to_be_enabled(timeout=10_000)
     page.locator("#prompt textarea").fill(SENTENCE)
@@ -179,7 +241,7 @@ def test_8_both_models_answer(page):
     photograph(page, "11-compared")
 
 
-def test_9_the_best_checkpoint_is_loaded_to_compare(app, page):
+def test_12_the_best_checkpoint_is_loaded_to_compare(app, page):
     best = list_runs(app.runs_dir)[0].snapshot().best
     tab(page, "Train")
     page.click("#compare-best")
@@ -189,7 +251,7 @@ def test_9_the_best_checkpoint_is_loaded_to_compare(app, page):
     expect(page.locator("#compare-best")).to_be_hidden()
 
 
-def test_10_the_finished_run_is_taken_home(app, page):
+def test_13_the_finished_run_is_taken_home(app, page):
     run = list_runs(app.runs_dir)[0]
     page.click("#take-home")
     expect(page.get_by_role("tab", name="Export", exact=True)).to_have_attribute("aria-selected", "true")

@@ -9,7 +9,16 @@ from core.data.columns.chosen_columns import template_columns
 from core.data.prompts.prompt_templates import TEMPLATES
 from core.disk.tolerant_reading import Unreadable
 from core.problems import ConfigError
-from core.settings.presets import DEMO, PRESETS_DIR, Preset, default_preset, find_preset, list_presets, read_preset
+from core.settings.presets import (
+    DEMO,
+    DEMO_TIME,
+    PRESETS_DIR,
+    Preset,
+    default_preset,
+    find_preset,
+    list_presets,
+    read_preset,
+)
 from core.settings.sections import AdapterConfig, DataConfig, ModelConfig
 from core.settings.training_section import TrainingConfig
 from tests.conftest import PROJECT
@@ -32,6 +41,16 @@ def test_there_are_presets_for_both_kinds_of_machine():
     assert names[0] == DEMO and names[1:] == sorted(names[1:])
     assert default_preset(has_gpu=False) in names and default_preset(has_gpu=True) in names
     assert set(names) == {path.stem for path in FILES}
+
+
+def test_the_time_of_the_demo_is_the_same_everywhere():
+    assert DEMO_TIME == "about a minute" and DEMO_TIME in find_preset(DEMO).description
+    readme = (PROJECT / "README.md").read_text(encoding="utf-8")
+    assert readme.count(DEMO_TIME) == 2
+    for place in ("README.md", "app.py", "presets/*.yaml", "ui/**/*.py", "ui/**/*.html", "core/**/*.py"):
+        for file in PROJECT.glob(place):
+            words = " ".join(file.read_text(encoding="utf-8").replace("\n#", " ").split()).casefold()
+            assert "half a minute" not in words, file
 
 
 def test_a_preset_says_what_it_is(preset):

@@ -39,6 +39,7 @@ from core.workbench.rows_of_the_form import Look, Preparing
 from tests.ui.test_html import HOSTILE, Elements
 from ui.data import length_chart, rows_view
 from ui.model import model_tab
+from ui.model.welcome import welcome_text
 from ui.runs import compare_runs, run_view, runs_table
 from ui.train import fit_view, receipt_view, run_figures, run_state_text, samples_view
 
@@ -152,6 +153,8 @@ PLAIN = {
     "checkpoint kept": lambda: run_state_text.best_text(TRAINED, ModelState()),
     "lengths": lambda: length_chart.length_chart(SURVEY, 1),
     "legend": rows_view.legend_text,
+    "first screen": lambda: welcome_text(is_public=False),
+    "first screen of a public page": lambda: welcome_text(is_public=True),
     "resume": lambda: run_state_text.resume_text(FAILED),
 }
 

@@ -16,15 +16,19 @@ from core.model.loaded_model import ModelReport
 from core.runs.adapter_ref import BASE, Pane
 from core.runs.events import StatusChanged, StepDone
 from core.runs.run_folder import create_run
-from core.settings.presets import list_presets
+from core.settings.presets import DEMO as DEMO_PRESET
+from core.settings.presets import DEMO_TIME, list_presets
 from core.settings.run_config import RunConfig, fields
 from core.training.largest_batch import BatchFound
+from core.visitors.policy import OPEN
+from core.visitors.visits import Visits
 from core.workbench.model_slot import ModelState
 from core.workbench.probe_job import Probing
 from core.workbench.workbench import Workbench
 from ui.compare.chat_tab import CompareTab
 from ui.compare.pane_picker import PanePicker
 from ui.model.model_tab import ModelTab
+from ui.model.welcome import Welcome
 from ui.runs.runs_table import Shown, table_text
 from ui.shared.errors import follow_settings
 from ui.shared.formatting import run_label
@@ -67,6 +71,35 @@ def test_a_run_that_is_over_stays_under_its_own_preset_only(train_tab):
     tab._workbench.runs.rows(fresh=True)
     assert tab._other_preset("demo-yoda")[0] == gr.update(visible=True)
     assert "renamed, " in tab._other_preset("other")[1]
+
+
+def test_the_first_screen_goes_once_there_is_a_run(runs_dir):
+    house = Visits(Workbench(runs_dir), OPEN)
+    for bench, words in ((house.bench, ("on this computer", "no graphics card")), (house.visit("ann"), ("your turn",))):
+        with gr.Blocks():
+            welcome = Welcome(bench, Form(RunConfig()))
+        shown = welcome.live()[welcome.ways]["value"]
+        assert shown == welcome.ways.value and shown.count("data-ask=") == 3
+        assert DEMO_TIME in shown and all(word in shown for word in words)
+    ended(runs_dir)
+    house.bench.runs.rows(fresh=True)
+    with gr.Blocks():
+        owner_s, ann_s = Welcome(house.bench, Form(RunConfig())), Welcome(house.visit("ann"), Form(RunConfig()))
+    assert owner_s.live() == {owner_s.ways: {"value": ""}} and owner_s.ways.value == ""
+    assert ann_s.live()[ann_s.ways]["value"] == ann_s.ways.value != "", "it is another's run"
+
+
+def test_a_demo_that_cannot_start_says_so_where_it_would_be_started(runs_dir):
+    workbench, form = Workbench(runs_dir), Form(RunConfig())
+    with gr.Blocks(), gr.Tabs() as tabs:
+        welcome, preset, trouble = Welcome(workbench, form), gr.Dropdown(), gr.HTML()
+        form.add("training.max_steps")
+        welcome.connect(preset, gr.Textbox(), tabs, trouble)
+    with workbench.desk.taken("another model is being loaded"):
+        answer = welcome._lead("", gr.EventData(None, {"ask": "demo"}))
+    assert "This must wait: another model is being loaded" in answer[trouble] and workbench.runs.rows(fresh=True) == ()
+    assert answer[preset] == DEMO_PRESET and answer[form.components["training.max_steps"]]["value"] == 160
+    assert answer[tabs].selected == "train" and welcome.ways not in answer
 
 
 def test_a_run_in_progress_is_shown_under_every_preset(runs_dir):

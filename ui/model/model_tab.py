@@ -6,7 +6,7 @@ from markupsafe import Markup
 from core.model.loaded_model import ModelReport
 from core.model.model_files import code_warning
 from core.problems import Busy, ConfigError, ModelError
-from core.settings.presets import Preset
+from core.settings.presets import DEMO_TIME, Preset
 from core.workbench.workbench import Workbench
 from ui.shared.errors import clear_on
 from ui.shared.formatting import big, gib, notice, pace
@@ -76,7 +76,7 @@ class ModelTab:
         else:
             text = notice("No model is loaded yet. Starting a run loads it automatically.")
         if not state.report and not state.doing and not workbench.machine.is_gpu:
-            text += notice("No GPU is in use. The demo takes about a minute; real Llamas will be slow.", "warning")
+            text += notice(f"No GPU is in use. The demo takes {DEMO_TIME}; real Llamas will be slow.", "warning")
         busy = workbench.busy_with
         return {
             self.loaded: {"value": f"{state.report.name} {state.report.seconds}"} if state.report else {},

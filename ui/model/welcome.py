@@ -1,0 +1,105 @@
+"""The first screen: until there is a run, one sentence on what this is, and three ways in."""
+
+from dataclasses import dataclass
+
+import gradio as gr
+from markupsafe import Markup
+
+from core.problems import Problem
+from core.settings.presets import DEMO, DEMO_TIME
+from core.workbench.workbench import Workbench
+from ui.shared.formatting import notice
+from ui.shared.html import render_part
+from ui.shared.settings_form import Form
+
+
+@dataclass(frozen=True)
+class Way:
+    """A button: what it asks for, where it leads (a CSS selector), and its words."""
+
+    ask: str
+    place: str
+    title: str
+    about: str
+
+
+HERE, PUBLIC = "Fine-tune a Llama on this computer, and see what changed.", "Fine-tune a Llama, and see what changed."
+# The first is for the person at this machine, the second for visitors of a public page.
+DEMO_WAYS = (
+    Way("demo", "#train-state", "Try the demo", f"Takes {DEMO_TIME} and no graphics card"),
+    Way("demo", "#train-state", "Try the demo", f"Takes {DEMO_TIME} once it is your turn"),
+)
+DATA_WAYS = (
+    Way("data", "#data-path textarea", "Use my own data", "CSV, JSON, text, or a Hugging Face name"),
+    Way("data", "#upload button", "Use my own data", "A file that you upload: CSV, JSON or text"),
+)
+FIT_WAY = Way("fit", "#card", "Will it fit my card?", "See how much memory a run takes, before it starts")
+
+# Asks as `ui.shared.clicks` does; once the place that the button leads to is on the page, it is shown and focused.
+LEAD_THERE = """
+const MOST_LOOKS = 200, MILLISECONDS = 50;
+const show = (place, looks) => {
+    const found = document.querySelector(place);
+    if (found?.checkVisibility()) {
+        if (found.tabIndex < 0) found.tabIndex = -1;
+        found.focus({preventScroll: true});
+        found.scrollIntoView({block: place === '#train-state' ? 'start' : 'center'});  // a run's charts are below it
+    } else if (looks > 0) {
+        setTimeout(() => show(place, looks - 1), MILLISECONDS);
+    }
+};
+element.addEventListener('click', event => {
+    const button = event.target.closest('[data-ask]');
+    if (!button || !element.contains(button)) return;
+    trigger('asked', {...button.dataset});
+    show(button.dataset.place, MOST_LOOKS);
+});
+"""
+
+
+class Welcome:
+    """Layout and handlers; `live` shows it until there is a run."""
+
+    def __init__(self, workbench: Workbench, form: Form):
+        self._workbench, self._form = workbench, form
+        # A page that is built for visitors does not know yet who will come; few have been here before.
+        is_new = bool(workbench.rules) or not workbench.runs.rows()
+        first = welcome_text(bool(workbench.rules)) if is_new else ""
+        self.ways = gr.HTML(first, padding=False, elem_id="welcome", js_on_load=LEAD_THERE)
+
+    def connect(self, preset: gr.Dropdown, token: gr.Textbox, tabs: gr.Tabs, trouble: gr.HTML) -> None:
+        """Wires the buttons, once the form has all its fields. `trouble` says why the demo cannot start."""
+        self._preset, self._tabs, self._trouble = preset, tabs, trouble
+        changed = [self.ways, preset, *self._form.components.values(), tabs, trouble]
+        self.ways.asked(
+            self._lead, [token], changed, api_name="welcome", api_visibility="private", show_progress="hidden"
+        )
+
+    def live(self) -> dict:
+        workbench = self._workbench
+        has_run = workbench.snapshot is not None or bool(workbench.runs.rows())
+        return {self.ways: {"value": "" if has_run else welcome_text(bool(workbench.rules))}}
+
+    def _lead(self, token: str, asked: gr.EventData) -> dict:
+        if asked.ask == "data":
+            return {self._tabs: gr.Tabs(selected="data")}
+        there = {self._tabs: gr.Tabs(selected="train")}
+        return there | self._start_demo(token) if asked.ask == "demo" else there
+
+    def _start_demo(self, token: str) -> dict:
+        try:
+            config = self._workbench.find_preset(DEMO).config
+        except Problem as error:
+            return {self._trouble: notice(str(error), "error")}
+        filled = self._form.fill(config) | {self._preset: DEMO}
+        try:
+            self._workbench.start(config, token=token, preset=DEMO)
+        except Problem as error:
+            return filled | {self._trouble: notice(str(error), "error")}
+        return filled | {self._trouble: "", self.ways: ""}
+
+
+def welcome_text(is_public: bool) -> Markup:
+    """The sentence and the ways; `is_public` for visitors of a page that everyone can use."""
+    ways = [DEMO_WAYS[is_public], DATA_WAYS[is_public], FIT_WAY]
+    return render_part("model/welcome.html", "welcome", sentence=PUBLIC if is_public else HERE, ways=ways)
