@@ -265,6 +265,7 @@ def test_a_change_elsewhere_leaves_what_is_being_written_alone(tab, runs_dir):
 
 def test_continuing_training_sets_the_form(tab, runs_dir):
     run = make_run(runs_dir)
+    run.write_about(preset="demo")
     folder = run.checkpoints_dir / "step-2"
     folder.mkdir(parents=True)
     (folder / "progress.json").write_text('{"step": 2}')
