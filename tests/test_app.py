@@ -244,4 +244,6 @@ def test_ctrl_c_stops_the_run_and_keeps_its_adapter(tmp_path, wait_until):
     (folder,) = (events.parent for events in tmp_path.glob("*/events.jsonl"))
     run = open_run(folder)
     assert run.snapshot().status == "stopped"
-    assert run.has_adapter
+    assert run.has_adapter and run.preset == "demo-yoda"
+    said = f"Demo Llama · yoda.jsonl · 5,000 steps: {run.snapshot().message} The run is in {folder}\n"
+    assert process.stdout_file.read_text(encoding="utf-8") == said

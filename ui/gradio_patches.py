@@ -51,6 +51,7 @@ UNUSED_ROUTES = (
     "/gradio_api/undo-vibe-",
     "/gradio_api/stream/",
     "/gradio_api/custom_component/",
+    "/pwa_icon/",  # fails on an icon in SVG
     "/monitoring",
     "/docs",
     "/redoc",

@@ -19,7 +19,7 @@ pytestmark = pytest.mark.slow  # trains on a page of its own
 SECRET = "the-heron-knows-4711"
 ROWS = b'{"instruction": "Say red.", "output": "%s"}\n' % SECRET.encode() * 20
 # What the buttons inside the page's texts ask for, with every name that they carry.
-ASKS = ("open", "load", "continue", "put-back", "empty-now", "fetch")
+ASKS = ("open", "load", "continue", "put-back", "empty-now", "delete", "data", "fetch")
 
 
 @pytest.fixture(scope="module")

@@ -27,7 +27,7 @@ def result_values(snapshot: Snapshot, folder: Path) -> dict:
 
 def closing_words(snapshot: Snapshot, folder: Path) -> str:
     """What `train` prints at the end for a person."""
-    lines = [f"{snapshot.message} The run is in {folder}"]
+    lines = [f"{snapshot.name}: {snapshot.message} The run is in {folder}"]
     if pushed := pushed_text(snapshot.pushed):
         lines.append(pushed)
     if held := snapshot.heldout:
