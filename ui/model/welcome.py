@@ -33,7 +33,7 @@ DATA_WAYS = (
     Way("data", "#data-path textarea", "Use my own data", "CSV, JSON, text, or a Hugging Face name"),
     Way("data", "#upload button", "Use my own data", "A file that you upload: CSV, JSON or text"),
 )
-FIT_WAY = Way("fit", "#card", "Will it fit my card?", "See how much memory a run takes, before it starts")
+FIT_WAY = Way("fit", "#card", "Will it fit my card?", "How much memory training takes, on any card")
 
 # Asks as `ui.shared.clicks` does; once the place that the button leads to is on the page, it is shown and focused.
 LEAD_THERE = """
