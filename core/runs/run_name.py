@@ -26,7 +26,7 @@ def _model(name: str) -> str:
 
 def _rows(path: str) -> str:
     """reviews.csv, and how many more files there are; the last part of a name on Hugging Face."""
-    first, *others = path.splitlines()
+    first, *others = [line.strip() for line in path.splitlines() if line.strip()]
     return _cut(last_part(first) or first) + (f" + {len(others)} more" if others else "")
 
 
