@@ -51,9 +51,8 @@ STYLES = [
 FAVICON = UI / "icons/favicon.svg"
 HEAD = """
 <meta name="description" content="Fine-tune a Llama on your own graphics card, and see what changed.">
-<meta name="theme-color" content="#ffffff" media="(prefers-color-scheme: light)">
-<meta name="theme-color" content="#0a0f1e" media="(prefers-color-scheme: dark)">
-"""
+<meta name="theme-color" content="#33475f">
+"""  # the color of the icon; of two for light and dark, Gradio would keep the last
 FONT = ["system-ui", "-apple-system", "Segoe UI", "Roboto", "Noto Sans", "sans-serif"]
 
 

@@ -26,7 +26,6 @@ from core.problems import ConfigError, RunError
 from core.runs.checkpoint_list import Checkpoint, list_checkpoints
 from core.runs.events import FINAL, Event, StatusChanged, from_line, to_line
 from core.runs.owner import is_alive, started
-from core.runs.run_name import default_name
 from core.runs.snapshot import Snapshot, fold_all
 from core.settings.paths import resolve_path
 from core.settings.presets import PRESETS_DIR
@@ -174,7 +173,7 @@ def create_run(runs_dir: Path, name: str, config: RunConfig, owner: str = "", pr
             except FileExistsError:
                 continue
         (folder / "config.yaml").write_text(config.to_yaml(), encoding="utf-8")
-        run = Run(folder, name or default_name(config), owner=owner, preset=preset)
+        run = Run(folder, name or config.run_name, owner=owner, preset=preset)
         run.write_about(name=run.name, preset=preset, **({"owner": owner} if owner else {}))
         run.claim()
     except OSError as error:
@@ -222,7 +221,7 @@ def open_run(folder: Path) -> Run:
     if "preset" not in about and not run.is_renamed and os.path.isfile(PRESETS_DIR / f"{name}.yaml"):
         run.preset = name
         with suppress(RunError):  # its settings are damaged: the preset's name is all there is
-            run.name = default_name(run.config())
+            run.name = run.config().run_name
     return run
 
 

@@ -14,6 +14,7 @@ from pydantic import Field, ValidationError, model_validator
 
 from core.problems import ConfigError
 from core.settings.plain_yaml import parse_text, parse_yaml
+from core.settings.run_name import run_name
 from core.settings.sections import PATHS, AdapterConfig, DataConfig, ModelConfig, Part
 from core.settings.training_section import TrainingConfig
 
@@ -31,6 +32,12 @@ class RunConfig(Part):
     def _absent_parts_are_default(cls, values: Any) -> Any:
         # `data:` with nothing below it is None in YAML and means the defaults.
         return {k: {} if v is None else v for k, v in values.items()} if isinstance(values, dict) else values
+
+    @property
+    def run_name(self) -> str:
+        """What a run with these settings is called until a person gives it a name."""
+        training = self.training
+        return run_name(self.model.model_name, self.data.path, training.max_steps, training.num_train_epochs)
 
     @classmethod
     def build(cls, values: Any) -> "RunConfig":

@@ -15,7 +15,6 @@ from core.runs.adapter_to_continue import find_adapter
 from core.runs.events import Evaluated, StatusChanged, to_line
 from core.runs.run_folder import create_run, find_run, list_runs, mark_interrupted, open_run
 from core.runs.run_list import RunList
-from core.runs.run_name import default_name
 from core.settings.run_config import RunConfig
 from tests.conftest import PROJECT
 
@@ -67,7 +66,7 @@ def test_runs_of_one_second_and_name_do_not_share_a_folder(runs_dir):
 def test_any_name_makes_a_folder_inside(runs_dir, name, slug):
     run = create_run(runs_dir, name, CONFIG)
     assert run.folder.parent == runs_dir and run.id.endswith(f"-{slug}")
-    assert open_run(run.folder).name == (name or default_name(CONFIG))
+    assert open_run(run.folder).name == (name or CONFIG.run_name)
 
 
 def test_the_newest_run_is_listed_first_and_other_folders_not_at_all(runs_dir):
@@ -172,8 +171,8 @@ def test_a_run_that_an_earlier_version_named_after_its_preset(runs_dir):
     about = run.folder / "run.json"
     about.write_text('{"name": "demo-yoda"}')
     found = open_run(run.folder)
-    assert (found.name, found.preset, found.short_name) == (default_name(CONFIG), "demo-yoda", "demo-yoda")
-    assert RunList(runs_dir).rows()[0].name == default_name(CONFIG)
+    assert (found.name, found.preset, found.short_name) == (CONFIG.run_name, "demo-yoda", "demo-yoda")
+    assert RunList(runs_dir).rows()[0].name == CONFIG.run_name
     about.write_text('{"name": "demo-yoda", "is_renamed": true}')
     assert (open_run(run.folder).name, open_run(run.folder).preset) == ("demo-yoda", "")
     about.write_text('{"name": "my own"}')

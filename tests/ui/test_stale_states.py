@@ -91,7 +91,8 @@ def test_the_first_screen_goes_once_there_is_a_run(runs_dir):
 
 def test_a_demo_that_cannot_start_says_so_where_it_would_be_started(runs_dir):
     workbench, form = Workbench(runs_dir), Form(RunConfig())
-    with gr.Blocks(), gr.Tabs() as tabs:
+    with gr.Blocks():
+        tabs = gr.Tabs()
         welcome, preset, trouble = Welcome(workbench, form), gr.Dropdown(), gr.HTML()
         form.add("training.max_steps")
         welcome.connect(preset, gr.Textbox(), tabs, trouble)

@@ -3,7 +3,6 @@
 import re
 
 from core.settings.paths import last_part
-from core.settings.run_config import RunConfig
 
 PART_CHARACTERS = 40  # of the name of a model or of a file of rows; the rest is left out
 # How the weights are stored is a setting, not a part of the model's name; and all Llamas are Meta's.
@@ -11,9 +10,12 @@ _NOT_SHOWN = re.compile(r"^Meta-(?=Llama)|(-unsloth)?-bnb-4bit$", re.IGNORECASE)
 _SIZE = re.compile(r"[0-9.]+[bm]")
 
 
-def default_name(config: RunConfig) -> str:
-    """The model, the rows and the length of a run: "Llama 3.2 1B Instruct · reviews.csv · 60 steps"."""
-    name = " · ".join((_model(config.model.model_name), _rows(config.data.path), _length(config)))
+def run_name(model_name: str, path: str, steps: int, epochs: float) -> str:
+    """A run's model, rows and length: "Llama 3.2 1B Instruct · reviews.csv · 60 steps".
+
+    `path` is that of the rows; the `epochs` count if there are no `steps` (below 1).
+    """
+    name = " · ".join((_model(model_name), _rows(path), _length(steps, epochs)))
     return name.encode("utf-8", "replace").decode()  # a file's name may hold half of a surrogate pair
 
 
@@ -30,8 +32,7 @@ def _rows(path: str) -> str:
     return _cut(last_part(first) or first) + (f" + {len(others)} more" if others else "")
 
 
-def _length(config: RunConfig) -> str:
-    steps, epochs = config.training.max_steps, config.training.num_train_epochs
+def _length(steps: int, epochs: float) -> str:
     if steps > 0:
         return f"{steps:,} step" if steps == 1 else f"{steps:,} steps"
     return f"{epochs:g} epoch" if epochs == 1 else f"{epochs:g} epochs"
