@@ -27,8 +27,7 @@ from core.runs.checkpoint_list import Checkpoint, list_checkpoints
 from core.runs.events import FINAL, Event, StatusChanged, from_line, to_line
 from core.runs.owner import is_alive, started
 from core.runs.snapshot import Snapshot, fold_all
-from core.settings.paths import resolve_path
-from core.settings.presets import PRESETS_DIR
+from core.settings.paths import PRESETS_DIR, resolve_path
 from core.settings.run_config import RunConfig
 
 END_OF_HISTORY = 4096  # bytes; longer than the line that says how a run ended

@@ -5,6 +5,7 @@ import re
 from pathlib import Path
 
 PROJECT_DIR = Path(__file__).resolve().parent.parent.parent
+PRESETS_DIR = PROJECT_DIR / "presets"
 SPACE_DISK = Path("/data")  # where Spaces attach what outlives a restart
 
 

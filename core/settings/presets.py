@@ -12,11 +12,10 @@ from pydantic import BaseModel
 
 from core.disk.tolerant_reading import Unreadable, read_text
 from core.problems import ConfigError
-from core.settings.paths import PROJECT_DIR
+from core.settings.paths import PRESETS_DIR
 from core.settings.plain_yaml import parse_yaml
 from core.settings.run_config import RunConfig
 
-PRESETS_DIR = PROJECT_DIR / "presets"
 DEMO = "demo-yoda"
 DEMO_TIME = "about a minute"  # to train it on two processor cores, as the page says it everywhere
 FIRST_ON_A_GPU = "llama-3.2-1b"
