@@ -100,7 +100,7 @@ def test_2_a_browser_can_install_it(app, page):
         read = page.evaluate(READ_ICON, [f"{app.url}/{icon['src']}", f"{app.url}/favicon.ico"])
         if SIZES[name] is not None:
             assert icon["sizes"] == f"{SIZES[name]}x{SIZES[name]}" and read["size"] == [SIZES[name]] * 2
-        assert read["difference"] < 2, f"{name} is not made from this drawing: `python -m ui.icons.render`"
+        assert read["difference"] < 4, f"{name} is not made from this drawing: `python -m ui.icons.render`"
         assert (read["corner"] == 255) == (icon["purpose"] == "maskable"), "the system cuts its own corners"
 
 
