@@ -14,6 +14,8 @@ def serious_faults(page, rules: list[str] | None = None) -> list[str]:
     """
     from axe_playwright_python.base import AXE_SCRIPT
 
+    # Colors that are on their way to others are in neither scheme.
+    page.wait_for_function("document.getAnimations().every(one => one.playState !== 'running')")
     if not page.evaluate("'axe' in window"):
         page.evaluate(AXE_SCRIPT)
     options = OPTIONS | ({"runOnly": rules} if rules else {})

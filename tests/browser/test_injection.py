@@ -45,7 +45,7 @@ def app(tmp_path_factory, wait_until):
         wait_until(lambda: client.predict(api_name="/snapshot")["run"]["status"] in FINAL, "the run's end", 120)
         run = client.predict(api_name="/snapshot")["run"]
         assert run["status"] == "completed", run["message"]
-        assert run["name"] == TAG
+        assert run["name"] == f"Demo Llama · {TAG}.jsonl · 2 steps"
         (saved_run,) = list_runs(app.runs_dir)
         saved_run.write_about(name=payload("name"), note=payload("note"))
         yield app

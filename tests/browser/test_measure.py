@@ -9,6 +9,7 @@ from playwright.sync_api import expect
 
 from core.evaluation.metrics import BY_KEY
 from core.evaluation.saved import load_evaluations
+from core.runs.run_folder import open_run
 from tests.app_process import running_app_with_a_run
 from tests.browser.conftest import PHONE, in_colors, photograph, tab
 from ui.compare.measure_view import signed, value
@@ -108,6 +109,7 @@ def test_4_the_chosen_run_stays_selected_when_a_run_is_added(app, measure_page, 
         shutil.copytree(run.folder, folder)
         about = folder / "run.json"
         about.write_text(about.read_text(encoding="utf-8").replace(run.id, name), encoding="utf-8")
+        open_run(folder).write_about(name=name.rpartition("-")[2], note="")
         return folder
 
     page = measure_page

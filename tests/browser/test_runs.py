@@ -94,7 +94,7 @@ def test_2_an_open_run_shows_its_details(runs_page):
     expect(saved.nth(1)).to_contain_text(re.compile(r"checkpoint at step 8\s+best"))
     expect(page.locator("#run-folder input, #run-folder textarea")).to_have_value(re.compile("/runs/"))
     page.get_by_role("button", name="Settings").last.click()
-    expect(page.locator("#run-yaml")).to_contain_text("model_name: presets/demo-llama")
+    expect(page.locator("#run-yaml textarea")).to_have_value(re.compile("model_name: presets/demo-llama"))
     expect(page.locator("#run-resume")).to_have_count(0)
     expect(page.get_by_text("Textbox", exact=True).locator("visible=true")).to_have_count(0)  # nothing hidden is shown
     photograph(page, "41-run-opened")
@@ -158,7 +158,7 @@ def test_5_delete_undo_restore_and_empty_the_trash(app, runs_page):
         open_run(page, "hurt")
         page.click("#run-delete")
         expect(page.locator("#run-trouble")).to_contain_text(
-            re.compile(r"^Move hurt, \d+ \w+ \d\d:\d\d to the trash\?")
+            re.compile(r"\bMove hurt, \d+ \w+ \d\d:\d\d to the trash\?")
         )
         photograph(page, "43-run-to-delete")
         page.locator("#run-trouble [data-ask=delete]").click()
