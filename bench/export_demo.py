@@ -1,6 +1,6 @@
 """Every export of a run of the demo, with the self-tests and without: seconds and processor time.
 
-    python -m bench.export_demo [STEPS]
+    python -m bench.export_demo [STEPS] [--to merged]
 
 Trains the demo for STEPS first; that and the start of the program are not counted. Bars: all exports take under two
 minutes with the tests, and under 30 seconds of processor time without.
@@ -31,7 +31,8 @@ def cpu_seconds() -> float:
 
 @bench_command(__doc__)
 @click.argument("steps", type=click.IntRange(1), default=160)
-def main(steps: int) -> None:
+@click.option("--to", "kinds", type=click.Choice(list(WANTED)), multiple=True, help="Only this export; repeatable.")
+def main(steps: int, kinds: tuple[str, ...]) -> None:
     from core.export.wanted import Wanted
     from core.settings.presets import find_preset
     from core.workbench.export_run import Exporter
@@ -46,12 +47,13 @@ def main(steps: int) -> None:
         for is_tested in (True, False):
             exporter, failed = Exporter(workbench.lab, run), 0
             began, used = time.monotonic(), cpu_seconds()
-            for to, options in WANTED.items():
-                exported = exporter.export(Wanted(to, run.folder / "exports" / to, **options), is_tested)
+            for to in kinds or WANTED:
+                exported = exporter.export(Wanted(to, run.folder / "exports" / to, **WANTED[to]), is_tested)
                 failed += len(exported.failed)
             report(
-                f"every export of the demo, {'tested' if is_tested else 'not tested'}",
+                f"exports of the demo, {'tested' if is_tested else 'not tested'}",
                 steps=steps,
+                exports=", ".join(kinds or WANTED),
                 seconds=time.monotonic() - began,
                 cpu_s=cpu_seconds() - used,
                 failed=failed,
