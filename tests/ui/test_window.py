@@ -81,7 +81,8 @@ def opened(folder: Path, bin_folder: Path, outlives_us: bool = False) -> tuple[s
     default = program(folder / "default", f'echo "$1" > "{seen}"')
     code = "from pathlib import Path; from ui.desktop.window import Window; import os"
     code += f"; w = Window({URL!r}, Path({str(folder)!r}), {outlives_us}); print(w.open())"
-    code += "; print('apart') if w.process and os.getsid(w.process.pid) == w.process.pid else None; w.close()"
+    code += "; goes_on = w.process and w.process.poll() is None"
+    code += "; print('apart') if goes_on and os.getsid(w.process.pid) == w.process.pid else None; w.close()"
     environment = {"PATH": str(bin_folder), "BROWSER": f"{default} %s"}
     done = subprocess.run(
         [sys.executable, "-c", code], cwd=PROJECT, env=os.environ | environment, capture_output=True, text=True
