@@ -75,7 +75,7 @@ class UploadHub:
     def reset(self) -> None:
         """Forget everything that arrived and every fault that was asked for; what still stalls is let go."""
         self.closing.set()
-        self.__init__(self.user, self.token)  # the server is not a field, and goes on
+        self.__init__(self.user, self.token)  # the server is not a field, so it keeps running
 
     @property
     def address(self) -> str:

@@ -1,7 +1,7 @@
 """Makes everything the demo needs under presets/ again: python -m core.demo [--out FOLDER]
 
-It takes about twelve minutes on one idle CPU core (half a second a step). The seeds are fixed, so the rows
-are always the same, and so is the model on the same machine with the same versions.
+It takes about twelve minutes on one idle CPU core (half a second a step). The seeds are fixed, so the rows are always
+the same, and so is the model on the same machine with the same versions.
 """
 
 import argparse
