@@ -27,15 +27,17 @@ from ui.desktop.routes import routes
 from ui.desktop.window import show_in_window
 from ui.export.download import Downloads
 from ui.export.export_tab import ExportTab
-from ui.gradio_patches import MEND_MARKUP, poll_queue_less
+from ui.gradio_patches import poll_queue_less
 from ui.live import Live
 from ui.model.model_tab import ModelTab
 from ui.model.welcome import Welcome
+from ui.on_load import ON_LOAD
 from ui.report.proof_and_report_tab import ProofTab
 from ui.runs.runs_tab import RunsTab
 from ui.shared.errors import follow_settings
 from ui.shared.settings_form import Form
 from ui.sidebar import Sidebar
+from ui.train.next_steps import NextSteps
 from ui.train.train_tab import TrainTab
 from ui.visitors import VisitorGate, as_seen_here
 
@@ -44,8 +46,8 @@ UI = Path(__file__).parent
 STYLES = [
     UI / name
     for name in (
-        "style.css", "runs/runs.css", "compare/compare.css", "train/fit.css", "export/export.css", "model/welcome.css",
-        "shared/everyone.css",
+        "style.css", "runs/runs.css", "compare/compare.css", "train/fit.css", "train/run.css", "shared/charts.css",
+        "export/export.css", "model/welcome.css", "shared/everyone.css",
     )
 ]  # fmt: skip
 FAVICON = UI / "icons/favicon.svg"
@@ -116,22 +118,24 @@ def build_page(workbench: Workbench) -> tuple[gr.Blocks, Live]:
         for tab in (*first, *(tab for inside in later.values() for tab in inside)):
             tab.connect()
         welcome.connect(model.preset, model.token, tabs, train.trouble)
-        export.opened_from(tabs, train.take_home, runs.opened.kept)
+        export.opened_from(tabs, train.end, runs.opened.kept)
+        NextSteps(workbench, tabs, lab, measure.run, model.token).opened_from(train.end, train.trouble)
         follow_settings(form, model.trouble, train.trouble, train.fit.trouble)
         live = Live([side, welcome, *first], later)
-        live.connect(page, blind.actions, [tabs, lab])
+        live.connect(page, [*blind.actions, *train.actions], [tabs, lab])
 
         def reattach() -> dict:
-            """A page that opens on a run in progress shows that run's settings."""
+            """A page that opens while a run is in progress shows that run, and its settings."""
             if not workbench.is_training:
                 return dict.fromkeys(filled, gr.skip())
             run = find_run(workbench.runs_dir, workbench.snapshot.run_id)
-            return form.fill(run.config()) | {model.preset: run.preset if run.preset in presets else gr.skip()}
+            preset = run.preset if run.preset in presets else gr.skip()
+            return form.fill(run.config()) | {model.preset: preset, tabs: gr.Tabs(selected="train")}
 
-        filled = [model.preset, *form.components.values()]
+        filled = [model.preset, tabs, *form.components.values()]
         quiet = {"api_visibility": "private", "show_progress": "hidden", "queue": False}
         page.load(reattach, None, filled, **quiet)
-        page.load(None, None, None, js=MEND_MARKUP, **quiet)
+        page.load(None, None, None, js=ON_LOAD, **quiet)
         add_api(workbench, chosen)
     return page, live
 

@@ -111,6 +111,8 @@ def run_text(snapshot: Snapshot | None) -> Markup:
     return render_part(
         TEMPLATE,
         "run",
+        run_id=snapshot.run_id,
+        ended=f"{snapshot.name}: {snapshot.message}" if snapshot.is_over else "",
         name=snapshot.name,
         status=snapshot.status,
         words=_status_words(snapshot),

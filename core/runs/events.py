@@ -124,7 +124,11 @@ class Receipt(_Event):
 
 
 class StepDone(_Event):
-    """An optimizer step. `elapsed` is in seconds since training began; `tokens` counts all tokens seen so far."""
+    """An optimizer step. `elapsed` is in seconds since training began; `tokens` counts all tokens seen so far.
+
+    `embedding_learning_rate` is that of trained embeddings; None if none are trained, and in runs from before this was
+    recorded.
+    """
 
     type: Literal["step"] = "step"
     step: Whole
@@ -132,6 +136,7 @@ class StepDone(_Event):
     epoch: Measured
     loss: Figure
     learning_rate: Figure
+    embedding_learning_rate: Figure | None = None
     grad_norm: Figure | None = None
     tokens: Whole
     elapsed: Measured

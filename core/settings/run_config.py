@@ -14,7 +14,7 @@ from pydantic import Field, ValidationError, model_validator
 
 from core.problems import ConfigError
 from core.settings.plain_yaml import parse_text, parse_yaml
-from core.settings.run_name import run_name
+from core.settings.run_name import run_name, run_summary
 from core.settings.sections import PATHS, AdapterConfig, DataConfig, ModelConfig, Part
 from core.settings.training_section import TrainingConfig
 
@@ -38,6 +38,13 @@ class RunConfig(Part):
         """What a run with these settings is called until a person gives it a name."""
         training = self.training
         return run_name(self.model.model_name, self.data.path, training.max_steps, training.num_train_epochs)
+
+    @property
+    def summary(self) -> str:
+        """What a run with these settings does, in one line."""
+        training = self.training
+        length = training.max_steps, training.num_train_epochs
+        return run_summary(self.model.model_name, self.data.path, self.adapter.r, *length)
 
     @classmethod
     def build(cls, values: Any) -> "RunConfig":

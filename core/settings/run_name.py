@@ -1,4 +1,4 @@
-"""What a run is called until a person gives it a name."""
+"""What a run is called until a person gives it a name, and what it does in one line."""
 
 import re
 
@@ -17,6 +17,11 @@ def run_name(model_name: str, path: str, steps: int, epochs: float) -> str:
     """
     name = " · ".join((_model(model_name), _rows(path), _length(steps, epochs)))
     return name.encode("utf-8", "replace").decode()  # a file's name may hold half of a surrogate pair
+
+
+def run_summary(model_name: str, path: str, rank: int, steps: int, epochs: float) -> str:
+    """What a run does: "Demo Llama on yoda.jsonl · rank 16 · 160 steps"; the arguments as for `run_name`."""
+    return f"{_model(model_name)} on {_rows(path)} · rank {rank:,} · {_length(steps, epochs)}"
 
 
 def _model(name: str) -> str:

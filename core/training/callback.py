@@ -58,6 +58,8 @@ class RunCallback(TrainerCallback):
         self._validation_rows, self._rows_checked = validation_rows, 0
         self._elapsed_before = progress.elapsed
         self._began: float | None = None
+        self._groups: list[str] = []  # the receipt's names of the optimizer's groups
+        self._embedding_rate: float | None = None
 
     @property
     def seconds(self) -> float:
@@ -76,7 +78,9 @@ class RunCallback(TrainerCallback):
         return bool(self._settings.eval_steps) and self.progress.step % self._settings.eval_steps == 0
 
     def on_train_begin(self, args, state, control, optimizer=None, **kwargs):
-        self._emit(self._receipt(optimizer))
+        receipt = self._receipt(optimizer)
+        self._emit(receipt)
+        self._groups = [group.name for group in receipt.groups]
         self._began = time.monotonic()
         if args.eval_on_start:
             self._show_check(0)
@@ -86,6 +90,11 @@ class RunCallback(TrainerCallback):
             raise Ended  # the check that was due ended the run; the trainer would only notice after one more step
         leave_if(self._should_stop)
         self._work.back_to_steps()
+
+    def on_pre_optimizer_step(self, args, state, control, optimizer=None, **kwargs):
+        # The trainer logs the rate of the first group alone, as it was in this step.
+        rates = [float(group["lr"]) for group in optimizer.param_groups if group["params"]]
+        self._embedding_rate = dict(zip(self._groups, rates, strict=True)).get("embeddings")
 
     def on_substep_end(self, args, state, control, **kwargs):
         leave_if(self._should_stop)
@@ -146,6 +155,7 @@ class RunCallback(TrainerCallback):
             epoch=float(state.epoch or 0),
             loss=loss,
             learning_rate=float(logs.get("learning_rate", 0.0)),
+            embedding_learning_rate=self._embedding_rate,
             grad_norm=None if grad_norm is None else float(grad_norm),
             tokens=self.progress.tokens,
             elapsed=self.progress.elapsed,

@@ -134,6 +134,12 @@ def tab(page, name: str) -> None:
     page.get_by_role("tab", name=name, exact=True).click()
 
 
+def open_settings(page) -> None:
+    """Unfold the form of the Train tab, which a run has folded."""
+    page.locator("#run-line [data-form=open]:visible").click()
+    page.locator("#train-form").wait_for()
+
+
 def photograph(page, name: str, full_page: bool = True) -> None:
     """Save a screenshot for people to look at.
 

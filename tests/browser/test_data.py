@@ -9,7 +9,7 @@ from gradio_client import Client
 from playwright.sync_api import expect
 
 from tests.app_process import running_app
-from tests.browser.conftest import PHONE, in_colors, photograph, reload, tab
+from tests.browser.conftest import PHONE, in_colors, open_settings, photograph, reload, tab
 
 FIRST_QUESTION = "Our daughter was busy."  # of the demo preset's rows
 
@@ -220,6 +220,7 @@ def test_6_left_out_rows_are_listed_downloaded_and_allowed(fresh_data_page, tmp_
     tab(page, "Data")
     page.locator("#data-allow_left_out input").check()
     tab(page, "Train")
+    open_settings(page)
     expect(page.locator("#start")).to_be_enabled(timeout=10_000)
     page.click("#start")
     expect(page.locator("#train-state .good")).to_contain_text("Finished", timeout=120_000)

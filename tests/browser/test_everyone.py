@@ -9,7 +9,7 @@ import pytest
 from playwright.sync_api import expect
 
 from tests.app_process import running_app
-from tests.browser.conftest import in_colors, tab
+from tests.browser.conftest import in_colors, open_settings, tab
 from tests.browser.everyone import go_to, open_accordions, serious_faults
 
 SENTENCE = "The old man reads a book."
@@ -40,6 +40,7 @@ def test_1_the_demo_by_keyboard_alone(page):
     page.keyboard.type("8")
     go_to(page, "#start")
     press("Enter")
+    expect(page.locator("#run-line .when-folded")).to_be_focused()  # the form is folded, and Start with it
     expect(page.locator("#train-state .good")).to_contain_text("Finished", timeout=180_000)
 
     go_to(page, CHOSEN_TAB, "Shift+Tab")
@@ -110,6 +111,9 @@ def test_axe_finds_nothing_serious(page, name):
     if name == "Runs":
         page.locator("#runs-table th[scope=row] button").first.click()
         expect(page.locator("#opened")).to_be_visible()
+    if name == "Train":
+        assert serious_faults(page) == []  # the run comes first, and its form is folded
+        open_settings(page)
     open_accordions(page)
     assert serious_faults(page) == []
     in_colors(page, "dark")

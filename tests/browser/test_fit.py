@@ -17,7 +17,7 @@ from core.settings.paths import PROJECT_DIR
 from core.settings.presets import find_preset
 from core.settings.run_config import RunConfig
 from tests.app_process import running_app
-from tests.browser.conftest import PHONE, photograph, tab
+from tests.browser.conftest import PHONE, open_settings, photograph, tab
 from tests.hub_server import Hub
 from ui.shared.formatting import size
 
@@ -262,6 +262,7 @@ def test_5_a_probe_a_batch_search_and_a_run_report_their_memory(app, open_page):
     page.click("#start")
     expect(page.locator("#charts polyline.estimate")).to_have_count(1, timeout=60_000)
     expect(page.locator("#charts .key.estimate")).to_contain_text("estimate")
+    open_settings(page)
     fill(page, "adapter-r", 256)  # the estimate follows the form during a run
     expect(page.locator("#fit .fit-basis")).to_contain_text("Corrected by a probe")
     expect(page.locator("#train-end .card").last).to_contain_text("At the end", timeout=180_000)

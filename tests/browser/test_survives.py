@@ -48,7 +48,7 @@ def app(folder, killed):
 
 def curve_ends(page) -> list[float]:
     """The x coordinates of the first and last point of the loss curve."""
-    points = page.locator("#charts polyline.train").get_attribute("points").split()
+    points = page.locator("#charts .linear polyline.train").get_attribute("points").split()
     return [float(points[index].partition(",")[0]) for index in (0, -1)]
 
 

@@ -17,6 +17,7 @@ from tests.browser.conftest import (
     PHONE,
     ZOOMED,
     in_colors,
+    open_settings,
     painted_over,
     photograph,
     reload,
@@ -42,6 +43,8 @@ def fill(page, name: str, value) -> None:
 
 def set_steps(page, steps: int) -> None:
     tab(page, "Train")
+    if page.locator("#train-form").is_hidden():
+        open_settings(page)
     fill(page, "training-max_steps", steps)
 
 
@@ -141,9 +144,31 @@ def test_7_the_demo_starts_with_one_click(app, page):
     assert (run.name, run.preset) == ("Demo Llama · yoda.jsonl · 160 steps", "demo-yoda")
     expect(page.locator("#side-run")).to_contain_text(run.name)
     photograph(page, "07-demo-started", full_page=False)
-    page.click("#stop")
+    line = page.locator("#run-line")
+    expect(line.locator("p").first).to_have_text("Demo Llama on yoda.jsonl · rank 16 · 160 steps")
+    expect(page.locator("#train-form")).to_be_hidden()
+    line.get_by_role("button", name="Settings").click()
+    expect(line.get_by_role("button", name="Settings")).to_have_attribute("aria-expanded", "true")
+    expect(line.get_by_role("button", name="Settings")).to_be_focused()
+    expect(page.locator("#start")).to_be_visible()
+    line.get_by_role("button", name="Settings").click()
+    expect(line.get_by_role("button", name="Settings")).to_have_attribute("aria-expanded", "false")
+    expect(page.locator("#train-form")).to_be_hidden()
+    line.get_by_role("button", name="Stop").click()
     expect(page.locator("#train-state .warning")).to_contain_text("what was trained is kept", timeout=60_000)
+    expect(page.locator("#train-form")).to_be_hidden()
     expect(page.locator("#welcome .welcome")).to_have_count(0)
+    tab(page, "Model")
+    page.locator("#preset input").fill("Llama 3.2 1B")  # another preset says that another run is wanted
+    page.locator("#preset input").press("Enter")
+    tab(page, "Train")
+    expect(page.locator("#start")).to_be_visible()
+    expect(page.locator("#last-run-elsewhere")).to_contain_text("is on the Runs tab")
+    tab(page, "Model")
+    page.locator("#preset input").fill("Demo")
+    page.locator("#preset input").press("Enter")
+    tab(page, "Train")
+    expect(page.locator("#training-max_steps input")).to_have_value("160")
 
 
 def test_8_train_and_reload(page):
@@ -158,17 +183,66 @@ def test_8_train_and_reload(page):
 
     reload(page)
     wait_for_step(page, before)
-    tab(page, "Train")
+    expect(page.get_by_role("tab", name="Train", exact=True)).to_have_attribute("aria-selected", "true")
+    expect(page.locator("#train-form")).to_be_hidden()
     expect(page.locator("#training-max_steps input")).to_have_value("5000", timeout=10_000)
-    points = page.locator("#charts polyline.train").get_attribute("points").split()
+    points = page.locator("#charts .linear polyline.train").get_attribute("points").split()
     assert len(points) >= before, "the history from before the reload is still drawn"
 
 
-def test_9_a_second_page_shows_the_only_run_and_stops_it(app, page, open_page):
+def test_9_the_charts_show_the_value_under_the_pointer_and_what_is_chosen(page):
+    loss = page.locator("#charts .chart").first
+    drawing, pointer = loss.locator("svg"), page.locator(".chart-pointer")
+    first = drawing.element_handle()
+    drawing.hover(position={"x": 60, "y": 60})  # near its first step
+    expect(pointer.locator("div b").first).to_have_text("step 1")
+    value = loss.locator("g[data-name=train]").get_attribute("data-values").partition(";")[0]
+    expect(pointer.locator(".key.train b")).to_have_text(value)
+    expect(pointer.locator(".key")).to_have_count(1)  # no validation yet, and nothing is smoothed
+    wait_for_step(page, current_step(page) + 3)
+    assert first.evaluate("drawing => drawing.isConnected"), "the drawing under the pointer is still the same"
+    expect(pointer).to_be_visible()
+    photograph(page, "06-training-value", full_page=False)
+    page.get_by_role("checkbox", name="log scale").check()
+    page.get_by_role("checkbox", name="smoothed").check()
+    expect(loss.locator(".log polyline.train")).to_be_visible()
+    expect(loss.locator(".log polyline.smooth")).to_be_visible()
+    expect(loss.locator(".linear polyline.train")).to_be_hidden()
+    drawing.hover(position={"x": 61, "y": 60})
+    expect(pointer.locator(".key")).to_have_text([f"train {value}", f"smoothed {value}"])
+    photograph(page, "06-training-smoothed", full_page=False)
+    page.mouse.move(0, 0)
+    expect(pointer).to_be_hidden()
+    rates = page.locator("#charts .chart", has_text="Learning rate")
+    expect(rates.locator("polyline.embeddings-rate")).to_be_visible()
+
+
+def test_10_the_browser_tells_when_a_run_ends_if_it_may(app, page):
+    tell = page.get_by_role("checkbox", name="Tell me when it ends")
+    expect(tell).not_to_be_checked()
+    page.context.clear_permissions()
+    tell.click()
+    expect(page.locator("#run-line .tell-denied")).to_have_text(re.compile("does not allow notifications"))
+    expect(tell).not_to_be_checked()
+    photograph(page, "06-training-not-told", full_page=False)
+    page.context.grant_permissions(["notifications"], origin=app.url)
+    page.evaluate("""() => {
+        const real = window.Notification;
+        window.Notification = class extends real {
+            constructor(title, options) { super(title, options); window.told = [title, options.body]; }
+        };
+    }""")
+    tell.check()
+    expect(page.locator("#run-line .tell-denied")).to_be_hidden()
+    expect(tell).to_be_checked()
+
+
+def test_11_a_second_page_shows_the_only_run_and_stops_it(app, page, open_page):
     run, demo = list_runs(app.runs_dir)
     second = open_page(app.url, PHONE)
     wait_for_step(second, current_step(page))
-    tab(second, "Train")
+    expect(second.get_by_role("tab", name="Train", exact=True)).to_have_attribute("aria-selected", "true")
+    expect(second.locator("#train-state .progress")).to_be_in_viewport()
     expect(second.locator("#start")).to_be_disabled()
     expect(second.locator("#start")).to_have_text("Start training (a run is in progress)")
     photograph(second, "07-training-phone")
@@ -192,12 +266,15 @@ def test_9_a_second_page_shows_the_only_run_and_stops_it(app, page, open_page):
     expect(page.locator("#train-state .warning")).to_contain_text("what was trained is kept", timeout=60_000)
     expect(page.locator("#resume")).to_be_visible()
     expect(page.locator("#resume-words")).to_contain_text(re.compile(r"resumes after step \d+ of 5,000|starts over"))
+    page.wait_for_function("window.told")
+    title, words = page.evaluate("window.told")
+    assert title == "HearthTune" and words == f"{run.name}: {run.snapshot().message}"
     photograph(page, "09-stopped")
     assert run.snapshot().status == "stopped" and run.has_adapter
     expect(page.locator("#side-run")).to_have_text(STEP)
 
 
-def test_10_a_complete_run_with_answers_and_checkpoints(app, page):
+def test_12_a_complete_run_with_answers_and_checkpoints(app, page):
     set_steps(page, 12)
     page.get_by_role("button", name=re.compile("^While it trains")).click()
     fill(page, "training-eval_steps", 4)
@@ -215,7 +292,7 @@ def test_10_a_complete_run_with_answers_and_checkpoints(app, page):
     expect(page.locator("#charts .remark").first).to_have_text(
         f"best validation: step {best.step}, loss {best.eval_loss:.3g}"
     )
-    expect(page.locator("#charts circle.best")).to_have_count(1)
+    expect(page.locator("#charts .linear circle.best")).to_have_count(1)
 
     timeline = page.locator("#samples ul.timeline").first
     expect(page.locator("#samples .asked")).to_have_text([SENTENCE, "A robot paints the river."])
@@ -226,8 +303,9 @@ def test_10_a_complete_run_with_answers_and_checkpoints(app, page):
     photograph(page, "10-finished")
 
 
-def test_11_both_models_answer(page):
-    tab(page, "Compare")
+def test_13_both_models_answer(page):
+    page.locator("#train-end").get_by_role("button", name="Compare").click()
+    expect(page.get_by_role("tab", name="Compare", exact=True)).to_have_attribute("aria-selected", "true")
     expect(page.locator("#ask")).to_be_enabled(timeout=10_000)
     page.locator("#prompt textarea").fill(SENTENCE)
     page.click("#ask")
@@ -237,7 +315,7 @@ def test_11_both_models_answer(page):
     photograph(page, "11-compared")
 
 
-def test_12_the_best_checkpoint_is_loaded_to_compare(app, page):
+def test_14_the_best_checkpoint_is_loaded_to_compare(app, page):
     best = list_runs(app.runs_dir)[0].snapshot().best
     tab(page, "Train")
     page.click("#compare-best")
@@ -247,9 +325,13 @@ def test_12_the_best_checkpoint_is_loaded_to_compare(app, page):
     expect(page.locator("#compare-best")).to_be_hidden()
 
 
-def test_13_the_finished_run_is_taken_home(app, page):
+def test_15_the_finished_run_is_measured_or_exported(app, page):
     run = list_runs(app.runs_dir)[0]
-    page.click("#take-home")
+    page.locator("#train-end").get_by_role("button", name="Measure").click()
+    expect(page.get_by_role("tab", name="Measure", exact=True)).to_have_attribute("aria-selected", "true")
+    expect(page.locator("#measure-run input")).to_have_value(run_label(run.id, run.name))
+    tab(page, "Train")
+    page.locator("#train-end").get_by_role("button", name="Export").click()
     expect(page.get_by_role("tab", name="Export", exact=True)).to_have_attribute("aria-selected", "true")
     expect(page.locator("#export-run input")).to_have_value(run_label(run.id, run.name))
     expect(page.locator("#export-adapter-choice input")).to_have_value("final")

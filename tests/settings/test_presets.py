@@ -43,6 +43,13 @@ def test_there_are_presets_for_both_kinds_of_machine():
     assert set(names) == {path.stem for path in FILES}
 
 
+def test_what_a_run_does_is_one_line():
+    config = find_preset(DEMO).config
+    assert config.summary == "Demo Llama on yoda.jsonl · rank 16 · 160 steps"
+    by_epochs = config.with_settings(["training.max_steps=-1", "training.num_train_epochs=2", "data.path=ada/reviews"])
+    assert by_epochs.summary == "Demo Llama on reviews · rank 16 · 2 epochs"
+
+
 def test_the_time_of_the_demo_is_the_same_everywhere():
     assert DEMO_TIME == "about a minute" and DEMO_TIME in find_preset(DEMO).description
     readme = (PROJECT / "README.md").read_text(encoding="utf-8")

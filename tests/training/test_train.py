@@ -108,6 +108,8 @@ def test_embeddings_have_their_own_learning_rate(trained):
     assert (reported["embeddings"].learning_rate, reported["adapter"].learning_rate) == (0.001, 0.01)
     assert (reported["embeddings"].weight_decay, reported["embeddings"].parameters) == (0.01, 32768)
     assert sum(group.parameters for group in reported.values()) == trained.events[0].trainable_parameters
+    rates = [(step.learning_rate, step.embedding_learning_rate) for step in trained.events_of("step")]
+    assert rates[0] == (0.01, 0.001) and all(of_rows == pytest.approx(rate / 10) for rate, of_rows in rates)
 
 
 def test_it_learns(trained):

@@ -125,6 +125,7 @@ VIEWS = {
     "receipt": (lambda: receipt_view.receipt_text(RECEIPT), 8),
     "end of a run": (lambda: run_figures.end_text(TRAINED), 1),
     "state of a run": (lambda: run_state_text.state_text(TRAINED), 1),
+    "line of a run": (lambda: run_state_text.line_text(TRAINED, HOSTILE), 1),
     "state of a paused run": (lambda: run_state_text.state_text(TRAINED.model_copy(update={"is_paused": True})), 1),
     "state of a run that failed": (lambda: run_state_text.state_text(FAILED), 2),
     "state before the first step": (lambda: run_state_text.state_text(TRAINED.model_copy(update={"steps": ()})), 1),

@@ -25,7 +25,7 @@ from core.workbench.one_blind_test import Shown
 from tests.conftest import PROJECT
 from ui.compare import blind_view, chat_view, measure_tab, measure_view, proof_view
 from ui.report import report_parts
-from ui.shared import formatting, line_chart
+from ui.shared import formatting, line_chart, run_charts
 from ui.shared.html import environment, render_part
 from ui.sidebar import machine_text, model_text, run_text
 
@@ -181,7 +181,7 @@ VIEWS = {
     "notice": (lambda _: formatting.notice(HOSTILE), 1),
     "chart": (lambda _: line_chart.chart(HOSTILE, [SERIES], "step", remark=HOSTILE), 3),
     "empty chart": (lambda _: line_chart.chart(HOSTILE, [], "step"), 1),
-    "runs in one chart": (lambda _: line_chart.run_chart([(HOSTILE, Snapshot(steps=(a_step(),)))], "time"), 1),
+    "runs in one chart": (lambda _: run_charts.run_chart([(HOSTILE, Snapshot(steps=(a_step(),)))], "time"), 1),
     "newest turn": (lambda _: chat_view.newest_text(conversation(), True), 4),
     "earlier turns": (lambda _: chat_view.earlier_text(conversation(), True), 4),
     "empty panes": (lambda _: chat_view.newest_text(Conversation((BASE, Pane(HOSTILE)))), 1),

@@ -8,7 +8,8 @@ import pytest
 from core.runs.events import Estimated, Evaluated, MemorySampled, StepDone
 from core.runs.snapshot import Snapshot
 from ui.shared.formatting import figure
-from ui.shared.line_chart import BOTTOM, HEIGHT, LEFT, MOST_POINTS, RIGHT, TOP, WIDTH, Series, chart, charts, run_chart
+from ui.shared.line_chart import BOTTOM, HEIGHT, LEFT, MOST_POINTS, RIGHT, TOP, WIDTH, Series, chart
+from ui.shared.run_charts import charts, run_chart, smoothed
 
 
 def step(number: int, loss: float, **values) -> StepDone:
@@ -113,9 +114,8 @@ def test_the_best_check_is_marked_and_told():
     )
     (mark,) = [circle for circle in drawn(text).iter("circle") if circle.get("class") == "best"]
     assert (float(mark.get("cx")), float(mark.get("cy"))) == dots(drawn(text), "check")[1]
-    (remark,) = [p.text for p in drawn(text).iter("p") if p.get("class") == "remark"]
-    assert re.findall(r"[\d.]+", remark) == ["6", "1.5"]
-    assert [p for p in drawn(charts(Snapshot(steps=(step(1, 3.0),)))).iter("p") if p.get("class") == "remark"] == []
+    assert re.findall(r"[\d.]+", drawn(text).find(".//p").text) == ["6", "1.5"]
+    assert drawn(charts(Snapshot(steps=(step(1, 3.0),)))).find(".//p").text is None
 
 
 def test_a_hundred_thousand_points_are_thinned_and_the_spike_stays():
@@ -145,7 +145,7 @@ def test_the_rest_stays_readable_below_huge_first_values_which_are_told(height):
 def test_a_curve_that_falls_as_they_do_is_shown_whole():
     points = [(x, 4 * 0.95**x + 0.2) for x in range(160)]
     element = drawn(chart("Loss", [line(points)], "step", may_cut=True))
-    assert element.find("p") is None and min(y for _, y in places(element, "train")) > TOP
+    assert element.find("p").text is None and min(y for _, y in places(element, "train")) > TOP
 
 
 @pytest.mark.parametrize("value", [0.0, 1e-4, 3.0])
@@ -214,3 +214,79 @@ def test_six_runs_have_six_looks_and_a_seventh_is_refused():
 
 def test_runs_without_a_step_show_nothing_yet():
     assert "nothing yet" in run_chart([("new", Snapshot())], "time") and "nothing yet" in run_chart([], "step")
+
+
+def data(element: ElementTree.Element) -> list[tuple[str, list[str], list[str]]]:
+    """The lines' names, where their points are, and their values, by which the page shows the one under the pointer."""
+    lines = [line for line in element.iter("g") if line.get("data-name")]
+    return [(g.get("data-name"), g.get("data-at").split(";"), g.get("data-values").split(";")) for g in lines]
+
+
+def test_each_point_is_there_in_words_for_the_pointer():
+    steps = (step(1, 3.0), step(2, 2.5), step(1200, 2.25, embedding_learning_rate=5e-5))
+    (loss, _, rates, _) = list(drawn(charts(Snapshot(steps=steps, evaluations=(check(2, 2.75),)))).iter("figure"))
+    at = ["1", "2", "1,200"]
+    assert data(loss) == [("train", at, ["3", "2.5", "2.25"]), ("validation", ["2"], ["2.75"])]
+    assert data(rates) == [("adapter", at, ["1.0e-4"] * 3), ("embeddings", ["1,200"], ["5.0e-5"])]
+    assert loss.find("svg").get("data-at") == "step {}"
+    over_time = drawn(run_chart(RUNS, "time"))
+    assert data(over_time)[:2] == [
+        ("first", ["0:01", "0:02", "0:03"], ["3", "2", "1"]), ("first (validation)", ["0:02", "0:03"], ["2.5", "1.5"]),
+    ]  # fmt: skip
+
+
+def test_a_run_without_a_rate_for_the_embeddings_has_one_line():
+    """As all runs had before it was recorded, and those have that train none."""
+    assert [name for name, *_ in data(drawn(charts(Snapshot(steps=(step(1, 3.0), step(2, 2.0))))))] == [
+        "train", "adapter", "norm",
+    ]  # fmt: skip
+
+
+def test_the_smoothed_loss_is_the_debiased_moving_average():
+    assert smoothed([(1, 4.0), (2, 2.0)], weight=0.5) == [(1, 4.0), (2, pytest.approx((0.25 * 4 + 0.5 * 2) / 0.75))]
+    assert smoothed([(x, 3.0) for x in range(50)]) == [(x, pytest.approx(3.0)) for x in range(50)]
+
+
+def test_choices_are_drawn_beside_the_rest_and_add_nothing_to_the_table():
+    snapshot = Snapshot(steps=(step(1, 100.0), step(2, 10.0), step(3, 1.0)), evaluations=(check(3, 0.0),))
+    plain, loss = (next(drawn(charts(snapshot, chosen)).iter("figure")) for chosen in (False, True))
+    assert [box.get("value") for box in loss.iter("input")] == ["log", "smooth"] and not list(plain.iter("input"))
+    assert table(loss) == table(plain) and loss.find("svg").get("aria-label") == "Loss, 4 points"
+    linear, log = (g for g in loss.find("svg") if g.get("class"))
+    assert (linear.get("class"), log.get("class")) == ("linear", "log")
+    assert places(linear, "train") == places(plain, "train") and places(linear, "smooth")
+    (_, high), (_, middle), (_, low) = places(log, "train")
+    assert middle - high == pytest.approx(low - middle, abs=0.11) and middle - high > 40, "tenths are equally far apart"
+    assert dots(log, "train") and not [p for p in log.iter("path") if p.get("class") == "dots check"], "0 has no place"
+    assert figures(log) == ["1", "10", "100"] and data(log) == []
+    assert figures(loss)[-1] == figures(plain)[-1], "the steps stand below both"
+
+
+@pytest.mark.parametrize(
+    ("losses", "expected"),
+    [
+        ((1.5, 2.2), ["1.5", "2"]),
+        ((0.9, 12.0), ["1", "2", "5", "10"]),
+        ((0.01, 5.0), ["0.01", "0.1", "1"]),
+        ((1e-9, 1e9), ["1.0e-10", "1.0e-6", "0.01", "100", "1.0e6", "1.0e10"]),
+        ((3.0, 3.0), ["2.5", "3", "3.5"]),
+    ],
+)
+def test_the_figures_beside_a_logarithmic_axis_are_round(losses, expected):
+    steps = tuple(step(number, loss) for number, loss in enumerate(losses, 1))
+    log = next(g for g in drawn(charts(Snapshot(steps=steps), True)).iter("g") if g.get("class") == "log")
+    assert figures(log) == expected
+    assert all(TOP <= y <= HEIGHT - BOTTOM for _, y in places(log, "train"))
+
+
+def test_a_drawing_keeps_its_elements_while_the_run_goes_on():
+    """Gradio changes only what differs, as long as the kinds of elements are the same in the same order."""
+
+    def kinds(last: int) -> list[list[tuple]]:
+        steps = tuple(step(number, 900.0 if number == 50 else 3.0) for number in range(1, last + 1))
+        checks = tuple(check(number, 2.0) for number in range(5, last, 5))
+        figures = drawn(charts(Snapshot(steps=steps, evaluations=checks), True)).findall("figure")
+        return [[(part.tag, part.get("class")) for part in (*one, *(one.find("svg") or ()))] for one in figures]
+
+    assert kinds(2) == kinds(30) == kinds(300)
+    assert [tag for tag, _ in kinds(2)[0]] == ["figcaption", "p", "svg", "div", "g", "g", "g"]

@@ -31,12 +31,21 @@ from ui.report.report import make_report
 from ui.runs.compare_runs import results as compare_results
 from ui.runs.run_view import head_text
 from ui.runs.runs_table import Shown, table_text
-from ui.shared.line_chart import charts
+from ui.shared.run_charts import charts
 from ui.shared.settings_form import Form
 from ui.sidebar import machine_text, run_text
 from ui.terminal.progress import bar_of
-from ui.train.run_figures import finished_text, memory_text
-from ui.train.run_state_text import best_button, best_text, can_resume, checkpoints_text, resume_text, state_text
+from ui.train.run_figures import finished_text, memory_text, next_steps_text
+from ui.train.run_state_text import (
+    best_button,
+    best_text,
+    can_resume,
+    checkpoints_text,
+    line_text,
+    progress_line,
+    resume_text,
+    state_text,
+)
 
 MEMORY = MemoryStats(total_gib=8, in_use_gib=2, available_gib=6, process_gib=1, peak_process_gib=1)
 
@@ -198,9 +207,10 @@ LAST = fold_all(run("training", 160), [StatusChanged(status="training")])
 )  # fmt: skip
 def test_after_the_last_step_it_says_what_it_does_and_how_far_it_is(events, words):
     snapshot = fold_all(LAST, events)
-    for shown in (state_text(snapshot), run_text(snapshot)):
-        assert f">{words}</p>" in shown and "left" not in shown and ">training<" not in shown
-        assert ('aria-valuenow="19"' in shown) == ("of 64" in words), "the bar of the work next to that of the steps"
+    for shown, end in ((state_text(snapshot), "</span></p>"), (run_text(snapshot), "</p>")):
+        assert f">{words}{end}" in shown and "left" not in shown and ">training<" not in shown
+        assert ('aria-valuenow="19"' in shown) == ("of 64" in words), "how far that is"
+    assert "<span>step 160 of 160</span> · " in state_text(snapshot) and "tokens/s" not in state_text(snapshot)
     bar = bar_of(snapshot)
     assert bar["description"] == words.removesuffix("…").removesuffix(", 12 of 64") and "left" not in bar["time"]
     assert (bar["completed"], bar["total"]) == ((12, 64) if "of 64" in words else (160, 160))
@@ -217,6 +227,43 @@ def test_between_steps_and_before_the_first_it_says_what_it_does_too():
     assert bar_of(again) == {
         "completed": 20, "total": 160, "description": "It ended.", "time": "0:20 of training, 2:20 left",
     }  # fmt: skip
+
+
+def test_a_run_in_progress_is_one_line_with_one_bar():
+    assert "<span>step 20 of 160 · 2:20 left · 1 tokens/s</span></p>" in progress_line(run("training", 20))
+    checking = fold(run("training", 20), Working(words="Computing the loss on the validation rows", done=1, total=4))
+    for snapshot, share, words in (
+        (run("training", 20), 12, "step 20 of 160 · 2:20 left"),
+        (checking, 12, "step 20 of 160</span> · "),  # the steps' bar stays while something is done between them
+        (Snapshot(status="preparing", message="Loading the model"), 0, ">Loading the model…<"),
+        (Snapshot(status="training"), 0, ">The first step is running…<"),
+        (Snapshot(status="preparing", message="Free some space", is_paused=True), 0, '<p class="figures"></p>'),
+    ):
+        text = progress_line(snapshot)
+        assert re.findall(r'aria-valuenow="(\d+)"', text) == [str(share)] and words in text
+
+
+@pytest.mark.parametrize("status", ["training", "stopping", "completed"])
+def test_the_line_of_a_run_has_the_buttons_that_it_needs(status):
+    text = line_text(run(status, 9), "Demo <Llama>")
+    assert "<p>Demo &lt;Llama&gt;</p>" in text
+    words = {"training": ["Settings", "Settings", "Stop"], "stopping": ["Settings", "Settings", "Stopping…"]}
+    assert re.findall(r"<button[^>]*>([^<]*)<", text) == words.get(status, ["New run"])
+    assert ("disabled" in text) == (status == "stopping") and line_text(None, "") == ""
+
+
+def test_an_ended_run_leads_on_if_something_of_it_was_kept(runs_dir):
+    made = create_run(runs_dir, "yoda", RunConfig())
+    assert next_steps_text(made, run("failed", 9)) == next_steps_text(made, run("training", 50, (40,))) == ""
+    asks = re.compile(r'data-ask="(\w+)" data-run="([^"]*)"(?: data-step="(\d*)")?')
+    of_checkpoint = next_steps_text(made, run("failed", 50, (20, 40)))
+    assert asks.findall(of_checkpoint) == [("compare", made.id, "40"), ("export", made.id, "40")]
+    made.adapter_dir.mkdir()
+    (made.adapter_dir / "adapter_config.json").write_text("{}")
+    (made.adapter_dir / "adapter_model.safetensors").write_bytes(b"")
+    assert made.has_adapter
+    of_adapter = next_steps_text(made, run("completed", 50, (20, 40)))
+    assert asks.findall(of_adapter) == [(ask, made.id, "") for ask in ("compare", "measure", "export")]
 
 
 def test_the_time_of_a_run_reads_the_same_everywhere(runs_dir):

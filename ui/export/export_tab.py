@@ -96,11 +96,11 @@ class ExportTab:
         gr.on([self.run.change, self.ended.change], self._made, [self.run], [self.made], api_name="exports", **quiet)
         self.made.asked(self._asked, [self.run], [self.trouble], api_name="export_asked", **quiet)
 
-    def opened_from(self, tabs: gr.Tabs, finished: gr.Button, kept: gr.HTML) -> None:
-        """The button on the card of a finished run, and those beside a run's adapters, lead here."""
+    def opened_from(self, tabs: gr.Tabs, *places: gr.HTML) -> None:
+        """The buttons in these places that ask to export a run, or one of its checkpoints, lead here."""
         quiet = {"api_visibility": "private", "show_progress": "hidden"}
-        finished.click(self._of_last_run, None, [tabs, self.wanted], api_name="export_last_run", **quiet)
-        kept.asked(self._of_kept, None, [tabs, self.wanted], api_name="export_kept", **quiet)
+        for place in places:
+            place.asked(self._of_kept, None, [tabs, self.wanted], api_name=f"export_from_{place.elem_id}", **quiet)
 
     def live(self) -> dict:
         state, busy = self._workbench.exporting.state, self._workbench.busy_with
@@ -251,15 +251,10 @@ class ExportTab:
 
     # From other tabs
 
-    def _ask_for(self, run_id: str, step: str) -> tuple[gr.Tabs, str]:
-        return gr.Tabs(selected="export"), json.dumps([run_id, step, next(self._calls)])
-
-    def _of_last_run(self) -> tuple:
-        snapshot = self._workbench.snapshot
-        return self._ask_for(snapshot.run_id, FINAL) if snapshot else (gr.skip(), gr.skip())
-
     def _of_kept(self, asked: gr.EventData) -> tuple:
-        return self._ask_for(asked.run, asked.step) if asked.ask == "export" else (gr.skip(), gr.skip())
+        if asked.ask != "export":
+            return gr.skip(), gr.skip()
+        return gr.Tabs(selected="export"), json.dumps([asked.run, asked.step, next(self._calls)])
 
     def _take(self, wanted: str) -> tuple[dict, dict]:
         run_id, step = _asked_for(wanted)

@@ -24,10 +24,11 @@ class Way:
 
 
 HERE, PUBLIC = "Fine-tune a Llama on this computer, and see what changed.", "Fine-tune a Llama, and see what changed."
+PLACE_OF_RUN = "#run-line .going-on, #train-trouble .error"  # or why there is none
 # The first is for the person at this machine, the second for visitors of a public page.
 DEMO_WAYS = (
-    Way("demo", "#train-state", "Try the demo", f"Takes {DEMO_TIME} and no graphics card"),
-    Way("demo", "#train-state", "Try the demo", f"Takes {DEMO_TIME} once it is your turn"),
+    Way("demo", PLACE_OF_RUN, "Try the demo", f"Takes {DEMO_TIME} and no graphics card"),
+    Way("demo", PLACE_OF_RUN, "Try the demo", f"Takes {DEMO_TIME} once it is your turn"),
 )
 DATA_WAYS = (
     Way("data", "#data-path textarea", "Use my own data", "CSV, JSON, text, or a Hugging Face name"),
@@ -43,7 +44,7 @@ const show = (place, looks) => {
     if (found?.checkVisibility()) {
         if (found.tabIndex < 0) found.tabIndex = -1;
         found.focus({preventScroll: true});
-        found.scrollIntoView({block: place === '#train-state' ? 'start' : 'center'});  // a run's charts are below it
+        found.scrollIntoView({block: 'center'});
     } else if (looks > 0) {
         setTimeout(() => show(place, looks - 1), MILLISECONDS);
     }

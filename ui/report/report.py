@@ -24,7 +24,7 @@ from ui.export.export_view import tested_text
 from ui.report.report_parts import TEMPLATE, measures_text, settings_text, short_name, short_names, votes_text
 from ui.shared.formatting import duration_or_dash, loss, pane_label, run_label, when
 from ui.shared.html import of_file, render, render_part
-from ui.shared.line_chart import charts
+from ui.shared.run_charts import charts
 from ui.train.receipt_view import receipt_text
 from ui.train.run_figures import finished_text, heldout_text
 from ui.train.samples_view import samples_text

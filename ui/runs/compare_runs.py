@@ -8,7 +8,8 @@ from core.settings.run_config import RunConfig, fields, flatten
 from ui.runs.runs_table import labels, steps
 from ui.shared.formatting import duration_or_dash, gib, loss, percent, setting_text
 from ui.shared.html import render_part
-from ui.shared.line_chart import Axis, run_chart
+from ui.shared.line_chart import Axis
+from ui.shared.run_charts import run_chart
 
 Difference = tuple[str, list[str]]  # title, and the value of each run
 

@@ -11,7 +11,7 @@ from core.runs.snapshot import Snapshot
 from ui.runs.runs_table import steps
 from ui.shared.formatting import count, data_name, duration_or_dash, gib, loss, when
 from ui.shared.html import render_part
-from ui.shared.line_chart import charts
+from ui.shared.run_charts import charts
 from ui.train.receipt_view import receipt_text
 from ui.train.run_figures import end_text
 from ui.train.run_state_text import NOTICE_KINDS
@@ -61,7 +61,8 @@ def _loss_of(checkpoint: Checkpoint, losses: dict[int, float]) -> float | None:
 
 def course_text(snapshot: Snapshot) -> Markup:
     """The run's charts, its figures at the end, and its receipt."""
-    drawn = charts(snapshot) if snapshot.steps or snapshot.memory or snapshot.evaluations else Markup()
+    is_begun = snapshot.steps or snapshot.memory or snapshot.evaluations
+    drawn = charts(snapshot, has_choices=True) if is_begun else Markup()
     receipt = receipt_text(snapshot.receipt) if snapshot.receipt else Markup()
     return drawn + end_text(snapshot) + receipt
 

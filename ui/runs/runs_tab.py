@@ -29,7 +29,7 @@ from ui.runs.runs_table import (
 )
 from ui.shared.clicks import CLICKS
 from ui.shared.formatting import count, disk, notice
-from ui.shared.line_chart import MOST_RUNS
+from ui.shared.run_charts import MOST_RUNS
 from ui.shared.run_names import RunNames
 from ui.shared.settings_form import Form
 

@@ -14,7 +14,7 @@ from core.runs.trash import Deleted
 from core.settings.paths import last_part
 from ui.shared.formatting import count, data_name, disk, duration_or_dash, gib, loss, when
 from ui.shared.html import render_part
-from ui.shared.line_chart import MOST_RUNS
+from ui.shared.run_charts import MOST_RUNS
 
 TEMPLATE = "runs/table.html"
 ROWS_PER_PAGE = 50  # sent at first; the person asks for more, or searches

@@ -1,19 +1,17 @@
-"""A run's snapshot as small SVG charts, and several runs in one chart.
+"""A line chart as SVG.
 
 Drawn here rather than by a plotting component: a chart that is redrawn every second must not flicker, nor send more
-points than a screen can show.
+points than a screen can show. Gradio changes only what differs in a part of the page, as long as its elements are of
+the same kinds in the same order; so the drawing is in groups, and what comes and goes is at the end of its group.
 """
 
-from bisect import bisect_right
-from collections.abc import Callable
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
-from math import floor, isfinite, log10
+from math import ceil, floor, isfinite, log10
 from typing import Literal
 
 from markupsafe import Markup
 
-from core.runs.events import StepDone
-from core.runs.snapshot import Snapshot
 from core.runs.thinning import thin
 from ui.shared.chart_table import table_of
 from ui.shared.formatting import count, duration, figure
@@ -23,9 +21,13 @@ TEMPLATE = "shared/line_chart.html"
 WIDTH, HEIGHT = 340, 150  # of the drawing, in its own units
 LEFT, RIGHT, TOP, BOTTOM = 46, 8, 8, 20  # margins, which hold the axes' figures
 MOST_POINTS = 300  # per line: about what the drawing has room for
-MOST_RUNS = 6  # per chart: the stylesheet has as many looks
+MOST_DECADES, FEWEST_FIGURES = 6, 3  # beside a logarithmic axis,
+LEAST = 1e-40  # which has no place for 0, nor for what float32 cannot tell from it
 Axis = Literal["step", "tokens", "time"]
 Point = tuple[float, float]
+Choice = Literal["log", "smooth"]
+CHOICES: dict[Choice, str] = {"log": "log scale", "smooth": "smoothed"}
+AT = {"step": "step {}", "tokens": "{} tokens", "time": "{}"}  # where a value is, in words
 
 
 @dataclass(frozen=True)
@@ -33,7 +35,8 @@ class Series:
     """A line of a chart.
 
     `style` is its CSS class. `dots` marks each point, for lines with few of them. `dots_alone` has no line and no entry
-    in the legend, because it belongs to the series before it. `best` is a point to mark.
+    in the legend, because it belongs to the series before it. `best` is a point to mark. With `by_choice` it is shown
+    once the person has chosen so, and adds nothing to the table.
     """
 
     name: str
@@ -42,113 +45,83 @@ class Series:
     dots: bool = False
     dots_alone: bool = False
     best: Point | None = None
+    by_choice: bool = False
 
 
-def charts(snapshot: Snapshot) -> Markup:
-    """Loss with the best validation marked, memory, learning rate and gradient norm, as HTML."""
-    steps, memory, best = snapshot.steps, snapshot.memory, snapshot.best
-    began = memory[0].time if memory else 0.0
-    used = "reserved" if memory and memory[-1].reserved_gib is not None else "this program"
-    checks = Series(
-        "validation",
-        "check",
-        [(e.step, e.eval_loss) for e in snapshot.evaluations],
-        dots=True,
-        best=(best.step, best.eval_loss) if best else None,
-    )
-    marked = f"best validation: step {best.step:,}, loss {figure(best.eval_loss)}" if best else ""
-    train = Series("train", "train", [(s.step, s.loss) for s in steps])
-    norm = Series("norm", "norm", [(s.step, s.grad_norm) for s in steps if s.grad_norm is not None])
-    in_use = [(m.time - began, m.used_by_us_gib) for m in memory]
-    drawn = [
-        chart("Loss", [train, checks], "step", may_cut=True, remark=marked),
-        chart("Memory, GiB", [Series(used, "memory", in_use), *_expected(snapshot, in_use)], "time"),
-        chart("Learning rate", [Series("adapter", "rate", [(s.step, s.learning_rate) for s in steps])], "step"),
-        chart("Gradient norm", [norm], "step", may_cut=True),
-    ]
-    return render_part(TEMPLATE, "group", charts=drawn, style="charts")
-
-
-def _expected(snapshot: Snapshot, in_use: list[Point]) -> list[Series]:
-    """Level lines at the memory that the run was expected to use, as long as the line of what it uses."""
-    ends = [in_use[0][0], in_use[-1][0]] if in_use else []
-    styles = {"estimate": "estimate"}
-    return [
-        Series(name, styles.get(name, "probe"), [(x, level) for x in ends])
-        for name, level in snapshot.expected_gib.items()
-    ]
-
-
-def run_chart(runs: list[tuple[str, Snapshot]], x: Axis) -> Markup:
-    """The losses of up to `MOST_RUNS` runs, (label, snapshot) each, in one chart over steps, tokens or training time.
-
-    Training is a line, validation are dots; each run has a colour and a dash of its own. Labels may be any text.
-    Raises ValueError when there are more runs than that.
-    """
-    if len(runs) > MOST_RUNS:
-        raise ValueError(f"One chart has room for {MOST_RUNS} runs, not {len(runs)}.")
-    series = []
-    for number, (label, snapshot) in enumerate(runs, 1):
-        place = {"step": lambda s: s.step, "tokens": lambda s: s.tokens, "time": lambda s: s.elapsed}[x]
-        series.append(Series(label, f"run run-{number}", [(place(s), s.loss) for s in snapshot.steps]))
-        checks = _checks_over(snapshot, place) if x != "step" else [(e.step, e.eval_loss) for e in snapshot.evaluations]
-        series.append(Series(label, f"run run-{number}", checks, dots_alone=True))
-    remark = "lines: training, dots: validation" if any(s.points for s in series[1::2]) else ""
-    drawn = chart("Loss", series, x, may_cut=True, remark=remark)
-    return render_part(TEMPLATE, "group", charts=[drawn], style="run-chart")
-
-
-def _checks_over(snapshot: Snapshot, place: Callable[[StepDone], float]) -> list[Point]:
-    """The validation losses, each placed at the last known step before it."""
-    numbers = [s.step for s in snapshot.steps]
-    found = []
-    for evaluated in snapshot.evaluations:
-        number = bisect_right(numbers, evaluated.step)
-        found.append((place(snapshot.steps[number - 1]) if number else 0.0, evaluated.eval_loss))
-    return found
-
-
-def chart(title: str, series: list[Series], x_axis: Axis, may_cut: bool = False, remark: str = "") -> Markup:
+def chart(
+    title: str,
+    series: list[Series],
+    x_axis: Axis,
+    may_cut: bool = False,
+    remark: str = "",
+    choices: Sequence[Choice] = (),
+) -> Markup:
     """One chart with a remark below its title. Values that are not finite are left out; without any to draw, it says
     so. Where `may_cut`, a few values far above all others do not stretch the axis: they are marked at the upper edge,
-    and the highest is named in words."""
+    and the highest is named in words.
+
+    `choices` are checkboxes; with "log" among them it is drawn twice, and the stylesheet shows one of the drawings."""
     series = [replace(s, points=[p for p in s.points if isfinite(p[1])]) for s in series]
     series = [replace(s, points=thin(s.points, MOST_POINTS, _x, _y)) for s in series if s.points]
     if not series:
-        return render_part(TEMPLATE, "empty_chart", title=title)
-    points = [point for s in series for point in s.points]
+        return render_part(TEMPLATE, "empty_chart", title=title, width=WIDTH, height=HEIGHT)
+    measured = [s for s in series if not s.by_choice]
+    points = [point for s in measured for point in s.points]
     frame = _frame(points, may_cut)
     highest = max(points, key=_y)
     if highest[1] > frame.top:
         remark = " · ".join(filter(None, [remark, _highest(highest, x_axis, frame)]))
+    scales = [_scale("linear", series, frame, x_axis)]
+    if "log" in choices and (above_zero := _above_zero(series)):
+        scales.append(_scale("log", above_zero, _log_frame([p for s in above_zero for p in s.points], frame)))
     return render_part(
         TEMPLATE, "chart", title=title, remark=remark, points=count(len(points), "point"), width=WIDTH, height=HEIGHT,
         legend=[{"style": s.style, "name": s.name, "value": figure(s.points[-1][1])}
                 for s in series if not s.dots_alone],
-        grid=_grid(frame), ticks=_ticks(frame, x_axis), unit=_unit(x_axis, frame.x1)[1],
-        lines=[_line(s, frame) for s in series], x_axis=x_axis, table=_table(series, x_axis),
+        choices=[(choice, CHOICES[choice]) for choice in choices],
+        scales=scales, ticks=_ticks(frame, x_axis), unit=_unit(x_axis, frame.x1)[1],
+        x_axis=x_axis, at=AT[x_axis], table=_table(measured, x_axis),
     )  # fmt: skip
 
 
+def _above_zero(series: list[Series]) -> list[Series]:
+    above = [
+        replace(s, points=[p for p in s.points if p[1] > LEAST], best=s.best if s.best and s.best[1] > LEAST else None)
+        for s in series
+    ]
+    return [s for s in above if s.points]
+
+
 def _table(series: list[Series], x_axis: Axis) -> dict[str, list]:
-    lines = [(f"{s.name} (validation)" if s.dots_alone else s.name, s.points) for s in series]
-    return table_of(lines, duration if x_axis == "time" else _x_figure, figure)
+    return table_of([(_full_name(s), s.points) for s in series], duration if x_axis == "time" else _x_figure, figure)
+
+
+def _full_name(series: Series) -> str:
+    return f"{series.name} (validation)" if series.dots_alone else series.name
+
+
+def _scale(style: str, series: list[Series], frame: "Frame", x_axis: Axis | None = None) -> dict:
+    """What is drawn in one scale. With `x_axis`, also the values in words, by which the page shows the one under the
+    pointer."""
+    return {"style": style, "grid": _grid(frame), "lines": [_line(s, frame, x_axis) for s in series]}
 
 
 @dataclass(frozen=True)
 class Frame:
-    """What the axes of a chart reach from and to, in the points' own units; values above `top` are cut."""
+    """What the axes of a chart reach from and to, in the points' own units; values above `top` are cut. Where `is_log`,
+    `y0` and `y1` are the logarithms, to base 10."""
 
     x0: float
     x1: float
     y0: float
     y1: float
     top: float
+    is_log: bool = False
 
     def place(self, point: Point) -> Point:
         """Where a point is in the drawing."""
         across = (point[0] - self.x0) / (self.x1 - self.x0) if self.x1 > self.x0 else 0.5
-        up = (point[1] - self.y0) / (self.y1 - self.y0)
+        up = ((log10(point[1]) if self.is_log else point[1]) - self.y0) / (self.y1 - self.y0)
         return LEFT + across * (WIDTH - LEFT - RIGHT), max(HEIGHT - BOTTOM - up * (HEIGHT - TOP - BOTTOM), TOP)
 
 
@@ -161,13 +134,20 @@ def _frame(points: list[Point], may_cut: bool) -> Frame:
     return Frame(min(map(_x, points)), max(map(_x, points)), bottom, top + pad, top)
 
 
+def _log_frame(points: list[Point], linear: Frame) -> Frame:
+    """As wide as the linear one; nothing is cut, as a logarithmic axis has room for all values."""
+    low, high = (log10(of(map(_y, points))) for of in (min, max))
+    pad = (high - low) * 0.08 or 0.1
+    return Frame(linear.x0, linear.x1, low - pad, high + pad, max(map(_y, points)), is_log=True)
+
+
 def _highest(point: Point, x_axis: Axis, frame: Frame) -> str:
-    where = {
-        "step": f"step {point[0]:,.0f}",
-        "tokens": f"{_x_figure(point[0])} tokens",
-        "time": duration(point[0]),
-    }[x_axis]
+    where = AT[x_axis].format(_at(point[0], x_axis))
     return f"highest: {figure(point[1])} at {where}, above the chart"
+
+
+def _at(x: float, x_axis: Axis) -> str:
+    return {"step": f"{x:,.0f}", "tokens": _x_figure(x), "time": duration(x)}[x_axis]
 
 
 def _x(point: Point) -> float:
@@ -193,7 +173,7 @@ def _top(values: list[float]) -> float:
 def _grid(frame: Frame) -> list[dict[str, str]]:
     """The level lines, each with its figure to the left."""
     marks = []
-    for value in _round_figures(frame.y0, frame.y1):
+    for value in _log_figures(frame.y0, frame.y1) if frame.is_log else _round_figures(frame.y0, frame.y1):
         y = frame.place((frame.x0, value))[1]
         marks.append(
             {"x1": f"{LEFT}", "x2": f"{WIDTH - RIGHT}", "y": f"{y:.1f}", "text_x": f"{LEFT - 5}",
@@ -227,8 +207,21 @@ def _round_figures(low: float, high: float, most: int = 4) -> list[float]:
     return [round(number * apart, 12 - floor(log10(apart))) for number in range(first, floor(high / apart + 1e-9) + 1)]
 
 
-def _line(series: Series, frame: Frame) -> dict:
-    """A line's paths, as the template draws them; an empty path is not drawn."""
+def _log_figures(low: float, high: float) -> list[float]:
+    """Round figures between these two logarithms to base 10: powers of ten, or twice and five times these as well."""
+    first, last = ceil(low), floor(high)
+    every = max(ceil((last - first + 1) / MOST_DECADES), 1)
+    decades = [10.0**power for power in range(first, last + 1, every)]
+    if len(decades) >= FEWEST_FIGURES:
+        return decades
+    finer = [times * 10.0**power for power in range(first - 1, last + 1) for times in (1, 2, 5)]
+    finer = [value for value in finer if low <= log10(value) <= high]
+    return finer if len(finer) >= FEWEST_FIGURES else _round_figures(10**low, 10**high)
+
+
+def _line(series: Series, frame: Frame, x_axis: Axis | None) -> dict:
+    """A line's paths, as the template draws them; an empty path is not drawn. With `x_axis`, also its points in words:
+    where they are, and their values."""
     places = [frame.place(point) for point in series.points]
     points = "" if series.dots_alone else " ".join(f"{x:.1f},{y:.1f}" for x, y in places)
     has_all_dots = series.dots or series.dots_alone or len(places) == 1
@@ -240,7 +233,11 @@ def _line(series: Series, frame: Frame) -> dict:
     if series.best:
         x, y = frame.place(series.best)
         best = {"x": f"{x:.1f}", "y": f"{y:.1f}"}
-    return {"style": series.style, "points": points, "dots": dots, "beyond": beyond, "best": best}
+    line = {"style": series.style, "points": points, "dots": dots, "beyond": beyond, "best": best, "name": ""}
+    if x_axis:
+        line |= {"name": _full_name(series), "at": ";".join(_at(x, x_axis) for x, _ in series.points)}
+        line |= {"figures": ";".join(figure(y) for _, y in series.points)}
+    return line
 
 
 def _unit(x_axis: Axis, last: float) -> tuple[int, str]:

@@ -3,6 +3,7 @@
 from markupsafe import Markup
 
 from core.runs.events import HeldOut, Probed
+from core.runs.run_folder import Run
 from core.runs.snapshot import Snapshot
 from ui.shared.formatting import count, duration_or_dash, gib, percent
 from ui.shared.html import render_part
@@ -42,6 +43,14 @@ def end_text(snapshot: Snapshot | None) -> Markup:
         return Markup()
     held = heldout_text(snapshot.heldout) if snapshot.heldout else Markup()
     return held + finished_text(snapshot)
+
+
+def next_steps_text(run: Run, snapshot: Snapshot) -> Markup:
+    """The buttons that lead on from a run that has ended; empty if nothing of it can be loaded."""
+    if not snapshot.is_over or not (run.has_adapter or snapshot.checkpoints):
+        return Markup()
+    step = "" if run.has_adapter else str(snapshot.checkpoints[-1])
+    return render_part(TEMPLATE, "next_steps", run_id=run.id, step=step)
 
 
 def finished_text(snapshot: Snapshot) -> Markup:

@@ -1,4 +1,4 @@
-"""Where a run is, as HTML: its progress, what Resume does to it, and its best checkpoint."""
+"""Where a run is, as HTML: its line, its progress, what Resume does to it, and its best checkpoint."""
 
 from markupsafe import Markup
 
@@ -15,6 +15,16 @@ RESUMABLE = {"interrupted", "stopped", "failed"}
 STEPS_NAMED = 8  # checkpoints from this many on are not all named
 
 
+def line_text(snapshot: Snapshot | None, summary: str) -> Markup:
+    """The run in one line, below which the form is folded; `summary` says what it does."""
+    if snapshot is None:
+        return Markup()
+    is_stopping = snapshot.status == "stopping"
+    return render_part(
+        "train/run_line.html", "line", summary=summary, is_over=snapshot.is_over, is_stopping=is_stopping
+    )
+
+
 def state_text(snapshot: Snapshot | None) -> Markup:
     """Where the run is, with its progress."""
     if snapshot is None:
@@ -28,28 +38,43 @@ def state_text(snapshot: Snapshot | None) -> Markup:
         hint = " Ask base and tuned the same question on the Compare tab." if snapshot.status == "completed" else ""
         message, kind = f"{snapshot.name}: {snapshot.message}{hint}", NOTICE_KINDS[snapshot.status]
         return render_part(TEMPLATE, "state", message=message, kind=kind, **saved)
-    last = snapshot.steps[-1] if snapshot.steps else None
-    if last is None:
-        return notice(f"{activity(snapshot) or 'The first step is running'}…") + work_bar(snapshot)
-    figures = [
-        f"step {last.step:,} of {last.max_steps:,}",
-        f"epoch {last.epoch:.2f}",
-        f"{duration(last.elapsed)} elapsed",
-        f"{duration(snapshot.seconds_left)} left" if snapshot.seconds_left is not None else "",
-        f"{snapshot.tokens_per_s:,.0f} tokens/s" if snapshot.tokens_per_s else "",
-    ]
     # A message while it trains is a remark, such as why there is no estimate.
-    remark = "" if snapshot.doing or not snapshot.message else f"{snapshot.message}… "
+    has_remark = bool(snapshot.steps and snapshot.message and not snapshot.doing)
     return render_part(
         TEMPLATE,
         "state",
         message=snapshot.message if snapshot.is_paused else "",
         kind="warning",
-        share=last.step / last.max_steps,
-        figures=remark + " · ".join(filter(None, figures)),
-        doing="" if snapshot.is_paused else activity(snapshot),
-        work=work_bar(snapshot),
+        progress=progress_line(snapshot),
+        remark=f"{snapshot.message}…" if has_remark else "",
         **saved,
+    )
+
+
+def progress_line(snapshot: Snapshot) -> Markup:
+    """How far a run in progress is, in one line: "step 42 of 60 · 0:18 left · 1,204 tokens/s", with a bar.
+
+    While it takes no steps, what it does takes the place of the time left; before the first step and after the last
+    one the bar is of that work, where it is counted.
+    """
+    last, work = snapshot.steps[-1] if snapshot.steps else None, snapshot.working
+    share = last.step / last.max_steps if last else 0.0
+    is_of_work = work is not None and work.total > 0 and (last is None or snapshot.has_all_steps)
+    doing = "" if snapshot.is_paused else activity(snapshot)
+    if last is None and not doing and not snapshot.is_paused:
+        doing = "The first step is running"
+    figures = [
+        f"step {last.step:,} of {last.max_steps:,}" if last else "",
+        f"{duration(snapshot.seconds_left)} left" if snapshot.seconds_left is not None else "",
+        f"{snapshot.tokens_per_s:,.0f} tokens/s" if snapshot.tokens_per_s and not doing else "",
+    ]
+    return render_part(
+        TEMPLATE,
+        "progress",
+        share=work.done / work.total if is_of_work else share,
+        label=work.words if is_of_work else "steps done",
+        figures=" · ".join(filter(None, figures)),
+        doing=doing,
     )
 
 
@@ -86,11 +111,6 @@ def pushed_text(pushed: AdapterPushed | None) -> str:
 
 def can_resume(snapshot: Snapshot | None) -> bool:
     return snapshot is not None and snapshot.status in RESUMABLE
-
-
-def has_adapter(snapshot: Snapshot | None) -> bool:
-    """Whether the run is over and there is something of it to export."""
-    return snapshot is not None and snapshot.is_over and bool(snapshot.finished or snapshot.checkpoints)
 
 
 def resume_text(snapshot: Snapshot | None) -> Markup:

@@ -1,20 +1,28 @@
 """The Train tab: the settings, Start, and the run: its progress, charts, answers and receipt."""
 
 import gradio as gr
+from markupsafe import Markup
 
-from core.problems import Problem
+from core.problems import Problem, RunError
 from core.runs.snapshot import Snapshot
 from core.workbench.model_slot import ModelState
 from core.workbench.workbench import Workbench
+from ui.shared.clicks import CLICKS
 from ui.shared.formatting import notice
-from ui.shared.line_chart import charts
+from ui.shared.run_charts import charts
 from ui.shared.run_names import RunNames
 from ui.shared.settings_form import Form
 from ui.train.fit_form import FitForm
 from ui.train.receipt_view import receipt_text
-from ui.train.run_figures import end_text
-from ui.train.run_state_text import best_button, best_text, can_resume, has_adapter, resume_text, state_text
+from ui.train.run_figures import end_text, next_steps_text
+from ui.train.run_state_text import best_button, best_text, can_resume, line_text, resume_text, state_text
 from ui.train.samples_view import samples_text
+
+# With another preset the form comes first again, unless a run is in progress.
+UNFOLD = """preset => {
+    if (!document.querySelector("#run-line .going-on")) document.getElementById("frame").dataset.form = "open";
+    return [preset];
+}"""
 
 
 class TrainTab:
@@ -22,7 +30,18 @@ class TrainTab:
 
     def __init__(self, workbench: Workbench, form: Form, preset: gr.Dropdown, token: gr.Textbox):
         self._workbench, self._form, self._preset, self._token = workbench, form, preset, token
+        self._summary = ("", "")  # the run that was shown last, and what it does
         self._drawn: tuple[tuple, dict] | None = None  # what was drawn last, and the result
+        self.run_line = gr.HTML(padding=False, elem_id="run-line")
+        with gr.Column(elem_id="train-form"):  # folded while a run comes first (run.js)
+            self._add_form(form, token)
+        self.trouble = gr.HTML(padding=False, elem_id="train-trouble")
+        self.elsewhere = gr.HTML(padding=False, elem_id="last-run-elsewhere")
+        self.shown_run = gr.Textbox("", visible="hidden")  # changes when a run begins and when it ends
+        with gr.Column(elem_id="last-run") as self.last_run:
+            self._add_run()
+
+    def _add_form(self, form: Form, token: gr.Textbox) -> None:
         with gr.Row():
             with gr.Column(min_width=200):
                 form.add("adapter.r", "adapter.lora_alpha")
@@ -52,13 +71,8 @@ class TrainTab:
             with gr.Row():
                 form.add("training.early_stopping_patience", "training.stop_at_loss", "training.report_to")
             form.add("training.sample_prompts", "training.hub_model_id")
-        self.fit = FitForm(workbench, form, token)
+        self.fit = FitForm(self._workbench, form, token)
         self.start = gr.Button("Start training", variant="primary", elem_id="start")
-        self.trouble = gr.HTML(padding=False, elem_id="train-trouble")
-        self.elsewhere = gr.HTML(padding=False, elem_id="last-run-elsewhere")
-        self.shown_run = gr.Textbox("", visible="hidden")  # changes when a run begins and when it ends
-        with gr.Column(elem_id="last-run") as self.last_run:
-            self._add_run()
 
     def _add_run(self) -> None:
         """The run in progress, or the last one."""
@@ -66,8 +80,7 @@ class TrainTab:
         with gr.Row(elem_classes="run-action"):
             self.resume = gr.Button("Resume", size="sm", visible=False, elem_id="resume")
             self.resume_words = gr.HTML(padding=False, elem_id="resume-words")
-        self.end = gr.HTML(padding=False, elem_id="train-end")
-        self.take_home = gr.Button("Take it home", size="sm", visible=False, elem_id="take-home")
+        self.end = gr.HTML(padding=False, elem_id="train-end", js_on_load=CLICKS)
         self.charts = gr.HTML(padding=False, elem_id="charts")
         with gr.Row(elem_classes="run-action"):
             self.best = gr.Button("Compare with the best checkpoint", size="sm", visible=False, elem_id="compare-best")
@@ -82,10 +95,11 @@ class TrainTab:
         rank, alpha = self._form.components["adapter.r"], self._form.components["adapter.lora_alpha"]
         self.twice.click(lambda r: 2 * (r or 0), [rank], [alpha], **hidden)
         inputs = set(self._form.components.values()) | {self._token, self._preset}
-        self.start.click(self._start, inputs, [self.trouble], **hidden)
+        started = self.start.click(self._start, inputs, [self.trouble], **hidden)
+        self.actions = [started]  # the page is drawn anew at once after these, so that the run comes first
         at_once = hidden | {"queue": False}
         # `input`: a page that reattaches to a run sets the preset too.
-        self._preset.input(self._other_preset, [self._preset], [self.last_run, self.elsewhere], **at_once)
+        self._preset.input(self._other_preset, [self._preset], [self.last_run, self.elsewhere], js=UNFOLD, **at_once)
         self.shown_run.change(
             lambda: (gr.update(visible=True), "", ""), None, [self.last_run, self.elsewhere, self.best_trouble],
             api_name="show_run", **at_once,
@@ -105,9 +119,12 @@ class TrainTab:
 
     def _draw(self, snapshot: Snapshot | None, state: ModelState, busy: str, waits_for: str, trouble: str) -> dict:
         start = f"Start training ({waits_for})" if waits_for else "Start training"
+        has_charts = snapshot is not None and (snapshot.steps or snapshot.memory or not snapshot.is_over)
+        drawn = charts(snapshot, has_choices=True) if has_charts else ""
         return {
             self.shown_run: {"value": f"{snapshot.run_id} {snapshot.is_over}" if snapshot else ""},
             self.start: {"interactive": not waits_for, "value": start},
+            self.run_line: {"value": line_text(snapshot, self._summary_of(snapshot))},
             self.state: {"value": notice(trouble, "error") + state_text(snapshot)},
             self.resume: {
                 "visible": can_resume(snapshot),
@@ -116,13 +133,28 @@ class TrainTab:
             },
             self.resume_words: {"value": resume_text(snapshot)},
             self.receipt: {"value": receipt_text(snapshot.receipt) if snapshot and snapshot.receipt else ""},
-            self.charts: {"value": charts(snapshot) if snapshot and (snapshot.steps or snapshot.memory) else ""},
+            self.charts: {"value": drawn},
             self.best: best_button(snapshot, state, busy),
             self.best_words: {"value": best_text(snapshot, state)},
-            self.end: {"value": end_text(snapshot)},
-            self.take_home: {"visible": has_adapter(snapshot)},
+            self.end: {"value": self._next_steps(snapshot) + end_text(snapshot)},
             self.samples: {"value": samples_text(snapshot) if snapshot else ""},
         }
+
+    def _summary_of(self, snapshot: Snapshot | None) -> str:
+        if snapshot is not None and snapshot.run_id != self._summary[0]:
+            try:
+                self._summary = snapshot.run_id, self._workbench.runs.open(snapshot.run_id).config().summary
+            except RunError:  # the Runs tab says what is wrong with its folder
+                return snapshot.name
+        return self._summary[1]
+
+    def _next_steps(self, snapshot: Snapshot | None) -> Markup:
+        if snapshot is None or not snapshot.is_over:
+            return Markup()
+        try:
+            return next_steps_text(self._workbench.runs.open(snapshot.run_id), snapshot)
+        except RunError:  # deleted meanwhile
+            return Markup()
 
     def _other_preset(self, preset: str) -> tuple[dict, str]:
         """With another preset chosen, a run that is over says nothing about it: the Runs tab has the run."""
