@@ -32,6 +32,7 @@ from ui.live import Live
 from ui.model.model_tab import ModelTab
 from ui.model.welcome import Welcome
 from ui.on_load import ON_LOAD
+from ui.remembered import remember
 from ui.report.proof_and_report_tab import ProofTab
 from ui.runs.runs_tab import RunsTab
 from ui.shared.errors import follow_settings
@@ -90,14 +91,14 @@ def build_page(workbench: Workbench) -> tuple[gr.Blocks, Live]:
         with gr.Row(elem_id="frame"):
             side = Sidebar(workbench)
             with gr.Column(elem_id="work"), gr.Tabs(elem_id="tabs") as tabs:
-                with gr.Tab("Model", id="model"):
+                with gr.Tab("Model", id="model", elem_id="model-tab"):
                     welcome = Welcome(workbench, form)
                     model = ModelTab(workbench, form, presets, chosen)
-                with gr.Tab("Data", id="data") as data_tab:
+                with gr.Tab("Data", id="data", elem_id="data-tab") as data_tab:
                     data = DataTab(workbench, form, model.token, data_tab)
-                with gr.Tab("Train", id="train"):
+                with gr.Tab("Train", id="train", elem_id="train-tab"):
                     train = TrainTab(workbench, form, model.preset, model.token)
-                with gr.Tab("Compare", id="compare"), gr.Tabs(elem_id="lab") as lab:
+                with gr.Tab("Compare", id="compare", elem_id="compare-tab"), gr.Tabs(elem_id="lab") as lab:
                     with gr.Tab("Chat", id="chat", elem_id="chat-tab"):
                         compare = CompareTab(workbench, model.token)
                     with gr.Tab("Blind test", id="blind", elem_id="blind-tab"):
@@ -134,6 +135,8 @@ def build_page(workbench: Workbench) -> tuple[gr.Blocks, Live]:
 
         filled = [model.preset, tabs, *form.components.values()]
         quiet = {"api_visibility": "private", "show_progress": "hidden", "queue": False}
+        # Before the page asks for the run: where there is one, its settings and its tab come last.
+        remember(page, [model.preset, *form.kept, *compare.kept], tabs, lab)
         page.load(reattach, None, filled, **quiet)
         page.load(None, None, None, js=ON_LOAD, **quiet)
         add_api(workbench, chosen)

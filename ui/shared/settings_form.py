@@ -55,6 +55,11 @@ class Form:
         for name in names:
             self.components[name] = _component(name, fields()[name], _shown(name, self._values[name]))
 
+    @property
+    def kept(self) -> list[gr.components.Component]:
+        """What a page shows again after a reload: all but the consent, which is for rows as they were read once."""
+        return [component for name, component in self.components.items() if name != "data.allow_left_out"]
+
     def read(self, values: dict) -> RunConfig:
         """The settings from what Gradio passes, {component: value}. Raises ConfigError."""
         nested: dict[str, dict[str, Any]] = {part: {} for part in RunConfig.model_fields}

@@ -1,0 +1,79 @@
+"""A reload loses nothing that was entered, and opens the same tab; the token is never kept."""
+
+import json
+
+import pytest
+from playwright.sync_api import expect
+
+from core.settings.presets import find_preset
+from tests.app_process import running_app
+from tests.browser.conftest import reload, tab
+
+
+@pytest.fixture(scope="module")
+def app(tmp_path_factory):
+    with running_app(tmp_path_factory.mktemp("remembered")) as app:
+        yield app
+
+
+def kept(page) -> dict:
+    return json.loads(page.evaluate("localStorage.getItem('hearthtune.entered')") or "{}")
+
+
+def address(page) -> str:
+    """What comes after the host."""
+    return page.evaluate("location.pathname + location.hash")
+
+
+def test_what_was_entered_and_the_tab_survive_a_reload(page):
+    page.get_by_text("More: token, revision, precision").click()
+    page.locator("#token input").fill("hf_secretsecretsecret")
+    page.locator("#model-revision textarea, #model-revision input").first.fill("v2")
+    tab(page, "Train")
+    page.locator("#adapter-r input").fill("24")
+    page.locator("#adapter-modules_to_save").get_by_label("lm_head").click()
+    trained = page.locator("#adapter-modules_to_save").get_by_label("lm_head").is_checked()
+    tab(page, "Compare")
+    page.locator("#prompt textarea").fill("그는 책을 읽는다.")
+    page.wait_for_function(
+        "JSON.parse(localStorage.getItem('hearthtune.entered') ?? '{}').prompt === '그는 책을 읽는다.'"
+    )
+    assert kept(page)["adapter-r"] == 24 and "hf_secret" not in page.evaluate("JSON.stringify(localStorage)")
+
+    tab(page, "Measure")
+    page.wait_for_url("**/#measure")
+    reload(page)
+    expect(page.get_by_role("tab", name="Measure", exact=True)).to_have_attribute("aria-selected", "true")
+    tab(page, "Chat")
+    expect(page.locator("#prompt textarea")).to_have_value("그는 책을 읽는다.")
+    tab(page, "Train")
+    expect(page.locator("#adapter-r input")).to_have_value("24")
+    expect(page.locator("#adapter-modules_to_save").get_by_label("lm_head")).to_be_checked(checked=trained)
+    tab(page, "Model")
+    page.wait_for_url(page.url.split("#")[0])
+    page.get_by_text("More: token, revision, precision").click()
+    expect(page.locator("#model-revision textarea, #model-revision input").first).to_have_value("v2")
+    expect(page.locator("#token input")).to_have_value("")
+
+
+def test_another_preset_takes_the_place_of_what_was_entered(page):
+    tab(page, "Model")
+    page.locator("#preset input").click()
+    page.get_by_role("option", name=find_preset("llama-3.2-1b").title).first.click()
+    page.wait_for_function("JSON.parse(localStorage.getItem('hearthtune.entered')).preset === 'llama-3.2-1b'")
+    reload(page)
+    expect(page.locator("#model-model_name input")).to_have_value(find_preset("llama-3.2-1b").config.model.model_name)
+    tab(page, "Train")
+    expect(page.locator("#adapter-r input")).to_have_value(str(find_preset("llama-3.2-1b").config.adapter.r))
+
+
+@pytest.mark.parametrize("damage", ["{", '{"preset": "gone", "adapter-r": 12}'])
+def test_what_cannot_be_used_is_left_out(page, damage):
+    page.evaluate("text => localStorage.setItem('hearthtune.entered', text)", damage)
+    reload(page)
+    expect(page.locator("#preset input")).not_to_have_value("gone")
+    tab(page, "Train")
+    preset = page.evaluate("JSON.parse(localStorage.getItem('hearthtune.entered')).preset")
+    expect(page.locator("#adapter-r input")).to_have_value(
+        "12" if "12" in damage else str(find_preset(preset).config.adapter.r)
+    )
