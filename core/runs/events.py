@@ -104,7 +104,8 @@ class AdaptedLayers(BaseModel, frozen=True):
 class Receipt(_Event):
     """What really trains: read back from the model, trainer and optimizer just before the first step.
 
-    `adapted` are the layers that PEFT found, in the model's order; empty in runs from before this was recorded.
+    `adapted` are the layers that PEFT found, in the model's order; empty in runs from before this was recorded. So are
+    `questions`, a few of the validation rows, and None as `is_single_turn`, whether each row asks once.
     """
 
     type: Literal["receipt"] = "receipt"
@@ -121,6 +122,8 @@ class Receipt(_Event):
     changes: tuple[Change, ...] = ()
     embeddings: EmbeddingsReceipt | None = None
     adapted: tuple[AdaptedLayers, ...] = ()
+    is_single_turn: bool | None = None
+    questions: tuple[str, ...] = ()
 
 
 class StepDone(_Event):

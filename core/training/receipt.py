@@ -3,7 +3,8 @@
 from core.data.prepared.prepared_data import PreparedData
 from core.data.prepared.row_view import end_mark
 from core.data.prepared.survey import survey
-from core.data.prompts.prompt_date import prints_date
+from core.data.prompts.prompt_date import on_date, prints_date
+from core.evaluation.asked_questions import asked_by_rows
 from core.model.embedding_rows import rows_on
 from core.model.library_patches.model_parts import checkpointing_in_use, count_8bit, stored_as
 from core.model.library_patches.peft_parts import adapted_layers, trained_layers
@@ -30,6 +31,8 @@ def make_receipt(
     groups = [_group(group, weights) for group in optimizer.param_groups if group["params"]]
     # Accelerate wraps the optimizer; the receipt names the one inside.
     inner = unwrapped_optimizer(optimizer)
+    dated = on_date(loaded.tokenizer, data.prompt_date)
+    is_single_turn, questions = asked_by_rows(data, config.data.prompt_template, dated)
     return Receipt(
         trainable_parameters=trainable,
         total_parameters=loaded.report.parameters + trainable,
@@ -44,6 +47,8 @@ def make_receipt(
         changes=tuple(_changes(loaded, config, trainer, asked)),
         embeddings=embeddings_receipt(loaded, inner),
         adapted=tuple(AdaptedLayers(name=name, count=count) for name, count in adapted_layers(loaded.model).items()),
+        is_single_turn=is_single_turn,
+        questions=questions,
     )
 
 
