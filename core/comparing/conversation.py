@@ -17,12 +17,16 @@ ENDS = {"": "not finished", "itself": "ended by itself", "limit": "cut off at th
 
 @dataclass(frozen=True)
 class Turn:
-    """One question and the answers of all panes, in the panes' order, with the system prompt and sampling used."""
+    """One question and the answers of all panes, in the panes' order, with the system prompt and sampling used.
+
+    `is_on_its_own`: the models saw none of the turns before.
+    """
 
     question: str
     answers: tuple[Answer, ...]
     system: str = ""
     sampling: Sampling = Sampling()
+    is_on_its_own: bool = False
 
     @property
     def has_ended(self) -> bool:
@@ -41,11 +45,12 @@ class Conversation:
     panes: tuple[Pane, ...] = (BASE,)
     turns: tuple[Turn, ...] = ()
 
-    def asked(self, question: str, system: str, sampling: Sampling) -> "Conversation":
+    def asked(self, question: str, system: str, sampling: Sampling, is_on_its_own: bool = False) -> "Conversation":
         """This conversation plus a turn whose answers are still to come."""
         # A browser may send half of a surrogate pair, which can be neither shown nor saved.
         question, system = (text.encode("utf-8", "replace").decode() for text in (question, system))
-        return replace(self, turns=(*self.turns, Turn(question, tuple(Answer() for _ in self.panes), system, sampling)))
+        turn = Turn(question, tuple(Answer() for _ in self.panes), system, sampling, is_on_its_own)
+        return replace(self, turns=(*self.turns, turn))
 
     def answered(self, answers: Sequence[Answer]) -> "Conversation":
         """This conversation with these answers, so far, in its last turn."""
@@ -63,9 +68,10 @@ class Conversation:
     def messages(self, pane: int) -> list[dict]:
         """The messages for the pane of that number: its own answers so far, and the last question at the end.
 
-        The system prompt is the one of the last turn.
+        The system prompt is the one of the last turn. Of a question on its own, there is nothing else.
         """
         *before, last = self.turns
+        before = [] if last.is_on_its_own else before
         found = [{"role": "system", "content": last.system}] if last.system.strip() else []
         for turn in before:
             found.append({"role": "user", "content": turn.question})
@@ -73,14 +79,14 @@ class Conversation:
         return [*found, {"role": "user", "content": last.question}]
 
 
-def asked_again(turn: Turn, system: str, sampling: Sampling) -> Sampling | None:
+def asked_again(turn: Turn, system: str, sampling: Sampling, sees_as_much: bool = True) -> Sampling | None:
     """How to ask the turn's question again: with `sampling`, and with the next seed if its seed was used before.
 
-    None when every answer would be exactly the same.
+    None when every answer would be exactly the same. `sees_as_much`: the models see the same turns before it.
     """
     if sampling.temperature == 0 == turn.sampling.temperature:
         is_same = (system.strip(), sampling.max_new_tokens) == (turn.system.strip(), turn.sampling.max_new_tokens)
-        return None if is_same and turn.is_whole else sampling
+        return None if is_same and sees_as_much and turn.is_whole else sampling
     if sampling.temperature and turn.sampling.temperature and sampling.seed == turn.sampling.seed:
         return sampling.model_copy(update={"seed": (sampling.seed + 1) % SEEDS})
     return sampling
@@ -96,6 +102,7 @@ def as_json(conversation: Conversation) -> str:
             "question": turn.question,
             "system": turn.system,
             "sampling": turn.sampling.model_dump(),
+            "is_on_its_own": turn.is_on_its_own,
             "answers": [
                 {"pane": pane.key, **asdict(answer), "tokens_per_second": tokens_per_second(answer)}
                 for pane, answer in zip(conversation.panes, turn.answers, strict=True)
@@ -117,7 +124,8 @@ def as_markdown(conversation: Conversation, names: Sequence[str]) -> str:
         if turn.system != system and (turn.system.strip() or system):
             parts += ["System prompt:", _fenced(turn.system)]
         system = turn.system
-        parts += [_fenced(turn.question), f"Asked with {sampling_words(turn.sampling)}."]
+        how = "Asked on its own, with" if turn.is_on_its_own else "Asked with"
+        parts += [_fenced(turn.question), f"{how} {sampling_words(turn.sampling)}."]
         for title, answer in zip(titles, turn.answers, strict=True):
             parts += [f"### {title}", _fenced(answer.text), f"{answer_figures(answer)}."]
     return "\n\n".join(parts) + "\n"
