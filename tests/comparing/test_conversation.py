@@ -9,19 +9,22 @@ from core.answering.sampling import Answer, Sampling
 from core.comparing.conversation import Conversation, Turn, answer_figures, as_json, as_markdown, asked_again
 from core.problems import ModelError
 from core.runs.adapter_ref import BASE, Pane
+from core.runs.events import Receipt
 from core.runs.run_folder import create_run
 from core.settings.run_config import RunConfig
-from core.workbench.desk import ANSWERING
+from core.workbench.desk import ANSWERING, LOADING
 from core.workbench.model_slot import ModelState
 from core.workbench.workbench import Workbench
 from ui.compare.chat_tab import CompareTab
-from ui.compare.chat_view import earlier_text, newest_text, pane_looks, proof_text
+from ui.compare.chat_view import earlier_text, empty_text, newest_text, pane_looks, proof_text
 from ui.compare.sampling_form import make_sampling
 from ui.shared.formatting import pane_label
 
 RUN, STEP = Pane("20261122-093505-demo-yoda"), Pane("20261122-093505-demo-yoda", 40)
 DRAWN = Sampling(temperature=0.7, top_p=0.9, seed=5)
 YES, NO = Answer("yes", 2, 0.5, 0.25, "itself"), Answer("no", 1, 0.5, 0.25, "limit")
+RECEIPT = Receipt(trainable_parameters=1, total_parameters=2, groups=(), precision="", optimizer="", max_steps=1,
+                  train_rows=1, validation_rows=1, trained_tokens_share=1)  # fmt: skip
 EVIL = "</div><script>alert(1)</script>\n````\n# Not a heading\n| a | b |\n```"
 
 
@@ -38,6 +41,17 @@ def test_each_pane_sees_its_own_answers(two_turns):
     assert two_turns.messages(0) == [system, one, {"role": "assistant", "content": "yes"}, two]
     assert two_turns.messages(1) == [system, one, {"role": "assistant", "content": "no"}, two]
     assert Conversation((BASE,)).asked("Hi", "  ", Sampling()).messages(0) == [{"role": "user", "content": "Hi"}]
+
+
+def test_a_question_on_its_own_is_asked_without_the_turns_before_it(two_turns):
+    alone = two_turns.asked("Three?", "Be brief.", Sampling(), is_on_its_own=True)
+    system, three = {"role": "system", "content": "Be brief."}, {"role": "user", "content": "Three?"}
+    assert alone.messages(0) == alone.messages(1) == [system, three]
+    assert alone.turns[:2] == two_turns.turns, "they are still shown"
+    after = alone.answered((YES, NO)).asked("Four?", "", Sampling())
+    assert [message["content"] for message in after.messages(1)] == [
+        "One?", "no", "Two?", "yes", "Three?", "no", "Four?"
+    ]  # fmt: skip
 
 
 def test_it_never_changes_itself(two_turns):
@@ -83,6 +97,12 @@ def test_asked_again(turn, asked, wanted):
     assert asked_again(turn, "", asked) == wanted
 
 
+def test_with_other_turns_before_it_an_exact_answer_may_differ():
+    turn = Turn("?", (YES, NO))
+    assert asked_again(turn, "", Sampling(), sees_as_much=False) == Sampling()
+    assert asked_again(turn, "", Sampling(), sees_as_much=True) is None
+
+
 def test_figures_of_an_answer():
     assert (
         answer_figures(Answer("a b", 82, 2.0, 0.123, "itself"))
@@ -101,6 +121,7 @@ def test_json_holds_all_of_it(two_turns):
         "question": "Two?",
         "system": "Be brief.",
         "sampling": sampling,
+        "is_on_its_own": False,
         "answers": [
             {
                 "pane": "base",
@@ -134,6 +155,14 @@ def test_markdown_exactly():
         "### my \\*run\\*\n\n```text\nno\n```\n\n"
         "cut off at the limit · 1 token · 2.0 tokens/s · first token after 0.25 s.\n"
     )
+
+
+def test_both_files_say_which_questions_were_on_their_own(two_turns):
+    alone = two_turns.asked("Three?", "", Sampling(), is_on_its_own=True).answered((YES, NO))
+    assert [turn["is_on_its_own"] for turn in json.loads(as_json(alone))["turns"]] == [False, False, True]
+    markdown = as_markdown(alone, ["Base", "run"])
+    assert markdown.count("Asked with temperature") == 2
+    assert "Three?\n```\n\nAsked on its own, with temperature 0 (exact), at most 128 tokens.\n" in markdown
 
 
 def test_hostile_answers_stay_in_their_code_block():
@@ -181,12 +210,13 @@ def test_differences_are_marked_in_the_later_panes_only():
     one, two = Answer("A red <b> cat", 1, 1, 1, "itself"), Answer("A blue <b> cat now", 1, 1, 1, "itself")
     conversation = Conversation((BASE, RUN, STEP)).asked("?", "", Sampling()).answered((one, two, one))
     drawn = newest_text(conversation, True)
-    assert '<div class="answer">A red &lt;b&gt; cat</div>' in drawn
-    assert '<div class="answer">A <del>red</del><mark>blue</mark> &lt;b&gt; cat <mark>now</mark></div>' in drawn
-    assert drawn.count("word for word the same as Base") == 1
-    assert "<mark>" not in newest_text(conversation, False)
+    assert '<div class="answer written"><p>A red &lt;b&gt; cat</p></div>' in drawn
+    assert '<div class="answer">A <del>red</del><ins>blue</ins> &lt;b&gt; cat <ins>now</ins></div>' in drawn
+    assert drawn.count("Struck through: only Base wrote it. Underlined: only written here.") == 1
+    assert drawn.count("Word for word the same as Base.") == 1
+    assert "<ins>" not in newest_text(conversation, False)
     writing = conversation.answered((one, two, Answer("A", 1, 1, 1)))
-    assert "<mark>" not in newest_text(writing, True), "while one is writing nothing can be compared"
+    assert "<ins>" not in newest_text(writing, True), "while one is writing nothing can be compared"
 
 
 def test_what_is_gone_is_struck_out_and_long_texts_are_not_compared():
@@ -195,13 +225,39 @@ def test_what_is_gone_is_struck_out_and_long_texts_are_not_compared():
     assert "one <del>two</del>three" in newest_text(conversation.answered(answers), True)
     replaced = [Answer(f"{words}.", 1, 1, 1, "itself") for words in (" ".join(["old"] * 40), "new")]
     drawn = newest_text(conversation.answered(replaced), True)
-    assert f"{' '.join(['old'] * 40)}</del><mark>new</mark>." in drawn, "all of it, however long"
+    assert f"{' '.join(['old'] * 40)}</del><ins>new</ins>." in drawn, "all of it, however long"
     spaces = [Answer(text, 1, 1, 1, "itself") for text in ("a b", "a\nb")]
     drawn = newest_text(conversation.answered(spaces), True)
-    assert "word for word the same as Base; only spaces or line breaks differ" in drawn and "<del>" not in drawn
+    assert "Word for word the same as Base; only spaces or line breaks differ." in drawn and "<del>" not in drawn
     long = [Answer(" ".join(f"the {letter}{n}" for n in range(10_000)), 1, 1, 1, "itself") for letter in "xy"]
     drawn = newest_text(conversation.answered(long), True)
-    assert "differences are not shown: the answers are too long to compare" in drawn and "the y9999" in drawn
+    assert "The differences are not shown: the answers are too long to compare." in drawn and "the y9999" in drawn
+
+
+def test_an_answer_is_markdown_once_it_has_ended_and_can_be_copied_as_it_was_written():
+    conversation = Conversation((BASE, RUN)).asked("?", "", Sampling())
+    drawn = newest_text(conversation.answered((Answer("**a**", 1, 1, 1), Answer("**a**\n", 1, 1, 1, "itself"))))
+    assert '<div class="answer">**a**</div>' in drawn
+    assert '<div class="answer written"><p><strong>a</strong></p></div>' in drawn
+    assert drawn.count("data-copy") == 1 and 'data-copy="**a**\n"' in drawn
+
+
+def test_a_blank_answer_and_one_that_repeats_itself_are_called_so():
+    loop = Answer("no more " * 20, 40, 1, 1, "limit")
+    answers = [Answer(" \n", 1, 1, 1, "itself"), loop, Answer("", 0, 1, 0, "stopped")]
+    drawn = newest_text(Conversation((BASE, RUN, STEP)).asked("?", "", Sampling()).answered(answers))
+    assert drawn.count('<p class="remark">') == 2
+    assert drawn.count("This answer is blank.") == drawn.count("This answer repeats itself.") == 1
+    writing = [answers[0], Answer("no more " * 20, 40, 1, 1), answers[2]]
+    drawn = newest_text(Conversation((BASE, RUN, STEP)).asked("?", "", Sampling()).answered(writing))
+    assert "repeats itself" not in drawn, "it may yet end otherwise"
+
+
+def test_questions_to_try_are_below_the_empty_panes():
+    drawn = empty_text((BASE, RUN), questions=("One?", "Two <b>?"))
+    assert drawn.count("no answer yet") == 2
+    assert 'data-question="One?">One?</button>' in drawn and drawn.count("<button") == 2 and "<b>" not in drawn
+    assert "<button" not in empty_text((BASE, RUN)) and "validation" not in empty_text((BASE, RUN))
 
 
 def test_earlier_turns_stand_apart_from_the_newest(two_turns):
@@ -239,7 +295,8 @@ def form(tab, **panes) -> dict:
     sampled = dict(zip(tab.sampling.inputs, ("", 0, 1, 8, 1), strict=True))
     picker = tab.picker
     chosen = {picker.left: keys["left"], picker.right: keys["right"], picker.third: keys["third"]}
-    return {tab.conversation: Conversation(), tab.prompt: "", tab.differ: False, **chosen, **sampled}
+    asked = {tab.conversation: Conversation(), tab.prompt: "", tab.differ: False, tab.alone: False}
+    return {**asked, **chosen, **sampled}
 
 
 def test_nothing_is_asked_again_where_nothing_was_asked(tab):
@@ -258,10 +315,13 @@ def test_a_pane_that_is_no_text_is_refused_in_words(tab, place, key):
 
 def test_only_a_run_of_the_list_is_loaded(tab, tmp_path):
     elsewhere = create_run(tmp_path / "elsewhere", "x", RunConfig())
-    for wanted in (str(elsewhere.folder), "../elsewhere/" + elsewhere.id, ["x"], 5):
-        said = tab.picker.load_run(wanted, "")
+    for wanted in (str(elsewhere.folder), "../elsewhere/" + elsewhere.id):
+        said = tab.picker.load(wanted, "")
         assert "no longer exists; it was moved or deleted." in said and 'class="notice error"' in said
-    assert "Choose a run first." in tab.picker.load_run(None, "")
+    assert tab.picker.load("", "") == tab.picker.load(None, "") == tab.picker.load("base", "") == ""
+    made = create_run(tmp_path / "runs", "x", RunConfig())
+    assert f"Run {made.id} has no adapter" in tab.picker.load(made.id, "")
+    assert f"Run {made.id} has no checkpoint at step 40" in tab.picker.load(f"{made.id}/checkpoints/step-40", "")
 
 
 def test_only_the_chat_s_own_answers_can_be_stopped_here(tab):
@@ -279,13 +339,67 @@ def test_only_the_chat_s_own_answers_can_be_stopped_here(tab):
             assert said in live[tab.hint]["value"]
 
 
-def test_what_was_chosen_stays_until_another_run_is_loaded(tab):
-    assert tab.picker.suggest("newest", None) == "newest" and tab.picker.suggest("", None) is None
-    assert tab.picker.suggest("newest", "chosen") == "chosen" and tab.picker.suggest("", "chosen") == "chosen"
-    tab._workbench._slot.state = ModelState(adapter="loaded")
-    assert tab.picker.suggest("loaded", "chosen") == "loaded"
+def test_live_never_changes_what_was_chosen_and_nothing_is_loaded_while_loading(tab):
     live = tab.live()
-    assert all("value" not in live[part] for part in (tab.picker.runs, *tab.picker.choices))
+    assert all("value" not in live[part] for part in tab.picker.choices)
+    assert live[tab.picker.loaded] == {"value": "base"} and live[tab.picker.progress] == {"value": ""}
+    tab._workbench._slot.state = ModelState(doing="Loading the weights", share=0.25)
+    with tab._workbench.desk.taken(LOADING):
+        live = tab.live()
+    assert live[tab.picker.loaded] == {}
+    assert "Loading the weights" in live[tab.picker.progress]["value"]
+    assert 'aria-valuenow="25"' in live[tab.picker.progress]["value"]
+
+
+@pytest.mark.parametrize(
+    ("loaded", "chosen", "wanted"),
+    [
+        ("one", ("base", "", ""), ("base", "one", "")),
+        ("one", ("one", "base", "two"), ("one", "base", "two")),
+        ("two", ("base", "one", ""), ("base", "two", "")),
+        ("two", ("base", "one", "two"), ("base", "one", "two")),
+        ("one", ("gone", "base", "one"), ("base", "base", "one")),  # of another base
+        ("one", ("base", "gone", "one"), ("base", "one", "")),
+        ("base", ("gone", "gone", "one"), ("base", "one", "")),
+        ("base", ("base", None, None), ("base", "", "")),
+    ],
+)
+def test_the_panes_after_another_run_was_loaded(tab, loaded, chosen, wanted):
+    tab._workbench.lab.choices = lambda: [BASE, Pane("one"), Pane("two")]
+    updates = tab.picker.panes_for(loaded, *chosen)
+    assert tuple(update["value"] for update in updates) == wanted
+    assert [name for name, _ in updates[1]["choices"]] == ["Choose a run…", "Base", "one", "two"]
+    assert [name for name, _ in updates[0]["choices"]] == ["Base", "one", "two"]
+
+
+def trained(tmp_path, name: str, is_single_turn: bool | None, questions=(), template="chat"):
+    run = create_run(tmp_path / "runs", name, RunConfig().with_settings([f"data.prompt_template={template}"]))
+    if questions is not None:
+        about = {"is_single_turn": is_single_turn, "questions": questions}
+        run.append(RECEIPT.model_copy(update=about))
+    return run
+
+
+def test_each_question_is_on_its_own_for_runs_of_single_turns(tab, tmp_path):
+    single, several = trained(tmp_path, "single", True, ("Who?", "Why?")), trained(tmp_path, "several", False)
+    old, old_alpaca = trained(tmp_path, "old", None, None), trained(tmp_path, "alpaca", None, None, "alpaca")
+    for run, is_alone in ((single, True), (several, False), (old, False), (old_alpaca, True)):
+        told = tab._choose(form(tab, right=run.id))
+        assert told[tab.alone] is is_alone
+        assert told[tab.conversation].panes == (BASE, Pane(run.id))
+        assert ("data-question" in told[tab.panes]) == (run is single)
+    assert 'data-question="Who?">Who?</button>' in tab._choose(form(tab, right=single.id))[tab.panes]
+    assert tab._choose(form(tab, right=single.id, third=several.id))[tab.alone] is False
+    assert tab._choose(form(tab, right="deleted"))[tab.alone] is False
+
+
+def test_what_a_person_set_stays_while_the_same_runs_are_asked(tab, tmp_path):
+    run = trained(tmp_path, "single", True)
+    begun = Conversation((BASE, Pane(run.id))).asked("?", "", Sampling()).answered((YES, NO))
+    values = form(tab, right=run.id, third=f"{run.id}/checkpoints/step-4") | {tab.conversation: begun}
+    told = tab._choose(values)
+    assert tab.alone not in told and "starts a new conversation" in told[tab.changed]
+    assert tab.conversation not in told and tab.panes not in told
 
 
 @pytest.mark.parametrize(

@@ -157,8 +157,8 @@ def test_no_raw_id_is_chosen_for_a_run_that_has_no_adapter_yet(runs_dir):
         picker = PanePicker(workbench)
     workbench._slot.state = ModelState(report=REPORT, adapter=run.id)  # as while the run is in progress
     assert picker.live()[picker.loaded] == {"value": "base"}
-    left, right = picker._default_panes("base")
-    assert (left["value"], right["value"]) == ("base", "") and left["choices"] == [("Base", "base")]
+    left, right, third = picker.panes_for("base", "base", run.id, "")
+    assert (left["value"], right["value"], third["value"]) == ("base", "", "") and left["choices"] == [("Base", "base")]
 
 
 def test_the_steps_of_a_run_in_progress_are_a_whole_phrase(runs_dir):

@@ -1,14 +1,72 @@
-"""JavaScript of the chat: following a new question, copying the conversation, and saving it as a file."""
+"""JavaScript of the chat: its heads, following the answers, asking a sample question, and copying and saving it all."""
 
-# A new question is scrolled into view once; the page does not move under the reader while the answers grow.
+from ui.shared.clicks import COPY
+
+# A new question is scrolled into view. Then the page follows the end of the answers as they grow, until the reader
+# scrolls up, and again once they are back at the end.
 FOLLOW = """() => requestAnimationFrame(() => {
-    const turn = document.querySelector("#panes .turn");
-    const number = turn ? turn.dataset.turn : "";
-    if (number !== window.turnInView && number) turn.scrollIntoView({block: "nearest"});
-    window.turnInView = number;
+    const panes = document.getElementById("panes"), turn = panes?.querySelector(".turn");
+    if (!turn) { window.turnInView = ""; return; }
+    // How far the end of the answers is below the bar at the bottom.
+    const hidden = () => {
+        const bar = document.getElementById("composer").getBoundingClientRect();
+        return panes.getBoundingClientRect().bottom + 8 - Math.min(bar.top, window.innerHeight);
+    };
+    if (window.followsAnswers === undefined) {
+        let before = window.scrollY;
+        window.addEventListener("scroll", () => {
+            if (window.scrollY < before - 1) window.followsAnswers = document.contains(panes) && hidden() < 40;
+            else if (hidden() < 40) window.followsAnswers = true;
+            before = window.scrollY;
+        }, {passive: true});
+    }
+    if (turn.dataset.turn !== window.turnInView) {
+        turn.scrollIntoView({block: "nearest"});
+        window.followsAnswers = true;
+    } else if (window.followsAnswers && hidden() > 0) window.scrollBy({top: hidden(), behavior: "instant"});
+    window.turnInView = turn.dataset.turn;
 })"""
 FOCUS_PROMPT = "() => document.querySelector('#prompt textarea').focus()"
-COPY = """async text => {
+
+# A sample question goes into the box, and is asked at once if it can be.
+ASK_SAMPLE = """
+element.addEventListener('click', async event => {
+    const button = event.target.closest('[data-question]');
+    if (!button || !element.contains(button)) return;
+    const box = document.querySelector('#prompt textarea'), ask = document.getElementById('ask');
+    box.value = button.dataset.question;
+    box.dispatchEvent(new Event('input', {bubbles: true}));
+    box.focus();
+    await new Promise(taken => setTimeout(taken));
+    if (!ask.disabled) ask.click();
+});
+"""
+IN_ANSWERS = COPY + ASK_SAMPLE
+
+# How many heads there are is an attribute of their row. A head is there for each pane, and one that was added is there
+# before anything is chosen for it.
+_HEADS = "const heads = document.getElementById('heads'); const count = Number(heads.dataset.count ?? 2);"
+HEADS_OF = f"""(right, third) => {{
+    {_HEADS}
+    heads.dataset.count = third ? 3 : right ? Math.max(count, 2) : count;
+}}"""
+ADD_HEAD = f"""() => {{
+    {_HEADS}
+    heads.dataset.count = Math.min(count + 1, 3);
+    document.querySelector(count < 2 ? '#pane-right input' : '#pane-third input').focus();
+}}"""
+REMOVE_RIGHT = f"""(right, third) => {{
+    {_HEADS}
+    heads.dataset.count = count - 1;
+    return [third || '', ''];
+}}"""
+REMOVE_THIRD = f"""() => {{
+    {_HEADS}
+    heads.dataset.count = 2;
+    return '';
+}}"""
+
+COPY_ALL = """async text => {
     try { await navigator.clipboard.writeText(text); } catch {
         const sorry = "The browser does not allow copying here: save it as a file.";
         return `<p class="notice warning" role="status">${sorry}</p>`;

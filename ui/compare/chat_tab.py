@@ -7,15 +7,19 @@ import time
 from collections.abc import Iterator
 
 import gradio as gr
+from markupsafe import Markup
 
 from core.comparing.conversation import Conversation, as_json, as_markdown, asked_again
+from core.comparing.trained_on import are_single_turn, questions_for, runs_in
 from core.problems import ModelError, Problem
+from core.runs.adapter_ref import Pane
 from core.workbench.desk import ANSWERING, LOADING, TRAINING
 from core.workbench.workbench import Workbench
-from ui.compare.chat_scripts import COPY, FOCUS_PROMPT, FOLLOW, KEEP_ERROR_OF_UNASKED, NO_ERROR_ONCE_LOADED, save_as
-from ui.compare.chat_view import earlier_text, newest_text, proof_text
+from ui.compare.chat_scripts import COPY_ALL, FOCUS_PROMPT, FOLLOW, IN_ANSWERS, KEEP_ERROR_OF_UNASKED, save_as
+from ui.compare.chat_view import earlier_text, empty_text, newest_text, proof_text
 from ui.compare.pane_picker import PanePicker
 from ui.compare.sampling_form import SamplingForm
+from ui.shared.clicks import COPY
 from ui.shared.errors import clear_on
 from ui.shared.formatting import notice
 from ui.shared.run_names import RunNames
@@ -44,23 +48,28 @@ class CompareTab:
         self.picker = PanePicker(workbench)
         self._add_conversation()
         self._add_composer()
-        self.sampling = SamplingForm()
+        with gr.Row(elem_id="asked-how"):
+            self.alone = gr.Checkbox(
+                label="Each question on its own", info="The models do not see the turns before it.", container=False,
+                elem_id="on-its-own", scale=0, min_width=240,
+            )  # fmt: skip
+            self.sampling = SamplingForm()
         self.heldout = gr.HTML(padding=False, elem_id="compare-heldout")
         self.unasked = gr.Textbox(visible="hidden")  # the question that came back into the box with an error
         self.names = gr.Textbox("", visible="hidden")  # changes when a run gets another name
         self.kept = [self.prompt, *self.sampling.inputs]  # what a page shows again after a reload
 
     def _add_conversation(self) -> None:
-        self.changed = gr.HTML(padding=False, elem_id="panes-changed")
+        self.changed = self.picker.changed
         self.conversation = gr.State(Conversation())
-        self.earlier = gr.HTML(padding=False, elem_id="earlier")
-        self.panes = gr.HTML(newest_text(Conversation()), elem_id="panes", padding=False)
+        self.earlier = gr.HTML(padding=False, elem_id="earlier", js_on_load=COPY)
+        self.panes = gr.HTML(newest_text(Conversation()), elem_id="panes", padding=False, js_on_load=IN_ANSWERS)
         self.proof = gr.HTML(padding=False, elem_id="proof")
         with gr.Row(visible=False, elem_id="chat-tools") as self.tools:
             self.differ = gr.Checkbox(
                 label="Show differences from the left pane", elem_id="differ", container=False, scale=0, min_width=160
             )
-            self.copy = gr.Button("Copy", size="sm", scale=0, elem_id="copy-chat")
+            self.copy = gr.Button("Copy all", size="sm", scale=0, elem_id="copy-chat")
             self.markdown = gr.Button("Save as Markdown", size="sm", scale=0, elem_id="save-markdown")
             self.json = gr.Button("Save as JSON", size="sm", scale=0, elem_id="save-json")
         self.copied = gr.HTML(padding=False, elem_id="copied")
@@ -72,7 +81,7 @@ class CompareTab:
             self.trouble = gr.HTML(padding=False, elem_id="compare-trouble")
             self.prompt = gr.Textbox(
                 # With one line to begin with, Enter sends and Shift+Enter starts a new line.
-                label="Question", lines=1, max_lines=8, value="The old man reads a book.", elem_id="prompt",
+                label="Question", lines=1, max_lines=8, elem_id="prompt",
                 placeholder="Ask all panes something", show_label=False, container=False,
             )  # fmt: skip
             with gr.Row(elem_id="composer-buttons"):
@@ -84,7 +93,9 @@ class CompareTab:
 
     def connect(self) -> None:
         hidden = {"api_visibility": "private", "show_progress": "hidden"}
-        inputs = {self.conversation, self.prompt, self.differ, *self.picker.choices, *self.sampling.inputs}
+        inputs = {
+            self.conversation, self.prompt, self.differ, self.alone, *self.picker.choices, *self.sampling.inputs,
+        }  # fmt: skip
         shown = [
             self.conversation, self.prompt, self.sampling.seed, self.trouble, self.changed, self.earlier, self.panes,
             self.proof, self.tools, self.differ, self.copied, self.as_markdown, self.as_json,
@@ -98,21 +109,20 @@ class CompareTab:
         self.differ.input(self._show, inputs, [self.earlier, self.panes], **hidden)
         self.names.change(self._renamed, inputs, [self.earlier, self.panes], api_name="chat_names", **hidden)
         self.panes.change(None, None, None, js=FOLLOW, **hidden)
-        self.copy.click(None, [self.as_markdown], [self.copied], js=COPY, **hidden)
+        self.copy.click(None, [self.as_markdown], [self.copied], js=COPY_ALL, **hidden)
         self.markdown.click(None, [self.as_markdown], None, js=save_as("text/markdown", "md"), **hidden)
         self.json.click(None, [self.as_json], None, js=save_as("application/json", "json"), **hidden)
         self.picker.connect(self._token, self.trouble, **hidden)
         # What a person chooses or types next may be what was wrong.
-        chosen = (*self.picker.choices, self.picker.runs, *self.sampling.draws, self.sampling.preset)
+        chosen = (self.alone, *self.sampling.draws, self.sampling.preset)
         clear_on([*(part.input for part in chosen), self.sampling.system.change], self.trouble)
         self.prompt.change(  # not `input`, which does not see what is pasted
             None, [self.prompt, self.unasked, self.trouble], [self.trouble], js=KEEP_ERROR_OF_UNASKED, **hidden
         )
-        loaded = self.picker.loaded
-        loaded.change(None, [loaded, self.trouble], [self.trouble], js=NO_ERROR_ONCE_LOADED, **hidden)
         self.sampling.connect(**hidden)
         changes = [choice.change for choice in self.picker.choices]
-        gr.on(changes, self._choose, inputs, [self.changed, self.panes, self.ask], **hidden)
+        told = [self.conversation, self.changed, self.panes, self.ask, self.alone]
+        gr.on(changes, self._choose, inputs, told, **hidden)
 
     def live(self) -> dict:
         workbench, snapshot = self._workbench, self._workbench.snapshot
@@ -137,9 +147,9 @@ class CompareTab:
         if busy and busy != ANSWERING:
             return f"Asking must wait: {busy}."
         if state.report is None:
-            return "There is no model to ask: finish a run, or choose one above and load it."
+            return "There is no model to ask: choose a run above, which loads it, or train one first."
         if not state.adapter:
-            return "Only the base is loaded. Load a run to compare it with."
+            return "Only the base is loaded. Choose a run above to compare it with."
         return ""
 
     # Panes
@@ -147,9 +157,15 @@ class CompareTab:
     def _choose(self, values: dict) -> dict:
         conversation, panes = values[self.conversation], self.picker.chosen(values)
         told = {self.ask: gr.update(value=ASK_LABELS[len(panes)])}
+        if runs_in(panes) != runs_in(conversation.panes):  # else what a person chose stays
+            told[self.alone] = are_single_turn(self._workbench.runs, panes)
         if conversation.turns:  # what was said stays to be read
             return told | {self.changed: notice(OTHER_PANES if panes != conversation.panes else "")}
-        return told | {self.changed: "", self.panes: newest_text(Conversation(panes), label=self._label)}
+        return told | {self.conversation: Conversation(panes), self.changed: "", self.panes: self._empty(panes)}
+
+    def _empty(self, panes: tuple[Pane, ...]) -> Markup:
+        """The panes before the first question, with questions to try."""
+        return empty_text(panes, self._label, questions_for(self._workbench.runs, panes))
 
     # Asking
 
@@ -164,7 +180,8 @@ class CompareTab:
             yield {self.trouble: notice(str(error), "error")}
             return
         before = conversation if conversation.panes == panes else Conversation(panes)
-        yield from self._answers(values, conversation, before.asked(question, system, sampling), clear=True)
+        asked = before.asked(question, system, sampling, bool(values[self.alone]))
+        yield from self._answers(values, conversation, asked, clear=True)
 
     def _retry(self, values: dict) -> Iterator[dict]:
         """Asks the last question again: in place of its turn, or in a new conversation if the panes have changed."""
@@ -173,6 +190,7 @@ class CompareTab:
             yield {self.trouble: ""}
             return
         system, last = values[self.sampling.system] or "", conversation.turns[-1]
+        is_alone = bool(values[self.alone])
         try:
             sampling = self.sampling.read(values)
         except Problem as error:
@@ -181,12 +199,15 @@ class CompareTab:
         if conversation.panes != panes:
             before, asked = Conversation(panes), sampling
         else:
-            before, asked = conversation.without_last(), asked_again(last, system, sampling)
+            before = conversation.without_last()
+            sees_as_much = is_alone == last.is_on_its_own or not before.turns
+            asked = asked_again(last, system, sampling, sees_as_much)
         if asked is None:
             yield {self.trouble: notice(SAME_AGAIN)}
             return
         yield {self.sampling.seed: asked.seed}
-        yield from self._answers(values, conversation, before.asked(last.question, system, asked), clear=False)
+        again = before.asked(last.question, system, asked, is_alone)
+        yield from self._answers(values, conversation, again, clear=False)
 
     def _answers(self, values: dict, before: Conversation, asked: Conversation, clear: bool) -> Iterator[dict]:
         """All panes answer the last question of `asked`. If none of them can, `before` stays.
@@ -256,10 +277,11 @@ class CompareTab:
     def _renamed(self, values: dict) -> dict:
         if values[self.conversation].turns:
             return self._show(values)
-        return {self.panes: newest_text(Conversation(self.picker.chosen(values)), label=self._label)}
+        return {self.panes: self._empty(self.picker.chosen(values))}
 
     def _draw(self, conversation: Conversation, differ: bool) -> dict:
-        newest = newest_text(conversation, differ, self._label)
+        is_begun = bool(conversation.turns)
+        newest = newest_text(conversation, differ, self._label) if is_begun else self._empty(conversation.panes)
         return {self.earlier: earlier_text(conversation, differ, self._label), self.panes: newest}
 
     def _settled(self, conversation: Conversation, differ: bool) -> dict:

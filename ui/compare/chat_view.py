@@ -6,11 +6,13 @@ from dataclasses import dataclass
 from markupsafe import Markup
 
 from core.answering.sampling import Answer
+from core.comparing.answer_faults import fault_of
 from core.comparing.conversation import Conversation, Turn, answer_figures
 from core.comparing.word_differences import Piece, differences
 from core.runs.adapter_ref import Pane
 from ui.shared.formatting import notice, pane_label
 from ui.shared.html import render_part
+from ui.shared.markdown import markdown
 
 TEMPLATE = "compare/chat.html"
 TUNED_LOOKS = ("tuned", "second", "third")  # classes of compare.css; the base has its own
@@ -18,14 +20,18 @@ TUNED_LOOKS = ("tuned", "second", "third")  # classes of compare.css; the base h
 
 @dataclass(frozen=True)
 class Column:
-    """What a pane shows: its answer in pieces, or None and the words of `empty`; figures and a remark below it."""
+    """What a pane shows: its answer, as Markdown or as it was written, or in pieces by how it differs; without one, the
+    words of `empty`. Below it are remarks and figures, and a button if there is something to copy."""
 
     look: str
     label: str
-    pieces: Sequence[Piece] | None = None
+    answer: str | Markup | None = None
+    is_markdown: bool = False
+    pieces: Sequence[Piece] = ()
     empty: str = "no answer yet"
     figures: Sequence[str] = ()
-    remark: str = ""
+    remarks: Sequence[str] = ()
+    to_copy: str = ""
 
 
 def pane_looks(panes: Sequence[Pane]) -> list[str]:
@@ -39,9 +45,16 @@ def newest_text(
 ) -> Markup:
     """The last turn; before there is one, the empty panes."""
     if not conversation.turns:
-        looks = zip(pane_looks(conversation.panes), conversation.panes, strict=True)
-        return _panes([Column(look, label(pane)) for look, pane in looks])
+        return empty_text(conversation.panes, label)
     return _turn(conversation, len(conversation.turns), show_differences, label)
+
+
+def empty_text(
+    panes: Sequence[Pane], label: Callable[[Pane], str] = pane_label, questions: Sequence[str] = ()
+) -> Markup:
+    """The panes before the first question, and below them questions to try."""
+    columns = [Column(look, label(pane)) for look, pane in zip(pane_looks(panes), panes, strict=True)]
+    return _panes(columns) + render_part(TEMPLATE, "questions", texts=questions)
 
 
 def earlier_text(
@@ -75,14 +88,31 @@ def _turn(conversation: Conversation, number: int, show_differences: bool, label
     turn = conversation.turns[number - 1]
     columns = []
     for place, look in enumerate(pane_looks(conversation.panes)):
-        answer, name = turn.answers[place], label(conversation.panes[place])
-        pieces, remark = (Piece("same", answer.text),), ""
-        if show_differences and place and turn.has_ended:
-            pieces, remark = _marked(turn, place, label(conversation.panes[0]))
-        if not (answer.text or answer.ended):
-            pieces = None
-        columns.append(Column(look, name, pieces, "…", _figures(answer), remark))
+        name, first = label(conversation.panes[place]), label(conversation.panes[0])
+        is_compared = show_differences and place > 0 and turn.has_ended
+        columns.append(_column(look, name, turn, place, first if is_compared else ""))
     return render_part(TEMPLATE, "turn", number=number, question=turn.question, panes=_panes(columns))
+
+
+def _column(look: str, name: str, turn: Turn, place: int, compared_with: str) -> Column:
+    """A pane of a turn; with the name of the first one if it is `compared_with` that."""
+    answer = turn.answers[place]
+    if not (answer.text or answer.ended):
+        return Column(look, name, empty="…", figures=_figures(answer))
+    pieces, about = _compared(turn, place, compared_with) if compared_with else ((), "")
+    was_stopped_at_once = answer.ended == "stopped" and not answer.text
+    fault = fault_of(answer.text) if answer.ended and not was_stopped_at_once else ""
+    # As Markdown only once it is whole: to read it anew for each of its tokens would take time from the model.
+    return Column(
+        look,
+        name,
+        answer=markdown(answer.text) if answer.ended else answer.text,
+        is_markdown=bool(answer.ended),
+        pieces=pieces,
+        figures=_figures(answer),
+        remarks=[remark for remark in (fault, about) if remark],
+        to_copy=answer.text if answer.ended else "",
+    )
 
 
 def _panes(columns: Sequence[Column]) -> Markup:
@@ -97,13 +127,14 @@ def _figures(answer: Answer) -> list[str]:
     return [ended, *figures] if answer.tokens or answer.ended else [ended]
 
 
-def _marked(turn: Turn, place: int, first_name: str) -> tuple[Sequence[Piece], str]:
-    """An answer in pieces, by how it differs from the first pane's, and a remark for below it."""
+def _compared(turn: Turn, place: int, first_name: str) -> tuple[Sequence[Piece], str]:
+    """An answer in pieces, by how it differs from the first pane's, and what they mean; without pieces, why."""
     first, text = turn.answers[0].text, turn.answers[place].text
     pieces = differences(first, text)
     if pieces is None:
-        return (Piece("same", text),), "differences are not shown: the answers are too long to compare"
+        return (), "The differences are not shown: the answers are too long to compare."
     if all(piece.kind == "same" for piece in pieces):
-        spaces = "" if text == first else "; only spaces or line breaks differ"
-        return (Piece("same", text),), f"word for word the same as {first_name}{spaces}"
-    return pieces, ""
+        if text == first:
+            return (), f"Word for word the same as {first_name}."
+        return (), f"Word for word the same as {first_name}; only spaces or line breaks differ."
+    return pieces, f"Struck through: only {first_name} wrote it. Underlined: only written here."

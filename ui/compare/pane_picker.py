@@ -1,14 +1,18 @@
-"""Which models the chat asks: the run to load, and the two or three panes."""
+"""The heads of the chat's panes: each is a list of what the pane can ask, and a run that is chosen there is loaded."""
 
 import gradio as gr
 
-from core.problems import Problem, RunError
+from core.problems import Problem
 from core.runs.adapter_ref import BASE, Pane
+from core.workbench.desk import LOADING
 from core.workbench.workbench import Workbench
+from ui.compare.chat_scripts import ADD_HEAD, HEADS_OF, NO_ERROR_ONCE_LOADED, REMOVE_RIGHT, REMOVE_THIRD
+from ui.shared.errors import clear_on
 from ui.shared.formatting import notice, pane_label
+from ui.shared.html import render_part
 from ui.shared.run_names import RunNames
 
-NONE = ("none", "")
+NONE = ("Choose a run…", "")
 
 
 class PanePicker:
@@ -16,77 +20,101 @@ class PanePicker:
 
     def __init__(self, workbench: Workbench):
         self._workbench, self._names = workbench, RunNames(workbench.runs)
-        # A run that is deleted while it is in a list must reach the lab, which says so in a sentence.
-        any_value = {"allow_custom_value": True, "min_width": 200}
-        with gr.Row(elem_id="pick"):
-            self.runs = gr.Dropdown(
-                [], label="Tuned", info="A run whose adapter is compared with its base.", scale=3, elem_id="runs",
-                **any_value,
-            )  # fmt: skip
-            self.load = gr.Button("Load it", scale=0, min_width=110, elem_id="load-run")
-        with gr.Row(elem_id="pick-panes"):
-            base = (pane_label(BASE), BASE.key)
-            self.left = gr.Dropdown([base], value=BASE.key, label="Left", elem_id="pane-left", **any_value)
-            self.right = gr.Dropdown([NONE, base], value="", label="Right", elem_id="pane-right", **any_value)
-            self.third = gr.Dropdown([NONE, base], value="", label="Third", elem_id="pane-third", **any_value)
-        # The chosen values change when one of these does, not whenever there is another run to choose.
-        self.loaded, self.suggested = gr.Textbox(BASE.key, visible="hidden"), gr.Textbox("", visible="hidden")
+        # A run that is deleted while it is in a list must reach our own error, which says so in a sentence.
+        bare = {"allow_custom_value": True, "min_width": 120, "show_label": False, "container": False}
+        small = {"size": "sm", "scale": 0, "min_width": 28}
+        base = (pane_label(BASE), BASE.key)
+        with gr.Column(elem_id="heads-bar"):
+            with gr.Row(elem_id="heads"):
+                with gr.Row(elem_classes="head"):
+                    self.left = gr.Dropdown([base], value=BASE.key, label="Left pane", elem_id="pane-left", **bare)
+                with gr.Row(elem_classes="head", elem_id="head-right"):
+                    self.right = gr.Dropdown([NONE, base], value="", label="Right pane", elem_id="pane-right", **bare)
+                    self.remove_right = gr.Button("Remove the right pane", elem_id="remove-right", **small)
+                with gr.Row(elem_classes="head", elem_id="head-third"):
+                    self.third = gr.Dropdown([NONE, base], value="", label="Third pane", elem_id="pane-third", **bare)
+                    self.remove_third = gr.Button("Remove the third pane", elem_id="remove-third", **small)
+                self.add = gr.Button("Add a pane", elem_id="add-pane", **small)
+            self.progress = gr.HTML(padding=False, elem_id="pick-progress")
+            self.trouble = gr.HTML(padding=False, elem_id="pick-trouble")
+            self.changed = gr.HTML(padding=False, elem_id="panes-changed")  # that the conversation has other panes
+        # The chosen values change when this does, not whenever there is another run to choose.
+        self.loaded = gr.Textbox(BASE.key, visible="hidden")
         self.choices = [self.left, self.right, self.third]
 
-    def connect(self, token: gr.Textbox, trouble: gr.HTML, **event_options) -> None:
-        self.load.click(self.load_run, [self.runs, token], [trouble], **event_options)
-        self.loaded.change(self._default_panes, [self.loaded], [self.left, self.right], **event_options)
-        self.suggested.change(self.suggest, [self.suggested, self.runs], [self.runs], **event_options)
+    def connect(self, token: gr.Textbox, *messages: gr.HTML, **event_options) -> None:
+        """`messages` are about the panes as they are: a new choice empties them."""
+        for place, choice in zip(("left", "right", "third"), self.choices, strict=True):
+            choice.input(self.load, [choice, token], [self.trouble], api_name=f"choose_{place}", **event_options)
+        clear_on([choice.input for choice in self.choices], self.trouble, *messages)
+        others = [self.right, self.third]
+        gr.on([self.right.change, self.third.change], None, others, None, js=HEADS_OF, **event_options)
+        self.add.click(None, None, None, js=ADD_HEAD, **event_options)
+        self.remove_right.click(None, others, others, js=REMOVE_RIGHT, **event_options)
+        self.remove_third.click(None, None, [self.third], js=REMOVE_THIRD, **event_options)
+        loaded = self.loaded
+        loaded.change(self.panes_for, [loaded, *self.choices], self.choices, api_name="panes_for", **event_options)
+        loaded.change(None, [loaded, self.trouble], [self.trouble], js=NO_ERROR_ONCE_LOADED, **event_options)
 
     def live(self) -> dict:
-        state = self._workbench.model_state
-        runs = [(self._names.run(run.id), run.id) for run in self._workbench.runs.rows() if run.has_adapter]
-        choices, loaded = self._panes(), Pane(state.adapter, state.step)
+        state, is_loading = self._workbench.model_state, self._workbench.busy_with == LOADING
+        choices, loaded = self._choices(), Pane(state.adapter, state.step)
         # A run in progress is on the model, but there is nothing to ask before its adapter is saved.
         can_be_asked = state.adapter and loaded.key in [key for _, key in choices]
+        progress = render_part("compare/loading.html", "loading", words=state.doing, share=state.share)
         return {
-            self.runs: {"choices": runs},
-            self.suggested: {"value": self._suggested()},
-            self.load: {"interactive": bool(runs) and not self._workbench.busy_with},
             self.left: {"choices": choices},
             self.right: {"choices": [NONE, *choices]},
             self.third: {"choices": [NONE, *choices]},
-            self.loaded: {"value": loaded.key if can_be_asked else BASE.key},
+            self.progress: {"value": progress if is_loading else ""},
+            # Nothing is loaded while a run is being loaded, and the pane that was chosen for it must not change.
+            self.loaded: {} if is_loading else {"value": loaded.key if can_be_asked else BASE.key},
         }
-
-    def _panes(self) -> list[tuple[str, str]]:
-        return [(self._names.pane(pane), pane.key) for pane in self._workbench.lab.choices()]
 
     def chosen(self, values: dict) -> tuple[Pane, ...]:
         """The panes that the form names; the left one is always there."""
         keys = [key for key in (values[self.left] or BASE.key, values[self.right], values[self.third]) if key]
-        if not all(isinstance(key, str) for key in keys):  # the page never sends that, but a client can
-            raise gr.Error("A pane is named by text: base, or a run's id.", print_exception=False)
-        return tuple(Pane.from_key(key) for key in keys)
+        return tuple(_pane(key) for key in keys)
 
-    def load_run(self, run_id: str | None, token: str) -> str:
-        run_id = run_id or self._suggested()  # a click may come before the box shows it
+    def load(self, key: str | None, token: str) -> str:
+        """Loads what was chosen for a pane, unless its base is loaded with another run: then it is put on that base
+        when it is asked. Returns the error, if there is one."""
+        pane = _pane(key or BASE.key)
+        if pane.is_base:
+            return ""
+        lab = self._workbench.lab
         try:
-            if not run_id:
-                raise RunError("Choose a run first.")
-            self._workbench.lab.load_run(self._workbench.runs.find(run_id).id, token)
+            run = self._workbench.runs.open(pane.run_id)
+            if pane.step is not None:
+                run.checkpoint(pane.step)
+            if pane not in lab.choices() or lab.loaded_pane.is_base:
+                lab.load_run(run.id, token, pane.step)
         except Problem as error:
             return notice(str(error), "error")
         return ""
 
-    def suggest(self, run_id: str, chosen: str | None) -> str | None:
-        """The loaded run. While none is loaded, what was chosen stays; otherwise it is the newest run."""
-        is_loaded = run_id and run_id == self._workbench.model_state.adapter
-        return (run_id if is_loaded else chosen or run_id) or None
+    def panes_for(self, loaded: str, *chosen: str | None) -> list[dict]:
+        """After another run was loaded: the panes as they were chosen if it is one of them, without those of another
+        base; otherwise the base and next to it that run. With the choices, which give the values their names."""
+        choices = self._choices()
+        on_base = {pane.key for pane in self._workbench.lab.choices()}
+        left, *others = (key if key in on_base else "" for key in chosen)
+        kept = [left or BASE.key, *filter(None, others)]
+        if loaded not in kept:
+            kept = [BASE.key, loaded]
+        values = [*kept, "", ""][:3]
+        offered = [choices, [NONE, *choices], [NONE, *choices]]
+        return [gr.update(choices=names, value=value) for names, value in zip(offered, values, strict=True)]
 
-    def _default_panes(self, loaded: str) -> tuple[dict, dict]:
-        """The base, and next to it the loaded adapter; with the choices, which give the values their names."""
-        panes = self._panes()
-        right = "" if loaded == BASE.key else loaded
-        return gr.update(choices=panes, value=BASE.key), gr.update(choices=[NONE, *panes], value=right)
+    def _choices(self) -> list[tuple[str, str]]:
+        """The base, all runs, and the checkpoints of those on the base that is loaded."""
+        on_base = self._workbench.lab.choices()
+        runs = {pane.run_id for pane in on_base}
+        others = [Pane(row.id) for row in self._workbench.runs.rows() if row.has_adapter and row.id not in runs]
+        return [(self._names.pane(pane), pane.key) for pane in (*on_base, *others)]
 
-    def _suggested(self) -> str:
-        """The loaded run, or else the newest that has an adapter; empty when there is none."""
-        runs = [run.id for run in self._workbench.runs.rows() if run.has_adapter]
-        wanted = self._workbench.model_state.adapter or next(iter(runs), "")
-        return wanted if wanted in runs else ""
+
+def _pane(key: str) -> Pane:
+    if not isinstance(key, str):  # the page never sends that, but a client can
+        raise gr.Error("A pane is named by text: base, or a run's id.", print_exception=False)
+    return Pane.from_key(key)

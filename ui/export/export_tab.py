@@ -22,8 +22,8 @@ from core.workbench.export_job import Created, Exporting
 from core.workbench.workbench import Workbench
 from ui.compare.sampling_form import SamplingForm
 from ui.export.export_cards import SIZED, ExportCards
-from ui.export.export_scripts import COPY_AND_CLICKS
 from ui.export.export_view import TEMPLATE, Sizes, head_text, made_text, script_text
+from ui.shared.clicks import CLICKS, COPY
 from ui.shared.errors import clear_on
 from ui.shared.formatting import disk, notice
 from ui.shared.html import render_part
@@ -66,7 +66,7 @@ class ExportTab:
         self.trouble = gr.HTML(padding=False, elem_id="export-trouble")
         self.progress = gr.HTML(padding=False, elem_id="export-progress")
         self.stop = gr.Button("Stop exporting", visible=False, elem_id="stop-export")
-        self.made = gr.HTML(padding=False, elem_id="exports", js_on_load=COPY_AND_CLICKS)
+        self.made = gr.HTML(padding=False, elem_id="exports", js_on_load=CLICKS + COPY)
         self.known = gr.Textbox(visible="hidden")  # changes when there are other runs to choose from
         self.ended = gr.Textbox(visible="hidden")  # changes when an export has ended
         self.wanted = gr.Textbox(visible="hidden")  # the run and step that another tab asks for
