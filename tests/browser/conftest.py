@@ -6,6 +6,7 @@ from contextlib import contextmanager
 from pathlib import Path
 
 import pytest
+from playwright.sync_api import expect
 
 from core.runs.run_folder import list_runs
 
@@ -37,7 +38,7 @@ def chromium():
         if os.environ.get("CI"):
             pytest.fail("Chromium is not installed; in CI the browser tests must run")
         pytest.skip("Chromium is not installed")
-    from playwright.sync_api import expect, sync_playwright
+    from playwright.sync_api import sync_playwright
 
     expect.set_options(timeout=30_000)  # the default of five seconds is too short on a busy machine
     with sync_playwright() as playwright:
@@ -138,6 +139,15 @@ def open_settings(page) -> None:
     """Unfold the form of the Train tab, which a run has folded."""
     page.locator("#run-line [data-form=open]:visible").click()
     page.locator("#train-form").wait_for()
+
+
+def pick(page, place: str, label: str) -> None:
+    """Choose what the left, right or third pane of the chat asks."""
+    picker = page.locator(f"#pane-{place} input")
+    picker.click()
+    page.get_by_role("option", name=label, exact=True).click()
+    expect(picker).to_have_value(label)
+    expect(page.get_by_role("option")).to_have_count(0)  # the list fades out and could overlap the next one
 
 
 def photograph(page, name: str, full_page: bool = True) -> None:

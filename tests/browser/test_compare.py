@@ -10,7 +10,7 @@ from playwright.sync_api import expect
 
 from core.settings.presets import PRESETS_DIR
 from tests.app_process import running_app_with_a_run
-from tests.browser.conftest import PHONE, painted_over, photograph, tab
+from tests.browser.conftest import PHONE, ZOOMED, painted_over, photograph, pick, tab
 from ui.shared.formatting import run_label
 
 FIRST, SECOND = "The old man reads a book.", "A robot paints the river."
@@ -30,17 +30,18 @@ def app(tmp_path_factory):
 
 
 @pytest.fixture
-def compare(app, open_page):
+def compare(app, run, open_page):
     """Open the tab with the run loaded."""
 
     def opened(**where):
         page = open_page(f"{app.url}/?__theme={where.pop('theme', 'light')}", **where)
         tab(page, "Compare")
-        expect(page.locator("#load-run")).to_be_enabled(timeout=60_000)
-        if "Ask both" not in page.locator("#ask").inner_text():
-            page.click("#load-run")
+        is_empty = page.locator("#compare-hint", has_text="There is no model to ask: choose a run above")
+        expect(is_empty.or_(page.locator("#ask:enabled")).first).to_be_visible(timeout=60_000)
+        if is_empty.count():
+            pick(page, "right", run_label(run.id, run.name))
         expect(page.locator("#ask")).to_have_text("Ask both", timeout=120_000)
-        expect(page.locator("#ask")).to_be_enabled(timeout=30_000)
+        expect(page.locator("#ask")).to_be_enabled(timeout=120_000)
         return page
 
     return opened
@@ -63,24 +64,17 @@ def copy_run(app, run):
 
 
 def at(page, place: str):
-    return page.locator("#runs input" if place == "runs" else f"#pane-{place} input")
-
-
-def pick(page, place: str, label: str) -> None:
-    at(page, place).click()
-    page.get_by_role("option", name=label, exact=True).click()
-    expect(at(page, place)).to_have_value(label)
-    expect(page.get_by_role("option")).to_have_count(0)  # the list fades out and could overlap the next one
+    return page.locator(f"#pane-{place} input")
 
 
 def expect_offered(page, label: str, count: int = 1) -> None:
-    """Wait for updates of the page, then check that the run can be loaded (or not, with count 0)."""
+    """Wait for updates of the page, then check that the run can be chosen (or not, with count 0)."""
     for _ in range(4):  # Gradio logs an error if a list changes while it is open
         with page.expect_response(lambda response: "/live?" in response.url):
             pass
-    at(page, "runs").click()
+    at(page, "left").click()
     expect(page.get_by_role("option", name=label, exact=True)).to_have_count(count)
-    at(page, "runs").blur()
+    at(page, "left").blur()
     expect(page.get_by_role("option")).to_have_count(0)
 
 
@@ -96,6 +90,8 @@ def zero(adapter: Path, base: Path) -> None:
 
 
 def three_panes(page, run) -> None:
+    page.click("#add-pane")
+    expect(at(page, "third")).to_be_focused()
     pick(page, "third", f"{run_label(run.id, run.name)}, step 30")
     expect(page.locator("#ask")).to_have_text("Ask all three")
 
@@ -124,9 +120,10 @@ def open_settings(page) -> None:
 
 def test_1_two_turns_in_three_panes(compare, run):
     page = compare()
-    expect(page.locator("#pane-left input")).to_have_value("Base")
-    expect(page.locator("#pane-right input")).to_have_value(run_label(run.id, run.name))
-    expect(page.locator("#pane-third input")).to_have_value("none")
+    expect(at(page, "left")).to_have_value("Base")
+    expect(at(page, "right")).to_have_value(run_label(run.id, run.name))
+    expect(page.locator("#head-third")).to_be_hidden()
+    expect(page.locator("#on-its-own input")).to_be_checked()  # the demo's rows ask once
     photograph(page, "60-chat-empty")
     three_panes(page, run)
     expect(page.locator("#panes .empty")).to_have_count(3)
@@ -139,6 +136,15 @@ def test_1_two_turns_in_three_panes(compare, run):
     expect(page.locator("#prompt textarea")).to_have_value("A robot\npaints")
     ask(page, SECOND, 2)
 
+    top = "selector => document.querySelector(selector).getBoundingClientRect().top + window.scrollY"
+    assert page.evaluate(top, ".answer") - page.evaluate(top, "#work") < 200
+    heads, panes = (
+        page.locator(places).evaluate_all(
+            "places => places.map(place => Math.round(place.getBoundingClientRect().left))"
+        )
+        for places in ("#heads .head", "#panes .pane")
+    )
+    assert heads == panes and len(heads) == 3, "each pane is below its head"
     names = ["Base", run_label(run.id, run.name), f"{run_label(run.id, run.name)}, step 30"]
     for turn in page.locator(".turn").all():
         assert turn.locator("h3").all_inner_texts() == names
@@ -153,21 +159,38 @@ def test_1_two_turns_in_three_panes(compare, run):
     )
 
     page.locator("#differ input").check()
-    expect(page.locator(".pane.tuned mark").first).to_be_visible()
-    assert page.locator(".pane.base mark").count() == 0
+    expect(page.locator(".pane.tuned ins").first).to_be_visible()
+    assert page.locator(".pane.base ins").count() == 0
     assert tuned == "A book, the old man reads. Hmm."
-    marks = page.locator(".turn").first.locator(".pane.tuned mark").all_inner_texts()
-    assert marks == ["A book, the", ". Hmm"]
+    changed = page.locator(".turn").first.locator(".pane.tuned :is(del, ins)").all_inner_texts()
+    assert changed == ["The", "A book, the", "a book", ". Hmm"]
     photograph(page, "61-chat-differences")
     page.locator("#differ input").uncheck()
-    expect(page.locator("mark")).to_have_count(0)
+    expect(page.locator("ins")).to_have_count(0)
     assert texts(page)[0][1] == tuned
+
+    page.click("#remove-right")  # the third takes its place
+    expect(page.locator("#ask")).to_have_text("Ask both")
+    expect(at(page, "right")).to_have_value(names[2])
+    page.click("#remove-right")
+    expect(page.locator("#ask")).to_have_text("Ask")
+    expect(page.locator("#head-right")).to_be_hidden()
+    page.click("#add-pane")
+    expect(at(page, "right")).to_be_focused()
 
 
 def test_2_edit_retry_and_new(compare):
     page = compare()
     ask(page, FIRST, 1)
+    ask(page, FIRST, 2)
+    first, again = texts(page)
+    assert first == again, "on its own, it is asked as if it were the first"
+    page.locator("#on-its-own input").uncheck()
+    page.click("#edit")
+    expect(page.locator(".turn")).to_have_count(1)
     ask(page, SECOND, 2)
+    saved_chat = json.loads(page.locator("#chat-json textarea").input_value())
+    assert [turn["is_on_its_own"] for turn in saved_chat["turns"]] == [True, False]
     before = texts(page)
     page.click("#retry")
     expect(page.locator("#compare-trouble .notice")).to_contain_text("The answers would be exactly the same again")
@@ -220,7 +243,12 @@ def test_3_copied_and_saved(compare, run):
     page.locator("#prompt textarea").fill(evil)
     page.click("#ask")
     wait_for_answers(page, 1)
-    (answers,) = texts(page)
+    copy = page.locator(".pane.base footer button")
+    copy.click()
+    expect(copy).to_have_text("Copied")
+    answers = [button.get_attribute("data-copy") for button in page.locator(".pane footer button").all()]
+    assert page.evaluate("navigator.clipboard.readText()") == answers[0]
+    expect(copy).to_have_text("Copy")
 
     with page.expect_download() as download:
         page.click("#save-json")
@@ -237,7 +265,7 @@ def test_3_copied_and_saved(compare, run):
         page.click("#save-markdown")
     assert download.value.suggested_filename.endswith(".md")
     markdown = Path(download.value.path()).read_text(encoding="utf-8")
-    assert f"````text\n{evil}\n````\n\nAsked with temperature 0 (exact), at most 128 tokens." in markdown
+    assert f"````text\n{evil}\n````\n\nAsked on its own, with temperature 0 (exact), at most 128 tokens." in markdown
     assert f"### {run_label(run.id, run.name)}\n" in markdown
     page.click("#copy-chat")
     expect(page.locator("#copied .good")).to_have_text("The conversation is copied as Markdown.")
@@ -251,7 +279,7 @@ def test_4_changed_panes_start_a_new_conversation_with_the_next_question(compare
     three_panes(page, run)
     expect(page.locator("#panes-changed .notice")).to_contain_text("the next question starts a new conversation")
     expect(page.locator(".turn .pane")).to_have_count(2)
-    pick(page, "third", "none")
+    page.click("#remove-third")
     expect(page.locator("#panes-changed .notice")).to_have_count(0)
     three_panes(page, run)
     page.click("#retry")
@@ -263,7 +291,13 @@ def test_4_changed_panes_start_a_new_conversation_with_the_next_question(compare
 
 def test_5_an_unanswered_question_shows_an_error_and_is_kept(compare, run):
     page = compare()
-    ask(page, FIRST, 1)
+    samples = page.locator("[data-question]")
+    expect(samples).to_have_count(3)
+    sample = samples.first.inner_text()
+    samples.first.click()
+    wait_for_answers(page, 1)
+    expect(page.locator(".turn .question")).to_contain_text(sample)
+    expect(samples).to_have_count(0)
     too_long = "word " * 2000
     page.locator("#prompt textarea").fill(too_long)
     page.click("#ask")
@@ -283,7 +317,7 @@ def test_5_an_unanswered_question_shows_an_error_and_is_kept(compare, run):
     prompt.press("Enter")
     expect(page.locator("#compare-trouble .error")).to_contain_text("has no checkpoint at step 30", timeout=30_000)
     expect(prompt).to_have_value(SECOND)
-    expect(page.locator(".turn .question")).to_contain_text(FIRST)
+    expect(page.locator(".turn .question")).to_contain_text(sample)
     photograph(page, "65-chat-failed")
 
 
@@ -293,7 +327,7 @@ def test_6_on_a_phone(compare, theme):
     ask(page, FIRST, 1)
     ask(page, SECOND, 2)
     page.locator("#differ input").check()
-    expect(page.locator(".pane.tuned mark").first).to_be_visible()
+    expect(page.locator(".pane.tuned ins").first).to_be_visible()
     assert page.evaluate("document.documentElement.scrollWidth") <= PHONE["width"]
     lefts = page.evaluate(
         "[...document.querySelectorAll('.turn .pane')].map(pane => pane.getBoundingClientRect().left)"
@@ -306,46 +340,52 @@ def test_6_on_a_phone(compare, theme):
     expect(page.locator(".pane.tuned del").first).to_be_visible()
     assert painted_over(page, "#composer") == painted_over(page, "#side") == []
     photograph(page, f"66-chat-phone-{theme}")
+    page.set_viewport_size(ZOOMED)
+    assert page.evaluate("document.documentElement.scrollWidth") <= ZOOMED["width"]
+    photograph(page, f"66-chat-zoomed-{theme}", full_page=False)
 
 
 def test_7_new_and_deleted_runs_do_not_change_the_selection(app, compare, run, copy_run):
     page = compare()
-    pick(page, "left", run_label(run.id, run.name))
+    label = run_label(run.id, run.name)
+    pick(page, "left", label)
     pick(page, "right", "Base")
-    pick(page, "third", run_label(run.id, run.name))
+    page.click("#add-pane")
+    pick(page, "third", label)
     first = copy_run("19990102-000000-first")
     oldest = f"{run.name}, 2 Jan 00:00"
     expect_offered(page, oldest)
-    pick(page, "runs", oldest)
+
+    def expect_unchanged(third: str = label) -> None:
+        for place, value in (("left", label), ("right", "Base"), ("third", third)):
+            expect(at(page, place)).to_have_value(value)
+
+    expect_unchanged()
     second = copy_run("20500103-000000-second")
     newest = f"{run.name}, 3 Jan 00:00"
     expect_offered(page, newest)
-
-    def expect_unchanged() -> None:
-        for place in ("left", "third"):
-            expect(at(page, place)).to_have_value(run_label(run.id, run.name))
-        expect(at(page, "right")).to_have_value("Base")
-
-    expect(at(page, "runs")).to_have_value(oldest)
-    expect_unchanged()
+    pick(page, "third", oldest)
     second.rename(app.runs_dir.parent / "gone")
     expect_offered(page, newest, 0)
-    expect(at(page, "runs")).to_have_value(oldest)
-    expect_unchanged()
-    shutil.rmtree(first)
-    expect(at(page, "runs")).to_have_value(first.name, timeout=30_000)  # a deleted run has only its id
-    expect_unchanged()
-    page.click("#load-run")
-    expect(page.locator("#compare-trouble .error")).to_contain_text("it was moved or deleted", timeout=30_000)
+    expect_unchanged(oldest)
+    shutil.rmtree(first)  # the run that is loaded
+    expect(page.locator("#ask")).to_have_text("Ask both", timeout=30_000)
+    expect_unchanged("Choose a run…")
+    at(page, "third").fill(first.name)
+    at(page, "third").press("Enter")
+    expect(page.locator("#pick-trouble .error")).to_contain_text("it was moved or deleted", timeout=30_000)
+    photograph(page, "69-chat-no-such-run")
+    pick(page, "third", label)
+    expect(page.locator("#pick-trouble .error")).to_have_count(0)
 
 
 def test_8_a_warning_if_the_tuned_model_equals_the_base(compare, run, copy_run):
     same = copy_run("20500101-000000-zeroed")
     zero(same / "adapter/adapter_model.safetensors", PRESETS_DIR / "demo-llama")
     page, label = compare(), run_label(same.name, run.name)
-    pick(page, "runs", label)
-    page.click("#load-run")
-    expect(at(page, "right")).to_have_value(label, timeout=60_000)
+    expect_offered(page, label)
+    pick(page, "right", label)
+    expect(page.locator("#side")).to_contain_text(f"adapter: {label}", timeout=60_000)
     expect(page.locator("#ask")).to_be_enabled(timeout=60_000)
     ask(page, FIRST, 1)
     expect(page.locator("#proof .warning")).to_have_text(

@@ -117,16 +117,30 @@ def test_model_answers(page):
     photograph(page, "93-injection-compare")
 
 
-def test_an_html_answer_is_escaped():
-    """A tiny model cannot be made to answer with HTML, so the pane gets such an answer directly."""
+def test_markdown_of_a_model_is_harmless(page):
+    """A tiny model cannot be made to answer with this, so the pane gets such an answer directly, as Gradio shows it."""
     from core.answering.sampling import Answer, Sampling
     from core.comparing.conversation import Conversation
     from core.runs.adapter_ref import BASE
     from ui.compare.chat_view import newest_text
 
+    image = "![seen](https://evil.example/pixel.png)"
+    answer = f"**bold** {image} [click](javascript:window.pwned=7) {EVIL}\n\n{TAG}\n\n```html\n{EVIL}\n```"
     conversation = Conversation((BASE, BASE)).asked("?", "", Sampling())
-    html = newest_text(conversation.answered((Answer(EVIL), Answer(EVIL, ended="itself"))))
-    assert html.count("&lt;img src=x onerror=window.pwned=1&gt;") == 2 and "<img" not in html and "<script" not in html
+    html = newest_text(conversation.answered((Answer(answer, 1), Answer(answer, 1, ended="itself"))))
+    assert "<img" not in html and "<script" not in html and html.count("<strong>") == 1
+    requested = []
+    page.on("request", lambda request: requested.append(request.url))
+    page.locator("#panes .prose").evaluate("(place, html) => { place.innerHTML = html; }", html)
+    expect(page.locator("#panes .written strong")).to_have_text("bold")
+    expect(page.locator("#panes .written pre")).to_contain_text(TAG)
+    assert page.locator("#panes img, #panes iframe, #panes [style]").count() == 0
+    link = page.locator("#panes a")
+    assert link.all_inner_texts() == ["seen"] and link.get_attribute("rel") == "noopener noreferrer nofollow"
+    assert_harmless(page)
+    assert [url for url in requested if "evil.example" in url] == []
+    assert page.locator("[data-copy]").get_attribute("data-copy") == answer
+    photograph(page, "93-injection-markdown")
 
 
 def test_the_runs_tab(app, page):

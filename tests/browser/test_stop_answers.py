@@ -9,9 +9,15 @@ from playwright.sync_api import expect
 
 from core.settings.presets import PRESETS_DIR
 from tests.app_process import running_app_with_a_run
-from tests.browser.conftest import DESKTOP, PHONE, photograph, tab
+from tests.browser.conftest import DESKTOP, PHONE, photograph, pick, tab
+from ui.shared.formatting import run_label
 
 QUESTION = "The old man reads a book."
+HIDDEN = (
+    "(document.querySelector('#panes').getBoundingClientRect().bottom"
+    " - document.querySelector('#composer').getBoundingClientRect().top)"
+)
+LENGTH = "document.querySelector('#panes').textContent.length"
 
 
 @pytest.fixture(scope="module")
@@ -34,12 +40,13 @@ def app(tmp_path_factory):
 
 
 @pytest.mark.parametrize(("name", "size"), [("desktop", DESKTOP), ("phone", PHONE)], ids=["desktop", "phone"])
-def test_stopped_answers_are_kept_and_the_question_can_be_edited(page, name, size):
+def test_stopped_answers_are_kept_and_the_question_can_be_edited(page, run, name, size):
     page.set_viewport_size(size)
     tab(page, "Compare")
     if name == "desktop":
-        page.click("#load-run")
-        expect(page.locator("#ask")).to_have_text("Ask both", timeout=120_000)
+        pick(page, "right", run_label(run.id, run.name))
+        expect(page.locator("#ask")).to_be_enabled(timeout=120_000)
+        expect(page.locator("[data-question]")).to_have_count(0)  # no rows were held out
         page.get_by_role("button", name=re.compile("Settings")).click()
     else:
         page.click("#new-chat")
@@ -61,6 +68,8 @@ def test_stopped_answers_are_kept_and_the_question_can_be_edited(page, name, siz
     expect(page.locator("#stop-answers")).to_be_visible()
     expect(page.locator("#retry")).to_be_disabled()
     photograph(page, f"63-chat-writing-{name}", full_page=False)
+    if name == "phone":  # its panes are below each other, so that little of them is in view
+        expect_followed(page)
     page.click("#stop-answers")
     expect(page.locator(".turn")).to_have_count(2)
     expect(footer).to_contain_text(re.compile("^stopped · "), timeout=60_000)
@@ -75,6 +84,20 @@ def test_stopped_answers_are_kept_and_the_question_can_be_edited(page, name, siz
     ask("A robot paints.", 8)
     expect(page.locator(".turn")).to_have_count(2)
     expect(footer).to_contain_text("limit", timeout=60_000)
+
+
+def expect_followed(page) -> None:
+    """The page follows the end of the growing answers, but not under a reader who scrolls up, until they come back."""
+    start = page.evaluate("scrollY")
+    page.wait_for_function(f"start => scrollY > start + 60 && {HIDDEN} < 60", arg=start, timeout=120_000)
+    page.mouse.move(195, 300)
+    page.mouse.wheel(0, -200)
+    page.wait_for_function(f"{HIDDEN} > 100")
+    at, long = page.evaluate("scrollY"), page.evaluate(LENGTH)
+    page.wait_for_function(f"long => {LENGTH} > long + 200", arg=long, timeout=120_000)
+    assert page.evaluate("scrollY") == at
+    page.mouse.wheel(0, 100_000)
+    page.wait_for_function(f"long => {LENGTH} > long + 400 && {HIDDEN} < 60", arg=long, timeout=120_000)
 
 
 def test_the_app_printed_no_warnings_of_its_own(app):

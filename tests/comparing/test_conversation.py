@@ -295,7 +295,7 @@ def form(tab, **panes) -> dict:
     sampled = dict(zip(tab.sampling.inputs, ("", 0, 1, 8, 1), strict=True))
     picker = tab.picker
     chosen = {picker.left: keys["left"], picker.right: keys["right"], picker.third: keys["third"]}
-    asked = {tab.conversation: Conversation(), tab.prompt: "", tab.differ: False, tab.alone: False}
+    asked = {tab.conversation: Conversation(), tab.prompt: "", tab.differ: False, tab.alone: False, tab.alone_for: ()}
     return {**asked, **chosen, **sampled}
 
 
@@ -386,7 +386,7 @@ def test_each_question_is_on_its_own_for_runs_of_single_turns(tab, tmp_path):
     for run, is_alone in ((single, True), (several, False), (old, False), (old_alpaca, True)):
         told = tab._choose(form(tab, right=run.id))
         assert told[tab.alone] is is_alone
-        assert told[tab.conversation].panes == (BASE, Pane(run.id))
+        assert told[tab.alone_for] == (run.id,)
         assert ("data-question" in told[tab.panes]) == (run is single)
     assert 'data-question="Who?">Who?</button>' in tab._choose(form(tab, right=single.id))[tab.panes]
     assert tab._choose(form(tab, right=single.id, third=several.id))[tab.alone] is False
@@ -396,10 +396,11 @@ def test_each_question_is_on_its_own_for_runs_of_single_turns(tab, tmp_path):
 def test_what_a_person_set_stays_while_the_same_runs_are_asked(tab, tmp_path):
     run = trained(tmp_path, "single", True)
     begun = Conversation((BASE, Pane(run.id))).asked("?", "", Sampling()).answered((YES, NO))
-    values = form(tab, right=run.id, third=f"{run.id}/checkpoints/step-4") | {tab.conversation: begun}
-    told = tab._choose(values)
-    assert tab.alone not in told and "starts a new conversation" in told[tab.changed]
-    assert tab.conversation not in told and tab.panes not in told
+    values = form(tab, right=run.id, third=f"{run.id}/checkpoints/step-4")
+    told = tab._choose(values | {tab.conversation: begun, tab.alone_for: (run.id,)})
+    assert tab.alone not in told and "starts a new conversation" in told[tab.changed] and tab.panes not in told
+    told = tab._choose(form(tab) | {tab.alone_for: (run.id,)})
+    assert tab.alone not in told, "the base has no wish of its own"
 
 
 @pytest.mark.parametrize(

@@ -54,6 +54,7 @@ class CompareTab:
                 elem_id="on-its-own", scale=0, min_width=240,
             )  # fmt: skip
             self.sampling = SamplingForm()
+        self.alone_for = gr.State(())  # the runs that it was last set for
         self.heldout = gr.HTML(padding=False, elem_id="compare-heldout")
         self.unasked = gr.Textbox(visible="hidden")  # the question that came back into the box with an error
         self.names = gr.Textbox("", visible="hidden")  # changes when a run gets another name
@@ -121,8 +122,8 @@ class CompareTab:
         )
         self.sampling.connect(**hidden)
         changes = [choice.change for choice in self.picker.choices]
-        told = [self.conversation, self.changed, self.panes, self.ask, self.alone]
-        gr.on(changes, self._choose, inputs, told, **hidden)
+        told = [self.changed, self.panes, self.ask, self.alone, self.alone_for]
+        gr.on(changes, self._choose, {*inputs, self.alone_for}, told, **hidden)
 
     def live(self) -> dict:
         workbench, snapshot = self._workbench, self._workbench.snapshot
@@ -157,11 +158,12 @@ class CompareTab:
     def _choose(self, values: dict) -> dict:
         conversation, panes = values[self.conversation], self.picker.chosen(values)
         told = {self.ask: gr.update(value=ASK_LABELS[len(panes)])}
-        if runs_in(panes) != runs_in(conversation.panes):  # else what a person chose stays
-            told[self.alone] = are_single_turn(self._workbench.runs, panes)
+        runs = runs_in(panes)
+        if runs and runs != values[self.alone_for]:  # else what a person set stays
+            told |= {self.alone: are_single_turn(self._workbench.runs, panes), self.alone_for: runs}
         if conversation.turns:  # what was said stays to be read
             return told | {self.changed: notice(OTHER_PANES if panes != conversation.panes else "")}
-        return told | {self.conversation: Conversation(panes), self.changed: "", self.panes: self._empty(panes)}
+        return told | {self.changed: "", self.panes: self._empty(panes)}
 
     def _empty(self, panes: tuple[Pane, ...]) -> Markup:
         """The panes before the first question, with questions to try."""

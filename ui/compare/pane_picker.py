@@ -77,18 +77,15 @@ class PanePicker:
         return tuple(_pane(key) for key in keys)
 
     def load(self, key: str | None, token: str) -> str:
-        """Loads what was chosen for a pane, unless its base is loaded with another run: then it is put on that base
-        when it is asked. Returns the error, if there is one."""
-        pane = _pane(key or BASE.key)
-        if pane.is_base:
-            return ""
-        lab = self._workbench.lab
+        """Loads the run that was chosen for a pane, which other tabs are then about too. Returns the error, if any."""
+        pane, lab = _pane(key or BASE.key), self._workbench.lab
         try:
+            if pane.is_base or pane == lab.loaded_pane:
+                return ""
             run = self._workbench.runs.open(pane.run_id)
-            if pane.step is not None:
-                run.checkpoint(pane.step)
-            if pane not in lab.choices() or lab.loaded_pane.is_base:
-                lab.load_run(run.id, token, pane.step)
+            if self._workbench.busy_with and pane in lab.choices():
+                return ""  # it is put on the base when it is asked
+            lab.load_run(run.id, token, pane.step)
         except Problem as error:
             return notice(str(error), "error")
         return ""
