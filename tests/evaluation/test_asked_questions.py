@@ -1,4 +1,4 @@
-"""What rows ask, read back from the prepared examples: single turns or several, and questions of the validation rows."""
+"""What rows ask, read back from prepared examples: single turns or several, and questions of the validation rows."""
 
 import pytest
 
