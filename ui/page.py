@@ -11,7 +11,7 @@ import gradio as gr
 from starlette.middleware import Middleware
 
 from core.runs.run_folder import find_run
-from core.runs.uploads import sweep_uploads
+from core.runs.uploads import sweep_uploads, uploads_dir
 from core.settings.presets import default_preset
 from core.visitors.policy import Policy
 from core.visitors.visits import Visits
@@ -38,6 +38,7 @@ from ui.runs.runs_tab import RunsTab
 from ui.shared.errors import follow_settings
 from ui.shared.settings_form import Form
 from ui.sidebar import Sidebar
+from ui.train.before_start import BeforeStart
 from ui.train.next_steps import NextSteps
 from ui.train.train_tab import TrainTab
 from ui.visitors import VisitorGate, as_seen_here
@@ -86,7 +87,7 @@ def build_page(workbench: Workbench) -> tuple[gr.Blocks, Live]:
     presets = {preset.name: preset for preset in workbench.presets()}
     chosen = default_preset(workbench.machine.is_gpu)
     chosen = chosen if chosen in presets else next(iter(presets))  # a damaged preset is left out
-    form = Form(presets[chosen].config)
+    form = Form(presets[chosen].config, uploads_dir(workbench.runs_dir))
     with gr.Blocks(title="HearthTune", fill_width=True, analytics_enabled=False) as page:
         with gr.Row(elem_id="frame"):
             side = Sidebar(workbench)
@@ -119,6 +120,7 @@ def build_page(workbench: Workbench) -> tuple[gr.Blocks, Live]:
         for tab in (*first, *(tab for inside in later.values() for tab in inside)):
             tab.connect()
         welcome.connect(model.preset, model.token, tabs, train.trouble)
+        BeforeStart(workbench, form, model.preset, model.token).connect(train.trouble, tabs)
         export.opened_from(tabs, train.end, runs.opened.kept)
         NextSteps(workbench, tabs, lab, measure.run, model.token).opened_from(train.end, train.trouble)
         follow_settings(form, model.trouble, train.trouble, train.fit.trouble)

@@ -66,14 +66,37 @@ CARDS = [
     _card("H100", 80),
     _card("RTX PRO 6000", 96),
 ]
+# Those of laptops have other memory than the desktop's of the same number. Sizes as in NVIDIA's comparison of GeForce
+# laptops (nvidia.com/geforce/laptops/compare).
+LAPTOP_CARDS = [
+    _card("RTX 3050 Laptop", 4),
+    _card("RTX 3060 Laptop", 6),
+    _card("RTX 4050 Laptop", 6),
+    _card("RTX 3070 Laptop", 8),
+    _card("RTX 4060 Laptop", 8),
+    _card("RTX 4070 Laptop", 8),
+    _card("RTX 5060 Laptop", 8),
+    _card("RTX 5070 Laptop", 8),
+    _card("RTX 4080 Laptop", 12),
+    _card("RTX 5070 Ti Laptop", 12),
+    _card("RTX 3080 Laptop", 16),
+    _card("RTX 4090 Laptop", 16),
+    _card("RTX 5080 Laptop", 16),
+    _card("RTX 5090 Laptop", 24),
+]
+ALL_CARDS = [*CARDS, *LAPTOP_CARDS]
+# 12GB, 7.5 GiB, or a number that no card has as its name
+_MEMORY = re.compile(r"(\d{1,4}(?:\.\d+)?) ?gi?b|(\d{1,3}(?:\.\d+)?)")
 
 
 def find_card(text: str) -> Card:
-    """The card with a name as people write it: "3060", "rtx3060 12 gb". Raises ConfigError."""
-    if match := re.fullmatch(r"(\d{1,4}(?:\.\d+)?) ?gi?b", text.strip().lower()):
-        return Card(name=f"a card of {float(match[1]):g}GB", memory_gib=float(match[1]))
+    """The card with a name as people write it: "3060", "rtx3060 12 gb", "4070 laptop"; or one of a size, as in "12GB"
+    or "12". Raises ConfigError."""
+    if match := _MEMORY.fullmatch(text.strip().lower()):
+        memory = float(match[1] or match[2])
+        return Card(name=f"a card of {memory:g}GB", memory_gib=memory)
     wanted = _plain(text)
-    plain = {_plain(card.name): card for card in CARDS}
+    plain = {_plain(card.name): card for card in (LAPTOP_CARDS if "laptop" in wanted else CARDS)}
     if wanted in plain:
         return plain[wanted]
     for is_it in (str.__eq__, str.__contains__):
@@ -94,7 +117,7 @@ def find_card(text: str) -> Card:
 
 
 def _plain(text: str) -> str:
-    words = re.sub(r"nvidia|geforce|gi?b", "", text.lower())
+    words = re.sub(r"nvidia|geforce|gpu|gi?b", "", text.lower())
     return re.sub(r"[^a-z0-9.]", "", words)
 
 

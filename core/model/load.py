@@ -69,7 +69,8 @@ def load_tokenizer(
 
         check_kind(folder, config)
         arguments = {"trust_remote_code": config.trust_remote_code is not None, "padding_side": "right"}
-        if torch.cuda.is_available():  # on a GPU Unsloth corrects chat templates that have no generation prompt
+        is_on_gpu = torch.cuda.is_available()
+        if is_on_gpu:  # there Unsloth corrects chat templates that have no generation prompt
             import_unsloth()
             from unsloth.tokenizer_utils import load_correct_tokenizer
 
@@ -83,7 +84,7 @@ def load_tokenizer(
         settings = read_json(folder / "config.json")
         own = folder / "generation_config.json"
         ends = (read_json(own) if own.is_file() else settings).get("eos_token_id")
-    return TokenizerAlone(tokenizer, end_ids(ends, tokenizer), settings.get("vocab_size"))
+    return TokenizerAlone(tokenizer, end_ids(ends, tokenizer), settings.get("vocab_size"), config, is_on_gpu)
 
 
 def find_loadable(config: ModelConfig, token: Token, report: Report) -> Path:

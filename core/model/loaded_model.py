@@ -6,6 +6,7 @@ from typing import Any
 from pydantic import BaseModel
 
 from core.data.prompts.answer_ends import answer_ends
+from core.model.library_patches.peft_parts import original
 from core.settings.sections import ModelConfig
 
 
@@ -54,15 +55,44 @@ class LoadedModel:
         """The tokens that end an answer: those of the generation settings, the tokenizer and the chat template."""
         return end_ids(self.model.generation_config.eos_token_id, self.tokenizer)
 
+    @property
+    def embeddings(self) -> int:
+        """How many tokens the model has embeddings for."""
+        return embedding_rows(self.model)
+
+    @property
+    def max_seq_length(self) -> int:
+        """The length in tokens that rows are cut to; a model's own limit may be below the length it was loaded with."""
+        return self.report.max_seq_length
+
+    @property
+    def is_on_gpu(self) -> bool:
+        return self.device.type == "cuda"
+
 
 @dataclass(frozen=True)
 class TokenizerAlone:
-    """What preparing rows needs of a model: its tokenizer, the tokens that end an answer, and the number of its
-    embeddings, if its settings say that."""
+    """What preparing rows needs of a model, under the names that `LoadedModel` has for it: its tokenizer, the tokens
+    that end an answer, the number of its embeddings, if its settings say that, and whether it will be on a GPU."""
 
     tokenizer: Any
     eos_token_ids: list[int]
     embeddings: int | None
+    config: ModelConfig
+    is_on_gpu: bool
+
+    @property
+    def max_seq_length(self) -> int:
+        return self.config.max_seq_length
+
+
+# Whatever rows can be prepared with.
+Reader = LoadedModel | TokenizerAlone
+
+
+def embedding_rows(model) -> int:
+    """How many tokens the model has embeddings for."""
+    return len(original(model.get_input_embeddings()).weight)
 
 
 def end_ids(of_model: int | list[int] | None, tokenizer) -> list[int]:

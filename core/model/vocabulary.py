@@ -5,8 +5,7 @@ Tokens that were added to a tokenizer, but not to the embeddings of the model, h
 
 from collections.abc import Iterable
 
-from core.model.library_patches.peft_parts import original
-from core.model.loaded_model import LoadedModel
+from core.model.loaded_model import LoadedModel, embedding_rows
 from core.problems import ModelError
 
 NO_EMBEDDING = (
@@ -15,14 +14,9 @@ NO_EMBEDDING = (
 )
 
 
-def embedding_rows(model) -> int:
-    """How many tokens the model has embeddings for."""
-    return len(original(model.get_input_embeddings()).weight)
-
-
 def check_prompts(loaded: LoadedModel, prompts: Iterable[Iterable[int]]) -> None:
     """Raises ModelError when one of the prompts, given as token ids, has a token without an embedding."""
-    rows = embedding_rows(loaded.model)
+    rows = loaded.embeddings
     for ids in prompts:
         highest = max(ids, default=0)
         if highest >= rows:

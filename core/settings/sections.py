@@ -4,6 +4,7 @@ Titles and descriptions are what people read on the page and in `--help`. Field 
 names, so that values are passed on without translation.
 """
 
+import re
 from typing import Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, field_validator, model_validator
@@ -11,6 +12,7 @@ from pydantic import BaseModel, ConfigDict, Field, field_validator, model_valida
 TargetModule = Literal["q_proj", "k_proj", "v_proj", "o_proj", "gate_proj", "up_proj", "down_proj"]
 ALL_TARGET_MODULES: list[str] = list(TargetModule.__args__)
 PATHS = ("path", "validation_path")  # fields of DataConfig that take one path per line, or a list
+_FILLED_IN = re.compile(r"([\w.]+)\s*=\s*(.*)")
 
 
 class Part(BaseModel):
@@ -130,6 +132,12 @@ class DataConfig(Part):
         title="Response starts after",
         description="A phrase in each answer, such as Price is $. Only what follows it is trained on.",
     )
+    fill_in: list[str] = Field(
+        [],
+        max_length=100,
+        title="Fill in placeholders",
+        description="What the rows get in place of placeholders such as {{name}}: name = value, one per line.",
+    )
     drop_duplicates: bool = Field(
         False, title="Leave out duplicates", description="Leaves out rows with the same text as an earlier row."
     )
@@ -164,6 +172,22 @@ class DataConfig(Part):
             raise ValueError("name files, a folder or a dataset")
         is_list = isinstance(value, list) and all(isinstance(part, str) for part in value)
         return "\n".join(value) if is_list else value
+
+    @field_validator("fill_in", mode="before")
+    @classmethod
+    def _names_and_values(cls, value: Any) -> Any:
+        lines = value.splitlines() if isinstance(value, str) else value
+        if not isinstance(lines, list) or not all(isinstance(line, str) for line in lines):
+            return value
+        lines = [line.strip() for line in lines if line.strip()]
+        if wrong := next((line for line in lines if not _FILLED_IN.fullmatch(line)), None):
+            raise ValueError(f"write name = value, not {wrong:.40}")
+        return lines
+
+    @property
+    def words_for_placeholders(self) -> dict[str, str]:
+        """What is filled in, by the name of the placeholder; of two lines with a name, the last counts."""
+        return {found[1]: found[2] for line in self.fill_in if (found := _FILLED_IN.fullmatch(line))}
 
 
 class AdapterConfig(Part):

@@ -7,7 +7,7 @@ with what is the visitor's own.
 from core.hub_names import Token, exact_name
 from core.memory.known_shapes import KNOWN
 from core.memory.model_shape import ModelShape
-from core.problems import Busy, ConfigError, ModelError, RunError
+from core.problems import Busy, ConfigError, ModelError, NotAllowed, RunError
 from core.runs.run_folder import Run, create_run
 from core.runs.snapshot import Snapshot
 from core.settings.presets import DEMO, Preset
@@ -94,26 +94,37 @@ class Visit(Rights):
     def look(self, config: RunConfig, token: Token = None):
         token = self.token(token)
         self.check_data(config.data, token)
-        return self.bench.look(config, token, with_model=self.owns_model)
+        return self.bench.look(config, token, with_model=self._may_have(config, token))
 
     def row(self, config: RunConfig, number: int, token: Token = None):
         token = self.token(token)
         self.check_data(config.data, token)
-        self._check_loaded(config)
+        self.check_model(config.model, token)
         return self.bench.row(config, number, token)
 
     def check_rows(self, config: RunConfig, token: Token = None) -> None:
         config, token = self.allowed(config, token)
-        self._check_loaded(config)
         with self.turn(READING), self.taking("rows"):
             self.bench.check_rows(config, token)
 
-    def _check_loaded(self, config: RunConfig) -> None:
-        if not self.owns_model:
-            raise ModelError(
-                "Load {model} first, on the Model tab: its tokenizer decides what it sees.",
-                model=config.model.model_name,
-            )
+    def badly_wrong(self, config: RunConfig, token: Token = None) -> tuple[str, ...]:
+        if self.busy_with:  # the run will wait for its turn, and nobody reads rows meanwhile
+            return ()
+        config, token = self.allowed(config, token)
+        with self.turn(READING, counts=False), self.taking("rows"):  # starting the run counts
+            return self.bench.badly_wrong(config, token)
+
+    @property
+    def tokenizing(self) -> int:
+        return self.bench.tokenizing
+
+    def _may_have(self, config: RunConfig, token: Token) -> bool:
+        """Whether the visitor may use this model, and so see its tokens."""
+        try:
+            self.check_model(config.model, token)
+        except NotAllowed:
+            return False
+        return True
 
     def has_checked(self, config: RunConfig) -> bool:
         return self.owns("rows") and self.bench.has_checked(config)

@@ -213,16 +213,6 @@ class ModelSlot:
         ours = self.loaded.config
         return (ours.model_name, ours.revision) == (config.model_name, config.revision)
 
-    def loaded_for(self, config: RunConfig) -> LoadedModel:
-        """The loaded model, for its tokenizer. Raises ModelError when the settings name another one."""
-        loaded = self.loaded
-        if loaded is None or not self.is_loaded(config.model):
-            raise ModelError(
-                "Load {model} first, on the Model tab: its tokenizer decides what it sees.",
-                model=config.model.model_name,
-            )
-        return loaded
-
 
 def _fingerprint(loaded: LoadedModel) -> str:
     """Raises ModelError when the model cannot even do that: better now than in the middle of a run."""

@@ -1,6 +1,7 @@
-"""The rows that a form names: the first ones to look at, or all of them prepared, with the loaded model's tokenizer.
+"""The rows that a form names: the first ones to look at, or all of them prepared, with the model's tokenizer.
 
-Keeps the last set that was prepared in full, so that training need not prepare it again.
+The tokenizer is that of the loaded model, or one that was loaded alone: both see the same tokens. The last set that
+was prepared in full is kept, so that training need not prepare it again.
 """
 
 from collections.abc import Callable
@@ -13,6 +14,7 @@ from typing import Any
 from core.data.columns.recognise import recognise
 from core.data.columns.shape import Shape
 from core.data.files.find_files import find
+from core.data.prepared.before_start import badly_wrong
 from core.data.prepared.examples_on_disk import remove_left_behind
 from core.data.prepared.left_out import LeftOut, NothingLeftError
 from core.data.prepared.one_pass import HEAD_ROWS, readable_head
@@ -22,8 +24,7 @@ from core.data.prepared.row_view import RowView, end_mark, view
 from core.data.prepared.survey import Survey, survey
 from core.data.prompts.prompt_date import prints_date
 from core.hub_names import Token
-from core.model.loaded_model import LoadedModel
-from core.model.vocabulary import embedding_rows
+from core.model.loaded_model import Reader
 from core.problems import DataError
 from core.settings.run_config import RunConfig
 from core.stopping import ShouldStop, leave_if
@@ -36,7 +37,7 @@ Key = tuple
 @dataclass(frozen=True)
 class Look:
     """The first rows of a set. `trouble` says why nothing can be trained on them as they are; `data` are the first 200
-    rows prepared, if the model is loaded and they can be."""
+    rows prepared, if the tokenizer is loaded and they can be."""
 
     notes: tuple[str, ...]
     columns: tuple[str, ...]
@@ -77,16 +78,16 @@ class Preparation:
     def __post_init__(self):
         remove_left_behind(self.folder)
 
-    def look(self, config: RunConfig, loaded: LoadedModel | None, token: Token = None) -> Look:
-        """The first rows; with `loaded`, also as its model sees them. Raises DataError when no row can be read."""
+    def look(self, config: RunConfig, reader: Reader | None, token: Token = None) -> Look:
+        """The first rows; with a `reader`, also as its model sees them. Raises DataError when no row can be read."""
         rows = open_rows(config.data, token)
         readable = readable_head(rows)
         columns = tuple(islice(dict.fromkeys(column for values in readable for column in values), MAX_COLUMNS))
         found = Look(tuple(rows.notes), columns, tuple(readable[:SHOWN_ROWS]))
         try:
             found = replace(found, shape=recognise(readable, config.data))
-            if loaded is not None:
-                data = self._first_rows(config, loaded, token)
+            if reader is not None:
+                data = self._first_rows(config, reader, token)
                 found = replace(found, data=data, notes=(*found.notes, *data.change_notes))
         except DataError as error:
             found = replace(found, trouble=str(error))
@@ -95,7 +96,7 @@ class Preparation:
     def prepare(
         self,
         config: RunConfig,
-        loaded: LoadedModel,
+        reader: Reader,
         token: Token = None,
         should_stop: ShouldStop = lambda: False,
         report: Callable[[float | None, int], None] = lambda share, rows: None,
@@ -106,9 +107,9 @@ class Preparation:
         `prompt_date` is the day that the chat template takes for today, by default the real one.
         """
         prompt_date = prompt_date or date.today()
-        key, self._shown = _key(config, loaded, prompt_date), _told_of(config)
+        key, self._shown = _key(config, reader, prompt_date), _told_of(config)
         if self._data is not None and key == self._key:
-            self.state = replace(self.state, survey=self._survey(config, loaded), packing=_packing(config, loaded))
+            self.state = replace(self.state, survey=self._survey(config, reader), packing=_packing(config, reader))
             return self._data
         self._data = self._key = None
 
@@ -118,16 +119,16 @@ class Preparation:
 
         reported(0.0, 0)
         try:
-            self._data = self._prepare(config, loaded, token, prompt_date, should_stop=should_stop, report=reported)
+            self._data = self._prepare(config, reader, token, prompt_date, should_stop=should_stop, report=reported)
             leave_if(should_stop)
             self._key = key
             self.state = Preparing(
                 path=config.data.path,
                 rows=self._data.rows,
                 notes=_all_notes(self._data),
-                survey=self._survey(config, loaded),
-                max_seq_length=_length(config, loaded),
-                packing=_packing(config, loaded),
+                survey=self._survey(config, reader),
+                max_seq_length=_length(config, reader),
+                packing=_packing(config, reader),
                 left_out=self._data.left_out,
                 validation_left_out=self._data.own_validation and self._data.own_validation.left_out,
             )
@@ -139,55 +140,60 @@ class Preparation:
             raise
         return self._data
 
+    def badly_wrong(self, config: RunConfig) -> tuple[str, ...]:
+        """What is badly wrong with the rows that were just prepared (`core.data.prepared.before_start`).
+
+        Raises DataError if it is not clear how to read them.
+        """
+        return badly_wrong(self._data, self.state.survey, config.data, self.state.max_seq_length)
+
     def forget(self) -> None:
         """Removes what was prepared."""
         self._data = self._key = self._head = None
         self.state = Preparing()
 
-    def at_hand(self, config: RunConfig, loaded: LoadedModel) -> PreparedData | None:
+    def at_hand(self, config: RunConfig, reader: Reader) -> PreparedData | None:
         """The last set that was prepared in full, if it is the one that these settings name."""
-        return self._data if self.is_current(config, loaded) else None
+        return self._data if self.is_current(config, reader) else None
 
-    def is_current(self, config: RunConfig, loaded: LoadedModel | None) -> bool:
+    def is_current(self, config: RunConfig, reader: Reader | None) -> bool:
         """Whether the last set that was prepared in full is the one that these settings name."""
-        return loaded is not None and self._data is not None and _key(config, loaded, date.today()) == self._key
+        return reader is not None and self._data is not None and _key(config, reader, date.today()) == self._key
 
     def shows(self, config: RunConfig) -> bool:
         """Whether `state` tells of the rows that these settings name, or of no rows at all."""
         return self._shown in (None, _told_of(config))
 
-    def row(self, config: RunConfig, loaded: LoadedModel, number: int, token: Token = None) -> RowView:
+    def row(self, config: RunConfig, reader: Reader, number: int, token: Token = None) -> RowView:
         """One row as the trainer gets it, from the whole set if it is prepared, else from the first 200 rows.
 
         Raises DataError when there is no such row, or when it is left out.
         """
         whole = self._data
-        data = whole if whole and self.is_current(config, loaded) else self._first_rows(config, loaded, token)
+        data = whole if whole and self.is_current(config, reader) else self._first_rows(config, reader, token)
         place = data.find(number)
         if place is None:
             raise _no_row(number, data, is_whole=data is whole)
         examples, at = place
-        return view(examples, at, loaded.tokenizer, loaded.eos_token_ids, examples is data.validation)
+        return view(examples, at, reader.tokenizer, reader.eos_token_ids, examples is data.validation)
 
-    def _first_rows(self, config: RunConfig, loaded: LoadedModel, token: Token) -> PreparedData:
+    def _first_rows(self, config: RunConfig, reader: Reader, token: Token) -> PreparedData:
         today = date.today()
-        key = _key(config, loaded, today)
+        key = _key(config, reader, today)
         if self._head is None or self._head[0] != key:
             self._head = None
-            self._head = (key, self._prepare(config, loaded, token, today, limit=HEAD_ROWS))
+            self._head = (key, self._prepare(config, reader, token, today, limit=HEAD_ROWS))
         return self._head[1]
 
-    def _prepare(
-        self, config: RunConfig, loaded: LoadedModel, token: Token, prompt_date: date, **kwargs
-    ) -> PreparedData:
+    def _prepare(self, config: RunConfig, reader: Reader, token: Token, prompt_date: date, **kwargs) -> PreparedData:
         return prepare(
-            config.data, loaded.tokenizer, _length(config, loaded), config.training.completion_only_loss, token,
-            end_ids=loaded.eos_token_ids, parent=self.folder, embeddings=embedding_rows(loaded.model),
+            config.data, reader.tokenizer, _length(config, reader), config.training.completion_only_loss, token,
+            end_ids=reader.eos_token_ids, parent=self.folder, embeddings=reader.embeddings,
             prompt_date=prompt_date, **kwargs,
         )  # fmt: skip
 
-    def _survey(self, config: RunConfig, loaded: LoadedModel) -> Survey:
-        return survey(self._data, config.training, end_mark(loaded.tokenizer, loaded.eos_token_ids))
+    def _survey(self, config: RunConfig, reader: Reader) -> Survey:
+        return survey(self._data, config.training, end_mark(reader.tokenizer, reader.eos_token_ids))
 
 
 def _no_row(number: int, data: PreparedData, is_whole: bool) -> DataError:
@@ -214,24 +220,24 @@ def _all_notes(data: PreparedData) -> tuple[str, ...]:
     )
 
 
-def _length(config: RunConfig, loaded: LoadedModel) -> int:
+def _length(config: RunConfig, reader: Reader) -> int:
     """The length that rows are cut to. A model's own limit may be shorter than the length it was loaded with."""
-    is_loaded_so = loaded.config.max_seq_length == config.model.max_seq_length
-    return loaded.report.max_seq_length if is_loaded_so else config.model.max_seq_length
+    is_loaded_so = reader.config.max_seq_length == config.model.max_seq_length
+    return reader.max_seq_length if is_loaded_so else config.model.max_seq_length
 
 
-def _packing(config: RunConfig, loaded: LoadedModel) -> str:
+def _packing(config: RunConfig, reader: Reader) -> str:
     if not config.training.packing:
         return "off"
-    return "on" if loaded.device.type == "cuda" else "unavailable"
+    return "on" if reader.is_on_gpu else "unavailable"
 
 
-def _key(config: RunConfig, loaded: LoadedModel, prompt_date: date) -> Key:
+def _key(config: RunConfig, reader: Reader, prompt_date: date) -> Key:
     """What decides how rows are prepared: the settings, the tokenizer, the files as they are on disk, and the date if
     the prompts print one."""
-    model = (loaded.config.model_name, loaded.config.revision)
-    printed = prompt_date if prints_date(loaded.tokenizer, config.data.prompt_template) else None
-    return (*_settings_of(config), model, _length(config, loaded), printed)
+    model = (reader.config.model_name, reader.config.revision)
+    printed = prompt_date if prints_date(reader.tokenizer, config.data.prompt_template) else None
+    return (*_settings_of(config), model, _length(config, reader), printed)
 
 
 def _told_of(config: RunConfig) -> Key:

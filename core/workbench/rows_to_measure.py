@@ -11,7 +11,7 @@ from core.evaluation.question_rows import Row, row_of, row_of_prompt
 from core.evaluation.record import Source
 from core.hub_names import Token
 from core.model.loaded_model import LoadedModel
-from core.model.vocabulary import check_prompts, embedding_rows
+from core.model.vocabulary import check_prompts
 from core.problems import DataError
 from core.settings.run_config import RunConfig
 from core.stopping import ShouldStop
@@ -84,7 +84,7 @@ def prepared_rows(
     length = min(config.model.max_seq_length, loaded.report.max_seq_length)
     return prepare(
         config.data, loaded.tokenizer, length, on_completions, token,
-        should_stop=should_stop, end_ids=loaded.eos_token_ids, parent=folder, embeddings=embedding_rows(loaded.model),
+        should_stop=should_stop, end_ids=loaded.eos_token_ids, parent=folder, embeddings=loaded.embeddings,
     )  # fmt: skip
 
 

@@ -19,7 +19,7 @@ from core.hub_names import Token
 from core.memory.hardware import Machine, MemoryStats, detect_machine, sample_memory, unused_card
 from core.memory.model_shape import ModelShape, shape_of
 from core.memory.probe_record import ProbeRecord
-from core.model.loaded_model import ModelReport
+from core.model.loaded_model import ModelReport, Reader
 from core.model.unsloth_start import start_unsloth
 from core.problems import ModelError, Problem
 from core.runs.run_folder import Run
@@ -40,6 +40,7 @@ from core.workbench.measure_run import evaluate_run
 from core.workbench.model_slot import ModelSlot, ModelState
 from core.workbench.probe_job import Prober, Probing
 from core.workbench.rows_of_the_form import Look, Preparation, Preparing
+from core.workbench.tokenizer_job import TokenizerJob
 from core.workbench.training_job import TrainingJob
 
 
@@ -70,6 +71,7 @@ class Workbench:
         self._stop_reading = threading.Event()
         self._looking = threading.Lock()
         self._warming = BackgroundJob("warm-up", _Warmth(), _could_not_start)
+        self._tokenizers = TokenizerJob(self._warming.wait)
         self._prober = Prober(runs_dir, self._slot, self._preparation, self.desk)
         self._training = TrainingJob(self.runs, self._slot, self._preparation, self.desk)
         self.lab = Lab(self._slot, self.runs, self.desk)
@@ -144,6 +146,7 @@ class Workbench:
         """Frees the model and removes the prepared rows. Raises Busy."""
         with self.desk.taken(LOADING):
             self._slot.let_go()
+            self._tokenizers.forget()
             self._preparation.forget()
 
     # Data
@@ -153,15 +156,26 @@ class Workbench:
         """How far reading all rows is, or what it found."""
         return self._preparation.state
 
+    @property
+    def tokenizing(self) -> int:
+        """Grows whenever loading a tokenizer begins or ends: what `row` says may be different from then on."""
+        return self._tokenizers.state.number
+
     def look(self, config: RunConfig, token: Token = None, with_model: bool = True) -> Look:
-        """The first rows; `with_model`, also as the loaded model sees them if the settings name that model.
+        """The first rows; `with_model`, also as the model sees them, once its tokenizer is there: if need be, that is
+        loaded in the background.
 
         Raises DataError.
         """
+        if with_model and not self._slot.is_loaded(config.model):
+            self._tokenizers.begin(config.model, token)
         # Looking does not change the model, so it may run during training; one look at a time.
         with self._looking:
-            loaded = self._slot.loaded if with_model and self._slot.is_loaded(config.model) else None
-            return self._preparation.look(config, loaded, token)
+            return self._preparation.look(config, self._reader(config) if with_model else None, token)
+
+    def _reader(self, config: RunConfig) -> Reader | None:
+        """The loaded model, if it is that of the settings, or else its tokenizer, if that is there."""
+        return self._slot.loaded if self._slot.is_loaded(config.model) else self._tokenizers.at_hand(config.model)
 
     def check_rows(self, config: RunConfig, token: Token = None) -> None:
         """Prepares all rows and keeps them for the next run; `preparing` says how far it is and how it ended.
@@ -170,20 +184,28 @@ class Workbench:
         """
         with self.desk.taken(READING):
             self._stop_reading.clear()
-            loaded = self._slot.loaded_for(config)
-            self._preparation.prepare(config, loaded, token, self._stop_reading.is_set)
+            reader = self._reader(config) or self._tokenizers.wait_for(config.model, token)
+            self._preparation.prepare(config, reader, token, self._stop_reading.is_set)
+
+    def badly_wrong(self, config: RunConfig, token: Token = None) -> tuple[str, ...]:
+        """Prepares all rows as `check_rows` does; returns a sentence for each thing about them that is so badly wrong
+        that a person should be asked before training. Raises what that does."""
+        self.check_rows(config, token)
+        return self._preparation.badly_wrong(config)
 
     def stop_reading(self) -> None:
         self._stop_reading.set()
+        self._tokenizers.stop()
 
     def row(self, config: RunConfig, number: int, token: Token = None) -> RowView:
-        """One row as the trainer gets it. Raises ModelError and DataError."""
+        """One row as the trainer gets it. Raises ModelError while there is no tokenizer, and DataError."""
         with self._looking:
-            return self._preparation.row(config, self._slot.loaded_for(config), number, token)
+            reader = self._reader(config) or self._tokenizers.now(config.model)
+            return self._preparation.row(config, reader, number, token)
 
     def has_checked(self, config: RunConfig) -> bool:
         """Whether all rows were read with exactly these settings."""
-        return self._preparation.is_current(config, self._slot.loaded)
+        return self._preparation.is_current(config, self._reader(config))
 
     def shows_rows_of(self, config: RunConfig) -> bool:
         """Whether `preparing` tells of the rows that these settings name, or of no rows at all."""

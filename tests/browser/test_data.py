@@ -8,8 +8,9 @@ import pytest
 from gradio_client import Client
 from playwright.sync_api import expect
 
+from core.runs.run_folder import list_runs
 from tests.app_process import running_app
-from tests.browser.conftest import PHONE, in_colors, open_settings, photograph, reload, tab
+from tests.browser.conftest import PHONE, in_colors, photograph, reload, tab
 
 FIRST_QUESTION = "Our daughter was busy."  # of the demo preset's rows
 
@@ -74,13 +75,18 @@ def tokens(page, kind: str) -> str:
     return "".join(page.locator(f"figure.rendered i{kind}").all_inner_texts())
 
 
-def test_1_rows_are_shown_before_a_model_is_loaded(page):
+def test_1_rows_and_tokens_are_shown_before_a_model_is_loaded(page):
     tab(page, "Data")
     expect(page.locator("#data-about")).to_contain_text(
         'Looks like Alpaca rows: "instruction" is the question, "output" is the answer.', timeout=30_000
     )
-    expect(page.locator("#row-view")).to_contain_text("Load the model on the Model tab")
-    expect(page.locator("#check-rows")).to_be_disabled()
+    expect(page.locator("figure.rendered")).to_contain_text(FIRST_QUESTION, timeout=60_000)
+    assert tokens(page, ".t").endswith("<|eot_id|>")
+    expect(page.locator("#check-rows")).to_be_enabled()
+    expect(page.locator("#side-model")).to_contain_text("none loaded")
+    boxes = [cell.bounding_box()["width"] for cell in page.locator("#data-about th").all()]
+    names = page.locator("#data-about th").all_inner_texts()
+    assert names[boxes.index(max(boxes))].startswith("output")
     photograph(page, "30-data-no-model")
 
 
@@ -89,7 +95,9 @@ def test_2_several_files_are_uploaded_together(data_page, tmp_path):
     first = write_file(tmp_path / "one.jsonl", {"instruction": "Say 가", "output": "가"})
     (tmp_path / "two.csv").write_text("instruction;output\nSay b;bee\nSay c;sea\n", encoding="utf-16")
     page.locator("#upload input[type=file]").set_input_files([first, tmp_path / "two.csv"])
-    expect(page.locator("#data-path textarea")).to_have_value(re.compile(r"one\.jsonl\n.*two\.csv$"), timeout=30_000)
+    expect(page.locator("#data-path textarea")).to_have_value(
+        re.compile(r"^one\.jsonl \(upload [0-9a-f]{8}\)\ntwo\.csv \(upload [0-9a-f]{8}\)$"), timeout=30_000
+    )
     expect(page.locator("#data-about .notes")).to_contain_text("two.csv: read as UTF-16", timeout=30_000)
     expect(page.locator("figure.rendered")).to_contain_text("Say 가", timeout=30_000)
     page.click("#row-forth")
@@ -98,7 +106,7 @@ def test_2_several_files_are_uploaded_together(data_page, tmp_path):
     assert "sea<|eot_id|>" in tokens(page, ".t")
     photograph(page, "31-data-two-files")
     page.get_by_label("Remove this file").first.click()
-    expect(page.locator("#data-path textarea")).to_have_value(re.compile(r"^[^\n]*two\.csv$"), timeout=30_000)
+    expect(page.locator("#data-path textarea")).to_have_value(re.compile(r"^two\.csv \(upload [^\n]*$"), timeout=30_000)
     page.locator("#upload").get_by_label("Clear").click()
     expect(page.locator("#data-path textarea")).to_have_value("", timeout=30_000)
     expect(page.locator("#data-trouble .error")).to_contain_text("name files, a folder or a dataset", timeout=30_000)
@@ -187,7 +195,7 @@ def test_5_a_prompt_template_and_the_start_of_the_response(fresh_data_page, tmp_
     expect(box).to_be_hidden()
 
 
-def test_6_left_out_rows_are_listed_downloaded_and_allowed(fresh_data_page, tmp_path):
+def test_6_left_out_rows_are_listed_downloaded_and_asked_about(fresh_data_page, loaded, tmp_path):
     page = fresh_data_page
     rows = [{"instruction": f"ask {n}", "output": f"answer {n}" if n % 3 else ""} for n in range(30)]
     path = write_file(tmp_path / "holes.jsonl", *rows)
@@ -215,15 +223,18 @@ def test_6_left_out_rows_are_listed_downloaded_and_allowed(fresh_data_page, tmp_
     page.locator("#training-max_steps input").fill("1")
     page.locator("#training-max_steps input").blur()
     page.click("#start")
-    expect(page.locator("#train-state .error")).to_contain_text("11 of 31 rows (35%) would be left out", timeout=60_000)
-    photograph(page, "37-train-asks-consent")
-    tab(page, "Data")
-    page.locator("#data-allow_left_out input").check()
+    question = page.locator("#train-trouble .before-start")
+    expect(question).to_contain_text("11 of 31 rows would be left out: no answer (10)", timeout=60_000)
+    assert list_runs(loaded.runs_dir) == []
+    photograph(page, "37-train-asks")
+    question.get_by_role("button", name="Go to the data").click()
+    expect(page.locator("#survey .warning").first).to_be_focused()
     tab(page, "Train")
-    open_settings(page)
-    expect(page.locator("#start")).to_be_enabled(timeout=10_000)
-    page.click("#start")
+    question.get_by_role("button", name="Start anyway").click()
     expect(page.locator("#train-state .good")).to_contain_text("Finished", timeout=120_000)
+    expect(question).to_have_count(0)
+    (run,) = list_runs(loaded.runs_dir)
+    assert run.config().data.allow_left_out
 
 
 def test_7_figures_for_the_whole_dataset(fresh_data_page):
@@ -255,6 +266,14 @@ def test_8_warnings_and_truncation(data_page, shared_data):
     expect(page.locator("#survey .warning").first).to_contain_text(
         "unfilled placeholder such as {{name}}", timeout=60_000
     )
+    expect(page.locator("#fill-in label")).to_have_text(["{{name}}", "{{author}}"])
+    photograph(page, "39-data-placeholders")
+    page.get_by_label("{{name}}").fill("Ember")
+    page.get_by_label("{{author}}").fill("Ada")
+    page.get_by_label("{{author}}").press("Enter")
+    expect(page.locator("figure.rendered")).to_contain_text("Ember", timeout=60_000)
+    assert "Ember" in tokens(page, ".t") and "{{" not in tokens(page, ".t")
+    assert page.locator("#data-fill_in textarea").input_value() == "name = Ember\nauthor = Ada"
     choose(page, shared_data / "text/wiki_demo.txt")
     expect(page.locator("figure.rendered b.cut").first).to_contain_text(
         "cut here, at the length of 512", timeout=60_000
@@ -301,6 +320,7 @@ def test_on_a_phone(data_page, shared_data):
     page.set_viewport_size(PHONE)
     choose(page, shared_data / "sharegpt/glaive_toolcall_en_demo.json")
     expect(page.locator("#data-about")).to_contain_text("ShareGPT conversations", timeout=30_000)
+    expect(page.locator("#data-about .turns").first.locator("dt").first).to_have_text("human")
     check_all(page)
     expect(page.locator("#survey .facts")).to_be_visible(timeout=60_000)
     for theme in ("light", "dark"):

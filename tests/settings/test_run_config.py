@@ -32,7 +32,7 @@ def test_every_setting_has_a_title_a_description_and_a_default():
     for name, info in fields().items():
         assert info.title and info.description and info.description.endswith("."), name
         assert not info.is_required(), name
-    assert list(fields())[0] == "model.model_name" and len(fields()) == 55
+    assert list(fields())[0] == "model.model_name" and len(fields()) == 56
 
 
 def test_two_configs_share_nothing():
@@ -254,9 +254,11 @@ def test_a_text_setting_is_taken_as_it_stands(text, value):
 def test_every_setting_that_takes_text_takes_a_comment_as_text():
     texts = [name for name, info in fields().items() if str in (info.annotation, *get_args(info.annotation))]
     assert {"model.model_name", "data.path", "data.response_starts_after"} <= set(texts)
-    values = dict.fromkeys(texts, "a #1") | {"model.trust_remote_code": "null"}
+    values = dict.fromkeys(texts, "a #1") | {"model.trust_remote_code": "null", "data.fill_in": "a = #1"}
     flat = flatten(RunConfig().with_settings([f"{name}={value}" for name, value in values.items()]))
-    expected = values | {"model.trust_remote_code": None, "training.sample_prompts": ["a #1"]}
+    expected = values | {
+        "model.trust_remote_code": None, "training.sample_prompts": ["a #1"], "data.fill_in": ["a = #1"],
+    }  # fmt: skip
     assert {name: flat[name] for name in texts} == expected
 
 
@@ -291,6 +293,7 @@ def test_null_or_nothing_empties_a_setting_that_may_be_empty():
         ("adapter.modules_to_save=[]", []),
         ("training.sample_prompts=Who #1?\n10:30", ["Who #1?", "10:30"]),
         ("training.sample_prompts=[yes, 010, null, 'a, b']", ["yes", "010", "null", "a, b"]),
+        ("data.fill_in=name = Ada\nby=a #1", ["name = Ada", "by=a #1"]),
         ("data.path=[007.csv, 2020-01-01]", "007.csv\n2020-01-01"),
         ('data.validation_path=["a #1.csv", b.csv]', "a #1.csv\nb.csv"),
         ("data.path = rows #1.csv", "rows #1.csv"),

@@ -8,6 +8,7 @@ import pytest
 
 from core.memory.cards import Card
 from core.memory.hardware import Machine, MemoryStats
+from core.memory.largest import Largest
 from core.memory.parts import PARTS, Estimate
 from core.memory.probe_record import ProbeRecord
 from core.memory.suggestions import Suggestion
@@ -266,3 +267,17 @@ def test_the_sidebar_has_the_estimate_while_the_run_goes_on():
     assert "<dt>run, estimated</dt><dd>5.50 GiB</dd>" in machine_text(machine, memory, run)
     for other in (None, Snapshot(status="training"), run.model_copy(update={"status": "completed"})):
         assert "estimated" not in machine_text(machine, memory, other)
+
+
+def test_the_most_that_fits_is_one_click_away():
+    text = fit_text(took(), CARD, most=Largest(length=4096, batch=3))
+    assert settings(text) == [["model.max_seq_length=4096"], ["training.per_device_train_batch_size=3"]]
+    assert "Maximum length 4,096</button>" in text and "Batch size 3" in text
+    whole = fit_text(
+        took(), CARD, most=Largest(length=8192, batch=None, length_is_whole=True), time="It takes <a day>."
+    )
+    assert "Maximum length 8,192, all that the model can read" in whole and len(settings(whole)) == 1
+    assert '<p class="fit-time">It takes &lt;a day&gt;.</p>' in whole
+    assert "fit-most" not in fit_text(took(), CARD, most=Largest(length=None, batch=None))
+    sized = fit_text(took(), Card(name="a card of 10GB", memory_gib=10))
+    assert "; a card of 10GB has" in plain(sized) and "; the RTX 3050 8GB has" in plain(text)

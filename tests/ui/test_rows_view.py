@@ -5,12 +5,13 @@ from collections import Counter
 from dataclasses import replace
 from pathlib import Path
 
+from core.data.columns.shape import Shape
 from core.data.prepared.left_out import LeftOut, LeftOutRow
 from core.data.prepared.row_view import RowView, Token
 from core.data.prepared.survey import Survey
-from core.workbench.rows_of_the_form import Preparing
+from core.workbench.rows_of_the_form import Look, Preparing
 from ui.data.length_chart import length_chart
-from ui.data.rows_view import left_out_text, preparing_text, row_text, survey_text, table_text
+from ui.data.rows_view import blanks_text, left_out_text, look_text, preparing_text, row_text, survey_text, table_text
 
 EVIL = '<script>alert("1")</script><img src=x onerror=alert(2)>'
 FOUND = Survey(
@@ -64,7 +65,8 @@ def test_nothing_in_rows_is_taken_for_markup():
     texts = [
         row_text(ROW, 5), table_text((EVIL, "b"), ({EVIL: EVIL, "b": None},)), survey_text(FOUND, 128, "off"),
         left_out_text(Preparing(left_out=left)), preparing_text(Preparing(path=EVIL, survey=FOUND, left_out=left)),
-        preparing_text(Preparing(error=EVIL)),
+        preparing_text(Preparing(error=EVIL)), blanks_text({EVIL: EVIL}),
+        table_text(("a",), ({"a": [{"role": EVIL, "content": EVIL}]},)),
         preparing_text(Preparing(survey=replace(FOUND, warnings=()), notes=(EVIL,))),
     ]  # fmt: skip
     for text in texts:
@@ -98,3 +100,35 @@ def test_the_lengths_are_drawn_with_the_cut():
     assert abs(float(cut) - (left + (right - left) * 128 / 150)) < 0.06 and "cut at 128" in text
     long = length_chart(FOUND, 2048)
     assert '<line class="limit"' not in long and re.search('<span class="key limit">[^<]*2,048</span>', long)
+
+
+def test_a_chat_is_shown_turn_by_turn():
+    turns = [
+        {"from": "human", "value": "Hi"}, {"from": "gpt", "value": None, "tool_calls": [{"name": "look"}]},
+        {"role": "user", "content": [{"type": "text", "text": "a"}, {"type": "text", "text": "b"}]},
+        *({"role": "user", "content": "x" * 200} for _ in range(5)),
+    ]  # fmt: skip
+    text = table_text(("chat", "other"), ({"chat": turns, "other": {"a": [True, None]}},))
+    found = re.findall("<dt>(.*?)</dt><dd>(.*?)</dd>", text)
+    assert found[:3] == [("human", "Hi"), ("gpt", "[{&#34;name&#34;: &#34;look&#34;}]"), ("user", "ab")]
+    assert len(found) == 6 and found[5] == ("user", "x" * 160 + "…") and "and 2 more turns" in text
+    assert "{&#34;a&#34;: [true, null]}" in text and "&#39;" not in text
+    packed = '[{"role": "user", "content": "in JSON"}]'
+    assert "<dt>user</dt><dd>in JSON</dd>" in table_text(("a",), ({"a": packed},))
+
+
+def test_the_column_that_is_trained_on_is_marked():
+    row = {"question": "a", "reply": {"text": "b"}}
+    shape = Shape("question", "x", columns={"instruction": "question", "answer": "reply.text"})
+    text = look_text(Look((), ("question", "reply"), (row,), shape))
+    assert re.findall(r'<th class="trained">(\w+)', text) == ["reply"] and text.count('class="trained"') == 2
+    own = look_text(Look((), ("question", "reply"), (row,), Shape("columns", "x")))
+    assert "trained" not in own
+
+
+def test_a_field_for_each_placeholder():
+    text = blanks_text({"name": "Ember", "by": ""})
+    assert re.findall('<span>(.*?)</span><input type="text" name="(.*?)" value="(.*?)">', text) == [
+        ("{{name}}", "name", "Ember"), ("{{by}}", "by", ""),
+    ]  # fmt: skip
+    assert blanks_text({}) == ""

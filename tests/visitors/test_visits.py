@@ -140,11 +140,10 @@ def test_what_one_visitor_does_the_others_do_not_see(house, unsloth):
         lambda: list(bob.lab.answer([BASE], messages, DEMO_SAMPLING)),
         lambda: list(bob.lab.compare("Hello.", "", DEMO_SAMPLING)),
         lambda: bob.lab.differences([BASE], messages[0]),
-        lambda: bob.row(CONFIG, 1),
-        lambda: bob.check_rows(CONFIG),
     ):
         with pytest.raises(ModelError):
             do()
+    assert bob.row(CONFIG, 1) == ann.row(CONFIG, 1)  # the demo's tokens are nobody's own
     with ann.turn("an answer is being written"):
         bob.lab.stop(), bob.stop_reading(), bob.stop_probe(), bob.measuring.stop(), bob.blind_test.end()
         assert not house.bench.lab.should_stop() and not house.bench._stop_reading.is_set()

@@ -1,5 +1,7 @@
 """The Data tab: which rows, what their columns mean, and each row exactly as the model will see it."""
 
+import json
+
 import gradio as gr
 
 from core.data.prepared.left_out import CONSENT_SHARE, LeftOut
@@ -8,8 +10,9 @@ from core.problems import DataError, Problem
 from core.settings.run_config import RunConfig
 from core.stopping import Stopped
 from core.workbench.desk import READING
+from core.workbench.rows_of_the_form import Look
 from core.workbench.workbench import Workbench
-from ui.data.rows_view import legend_text, look_text, preparing_text, row_text
+from ui.data.rows_view import SEND_BLANKS, blanks_text, legend_text, look_text, preparing_text, row_text
 from ui.shared.formatting import notice
 from ui.shared.settings_form import COLUMN_BY_NAME, Form
 
@@ -20,9 +23,6 @@ PROMPTS = [
     ("Alpaca in Korean", "alpaca_korean"),
     ("your own text", "own"),
 ]
-NO_MODEL = (
-    "Load the model on the Model tab to see each row here token by token; the model's tokenizer decides what it sees."
-)
 OTHER_ROWS = "These rows have not been checked with these settings. Check all rows to see their figures."
 
 
@@ -45,6 +45,7 @@ class DataTab:
                 form.add("data.header", "data.text_rows", "data.drop_duplicates", "data.seed")
         self.trouble = gr.HTML(padding=False, elem_id="data-trouble")
         self.about = gr.HTML(padding=False, elem_id="data-about")
+        self.blanks = gr.HTML(padding=False, elem_id="fill-in", js_on_load=SEND_BLANKS)
         self.use_guess = gr.Button("Use the guess", size="sm", visible=False, elem_id="use-guess")
         with gr.Accordion("Columns and prompt", open=False, elem_id="mapping") as self.mapping:
             with gr.Row():
@@ -60,6 +61,7 @@ class DataTab:
                 form.add("data.response_starts_after")
             form.add("data.prompt_template")
             form.components["data.prompt_template"].visible = False  # until the person chooses a text of their own
+            form.add("data.fill_in")
         with gr.Row(elem_id="row-bar"):
             gr.HTML("<h3>What the model sees</h3>", padding=False)
             self.back = gr.Button("◂", size="sm", min_width=44, scale=0, elem_id="row-back")
@@ -74,7 +76,7 @@ class DataTab:
                 elem_id="row-number",
             )
             self.forth = gr.Button("▸", size="sm", min_width=44, scale=0, elem_id="row-forth")
-        self.view = gr.HTML(notice(NO_MODEL), padding=False, elem_id="row-view")
+        self.view = gr.HTML(padding=False, elem_id="row-view")
         gr.HTML(legend_text(), padding=False)
         with gr.Row():
             self.check = gr.Button("Check all rows", elem_id="check-rows")
@@ -84,6 +86,7 @@ class DataTab:
 
     def _add_figures(self) -> None:
         self.known = gr.Textbox(visible="hidden")  # changes when other rows have been read
+        self.tokenizing = gr.Textbox(visible="hidden")  # changes when a tokenizer was loaded, or could not be
         with gr.Column(elem_id="survey"):
             self.reading = gr.HTML(padding=False)
             with gr.Column() as self.figures:  # shown where they are of the rows that this page names
@@ -108,19 +111,23 @@ class DataTab:
         columns = [part[name] for name in COLUMNS]
         consent = part["allow_left_out"]
         shown = [
-            self.trouble, self.about, self.use_guess, self.mapping, self.view, self.check_trouble, self.figures,
-            consent, *columns,
+            self.trouble, self.about, self.blanks, self.use_guess, self.mapping, self.view, self.check_trouble,
+            self.figures, consent, *columns,
         ]  # fmt: skip
 
         gr.on(
-            [self.upload.upload, self.upload.delete, self.upload.clear], _paths, [self.upload],
-            [part["path"], self.number, *columns], **hidden,
+            [self.upload.upload, self.upload.delete, self.upload.clear], self._paths, [self.upload],
+            [part["path"], self.number, part["fill_in"], *columns], **hidden,
         ).then(self._look, settings, shown, **looking)  # fmt: skip
         typed = [part[name] for name in _NAMES if name not in (*_CHOSEN, *COLUMNS, "allow_left_out")]
         chosen = [part[name] for name in (*_CHOSEN, *COLUMNS)]
         events = [box.submit for box in typed] + [box.blur for box in typed] + [box.input for box in chosen]
         gr.on([*events, self._tab.select], self._look, settings, shown, **looking)
         self.use_guess.click(self._take_guess, settings, columns, **hidden).then(self._look, settings, shown, **looking)
+
+        self.blanks.asked(self._fill, settings, [part["fill_in"]], api_name="fill_in", **hidden).then(
+            self._look, settings, shown, **looking
+        )
 
         self.kind.input(_template_of, [self.kind, part["prompt_template"]], [part["prompt_template"]], **hidden).then(
             self._look, settings, shown, **looking
@@ -136,9 +143,10 @@ class DataTab:
             count = f"number => Math.max((number || 1) + {step}, 1)"
             button.click(None, [self.number], [self.number], js=count, **hidden)
         self.known.change(
-            self._known_changed, settings | {self.check_trouble}, [self.check_trouble, self.figures],
+            self._known_changed, settings | {self.check_trouble}, [self.check_trouble, self.figures, self.blanks],
             api_name="rows_known", queue=False, **hidden,
         )  # fmt: skip
+        self.tokenizing.change(self._row, settings, [self.view], **looking)
         self.check.click(self._check, settings, [self.check_trouble], **hidden).then(
             self._row, settings, [self.view], **looking
         )
@@ -146,22 +154,18 @@ class DataTab:
 
     def live(self) -> dict:
         workbench, state, busy = self._workbench, self._workbench.preparing, self._workbench.busy_with
-        report = workbench.model_state.report
         left = [left for left in (state.left_out, state.validation_left_out) if left and left.total]
         needs_consent = any(left.share > CONSENT_SHARE for left in left)
         return {
             self.check: {
-                "interactive": report is not None and not busy,
-                "value": f"Check all rows ({busy})"
-                if busy
-                else "Check all rows"
-                if report
-                else "Check all rows (load the model first)",
+                "interactive": not busy,
+                "value": f"Check all rows ({busy})" if busy else "Check all rows",
             },
             self.stop: {"visible": state.doing and busy == READING},
             self.reading: {"value": preparing_text(state) if state.doing else ""},
             self.whole: {"value": "" if state.doing else preparing_text(state)},
             self.known: {"value": str(hash((state.path, str(state.survey), state.error, state.doing)))},
+            self.tokenizing: {"value": str(workbench.tokenizing)},
             self.download: _download(state.left_out),
             self.download_theirs: _download(state.validation_left_out),
             self._form.components["data.allow_left_out"]: {"visible": needs_consent},
@@ -172,20 +176,20 @@ class DataTab:
             config = self._form.read(values)
             look = self._workbench.look(config, values[self._token])
         except Problem as error:
-            left = self.trouble, self.about, self.use_guess, self.view
-            shown = notice(str(error), "error"), "", gr.update(visible=False), ""
+            left = self.trouble, self.about, self.blanks, self.use_guess, self.view
+            shown = notice(str(error), "error"), "", "", gr.update(visible=False), ""
             return dict(zip(left, shown, strict=True)) | self._figures_of(None)
         choices = [COLUMN_BY_NAME, *((column, column) for column in look.columns)]
         columns = {self._form.components[f"data.{name}"]: gr.update(choices=choices) for name in COLUMNS}
-        view = self._row(values) if look.data else "" if look.trouble else notice(NO_MODEL)
         guessed = look.shape is not None and not look.shape.is_sure
         found = columns | self._figures_of(config)
         return found | {
             self.trouble: "",
             self.about: look_text(look),
+            self.blanks: self._blanks(config, look),
             self.use_guess: gr.update(visible=guessed),
             self.mapping: gr.update(open=True) if guessed or look.trouble else gr.skip(),
-            self.view: view,
+            self.view: "" if look.trouble else self._row(values),
             # Consent to leave out rows is for that set of rows, read with those settings.
             self._form.components["data.allow_left_out"]: gr.skip() if self._workbench.has_checked(config) else False,
         }
@@ -200,13 +204,33 @@ class DataTab:
     def _known_changed(self, values: dict) -> dict:
         """After all rows were read here, on another page, or by a run."""
         try:
-            found = self._figures_of(self._form.read(values))
+            config = self._form.read(values)
+            found = self._figures_of(config)
+            if self._workbench.has_checked(config):
+                found[self.blanks] = self._blanks(config)
         except Problem:
             found = self._figures_of(None)
         said = values[self.check_trouble]
         if said and said != notice(OTHER_ROWS, "warning"):  # such as that reading was stopped
             del found[self.check_trouble]
         return found
+
+    def _blanks(self, config: RunConfig, look: Look | None = None) -> str:
+        """A field for each placeholder that was found in the first rows or in all, or is filled in already."""
+        filled = config.data.words_for_placeholders
+        names = [*filled, *(look.data.placeholders if look and look.data else ())]
+        survey = self._workbench.preparing.survey
+        if survey and self._workbench.has_checked(config):
+            names += survey.placeholders
+        return blanks_text({name: filled.get(name, "") for name in names})
+
+    def _fill(self, values: dict, asked: gr.EventData) -> str:
+        """The setting with what was typed into the fields; an empty one fills in nothing."""
+        return "\n".join(f"{name} = {word.strip()}" for name, word in json.loads(asked.words) if word.strip())
+
+    def _paths(self, files: list[str] | None) -> tuple:
+        """The dropped files as the value of the path setting; the first row, and nothing chosen for them yet."""
+        return self._form.shown("data.path", "\n".join(files or [])), 1, "", *[""] * len(COLUMNS)
 
     def _take_guess(self, values: dict) -> dict:
         """Fills in the guessed columns where a person would choose them."""
@@ -241,13 +265,8 @@ class DataTab:
 _CHOSEN = ["header", "text_rows", "drop_duplicates"]
 _NAMES = [
     "path", "name", "split", "revision", "validation_path", "validation_share", "seed", "response_starts_after",
-    "prompt_template", "allow_left_out", *_CHOSEN, *COLUMNS,
+    "prompt_template", "fill_in", "allow_left_out", *_CHOSEN, *COLUMNS,
 ]  # fmt: skip
-
-
-def _paths(files: list[str] | None) -> tuple:
-    """The dropped files as the value of the path setting; the first row, and no columns chosen yet."""
-    return "\n".join(files or []), 1, *[""] * len(COLUMNS)
 
 
 def _download(left: LeftOut | None) -> dict:

@@ -4,6 +4,7 @@ from typing import Any
 
 from markupsafe import Markup
 
+from core.data.columns.field_values import CONTENT_KEYS, as_json, as_text, as_turns, speaker_key
 from core.data.columns.shape import Shape
 from core.data.prepared.left_out import LeftOut
 from core.data.prepared.row_view import RowView, Token
@@ -15,6 +16,7 @@ from ui.shared.html import render_part
 
 TEMPLATE = "data/rows.html"
 CELL_CHARACTERS = 160
+MOST_TURNS = 6  # of a chat in the table
 MOST_COLUMNS = 30
 MOST_LEFT_OUT = 20  # rows listed; the file to download has them all
 MOST_FILES_NAMED = 3
@@ -43,8 +45,21 @@ def look_text(look: Look) -> Markup:
         shape=shape_words(look.shape) if look.shape else "",
         is_sure=is_sure,
         trouble=look.trouble if is_sure or not look.shape else "",  # an unsure guess is asked about first
-        table=table_text(look.columns, look.rows),
+        table=table_text(look.columns, look.rows, _trained(look.shape)),
     )
+
+
+def _trained(shape: Shape | None) -> str:
+    """The column that the model learns to write; empty if that is not a single one."""
+    roles = ("answer", "messages", "text")
+    column = next((shape.columns[role] for role in roles if role in shape.columns), "") if shape else ""
+    return column.partition(".")[0]
+
+
+def blanks_text(words: dict[str, str]) -> Markup:
+    """A field for each placeholder, by its name, with the word that is filled in for it; nothing without any."""
+    blanks = [{"name": name, "shown": f"{{{{{name}}}}}", "word": word} for name, word in words.items()]
+    return render_part(TEMPLATE, "blanks", blanks=blanks) if blanks else Markup()
 
 
 def shape_words(shape: Shape) -> str:
@@ -54,8 +69,8 @@ def shape_words(shape: Shape) -> str:
     return f"Perhaps {SHAPES[shape.name]}: {shape.reason}. Choose the columns below, or use the guess."
 
 
-def table_text(columns: tuple[str, ...], rows: tuple[dict[str, Any], ...]) -> Markup:
-    """Rows as a table, with at most `MOST_COLUMNS` columns; empty without rows."""
+def table_text(columns: tuple[str, ...], rows: tuple[dict[str, Any], ...], trained: str = "") -> Markup:
+    """Rows as a table, with at most `MOST_COLUMNS` columns; empty without rows. The `trained` column is the widest."""
     if not rows:
         return Markup()
     shown, more = columns[:MOST_COLUMNS], len(columns) - MOST_COLUMNS
@@ -63,14 +78,32 @@ def table_text(columns: tuple[str, ...], rows: tuple[dict[str, Any], ...]) -> Ma
         TEMPLATE,
         "table",
         columns=shown,
+        trained=trained,
         more=count(more, "more column") if more > 0 else "",
         rows=[[_cell(row.get(column)) for column in shown] for row in rows],
     )
 
 
-def _cell(value: Any) -> str | None:
-    """The text of a cell, shortened; None for an empty field."""
-    return None if value is None else cut(str(value), CELL_CHARACTERS)
+def _cell(value: Any) -> str | dict | None:
+    """The text of a cell, shortened, or the turns of a chat; None for an empty field."""
+    if value is None:
+        return None
+    turns = as_turns(value)
+    if turns is None or not all(isinstance(turn, dict) for turn in turns):
+        return cut(as_json(value) if isinstance(value, list | dict) else str(value), CELL_CHARACTERS)
+    more = len(turns) - MOST_TURNS
+    return {"turns": [_turn(turn) for turn in turns[:MOST_TURNS]], "more": count(more, "more turn") if more > 0 else ""}
+
+
+def _turn(turn: dict[str, Any]) -> tuple[str, str]:
+    """Who speaks, as the row calls them, and the text, shortened."""
+    key = speaker_key(turn)
+    said = next((turn[name] for name in CONTENT_KEYS if turn.get(name) is not None), None)
+    if isinstance(said, list):  # texts and other parts
+        said = "".join(as_text(part.get("text", part)) if isinstance(part, dict) else as_text(part) for part in said)
+    if said is None:
+        said = next((turn[name] for name in ("tool_calls", "function_call") if turn.get(name)), None)
+    return as_text(turn[key]) if key else "", cut(as_text(said), CELL_CHARACTERS)
 
 
 def row_text(row: RowView, max_seq_length: int) -> Markup:
@@ -105,6 +138,20 @@ def _token(token: Token) -> tuple[str, int, str]:
     marks = (("t", token.is_trained), ("s", token.is_special), ("x", token.is_cut), ("p", not token.text))
     # A line break is shown as such, and still breaks the line.
     return " ".join(name for name, applies in marks if applies), token.id, token.text.replace("\n", "⏎\n")
+
+
+# Sends what is in the fields, on a press of the button or of Enter.
+SEND_BLANKS = """
+const send = () => trigger('asked', {
+    words: JSON.stringify([...element.querySelectorAll('input')].map(box => [box.name, box.value])),
+});
+element.addEventListener('click', event => {
+    if (event.target.closest('button')) send();
+});
+element.addEventListener('keydown', event => {
+    if (event.key === 'Enter' && event.target.matches('input')) send();
+});
+"""
 
 
 def legend_text() -> Markup:

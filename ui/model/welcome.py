@@ -1,6 +1,4 @@
-"""The first screen: until there is a run, one sentence on what this is, and three ways in."""
-
-from dataclasses import dataclass
+"""The first screen: until there is a run, one sentence on what this is, and three ways in; later the last of them."""
 
 import gradio as gr
 from markupsafe import Markup
@@ -8,23 +6,12 @@ from markupsafe import Markup
 from core.problems import Problem
 from core.settings.presets import DEMO, DEMO_TIME
 from core.workbench.workbench import Workbench
+from ui.shared.clicks import LEAD_THERE, PLACE_OF_RUN, Way
 from ui.shared.formatting import notice
 from ui.shared.html import render_part
 from ui.shared.settings_form import Form
 
-
-@dataclass(frozen=True)
-class Way:
-    """A button: what it asks for, where it leads (a CSS selector), and its words."""
-
-    ask: str
-    place: str
-    title: str
-    about: str
-
-
 HERE, PUBLIC = "Fine-tune a Llama on this computer, and see what changed.", "Fine-tune a Llama, and see what changed."
-PLACE_OF_RUN = "#run-line .going-on, #train-trouble .error"  # or why there is none
 # The first is for the person at this machine, the second for visitors of a public page.
 DEMO_WAYS = (
     Way("demo", PLACE_OF_RUN, "Try the demo", f"Takes {DEMO_TIME} and no graphics card"),
@@ -36,36 +23,15 @@ DATA_WAYS = (
 )
 FIT_WAY = Way("fit", "#card", "Will it fit my card?", "How much memory training takes, on any card")
 
-# Asks as `ui.shared.clicks` does; once the place that the button leads to is on the page, it is shown and focused.
-LEAD_THERE = """
-const MOST_LOOKS = 200, MILLISECONDS = 50;
-const show = (place, looks) => {
-    const found = document.querySelector(place);
-    if (found?.checkVisibility()) {
-        if (found.tabIndex < 0) found.tabIndex = -1;
-        found.focus({preventScroll: true});
-        found.scrollIntoView({block: 'center'});
-    } else if (looks > 0) {
-        setTimeout(() => show(place, looks - 1), MILLISECONDS);
-    }
-};
-element.addEventListener('click', event => {
-    const button = event.target.closest('[data-ask]');
-    if (!button || !element.contains(button)) return;
-    trigger('asked', {...button.dataset});
-    show(button.dataset.place, MOST_LOOKS);
-});
-"""
-
 
 class Welcome:
-    """Layout and handlers; `live` shows it until there is a run."""
+    """Layout and handlers; `live` shows all of it until there is a run."""
 
     def __init__(self, workbench: Workbench, form: Form):
         self._workbench, self._form = workbench, form
         # A page that is built for visitors does not know yet who will come; few have been here before.
         is_new = bool(workbench.rules) or not workbench.runs.rows()
-        first = welcome_text(bool(workbench.rules)) if is_new else ""
+        first = welcome_text(bool(workbench.rules)) if is_new else fit_way_text()
         self.ways = gr.HTML(first, padding=False, elem_id="welcome", js_on_load=LEAD_THERE)
 
     def connect(self, preset: gr.Dropdown, token: gr.Textbox, tabs: gr.Tabs, trouble: gr.HTML) -> None:
@@ -79,7 +45,7 @@ class Welcome:
     def live(self) -> dict:
         workbench = self._workbench
         has_run = workbench.snapshot is not None or bool(workbench.runs.rows())
-        return {self.ways: {"value": "" if has_run else welcome_text(bool(workbench.rules))}}
+        return {self.ways: {"value": fit_way_text() if has_run else welcome_text(bool(workbench.rules))}}
 
     def _lead(self, token: str, asked: gr.EventData) -> dict:
         if asked.ask == "data":
@@ -97,10 +63,15 @@ class Welcome:
             self._workbench.start(config, token=token, preset=DEMO)
         except Problem as error:
             return filled | {self._trouble: notice(str(error), "error")}
-        return filled | {self._trouble: "", self.ways: ""}
+        return filled | {self._trouble: "", self.ways: fit_way_text()}
 
 
 def welcome_text(is_public: bool) -> Markup:
     """The sentence and the ways; `is_public` for visitors of a page that everyone can use."""
     ways = [DEMO_WAYS[is_public], DATA_WAYS[is_public], FIT_WAY]
     return render_part("model/welcome.html", "welcome", sentence=PUBLIC if is_public else HERE, ways=ways)
+
+
+def fit_way_text() -> Markup:
+    """The way to Will it fit, for those who have runs."""
+    return render_part("model/welcome.html", "fit_way", way=FIT_WAY)

@@ -9,6 +9,8 @@ from core.runs.adapter_ref import Pane
 from core.settings.paths import last_part
 from ui.shared.html import render_part
 
+DAY = 86400  # seconds
+
 
 def gib(value: float | None) -> str:
     """Memory in GiB, with as many digits as matter."""
@@ -22,7 +24,9 @@ def gib(value: float | None) -> str:
 
 
 def duration(seconds: float) -> str:
-    """0:07, 12:30 or 1:02:03."""
+    """0:07, 12:30 or 1:02:03; 9 days where the hours do not matter any more."""
+    if seconds >= 2 * DAY:
+        return f"{seconds / DAY:,.0f} days"
     minutes, seconds = divmod(round(seconds), 60)
     hours, minutes = divmod(minutes, 60)
     return f"{hours}:{minutes:02}:{seconds:02}" if hours else f"{minutes}:{seconds:02}"

@@ -3,12 +3,15 @@
 A field is named once, in `core.settings.run_config`. Values travel as {dotted name: value}, never by position.
 """
 
+from pathlib import Path
 from types import UnionType
 from typing import Any, Literal, get_args, get_origin
 
 import gradio as gr
 
 from core.settings.run_config import RunConfig, fields, flatten
+from core.settings.sections import PATHS
+from ui.shared.upload_names import with_names, with_paths
 
 # Unsloth's 4-bit Llamas from 1B to 8B, and the demo; any other name can be typed.
 MODELS = [
@@ -41,19 +44,23 @@ _BATCH = "training.per_device_train_batch_size"
 _BATCHES = ["auto", "1", "2", "4", "8"]
 COLUMN_BY_NAME = ("", "")  # nothing chosen: detected by its name
 _BACK = {"true": True, "false": False}
+_OF_FILES = tuple(f"data.{name}" for name in PATHS)
 
 
 class Form:
-    """The settings' components by dotted name, filled from `config`; the layout creates each with `add`."""
+    """The settings' components by dotted name, filled from `config`; the layout creates each with `add`.
 
-    def __init__(self, config: RunConfig):
-        self._values = flatten(config)
+    Files in the folder `uploads` are shown by their names.
+    """
+
+    def __init__(self, config: RunConfig, uploads: Path | None = None):
+        self._values, self._uploads = flatten(config), uploads
         self.components: dict[str, gr.components.Component] = {}
 
     def add(self, *names: str) -> None:
         """Makes the components of these settings here."""
         for name in names:
-            self.components[name] = _component(name, fields()[name], _shown(name, self._values[name]))
+            self.components[name] = _component(name, fields()[name], self.shown(name, self._values[name]))
 
     @property
     def kept(self) -> list[gr.components.Component]:
@@ -65,13 +72,23 @@ class Form:
         nested: dict[str, dict[str, Any]] = {part: {} for part in RunConfig.model_fields}
         for name, component in self.components.items():
             part, _, field = name.partition(".")
-            nested[part][field] = _meant(name, values[component])
+            nested[part][field] = self._meant(name, values[component])
         return RunConfig.build(nested)
 
     def fill(self, config: RunConfig) -> dict:
         """Updates that show another config."""
         values = flatten(config)
-        return {component: gr.update(value=_shown(name, values[name])) for name, component in self.components.items()}
+        shown = {name: self.shown(name, values[name]) for name in self.components}
+        return {component: gr.update(value=shown[name]) for name, component in self.components.items()}
+
+    def shown(self, name: str, value: Any) -> Any:
+        """A setting's value as its component shows it."""
+        shown = _shown(name, value)
+        return with_names(shown, self._uploads) if self._uploads and name in _OF_FILES else shown
+
+    def _meant(self, name: str, value: Any) -> Any:
+        meant = _meant(name, value)
+        return with_paths(meant, self._uploads) if self._uploads and name in _OF_FILES and meant else meant
 
 
 def _shown(name: str, value: Any) -> Any:

@@ -14,9 +14,10 @@ from markupsafe import Markup
 
 from core.data.prepared.survey import Survey
 from core.hub_names import is_hub_name
-from core.memory.cards import CARDS, Card, this_machine
+from core.memory.cards import ALL_CARDS, Card, find_card, this_machine
 from core.memory.embeddings_cost import embeddings_cost
 from core.memory.estimate import estimate, verdict
+from core.memory.largest import largest
 from core.memory.parts import Estimate
 from core.memory.probe_log import latest_probe
 from core.memory.probe_record import ProbeRecord
@@ -33,6 +34,7 @@ from core.workbench.workbench import Workbench
 from ui.shared.clicks import CLICKS
 from ui.shared.formatting import count, gib, notice
 from ui.shared.settings_form import Form
+from ui.train.fit_time import time_text
 from ui.train.fit_view import THIS_MACHINE, fetch_text, fit_text, probing_text
 
 HERE = ""  # the value of this machine among the cards
@@ -47,7 +49,8 @@ class FitForm:
             _choices(workbench),
             value=HERE,
             label="Will it fit?",
-            info="An estimate that follows every change, without loading the model.",
+            info="An estimate that follows every change, without loading the model. You can type a size: 10 GB.",
+            allow_custom_value=True,
             elem_id="card",
         )
         self.fit = gr.HTML(padding=False, elem_id="fit", js_on_load=CLICKS)
@@ -106,7 +109,10 @@ class FitForm:
             config = self._form.read(values)
         except Problem as error:
             return notice(str(error), "warning")
-        return self._estimated(config, values[self.card], values[self._token])
+        try:
+            return self._estimated(config, values[self.card], values[self._token])
+        except ConfigError as error:  # no such card
+            return notice(str(error), "warning")
 
     def _changed(self, values: dict) -> tuple[str, str]:
         """The estimate, and what the last probe measured; its error also where there is no estimate."""
@@ -139,18 +145,21 @@ class FitForm:
             return said + fetch_text(config.model.model_name)
         longest = rows.longest if rows else None
         card, probe = self._card(chosen), None
-        if chosen == HERE:
+        if card.name == THIS_MACHINE:
             probe = latest_probe(self._workbench.runs_dir, self._workbench.machine, config)
         about = (config, shape, card, probe, longest)
         found, cost = estimate(*about), embeddings_cost(config, shape, card)
+        most = largest(*about)
+        time = time_text(config, shape, card, rows, self._workbench.runs_dir, self._workbench.machine)
         changes = ([], []) if verdict(found, card) == "fits" else (suggestions(*about), to_fit(*about))
         basis, warning = _basis(config, found, probe, longest), cost.warning if cost else ""
-        return said + fit_text(found, card, *changes, basis, warning)
+        return said + fit_text(found, card, *changes, basis, warning, most, time)
 
     def _card(self, chosen: str) -> Card:
-        if chosen == HERE:
+        """The card chosen in the list, or typed. Raises ConfigError."""
+        if (chosen or HERE) == HERE:
             return this_machine(self._workbench.machine).model_copy(update={"name": THIS_MACHINE})
-        return next(card for card in CARDS if card.name == chosen)
+        return next((card for card in ALL_CARDS if card.name == chosen), None) or find_card(chosen)
 
     def _checked_rows(self, config: RunConfig) -> Survey | None:
         """The figures of all rows, once they have been checked with these very settings."""
@@ -204,7 +213,7 @@ def _basis(config: RunConfig, found: Estimate, probe: ProbeRecord | None, longes
 def _choices(workbench: Workbench) -> list[tuple[str, str]]:
     machine = workbench.machine
     here = f"On this machine ({machine.name}, {gib(machine.total_gib)})"
-    return [(here, HERE), *((f"On {card.name}", card.name) for card in CARDS)]
+    return [(here, HERE), *((f"On {card.name}", card.name) for card in ALL_CARDS)]
 
 
 def _may_be_on_hub(config: ModelConfig) -> bool:

@@ -11,6 +11,7 @@ from markupsafe import Markup
 
 from core.memory.cards import Card
 from core.memory.estimate import verdict
+from core.memory.largest import Largest
 from core.memory.parts import PARTS, Estimate, part_names
 from core.memory.probe_record import ProbeRecord
 from core.memory.suggestions import WORTH_SAYING, Suggestion
@@ -33,11 +34,13 @@ def fit_text(
     to_fit: Sequence[Suggestion] = (),
     basis: Sequence[str] = (),
     warning: str = "",
+    most: Largest | None = None,
+    time: str = "",
 ) -> Markup:
     """The verdict in words, the bar with its legend, and what would help where there is little room.
 
     `suggestions` are each by itself, `to_fit` one on top of the other; `basis` are sentences on what the figures are
-    based on, `warning` is one about these settings.
+    based on, `warning` is one about these settings, `time` one on how long the run takes. `most` is what fits.
     """
     return render_part(
         TEMPLATE,
@@ -47,7 +50,20 @@ def fit_text(
         basis=" ".join(filter(None, basis)),
         warning=warning,
         changes=_changes(estimate, card, suggestions, to_fit),
+        most=_most(most) if most else [],
+        time=time,
     )
+
+
+def _most(most: Largest) -> list[dict[str, str]]:
+    """A button for the longest rows that fit and one for the largest batch."""
+    found = []
+    if most.length:
+        words = f"Maximum length {most.length:,}" + (", all that the model can read" if most.length_is_whole else "")
+        found.append({"words": words, "settings": json.dumps([f"model.max_seq_length={most.length}"])})
+    if most.batch:
+        found.append({"words": f"Batch size {most.batch:,}", "settings": json.dumps([f"{BATCH}={most.batch}"])})
+    return found
 
 
 def _verdict(estimate: Estimate, card: Card) -> dict[str, str]:
@@ -57,12 +73,17 @@ def _verdict(estimate: Estimate, card: Card) -> dict[str, str]:
         "kind": kind,
         "word": VERDICT_WORDS[kind],
         "takes": size(total),
-        "card": card.name if card.name == THIS_MACHINE else f"the {card.name}",
+        "card": whole_name(card),
         "has": size(usable),
         "missing": size(total - usable) if total > usable else "",
         "free": size(max(usable - total, 0)),
         "hint": ", and another program may take that" if kind == "tight" else "",
     }
+
+
+def whole_name(card: Card) -> str:
+    """The card within a sentence: the RTX 3060 12GB, a card of 10GB, this machine."""
+    return card.name if card.name == THIS_MACHINE or card.name.startswith("a card") else f"the {card.name}"
 
 
 def _bar(estimate: Estimate, card: Card) -> dict[str, Any]:

@@ -1,5 +1,7 @@
 """The Train tab: the settings, Start, and the run: its progress, charts, answers and receipt."""
 
+from collections.abc import Iterator
+
 import gradio as gr
 from markupsafe import Markup
 
@@ -7,11 +9,12 @@ from core.problems import Problem, RunError
 from core.runs.snapshot import Snapshot
 from core.workbench.model_slot import ModelState
 from core.workbench.workbench import Workbench
-from ui.shared.clicks import CLICKS
+from ui.shared.clicks import CLICKS, LEAD_THERE
 from ui.shared.formatting import notice
 from ui.shared.run_charts import charts
 from ui.shared.run_names import RunNames
 from ui.shared.settings_form import Form
+from ui.train.before_start import start_after_look
 from ui.train.fit_form import FitForm
 from ui.train.receipt_view import receipt_text
 from ui.train.run_figures import end_text, next_steps_text
@@ -35,7 +38,7 @@ class TrainTab:
         self.run_line = gr.HTML(padding=False, elem_id="run-line")
         with gr.Column(elem_id="train-form"):  # folded while a run comes first (run.js)
             self._add_form(form, token)
-        self.trouble = gr.HTML(padding=False, elem_id="train-trouble")
+        self.trouble = gr.HTML(padding=False, elem_id="train-trouble", js_on_load=LEAD_THERE)
         self.elsewhere = gr.HTML(padding=False, elem_id="last-run-elsewhere")
         self.shown_run = gr.Textbox("", visible="hidden")  # changes when a run begins and when it ends
         with gr.Column(elem_id="last-run") as self.last_run:
@@ -165,13 +168,12 @@ class TrainTab:
         words = f"The last run, {label} ({snapshot.status}), is on the Runs tab, with its charts and checkpoints."
         return gr.update(visible=False), notice(words)
 
-    def _start(self, values: dict) -> str:
+    def _start(self, values: dict) -> Iterator[str]:
         try:
             config, token = self._form.read(values), values[self._token]
-            self._workbench.start(config, token=token, preset=values[self._preset])
+            yield from start_after_look(self._workbench, config, token, values[self._preset])
         except Problem as error:
-            return notice(str(error), "error")
-        return ""
+            yield notice(str(error), "error")
 
     def _resume(self, token: str) -> str:
         snapshot = self._workbench.snapshot

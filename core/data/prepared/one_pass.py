@@ -4,7 +4,6 @@ Rows are processed about a thousand at a time, so that a source of any size need
 """
 
 import random
-import re
 from collections import Counter
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass, field
@@ -22,6 +21,7 @@ from core.data.prepared.prepared_data import PassResult
 from core.data.prepared.render import render
 from core.data.prepared.same_answer import AnswerCounter
 from core.data.prepared.tokens import Example, Rendered, tokenise
+from core.data.prompts.fill_in import placeholders_in
 from core.data.rows import TOO_DEEP, Row
 from core.problems import DataError, TemplateError
 from core.settings.sections import DataConfig
@@ -39,7 +39,7 @@ NO_EMBEDDING = (
     "out of the rows and the template, use the model's own tokenizer, or add the token to the model as well "
     "(resize_token_embeddings)."
 )
-PLACEHOLDER = re.compile(r"\{\{\s*[\w.]+\s*\}\}")
+MAX_PLACEHOLDERS = 20  # named; rows of code may have any number of what looks like one
 
 
 @dataclass
@@ -153,13 +153,14 @@ class Pass:
                 continue
             pieces = [text for text, is_trained in rendered.pieces if is_trained or not self.completion_only_loss]
             trained_text = "".join(pieces)
-            placeholder = PLACEHOLDER.search(trained_text)
-            result.placeholder = result.placeholder or (placeholder.group() if placeholder else "")
+            placeholders = placeholders_in(trained_text)
+            new = [name for name in placeholders if name not in result.placeholders]
+            result.placeholders += new[: MAX_PLACEHOLDERS - len(result.placeholders)]
             examples += useful
             hashes += [text_hash(rendered.text)] if len(parts) == 1 else [ids_hash(part.input_ids) for part in useful]
             # A file in several parts continues in the next; only the last of them needs an end mark.
             ends += [part is not parts[-1] or part.end_id(self.end_ids) is not None for part in useful]
-            unfilled += [placeholder is not None] * len(useful)
+            unfilled += [bool(placeholders)] * len(useful)
             result.is_split = result.is_split or len(parts) > 1
             _sample(result.samples, trained_text, row.number, reading.generator)
             reading.answers.add("".join(text for text, is_trained in rendered.pieces if is_trained))

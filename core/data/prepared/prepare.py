@@ -95,7 +95,9 @@ def prepare(
         own_validation=own_validation,
         is_split=main.is_split,
         samples=tuple(main.samples),
-        placeholder=main.placeholder,
+        placeholders=tuple(
+            dict.fromkeys((*main.placeholders, *(own_validation.placeholders if own_validation else ())))
+        ),
         special_rows=main.special_rows,
         special_token=main.special_token,
         changes=main.changes,

@@ -24,7 +24,7 @@ class PassResult:
     warnings: tuple[str, ...] = ()
     rows: int = 0
     samples: list[str] = field(default_factory=list)
-    placeholder: str = ""
+    placeholders: list[str] = field(default_factory=list)  # names of those that nobody has filled in, the first ones
     is_split: bool = False  # whether a row became several examples
     special_rows: int = 0  # rows with a special token in their own text
     special_token: str = ""  # the first of those tokens
@@ -41,11 +41,11 @@ class PreparedData:
     """Examples for training and validation, from `rows` rows; `notes` are assumptions made while reading.
 
     `own_validation` is set if validation rows come from a file of their own. `samples` are random texts that are
-    trained on, for detecting languages. `placeholder` is the first unfilled one found. `special_rows` is the number of
-    rows with a special token, such as `special_token`, in their own text. `warnings` are assumptions that may well be
-    wrong, as sentences. `changes` are what the chat template made necessary, with the number of rows; `preview` has the
-    texts of the first rows. `prompt_date` is the day that the chat template took for today; None: the real one. The
-    files live as long as this object.
+    trained on, for detecting languages. `placeholders` are the names of the first unfilled ones. `special_rows` is the
+    number of rows with a special token, such as `special_token`, in their own text. `warnings` are assumptions that may
+    well be wrong, as sentences. `changes` are what the chat template made necessary, with the number of rows; `preview`
+    has the texts of the first rows. `prompt_date` is the day that the chat template took for today; None: the real one.
+    The files live as long as this object.
     """
 
     rows: int
@@ -58,7 +58,7 @@ class PreparedData:
     own_validation: PassResult | None
     is_split: bool
     samples: tuple[str, ...]
-    placeholder: str
+    placeholders: tuple[str, ...]
     special_rows: int
     special_token: str
     changes: Counter
@@ -92,6 +92,13 @@ class PreparedData:
 
     def open_questions(self, config: DataConfig) -> Iterator[DataError]:
         """What the person must decide before training, each as an error to raise or to show."""
+        yield from self.questions_of_shape()
+        for source in (self, self.own_validation):
+            if source and not config.allow_left_out and source.left_out.share > CONSENT_SHARE:
+                yield too_many_left_out(source.left_out, source.rows)
+
+    def questions_of_shape(self) -> Iterator[DataError]:
+        """Those of them that are about how to read the rows."""
         if not self.shape.is_sure:
             yield DataError(
                 "It is not clear how to read the rows ({reason}): choose the columns on the Data tab "
@@ -104,9 +111,6 @@ class PreparedData:
                 "(data.instruction_column and data.answer_column, or data.text_column).",
                 reason=self.own_validation.shape.reason,
             )
-        for source in (self, self.own_validation):
-            if source and not config.allow_left_out and source.left_out.share > CONSENT_SHARE:
-                yield too_many_left_out(source.left_out, source.rows)
 
     def find(self, row: int) -> tuple[Examples, int] | None:
         """The examples that a row of the file is in, and its position there; None if the row was left out."""

@@ -14,6 +14,7 @@ from core.data.columns.open_questions import columns_by_later_roles
 from core.data.columns.shape import Shape
 from core.data.prepared.conversations import answered, messages_of, tools_of
 from core.data.prompts.chat_template import Say, chat_pieces
+from core.data.prompts.fill_in import filled_in
 from core.data.prompts.marks import ends, with_bos, with_eos, within_a_text, without_bos, without_doubled_ends
 from core.data.prompts.messages import Message, Pieces
 from core.data.prompts.prompt_templates import TEMPLATES
@@ -29,17 +30,17 @@ def render(
     An answer is one piece including its end mark, or two if only what follows certain words is trained on. `say` is
     told what the chat template made necessary to change. Raises TemplateError if there is nothing to train on.
     """
-    columns = shape.columns
+    columns, words = shape.columns, config.words_for_placeholders
     if shape.later and not values.keys() <= shape.known:
         columns = {**columns, **columns_by_later_roles(tuple(values), shape.later, tuple(columns.values()))}
     if shape.name in ("text", "columns"):
         if shape.name == "text":
-            text = _plain_text(values, columns, tokenizer)
+            text = filled_in(_plain_text(values, columns, tokenizer), words)
         else:
-            text = _filled(values, config.prompt_template, tokenizer)
+            text = _filled(values, config.prompt_template, tokenizer, words)
         pieces = [(with_eos(with_bos(text, tokenizer), tokenizer), True)]
     else:
-        messages, tools = within_a_text(_messages(values, columns), tokenizer), None
+        messages, tools = within_a_text(filled_in(_messages(values, columns), words), tokenizer), None
         if "tools" in columns:
             tools = tools_of(lookup(values, columns["tools"]))
         if config.prompt_template == "chat":
@@ -59,11 +60,14 @@ def _plain_text(values: dict[str, Any], columns: dict[str, str], tokenizer) -> s
     return f"{title}\n\n{without_bos(text, tokenizer)}" if title else text
 
 
-def _filled(values: dict[str, Any], template: str, tokenizer) -> str:
-    """The template with the row's fields; a missing field is empty. Raises TemplateError if all of them are."""
+def _filled(values: dict[str, Any], template: str, tokenizer, words: dict[str, str]) -> str:
+    """The template with the row's fields, in which `words` are filled in; a missing field is empty.
+
+    Raises TemplateError if all of them are.
+    """
     filled, is_empty = "", True
     for literal, column in template_parts(template):
-        text = "" if column is None else as_text(lookup(values, column))
+        text = "" if column is None else filled_in(as_text(lookup(values, column)), words)
         filled += literal
         is_within = filled.strip() and not ends(filled, tokenizer)  # after an end, another text may begin
         filled += without_bos(text, tokenizer) if is_within else text

@@ -26,7 +26,8 @@ class Survey:
     If `pieces`, rows are whole files split at the maximum length, and the pieces are counted as rows. `repeated` is the
     number of training rows with the text of an earlier one, `shared` that of validation rows that are also in the
     training set. `languages` are ISO 639-1 codes with their share (0 to 1) of the sampled texts. `epoch_steps` is the
-    number of optimizer steps per epoch, with `step_rows` rows each.
+    number of optimizer steps per epoch, with `step_rows` rows each. `placeholders` are the names of the first ones in
+    the `unfilled` rows.
     """
 
     rows: int
@@ -50,6 +51,7 @@ class Survey:
     epoch_steps: int
     step_rows: int
     warnings: tuple[str, ...]
+    placeholders: tuple[str, ...] = ()
 
     @property
     def used(self) -> int:
@@ -90,9 +92,15 @@ def survey(data: PreparedData, training: TrainingConfig, end_name: str) -> Surve
         "languages": data.languages,
         "epoch_steps": steps_per_epoch(len(train), training),
         "step_rows": training.effective_batch,
+        "placeholders": data.placeholders,
     }
     without_warnings = Survey(**figures, warnings=())
     return replace(without_warnings, warnings=tuple(_warnings(without_warnings, data, end_name)))
+
+
+def placeholder(figures: Survey) -> str:
+    """The first of the unfilled placeholders, such as {{name}}."""
+    return f"{{{{{figures.placeholders[0]}}}}}"
 
 
 def _histogram(lengths) -> tuple[tuple[int, ...], tuple[int, ...]]:
@@ -130,8 +138,8 @@ def _warnings(figures: Survey, data: PreparedData, end_name: str) -> Iterator[st
     yield from _about_answers(data)
     if figures.unfilled:
         yield (
-            f"{figures.unfilled:,} rows have an unfilled placeholder such as {data.placeholder} in the part that is "
-            "trained on: the model would learn to write exactly that; fill in the placeholders first."
+            f"{figures.unfilled:,} rows have an unfilled placeholder such as {placeholder(figures)} in the part that "
+            "is trained on: the model would learn to write exactly that; fill in the placeholders first (data.fill_in)."
         )
     if data.special_rows:
         rows = "1 row has" if data.special_rows == 1 else f"{data.special_rows:,} rows have"
