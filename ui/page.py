@@ -119,6 +119,7 @@ def build_page(workbench: Workbench) -> tuple[gr.Blocks, Live]:
         }  # fmt: skip
         for tab in (*first, *(tab for inside in later.values() for tab in inside)):
             tab.connect()
+        later["data-tab"] = [data.tokens]
         welcome.connect(model.preset, model.token, tabs, train.trouble)
         BeforeStart(workbench, form, model.preset, model.token).connect(train.trouble, tabs)
         export.opened_from(tabs, train.end, runs.opened.kept)

@@ -37,7 +37,7 @@ Key = tuple
 @dataclass(frozen=True)
 class Look:
     """The first rows of a set. `trouble` says why nothing can be trained on them as they are; `data` are the first 200
-    rows prepared, if the tokenizer is loaded and they can be."""
+    rows prepared, if the tokenizer is loaded and they can be; `waits`: it is being loaded."""
 
     notes: tuple[str, ...]
     columns: tuple[str, ...]
@@ -45,6 +45,7 @@ class Look:
     shape: Shape | None = None
     trouble: str = ""
     data: PreparedData | None = None
+    waits: bool = False
 
 
 @dataclass(frozen=True)

@@ -3,8 +3,9 @@
 At most one is kept, that of the model that was asked for last.
 """
 
+import time
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 from core.hub_names import Token
 from core.model.load import load_tokenizer
@@ -14,17 +15,26 @@ from core.settings.sections import ModelConfig
 from core.stopping import Stopped, leave_if
 from core.workbench.background_job import BackgroundJob, Outcome
 
+RETRY_SECONDS = 30  # after a failure; pages look again as soon as one is reported
+
 
 @dataclass(frozen=True)
 class Tokenizing:
     """`wanted` names the model (`_key`): its tokenizer is being loaded, was loaded (`alone`), or cannot be. `number`
-    counts the states."""
+    counts those that were loaded, failed or were freed."""
 
     number: int = 0
     wanted: tuple = ()
     is_loading: bool = False
     alone: TokenizerAlone | None = None
     problem: Problem | None = None
+    at: float = field(default_factory=time.monotonic)
+
+    @property
+    def is_enough(self) -> bool:
+        """Whether loading it once more now would be for nothing."""
+        has_just_failed = self.problem is not None and time.monotonic() - self.at < RETRY_SECONDS
+        return self.is_loading or self.alone is not None or has_just_failed
 
 
 class TokenizerJob:
@@ -45,12 +55,12 @@ class TokenizerJob:
         return state.alone if state.wanted == _key(config) else None
 
     def begin(self, config: ModelConfig, token: Token = None) -> None:
-        """Loads it in the background, unless it is there or being loaded."""
+        """Loads it in the background, unless it is there, is being loaded, or has just failed to load."""
         wanted = _key(config)
         with self._job.changed:
-            if self.state.wanted == wanted and (self.state.is_loading or self.state.alone is not None):
+            if self.state.wanted == wanted and self.state.is_enough:
                 return
-            self._become(wanted, is_loading=True)
+            self._job.state = Tokenizing(self.state.number, wanted, is_loading=True)
             self._job.start(lambda: self._load(config, token), lambda outcome: self._ended(wanted, outcome), token)
 
     def wait_for(self, config: ModelConfig, token: Token = None) -> TokenizerAlone:

@@ -9,7 +9,7 @@ time (`core.workbench.desk`); what comes second raises Busy.
 """
 
 import threading
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
 
@@ -158,7 +158,7 @@ class Workbench:
 
     @property
     def tokenizing(self) -> int:
-        """Grows whenever loading a tokenizer begins or ends: what `row` says may be different from then on."""
+        """Grows whenever a tokenizer was loaded, or could not be: what `row` says may be different from then on."""
         return self._tokenizers.state.number
 
     def look(self, config: RunConfig, token: Token = None, with_model: bool = True) -> Look:
@@ -171,7 +171,9 @@ class Workbench:
             self._tokenizers.begin(config.model, token)
         # Looking does not change the model, so it may run during training; one look at a time.
         with self._looking:
-            return self._preparation.look(config, self._reader(config) if with_model else None, token)
+            reader = self._reader(config) if with_model else None
+            look = self._preparation.look(config, reader, token)
+            return replace(look, waits=with_model and reader is None and self._tokenizers.state.is_loading)
 
     def _reader(self, config: RunConfig) -> Reader | None:
         """The loaded model, if it is that of the settings, or else its tokenizer, if that is there."""

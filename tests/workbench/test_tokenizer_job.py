@@ -64,7 +64,7 @@ def test_it_waits_for_the_libraries_and_can_be_stopped(unsloth, stories, rows):
     seen = []
     job = TokenizerJob(lambda: seen.append(job.state.is_loading))
     alone = job.wait_for(config)
-    assert seen == [True] and job.at_hand(config) is job.wait_for(config) is alone and job.state.number == 2
+    assert seen == [True] and job.at_hand(config) is job.wait_for(config) is alone and job.state.number == 1
     job.stop()  # too late: it is there
     assert job.wait_for(config) is alone
     job.forget()

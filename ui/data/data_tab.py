@@ -23,6 +23,7 @@ PROMPTS = [
     ("Alpaca in Korean", "alpaca_korean"),
     ("your own text", "own"),
 ]
+LOADING = "The model's tokenizer is being loaded. Then each row is shown here, token by token."
 OTHER_ROWS = "These rows have not been checked with these settings. Check all rows to see their figures."
 
 
@@ -86,7 +87,7 @@ class DataTab:
 
     def _add_figures(self) -> None:
         self.known = gr.Textbox(visible="hidden")  # changes when other rows have been read
-        self.tokenizing = gr.Textbox(visible="hidden")  # changes when a tokenizer was loaded, or could not be
+        self.tokens = TokensArrived(self._workbench)
         with gr.Column(elem_id="survey"):
             self.reading = gr.HTML(padding=False)
             with gr.Column() as self.figures:  # shown where they are of the rows that this page names
@@ -146,14 +147,14 @@ class DataTab:
             self._known_changed, settings | {self.check_trouble}, [self.check_trouble, self.figures, self.blanks],
             api_name="rows_known", queue=False, **hidden,
         )  # fmt: skip
-        self.tokenizing.change(self._row, settings, [self.view], **looking)
+        self.tokens.box.change(self._look, settings, shown, **looking)
         self.check.click(self._check, settings, [self.check_trouble], **hidden).then(
             self._row, settings, [self.view], **looking
         )
         self.stop.click(self._workbench.stop_reading, **hidden)
 
     def live(self) -> dict:
-        workbench, state, busy = self._workbench, self._workbench.preparing, self._workbench.busy_with
+        state, busy = self._workbench.preparing, self._workbench.busy_with
         left = [left for left in (state.left_out, state.validation_left_out) if left and left.total]
         needs_consent = any(left.share > CONSENT_SHARE for left in left)
         return {
@@ -165,7 +166,6 @@ class DataTab:
             self.reading: {"value": preparing_text(state) if state.doing else ""},
             self.whole: {"value": "" if state.doing else preparing_text(state)},
             self.known: {"value": str(hash((state.path, str(state.survey), state.error, state.doing)))},
-            self.tokenizing: {"value": str(workbench.tokenizing)},
             self.download: _download(state.left_out),
             self.download_theirs: _download(state.validation_left_out),
             self._form.components["data.allow_left_out"]: {"visible": needs_consent},
@@ -189,7 +189,7 @@ class DataTab:
             self.blanks: self._blanks(config, look),
             self.use_guess: gr.update(visible=guessed),
             self.mapping: gr.update(open=True) if guessed or look.trouble else gr.skip(),
-            self.view: "" if look.trouble else self._row(values),
+            self.view: "" if look.trouble else notice(LOADING) if look.waits else self._row(values),
             # Consent to leave out rows is for that set of rows, read with those settings.
             self._form.components["data.allow_left_out"]: gr.skip() if self._workbench.has_checked(config) else False,
         }
@@ -260,6 +260,17 @@ class DataTab:
         except Problem as error:
             return notice(str(error), "error")
         return ""
+
+
+class TokensArrived:
+    """A part of its own for `ui.live`, so that pages which do not show the Data tab do nothing."""
+
+    def __init__(self, workbench: Workbench):
+        self._workbench = workbench
+        self.box = gr.Textbox(visible="hidden")  # changes when a tokenizer was loaded, or could not be
+
+    def live(self) -> dict:
+        return {self.box: {"value": str(self._workbench.tokenizing)}}
 
 
 _CHOSEN = ["header", "text_rows", "drop_duplicates"]

@@ -88,16 +88,14 @@ def prepare(
         rows=main.rows,
         shape=main.shape,
         notes=main.notes,
-        warnings=tuple(dict.fromkeys((*main.warnings, *(own_validation.warnings if own_validation else ())))),
+        warnings=_of_both("warnings", main, own_validation),
         train=train,
         validation=validation,
         left_out=main.left_out,
         own_validation=own_validation,
         is_split=main.is_split,
         samples=tuple(main.samples),
-        placeholders=tuple(
-            dict.fromkeys((*main.placeholders, *(own_validation.placeholders if own_validation else ())))
-        ),
+        placeholders=_of_both("placeholders", main, own_validation),
         special_rows=main.special_rows,
         special_token=main.special_token,
         changes=main.changes,
@@ -107,6 +105,11 @@ def prepare(
         folder=folder,
         prompt_date=prompt_date,
     )
+
+
+def _of_both(name: str, main: PassResult, own_validation: PassResult | None) -> tuple[str, ...]:
+    """What both sources say under this name, each once."""
+    return tuple(dict.fromkeys(word for source in (main, own_validation) if source for word in getattr(source, name)))
 
 
 def _read_validation(work: Pass, config: DataConfig, token: Token, folder: Folder, limit: int | None) -> PassResult:
