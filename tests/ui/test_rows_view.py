@@ -111,7 +111,7 @@ def test_a_chat_is_shown_turn_by_turn():
     text = table_text(("chat", "other"), ({"chat": turns, "other": {"a": [True, None]}},))
     found = re.findall("<dt>(.*?)</dt><dd>(.*?)</dd>", text)
     assert found[:3] == [("human", "Hi"), ("gpt", "[{&#34;name&#34;: &#34;look&#34;}]"), ("user", "ab")]
-    assert len(found) == 6 and found[5] == ("user", "x" * 160 + "…") and "and 2 more turns" in text
+    assert len(found) == 4 and found[3] == ("user", "x" * 160 + "…") and "and 4 more turns" in text
     assert "{&#34;a&#34;: [true, null]}" in text and "&#39;" not in text
     packed = '[{"role": "user", "content": "in JSON"}]'
     assert "<dt>user</dt><dd>in JSON</dd>" in table_text(("a",), ({"a": packed},))

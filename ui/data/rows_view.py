@@ -16,7 +16,7 @@ from ui.shared.html import render_part
 
 TEMPLATE = "data/rows.html"
 CELL_CHARACTERS = 160
-MOST_TURNS = 6  # of a chat in the table
+MOST_TURNS = 4  # of a chat in the table
 MOST_COLUMNS = 30
 MOST_LEFT_OUT = 20  # rows listed; the file to download has them all
 MOST_FILES_NAMED = 3
