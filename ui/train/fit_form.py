@@ -149,9 +149,11 @@ class FitForm:
             probe = latest_probe(self._workbench.runs_dir, self._workbench.machine, config)
         about = (config, shape, card, probe, longest)
         found, cost = estimate(*about), embeddings_cost(config, shape, card)
-        most = largest(*about)
-        time = time_text(config, shape, card, rows, self._workbench.runs_dir, self._workbench.machine)
-        changes = ([], []) if verdict(found, card) == "fits" else (suggestions(*about), to_fit(*about))
+        kind, most = verdict(found, card), largest(*about)
+        time = ""
+        if kind != "no" or card.name == THIS_MACHINE:  # nobody asks how long it takes on another card that is too small
+            time = time_text(config, shape, card, rows, self._workbench.runs_dir, self._workbench.machine)
+        changes = ([], []) if kind == "fits" else (suggestions(*about), to_fit(*about))
         basis, warning = _basis(config, found, probe, longest), cost.warning if cost else ""
         return said + fit_text(found, card, *changes, basis, warning, most, time)
 
