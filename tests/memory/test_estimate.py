@@ -379,7 +379,9 @@ def test_this_machine_leaves_others_what_they_have():
         ("RTX 4060", "RTX 4060 8GB"), ("L4", "L4 24GB"), ("45GB", "a card of 45GB"),  # no A4500
         ("NVIDIA GeForce RTX 4070 Laptop GPU", "RTX 4070 Laptop 8GB"), ("3060 laptop", "RTX 3060 Laptop 6GB"),
         ("10", "a card of 10GB"),
-        ("h100", "H100 80GB"), ("12GB", "a card of 12GB"), ("7.5 GiB", "a card of 7.5GB"), ("T4", "Tesla T4 16GB"),
+        ("h100", "H100 80GB"), ("12GB", "a card of 12GB"),
+        ("7.5 GiB", "a card of 7.5GB"),
+        ("T4", "Tesla T4 16GB"),
     ],
 )  # fmt: skip
 def test_a_card_is_found_as_people_write_it(said, name):
