@@ -48,8 +48,8 @@ UI = Path(__file__).parent
 STYLES = [
     UI / name
     for name in (
-        "style.css", "runs/runs.css", "compare/compare.css", "train/fit.css", "train/run.css", "shared/charts.css",
-        "export/export.css", "model/welcome.css", "shared/everyone.css",
+        "style.css", "runs/runs.css", "compare/compare.css", "train/fit.css", "train/form.css", "train/run.css",
+        "shared/charts.css", "export/export.css", "model/welcome.css", "shared/everyone.css",
     )
 ]  # fmt: skip
 FAVICON = UI / "icons/favicon.svg"

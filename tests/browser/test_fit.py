@@ -137,6 +137,7 @@ def test_1_the_bar_follows_every_change_in_the_form(app, open_page):
     expect(page.locator("#fit .fit-basis")).to_contain_text(f"Batch size auto: this assumes {batch};")
 
     fill(page, "adapter-r", 16)
+    page.get_by_role("button", name="All settings").click()
     page.locator("#adapter-modules_to_save label", has_text="embed_tokens").click()
     config = config.with_settings(["adapter.r=16", "adapter.modules_to_save=[embed_tokens]"])
     expect_shown(page, config, "RTX 3060 12GB")

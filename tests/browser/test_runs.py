@@ -261,7 +261,7 @@ def test_9_a_checkpoint_is_loaded_and_trained_further(runs_page):
     first = page.locator("#run-kept tbody tr", has_text="checkpoint at step 4")
     first.get_by_role("button", name="Continue training").click()
     expect(page.get_by_role("tab", name="Train", exact=True)).to_have_attribute("aria-selected", "true")
-    page.get_by_role("button", name=re.compile("More: layers")).click()
+    page.get_by_role("button", name="All settings").click()
     expect(page.locator("#adapter-continue_from input, #adapter-continue_from textarea")).to_have_value(
         re.compile(r"-demo-yoda-2/checkpoints/step-4$")
     )

@@ -276,7 +276,7 @@ def test_11_a_second_page_shows_the_only_run_and_stops_it(app, page, open_page):
 
 def test_12_a_complete_run_with_answers_and_checkpoints(app, page):
     set_steps(page, 12)
-    page.get_by_role("button", name=re.compile("^While it trains")).click()
+    page.get_by_role("button", name="All settings").click()
     fill(page, "training-eval_steps", 4)
     fill(page, "training-save_steps", 4)
     page.click("#start")

@@ -11,6 +11,7 @@ from core.workbench.model_slot import ModelState
 from core.workbench.workbench import Workbench
 from ui.shared.clicks import CLICKS, LEAD_THERE
 from ui.shared.formatting import notice
+from ui.shared.html import render_part
 from ui.shared.run_charts import charts
 from ui.shared.run_names import RunNames
 from ui.shared.settings_form import Form
@@ -21,6 +22,23 @@ from ui.train.run_figures import end_text, next_steps_text
 from ui.train.run_state_text import best_button, best_text, can_resume, line_text, resume_text, state_text
 from ui.train.samples_view import samples_text
 
+# Below "All settings": each group's title, and the settings in its rows.
+OTHER_SETTINGS = {
+    "What is trained": (
+        ("adapter.target_modules", "adapter.continue_from"),
+        ("adapter.modules_to_save", "adapter.trainable_tokens", "adapter.lora_dropout"),
+        ("adapter.use_rslora", "training.completion_only_loss", "training.packing"),
+    ),
+    "Schedule, optimizer and memory": (
+        ("training.warmup_steps", "training.lr_scheduler_type", "training.weight_decay"),
+        ("training.optim", "training.use_gradient_checkpointing", "training.seed"),
+    ),
+    "While it trains: checks, checkpoints, when to stop": (
+        ("training.eval_steps", "training.save_steps", "training.save_total_limit"),
+        ("training.early_stopping_patience", "training.stop_at_loss", "training.report_to"),
+        ("training.sample_prompts", "training.hub_model_id"),
+    ),
+}
 # With another preset the form comes first again, unless a run is in progress.
 UNFOLD = """preset => {
     if (!document.querySelector("#run-line .going-on")) document.getElementById("frame").dataset.form = "open";
@@ -45,35 +63,23 @@ class TrainTab:
             self._add_run()
 
     def _add_form(self, form: Form, token: gr.Textbox) -> None:
-        with gr.Row():
+        """How long, how strong, how many rows at once and how fast; the rest unfolds; whether it fits, and Start."""
+        with gr.Row(elem_id="quick", equal_height=True):
+            with gr.Column(min_width=200):
+                form.add("training.max_steps", "training.num_train_epochs")
             with gr.Column(min_width=200):
                 form.add("adapter.r", "adapter.lora_alpha")
                 self.twice = gr.Button("alpha = 2 × rank", size="sm", elem_id="twice")
             with gr.Column(min_width=200):
-                form.add("training.learning_rate", "training.embedding_learning_rate")
-            with gr.Column(min_width=200):
                 form.add("training.per_device_train_batch_size", "training.gradient_accumulation_steps")
             with gr.Column(min_width=200):
-                form.add("training.max_steps", "training.num_train_epochs")
-        with gr.Row():
-            with gr.Column(min_width=200):
-                form.add("adapter.use_rslora", "training.completion_only_loss")
-            with gr.Column(min_width=200, scale=2), gr.Row():
-                form.add("adapter.modules_to_save", "adapter.trainable_tokens")
-        with gr.Accordion("More: layers, dropout, schedule, optimizer, seed, checkpointing", open=False):
-            form.add("adapter.target_modules")
-            with gr.Row():
-                form.add("adapter.lora_dropout", "training.warmup_steps", "training.lr_scheduler_type")
-            with gr.Row():
-                form.add("training.optim", "training.weight_decay", "training.seed")
-            with gr.Row():
-                form.add("training.use_gradient_checkpointing", "training.packing", "adapter.continue_from")
-        with gr.Accordion("While it trains: checks, checkpoints, when to stop, prompts to answer", open=False):
-            with gr.Row():
-                form.add("training.eval_steps", "training.save_steps", "training.save_total_limit")
-            with gr.Row():
-                form.add("training.early_stopping_patience", "training.stop_at_loss", "training.report_to")
-            form.add("training.sample_prompts", "training.hub_model_id")
+                form.add("training.learning_rate", "training.embedding_learning_rate")
+        with gr.Accordion("All settings", open=False, elem_id="all-settings"):
+            for title, rows in OTHER_SETTINGS.items():
+                gr.HTML(render_part("train/form.html", "heading", title=title), padding=False)
+                for names in rows:
+                    with gr.Row(equal_height=True):
+                        form.add(*names)
         self.fit = FitForm(self._workbench, form, token)
         self.start = gr.Button("Start training", variant="primary", elem_id="start")
 
