@@ -21,11 +21,14 @@ MARKS = ("\ue000", "\ue001", "\ue002")  # in place of messages; no template cont
 def asked_by_rows(data: PreparedData, prompt_template: str, tokenizer) -> tuple[bool | None, tuple[str, ...]]:
     """Whether each row asks once, judged by the first ones, and at most three different questions of validation rows.
 
-    (None, ()) for plain text, which asks nothing. Raises TemplateError if the template takes no question.
+    (None, ()) for plain text, which asks nothing.
     """
     if data.shape.name == "text":
         return None, ()
-    frame = _Frame(prompt_template, tokenizer)
+    try:
+        frame = _Frame(prompt_template, tokenizer)
+    except TemplateError:  # it takes no question by itself, such as one without a system prompt
+        return None, ()
     is_single = data.shape.name not in ("messages", "sharegpt") or all(
         frame.asks_once(example) for example in data.train[:LOOKED_AT] if example.trained
     )

@@ -371,10 +371,12 @@ def test_7_new_and_deleted_runs_do_not_change_the_selection(app, compare, run, c
     shutil.rmtree(first)  # the run that is loaded
     expect(page.locator("#ask")).to_have_text("Ask both", timeout=30_000)
     expect_unchanged("Choose a run…")
-    at(page, "third").fill(first.name)
-    at(page, "third").press("Enter")
-    expect(page.locator("#pick-trouble .error")).to_contain_text("it was moved or deleted", timeout=30_000)
-    photograph(page, "69-chat-no-such-run")
+    broken = copy_run("20500104-000000-broken")
+    (broken / "adapter/adapter_model.safetensors").write_bytes(b"no adapter")
+    expect_offered(page, f"{run.name}, 4 Jan 00:00")
+    pick(page, "third", f"{run.name}, 4 Jan 00:00")
+    expect(page.locator("#pick-trouble .error")).to_be_visible(timeout=60_000)
+    photograph(page, "69-chat-damaged-run")
     pick(page, "third", label)
     expect(page.locator("#pick-trouble .error")).to_have_count(0)
 

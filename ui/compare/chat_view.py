@@ -111,7 +111,7 @@ def _column(look: str, name: str, turn: Turn, place: int, compared_with: str) ->
         pieces=pieces,
         figures=_figures(answer),
         remarks=[remark for remark in (fault, about) if remark],
-        to_copy=answer.text if answer.ended else "",
+        to_copy=answer.text if answer.ended and answer.text.strip() else "",
     )
 
 
