@@ -5,18 +5,18 @@ from ui.shared.clicks import COPY
 # A new question is scrolled into view. Then the page follows the end of the answers as they grow, until the reader
 # scrolls up, and again once they are back at the end.
 FOLLOW = """() => requestAnimationFrame(() => {
-    const panes = document.getElementById("panes"), turn = panes?.querySelector(".turn");
+    const turn = document.querySelector("#panes .turn");
     if (!turn) { window.turnInView = ""; return; }
     // How far the end of the answers is below the bar at the bottom.
     const hidden = () => {
-        const bar = document.getElementById("composer").getBoundingClientRect();
-        return panes.getBoundingClientRect().bottom + 8 - Math.min(bar.top, window.innerHeight);
+        const [panes, bar] = ["panes", "composer"].map(id => document.getElementById(id).getBoundingClientRect());
+        return panes.bottom + 8 - Math.min(bar.top, window.innerHeight);
     };
     if (window.followsAnswers === undefined) {
         let before = window.scrollY;
         window.addEventListener("scroll", () => {
-            if (window.scrollY < before - 1) window.followsAnswers = document.contains(panes) && hidden() < 40;
-            else if (hidden() < 40) window.followsAnswers = true;
+            if (hidden() < 40) window.followsAnswers = true;
+            else if (window.scrollY < before - 1) window.followsAnswers = false;
             before = window.scrollY;
         }, {passive: true});
     }
