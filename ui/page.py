@@ -139,7 +139,8 @@ def build_page(workbench: Workbench) -> tuple[gr.Blocks, Live]:
         filled = [model.preset, tabs, *form.components.values()]
         quiet = {"api_visibility": "private", "show_progress": "hidden", "queue": False}
         # Before the page asks for the run: where there is one, its settings and its tab come last.
-        remember(page, [model.preset, *form.kept, *compare.kept], tabs, lab)
+        entered = [model.preset, *form.kept, compare.prompt, *compare.sampling.inputs]
+        remember(page, entered, tabs, lab)
         page.load(reattach, None, filled, **quiet)
         page.load(None, None, None, js=ON_LOAD, **quiet)
         add_api(workbench, chosen)

@@ -127,11 +127,8 @@ class Receipt(_Event):
 
 
 class StepDone(_Event):
-    """An optimizer step. `elapsed` is in seconds since training began; `tokens` counts all tokens seen so far.
-
-    `embedding_learning_rate` is that of trained embeddings; None if none are trained, and in runs from before this was
-    recorded.
-    """
+    """An optimizer step. `elapsed` is in seconds since training began; `tokens` counts all tokens seen so far. Where no
+    embeddings are trained, and in older runs, `embedding_learning_rate` is None."""
 
     type: Literal["step"] = "step"
     step: Whole

@@ -58,7 +58,6 @@ class CompareTab:
         self.heldout = gr.HTML(padding=False, elem_id="compare-heldout")
         self.unasked = gr.Textbox(visible="hidden")  # the question that came back into the box with an error
         self.names = gr.Textbox("", visible="hidden")  # changes when a run gets another name
-        self.kept = [self.prompt, *self.sampling.inputs]  # what a page shows again after a reload
 
     def _add_conversation(self) -> None:
         self.changed = self.picker.changed
