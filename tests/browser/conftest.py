@@ -12,6 +12,7 @@ from core.runs.run_folder import list_runs
 
 SCREENSHOTS = Path(__file__).parent / "screenshots"
 DESKTOP, PHONE = {"width": 1440, "height": 900}, {"width": 390, "height": 844}
+LOADED = "#tabs [role=tab]"
 ZOOMED = {"width": 720, "height": 450}  # a desktop's window at 200%
 FLAGS = [
     "--no-sandbox",
@@ -97,7 +98,7 @@ def opening(chromium):
         page.on("pageerror", lambda error: page.logged_errors.append(str(error)))
         page.on("console", lambda message: message.type == "error" and page.logged_errors.append(message.text))
         page.goto(url)
-        page.wait_for_selector("#load", timeout=60_000)
+        page.wait_for_selector(LOADED, timeout=60_000)
         return page
 
     yield open_it
@@ -114,10 +115,13 @@ def _leaving(page):
     page.logged_errors[:] = before
 
 
-def reload(page) -> None:
+def reload(page, forget: bool = False) -> None:
+    """With `forget`, without what was entered before."""
+    if forget:
+        page.evaluate("delete window.keepEntered, localStorage.removeItem('hearthtune.entered')")
     with _leaving(page):
         page.reload(wait_until="commit")
-    page.wait_for_selector("#load", timeout=60_000)
+    page.wait_for_selector(LOADED, timeout=60_000)
 
 
 def close(page) -> None:

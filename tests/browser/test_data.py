@@ -41,7 +41,7 @@ def data_page(loaded, page):
 @pytest.fixture
 def fresh_data_page(loaded, page):
     """The same, after a test that changed settings."""
-    reload(page)
+    reload(page, forget=True)
     tab(page, "Data")
     expect(page.locator("figure.rendered")).to_contain_text(FIRST_QUESTION, timeout=60_000)
     return page

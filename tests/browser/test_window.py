@@ -77,7 +77,7 @@ def browser(app, chromium, wait_until):
 @pytest.fixture(scope="module")
 def page(browser):
     (page,) = browser.contexts[0].pages
-    page.wait_for_selector("#load", timeout=60_000)
+    page.wait_for_selector(LOADED, timeout=60_000)
     return page
 
 
