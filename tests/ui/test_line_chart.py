@@ -289,4 +289,6 @@ def test_a_drawing_keeps_its_elements_while_the_run_goes_on():
         return [[(part.tag, part.get("class")) for part in (*one, *(one.find("svg") or ()))] for one in figures]
 
     assert kinds(2) == kinds(30) == kinds(300)
-    assert [tag for tag, _ in kinds(2)[0]] == ["figcaption", "p", "svg", "div", "g", "g", "g"]
+    assert [tag for tag, _ in kinds(2)[0]] == ["figcaption", "p", "div", "svg", "div", "g", "g", "g"]
+    empty = [[part.tag for part in one] for one in drawn(charts(Snapshot(), True))]
+    assert empty == [["figcaption", "p", "div", "svg"], *[["figcaption", "p", "svg"]] * 3], "as large as with lines"

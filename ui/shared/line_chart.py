@@ -63,8 +63,9 @@ def chart(
     `choices` are checkboxes; with "log" among them it is drawn twice, and the stylesheet shows one of the drawings."""
     series = [replace(s, points=[p for p in s.points if isfinite(p[1])]) for s in series]
     series = [replace(s, points=thin(s.points, MOST_POINTS, _x, _y)) for s in series if s.points]
+    boxes = [(choice, CHOICES[choice]) for choice in choices]
     if not series:
-        return render_part(TEMPLATE, "empty_chart", title=title, width=WIDTH, height=HEIGHT)
+        return render_part(TEMPLATE, "empty_chart", title=title, choices=boxes, width=WIDTH, height=HEIGHT)
     measured = [s for s in series if not s.by_choice]
     points = [point for s in measured for point in s.points]
     frame = _frame(points, may_cut)
@@ -78,8 +79,7 @@ def chart(
         TEMPLATE, "chart", title=title, remark=remark, points=count(len(points), "point"), width=WIDTH, height=HEIGHT,
         legend=[{"style": s.style, "name": s.name, "value": figure(s.points[-1][1])}
                 for s in series if not s.dots_alone],
-        choices=[(choice, CHOICES[choice]) for choice in choices],
-        scales=scales, ticks=_ticks(frame, x_axis), unit=_unit(x_axis, frame.x1)[1],
+        choices=boxes, scales=scales, ticks=_ticks(frame, x_axis), unit=_unit(x_axis, frame.x1)[1],
         x_axis=x_axis, at=AT[x_axis], table=_table(measured, x_axis),
     )  # fmt: skip
 
