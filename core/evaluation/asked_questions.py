@@ -66,16 +66,16 @@ class _Frame:
 
     def question(self, example: Example) -> str:
         """The question of an example as it was written; empty if it is not between these words."""
-        text, answers = self._text(example).rstrip(), self._answers.strip()
+        asked, _ = split(example)
+        text, answers = self._text(asked).rstrip(), self._answers.strip()
         _, found, question = text.rpartition(self._asks) if self._asks else ("", " ", text)
         return question.removesuffix(answers).strip() if found and question.endswith(answers) else ""
 
     def asks_once(self, example: Example) -> bool:
         """Whether there is one question with its answer, and no turn before it."""
         answers = self._answers.strip()
-        return not answers or self._text(example).count(answers) == 1
+        return not answers or self._text(example.input_ids).count(answers) == 1
 
-    def _text(self, example: Example) -> str:
-        """What comes before the last answer, with special tokens."""
-        question, _ = split(example)
-        return self._tokenizer.decode(question, skip_special_tokens=False, clean_up_tokenization_spaces=False)
+    def _text(self, ids: list[int]) -> str:
+        """With special tokens, of which most of these words are made."""
+        return self._tokenizer.decode(ids, skip_special_tokens=False, clean_up_tokenization_spaces=False)

@@ -16,11 +16,11 @@ def turns(*contents: str, before=()) -> dict:
     return {"messages": [*before, *messages]}
 
 
-def asked(tmp_path, tokenizer, rows, template="chat", share=0.5, **settings):
+def asked(tmp_path, tokenizer, rows, template="chat", share=0.5, completion_only_loss=True, **settings):
     """What the rows ask, and the questions in their validation share, as prepared."""
     config = data_file(tmp_path / "rows.jsonl", *rows)
     config = config.model_copy(update={"validation_share": share, "prompt_template": template, **settings})
-    return asked_by_rows(prepare(config, tokenizer, 512, True), template, tokenizer)
+    return asked_by_rows(prepare(config, tokenizer, 512, completion_only_loss), template, tokenizer)
 
 
 def assert_questions(found: tuple[str, ...], of=QUESTIONS, count: int = 3) -> None:
@@ -51,6 +51,13 @@ def test_several_turns_are_said_and_only_what_begins_a_conversation_can_be_asked
     mixed = [*several[:5], *(turns(question, "It is.") for question in QUESTIONS[5:])]
     is_single, found = asked(tmp_path, demo_tokenizer, mixed, template, share=0.8)
     assert set(found) <= set(QUESTIONS[5:]) and found
+
+
+def test_turns_are_counted_where_the_questions_are_trained_on_too(tmp_path, demo_tokenizer):
+    single = [turns(question, "It is.") for question in QUESTIONS]
+    several = [turns(question, "It is.", "Why?", "Who knows?") for question in QUESTIONS]
+    found = [asked(tmp_path, demo_tokenizer, rows, completion_only_loss=False) for rows in (single, several)]
+    assert found == [(True, ()), (False, ())]
 
 
 def test_plain_text_asks_nothing(tmp_path, demo_tokenizer):
