@@ -43,7 +43,7 @@ def test_it_asks_and_goes_on_where_the_person_says_so(bench, stories, rows):
 
 
 def test_it_starts_where_all_is_well(bench, stories, tmp_path):
-    rows = [{"instruction": f"Say {n}.", "output": f"It is {n}."} for n in range(12)]
+    rows = [{"system": "Hi", "instruction": f"Say {n}.", "output": f"It is {n}."} for n in range(12)]
     data_file(tmp_path / "a.jsonl", *rows)
     config = small_config(stories, tmp_path / "a.jsonl", "training.max_steps=1")
     assert list(start_after_look(bench, config, "", ""))[1:] == [""]

@@ -290,3 +290,19 @@ def test_a_probe_s_error_is_shown_where_there_is_no_estimate_either(fit):
     fit._workbench._prober._job.state = Probing(error="There is no such model.", asked=config)
     estimated, measured = fit._changed(values)
     assert 'class="notice warning"' in estimated and "There is no such model." in measured
+
+
+@pytest.mark.parametrize(
+    ("chosen", "name"),
+    [("", "this machine"), (None, "this machine"), ("RTX 4070 Laptop 8GB", "RTX 4070 Laptop 8GB"),
+     ("3060", "RTX 3060 12GB"), ("10 GB", "a card of 10GB"), ("On RTX 3060 12GB", "RTX 3060 12GB"), ("On RTX 3090", "RTX 3090 24GB")],
+)  # fmt: skip
+def test_a_card_is_chosen_or_typed(fit, chosen, name):
+    assert fit._card(chosen).name == name
+    assert fit._card(fit.card.choices[0][0]).name == "this machine"
+
+
+def test_a_card_that_nobody_knows_is_refused_where_the_estimate_would_be(fit):
+    values = {component: component.value for component in fit._form.components.values()}
+    text = fit._follow(values | {fit.card: "Voodoo 2", fit._token: ""})
+    assert 'class="notice warning"' in text and "Voodoo 2" in text

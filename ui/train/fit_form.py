@@ -158,10 +158,11 @@ class FitForm:
         return said + fit_text(found, card, *changes, basis, warning, most, time)
 
     def _card(self, chosen: str) -> Card:
-        """The card chosen in the list, or typed. Raises ConfigError."""
-        if (chosen or HERE) == HERE:
+        """The card chosen in the list, or typed, perhaps as the list has it. Raises ConfigError."""
+        name = dict(_choices(self._workbench)).get(chosen, (chosen or HERE).removeprefix("On "))
+        if name == HERE:
             return this_machine(self._workbench.machine).model_copy(update={"name": THIS_MACHINE})
-        return next((card for card in ALL_CARDS if card.name == chosen), None) or find_card(chosen)
+        return next((card for card in ALL_CARDS if card.name == name), None) or find_card(name)
 
     def _checked_rows(self, config: RunConfig) -> Survey | None:
         """The figures of all rows, once they have been checked with these very settings."""
