@@ -294,8 +294,11 @@ def test_a_probe_s_error_is_shown_where_there_is_no_estimate_either(fit):
 
 @pytest.mark.parametrize(
     ("chosen", "name"),
-    [("", "this machine"), (None, "this machine"), ("RTX 4070 Laptop 8GB", "RTX 4070 Laptop 8GB"),
-     ("3060", "RTX 3060 12GB"), ("10 GB", "a card of 10GB"), ("On RTX 3060 12GB", "RTX 3060 12GB"), ("On RTX 3090", "RTX 3090 24GB")],
+    [
+        ("", "this machine"), (None, "this machine"), ("RTX 4070 Laptop 8GB", "RTX 4070 Laptop 8GB"),
+        ("3060", "RTX 3060 12GB"), ("10 GB", "a card of 10GB"), ("On RTX 3060 12GB", "RTX 3060 12GB"),
+        ("On RTX 3090", "RTX 3090 24GB"),
+    ],
 )  # fmt: skip
 def test_a_card_is_chosen_or_typed(fit, chosen, name):
     assert fit._card(chosen).name == name
