@@ -9,6 +9,7 @@ from playwright.sync_api import expect
 
 from core.memory.cards import find_card
 from core.memory.estimate import estimate, verdict
+from core.memory.largest import largest
 from core.memory.model_shape import shape_of
 from core.memory.parts import Estimate
 from core.memory.suggestions import suggestions, to_fit
@@ -173,6 +174,13 @@ def test_2_for_a_card_too_small_changes_are_suggested_and_applied(app, open_page
     expect_shown(page, changed, "RTX 4090 24GB")
     expect(page.locator("#fit .fit-words")).to_contain_text("Fits.")
     expect(page.locator("#fit .fit-changes")).to_have_count(0)
+    most = largest(changed, shape_of(changed.model), find_card("RTX 4090 24GB"))
+    page.get_by_role("button", name=f"Batch size {most.batch}").click()
+    expect(page.locator("#training-per_device_train_batch_size input")).to_have_value(str(most.batch))
+    choose(page, "card", "23.5 GB")
+    expect(page.locator("#fit .fit-words")).to_contain_text("a card of 23.5GB has 23.0 GiB for it")
+    expect(page.locator("#fit .fit-time")).to_contain_text("is not known")
+    photograph(page, "92-fit-most")
 
 
 def test_3_one_click_makes_it_fit(app, open_page, large_model):
