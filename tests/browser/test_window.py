@@ -12,7 +12,7 @@ import pytest
 from gradio_client import Client
 
 from tests.app_process import ENVIRONMENT, App, start
-from tests.browser.conftest import FLAGS, photograph
+from tests.browser.conftest import FLAGS, LOADED, photograph
 
 SIZES = {"icon-192.png": 192, "icon-512.png": 512, "maskable-512.png": 512, "favicon.svg": None}
 # An icon's size, the opacity of its corner, and how much its pixels differ from the drawing's on average (0 to 255),
