@@ -14,7 +14,7 @@ import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Iterator
+from collections.abc import Callable
 from pathlib import Path
 
 import click
@@ -105,15 +105,12 @@ def make_run(runs_dir: Path, size: str) -> Path:
 def _write_random(folder: Path, shapes: dict[str, tuple[int, ...]], dtype: str) -> None:
     import torch
 
-    from core.export.base_weights import rows_in_a_piece
     from core.export.safetensors_writer import Planned, write_sharded
 
-    def pieces(shape: tuple[int, ...]) -> Iterator:
-        rows = rows_in_a_piece(shape)
-        for first in range(0, shape[0], rows):
-            yield first, torch.randn(min(rows, shape[0] - first), *shape[1:]) * 0.02
+    def reader(shape: tuple[int, ...]) -> Callable:
+        return lambda first, last: torch.randn(last - first, *shape[1:]) * 0.02
 
-    write_sharded(folder, [Planned(name, shape, lambda s=shape: pieces(s)) for name, shape in shapes.items()], dtype)
+    write_sharded(folder, [Planned(name, shape, lambda s=shape: reader(s)) for name, shape in shapes.items()], dtype)
 
 
 def _write_tokenizer(*folders: Path) -> None:

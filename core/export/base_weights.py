@@ -4,7 +4,7 @@ As it was trained on, the linear layers of a 4-bit model are what NF4 made of th
 4-bit files themselves, or from 16-bit files after the same quantizing that loading does.
 """
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager
 from functools import cached_property
 from math import prod
@@ -54,21 +54,15 @@ class BaseWeights:
             return tuple(self._quant_state(name).shape)
         return tuple(self._files[name].get_slice(name).get_shape())
 
-    def pieces(self, name: str) -> Iterator:
-        """The weight in float32, from the first rows to the last, at most MAX_PIECE values at once.
-
-        Yields (index of the first row, tensor of whole rows).
-        """
+    def reader(self, name: str) -> Callable:
+        """What gives the rows from `first` to before `last` of the weight, in float32; several threads can call it."""
         import torch
 
         if name in self._packed or name in self._quantized:
             whole = self._dequantized(name)
         else:
             whole = self._files[name].get_slice(name)  # read as it is sliced
-        shape = self.shape(name)
-        rows = rows_in_a_piece(shape)
-        for first in range(0, shape[0], rows):
-            yield first, whole[first : first + rows].to(torch.float32)
+        return lambda first, last: whole[first:last].to(torch.float32)
 
     def _dequantized(self, name: str):
         """The weight as the 4-bit layer computes with it, not rounded to 16 bits."""
@@ -92,9 +86,13 @@ class BaseWeights:
         return QuantState.from_dict(parts, device=torch.device("cpu"))
 
 
-def rows_in_a_piece(shape: tuple[int, ...]) -> int:
-    """How many rows of a weight are read at once."""
-    return max(1, MAX_PIECE // prod(shape[1:]))
+def cut(shape: tuple[int, ...], multiple: int = 1) -> list[tuple[int, int]]:
+    """(first, last) of the rows of each piece, of at most MAX_PIECE values, or of `multiple` rows if these have more.
+
+    All pieces but the last have a multiple of that many rows.
+    """
+    rows = max(1, MAX_PIECE // prod(shape[1:]) // multiple) * multiple
+    return [(first, min(first + rows, shape[0])) for first in range(0, shape[0], rows)]
 
 
 @contextmanager

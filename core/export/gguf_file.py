@@ -1,10 +1,7 @@
 """Writes a run as GGUF files straight from base and adapter, a tensor at a time, in several precisions at once."""
 
-from collections import deque
 from collections.abc import Callable, Iterator, Sequence
-from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import ExitStack
-from os import cpu_count
 from pathlib import Path
 
 from core.disk.tolerant_reading import read_json
@@ -12,13 +9,13 @@ from core.export import k_quants
 from core.export.gguf_head import pad, write_head
 from core.export.gguf_tensors import ROPE_FREQUENCIES, GgufTensors, rope
 from core.export.gguf_tokenizer import Vocabulary, read_vocabulary
+from core.export.in_order import in_order
 from core.export.merged_weights import MergedWeights
 from core.export.modelfile import chat_template
 from core.export.source import Source
 
-OF_GGML = {"Q4_K", "Q5_K", "Q6_K", "Q5_0", "Q5_1"}
+OF_GGML = {"Q4_K", "Q5_K", "Q6_K", "Q5_0", "Q5_1", "Q8_0"}
 Written = Callable[[int], None]
-THREADS = cpu_count() or 1
 
 
 def write_gguf(
@@ -46,56 +43,38 @@ def write_gguf(
             for out in outs:
                 _append(out, tensors.frequencies.tobytes(), written)
                 pad(out)
-        with ThreadPoolExecutor(THREADS) as threads:
-            for number, content in _in_order(_pieces(tensors, precisions, threads)):
-                if content is None:
-                    pad(outs[number])
-                else:
-                    _append(outs[number], content, written)
+        for contents, is_end in in_order(_pieces(tensors, precisions)):
+            for out, content in zip(outs, contents, strict=True):
+                _append(out, content, written)
+                if is_end:
+                    pad(out)
     return files
 
 
-def _pieces(
-    tensors: GgufTensors, precisions: Sequence[str], threads: ThreadPoolExecutor
-) -> Iterator[tuple[int, Future | None]]:
-    """The tensors' values piece by piece, as (index of the file, its bytes to come); None at the end of a tensor."""
+def _pieces(tensors: GgufTensors, precisions: Sequence[str]) -> Iterator[Callable]:
+    """What makes each piece of the tensors, as (its bytes in each precision, whether it is its tensor's last)."""
     for tensor in tensors.tensors:
         stored = [tensors.stored(tensor, precision) for precision in precisions]
-        for rows in tensors.rows(tensor):
-            yield from ((number, threads.submit(_converted, rows, kind)) for number, kind in enumerate(stored))
-        yield from ((number, None) for number in range(len(precisions)))
-
-
-def _in_order(pieces: Iterator[tuple[int, Future | None]]) -> Iterator[tuple[int, bytes | None]]:
-    """What the pieces become, while the threads work on the next ones; numpy and ggml let each other run meanwhile."""
-    waiting: deque[tuple[int, Future | None]] = deque()
-    try:
+        pieces = tensors.pieces(tensor)
         for piece in pieces:
-            waiting.append(piece)
-            if len(waiting) > 2 * THREADS:
-                number, content = waiting.popleft()
-                yield number, content and content.result()
-        for number, content in waiting:
-            yield number, content and content.result()
-    finally:
-        for _, content in waiting:
-            if content is not None:
-                content.cancel()
+            yield lambda p=piece, s=stored, is_end=piece is pieces[-1]: (_converted(p(), s), is_end)
 
 
-def _converted(rows, stored) -> bytes:
-    """Rows of float32 as they are stored."""
+def _converted(rows, stored: Sequence) -> list:
+    """Rows of float32 as they are stored in each precision."""
     from gguf.quants import quantize
 
-    # The official package has no kernels for the types with k, nor for those that these fall back to.
-    if stored.name in OF_GGML:
-        return k_quants.quantize(rows, stored.name)
-    return quantize(rows, stored).tobytes()
+    # The official package has no kernels for types with k, and takes twice as long as ggml to make the same Q8_0.
+    return [
+        k_quants.quantize(rows, kind.name) if kind.name in OF_GGML and k_quants.has_ggml() else quantize(rows, kind)
+        for kind in stored
+    ]
 
 
-def _append(out, content: bytes, written: Written) -> None:
+def _append(out, content, written: Written) -> None:
+    content = memoryview(content)
     out.write(content)
-    written(len(content))
+    written(content.nbytes)
 
 
 def _write_head(file: Path, source: Source, tensors: GgufTensors, vocabulary: Vocabulary, precision: str) -> None:

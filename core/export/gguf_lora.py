@@ -37,7 +37,7 @@ def write_lora_gguf(
         alpha = alpha or scale * len(a)
         b = b * np.float32(scale * len(a) / alpha)
         heads = tensors.heads_of(tensor)
-        pairs.append((tensor.name, a, b if heads is None else interleaved([b], heads)))
+        pairs.append((tensor.name, a, b if heads is None else interleaved(b, heads)))
     file = folder / f"{source.name}-lora.gguf"
     writer = GGUFWriter(file, "llama")
     writer.add_type(GGUFType.ADAPTER)

@@ -4,11 +4,11 @@ llama.cpp rotates neighbouring pairs of values where transformers rotates the fi
 half, so the rows of the query and key projections are put in another order.
 """
 
-from collections.abc import Iterator
+from collections.abc import Callable
 from dataclasses import dataclass
 from math import pi
 
-from core.export.base_weights import rows_in_a_piece
+from core.export.base_weights import cut
 from core.export.k_quants import MIXES, k_quant_type
 from core.export.merged_weights import MergedWeights
 from core.problems import ExportError
@@ -64,27 +64,25 @@ class GgufTensors:
         wanted = GGMLQuantizationType[precision.upper()]
         return wanted if tensor.shape[-1] % GGML_QUANT_SIZES[wanted][0] == 0 else GGMLQuantizationType.F16
 
-    def rows(self, tensor: Tensor) -> Iterator:
-        """The tensor in float32, as numpy arrays of whole rows, from the first to the last."""
-        heads = self.heads_of(tensor)
-        pieces = (rows.numpy() for _, rows in self._weights.pieces(tensor.source))
+    def pieces(self, tensor: Tensor) -> list[Callable]:
+        """What gives the tensor's rows in float32, from the first to the last, as numpy arrays of whole rows."""
+        read, heads = self._weights.reader(tensor.source), self.heads_of(tensor)
         if heads is None:
-            yield from pieces
-            return
-        whole, rows = interleaved(list(pieces), heads), rows_in_a_piece(tensor.shape)
-        yield from (whole[first : first + rows] for first in range(0, len(whole), rows))
+            return [lambda a=first, b=last: read(a, b).numpy() for first, last in cut(tensor.shape)]
+        of_head = tensor.shape[0] // heads
+        return [
+            lambda a=first, b=last: interleaved(read(a, b).numpy(), (b - a) // of_head)
+            for first, last in cut(tensor.shape, of_head)
+        ]
 
     def heads_of(self, tensor: Tensor) -> int | None:
         """How many heads a query or key projection has, whose rows are in another order; None for other tensors."""
         return {"q_proj": self.heads, "k_proj": self.kv_heads}.get(tensor.source.split(".")[-2])
 
 
-def interleaved(pieces: list, heads: int):
-    """The rows of a query or key projection, those of each head's halves by turns."""
-    import numpy as np
-
-    whole = np.concatenate(pieces)
-    return whole.reshape(heads, 2, len(whole) // heads // 2, *whole.shape[1:]).swapaxes(1, 2).reshape(whole.shape)
+def interleaved(rows, heads: int):
+    """The rows of so many heads of a query or key projection, those of each head's halves by turns."""
+    return rows.reshape(heads, 2, len(rows) // heads // 2, *rows.shape[1:]).swapaxes(1, 2).reshape(rows.shape)
 
 
 def rope(config: dict) -> dict:

@@ -43,14 +43,19 @@ def _gets_more(name: str, layers: int, is_tied: bool) -> bool:
     return False
 
 
+@cache
+def has_ggml() -> bool:
+    return find_spec("libggml") is not None
+
+
 def check_ggml(quant: str) -> None:
     """Raises ExportError, with the command that installs it, if ggml is missing."""
-    if find_spec("libggml") is None:
+    if not has_ggml():
         raise ExportError(NOT_INSTALLED, quant=quant, python=sys.executable, package=PACKAGE)
 
 
-def quantize(rows, kind: str) -> bytes:
-    """Rows of float32, of shape (rows, columns), as the bytes of this type; other threads can run meanwhile."""
+def quantize(rows, kind: str):
+    """Rows of float32, of shape (rows, columns), as bytes of this type; other threads can run meanwhile."""
     import numpy as np
     from gguf import GGML_QUANT_SIZES, GGMLQuantizationType
 
@@ -61,7 +66,7 @@ def quantize(rows, kind: str) -> bytes:
     made = np.empty((count, columns // block * size), dtype=np.uint8)
     ggml.ggml_quantize_init(int(stored))
     ggml.ggml_quantize_chunk(int(stored), rows.ctypes.data, made.ctypes.data, 0, count, columns, None)
-    return made.tobytes()
+    return made
 
 
 @cache

@@ -30,7 +30,7 @@ def write_merged(
 
     `written` is told the bytes of each piece. Raises what it raises, and OSError.
     """
-    tensors = [Planned(name, weights.shape(name), lambda name=name: weights.pieces(name)) for name in weights.names]
+    tensors = [Planned(name, weights.shape(name), lambda name=name: weights.reader(name)) for name in weights.names]
     write_sharded(folder, tensors, dtype, written)
     settings = {
         key: value for key, value in weights.base.config.items() if key not in ("quantization_config", "torch_dtype")

@@ -5,7 +5,7 @@ Formulas: LoRA (Hu et al. 2021) W + s·B·A with s = alpha / r, or alpha / sqrt(
 """
 
 import re
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from math import sqrt
 
@@ -64,21 +64,19 @@ class MergedWeights:
         """Whether the adapter changes this weight."""
         return name in self._parts
 
-    def pieces(self, name: str) -> Iterator:
-        """The merged weight in float32, from the first rows to the last.
-
-        Yields (index of the first row, tensor of whole rows), as `BaseWeights.pieces`.
-        """
+    def reader(self, name: str) -> Callable:
+        """What gives the rows from `first` to before `last` of the merged weight, as `BaseWeights.reader`."""
         import torch
 
         keys = dict(self._parts.get(name, {}))
         whole = keys.pop("whole", None)
         tokens = self._trained_tokens(name, keys.pop("tokens", None))
         parts = {kind: self._adapter.get_tensor(key).float() for kind, key in keys.items()}
-        for first, rows in self.base.pieces(name):
-            last = first + len(rows)
-            if whole:
-                rows = self._adapter.get_slice(whole)[first:last].float()
+        trained = self._adapter.get_slice(whole) if whole else None
+        base = self.base.reader(name)
+
+        def read(first: int, last: int):
+            rows = base(first, last) if trained is None else trained[first:last].float()
             if "A" in parts:
                 rows = torch.addmm(rows, parts["B"][first:last], parts["A"], alpha=self.scale(name))
             if "embedding_A" in parts:
@@ -90,7 +88,9 @@ class MergedWeights:
             for token, row in tokens.items():
                 if first <= token < last:
                     rows[token - first] = row
-            yield first, rows
+            return rows
+
+        return read
 
     def low_rank(self, name: str) -> tuple | None:
         """(A, B) in float32, of shapes (rank, columns) and (rows, rank); None if there is more than these."""

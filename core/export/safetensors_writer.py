@@ -9,17 +9,20 @@ from dataclasses import dataclass
 from math import prod
 from pathlib import Path
 
+from core.export.base_weights import cut
+from core.export.in_order import in_order
+
 MAX_SHARD = 5 * 10**9  # bytes
 NAMES = {"float32": "F32", "float16": "F16", "bfloat16": "BF16"}
 
 
 @dataclass(frozen=True)
 class Planned:
-    """A tensor to be written. `pieces` yields (index of the first row, whole rows), from the first to the last."""
+    """A tensor to be written. `reader` returns what gives its rows from `first` to before `last`."""
 
     name: str
     shape: tuple[int, ...]
-    pieces: Callable[[], Iterator]
+    reader: Callable[[], Callable]
 
     def size(self, dtype: str) -> int:
         """Bytes in this precision."""
@@ -60,8 +63,6 @@ def _shards(tensors: list[Planned], dtype: str) -> list[list[Planned]]:
 
 
 def _write(file: Path, tensors: list[Planned], dtype: str, written: Callable[[int], None]) -> None:
-    import torch
-
     header: dict = {"__metadata__": {"format": "pt"}}
     end = 0
     for tensor in tensors:
@@ -71,8 +72,22 @@ def _write(file: Path, tensors: list[Planned], dtype: str, written: Callable[[in
     text += b" " * (-len(text) % 8)  # so that the tensors begin at a multiple of 8
     with open(file, "wb") as out:
         out.write(len(text).to_bytes(8, "little") + text)
-        for tensor in tensors:
-            for _, rows in tensor.pieces():
-                content = rows.to(getattr(torch, dtype)).contiguous().flatten().view(torch.uint8).numpy()
-                out.write(content)
-                written(content.nbytes)
+        for content in in_order(_pieces(tensors, dtype)):
+            out.write(content)
+            written(content.nbytes)
+
+
+def _pieces(tensors: list[Planned], dtype: str) -> Iterator[Callable]:
+    """What makes the bytes of each piece of the file."""
+    import torch
+
+    for tensor in tensors:
+        read = tensor.reader()
+        for first, last in cut(tensor.shape):
+            yield lambda r=read, a=first, b=last: _bytes(r(a, b).to(getattr(torch, dtype)))
+
+
+def _bytes(rows):
+    import torch
+
+    return rows.contiguous().flatten().view(torch.uint8).numpy()

@@ -44,7 +44,10 @@ def whole(weights, name: str):
     """A weight with all its pieces put together."""
     import torch
 
-    return torch.cat([rows for _, rows in weights.pieces(name)])
+    from core.export.base_weights import cut
+
+    read = weights.reader(name)
+    return torch.cat([read(first, last) for first, last in cut(weights.shape(name))])
 
 
 def exported(source: Source, *wanted):
