@@ -292,3 +292,10 @@ def test_a_drawing_keeps_its_elements_while_the_run_goes_on():
     assert [tag for tag, _ in kinds(2)[0]] == ["figcaption", "p", "div", "svg", "div", "g", "g", "g"]
     empty = [[part.tag for part in one] for one in drawn(charts(Snapshot(), True))]
     assert empty == [["figcaption", "p", "div", "svg"], *[["figcaption", "p", "svg"]] * 3], "as large as with lines"
+
+
+def test_a_rounding_error_of_the_smoothed_loss_is_not_marked_as_above_the_chart():
+    losses = (5.1, 3.0)
+    assert smoothed([(1, 5.1)])[0][1] > 5.1
+    element = drawn(charts(Snapshot(steps=tuple(step(n, loss) for n, loss in enumerate(losses, 1))), True))
+    assert not [path for path in element.iter("path") if path.get("class").startswith("beyond")]

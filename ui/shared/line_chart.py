@@ -227,7 +227,9 @@ def _line(series: Series, frame: Frame, x_axis: Axis | None) -> dict:
     has_all_dots = series.dots or series.dots_alone or len(places) == 1
     # Lines of length 0 with round ends: a tenth of the size of as many circles.
     dots = "".join(f"M{x:.1f},{y:.1f}h0" for x, y in (places if has_all_dots else places[-1:]))
-    cut = [x for (x, _), point in zip(places, series.points, strict=True) if point[1] > frame.top]
+    # What is computed from the values may be above all of them by a rounding error.
+    values = [] if series.by_choice else series.points
+    cut = [x for (x, _), point in zip(places, values, strict=False) if point[1] > frame.top]
     beyond = "".join(f"M{x - 3:.1f},{TOP}l3,-5 3,5z" for x in cut)
     best = None
     if series.best:
