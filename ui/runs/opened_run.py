@@ -148,7 +148,7 @@ class OpenedRun:
         The button that takes it home is the Export tab's.
         """
         if asked.ask == "export":
-            return {}
+            return {self.trouble: gr.skip()}  # Gradio takes an empty dict for a value
         step = int(asked.step) if asked.step else None
         try:
             run = self._runs.open(asked.run)

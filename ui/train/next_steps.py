@@ -25,7 +25,7 @@ class NextSteps:
 
     def _lead(self, token: str, asked: gr.EventData) -> dict:
         if asked.ask == "export":
-            return {}
+            return {self._trouble: gr.skip()}  # Gradio takes an empty dict for a value
         compare = {self._tabs: gr.Tabs(selected="compare")}
         if asked.ask == "measure":
             names = RunNames(self._workbench.runs)
