@@ -153,7 +153,7 @@ def test_1_two_turns_in_three_panes(compare, run):
     (base, tuned, _), second = texts(page)
     assert base == FIRST and second[0] == SECOND, "the base repeats its input"
     figures = re.compile(r"^ended by itself · \d+ tokens · [\d.]+ tokens/s · first token after \d+\.\d\d s$")
-    expect(page.locator(".pane.base footer")).to_have_text([figures, figures])
+    expect(page.locator(".pane.base footer p")).to_have_text([figures, figures])
     expect(page.locator("#proof .good")).to_have_count(2)
     expect(page.locator("#proof .good").first).to_contain_text(
         f"They differ, Base and {names[1]}: the largest logit difference"

@@ -5,7 +5,8 @@ remembered => {
     const isInView = element => Boolean(element?.checkVisibility());
 
     const fold = isFolded => {
-        const hasFocus = Boolean(document.activeElement?.closest("#train-form"));
+        // A button that is disabled after it was pressed leaves the focus with the page as a whole.
+        const focused = document.activeElement, hasFocus = focused === document.body || focused?.closest("#train-form");
         frame.dataset.form = isFolded ? "folding" : "open";
         // The run is away for a frame, so that it appears at the top: it would be seen to jump there from below the form.
         if (isFolded) requestAnimationFrame(() => requestAnimationFrame(() => {
