@@ -240,6 +240,7 @@ def test_2_edit_retry_and_new(compare):
 def test_3_copied_and_saved(compare, run):
     page = compare()
     page.context.grant_permissions(["clipboard-read", "clipboard-write"])
+    pick(page, "right", run_label(run.id, run.name))
     evil = "```\n<img src=x onerror=window.pwned=1>"
     page.locator("#prompt textarea").fill(evil)
     page.click("#ask")
@@ -309,6 +310,10 @@ def test_5_an_unanswered_question_shows_an_error_and_is_kept(compare, run):
     expect(page.locator("#compare-trouble .error")).to_have_count(0)
 
     three_panes(page, run)
+    # Chosen last, the run is loaded alone: the checkpoint is put on the base again when it is asked.
+    pick(page, "right", "Base")
+    pick(page, "right", run_label(run.id, run.name))
+    expect(page.locator("#side-model")).not_to_contain_text("step 30", timeout=60_000)
     shutil.rmtree(run.checkpoint(30).folder)
     prompt = page.locator("#prompt textarea")
     prompt.fill(SECOND)

@@ -85,7 +85,7 @@ def test_1_sort_and_search(runs_page):
 def test_2_an_open_run_shows_its_details(runs_page):
     page = runs_page
     open_run(page, TRAINED)
-    expect(page.locator("#run-course polyline.train")).to_be_visible()
+    expect(page.locator("#run-course .linear polyline.train")).to_be_visible()
     expect(page.locator("#run-course")).to_contain_text("What really trains")
     expect(page.locator("#run-course")).to_contain_text("On 14 rows that it was not trained on")
     expect(page.locator("#run-samples")).to_contain_text("You are late.")
