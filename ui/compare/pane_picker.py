@@ -45,7 +45,11 @@ class PanePicker:
     def connect(self, token: gr.Textbox, *messages: gr.HTML, **event_options) -> None:
         """`messages` are about the panes as they are: a new choice empties them."""
         for place, choice in zip(("left", "right", "third"), self.choices, strict=True):
-            choice.input(self.load, [choice, token], [self.trouble], api_name=f"choose_{place}", **event_options)
+            # Once: the list says twice that something was chosen, and only the last answer would be shown.
+            choice.input(
+                self.load, [choice, token], [self.trouble],
+                api_name=f"choose_{place}", trigger_mode="once", **event_options,
+            )  # fmt: skip
         clear_on([choice.input for choice in self.choices], self.trouble, *messages)
         others = [self.right, self.third]
         gr.on([self.right.change, self.third.change], None, others, None, js=HEADS_OF, **event_options)
