@@ -120,6 +120,7 @@ def build_page(workbench: Workbench) -> tuple[gr.Blocks, Live]:
         for tab in (*first, *(tab for inside in later.values() for tab in inside)):
             tab.connect()
         later["data-tab"] = [data.tokens]
+        train.follow(model.preset_chosen)
         welcome.connect(model.preset, model.token, tabs, train.trouble)
         BeforeStart(workbench, form, model.preset, model.token).connect(train.trouble, tabs)
         export.opened_from(tabs, train.end, runs.opened.kept)

@@ -17,6 +17,7 @@ from core.workbench.one_blind_test import Shown
 from core.workbench.workbench import Workbench
 from ui.compare.blind_view import last_text, pair_text, result_text, state_text
 from ui.compare.sampling_form import make_sampling
+from ui.shared.choices import chosen_in
 from ui.shared.errors import clear_on
 from ui.shared.formatting import notice
 from ui.shared.run_names import RunNames
@@ -103,7 +104,8 @@ class BlindTab:
         self.known.change(self._offer, chosen, chosen, api_name="blind_offer", **quiet)
         typed = [part.change for part in (self.prompts, self.temperature, self.tokens)]
         clear_on([*typed, self.file.upload, self.file.clear], self.trouble)
-        clear_on([self.first.input, self.second.input], self.trouble, self.result)  # the result is of other models
+        others = [chosen_in(self.first).change, chosen_in(self.second).change]
+        clear_on(others, self.trouble, self.result)  # the result is of other models
         self.look.click(self._look, chosen, [self.trouble, self.result], api_name="blind_look", **quiet)
         for choice, button in self.buttons.items():
             vote = functools.partial(self._vote, choice)

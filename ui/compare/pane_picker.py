@@ -7,6 +7,7 @@ from core.runs.adapter_ref import BASE, Pane
 from core.workbench.desk import LOADING
 from core.workbench.workbench import Workbench
 from ui.compare.chat_scripts import ADD_HEAD, HEADS_OF, NO_ERROR_ONCE_LOADED, REMOVE_RIGHT, REMOVE_THIRD
+from ui.shared.choices import chosen_in
 from ui.shared.errors import clear_on
 from ui.shared.formatting import notice, pane_label
 from ui.shared.html import render_part
@@ -45,12 +46,9 @@ class PanePicker:
     def connect(self, token: gr.Textbox, *messages: gr.HTML, **event_options) -> None:
         """`messages` are about the panes as they are: a new choice empties them."""
         for place, choice in zip(("left", "right", "third"), self.choices, strict=True):
-            # Once: the list says twice that something was chosen, and only the last answer would be shown.
-            choice.input(
-                self.load, [choice, token], [self.trouble],
-                api_name=f"choose_{place}", trigger_mode="once", **event_options,
-            )  # fmt: skip
-        clear_on([choice.input for choice in self.choices], self.trouble, *messages)
+            told = chosen_in(choice)
+            clear_on([told.change], self.trouble, *messages)
+            told.change(self.load, [choice, token], [self.trouble], api_name=f"choose_{place}", **event_options)
         others = [self.right, self.third]
         gr.on([self.right.change, self.third.change], None, others, None, js=HEADS_OF, **event_options)
         self.add.click(None, None, None, js=ADD_HEAD, **event_options)

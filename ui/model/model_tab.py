@@ -8,6 +8,7 @@ from core.model.model_files import code_warning
 from core.problems import Busy, ConfigError, ModelError
 from core.settings.presets import DEMO_TIME, Preset
 from core.workbench.workbench import Workbench
+from ui.shared.choices import chosen_in
 from ui.shared.errors import clear_on
 from ui.shared.formatting import big, gib, notice, pace
 from ui.shared.html import render_part
@@ -28,6 +29,7 @@ class ModelTab:
             info="Fills in all tabs. You can change any setting.",
             elem_id="preset",
         )
+        self.preset_chosen = chosen_in(self.preset)
         self.about = gr.HTML(notice(presets[chosen].description), padding=False)
         form.add("model.model_name")
         with gr.Row():
@@ -52,9 +54,8 @@ class ModelTab:
         """Wires the handlers, once the form has all its fields."""
         fields = set(self._form.components.values())
         hidden = {"api_visibility": "private", "show_progress": "hidden"}
-        self.preset.input(  # not `change`, which also fires when a page reattaches to a run
-            self._take_preset, [self.preset], [*fields], **hidden
-        )
+        # Not when the preset changes, which a page that reattaches to a run sets too.
+        self.preset_chosen.change(self._take_preset, [self.preset], [*fields], **hidden)
         self.preset.change(self._about_preset, [self.preset], [self.about], api_name="about_preset", **hidden)
         clear_on([self.loaded.change], self.trouble)
         trusted = self._form.components["model.trust_remote_code"]

@@ -107,8 +107,6 @@ class TrainTab:
         started = self.start.click(self._start, inputs, [self.trouble], **hidden)
         self.actions = [started]  # the page is drawn anew at once after these, so that the run comes first
         at_once = hidden | {"queue": False}
-        # `input`: a page that reattaches to a run sets the preset too.
-        self._preset.input(self._other_preset, [self._preset], [self.last_run, self.elsewhere], js=UNFOLD, **at_once)
         self.shown_run.change(
             lambda: (gr.update(visible=True), "", ""), None, [self.last_run, self.elsewhere, self.best_trouble],
             api_name="show_run", **at_once,
@@ -116,6 +114,13 @@ class TrainTab:
         # Names of their own, so that /resume stays free for API clients.
         self.resume.click(self._resume, [self._token], [self.trouble], api_name="press_resume", **hidden)
         self.best.click(self._load_best, [self._token], [self.best_trouble], api_name="load_best", **hidden)
+
+    def follow(self, preset_chosen: gr.Textbox) -> None:
+        """Once a person chooses another preset, the form comes first, and the last run may be about something else."""
+        preset_chosen.change(
+            self._other_preset, [self._preset], [self.last_run, self.elsewhere], js=UNFOLD,
+            api_visibility="private", show_progress="hidden", queue=False,
+        )  # fmt: skip
 
     def live(self) -> dict:
         workbench = self._workbench
