@@ -15,6 +15,7 @@ import sys
 import tempfile
 import time
 from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 
 import click
@@ -24,6 +25,7 @@ from bench.common import PROJECT, bench_command, median_ratio, report, rounds_ar
 # Hidden size, feed-forward size, layers, heads, heads of keys and values, vocabulary: those of Llama 3.1 and 3.2.
 SHAPES = {
     "tiny": (256, 512, 2, 4, 2, 512),
+    "beside llama.cpp": (256, 352, 4, 4, 2, 512),  # 352: some types need rows of a multiple of 256
     "1b": (2048, 8192, 16, 32, 8, 128256),
     "8b": (4096, 14336, 32, 32, 8, 128256),
 }
@@ -55,8 +57,15 @@ print(json.dumps({"seconds": seconds, "cpu_s": cpu, "anonymous_gib": (peak[0] - 
 """
 
 
-def make_run(runs_dir: Path, size: str) -> Path:
-    """A run with a random base and adapter; returns the base's folder."""
+def normal(name: str, first: int, last: int, shape: tuple[int, ...]):
+    """Rows of a weight of this shape, of random values."""
+    import torch
+
+    return torch.randn(last - first, *shape[1:]) * 0.02
+
+
+def make_run(runs_dir: Path, size: str, values: Callable = normal) -> Path:
+    """A run whose base and adapter have these values, as `normal` gives them; returns the base's folder."""
     hidden, forward, layers, heads, kv_heads, vocabulary = SHAPES[size]
     base, run = runs_dir.parent / "base", runs_dir / "run"
     (run / "adapter").mkdir(parents=True)
@@ -84,8 +93,8 @@ def make_run(runs_dir: Path, size: str) -> Path:
             lora[f"base_model.model.model.layers.{layer}.{name}.lora_B.weight"] = (rows, RANK)
     for name in ("model.embed_tokens", "lm_head"):
         weights[f"{name}.weight"] = lora[f"base_model.model.{name}.weight"] = (vocabulary, hidden)
-    _write_random(base, weights, "bfloat16")
-    _write_random(run / "adapter", lora, "float32")
+    _write_weights(base, weights, "bfloat16", values)
+    _write_weights(run / "adapter", lora, "float32", values)
     (run / "adapter" / "model.safetensors").rename(run / "adapter" / "adapter_model.safetensors")
     settings = {
         "peft_type": "LORA", "base_model_name_or_path": str(base), "r": RANK, "lora_alpha": RANK, "use_rslora": True,
@@ -102,15 +111,13 @@ def make_run(runs_dir: Path, size: str) -> Path:
     return base
 
 
-def _write_random(folder: Path, shapes: dict[str, tuple[int, ...]], dtype: str) -> None:
-    import torch
-
+def _write_weights(folder: Path, shapes: dict[str, tuple[int, ...]], dtype: str, values: Callable) -> None:
     from core.export.safetensors_writer import Planned, write_sharded
 
-    def reader(shape: tuple[int, ...]) -> Callable:
-        return lambda first, last: torch.randn(last - first, *shape[1:]) * 0.02
+    def reader(name: str) -> Callable:
+        return lambda first, last: values(name, first, last, shapes[name])
 
-    write_sharded(folder, [Planned(name, shape, lambda s=shape: reader(s)) for name, shape in shapes.items()], dtype)
+    write_sharded(folder, [Planned(name, shape, partial(reader, name)) for name, shape in shapes.items()], dtype)
 
 
 def _write_tokenizer(*folders: Path) -> None:

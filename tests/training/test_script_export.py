@@ -47,6 +47,18 @@ def test_it_trains_the_same_adapter_bit_for_bit(script, trained, tmp_path):
         assert settings[name] == expected[name]
 
 
+def test_uv_runs_it_from_nothing(script, trained, tmp_path, long):
+    if not long:
+        pytest.skip("installs 2 GB of packages with uv; --long runs it")
+    folder = tmp_path / "alone"
+    shutil.copytree(script[0].parent, folder)
+    command = ["uv", "run", "--cache-dir", str(tmp_path / "cache"), "--python", sys.executable, "train.py"]
+    done = subprocess.run([sys.executable, "-m", *command], cwd=folder, capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr[-3000:]
+    made, ours = folder / "adapter", trained.adapter_dir
+    assert (made / "adapter_model.safetensors").read_bytes() == (ours / "adapter_model.safetensors").read_bytes()
+
+
 @pytest.fixture(scope="module")
 def short(script, tmp_path_factory):
     """What two steps alone make."""
