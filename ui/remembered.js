@@ -1,4 +1,4 @@
-facts => {
+async facts => {
     // Returns the updates that show what was kept when the page was open before; see remembered.py.
     const KEY = "hearthtune.entered", {kept, tabs, inner, outer, same} = facts;
     const waitForDrawing = () => new Promise(done => requestAnimationFrame(() => requestAnimationFrame(done)));
@@ -15,6 +15,7 @@ facts => {
     const open = inner.includes(asked) ? outer : tabs.includes(asked) ? asked : null;
     updates.push(open ? {selected: open, ...same} : same);
     updates.push(inner.includes(asked) ? {selected: asked, ...same} : same);
+    await waitForDrawing();  // a field that is being made would begin with its first value all the same
 
     // Only once the updates are drawn: until then the page would keep what it began with in their place.
     waitForDrawing().then(() => {

@@ -31,7 +31,8 @@ def test_what_was_entered_and_the_tab_survive_a_reload(page):
     page.wait_for_function(
         "JSON.parse(localStorage.getItem('hearthtune.entered') ?? '{}').prompt === '그는 책을 읽는다.'"
     )
-    assert kept(page)["adapter-r"] == 24 and "hf_secret" not in page.evaluate("JSON.stringify(localStorage)")
+    assert (kept(page)["adapter-r"], kept(page)["model-revision"]) == (24, "v2")
+    assert "hf_secret" not in page.evaluate("JSON.stringify(localStorage)")
 
     tab(page, "Measure")
     page.wait_for_url("**/#measure")
@@ -41,6 +42,7 @@ def test_what_was_entered_and_the_tab_survive_a_reload(page):
     expect(page.locator("#prompt textarea")).to_have_value("그는 책을 읽는다.")
     tab(page, "Train")
     expect(page.locator("#adapter-r input")).to_have_value("24")
+    assert kept(page)["model-revision"] == "v2"
     tab(page, "Model")
     page.wait_for_url(page.url.split("#")[0])
     page.get_by_text("More: token, revision, precision").click()
