@@ -49,10 +49,14 @@ class _Frame:
     """What a prompt template writes around a question: `_asks` just before it, `_answers` between it and the answer."""
 
     def __init__(self, prompt_template: str, tokenizer):
+        self._tokenizer = tokenizer
+
         def written(*contents: str) -> str:
+            """As it reads after it was cut into tokens: some tokenizers put spaces around special ones."""
             roles = ("user", "assistant", "user")
             messages = [{"role": role, "content": text} for role, text in zip(roles, contents, strict=False)]
-            return prompt_text(messages, prompt_template, tokenizer)
+            prompt = prompt_text(messages, prompt_template, tokenizer)
+            return self._text(tokenizer(prompt, add_special_tokens=False).input_ids)
 
         first, second, third = MARKS
         before, _, self._answers = written(first).partition(first)
@@ -62,7 +66,6 @@ class _Frame:
             between = before
         # What a first question and a later one both have before them: no intro, and no end of an answer.
         self._asks = os.path.commonprefix([before[::-1], between[::-1]])[::-1]
-        self._tokenizer = tokenizer
 
     def question(self, example: Example) -> str:
         """The question of an example as it was written; empty if it is not between these words."""
