@@ -5,6 +5,7 @@ browser tab shows the same run.
 """
 
 import signal
+from collections.abc import Collection
 from pathlib import Path
 
 import gradio as gr
@@ -129,23 +130,28 @@ def build_page(workbench: Workbench) -> tuple[gr.Blocks, Live]:
         live = Live([side, welcome, *first], later)
         live.connect(page, [*blind.actions, *train.actions], [tabs, lab])
 
-        def reattach() -> dict:
-            """A page that opens while a run is in progress shows that run, and its settings."""
-            if not workbench.is_training:
-                return dict.fromkeys(filled, gr.skip())
-            run = find_run(workbench.runs_dir, workbench.snapshot.run_id)
-            preset = run.preset if run.preset in presets else gr.skip()
-            return form.fill(run.config()) | {model.preset: preset, tabs: gr.Tabs(selected="train")}
-
-        filled = [model.preset, tabs, *form.components.values()]
-        quiet = {"api_visibility": "private", "show_progress": "hidden", "queue": False}
         # Before the page asks for the run: where there is one, its settings and its tab come last.
         entered = [model.preset, *form.kept, compare.prompt, *compare.sampling.inputs]
         remember(page, entered, tabs, lab)
-        page.load(reattach, None, filled, **quiet)
-        page.load(None, None, None, js=ON_LOAD, **quiet)
+        _reattach_on_load(page, workbench, form, model.preset, presets, tabs)
+        page.load(None, None, None, js=ON_LOAD, api_visibility="private", show_progress="hidden", queue=False)
         add_api(workbench, chosen)
     return page, live
+
+
+def _reattach_on_load(
+    page: gr.Blocks, workbench: Workbench, form: Form, preset: gr.Dropdown, presets: Collection[str], tabs: gr.Tabs
+) -> None:
+    def reattach() -> dict:
+        """A page that opens while a run is in progress shows that run, and its settings."""
+        if not workbench.is_training:
+            return dict.fromkeys(filled, gr.skip())
+        run = find_run(workbench.runs_dir, workbench.snapshot.run_id)
+        shown = run.preset if run.preset in presets else gr.skip()
+        return form.fill(run.config()) | {preset: shown, tabs: gr.Tabs(selected="train")}
+
+    filled = [preset, tabs, *form.components.values()]
+    page.load(reattach, None, filled, api_visibility="private", show_progress="hidden", queue=False)
 
 
 def serve(
