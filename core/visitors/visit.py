@@ -7,7 +7,7 @@ with what is the visitor's own.
 from core.hub_names import Token, exact_name
 from core.memory.known_shapes import KNOWN
 from core.memory.model_shape import ModelShape
-from core.problems import Busy, ConfigError, ModelError, NotAllowed, RunError
+from core.problems import Busy, ConfigError, ModelError, Problem, RunError
 from core.runs.run_folder import Run, create_run
 from core.runs.snapshot import Snapshot
 from core.settings.presets import DEMO, Preset
@@ -119,10 +119,11 @@ class Visit(Rights):
         return self.bench.tokenizing
 
     def _may_have(self, config: RunConfig, token: Token) -> bool:
-        """Whether the visitor may use this model, and so see its tokens."""
+        """Whether the visitor may use this model, and so see its tokens. What is wrong with it is said when it is used:
+        rows can be looked at without."""
         try:
             self.check_model(config.model, token)
-        except NotAllowed:
+        except Problem:
             return False
         return True
 

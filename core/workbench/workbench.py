@@ -167,12 +167,12 @@ class Workbench:
 
         Raises DataError.
         """
-        if with_model and not self._slot.is_loaded(config.model):
-            self._tokenizers.begin(config.model, token)
         # Looking does not change the model, so it may run during training; one look at a time.
         with self._looking:
             reader = self._reader(config) if with_model else None
             look = self._preparation.look(config, reader, token)
+            if with_model and reader is None:  # only now: it imports what reading rows may have to import as well
+                self._tokenizers.begin(config.model, token)
             return replace(look, waits=with_model and reader is None and self._tokenizers.state.is_loading)
 
     def _reader(self, config: RunConfig) -> Reader | None:

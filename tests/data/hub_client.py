@@ -139,6 +139,9 @@ def _opened(config: dict, token: str) -> dict:
 
 def _as_a_visitor(config: dict, token: str) -> dict:
     """The first rows of a dataset as a visitor of an open page sees them, or its model's shape, or the error."""
+    # The program imports its libraries when it starts; here, the job that loads a tokenizer and the rows would both.
+    from transformers import PreTrainedTokenizerBase  # noqa: F401
+
     from core.problems import Problem
     from core.settings.presets import find_preset
     from core.visitors.policy import OPEN
