@@ -1,4 +1,4 @@
-"""What a reload of the page does not lose: what was entered, in the browser's own storage, and the tab, in the address.
+"""What is there again after a reload: what was entered, from the browser's own storage, and the tab, from the address.
 
 A page that opens while a run is in progress shows that run instead, see `ui.page`.
 """
