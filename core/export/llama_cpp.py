@@ -3,11 +3,14 @@
 import json
 import subprocess
 import sys
+import tempfile
 from collections.abc import Collection, Iterator, Sequence
 from contextlib import contextmanager
 from importlib import invalidate_caches
 from importlib.util import find_spec
 from pathlib import Path
+from signal import Signals
+from typing import IO
 
 from core.problems import ExportError
 from core.settings.paths import PROJECT_DIR
@@ -18,7 +21,7 @@ NOT_INSTALLED = (
     "export without the test."
 )
 NOT_INSTALLABLE = "llama.cpp could not be installed ({reason}); check the network, or export without the test."
-CANNOT_RUN = "llama.cpp cannot run {file}; the file was not kept."
+CANNOT_RUN = "llama.cpp cannot run {file} ({reason}); the file was not kept."
 
 
 def is_installed() -> bool:
@@ -44,8 +47,8 @@ def install() -> None:
 class LlamaCpp:
     """A GGUF file in a process that runs it. Each method raises ExportError if that process has ended."""
 
-    def __init__(self, file: Path, process: subprocess.Popen):
-        self._file, self._process = file, process
+    def __init__(self, file: Path, process: subprocess.Popen, errors: IO[str]):
+        self._file, self._process, self._errors = file, process, errors
 
     def tokens(self, text: str) -> list[int]:
         """The tokens of a text, in which special tokens count as such, without a token to begin it."""
@@ -70,7 +73,16 @@ class LlamaCpp:
             print(json.dumps(request), file=self._process.stdin, flush=True)
             return json.loads(self._process.stdout.readline())
         except (OSError, json.JSONDecodeError):  # an empty line: the process has ended
-            raise ExportError(CANNOT_RUN, file=self._file.name) from None
+            raise ExportError(CANNOT_RUN, file=self._file.name, reason=self._why_ended()) from None
+
+    def _why_ended(self) -> str:
+        """The signal that ended the process, else the last line of what it printed as an error."""
+        code = self._process.wait()
+        if code < 0:
+            return Signals(-code).name
+        self._errors.seek(0)
+        lines = [line.strip() for line in self._errors if line.strip()]
+        return lines[-1].rstrip(".") if lines else f"exit status {code}"
 
 
 @contextmanager
@@ -82,15 +94,18 @@ def running(file: Path, length: int, lora: Path | None = None) -> Iterator[Llama
     check_installed()
     command = [sys.executable, "-m", "core.export.llama_cpp_worker", str(file), str(length)]
     command += [str(lora)] if lora else []
-    with subprocess.Popen(
-        command,
-        cwd=PROJECT_DIR,
-        stdin=subprocess.PIPE,
-        stdout=subprocess.PIPE,
-        stderr=subprocess.DEVNULL,
-        encoding="utf-8",
-    ) as process:
+    with (
+        tempfile.TemporaryFile("w+", encoding="utf-8", errors="replace") as errors,
+        subprocess.Popen(
+            command,
+            cwd=PROJECT_DIR,
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+            stderr=errors,
+            encoding="utf-8",
+        ) as process,
+    ):
         try:
-            yield LlamaCpp(file, process)
+            yield LlamaCpp(file, process, errors)
         finally:
             process.kill()

@@ -88,7 +88,8 @@ def test_a_damaged_file_is_one_sentence(files, tmp_path):
     cut.write_bytes(files["f16"].read_bytes()[:300_000])
     with running(cut, 512) as llama, pytest.raises(ExportError) as caught:
         llama.tokens("hello")
-    assert (caught.value.template, caught.value.values) == (CANNOT_RUN, {"file": "cut.gguf"})
+    reason = "RuntimeError: Failed to init server, please check the input params"
+    assert (caught.value.template, caught.value.values) == (CANNOT_RUN, {"file": "cut.gguf", "reason": reason})
 
 
 def test_a_tokenizer_that_changes_text_is_refused_before_anything_is_written(source, tmp_path):
