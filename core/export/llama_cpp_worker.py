@@ -40,7 +40,7 @@ def main(path: str, length: int, lora: str = "") -> None:
     def tokens(text: str) -> list[int]:
         return ask("tokenize", content=text, add_special=False, parse_special=True)["tokens"]
 
-    # llama.cpp gives no probabilities with a token that is only a part of a character, as bytes of Korean and emoji are.
+    # llama.cpp gives no probabilities with a token that is only a part of a character, as bytes of emoji are.
     # So the token that it takes is a whole one; the probabilities are those from before the bias.
     whole = [[tokens("a")[-1], CERTAIN]]
 
