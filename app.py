@@ -20,6 +20,8 @@ Exit codes: 0; 2 for bad input, with one sentence on standard error; 1 for a run
 Heavy modules are imported where they are used, so that help and presets appear at once.
 """
 
+# ruff: noqa: E402  the language comes first
+
 import json
 import os
 import sys
@@ -27,7 +29,10 @@ from pathlib import Path
 
 import click
 
-from core.problems import Problem, first_line
+from core.settings.language_option import OPTION, VARIABLE, set_language
+
+set_language(sys.argv[1:])
+from core.problems import LANGUAGES, Problem, first_line
 from core.runs.uploads import make_uploads_dir
 from core.settings.presets import find_preset, list_presets
 from ui.access import needs_consent
@@ -69,6 +74,13 @@ PORTS = click.IntRange(1, 65535)
 @click.option("--no-browser", is_flag=True, help="Do not open a browser.")
 @click.option(
     "--window", is_flag=True, help="Open a window of its own instead of a browser; closing it ends the program."
+)
+@click.option(
+    OPTION,
+    type=click.Choice(list(LANGUAGES)),
+    envvar=VARIABLE,
+    expose_value=False,  # it has been set above
+    help="The language of the page and of all messages. The default is the system's, or else English.",
 )
 @click.pass_context
 def app(

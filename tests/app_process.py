@@ -18,7 +18,18 @@ from tests.warm_process import WARNINGS, WarmProcess, new_folder
 PROJECT = Path(__file__).resolve().parent.parent
 # No telemetry in tests; all requests to the page use loopback.
 ENVIRONMENT = os.environ | {"GRADIO_ANALYTICS_ENABLED": "False", "HF_HUB_DISABLE_TELEMETRY": "1"}
-READ_WHILE_IMPORTED = ("HF_", "GRADIO_", "SPACE_", "UNSLOTH_", "OMP_", "GOMP_", "PYTHON", "CUDA_", "LD_")
+READ_WHILE_IMPORTED = (
+    "HEARTHTUNE_LANGUAGE",
+    "HF_",
+    "GRADIO_",
+    "SPACE_",
+    "UNSLOTH_",
+    "OMP_",
+    "GOMP_",
+    "PYTHON",
+    "CUDA_",
+    "LD_",
+)
 
 
 def start(

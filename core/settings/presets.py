@@ -11,7 +11,7 @@ from pathlib import Path
 from pydantic import BaseModel
 
 from core.disk.tolerant_reading import Unreadable, read_text
-from core.problems import ConfigError
+from core.problems import ConfigError, tr
 from core.settings.paths import PRESETS_DIR
 from core.settings.plain_yaml import parse_yaml
 from core.settings.run_config import RunConfig
@@ -19,7 +19,7 @@ from core.settings.run_config import RunConfig
 DEMO = "demo-yoda"
 DEMO_TIME = "about a minute"  # to train it on two processor cores, as the page says it everywhere
 FIRST_ON_A_GPU = "llama-3.2-1b"
-_ABOUT = ("title", "description", "card")
+ABOUT = ("title", "description", "card")  # what describes a preset; all else in its file is settings
 
 
 class Preset(BaseModel):
@@ -38,7 +38,7 @@ def read_preset(path: Path) -> Preset:
         values = parse_yaml(read_text(path))
         if not isinstance(values, dict):
             raise ConfigError("This file has no settings.")
-        about = {key: str(values.pop(key, "") or "") for key in _ABOUT}
+        about = {key: tr(str(values.pop(key, "") or "")) for key in ABOUT}
         return Preset(name=path.stem, **about | {"title": about["title"] or path.stem}, config=RunConfig.build(values))
     except Unreadable as error:
         raise ConfigError("{file:.80} cannot be read: {reason}.", file=path.name, reason=error) from None

@@ -7,12 +7,14 @@ Field names are the argument names of unsloth, peft, trl and datasets, so passin
 """
 
 import difflib
+from copy import copy
+from functools import cache
 from typing import Any, get_args, get_origin
 
 import yaml
 from pydantic import Field, ValidationError, model_validator
 
-from core.problems import ConfigError
+from core.problems import ConfigError, tr
 from core.settings.plain_yaml import parse_text, parse_yaml
 from core.settings.run_name import run_name, run_summary
 from core.settings.sections import PATHS, AdapterConfig, DataConfig, ModelConfig, Part
@@ -120,13 +122,21 @@ def _setting_value(name: str, text: str) -> Any:
         return parse_yaml(text)
 
 
+@cache
 def fields() -> dict[str, Any]:
-    """Every setting as `part.field`, with its pydantic FieldInfo, in the order of the form."""
+    """Every setting as `part.field`, with its pydantic FieldInfo, in the order of the form. Title and description are
+    in the person's language."""
     return {
-        f"{part}.{name}": info
+        f"{part}.{name}": _translated(info)
         for part, section in RunConfig.model_fields.items()
         for name, info in section.annotation.model_fields.items()
     }
+
+
+def _translated(info: Any) -> Any:
+    shown = copy(info)
+    shown.title, shown.description = tr(info.title), tr(info.description)
+    return shown
 
 
 def _config_error(error: ValidationError) -> ConfigError:

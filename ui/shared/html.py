@@ -5,6 +5,10 @@ from strings, and none has to remember to escape:
 
     render("report/report.html", title=title)               a whole template
     render_part("compare/blind.html", "state", words=words)  one macro of a template
+
+A template's own texts are translated with `tr` and `trn`, as in Python. What they fill in is escaped as well:
+
+    {{ tr("The run {name} ended.", name=bold(name)) }}
 """
 
 import re
@@ -14,7 +18,9 @@ from typing import Any
 
 from jinja2 import Environment, FileSystemLoader, StrictUndefined
 from jinja2.ext import Extension
-from markupsafe import Markup
+from markupsafe import EscapeFormatter, Markup, escape
+
+from core.problems import form_for, quoted, tr
 
 UI = Path(__file__).resolve().parents[1]
 # Line breaks with the indentation around them: between two tags or statements, and any other.
@@ -33,10 +39,35 @@ class LayoutOfSource(Extension):
         return _IN_TEXT.sub(" ", _BETWEEN_TAGS.sub("", source.strip()))
 
 
+class _Escaped(EscapeFormatter):
+    """Fills templates with escaped values; `{name!r}` quotes a value as it was typed."""
+
+    def convert_field(self, value: Any, conversion: Any) -> Any:
+        return quoted(value) if conversion == "r" else super().convert_field(value, conversion)
+
+
+_ESCAPED = _Escaped(escape)
+
+
+def _tr(text: str, /, **values: Any) -> Markup:
+    """`core.problems.tr` for templates: the text is escaped, and so are values that are no Markup."""
+    return _filled(tr(text), values)
+
+
+def _trn(one: str, many: str, count: int, /, **values: Any) -> Markup:
+    """`core.problems.trn` for templates."""
+    return _filled(form_for(one, many, count), {"count": count, **values})
+
+
+def _filled(template: str, values: dict[str, Any]) -> Markup:
+    safe = escape(template)
+    return Markup(_ESCAPED.vformat(safe, (), values)) if values else safe
+
+
 @cache
 def environment() -> Environment:
     """The environment of all templates below `ui/`; a value that a template names and nobody gave is an error."""
-    return Environment(
+    made = Environment(
         loader=FileSystemLoader(UI),
         autoescape=True,
         undefined=StrictUndefined,
@@ -46,6 +77,8 @@ def environment() -> Environment:
         keep_trailing_newline=False,
         auto_reload=False,  # the page is drawn every second: do not look each time whether the file has changed
     )
+    made.globals |= {"tr": _tr, "trn": _trn}
+    return made
 
 
 def render(template: str, /, **values: Any) -> Markup:
