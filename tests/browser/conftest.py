@@ -118,7 +118,7 @@ def _leaving(page):
 def reload(page, forget: bool = False) -> None:
     """With `forget`, without what was entered before."""
     if forget:
-        page.evaluate("delete window.keepEntered, localStorage.removeItem('hearthtune.entered')")
+        page.evaluate("delete window.keepEntered, delete window.keepsChat, localStorage.clear()")
     with _leaving(page):
         page.reload(wait_until="commit")
     page.wait_for_selector(LOADED, timeout=60_000)

@@ -13,11 +13,13 @@ from core.comparing.conversation import Conversation, as_json, as_markdown, aske
 from core.comparing.trained_on import are_single_turn, questions_for, runs_in
 from core.problems import ModelError, Problem
 from core.runs.adapter_ref import Pane
-from core.workbench.desk import ANSWERING, LOADING, TRAINING
+from core.workbench.desk import ANSWERING
 from core.workbench.workbench import Workbench
+from ui.compare.chat_kept import BEGIN_TO_KEEP, KEEP, LOOK_FOR_KEPT, kept_conversation, kept_panes
 from ui.compare.chat_scripts import COPY_ALL, FOCUS_PROMPT, FOLLOW, IN_ANSWERS, KEEP_ERROR_OF_UNASKED, save_as
 from ui.compare.chat_view import earlier_text, empty_text, newest_text, proof_text
-from ui.compare.pane_picker import PanePicker
+from ui.compare.chat_words import OTHER_PANES, SAME_AGAIN, why_not
+from ui.compare.pane_picker import PANES, PanePicker
 from ui.compare.sampling_form import SamplingForm
 from ui.shared.clicks import COPY
 from ui.shared.errors import clear_on
@@ -29,14 +31,6 @@ from ui.train.run_figures import heldout_text
 # 75 ms, several times that on a slow machine, which must still have time for a click on Stop.
 FIRST_SECONDS, FIRST_REDRAW, LATER_REDRAW = 2.0, 0.2, 0.6
 ASK_LABELS = {1: "Ask", 2: "Ask both", 3: "Ask all three"}  # by the number of panes
-SAME_AGAIN = (
-    "The answers would be exactly the same again, because exact settings are deterministic. "
-    "Choose balanced or creative under Settings, or edit the question."
-)
-OTHER_PANES = (
-    "The panes have changed: the next question starts a new conversation with them, and Retry starts it with the last "
-    "question. Until then the old one stays here."
-)
 
 
 class CompareTab:
@@ -62,7 +56,7 @@ class CompareTab:
     def _add_conversation(self) -> None:
         self.changed = self.picker.changed
         self.conversation = gr.State(Conversation())
-        self.earlier = gr.HTML(padding=False, elem_id="earlier", js_on_load=COPY)
+        self.earlier = gr.HTML(padding=False, elem_id="earlier", js_on_load=COPY + LOOK_FOR_KEPT)
         self.panes = gr.HTML(newest_text(Conversation()), elem_id="panes", padding=False, js_on_load=IN_ANSWERS)
         self.proof = gr.HTML(padding=False, elem_id="proof")
         with gr.Row(visible=False, elem_id="chat-tools") as self.tools:
@@ -122,7 +116,13 @@ class CompareTab:
         self.sampling.connect(**hidden)
         changes = [choice.change for choice in self.picker.choices]
         told = [self.changed, self.panes, self.ask, self.alone, self.alone_for]
-        gr.on(changes, self._choose, {*inputs, self.alone_for}, told, **hidden)
+        gr.on(changes, self._choose, {*inputs, self.alone_for}, told, concurrency_id=PANES, **hidden)
+        again = [*shown, self.alone, self.alone_for, self.picker.set_for, *self.picker.choices]
+        self.earlier.returned(self._come_back, inputs, again, concurrency_id=PANES, **hidden).then(
+            None, None, None, js=BEGIN_TO_KEEP, **hidden
+        )
+        kept = [self.as_json, self.alone, self.picker.loaded, *self.picker.choices]
+        gr.on([part.change for part in kept], None, kept, None, js=KEEP, **hidden)
 
     def live(self) -> dict:
         workbench, snapshot = self._workbench, self._workbench.snapshot
@@ -133,24 +133,9 @@ class CompareTab:
             self.names: {"value": str(hash(names)) if names else ""},
             self.ask: {"interactive": workbench.compare_ready},
             self.stop: {"visible": busy == ANSWERING},
-            self.hint: {"value": notice(self._hint())} if busy != ANSWERING else {},
+            self.hint: {"value": notice(why_not(workbench))} if busy != ANSWERING else {},
             self.heldout: {"value": heldout_text(held) if held else ""},
         }
-
-    def _hint(self) -> str:
-        """Why nothing can be asked, or compared; empty when all can."""
-        state, busy = self._workbench.model_state, self._workbench.busy_with
-        if busy == TRAINING:
-            return "A run is training: ask again when it has ended, or stop it first."
-        if busy == LOADING:
-            return "The model is being loaded."
-        if busy and busy != ANSWERING:
-            return f"Asking must wait: {busy}."
-        if state.report is None:
-            return "There is no model to ask: choose a run above, which loads it, or train one first."
-        if not state.adapter:
-            return "Only the base is loaded. Choose a run above to compare it with."
-        return ""
 
     # Panes
 
@@ -163,6 +148,20 @@ class CompareTab:
         if conversation.turns:  # what was said stays to be read
             return told | {self.changed: notice(OTHER_PANES if panes != conversation.panes else "")}
         return told | {self.changed: "", self.panes: self._empty(panes)}
+
+    def _come_back(self, values: dict, returned: gr.EventData) -> dict:
+        """Shows what the browser had kept, unless something has been asked since."""
+        told = {self.trouble: gr.skip()}
+        if values[self.conversation].turns:
+            return told
+        if kept := kept_panes(returned):
+            told |= self.picker.come_back(kept.panes, kept.loaded)
+            values = values | {choice: told[choice]["value"] for choice in self.picker.choices}
+            runs = runs_in([Pane.from_key(key) for key in kept.panes if key])
+            told |= {self.alone: kept.alone, self.alone_for: runs}  # for these, it is as a person left it
+        if conversation := kept_conversation(returned, bool(self._workbench.rules)):
+            told |= self._left_with(conversation, values)
+        return told
 
     def _empty(self, panes: tuple[Pane, ...]) -> Markup:
         """The panes before the first question, with questions to try."""

@@ -1,5 +1,7 @@
 """The heads of the chat's panes: each is a list of what the pane can ask, and a run that is chosen there is loaded."""
 
+from collections.abc import Sequence
+
 import gradio as gr
 
 from core.problems import Problem
@@ -14,6 +16,7 @@ from ui.shared.html import render_part
 from ui.shared.run_names import RunNames
 
 NONE = ("Choose a run…", "")
+PANES = "panes"  # one at a time changes the panes and what depends on them, so that none overtakes another
 
 
 class PanePicker:
@@ -41,6 +44,7 @@ class PanePicker:
             self.changed = gr.HTML(padding=False, elem_id="panes-changed")  # that the conversation has other panes
         # The chosen values change when this does, not whenever there is another run to choose.
         self.loaded = gr.Textbox(BASE.key, visible="hidden")
+        self.set_for = gr.State(BASE.key)  # what was loaded when the panes were last set by this
         self.choices = [self.left, self.right, self.third]
 
     def connect(self, token: gr.Textbox, *messages: gr.HTML, **event_options) -> None:
@@ -54,15 +58,15 @@ class PanePicker:
         self.add.click(None, None, None, js=ADD_HEAD, **event_options)
         self.remove_right.click(None, others, others, js=REMOVE_RIGHT, **event_options)
         self.remove_third.click(None, None, [self.third], js=REMOVE_THIRD, **event_options)
-        loaded = self.loaded
-        loaded.change(self.panes_for, [loaded, *self.choices], self.choices, api_name="panes_for", **event_options)
+        loaded, panes = self.loaded, [self.set_for, *self.choices]
+        loaded.change(
+            self._follow, [loaded, *panes], panes, api_name="panes_for", concurrency_id=PANES, **event_options
+        )
         loaded.change(None, [loaded, self.trouble], [self.trouble], js=NO_ERROR_ONCE_LOADED, **event_options)
 
     def live(self) -> dict:
         state, is_loading = self._workbench.model_state, self._workbench.busy_with == LOADING
-        choices, loaded = self._choices(), Pane(state.adapter, state.step)
-        # A run in progress is on the model, but there is nothing to ask before its adapter is saved.
-        can_be_asked = state.adapter and loaded.key in [key for _, key in choices]
+        choices = self._choices()
         progress = render_part("compare/loading.html", "loading", words=state.doing, share=state.share)
         return {
             self.left: {"choices": choices},
@@ -70,8 +74,17 @@ class PanePicker:
             self.third: {"choices": [NONE, *choices]},
             self.progress: {"value": progress if is_loading else ""},
             # Nothing is loaded while a run is being loaded, and the pane that was chosen for it must not change.
-            self.loaded: {} if is_loading else {"value": loaded.key if can_be_asked else BASE.key},
+            self.loaded: {} if is_loading else {"value": self._loaded_key(choices)},
         }
+
+    def _loaded_key(self, choices: list[tuple[str, str]]) -> str:
+        """The key of the run that is loaded; that of the base if there is none.
+
+        A run in progress is on the model, but there is nothing to ask before its adapter is saved.
+        """
+        state = self._workbench.model_state
+        loaded = Pane(state.adapter, state.step)
+        return loaded.key if state.adapter and loaded.key in [key for _, key in choices] else BASE.key
 
     def chosen(self, values: dict) -> tuple[Pane, ...]:
         """The panes that the form names; the left one is always there."""
@@ -92,6 +105,18 @@ class PanePicker:
             return notice(str(error), "error")
         return ""
 
+    def come_back(self, panes: Sequence[str], set_for: str) -> dict:
+        """The panes that were chosen when the page was open before and `set_for` was loaded, as far as they can be
+        asked on the base that is loaded; nothing is loaded for them."""
+        loaded = self._loaded_key(self._choices())
+        updates = self.panes_for(BASE.key if loaded == set_for else loaded, *panes)
+        return {self.set_for: loaded, **dict(zip(self.choices, updates, strict=True))}
+
+    def _follow(self, loaded: str, set_for: str, *chosen: str | None) -> list:
+        if loaded == set_for:  # they came back with it
+            return [gr.skip()] * (1 + len(chosen))
+        return [loaded, *self.panes_for(loaded, *chosen)]
+
     def panes_for(self, loaded: str, *chosen: str | None) -> list[dict]:
         """After another run was loaded: the panes as they were chosen if it is one of them, without those of another
         base; otherwise the base and next to it that run. With the choices, which give the values their names."""
@@ -99,7 +124,7 @@ class PanePicker:
         on_base = {pane.key for pane in self._workbench.lab.choices()}
         left, *others = (key if key in on_base else "" for key in chosen)
         kept = [left or BASE.key, *filter(None, others)]
-        if loaded not in kept:
+        if loaded not in (BASE.key, *kept):
             kept = [BASE.key, loaded]
         values = [*kept, "", ""][:3]
         offered = [choices, [NONE, *choices], [NONE, *choices]]
