@@ -42,8 +42,10 @@ def kept(*panes: str, loaded: str = "one", alone: bool = True) -> str:
     return json.dumps({"panes": panes, "loaded": loaded, "alone": alone})
 
 
-def back(tab, chat="", panes="", **changes) -> dict:
-    return tab._come_back(values_of(tab) | changes, gr.EventData(None, {"chat": chat, "panes": panes}))
+def back(tab, chat="", panes="", asked_before=()) -> dict:
+    values = values_of(tab)
+    values[tab.conversation] = Conversation((BASE,), asked_before)
+    return tab._come_back(values, gr.EventData(None, {"chat": chat, "panes": panes}))
 
 
 def chosen(tab, told: dict) -> list[str]:
@@ -116,8 +118,8 @@ def test_a_visitor_s_conversation_comes_back_if_it_is_short(tab):
 
 
 def test_what_was_asked_meanwhile_stays(tab):
-    begun = {tab.conversation: ASKED.without_last().asked("Now?", "", Sampling())}
-    assert back(tab, as_json(ASKED), kept("base", "one", ""), **begun) == {tab.trouble: gr.skip()}
+    begun = ASKED.without_last().asked("Now?", "", Sampling())
+    assert back(tab, as_json(ASKED), kept("base", "one", ""), begun.turns) == {tab.trouble: gr.skip()}
 
 
 @pytest.mark.parametrize(
