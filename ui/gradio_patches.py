@@ -26,6 +26,8 @@ MEND_MARKUP = Path(__file__).with_suffix(".js").read_text(encoding="utf-8")
 # The list of the page's actions in the page's source. Gradio writes no bare < within it.
 _ACTIONS = re.compile(rb"(window\.gradio_api_info = )[^<]*(;</script>)")
 
+_LANGUAGE = re.compile(rb'(<html\s+lang=")en(?=")')
+
 # What the login form needs, none of it a person's data. Gradio requests startup-events itself while it starts; the
 # answer is true or false.
 LOGIN = "/login"
@@ -90,3 +92,8 @@ def is_logged_in(server: "App", cookies: Iterable[tuple[str, str]]) -> bool:
 def without_actions(page: bytes) -> bytes:
     """The page's source without the list of its actions and their defaults, which Gradio sends with the login form."""
     return _ACTIONS.sub(rb"\1{}\2", page)
+
+
+def in_language(page: bytes, language: str) -> bytes:
+    """The page's source with this language, a code of two letters, as that of its texts. Gradio says English."""
+    return _LANGUAGE.sub(rb"\1" + language.encode(), page, count=1)

@@ -39,6 +39,7 @@ from ui.runs.runs_tab import RunsTab
 from ui.shared.errors import follow_settings
 from ui.shared.settings_form import Form
 from ui.sidebar import Sidebar
+from ui.spoken import SpokenPage
 from ui.train.before_start import BeforeStart
 from ui.train.next_steps import NextSteps
 from ui.train.train_tab import TrainTab
@@ -58,7 +59,8 @@ HEAD = """
 <meta name="description" content="Fine-tune a Llama on your own graphics card, and see what changed.">
 <meta name="theme-color" content="#33475f">
 """  # the color of the icon; of two for light and dark, Gradio would keep the last
-FONT = ["system-ui", "-apple-system", "Segoe UI", "Roboto", "Noto Sans", "sans-serif"]
+FONT = ["system-ui", "-apple-system", "Segoe UI", "Roboto", "Noto Sans"]
+FONT += ["Apple SD Gothic Neo", "Malgun Gothic", "Noto Sans KR", "Noto Sans CJK KR", "sans-serif"]  # Korean's
 
 
 def theme() -> gr.themes.Base:
@@ -172,6 +174,7 @@ def serve(
     sweep_uploads(workbench.runs_dir)
     gates = [
         Middleware(CompressedPage),
+        Middleware(SpokenPage),
         Middleware(Gate, needs_login=auth is not None, any_host=policy is not None or auth is not None),
     ]
     visits, seen = None, workbench

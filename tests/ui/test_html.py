@@ -6,7 +6,7 @@ from html.parser import HTMLParser
 from pathlib import Path
 
 import pytest
-from markupsafe import Markup
+from markupsafe import Markup, escape
 
 from core.answering.sampling import Answer, Sampling
 from core.comparing.conversation import Conversation
@@ -225,3 +225,12 @@ def test_the_layout_of_a_template_is_not_on_the_page():
     assert render_part("shared/parts.html", "facts", rows=[("a", "1\n 2")]) == (
         '<dl class="facts"><dt>a</dt><dd>1\n 2</dd></dl>'
     )
+
+
+def test_a_templates_own_text_is_translated_and_escaped():
+    source = (
+        '{{ tr("{name!r} is < {bold}", name=name, bold=bold) }} '
+        '{{ trn("{count} row of {name}", "{count:,} rows", 2000) }}'
+    )
+    shown = environment().from_string(source).render(name=HOSTILE, bold=Markup("<b>1</b>"))
+    assert shown == f"{escape(repr(HOSTILE))} is &lt; <b>1</b> 2,000 rows"
