@@ -9,6 +9,7 @@ titles and descriptions of settings; from templates: those of `tr` and `trn`; fr
 """
 
 import ast
+import re
 import sys
 from collections.abc import Iterable, Iterator
 from functools import cache
@@ -94,7 +95,10 @@ def in_source() -> Catalog:
     with (PROJECT_DIR / "app.py").open("rb") as app:
         found += [("", ("app.py", line, texts, [], None)) for line, _, texts, _ in of_python(app)]
     for start, (file, line, texts, *_) in found:
-        catalog.add(tuple(texts) if isinstance(texts, list) else texts, locations=[(start + file, line)])
+        if isinstance(texts, tuple) or re.search(
+            "[A-Za-z]", re.sub(r"{.*?}", "", texts)
+        ):  # else nothing but placeholders
+            catalog.add(texts, locations=[(start + file, line)])
     return catalog
 
 
