@@ -67,12 +67,12 @@ def problem_names() -> frozenset[str]:
     return frozenset(names)
 
 
-def of_python(file: IO[bytes], *_, **__) -> Iterator[tuple[int, str | None, str | list[str], list[str]]]:
+def of_python(file: IO[bytes], *_, **__) -> Iterator[tuple[int, str | None, str | tuple[str, ...], list[str]]]:
     """Babel's method for Python, by its syntax tree: Babel's own does not find a call inside of another's arguments."""
     for name, arguments in texts_of(ast.parse(file.read())):
         texts = [node.value for node in arguments if isinstance(node, ast.Constant) and isinstance(node.value, str)]
         if name == "trn" and len(texts) == 2:
-            yield arguments[0].lineno, name, texts, []
+            yield arguments[0].lineno, name, tuple(texts), []
         else:
             yield from ((arguments[0].lineno, None, text, []) for text in texts)
 
