@@ -5,6 +5,7 @@ It imports nothing of the program, so that the command line can call it first.
 
 import os
 from collections.abc import Sequence
+from itertools import pairwise
 
 OPTION, VARIABLE = "--language", "HEARTHTUNE_LANGUAGE"
 
@@ -14,7 +15,7 @@ def set_language(arguments: Sequence[str]) -> None:
 
     Whether it is a language that the program has is checked where the other options are.
     """
-    for word, following in zip(arguments, [*arguments[1:], ""], strict=True):
+    for word, following in pairwise([*arguments, ""]):
         name, equals, value = word.partition("=")
         if name == OPTION and (value or following):
             os.environ[VARIABLE] = value if equals else following

@@ -49,9 +49,10 @@ def test_the_option_comes_first(monkeypatch, arguments):
     assert os.environ["HEARTHTUNE_LANGUAGE"] == "ko"
 
 
-def test_without_the_option_nothing_is_set(monkeypatch):
+@pytest.mark.parametrize("arguments", [[], ["presets"], ["presets", "--language"]])
+def test_without_the_option_nothing_is_set(monkeypatch, arguments):
     monkeypatch.delenv("HEARTHTUNE_LANGUAGE")
-    set_language(["presets", "--language"])
+    set_language(arguments)
     assert "HEARTHTUNE_LANGUAGE" not in os.environ
 
 
