@@ -96,14 +96,16 @@ class Problem(ValueError):
     """Something the person can act on; `str(problem)` is one sentence with the way out, in the person's language.
 
     `template` is a format string and `values` fills it: `DataError("{file} has no rows.", file=name)`. Without values
-    the template is the sentence itself, braces included.
+    the template is the sentence itself, braces included. `settings` are the dotted names of the settings it is about,
+    such as "adapter.r", if it is about any.
     """
 
     is_bad_input: ClassVar[bool] = True  # caused by what was asked for, not by how the work went
 
-    def __init__(self, template: str, /, **values: Any):
+    def __init__(self, template: str, /, settings: tuple[str, ...] = (), **values: Any):
         super().__init__(template)
         self.template = template
+        self.settings = settings
         self.values = values
 
     def __str__(self) -> str:

@@ -13,6 +13,7 @@ from typing import Any, get_args, get_origin
 
 import yaml
 from pydantic import Field, ValidationError, model_validator
+from pydantic_core import ErrorDetails
 
 from core.problems import ConfigError, tr
 from core.settings.plain_yaml import parse_text, parse_yaml
@@ -58,7 +59,19 @@ class RunConfig(Part):
         try:
             return cls.model_validate(values)
         except ValidationError as error:
-            raise _config_error(error) from None
+            raise _config_error(error.errors(include_url=False)[0]) from None
+
+    @classmethod
+    def faults(cls, values: dict[str, Any]) -> dict[str, ConfigError]:
+        """What is wrong with nested plain values: the first error about each setting, by its dotted name."""
+        try:
+            cls.model_validate(values)
+        except ValidationError as error:
+            found: dict[str, ConfigError] = {}
+            for fault in map(_config_error, error.errors(include_url=False)):
+                found |= {name: fault for name in fault.settings if name not in found}
+            return found
+        return {}
 
     @classmethod
     def from_yaml(cls, text: str) -> "RunConfig":
@@ -139,24 +152,23 @@ def _translated(info: Any) -> Any:
     return shown
 
 
-def _config_error(error: ValidationError) -> ConfigError:
-    """The first fault that pydantic found, in terms of our settings."""
-    first = error.errors(include_url=False)[0]
-    place = ".".join(str(part) for part in first["loc"] if not isinstance(part, int))
+def _config_error(fault: ErrorDetails) -> ConfigError:
+    """A fault that pydantic found, in terms of our settings."""
+    place = ".".join(str(part) for part in fault["loc"] if not isinstance(part, int))
     # For a setting that takes several types, pydantic appends the type.
     place = next((name for name in fields() if place.startswith(f"{name}.")), place)
     place = " ".join(place.split())[:80]
-    if first["type"] == "extra_forbidden":
+    if fault["type"] == "extra_forbidden":
         known = list(fields()) if "." in place else list(RunConfig.model_fields)
         near = difflib.get_close_matches(place, known, n=1, cutoff=0.75)
         if near:
             return ConfigError("{setting} is not a setting; did you mean {near}?", setting=place, near=near[0])
         return ConfigError("{setting} is not a setting.", setting=place)
-    message = first["msg"].removeprefix("Value error, ")
-    values = {"setting": place, "value": first["input"], "reason": message[:1].lower() + message[1:]}
+    message = fault["msg"].removeprefix("Value error, ")
+    values = {"setting": place, "value": fault["input"], "reason": message[:1].lower() + message[1:]}
     if place in fields():
         values["title"] = fields()[place].title
-        return ConfigError("{title} ({setting}) cannot be {value!r:.80}: {reason}.", **values)
+        return ConfigError("{title} ({setting}) cannot be {value!r:.80}: {reason}.", settings=(place,), **values)
     return ConfigError("{setting} cannot be {value!r:.80}: {reason}.", **values)
 
 

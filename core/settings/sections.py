@@ -7,7 +7,7 @@ names, so that values are passed on without translation.
 import re
 from typing import Any, Literal
 
-from pydantic import BaseModel, ConfigDict, Field, field_validator, model_validator
+from pydantic import BaseModel, ConfigDict, Field, ValidationInfo, field_validator
 
 TargetModule = Literal["q_proj", "k_proj", "v_proj", "o_proj", "gate_proj", "up_proj", "down_proj"]
 ALL_TARGET_MODULES: list[str] = list(TargetModule.__args__)
@@ -63,12 +63,14 @@ class ModelConfig(Part):
         """What decides which weights are loaded, and in which precision."""
         return self.model_name, self.revision, self.load_in_4bit, self.dtype
 
-    @model_validator(mode="after")
-    def _only_this_models_code(self) -> "ModelConfig":
+    @field_validator("trust_remote_code")
+    @classmethod
+    def _only_this_models_code(cls, value: str | None, others: ValidationInfo) -> str | None:
         # A name rather than a switch, so that it does not stay on for the next model.
-        if self.trust_remote_code not in (None, self.model_name):
-            raise ValueError(f"only the code of the model being loaded, {self.model_name}, can be run")
-        return self
+        name = others.data.get("model_name")  # absent if it cannot be used itself
+        if name is not None and value not in (None, name):
+            raise ValueError(f"only the code of the model being loaded, {name}, can be run")
+        return value
 
 
 class DataConfig(Part):

@@ -38,7 +38,11 @@ class TrainingConfig(Part):
         description="Micro-batches per step. Makes the batch larger without more memory.",
     )
     auto_batch_headroom: float = Field(
-        0.1, ge=0, lt=1, title="Headroom", description="Share of the memory that an auto batch size leaves free."
+        0.1,
+        ge=0,
+        lt=1,
+        title="Headroom",
+        description="Share of the memory that batch size auto, and Find the largest batch, leave free.",
     )
     num_train_epochs: float = Field(
         1.0,

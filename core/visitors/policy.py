@@ -62,7 +62,8 @@ class Policy:
         if config.trust_remote_code is not None:
             raise NotAllowed(
                 "No model may run code of its own on this page; leave Run this model's own code "
-                "(model.trust_remote_code) empty."
+                "(model.trust_remote_code) empty.",
+                settings=("model.trust_remote_code",),
             )
         self._check_bound("model.max_seq_length", config.max_seq_length)
         demo = find_preset(DEMO_PRESET).config.model.model_name
@@ -72,8 +73,9 @@ class Policy:
         if place is not None or not self.from_hub:
             where = f"{demo} or a model on Hugging Face" if self.from_hub else demo
             raise NotAllowed(
-                "{model:.80} cannot be used on this page; choose {where}.", model=config.model_name, where=where
-            )
+                "{model:.80} cannot be used on this page; choose {where}.",
+                settings=("model.model_name",), model=config.model_name, where=where,
+            )  # fmt: skip
         return True
 
     def check_settings(self, config: RunConfig) -> None:
@@ -84,16 +86,24 @@ class Policy:
         if training.effective_batch > self.rows_per_step:
             raise NotAllowed(
                 "Batch size times accumulation can be at most {most} on this page, not {value}.",
+                settings=("training.per_device_train_batch_size", "training.gradient_accumulation_steps"),
                 most=self.rows_per_step, value=training.effective_batch,
             )  # fmt: skip
         if len(training.sample_prompts) > self.sample_prompts:
             raise NotAllowed(
-                "At most {most} prompts can be answered during training on this page.", most=self.sample_prompts
-            )
+                "At most {most} prompts can be answered during training on this page.",
+                settings=("training.sample_prompts",), most=self.sample_prompts,
+            )  # fmt: skip
         if training.report_to != "none":
-            raise NotAllowed("Trackers cannot be used on this page, because they would use its owner's account.")
+            raise NotAllowed(
+                "Trackers cannot be used on this page, because they would use its owner's account.",
+                settings=("training.report_to",),
+            )
         if training.hub_model_id:
-            raise NotAllowed("Nothing is pushed to Hugging Face from this page; leave Push each checkpoint to empty.")
+            raise NotAllowed(
+                "Nothing is pushed to Hugging Face from this page; leave Push each checkpoint to empty.",
+                settings=("training.hub_model_id",),
+            )
 
     def _check_bound(self, name: str, value: object) -> None:
         most = self.most[name]
@@ -101,7 +111,7 @@ class Policy:
             title = fields()[name].title
             raise NotAllowed(
                 "{title} ({setting}) must be a number from 1 to {most:,} on this page, not {value}.",
-                title=title, setting=name, most=most, value=value,
+                settings=(name,), title=title, setting=name, most=most, value=value,
             )  # fmt: skip
 
 

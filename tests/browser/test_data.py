@@ -109,7 +109,7 @@ def test_2_several_files_are_uploaded_together(data_page, tmp_path):
     expect(page.locator("#data-path textarea")).to_have_value(re.compile(r"^two\.csv \(upload [^\n]*$"), timeout=30_000)
     page.locator("#upload").get_by_label("Clear").click()
     expect(page.locator("#data-path textarea")).to_have_value("", timeout=30_000)
-    expect(page.locator("#data-trouble .error")).to_contain_text("name files, a folder or a dataset", timeout=30_000)
+    expect(page.locator("#data-path .fault")).to_contain_text("name files, a folder or a dataset", timeout=30_000)
 
 
 UNREADABLE = [

@@ -221,11 +221,15 @@ def test_4_bad_input_and_models_without_an_estimate(app, hub, open_page):
     use_model(page, "presets/demo-llama")
     expect(page.locator("#fit .fit-words")).to_contain_text("Fits.")
     fill(page, "adapter-r", 0)
-    expect(page.locator("#fit .warning")).to_contain_text("Rank (adapter.r) cannot be 0")
+    expect(page.locator("#fit .warning")).to_contain_text("Rank")
+    page.locator("#fit .warning").get_by_role("button", name="Show it").click()
+    expect(page.locator("#adapter-r .fault")).to_contain_text("Rank (adapter.r) cannot be 0")
     fill(page, "adapter-r", 16)
     choose(page, "training-per_device_train_batch_size", "many")
+    page.locator("#adapter-r input").focus()
     error = "Batch size (training.per_device_train_batch_size) cannot be 'many"
-    expect(page.locator("#fit .warning")).to_contain_text(error)
+    expect(page.locator("#training-per_device_train_batch_size .fault")).to_contain_text(error)
+    photograph(page, "94-fit-wrong-batch")
     choose(page, "training-per_device_train_batch_size", "16")
     expect(page.locator("#fit .fit-words")).to_contain_text("Fits.")
 
@@ -259,7 +263,11 @@ def test_5_a_probe_a_batch_search_and_a_run_report_their_memory(app, open_page):
     page.get_by_role("option", name=re.compile("On this machine")).click()
     expect(page.locator("#fit .fit-words")).to_contain_text("this machine has")
 
+    expect(page.locator("#training-auto_batch_headroom")).to_be_hidden()
+    choose(page, "training-per_device_train_batch_size", "auto")
+    fill(page, "training-gradient_accumulation_steps", 8)
     fill(page, "training-auto_batch_headroom", 0.05)
+    photograph(page, "95-fit-headroom")
     page.click("#find-batch")
     found = "presets/demo-llama: the largest batch that leaves 5% of the memory free is 8"
     expect(page.locator("#probing .good").first).to_contain_text(found, timeout=120_000)
@@ -267,6 +275,7 @@ def test_5_a_probe_a_batch_search_and_a_run_report_their_memory(app, open_page):
     page.get_by_role("button", name="Use batch 8 with accumulation 1").click()
     expect(page.locator("#training-per_device_train_batch_size input")).to_have_value("8")
     expect(page.locator("#training-gradient_accumulation_steps input")).to_have_value("1")
+    expect(page.locator("#training-auto_batch_headroom")).to_be_hidden()
 
     page.click("#start")
     expect(page.locator("#charts polyline.estimate")).to_have_count(1, timeout=60_000)

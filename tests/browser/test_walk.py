@@ -121,15 +121,57 @@ def test_6_a_setting_out_of_bounds(app, page):
     tab(page, "Train")
     fill(page, "adapter-r", 9000)
     page.click("#start")
-    expect(page.locator("#train-trouble .error")).to_contain_text("Rank (adapter.r) cannot be 9000", timeout=30_000)
+    expect(page.locator("#adapter-r .fault")).to_contain_text("Rank (adapter.r) cannot be 9000", timeout=30_000)
+    expect(page.locator("#train-trouble .error")).to_contain_text("Rank")
+    expect(page.locator("#adapter-r input")).to_have_accessible_description(re.compile("cannot be 9000"))
+    photograph(page, "04-setting-out-of-bounds")
     assert list_runs(app.runs_dir) == []
     page.click("#twice")
     expect(page.locator("#adapter-lora_alpha input")).to_have_value("18000", timeout=10_000)
-    expect(page.locator("#train-trouble .error")).to_contain_text("adapter.r")  # one more is wrong now
-    fill(page, "adapter-r", 16)
-    expect(page.locator("#train-trouble .error")).to_contain_text("(adapter.lora_alpha) cannot be 18000")
+    expect(page.locator("#adapter-lora_alpha .fault")).to_contain_text("(adapter.lora_alpha) cannot be 18000")
+    expect(page.locator("#adapter-r .fault")).to_have_count(1)
+    page.locator("#adapter-r input").fill("16")  # it goes while it is being typed
+    expect(page.locator("#adapter-r .fault")).to_have_count(0)
+    expect(page.locator("#adapter-r input")).not_to_have_attribute("aria-invalid", "true")
+    expect(page.locator("#train-trouble .error")).to_contain_text("Alpha")
     page.click("#twice")
-    expect(page.locator("#train-trouble .error")).to_have_count(0)
+    expect(page.locator(".fault, #train-trouble .error")).to_have_count(0)
+
+
+def test_6_an_error_leads_to_its_field_wherever_that_is(page):
+    page.get_by_role("button", name="All settings").click()
+    for size, name, wrong, right in (
+        (DESKTOP, "training-weight_decay", 2, 0.01),
+        (PHONE, "data-seed", -1, 3407),
+        (ZOOMED, "training-seed", -1, 3407),
+    ):
+        if name == "data-seed":
+            tab(page, "Data")
+            page.locator("#data-more button.label-wrap").click()
+        field = page.locator(f"#{name} input")
+        field.fill(str(wrong))
+        expect(page.locator(f"#{name} .fault")).to_have_count(0)  # it is still being typed
+        field.press("Tab")
+        expect(page.locator(f"#{name} .fault")).to_contain_text(f"cannot be {wrong}")
+        if name == "data-seed":
+            page.locator("#data-more button.label-wrap").click()
+            tab(page, "Train")
+        else:
+            page.locator("#all-settings > button.label-wrap").click()
+        expect(field).to_be_hidden()
+        page.set_viewport_size(size)
+        page.click("#start")
+        photograph(page, f"04-error-at-start-{name}")
+        page.locator("#train-trouble").get_by_role("button", name="Show it").click()
+        expect(field).to_be_focused()
+        photograph(page, f"04-error-at-{name}", full_page=False)
+        in_colors(page, "dark")
+        photograph(page, f"04-error-at-{name}-dark", full_page=False)
+        in_colors(page, "light")
+        page.set_viewport_size(DESKTOP)
+        field.fill(str(right))
+        expect(page.locator(".fault, #train-trouble .error")).to_have_count(0)
+        tab(page, "Train")
 
 
 def test_7_the_demo_starts_with_one_click(app, page):

@@ -354,3 +354,20 @@ def test_a_batch_can_be_settled_in_a_copy():
     assert settled.training.effective_batch == config.training.effective_batch == 8
     assert config.training.per_device_train_batch_size == "auto"
     assert RunConfig.from_yaml(settled.to_yaml()) == settled
+
+
+def test_all_settings_that_cannot_be_used_are_told_by_name():
+    values = RunConfig().model_dump()
+    assert RunConfig.faults(values) == {}
+    values["adapter"]["r"], values["training"]["per_device_train_batch_size"] = 9000, 0
+    values["model"]["trust_remote_code"] = "a/b"
+    found = RunConfig.faults(values)
+    names = ["model.trust_remote_code", "adapter.r", "training.per_device_train_batch_size"]
+    assert list(found) == names
+    assert [found[name].settings for name in names] == [(name,) for name in names]
+    assert found["adapter.r"].values["value"] == 9000
+    with pytest.raises(ConfigError) as caught:
+        RunConfig.build(values)
+    assert str(caught.value) == str(found["model.trust_remote_code"])
+    values["model"]["model_name"] = ""
+    assert list(RunConfig.faults(values)) == ["model.model_name", *names[1:]], "of a model without a name, no code"

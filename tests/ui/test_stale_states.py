@@ -30,7 +30,6 @@ from ui.compare.pane_picker import PanePicker
 from ui.model.model_tab import ModelTab
 from ui.model.welcome import Welcome
 from ui.runs.runs_table import Shown, table_text
-from ui.shared.errors import follow_settings
 from ui.shared.formatting import run_label
 from ui.shared.run_names import RunNames
 from ui.shared.settings_form import Form
@@ -267,29 +266,27 @@ def test_a_conversation_is_drawn_under_the_new_name(runs_dir):
     assert "<h3>Best, " in tab._renamed(values | chosen | {tab.conversation: Conversation()})[tab.panes]
 
 
-def test_an_error_goes_once_the_settings_are_right():
-    with gr.Blocks() as page:
-        form = Form(RunConfig())
-        form.add(*fields())
-        first, second = gr.HTML(), gr.HTML()
-        follow_settings(form, first, second)
-    (handler,) = page.fns.values()
-    rank = form.components["adapter.r"]
-    values = {component: component.value for component in form.components.values()}
-    wrong = values | {rank: 9000, first: "<p>Rank cannot be 9000</p>", second: ""}
-    told = handler.fn(wrong)
-    assert list(told) == [first] and "(adapter.r) cannot be 9000" in told[first]
-    assert handler.fn(wrong | {rank: 8}) == {first: ""}
-    assert handler.fn(values | {first: "", second: ""}) == {first: gr.skip(), second: gr.skip()}
-
-
 def test_a_probe_s_error_is_shown_where_there_is_no_estimate_either(fit):
     values = {component: component.value for component in fit._form.components.values()}
     values |= {fit.card: "", fit._token: "", fit._form.components["model.model_name"]: "./nowhere"}
     config = fit._form.read(values)
     fit._workbench._prober._job.state = Probing(error="There is no such model.", asked=config)
-    estimated, measured = fit._changed(values)
+    estimated, measured, _ = fit._changed(values)
     assert 'class="notice warning"' in estimated and "There is no such model." in measured
+
+
+def test_the_headroom_is_shown_with_an_automatic_batch_or_while_it_is_wrong(fit):
+    batch, headroom = (
+        fit._form.components[f"training.{name}"] for name in ("per_device_train_batch_size", "auto_batch_headroom")
+    )
+    values = {component: component.value for component in fit._form.components.values()}
+    values |= {fit.card: "", fit._token: ""}
+    assert fit.headroom.visible is False
+    for changed, is_shown in (
+        ({batch: "2"}, False), ({batch: "auto"}, True), ({batch: " AUTO"}, True), ({batch: None}, False),
+        ({batch: "2", headroom: 1}, True),
+    ):  # fmt: skip
+        assert fit._changed(values | changed)[2] == gr.update(visible=is_shown), changed
 
 
 @pytest.mark.parametrize(

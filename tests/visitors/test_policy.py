@@ -50,6 +50,7 @@ def test_batch_times_accumulation_has_a_bound(ann):
     with pytest.raises(NotAllowed) as told:
         ann.start(demo("training.per_device_train_batch_size=32", "training.gradient_accumulation_steps=32"), "x")
     assert told.value.values == {"most": ann.policy.rows_per_step, "value": 1024}
+    assert told.value.settings == ("training.per_device_train_batch_size", "training.gradient_accumulation_steps")
 
 
 @pytest.mark.parametrize("tracker", ["wandb", "trackio", "tensorboard"])

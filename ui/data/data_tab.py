@@ -13,6 +13,7 @@ from core.workbench.desk import READING
 from core.workbench.rows_of_the_form import Look
 from core.workbench.workbench import Workbench
 from ui.data.rows_view import SEND_BLANKS, blanks_text, legend_text, look_text, preparing_text, row_text
+from ui.shared.errors import error_text
 from ui.shared.formatting import notice
 from ui.shared.settings_form import COLUMN_BY_NAME, Form
 
@@ -39,7 +40,8 @@ class DataTab:
                     form.add("data.validation_share", "data.validation_path")
             with gr.Column(scale=2):
                 self.upload = gr.File(label="Or drop files here", file_count="multiple", height=150, elem_id="upload")
-        with gr.Accordion("More: Hugging Face, header row, text files, duplicates, seed", open=False):
+        more = "More: Hugging Face, header row, text files, duplicates, seed"
+        with gr.Accordion(more, open=False, elem_id="data-more"):
             with gr.Row():
                 form.add("data.name", "data.split", "data.revision")
             with gr.Row():
@@ -177,7 +179,7 @@ class DataTab:
             look = self._workbench.look(config, values[self._token])
         except Problem as error:
             left = self.trouble, self.about, self.blanks, self.use_guess, self.view
-            shown = notice(str(error), "error"), "", "", gr.update(visible=False), ""
+            shown = error_text(error, self._form), "", "", gr.update(visible=False), ""
             return dict(zip(left, shown, strict=True)) | self._figures_of(None)
         choices = [COLUMN_BY_NAME, *((column, column) for column in look.columns)]
         columns = {self._form.components[f"data.{name}"]: gr.update(choices=choices) for name in COLUMNS}
@@ -248,7 +250,7 @@ class DataTab:
             row = self._workbench.row(config, int(values[self.number] or 1), values[self._token])
             return row_text(row, config.model.max_seq_length)
         except Problem as error:
-            return notice(str(error), "warning")
+            return error_text(error, self._form, "warning")
 
     def _check(self, values: dict) -> str:
         try:
@@ -258,7 +260,7 @@ class DataTab:
         except DataError:
             return ""  # shown below, where it stays after a reload
         except Problem as error:
-            return notice(str(error), "error")
+            return error_text(error, self._form)
         return ""
 
 

@@ -9,7 +9,7 @@ from core.problems import Busy, ConfigError, ModelError
 from core.settings.presets import DEMO_TIME, Preset
 from core.workbench.workbench import Workbench
 from ui.shared.choices import chosen_in
-from ui.shared.errors import clear_on
+from ui.shared.errors import clear_on, error_text
 from ui.shared.formatting import big, gib, notice, pace
 from ui.shared.html import render_part
 from ui.shared.settings_form import Form
@@ -35,7 +35,7 @@ class ModelTab:
         with gr.Row():
             form.add("model.load_in_4bit", "model.max_seq_length")
         self.warning = gr.HTML(padding=False, elem_id="code-warning")
-        with gr.Accordion("More: token, revision, precision", open=False):
+        with gr.Accordion("More: token, revision, precision", open=False, elem_id="model-more"):
             self.token = gr.Textbox(
                 label="Hugging Face token",
                 info="For gated or private models. Kept in memory only, never saved.",
@@ -95,10 +95,10 @@ class ModelTab:
         try:
             self._workbench.load_model(self._form.read(values).model, values[self.token])
         except (ConfigError, Busy) as error:
-            return notice(str(error), "error")
+            return error_text(error, self._form)
         except ModelError as error:
             # With no model loaded, the state below shows the error, also after a reload.
-            return notice(str(error), "error") if self._workbench.model_state.report else ""
+            return error_text(error, self._form) if self._workbench.model_state.report else ""
         return ""
 
 

@@ -7,7 +7,7 @@ from core.problems import Problem
 from core.settings.presets import DEMO, DEMO_TIME
 from core.workbench.workbench import Workbench
 from ui.shared.clicks import LEAD_THERE, PLACE_OF_RUN, Way
-from ui.shared.formatting import notice
+from ui.shared.errors import error_text
 from ui.shared.html import render_part
 from ui.shared.settings_form import Form
 
@@ -57,12 +57,12 @@ class Welcome:
         try:
             config = self._workbench.find_preset(DEMO).config
         except Problem as error:
-            return {self._trouble: notice(str(error), "error")}
+            return {self._trouble: error_text(error, self._form)}
         filled = self._form.fill(config) | {self._preset: DEMO}
         try:
             self._workbench.start(config, token=token, preset=DEMO)
         except Problem as error:
-            return filled | {self._trouble: notice(str(error), "error")}
+            return filled | {self._trouble: error_text(error, self._form)}
         return filled | {self._trouble: "", self.ways: fit_way_text()}
 
 

@@ -1,14 +1,37 @@
-"""Errors that go once what caused them has changed."""
+"""Errors where they belong: about a setting, at its field; and all of them go once what caused them has changed.
 
+Where something was asked for that cannot be done, a few words lead to the field. Which settings are wrong, and why, is
+in an attribute `data-faults` of these words, from which `errors.js` writes each sentence at its field. A field may not
+be on the page yet: Gradio makes the contents of a tab or an accordion when it is first opened.
+"""
+
+import json
 from collections.abc import Sequence
 
 import gradio as gr
+from markupsafe import Markup
 
-from core.problems import ConfigError
+from core.problems import Problem
+from core.settings.run_config import fields
 from ui.shared.formatting import notice
+from ui.shared.html import render_part
 from ui.shared.settings_form import Form
 
 _QUIET = {"api_visibility": "private", "show_progress": "hidden", "queue": False}
+_TEMPLATE = "shared/errors.html"
+
+
+def error_text(error: Problem, form: Form, kind: str = "error") -> Markup:
+    """The error in its own words; for one about settings of the form, a few words and a button that leads to the first
+    of them, where its own words are."""
+    names = [name for name in error.settings if name in form.components]
+    if not names:
+        return notice(str(error), kind)
+    field = form.components[names[0]]
+    return render_part(
+        _TEMPLATE, "pointer", title=fields()[names[0]].title, kind=kind, faults=_faults(dict.fromkeys(names, error)),
+        field=field.elem_id, way=" ".join(_way_to(field)),
+    )  # fmt: skip
 
 
 def clear_on(events: Sequence, *messages: gr.HTML) -> None:
@@ -18,21 +41,37 @@ def clear_on(events: Sequence, *messages: gr.HTML) -> None:
 
 
 def follow_settings(form: Form, *messages: gr.HTML) -> None:
-    """Once a setting changes, the errors in these messages go, unless the settings still have one. Call it when the
-    form has all its fields."""
+    """Once a setting changes, each setting that cannot be used says so at its field, and the errors in these messages
+    go, unless the settings still have one. Call it outside of all tabs, when the form has all its fields."""
+    wrong = gr.HTML(padding=False, visible="hidden")
 
     def errors_now(values: dict) -> dict:
-        shown = [message for message in messages if values[message]]
-        if not shown:
-            return dict.fromkeys(messages, gr.skip())
-        try:
-            form.read(values)
-        except ConfigError as error:
-            return dict.fromkeys(shown, notice(str(error), "error"))
-        return dict.fromkeys(shown, "")
+        found = form.faults(values)
+        text = next((error_text(error, form) for error in found.values()), "")
+        shown = {message: text for message in messages if values[message]}
+        return dict.fromkeys(messages, gr.skip()) | shown | {wrong: _faults_text(found)}
 
-    fields = form.components.values()
+    inputs = form.components.values()
     gr.on(
-        [field.change for field in fields], errors_now, {*fields, *messages}, list(messages),
+        [field.change for field in inputs], errors_now, {*inputs, *messages}, [*messages, wrong],
         api_name="errors_now", trigger_mode="always_last", **_QUIET,
     )  # fmt: skip
+
+
+def _faults_text(found: dict[str, Problem]) -> Markup:
+    return render_part(_TEMPLATE, "faults", faults=_faults(found)) if found else Markup()
+
+
+def _faults(found: dict[str, Problem]) -> str:
+    """What is wrong, by the elem_id of the field, as JSON."""
+    return json.dumps({name.replace(".", "-"): str(error) for name, error in found.items()}, ensure_ascii=False)
+
+
+def _way_to(field: gr.components.Component) -> list[str]:
+    """The elem_ids of the tabs and accordions to open, from the outermost, to see this field."""
+    way, place = [], field.parent
+    while place is not None:
+        if isinstance(place, gr.Tab | gr.Accordion) and place.elem_id:
+            way.insert(0, place.elem_id)
+        place = place.parent
+    return way

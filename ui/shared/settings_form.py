@@ -9,6 +9,7 @@ from typing import Any, Literal, get_args, get_origin
 
 import gradio as gr
 
+from core.problems import ConfigError
 from core.settings.run_config import RunConfig, fields, flatten
 from core.settings.sections import PATHS
 from ui.shared.upload_names import with_names, with_paths
@@ -69,11 +70,18 @@ class Form:
 
     def read(self, values: dict) -> RunConfig:
         """The settings from what Gradio passes, {component: value}. Raises ConfigError."""
+        return RunConfig.build(self._nested(values))
+
+    def faults(self, values: dict) -> dict[str, ConfigError]:
+        """The settings that cannot be used, by dotted name."""
+        return RunConfig.faults(self._nested(values))
+
+    def _nested(self, values: dict) -> dict[str, dict[str, Any]]:
         nested: dict[str, dict[str, Any]] = {part: {} for part in RunConfig.model_fields}
         for name, component in self.components.items():
             part, _, field = name.partition(".")
             nested[part][field] = self._meant(name, values[component])
-        return RunConfig.build(nested)
+        return nested
 
     def fill(self, config: RunConfig) -> dict:
         """Updates that show another config."""

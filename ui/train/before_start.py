@@ -14,6 +14,7 @@ from core.settings.run_config import RunConfig
 from core.stopping import Stopped
 from core.workbench.workbench import Workbench
 from ui.shared.clicks import PLACE_OF_RUN, Way
+from ui.shared.errors import error_text
 from ui.shared.formatting import notice
 from ui.shared.html import render_part
 from ui.shared.settings_form import Form
@@ -71,5 +72,5 @@ class BeforeStart:
             config = self._form.read(values | {consent: True} if agrees else values)
             self._workbench.start(config, token=values[self._token], preset=values[self._preset])
         except Problem as error:
-            return {self._trouble: notice(str(error), "error")}
+            return {self._trouble: error_text(error, self._form)}
         return {self._trouble: ""} | ({consent: True} if agrees else {})

@@ -32,12 +32,14 @@ from core.workbench.desk import PROBING
 from core.workbench.probe_job import Probing
 from core.workbench.workbench import Workbench
 from ui.shared.clicks import CLICKS
+from ui.shared.errors import error_text
 from ui.shared.formatting import count, gib, notice
 from ui.shared.settings_form import Form
 from ui.train.fit_time import time_text
 from ui.train.fit_view import THIS_MACHINE, fetch_text, fit_text, probing_text
 
 HERE = ""  # the value of this machine among the cards
+HEADROOM = "training.auto_batch_headroom"
 
 
 class FitForm:
@@ -57,8 +59,9 @@ class FitForm:
         with gr.Row(elem_id="fit-buttons", equal_height=False):
             self.probe = gr.Button("Probe one step", size="sm", elem_id="probe")
             self.find = gr.Button("Find the largest batch", size="sm", elem_id="find-batch")
-            with gr.Column(scale=0, min_width=350):
-                form.add("training.auto_batch_headroom")
+            # For a batch size that is a number it only matters to the button, whose answer says what stays free.
+            with gr.Column(scale=0, min_width=350, visible=False) as self.headroom:
+                form.add(HEADROOM)
             self.stop = gr.Button("Stop probing", size="sm", variant="stop", visible=False, elem_id="stop-probe")
         self.trouble = gr.HTML(padding=False, elem_id="fit-trouble")
         self.doing = gr.HTML(padding=False, elem_id="probing-now")
@@ -73,7 +76,7 @@ class FitForm:
         settings = list(self._form.components.values())
         inputs = {*settings, self.card, self._token}
         changes = [component.change for component in (*settings, self.card, self.known)]
-        shown = [self.fit, self.probing]
+        shown = [self.fit, self.probing, self.headroom]
         gr.on(changes, self._changed, inputs, shown, api_name="fit", trigger_mode="always_last", **at_once)
         for place in (self.fit, self.probing):
             name = f"asked_in_{place.elem_id}"
@@ -108,18 +111,21 @@ class FitForm:
         try:
             config = self._form.read(values)
         except Problem as error:
-            return notice(str(error), "warning")
+            return error_text(error, self._form, "warning")
         try:
             return self._estimated(config, values[self.card], values[self._token])
         except ConfigError as error:  # no such card
-            return notice(str(error), "warning")
+            return error_text(error, self._form, "warning")
 
-    def _changed(self, values: dict) -> tuple[str, str]:
-        """The estimate, and what the last probe measured; its error also where there is no estimate."""
+    def _changed(self, values: dict) -> tuple[str, str, dict]:
+        """The estimate, and what the last probe measured, its error also where there is no estimate; and whether the
+        headroom is shown: with batch size auto, or while it is wrong."""
         measured = Markup()
         with suppress(Problem):
             measured = self._measured_for(self._form.read(values))
-        return self._follow(values), measured
+        batch = values[self._form.components["training.per_device_train_batch_size"]]
+        is_auto = str(batch).strip().lower() == "auto"
+        return self._follow(values), measured, gr.update(visible=is_auto or HEADROOM in self._form.faults(values))
 
     def _measured_for(self, config: RunConfig) -> Markup:
         """What the last probe measured, if it was of these settings, with the time that a run takes now."""
@@ -141,7 +147,7 @@ class FitForm:
             shape = self._workbench.shape_of(config.model, token, fetch)
         except ModelError as error:
             if fetch or not _may_be_on_hub(config.model):
-                return said + notice(str(error), "warning")
+                return said + error_text(error, self._form, "warning")
             return said + fetch_text(config.model.model_name)
         longest = rows.longest if rows else None
         card, probe = self._card(chosen), None
@@ -183,7 +189,7 @@ class FitForm:
             changed = [self._form.components[setting.partition("=")[0]] for setting in settings]
             yield {component: filled[component] for component in changed}  # their change event brings the new estimate
         except Problem as error:
-            yield {self.fit: notice(str(error), "warning")}
+            yield {self.fit: error_text(error, self._form, "warning")}
 
     def _probe(self, values: dict) -> str:
         return self._measured(values, self._workbench.probe)
@@ -195,7 +201,7 @@ class FitForm:
         try:
             measure(self._form.read(values), values[self._token])
         except (ConfigError, Busy) as error:
-            return notice(str(error), "error")
+            return error_text(error, self._form)
         except Stopped:
             return notice("Stopped before there was a result.", "warning")
         except Problem:

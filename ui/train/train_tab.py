@@ -10,6 +10,7 @@ from core.runs.snapshot import Snapshot
 from core.workbench.model_slot import ModelState
 from core.workbench.workbench import Workbench
 from ui.shared.clicks import CLICKS, LEAD_THERE
+from ui.shared.errors import error_text
 from ui.shared.formatting import notice
 from ui.shared.html import render_part
 from ui.shared.run_charts import charts
@@ -184,7 +185,7 @@ class TrainTab:
             config, token = self._form.read(values), values[self._token]
             yield from start_after_look(self._workbench, config, token, values[self._preset])
         except Problem as error:
-            yield notice(str(error), "error")
+            yield error_text(error, self._form)
 
     def _resume(self, token: str) -> str:
         snapshot = self._workbench.snapshot
@@ -192,7 +193,7 @@ class TrainTab:
             if can_resume(snapshot):  # else another page has resumed it already
                 self._workbench.resume(snapshot.run_id, token)
         except Problem as error:
-            return notice(str(error), "error")
+            return error_text(error, self._form)
         return ""
 
     def _load_best(self, token: str) -> str:
@@ -201,5 +202,5 @@ class TrainTab:
             if snapshot and snapshot.best:
                 self._workbench.lab.load_run(snapshot.run_id, token, snapshot.best.step)
         except Problem as error:
-            return notice(str(error), "error")
+            return error_text(error, self._form)
         return ""

@@ -1,0 +1,69 @@
+() => {
+    // Writes at each field why its setting cannot be used, and leads to a field; see errors.py.
+    const MOST_LOOKS = 200, MILLISECONDS = 50;
+    const frame = document.getElementById("frame");
+    const set = (element, name, value) => {
+        if (element.getAttribute(name) !== value) element.setAttribute(name, value);
+    };
+
+    const clear = block => {
+        block.querySelector(":scope > .fault").remove();
+        for (const input of block.querySelectorAll("[aria-invalid]")) {
+            input.removeAttribute("aria-invalid");
+            input.removeAttribute("aria-describedby");
+        }
+    };
+    const write = (block, sentence) => {
+        let words = block.querySelector(":scope > .fault");
+        if (!words) {
+            words = document.createElement("p");
+            words.className = "fault";
+            words.id = `${block.id}-fault`;
+            block.append(words);
+        }
+        if (words.textContent !== sentence) words.textContent = sentence;
+        for (const input of block.querySelectorAll("input, textarea")) {
+            set(input, "aria-invalid", "true");
+            set(input, "aria-describedby", words.id);
+        }
+    };
+    const draw = () => {
+        const faults = {};
+        for (const told of document.querySelectorAll("[data-faults]"))
+            Object.assign(faults, JSON.parse(told.dataset.faults));
+        for (const words of frame.querySelectorAll(".fault"))
+            if (!(words.parentElement.id in faults)) clear(words.parentElement);
+        for (const [id, sentence] of Object.entries(faults)) {
+            const block = document.getElementById(id);
+            // Not while it is being typed: on the way to 0.5 there is a 0. Once there, it goes as soon as it is right.
+            const isBeingTyped = block?.contains(document.activeElement) && !block.querySelector(":scope > .fault");
+            if (block && !isBeingTyped) write(block, sentence);
+        }
+    };
+    const drawSoon = () => requestAnimationFrame(draw);
+    // What is wrong changes, and so do the fields: Gradio makes those of a tab when it is first opened.
+    new MutationObserver(draw).observe(document.body, {childList: true, subtree: true});
+    document.addEventListener("focusout", drawSoon);
+
+    const lead = (id, way, looks) => {
+        const field = document.getElementById(id);
+        if (field?.checkVisibility()) {
+            draw();
+            field.querySelector("input, textarea")?.focus({preventScroll: true});
+            field.scrollIntoView({block: "center"});
+            return;
+        }
+        for (const place of way) {
+            const tab = document.getElementById(`${place}-button`);
+            if (tab?.getAttribute("aria-selected") === "false") tab.click();
+            const head = document.querySelector(`#${place} > button.label-wrap`);
+            if (head && !head.classList.contains("open")) head.click();
+        }
+        if (looks > 0) setTimeout(lead, MILLISECONDS, id, way, looks - 1);
+    };
+    document.addEventListener("click", event => {
+        const {toField, way} = event.target.closest?.("[data-to-field]")?.dataset ?? {};
+        if (toField) lead(toField, way.split(" "), MOST_LOOKS);
+    });
+    draw();
+}
