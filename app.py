@@ -123,10 +123,11 @@ def app(
 
 
 @app.command()
+@runs_dir_option
 @json_option
-def presets(as_json: bool) -> None:
-    """List the presets."""
-    found = list_presets()
+def presets(runs_dir: Path, as_json: bool) -> None:
+    """List the presets, and those of your own that you saved on the page."""
+    found = list_presets(runs_dir)
     if as_json:
         print(json.dumps([preset.model_dump() for preset in found]))
         return
@@ -143,15 +144,16 @@ def train(preset: str, settings: tuple[str, ...], runs_dir: Path, as_json: bool)
     """Train without the page. Gated models need a token in HF_TOKEN."""
     from ui.terminal.commands import train_and_report
 
-    chosen = find_preset(preset)
+    chosen = find_preset(preset, runs_dir)
     return train_and_report(runs_dir, chosen.config.with_settings(list(settings)), chosen.name, as_json)
 
 
 @app.command()
 @click.argument("rows", metavar="FILE_OR_NAME")
 @settings_option
+@runs_dir_option
 @json_option
-def inspect(rows: str, settings: tuple[str, ...], as_json: bool) -> int:
+def inspect(rows: str, settings: tuple[str, ...], runs_dir: Path, as_json: bool) -> int:
     """Show what training would read from a file, a folder, a Hugging Face dataset, or a preset's rows.
 
     Reads all rows with the model's tokenizer, without its weights. The model is that of the preset the page opens with;
@@ -159,7 +161,7 @@ def inspect(rows: str, settings: tuple[str, ...], as_json: bool) -> int:
     """
     from ui.terminal.commands import inspect_and_report
 
-    return inspect_and_report(rows, list(settings), as_json)
+    return inspect_and_report(rows, list(settings), runs_dir, as_json)
 
 
 @app.command()
@@ -174,7 +176,7 @@ def estimate(preset: str, settings: tuple[str, ...], gpu: str | None, runs_dir: 
     """Estimate whether training fits, and what would make it fit, without loading a model."""
     from ui.terminal.commands import estimate_and_report
 
-    estimate_and_report(runs_dir, find_preset(preset).config.with_settings(list(settings)), gpu, as_json)
+    estimate_and_report(runs_dir, find_preset(preset, runs_dir).config.with_settings(list(settings)), gpu, as_json)
 
 
 @app.command()
@@ -186,7 +188,7 @@ def probe(preset: str, settings: tuple[str, ...], runs_dir: Path, as_json: bool)
     """Measure one real step, then undo it: peak memory, seconds per step, and the time of the whole run."""
     from ui.terminal.commands import probe_and_report
 
-    return probe_and_report(runs_dir, find_preset(preset).config.with_settings(list(settings)), as_json)
+    return probe_and_report(runs_dir, find_preset(preset, runs_dir).config.with_settings(list(settings)), as_json)
 
 
 @app.command()

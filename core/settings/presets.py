@@ -1,4 +1,4 @@
-"""Presets: named RunConfigs, one YAML file each in `presets/`.
+"""Presets: named RunConfigs, one YAML file each in `presets/`, and those of one's own in the folder of the runs.
 
 A preset file has a `title`, a `description` and a `card` (the graphics card it is meant for), followed by the settings
 that differ from the defaults, under the same names as in `core.settings.run_config`.
@@ -6,11 +6,14 @@ that differ from the defaults, under the same names as in `core.settings.run_con
 
 import logging
 import os
+import re
 from pathlib import Path
 
+import yaml
 from pydantic import BaseModel
 
-from core.disk.tolerant_reading import Unreadable, read_text
+from core.disk.atomic import ASIDE, write_whole
+from core.disk.tolerant_reading import Unreadable, in_words, read_text
 from core.problems import ConfigError, tr
 from core.settings.paths import PRESETS_DIR
 from core.settings.plain_yaml import parse_yaml
@@ -20,16 +23,21 @@ DEMO = "demo-yoda"
 DEMO_TIME = "about a minute"  # to train it on two processor cores, as the page says it everywhere
 FIRST_ON_A_GPU = "llama-3.2-1b"
 ABOUT = ("title", "description", "card")  # what describes a preset; all else in its file is settings
+TITLE_CHARACTERS = 60
 
 
 class Preset(BaseModel):
-    """A named, saved RunConfig. `name` is the file's name without `.yaml`; `card` is the hardware it needs."""
+    """A named, saved RunConfig. `name` is the file's name without `.yaml`; `card` is the hardware it needs.
+
+    `is_own`: it does not come with the program.
+    """
 
     name: str
     title: str
     description: str
     card: str
     config: RunConfig
+    is_own: bool = False
 
 
 def read_preset(path: Path) -> Preset:
@@ -38,34 +46,96 @@ def read_preset(path: Path) -> Preset:
         values = parse_yaml(read_text(path))
         if not isinstance(values, dict):
             raise ConfigError("This file has no settings.")
-        about = {key: tr(str(values.pop(key, "") or "")) for key in ABOUT}
-        return Preset(name=path.stem, **about | {"title": about["title"] or path.stem}, config=RunConfig.build(values))
+        about = {key: str(values.pop(key, "") or "") for key in ABOUT}
+        about["title"] = about["title"] or path.stem
+        is_own = path.resolve().parent != PRESETS_DIR
+        if not is_own:
+            about = {key: tr(text) for key, text in about.items()}
+        return Preset(name=path.stem, **about, config=RunConfig.build(values), is_own=is_own)
     except Unreadable as error:
         raise ConfigError("{file:.80} cannot be read: {reason}.", file=path.name, reason=error) from None
     except ConfigError as error:
         raise ConfigError("{file:.80}: {reason}", file=path.name, reason=error) from None
 
 
-def list_presets() -> list[Preset]:
-    """All presets: the demo first, the others by name. A damaged one is skipped, and the log says why."""
+def list_presets(runs_dir: Path | None = None) -> list[Preset]:
+    """All presets: the demo first, the others by name, and then those that a person saved beside the runs in
+    `runs_dir`, by title. A damaged one is skipped, and the log says why."""
     presets = []
-    for path in PRESETS_DIR.glob("*.yaml"):
+    for path in _files(runs_dir):
         try:
             presets.append(read_preset(path))
         except ConfigError as error:
             logging.getLogger(__name__).warning("A preset was skipped: %s", error)
-    return sorted(presets, key=lambda preset: (preset.name != DEMO, preset.name))
+    return sorted(presets, key=lambda preset: (preset.is_own, preset.name != DEMO, _place(preset)))
 
 
-def find_preset(name: str) -> Preset:
+def _place(preset: Preset) -> str:
+    return preset.title.casefold() if preset.is_own else preset.name
+
+
+def find_preset(name: str, runs_dir: Path | None = None) -> Preset:
     """The preset with that name, or the one in that YAML file. Raises ConfigError."""
     if name.endswith((".yaml", ".yml")) or os.sep in name:
         return read_preset(Path(name))
-    for path in PRESETS_DIR.glob("*.yaml"):
+    for path in _files(runs_dir):
         if path.stem == name:
             return read_preset(path)
-    known = ", ".join(preset.name for preset in list_presets())
+    known = ", ".join(preset.name for preset in list_presets(runs_dir))
     raise ConfigError("There is no preset {name!r:.80}; the presets are {known}.", name=name, known=known)
+
+
+def own_presets_dir(runs_dir: Path) -> Path:
+    """Where a person's own presets are kept: beside the runs, so that another version of the program has them too."""
+    return runs_dir / "presets"
+
+
+def save_preset(runs_dir: Path, title: str, config: RunConfig) -> Preset:
+    """Saves settings as a preset of one's own and returns it. Raises ConfigError.
+
+    Its name is made from the title. The consent to train without the rows left out is not saved: it is for rows that
+    were read once.
+    """
+    title = " ".join(title.split())
+    if len(title) > TITLE_CHARACTERS:
+        raise ConfigError("A title can have {most} characters, not {found}.", most=TITLE_CHARACTERS, found=len(title))
+    name = re.sub(r"[^\w]+", "-", title.lower()).strip("-_")
+    if not name:
+        raise ConfigError("A preset needs a title with a letter or a digit in it, such as Reviews.")
+    if name in {path.stem for path in _files(runs_dir)}:
+        raise ConfigError("There is a preset {name!r} already; choose another title.", name=name)
+    folder = own_presets_dir(runs_dir)
+    data = config.data.model_copy(update={"allow_left_out": False})
+    settings = config.model_copy(update={"data": data}).model_dump()
+    about = {"title": title, "description": config.summary}
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        write_whole(folder / f"{name}.yaml", yaml.safe_dump(about | settings, sort_keys=False, allow_unicode=True))
+    except OSError as error:
+        raise ConfigError(
+            "The preset cannot be saved in {folder}: {reason}.", folder=str(folder), reason=in_words(error)
+        ) from None
+    return find_preset(name, runs_dir)
+
+
+def delete_preset(runs_dir: Path, name: str) -> None:
+    """Deletes a preset of one's own; one that is gone already stays gone. Raises ConfigError."""
+    for path in _own_files(runs_dir):
+        if path.stem == name:
+            try:
+                path.unlink(missing_ok=True)
+            except OSError as error:
+                raise ConfigError(
+                    "The preset {name!r} cannot be deleted: {reason}.", name=name, reason=in_words(error)
+                ) from None
+
+
+def _files(runs_dir: Path | None) -> list[Path]:
+    return [*PRESETS_DIR.glob("*.yaml"), *(_own_files(runs_dir) if runs_dir else ())]
+
+
+def _own_files(runs_dir: Path) -> list[Path]:
+    return [path for path in own_presets_dir(runs_dir).glob("*.yaml") if not path.name.startswith(ASIDE)]
 
 
 def default_preset(has_gpu: bool) -> str:

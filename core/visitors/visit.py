@@ -57,7 +57,9 @@ class Visit(Rights):
         return self.owns_model and not self.busy_with
 
     def presets(self) -> list[Preset]:
-        return [preset for preset in self.bench.presets() if self.policy.from_hub or preset.name == DEMO]
+        """Those of the program. Whoever runs it may have some of their own, with names of files on this machine."""
+        of_the_program = [preset for preset in self.bench.presets() if not preset.is_own]
+        return [preset for preset in of_the_program if self.policy.from_hub or preset.name == DEMO]
 
     def find_preset(self, name: str) -> Preset:
         """By its name only. Raises ConfigError."""

@@ -5,6 +5,7 @@ The same functions as for a run read, render and tokenise them, but no weights a
 
 from collections import Counter
 from collections.abc import Callable
+from pathlib import Path
 
 from pydantic import BaseModel
 
@@ -48,13 +49,15 @@ class Inspection(BaseModel, frozen=True):
     notes: tuple[str, ...] = ()
 
 
-def config_for(file_or_name: str, settings: list[str], default_preset: str) -> RunConfig:
-    """The settings to read these rows with: those of a preset, if it is one's name, with its rows.
+def config_for(file_or_name: str, settings: list[str], default_preset: str, runs_dir: Path | None = None) -> RunConfig:
+    """The settings to read these rows with: those of a preset, if it is one's name, with its rows; also of one that a
+    person saved beside the runs in `runs_dir`.
 
     Other rows are seen by the model of `default_preset`, unless `settings` choose another one. Raises ConfigError.
     """
-    if resolve_path(file_or_name) is None and file_or_name in [preset.name for preset in list_presets()]:
-        return find_preset(file_or_name).config.with_settings(settings)
+    presets = [preset.name for preset in list_presets(runs_dir)]
+    if resolve_path(file_or_name) is None and file_or_name in presets:
+        return find_preset(file_or_name, runs_dir).config.with_settings(settings)
     chooses = any(setting.partition("=")[0].strip() == "model.model_name" for setting in settings)
     model = ModelConfig() if chooses else find_preset(default_preset).config.model
     values = RunConfig(model=model).model_dump()

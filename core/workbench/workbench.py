@@ -135,12 +135,12 @@ class Workbench:
         return shape_of(config, token, fetch)
 
     def presets(self) -> list[Preset]:
-        """All presets."""
-        return list_presets()
+        """All presets, those that a person saved last."""
+        return list_presets(self.runs_dir)
 
     def find_preset(self, name: str) -> Preset:
         """The preset with that name, or the one in that YAML file. Raises ConfigError."""
-        return find_preset(name)
+        return find_preset(name, self.runs_dir)
 
     def forget(self) -> None:
         """Frees the model and removes the prepared rows. Raises Busy."""

@@ -174,6 +174,50 @@ def test_6_an_error_leads_to_its_field_wherever_that_is(page):
         tab(page, "Train")
 
 
+def test_6_a_preset_of_ones_own(app, page):
+    fill(page, "adapter-r", 24)
+    tab(page, "Model")
+    page.get_by_text("Save these settings as a preset…").click()
+    title = page.get_by_role("textbox", name="Title")
+    title.fill("Demo Yoda")
+    title.press("Enter")
+    expect(page.locator("#save-preset .error")).to_contain_text("There is a preset 'demo-yoda' already")
+    expect(title).to_have_value("Demo Yoda")
+    photograph(page, "04-preset-refused", full_page=False)
+    page.set_viewport_size(PHONE)
+    photograph(page, "04-preset-refused-phone", full_page=False)
+    page.set_viewport_size(DESKTOP)
+    title.fill("My Yoda")
+    page.get_by_role("button", name="Save", exact=True).click()
+    expect(page.locator("#preset input")).to_have_value("My Yoda · your own")
+    expect(page.locator("#save-preset .good")).to_contain_text("Saved as My Yoda")
+    photograph(page, "04-preset-saved", full_page=False)
+    in_colors(page, "dark")
+    photograph(page, "04-preset-saved-dark", full_page=False)
+    in_colors(page, "light")
+    choose_preset(page, "Demo: a tiny Yoda")
+    tab(page, "Train")
+    expect(page.locator("#adapter-r input")).to_have_value("16")
+    tab(page, "Model")
+    choose_preset(page, "My Yoda")
+    expect(page.locator("#about-preset")).to_contain_text("rank 24")
+    tab(page, "Train")
+    expect(page.locator("#adapter-r input")).to_have_value("24")
+    tab(page, "Model")
+    page.get_by_text("Delete this preset…").click()
+    page.get_by_role("button", name="Delete My Yoda for good").click()
+    expect(page.locator("#preset input")).to_have_value(re.compile("Demo: a tiny Yoda"))
+    expect(page.get_by_text("Delete this preset…")).to_have_count(0)
+    choose_preset(page, "Llama 3.2 1B")
+    choose_preset(page, "Demo: a tiny Yoda")
+    assert list((app.runs_dir / "presets").iterdir()) == []
+
+
+def choose_preset(page, title: str) -> None:
+    page.locator("#preset input").click()
+    page.get_by_role("option", name=re.compile(title)).first.click()
+
+
 def test_7_the_demo_starts_with_one_click(app, page):
     set_steps(page, 7)
     tab(page, "Model")

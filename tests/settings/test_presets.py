@@ -2,6 +2,7 @@
 
 import dataclasses
 import inspect
+from contextlib import suppress
 
 import pytest
 
@@ -13,15 +14,20 @@ from core.settings.presets import (
     DEMO,
     DEMO_TIME,
     PRESETS_DIR,
+    TITLE_CHARACTERS,
     Preset,
     default_preset,
+    delete_preset,
     find_preset,
     list_presets,
+    own_presets_dir,
     read_preset,
+    save_preset,
 )
+from core.settings.run_config import RunConfig
 from core.settings.sections import AdapterConfig, DataConfig, ModelConfig
 from core.settings.training_section import TrainingConfig
-from tests.conftest import PROJECT
+from tests.conftest import PROJECT, tmpfs
 
 # Of these, HearthTune itself makes what the libraries take.
 OF_OUR_OWN = {
@@ -146,3 +152,57 @@ def test_a_preset_of_ones_own_and_one_that_is_not_there(tmp_path):
     with pytest.raises(ConfigError) as caught:
         find_preset(str(tmp_path / "gone.yaml"))
     assert caught.value.values["file"] == "gone.yaml" and isinstance(caught.value.values["reason"], Unreadable)
+
+
+def test_what_a_person_saves_comes_after_the_presets_of_the_program(runs_dir):
+    config = RunConfig().with_settings(["training.max_steps=7", "data.allow_left_out=true", "data.path=내 파일.csv"])
+    saved = save_preset(runs_dir, "  Reviews,\n 한국어 #2 ", config)
+    assert (saved.name, saved.title, saved.is_own) == ("reviews-한국어-2", "Reviews, 한국어 #2", True)
+    assert saved.description == config.summary
+    assert saved.config == config.with_settings(["data.allow_left_out=false"]), "the consent is for rows read once"
+    first = save_preset(runs_dir, "A: first", RunConfig())
+    assert list_presets(runs_dir) == [*list_presets(), first, saved]
+    assert find_preset(saved.name, runs_dir) == saved
+    delete_preset(runs_dir, saved.name)
+    delete_preset(runs_dir, saved.name)
+    delete_preset(runs_dir, DEMO)
+    assert list_presets(runs_dir) == [*list_presets(), first] and list_presets()[0].name == DEMO
+    with pytest.raises(ConfigError):
+        find_preset(saved.name, runs_dir)
+
+
+@pytest.mark.parametrize(
+    ("title", "values"),
+    [
+        ("", {}),
+        (" / ?", {}),
+        ("x" * (TITLE_CHARACTERS + 1), {"most": TITLE_CHARACTERS, "found": TITLE_CHARACTERS + 1}),
+        ("Demo: YODA", {"name": DEMO}),
+        ("mine!", {"name": "mine"}),
+    ],
+)
+def test_a_title_that_cannot_be_used(runs_dir, title, values):
+    save_preset(runs_dir, "Mine", RunConfig())
+    with pytest.raises(ConfigError) as caught:
+        save_preset(runs_dir, title, RunConfig())
+    assert caught.value.values == values
+    assert [path.name for path in own_presets_dir(runs_dir).iterdir()] == ["mine.yaml"]
+
+
+def test_a_title_leads_to_no_other_folder(runs_dir):
+    saved = save_preset(runs_dir, "../../etc/passwd", RunConfig())
+    assert saved.name == "etc-passwd" and (own_presets_dir(runs_dir) / "etc-passwd.yaml").is_file()
+
+
+def test_a_disk_that_is_full_leaves_nothing_half_written(tmp_path):
+    with tmpfs(tmp_path / "disk", "size=64k") as reason:
+        if reason:
+            pytest.skip(reason)
+        runs_dir = tmp_path / "disk/runs"
+        save_preset(runs_dir, "Before", RunConfig())
+        with suppress(OSError):
+            (tmp_path / "disk/ballast").write_bytes(bytes(2**20))
+        with pytest.raises(ConfigError) as caught:
+            save_preset(runs_dir, "After", RunConfig())
+        assert caught.value.values == {"folder": str(own_presets_dir(runs_dir)), "reason": "no space left on device"}
+        assert [file.name for file in own_presets_dir(runs_dir).iterdir()] == ["before.yaml"]

@@ -185,7 +185,7 @@ def test_no_model_is_called_loaded_in_green_below_the_error_of_another(runs_dir)
     assert left[tab.loaded] == loaded[tab.loaded], "the same model: the error stays until something is changed"
     workbench._slot.state = ModelState(doing="Loading the weights")
     assert tab.live()[tab.loaded] == {}
-    assert "Korean" in tab._about_preset("korean-cpt")
+    assert "Korean" in tab.presets.about_text("korean-cpt")
 
 
 # Probes

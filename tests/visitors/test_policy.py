@@ -2,17 +2,20 @@
 
 import gzip
 
+import gradio as gr
 import pyarrow
 import pyarrow.parquet
 import pytest
 
 from core.problems import Busy, ConfigError, NotAllowed
-from core.settings.presets import find_preset
+from core.settings.presets import find_preset, save_preset
 from core.visitors.limits import RateLimit
 from core.visitors.policy import DEMO, OPEN
 from core.visitors.visits import Visits
 from core.workbench.workbench import Workbench
 from tests.conftest import PROJECT, write_rows
+from ui.model.model_tab import ModelTab
+from ui.shared.settings_form import Form
 
 
 @pytest.fixture(scope="module")
@@ -151,6 +154,22 @@ def test_a_preset_is_known_by_its_name_only(ann, tmp_path):
             ann.find_preset(name)
         assert told.value.values["name"] == name
     assert ann.find_preset("demo-yoda").name == "demo-yoda"
+
+
+def test_the_owner_s_presets_are_not_for_visitors(tmp_path):
+    bench = Workbench(tmp_path / "runs")
+    saved = save_preset(bench.runs_dir, "Private", demo("data.path=/home/owner/private.csv"))
+    assert bench.find_preset("private") == saved
+    for policy in (OPEN, DEMO):
+        seen = Visits(bench, policy).visit("ann")
+        assert [preset.name for preset in seen.presets() if preset.is_own] == []
+        with pytest.raises(ConfigError) as told:
+            seen.find_preset("private")
+        assert "private" not in told.value.values["known"]
+        with gr.Blocks() as page:
+            ModelTab(seen, Form(demo()), {"demo-yoda": find_preset("demo-yoda")}, "demo-yoda").presets.connect()
+        actions = {handler.api_name for handler in page.fns.values()}
+        assert not actions & {"save_preset", "delete_preset"}, "nothing on their page saves or deletes one"
 
 
 def test_a_visitor_and_all_together_have_a_rate():

@@ -8,6 +8,7 @@ from core.model.model_files import code_warning
 from core.problems import Busy, ConfigError, ModelError
 from core.settings.presets import DEMO_TIME, Preset
 from core.workbench.workbench import Workbench
+from ui.model.own_presets import OwnPresets, choices_of
 from ui.shared.choices import chosen_in
 from ui.shared.errors import clear_on, error_text
 from ui.shared.formatting import big, gib, notice, pace
@@ -19,18 +20,17 @@ class ModelTab:
     """Layout and handlers; `live` says what its parts show now."""
 
     def __init__(self, workbench: Workbench, form: Form, presets: dict[str, Preset], chosen: str):
-        self._workbench, self._form, self._presets = workbench, form, presets
+        self._workbench, self._form = workbench, form
         gr.HTML(notice(workbench.rules), padding=False, elem_id="rules")
-        choices = [(f"{p.title} · {p.card}", name) for name, p in presets.items()]
         self.preset = gr.Dropdown(
-            choices,
+            choices_of(list(presets.values())),
             value=chosen,
             label="Start from",
             info="Fills in all tabs. You can change any setting.",
             elem_id="preset",
         )
         self.preset_chosen = chosen_in(self.preset)
-        self.about = gr.HTML(notice(presets[chosen].description), padding=False)
+        self.presets = OwnPresets(workbench, form, self.preset, chosen)
         form.add("model.model_name")
         with gr.Row():
             form.add("model.load_in_4bit", "model.max_seq_length")
@@ -56,7 +56,9 @@ class ModelTab:
         hidden = {"api_visibility": "private", "show_progress": "hidden"}
         # Not when the preset changes, which a page that reattaches to a run sets too.
         self.preset_chosen.change(self._take_preset, [self.preset], [*fields], **hidden)
-        self.preset.change(self._about_preset, [self.preset], [self.about], api_name="about_preset", **hidden)
+        about = self.presets.about
+        self.preset.change(self.presets.about_text, [self.preset], [about], api_name="about_preset", **hidden)
+        self.presets.connect()
         clear_on([self.loaded.change], self.trouble)
         trusted = self._form.components["model.trust_remote_code"]
         trusted.change(_code_warning, [trusted], [self.warning], api_visibility="private", show_progress="hidden")
@@ -79,17 +81,17 @@ class ModelTab:
         if not state.report and not state.doing and not workbench.machine.is_gpu:
             text += notice(f"No GPU is in use. The demo takes {DEMO_TIME}; real Llamas will be slow.", "warning")
         busy = workbench.busy_with
-        return {
+        return self.presets.live() | {
             self.loaded: {"value": f"{state.report.name} {state.report.seconds}"} if state.report else {},
             self.state: {"value": text},
             self.load: {"interactive": not busy, "value": f"Load model ({busy})" if busy else "Load model"},
         }
 
     def _take_preset(self, name: str) -> dict:
-        return self._form.fill(self._presets[name].config)
-
-    def _about_preset(self, name: str) -> str:
-        return notice(self._presets[name].description)
+        try:
+            return self._form.fill(self._workbench.find_preset(name).config)
+        except ConfigError:  # deleted on another page, as it says below the list
+            return dict.fromkeys(self._form.components.values(), gr.skip())
 
     def _load(self, values: dict) -> str:
         try:

@@ -72,8 +72,8 @@ def _to_the_end(runs_dir: Path, begin: Callable[[Workbench], Run], as_json: bool
     return 0
 
 
-def inspect_and_report(rows: str, settings: list[str], as_json: bool) -> int:
-    config = config_for(rows, settings, default_preset(detect_machine().is_gpu))
+def inspect_and_report(rows: str, settings: list[str], runs_dir: Path, as_json: bool) -> int:
+    config = config_for(rows, settings, default_preset(detect_machine().is_gpu), runs_dir)
     _warn_about_code(config)
     with stdout_for_results() as results:
         pressed = threading.Event()
