@@ -210,7 +210,9 @@ def test_6_a_preset_of_ones_own(app, page):
     expect(page.locator("#preset input")).to_have_value(re.compile("Demo: a tiny Yoda"))
     expect(page.get_by_text("Delete this preset…")).to_have_count(0)
     choose_preset(page, "Llama 3.2 1B")
+    expect(page.locator("#model-model_name input")).not_to_have_value("presets/demo-llama")
     choose_preset(page, "Demo: a tiny Yoda")
+    expect(page.locator("#model-model_name input")).to_have_value("presets/demo-llama")
     assert list((app.runs_dir / "presets").iterdir()) == []
 
 
