@@ -128,8 +128,7 @@ def build_page(workbench: Workbench) -> tuple[gr.Blocks, Live]:
         BeforeStart(workbench, form, model.preset, model.token).connect(train.trouble, tabs)
         export.opened_from(tabs, train.end, runs.opened.kept)
         NextSteps(workbench, tabs, lab, measure.run, model.token).opened_from(train.end, train.trouble)
-        troubles = model.trouble, train.trouble, train.fit.trouble
-        follow_settings(form, *troubles, drawn={model.other.text: model.other.text_now}, inputs=[model.preset])
+        follow_settings(form, model.trouble, train.trouble, train.fit.trouble)
         live = Live([side, welcome, *first], later)
         live.connect(page, [*blind.actions, *train.actions], [tabs, lab])
 

@@ -1,5 +1,5 @@
 () => {
-    // Writes at each field why its setting cannot be used, or where it is from, and leads to a field; see errors.py.
+    // Writes at each field why its setting cannot be used, and leads to a field; see errors.py.
     const MOST_LOOKS = 200, MILLISECONDS = 50;
     const frame = document.getElementById("frame");
     const set = (element, name, value) => {
@@ -27,11 +27,10 @@
             set(input, "aria-describedby", words.id);
         }
     };
-    // What the page was told of fields: {elem_id: words}.
-    const told = what =>
-        Object.assign({}, ...[...document.querySelectorAll(`[data-${what}]`)].map(part => JSON.parse(part.dataset[what])));
     const draw = () => {
-        const faults = told("faults");
+        const faults = {};
+        for (const told of document.querySelectorAll("[data-faults]"))
+            Object.assign(faults, JSON.parse(told.dataset.faults));
         for (const words of frame.querySelectorAll(".fault"))
             if (!(words.parentElement.id in faults)) clear(words.parentElement);
         for (const [id, sentence] of Object.entries(faults)) {
@@ -39,14 +38,6 @@
             // Not while it is being typed: on the way to 0.5 there is a 0. Once there, it goes as soon as it is right.
             const isBeingTyped = block?.contains(document.activeElement) && !block.querySelector(":scope > .fault");
             if (block && !isBeingTyped) write(block, sentence);
-        }
-
-        const marks = told("marks");
-        for (const label of frame.querySelectorAll("[data-mark]"))
-            if (!(label.closest(".block").id in marks)) delete label.dataset.mark;
-        for (const [id, mark] of Object.entries(marks)) {
-            const label = document.getElementById(id)?.querySelector('[data-testid="block-info"], span');
-            if (label && label.dataset.mark !== mark) label.dataset.mark = mark;
         }
     };
     const drawSoon = () => requestAnimationFrame(draw);
