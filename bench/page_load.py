@@ -1,4 +1,4 @@
-"""What the page costs a browser that opens it, and how much it moves when a run starts; see `bench.page`."""
+"""What the page costs a browser that opens it, and how much it moves, also when a run starts; see `bench.page`."""
 
 import shutil
 import statistics
@@ -12,7 +12,9 @@ from playwright.sync_api import Browser, sync_playwright
 from bench.common import free_port, median_ratio, page_command, report, served
 from bench.startup import EMPTY
 
+SIZES = {"desktop": {"width": 1440, "height": 900}, "phone": {"width": 390, "height": 844}}
 SETTLED_SECONDS = 2.0  # a page that has requested nothing new for that long is loaded
+BEGUN = ".prose > *"  # the first text; on a slow machine it comes long after the last script was loaded
 REPEATED = ("/live", "/heartbeat")  # a page asks for these as long as it is open
 SHIFTS = """
 window.shifts = 0;
@@ -34,11 +36,11 @@ class Load(NamedTuple):
 class Visit:
     """A page in a fresh browser context, so with an empty cache."""
 
-    def __init__(self, browser: Browser, url: str):
+    def __init__(self, browser: Browser, url: str, size: str):
         self._host = urlsplit(url).netloc
         self._urls: dict[str, str] = {}  # by the request's id
         self._size, self._errors, self._last = 0, 0, time.monotonic()
-        self.page = browser.new_context(viewport={"width": 1440, "height": 900}).new_page()
+        self.page = browser.new_context(viewport=SIZES[size]).new_page()
         self.page.add_init_script(SHIFTS)
         self.page.on("pageerror", self._note_error)
         self.page.on("console", lambda message: message.type == "error" and self._note_error())
@@ -46,7 +48,7 @@ class Visit:
         network.on("Network.requestWillBeSent", self._sent)
         network.on("Network.loadingFinished", self._received)
         network.send("Network.enable")
-        self.page.goto(url)
+        self.page.goto(url, timeout=300_000)
 
     def _note_error(self, *_: object) -> None:
         self._errors += 1
@@ -63,6 +65,8 @@ class Visit:
 
     def loaded(self) -> Load:
         """Waits until the page is loaded."""
+        self.page.wait_for_selector(BEGUN, state="attached", timeout=300_000)
+        self._last = time.monotonic()
         while time.monotonic() - self._last < SETTLED_SECONDS:
             self.page.wait_for_timeout(100)  # in which Playwright reports what happens
         others = sum(urlsplit(url).netloc != self._host for url in self._urls.values())
@@ -72,42 +76,55 @@ class Visit:
         return self.page.evaluate("window.shifts")
 
 
-def opened(browser: Browser, port: int, command: list[str]) -> tuple[float, Load]:
-    """The seconds until the program that this command starts answers at `port`, and what its page takes to open."""
+def opened(browser: Browser, port: int, command: list[str]) -> tuple[float, dict[str, Load]]:
+    """The seconds until the program that this command starts answers at `port`, and what its page takes to open, by
+    the size of the window."""
     began = time.monotonic()
     with served(command, port):
         seconds = time.monotonic() - began
-        visit = Visit(browser, f"http://127.0.0.1:{port}")
-        load = visit.loaded()
+        return seconds, loads_of(browser, f"http://127.0.0.1:{port}")
+
+
+def loads_of(browser: Browser, url: str) -> dict[str, Load]:
+    """What the page at this address takes to open, by the size of the window."""
+    loads = {}
+    for size in SIZES:
+        visit = Visit(browser, url, size)
+        loads[size] = visit.loaded()
         visit.page.context.close()
-    return seconds, load
+    return loads
 
 
-def shift_of_a_run(browser: Browser, port: int, steps: int) -> float:
-    """How much the Train tab moves while a run starts and takes its first steps, and its charts appear."""
+def measure_run(browser: Browser, port: int, steps: int) -> None:
+    """Reports how much the Train tab moves while a run starts, takes its first steps, and its charts appear; and what
+    it takes to open the page then."""
     from gradio_client import Client
 
     url = f"http://127.0.0.1:{port}"
-    visit = Visit(browser, url)
-    visit.loaded()
+    visits = {size: Visit(browser, url, size) for size in SIZES}
+    before = {}
+    for size, visit in visits.items():
+        visit.loaded()
+        visit.page.get_by_role("tab", name="Train", exact=True).click()
+        visit.page.wait_for_selector("#fit .fit", timeout=300_000)  # the last that comes after the click
+        before[size] = visit.loaded().layout_shift
     client = Client(url, verbose=False, httpx_kwargs={"timeout": 60})  # it is still importing Unsloth
-    visit.page.get_by_role("tab", name="Train", exact=True).click()
-    visit.page.wait_for_timeout(2000)  # its contents come after the click
-    before = visit.shift()
     # Not by a click: what follows one within half a second does not count as a shift.
     client.predict(settings=["training.max_steps=1000000", "training.eval_steps=0"], api_name="/start")
-    visit.page.wait_for_function(
-        """least => {
-            const step = document.querySelector("#side-run").innerText.match(/step ([\\d,]+) of/);
-            return document.querySelector("#charts svg") && step && +step[1].replaceAll(",", "") >= least;
-        }""",
-        arg=steps,
-        timeout=600_000,
-    )
-    moved = visit.shift() - before
+    for visit in visits.values():
+        visit.page.wait_for_function(
+            """least => {
+                const step = document.querySelector("#side-run").innerText.match(/step ([\\d,]+) of/);
+                return document.querySelector("#charts svg") && step && +step[1].replaceAll(",", "") >= least;
+            }""",
+            arg=steps,
+            timeout=600_000,
+        )
+    report("page, a run starts", **{f"{size}_layout_shift": visits[size].shift() - before[size] for size in SIZES})
+    for visit in visits.values():
+        visit.page.context.close()
+    report("page, opened during a run", **_worst([loads_of(browser, url)]))
     client.predict(api_name="/stop")
-    visit.page.context.close()
-    return moved
 
 
 def measure(rounds: int, steps: int) -> None:
@@ -124,16 +141,25 @@ def measure(rounds: int, steps: int) -> None:
         report("page, first load", **_figures(ours, empty))
         port = free_port()
         with served(page_command(port, runs_dir), port):
-            report("page, a run starts", layout_shift=shift_of_a_run(browser, port, steps))
+            measure_run(browser, port, steps)
         browser.close()
 
 
-def _figures(ours: list[tuple[float, Load]], empty: list[tuple[float, Load]]) -> dict[str, float]:
-    """Medians of both pages with their ratios; of what should be zero, the most that this page had."""
+def _figures(ours: list[tuple[float, dict[str, Load]]], empty: list[tuple[float, dict[str, Load]]]) -> dict[str, float]:
+    """Medians of both pages on a desktop with their ratios, and the worst of what should be zero."""
     figures = {"seconds_ratio": median_ratio([s for s, _ in ours], [s for s, _ in empty])}
     for name in ("requests", "bytes"):
-        our, theirs = (statistics.median(getattr(load, name) for _, load in loads) for loads in (ours, empty))
+        our, theirs = (
+            statistics.median(getattr(load["desktop"], name) for _, load in loads) for loads in (ours, empty)
+        )
         figures |= {name: our, f"empty_{name}": theirs, f"{name}_ratio": our / theirs}
-    for name in ("other_hosts", "layout_shift", "console_errors"):
-        figures[name] = max(getattr(load, name) for _, load in ours)
-    return figures
+    return figures | _worst([loads for _, loads in ours])
+
+
+def _worst(rounds: list[dict[str, Load]]) -> dict[str, float]:
+    """The most of what should be zero, the layout shift by the size of the window."""
+    figures = {
+        name: max(getattr(load, name) for loads in rounds for load in loads.values())
+        for name in ("other_hosts", "console_errors")
+    }
+    return figures | {f"{size}_layout_shift": max(loads[size].layout_shift for loads in rounds) for size in SIZES}
