@@ -13,6 +13,7 @@ from urllib.parse import urlsplit
 
 from core.disk.sizes import GIB
 from ui.gradio_patches import ASSETS, LOGIN, OPEN_BEFORE_LOGIN, UNUSED_ROUTES, UPLOAD, is_logged_in, without_actions
+from ui.rewritten import rewriting
 
 UPLOAD_LIMIT = 4 * GIB
 BODY_LIMITS = {UPLOAD: UPLOAD_LIMIT, LOGIN: 64 * 1024}  # bytes of a request's body
@@ -77,7 +78,9 @@ class Gate:
             await send(message)
 
         is_stranger = self._needs_login and not _is_logged_in(scope, headers)
-        await self._app(scope, receive, _without_actions(framed) if is_stranger and route_of(scope) == "/" else framed)
+        # The list of the page's actions, with their defaults, is not for strangers.
+        is_bare = is_stranger and route_of(scope) == "/"
+        await self._app(scope, receive, rewriting(framed, without_actions) if is_bare else framed)
 
     def _refusal(self, scope: dict, headers: dict[str, str]) -> Refusal | None:
         path, method = route_of(scope), scope["method"]
@@ -174,24 +177,6 @@ def _too_much(path: str, headers: dict[str, str]) -> Refusal | None:
             f"At most {limit // GIB} GiB can be uploaded at once; for a larger file on this machine, enter its path."
         )
     return 413, "This request is larger than any that the page sends."
-
-
-def _without_actions(send: Callable) -> Callable:
-    """Removes the list of the page's actions, with their defaults, from the page on which strangers log in."""
-    start, parts = {}, []
-
-    async def bare(message: dict) -> None:
-        if message["type"] == "http.response.start":
-            start.update(message)
-            return
-        parts.append(message.get("body", b""))
-        if not message.get("more_body"):
-            body = without_actions(b"".join(parts))
-            others = [pair for pair in start["headers"] if pair[0] != b"content-length"]
-            await send(start | {"headers": [*others, (b"content-length", str(len(body)).encode())]})
-            await send({"type": "http.response.body", "body": body})
-
-    return bare
 
 
 async def answer_with(send: Callable[[dict], Awaitable[None]], status: int, sentence: str) -> None:

@@ -5,8 +5,9 @@ Gradio breaks the page, those fail first and name the place. Gradio itself is no
 line needs `ui.access` before it decides to start the page.
 """
 
+import json
 import re
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -27,6 +28,9 @@ MEND_MARKUP = Path(__file__).with_suffix(".js").read_text(encoding="utf-8")
 _ACTIONS = re.compile(rb"(window\.gradio_api_info = )[^<]*(;</script>)")
 
 _LANGUAGE = re.compile(rb'(<html\s+lang=")en(?=")')
+# The list of the page's components. Gradio escapes <, >, & and ' in both lists.
+_COMPONENTS = re.compile(rb"(?<=window\.gradio_config = )[^<]*(?=;</script>)")
+_ESCAPED = str.maketrans({mark: f"\\u{ord(mark):04x}" for mark in "<>&'"})
 
 # What the login form needs, none of it a person's data. Gradio requests startup-events itself while it starts; the
 # answer is true or false.
@@ -97,3 +101,15 @@ def without_actions(page: bytes) -> bytes:
 def in_language(page: bytes, language: str) -> bytes:
     """The page's source with this language, a code of two letters, as that of its texts. Gradio says English."""
     return _LANGUAGE.sub(rb"\1" + language.encode(), page, count=1)
+
+
+def with_properties(page: bytes, now: Mapping[str, Mapping]) -> bytes:
+    """The page's source, in which components have these properties from the start: {number: {"value": …}}."""
+
+    def changed(found: re.Match[bytes]) -> bytes:
+        config = json.loads(found[0])
+        for component in config["components"]:
+            component["props"].update(now.get(str(component["id"]), {}))
+        return json.dumps(config, ensure_ascii=False, separators=(",", ":")).translate(_ESCAPED).encode()
+
+    return _COMPONENTS.sub(changed, page, count=1)

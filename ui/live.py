@@ -13,7 +13,7 @@ import json
 import secrets
 import threading
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Protocol
 
@@ -29,7 +29,11 @@ from ui.visitors import current_visitor, drawing_for, visitor_of
 POLL_SECONDS = 1.0
 MOST_DRAWINGS = 300  # of visitors; the one who has not asked for longest is forgotten
 FRESH_SECONDS = 0.9  # less than POLL_SECONDS, so that a single page gets something new each time
-DRAWN_BY_THE_PAGE = (gr.HTML, gr.Button, gr.Checkbox, gr.Textbox)  # their state is not needed on the server
+# Their state is not needed on the server.
+DRAWN_BY_THE_PAGE = (gr.HTML, gr.Button, gr.Checkbox, gr.Textbox, gr.File, gr.Slider, gr.CheckboxGroup)
+
+# What the source of a page shows from the start. Not the text boxes: their change sets off what else a page asks for.
+IN_THE_SOURCE = (gr.HTML, gr.Button)
 
 _FETCH = """try {
         const answer = await fetch(new URL(`live?seen=${window.seenLive ?? ""}FRESH`, document.baseURI));
@@ -61,10 +65,23 @@ class Tab(Protocol):
     def live(self) -> dict: ...
 
 
+class OnceOpen:
+    """Parts that are there once their tab is open: a page loads the code of each kind of part that it begins with."""
+
+    def __init__(self, *parts: gr.components.Component):
+        self._parts = parts
+        for part in parts:
+            part.visible = False
+
+    def live(self) -> dict:
+        return {part: {"visible": True} for part in self._parts}
+
+
 class Live:
     """The parts of all tabs. Call `connect` while the page is being built, and serve `route` with it.
 
-    `tabs` are drawn always, `in_tabs` while the gr.Tab with that elem_id is open.
+    `tabs` are drawn always, `in_tabs` while the gr.Tab with that elem_id is open. `begins_with` says what else a page
+    shows that is opened now, as {component: {"value": …}}.
     """
 
     def __init__(
@@ -72,12 +89,15 @@ class Live:
         tabs: Sequence[Tab],
         in_tabs: Mapping[str, Sequence[Tab]] | None = None,
         fresh_seconds: float = FRESH_SECONDS,
+        begins_with: Callable[[], Mapping] = dict,
     ):
+        self._begins_with = begins_with
         self._places = {"": tabs, **(in_tabs or {})}
         self._tabs, self._fresh_seconds = [tab for tabs in self._places.values() for tab in tabs], fresh_seconds
         self._lock = threading.Lock()
         self.asked = 0  # how many times pages have asked
         self._drawings: dict[str, _Drawing] = {}  # by visitor, the one who asked last at the end
+        self._first: set[gr.components.Component] = set()  # what the page's source shows
 
     def connect(
         self, page: gr.Blocks, actions: Sequence[gr.events.Dependency] = (), all_tabs: Sequence[gr.Tabs] = ()
@@ -86,6 +106,7 @@ class Live:
         parts = {part: place for place, tabs in self._places.items() for tab in tabs for part in tab.live()}
         drawn = {part: place for part, place in parts.items() if isinstance(part, DRAWN_BY_THE_PAGE)}
         others = [part for part in parts if part not in drawn]
+        self._first = {part for part, place in parts.items() if not place and isinstance(part, IN_THE_SOURCE)}
         pulse, memory = gr.Textbox(visible="hidden"), gr.State({})
 
         def rest(before: dict) -> dict:
@@ -109,6 +130,15 @@ class Live:
             tabs.change(None, None, outputs, js=script.replace("FIRST", _WAIT), **quiet)
         if others:
             pulse.change(rest, [memory], [memory, *others], api_name="rest", **quiet)
+
+    def first(self, visitor: str) -> dict[str, dict]:
+        """What a page that the visitor opens shows from the start, for its source: {component's number: properties}."""
+        drawing = self._draw(visitor)
+        with self._lock:
+            first = {part: update for part, (_, update) in drawing.shown.items() if part in self._first}
+        with drawing_for(visitor):
+            first |= self._begins_with()
+        return {component_id(part): update for part, update in first.items()}
 
     def route(self) -> Route:
         return Route("/live", self._answer)

@@ -28,8 +28,9 @@ from ui.desktop.routes import routes
 from ui.desktop.window import show_in_window
 from ui.export.download import Downloads
 from ui.export.export_tab import ExportTab
+from ui.first_state import FirstState
 from ui.gradio_patches import poll_queue_less
-from ui.live import Live
+from ui.live import Live, OnceOpen
 from ui.model.model_tab import ModelTab
 from ui.model.welcome import Welcome
 from ui.on_load import ON_LOAD
@@ -122,14 +123,18 @@ def build_page(workbench: Workbench) -> tuple[gr.Blocks, Live]:
         }  # fmt: skip
         for tab in (*first, *(tab for inside in later.values() for tab in inside)):
             tab.connect()
-        later["data-tab"] = [data.tokens]
+        later["data-tab"] = [data.tokens, OnceOpen(data.upload)]
+        lists = "adapter.target_modules", "training.report_to"
+        later["train-tab"] = [OnceOpen(*(form.components[name] for name in lists))]
+        later["chat-tab"].append(OnceOpen(compare.sampling.temperature, compare.sampling.top_p))
+        later["blind-tab"].append(OnceOpen(blind.file, blind.temperature))
         train.follow(model.preset_chosen)
         welcome.connect(model.preset, model.token, tabs, train.trouble)
         BeforeStart(workbench, form, model.preset, model.token).connect(train.trouble, tabs)
         export.opened_from(tabs, train.end, runs.opened.kept)
         NextSteps(workbench, tabs, lab, measure.run, model.token).opened_from(train.end, train.trouble)
         follow_settings(form, model.trouble, train.trouble, train.fit.trouble)
-        live = Live([side, welcome, *first], later)
+        live = Live([side, welcome, *first], later, begins_with=lambda: _of_a_run(workbench, tabs))
         live.connect(page, [*blind.actions, *train.actions], [tabs, lab])
 
         # Before the page asks for the run: where there is one, its settings and its tab come last.
@@ -139,6 +144,11 @@ def build_page(workbench: Workbench) -> tuple[gr.Blocks, Live]:
         page.load(None, None, None, js=ON_LOAD, api_visibility="private", show_progress="hidden", queue=False)
         add_api(workbench, chosen)
     return page, live
+
+
+def _of_a_run(workbench: Workbench, tabs: gr.Tabs) -> dict:
+    """A page that opens while a run is in progress begins with that run."""
+    return {tabs: {"selected": "train"}} if workbench.is_training else {}
 
 
 def _reattach_on_load(
@@ -184,6 +194,7 @@ def serve(
         gates.append(Middleware(VisitorGate, visits=visits))
         visits.keep_tidy()
     page, live = build_page(seen)
+    gates.append(Middleware(FirstState, draw=live.first))
     others = [live.route(), Downloads(seen).route(), *routes(workbench.runs_dir)]
     poll_queue_less(page)
     page.launch(

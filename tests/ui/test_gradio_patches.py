@@ -23,6 +23,7 @@ from ui.gradio_patches import (
     is_logged_in,
     poll_queue_less,
     scope_of_event,
+    with_properties,
     without_actions,
 )
 
@@ -139,6 +140,25 @@ def test_the_list_of_actions_is_found_in_the_page(visit):
     actions, end, after = rest.partition(b";</script>")
     assert "/an_action" in json.loads(actions)["named_endpoints"]
     assert without_actions(visit.source) == before + start + b"{}" + end + after
+
+
+def config_in(source: bytes) -> dict:
+    """The page's components in its source, as the browser reads them."""
+    return json.loads(source.partition(b"window.gradio_config = ")[2].partition(b";</script>")[0])
+
+
+def test_components_begin_with_other_properties(page, visit):
+    (text,) = [block for block in page.blocks.values() if block.elem_id == "text"]
+    now = {"value": "</script> & 'é'", "visible": False}
+    changed = with_properties(visit.source, {component_id(text): now, "4711": {"value": "of another page"}})
+    assert changed.count(b"</script>") == visit.source.count(b"</script>")
+    expected = config_in(visit.source)
+    (props,) = [part["props"] for part in expected["components"] if str(part["id"]) == component_id(text)]
+    assert props["value"] == "the default of an action"
+    props |= now
+    assert config_in(changed) == expected
+    before, _, after = visit.source.partition(b"window.gradio_config = ")
+    assert changed.startswith(before) and changed.endswith(after.partition(b";</script>")[2])
 
 
 def test_the_routes_still_have_these_names(server):

@@ -8,7 +8,7 @@ import pytest
 from starlette.applications import Starlette
 
 from core.fresh_thread import in_own_thread
-from ui.live import Live
+from ui.live import Live, OnceOpen
 from ui.visitors import VISITOR, current_visitor
 
 
@@ -63,6 +63,29 @@ def test_the_first_answer_tells_all_and_a_later_one_what_changed(tab, ask):
     tab.now[tab.button] = {"visible": False}
     assert ask(second["seen"])["parts"] == {button: {"visible": False}}
     assert set(ask(first["seen"])["parts"]) == {text, button}, "a page that missed one is told both"
+
+
+def test_a_page_begins_with_what_is_always_drawn_and_not_with_what_sets_off_more():
+    with gr.Blocks() as page:
+        always, closed, box = Parts(), Parts(), gr.Textbox()
+        always.now[box] = {"value": "changed"}
+        begins = {always.list: {"value": "a"}}
+        live = Live([always], {"a-tab": [closed]}, begins_with=lambda: begins if current_visitor() == "ann" else {})
+        live.connect(page)
+    first = {str(always.text._id): {"value": "<b>1</b>"}, str(always.button._id): {"visible": True}}
+    assert live.first("bob") == first
+    assert live.first("ann") == first | {str(always.list._id): {"value": "a"}}
+    assert str(box._id) in run(get(live, ""))[0]["parts"]
+
+
+def test_what_is_there_once_its_tab_is_open_is_not_there_before():
+    with gr.Blocks() as page:
+        box = gr.File()
+        live = Live([], {"a-tab": [OnceOpen(box)]})
+        live.connect(page)
+    (begins,) = [part["props"] for part in page.get_config_file()["components"] if part["id"] == box._id]
+    assert begins["visible"] is False and live.first("") == {}
+    assert run(get(live, ""))[0]["parts"] == {str(box._id): {"visible": True}}
 
 
 def test_what_the_server_must_know_of_is_only_announced(tab, ask):

@@ -62,7 +62,7 @@ remembered => {
         const {run = "", ended = ""} = side.querySelector("[data-run]")?.dataset ?? {};
         const isGoingOn = run && !ended;
         if (before === null) {
-            if (isGoingOn) fold(true);
+            if (isGoingOn) frame.dataset.form = "folded";  // as the stylesheet has shown it since the page was opened
         } else if (run > before.run || (isGoingOn && before.ended)) fold(true);
         else if (run === before.run && ended && !before.ended) notify(run, ended);
         before = {run, ended};
