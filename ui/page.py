@@ -116,16 +116,17 @@ def build_page(workbench: Workbench) -> tuple[gr.Blocks, Live]:
                     runs = RunsTab(workbench, workbench.runs, form, model.preset, model.token, runs_tab, tabs)
                 with gr.Tab("Export", id="export", elem_id="export-tab"):
                     export = ExportTab(workbench, model.token, compare.sampling)
-        first = (model, data, train, train.fit)
+        first = (model, train)
         later = {
+            "data-tab": [data], "train-tab": [train.fit],
             "chat-tab": [compare], "blind-tab": [blind], "measure-tab": [measure], "proof-tab": [proof],
             "runs-tab": [runs], "export-tab": [export],
         }  # fmt: skip
         for tab in (*first, *(tab for inside in later.values() for tab in inside)):
             tab.connect()
-        later["data-tab"] = [data.tokens, OnceOpen(data.upload)]
-        lists = "adapter.target_modules", "training.report_to"
-        later["train-tab"] = [OnceOpen(*(form.components[name] for name in lists))]
+        later["data-tab"] += [data.tokens, OnceOpen(data.upload)]
+        lists = [part for part in form.components.values() if isinstance(part, gr.CheckboxGroup)]
+        later["train-tab"].append(OnceOpen(*lists))
         later["chat-tab"].append(OnceOpen(compare.sampling.temperature, compare.sampling.top_p))
         later["blind-tab"].append(OnceOpen(blind.file, blind.temperature))
         train.follow(model.preset_chosen)
