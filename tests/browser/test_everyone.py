@@ -71,6 +71,9 @@ def test_3_a_list_is_shut_when_the_tab_key_leaves_it(page):
     expect(opened).to_have_count(1)
     for key, name in (("Tab", "#model-model_name input"), ("Shift+Tab", "#preset input")):
         page.keyboard.press(key)
+        expect(page.locator("#save-preset summary")).to_be_focused()
+        expect(opened).to_have_count(0)
+        page.keyboard.press(key)
         expect(page.locator(name)).to_be_focused()
         expect(opened).to_have_count(1)
         expect(page.locator(name)).to_have_attribute("aria-expanded", "true")

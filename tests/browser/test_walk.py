@@ -145,8 +145,8 @@ def test_6_an_error_leads_to_its_field_wherever_that_is(page):
         (PHONE, "data-seed", -1, 3407),
         (ZOOMED, "training-seed", -1, 3407),
     ):
+        tab(page, "Data" if name == "data-seed" else "Train")
         if name == "data-seed":
-            tab(page, "Data")
             page.locator("#data-more button.label-wrap").click()
         field = page.locator(f"#{name} input")
         field.fill(str(wrong))

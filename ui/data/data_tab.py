@@ -179,7 +179,7 @@ class DataTab:
             look = self._workbench.look(config, values[self._token])
         except Problem as error:
             left = self.trouble, self.about, self.blanks, self.use_guess, self.view
-            shown = error_text(error, self._form), "", "", gr.update(visible=False), ""
+            shown = error_text(error, self._form, stays=True), "", "", gr.update(visible=False), ""
             return dict(zip(left, shown, strict=True)) | self._figures_of(None)
         choices = [COLUMN_BY_NAME, *((column, column) for column in look.columns)]
         columns = {self._form.components[f"data.{name}"]: gr.update(choices=choices) for name in COLUMNS}
@@ -250,7 +250,7 @@ class DataTab:
             row = self._workbench.row(config, int(values[self.number] or 1), values[self._token])
             return row_text(row, config.model.max_seq_length)
         except Problem as error:
-            return error_text(error, self._form, "warning")
+            return error_text(error, self._form, "warning", stays=True)
 
     def _check(self, values: dict) -> str:
         try:

@@ -21,16 +21,19 @@ _QUIET = {"api_visibility": "private", "show_progress": "hidden", "queue": False
 _TEMPLATE = "shared/errors.html"
 
 
-def error_text(error: Problem, form: Form, kind: str = "error") -> Markup:
+def error_text(error: Problem, form: Form, kind: str = "error", stays: bool = False) -> Markup:
     """The error in its own words; for one about settings of the form, a few words and a button that leads to the first
-    of them, where its own words are."""
+    of them, where its own words are.
+
+    `stays` if it is not among the messages of `follow_settings`, which would take it away once the settings are right.
+    """
     names = [name for name in error.settings if name in form.components]
     if not names:
         return notice(str(error), kind)
     field = form.components[names[0]]
     return render_part(
-        _TEMPLATE, "pointer", title=fields()[names[0]].title, kind=kind, faults=_faults(dict.fromkeys(names, error)),
-        field=field.elem_id, way=" ".join(_way_to(field)),
+        _TEMPLATE, "pointer", title=fields()[names[0]].title, kind=kind, field=field.elem_id,
+        faults=_faults({} if stays else dict.fromkeys(names, error)), way=" ".join(_way_to(field)),
     )  # fmt: skip
 
 

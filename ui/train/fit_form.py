@@ -111,11 +111,11 @@ class FitForm:
         try:
             config = self._form.read(values)
         except Problem as error:
-            return error_text(error, self._form, "warning")
+            return error_text(error, self._form, "warning", stays=True)
         try:
             return self._estimated(config, values[self.card], values[self._token])
         except ConfigError as error:  # no such card
-            return error_text(error, self._form, "warning")
+            return error_text(error, self._form, "warning", stays=True)
 
     def _changed(self, values: dict) -> tuple[str, str, dict]:
         """The estimate, and what the last probe measured, its error also where there is no estimate; and whether the
@@ -147,7 +147,7 @@ class FitForm:
             shape = self._workbench.shape_of(config.model, token, fetch)
         except ModelError as error:
             if fetch or not _may_be_on_hub(config.model):
-                return said + error_text(error, self._form, "warning")
+                return said + error_text(error, self._form, "warning", stays=True)
             return said + fetch_text(config.model.model_name)
         longest = rows.longest if rows else None
         card, probe = self._card(chosen), None
@@ -189,7 +189,7 @@ class FitForm:
             changed = [self._form.components[setting.partition("=")[0]] for setting in settings]
             yield {component: filled[component] for component in changed}  # their change event brings the new estimate
         except Problem as error:
-            yield {self.fit: error_text(error, self._form, "warning")}
+            yield {self.fit: error_text(error, self._form, "warning", stays=True)}
 
     def _probe(self, values: dict) -> str:
         return self._measured(values, self._workbench.probe)
