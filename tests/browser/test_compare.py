@@ -384,7 +384,68 @@ def test_7_new_and_deleted_runs_do_not_change_the_selection(app, compare, run, c
     expect(page.locator("#pick-trouble .error")).to_have_count(0)
 
 
-def test_8_a_warning_if_the_tuned_model_equals_the_base(compare, run, copy_run):
+def test_8_after_a_reload_the_chat_is_as_it_was(compare, run):
+    page, label = compare(), run_label(run.id, run.name)
+    page.locator("#on-its-own input").uncheck()
+    ask(page, FIRST, 1)
+    ask(page, SECOND, 2)
+    page.click("#add-pane")
+    pick(page, "third", "Base")
+    before, chat = texts(page), page.locator("#chat-json textarea").input_value()
+    wait_for_kept(page, ["base", run.id, "base"], chat)
+
+    asked = []
+    page.on("request", lambda request: "/queue/join" in request.url and asked.append(request.post_data_json))
+    reload(page)
+    expect(page.locator(".turn")).to_have_count(2)
+    assert texts(page) == before
+    for place, value in (("left", "Base"), ("right", label), ("third", "Base")):
+        expect(at(page, place)).to_have_value(value)
+    expect(page.locator("#on-its-own input")).not_to_be_checked()
+    expect(page.locator("#panes-changed .notice")).to_contain_text("the next question starts a new conversation")
+    expect(page.locator("#chat-json textarea")).to_have_value(chat)
+    expect(page.locator("#save-json")).to_be_visible()
+    came_back = [sent["event_data"] for sent in asked if isinstance(sent["event_data"], dict)]
+    assert [kept["chat"] for kept in came_back] == [chat]
+    photograph(page, "70-chat-after-a-reload")
+
+    page.click("#remove-third")
+    expect(page.locator("#panes-changed .notice")).to_have_count(0)
+    page.click("#retry")
+    expect(page.locator("#compare-trouble .notice")).to_contain_text("The answers would be exactly the same again")
+    page.locator("#on-its-own input").check()
+    page.click("#retry")
+    wait_for_answers(page, 2)
+    expect(page.locator("#retry")).to_be_enabled(timeout=60_000)
+    assert texts(page)[0] == before[0] and texts(page)[1][0] == SECOND
+
+    page.click("#new-chat")
+    expect(page.locator(".turn")).to_have_count(0)
+    page.click("#remove-right")
+    wait_for_kept(page, ["base", "", ""], None)
+    reload(page)
+    expect(page.locator("#on-its-own input")).to_be_checked()
+    expect_offered(page, label)
+    expect(at(page, "right")).to_have_value("Choose a run…")
+    expect(page.locator("#panes .empty")).to_have_count(1)
+    expect(page.locator("#retry")).to_be_hidden()
+
+
+@pytest.mark.parametrize("script", ["", "Storage.prototype.getItem = Storage.prototype.setItem = () => { throw 1; };"])
+def test_9_what_cannot_be_used_or_kept_is_left_out(compare, script):
+    page = compare(script=script)
+    page.evaluate("""() => {
+        delete window.keepsChat;
+        for (const name of ["chat", "panes"]) localStorage[`hearthtune.${name}`] = '{"turns": [{}], "panes": ["<b>"]}';
+    }""")
+    reload(page)
+    tab(page, "Compare")
+    expect(page.locator("#ask")).to_have_text("Ask both")
+    ask(page, FIRST, 1)
+    assert texts(page)[0][0] == FIRST
+
+
+def test_10_a_warning_if_the_tuned_model_equals_the_base(compare, run, copy_run):
     same = copy_run("20500101-000000-zeroed")
     zero(same / "adapter/adapter_model.safetensors", PRESETS_DIR / "demo-llama")
     page, label = compare(), run_label(same.name, run.name)
@@ -415,66 +476,6 @@ def wait_for_kept(page, panes: list[str], chat: str | None) -> None:
         }""",
         arg=[panes, chat],
     )
-
-
-def test_9_after_a_reload_the_chat_is_as_it_was(compare, run):
-    page, label = compare(), run_label(run.id, run.name)
-    page.locator("#on-its-own input").uncheck()
-    ask(page, FIRST, 1)
-    ask(page, SECOND, 2)
-    page.click("#add-pane")
-    pick(page, "third", "Base")
-    before, chat = texts(page), page.locator("#chat-json textarea").input_value()
-    wait_for_kept(page, ["base", run.id, "base"], chat)
-
-    asked = []
-    page.on("request", lambda request: "/queue/join" in request.url and asked.append(request.post_data_json))
-    reload(page)
-    expect(page.locator(".turn")).to_have_count(2)
-    assert texts(page) == before
-    for place, value in (("left", "Base"), ("right", label), ("third", "Base")):
-        expect(at(page, place)).to_have_value(value)
-    expect(page.locator("#on-its-own input")).not_to_be_checked()
-    expect(page.locator("#panes-changed .notice")).to_contain_text("the next question starts a new conversation")
-    expect(page.locator("#chat-json textarea")).to_have_value(chat)
-    expect(page.locator("#save-json")).to_be_visible()
-    assert [sent["event_data"]["chat"] for sent in asked if sent["event_data"]] == [chat]
-    photograph(page, "70-chat-after-a-reload")
-
-    page.click("#remove-third")
-    expect(page.locator("#panes-changed .notice")).to_have_count(0)
-    page.click("#retry")
-    expect(page.locator("#compare-trouble .notice")).to_contain_text("The answers would be exactly the same again")
-    page.locator("#on-its-own input").check()
-    page.click("#retry")
-    wait_for_answers(page, 2)
-    expect(page.locator("#retry")).to_be_enabled(timeout=60_000)
-    assert texts(page)[0] == before[0] and texts(page)[1][0] == SECOND
-
-    page.click("#new-chat")
-    expect(page.locator(".turn")).to_have_count(0)
-    page.click("#remove-right")
-    wait_for_kept(page, ["base", "", ""], None)
-    reload(page)
-    expect(page.locator("#on-its-own input")).to_be_checked()
-    expect_offered(page, label)
-    expect(at(page, "right")).to_have_value("Choose a run…")
-    expect(page.locator("#panes .empty")).to_have_count(1)
-    expect(page.locator("#retry")).to_be_hidden()
-
-
-@pytest.mark.parametrize("script", ["", "Storage.prototype.getItem = Storage.prototype.setItem = () => { throw 1; };"])
-def test_10_what_cannot_be_used_or_kept_is_left_out(compare, script):
-    page = compare(script=script)
-    page.evaluate("""() => {
-        delete window.keepsChat;
-        for (const name of ["chat", "panes"]) localStorage[`hearthtune.${name}`] = '{"turns": [{}], "panes": ["<b>"]}';
-    }""")
-    reload(page)
-    tab(page, "Compare")
-    expect(page.locator("#ask")).to_have_text("Ask both")
-    ask(page, FIRST, 1)
-    assert texts(page)[0][0] == FIRST
 
 
 def test_the_app_printed_no_warnings_of_its_own(app):
