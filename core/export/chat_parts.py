@@ -8,11 +8,11 @@ import json
 from collections.abc import Callable
 from dataclasses import dataclass
 
-from core.problems import ExportError
+from core.problems import ExportError, mark
 
 Render = Callable[[list[dict]], str]  # the prompt for an answer to these messages, the last of which is a user's
 SYSTEM, USER, ANSWER = "\ue000s\ue001", "\ue000u\ue001", "\ue000a\ue001"  # stand for contents; no template has them
-NOT_A_TABLE = (
+NOT_A_TABLE = mark(
     "The prompts of this model cannot be written as an Ollama template, because what comes between messages depends on "
     "more than their roles; export GGUF and write a Modelfile by hand."
 )
@@ -80,10 +80,10 @@ def chat_parts(render: Render, bos: str = "") -> ChatParts:
 def _cut(text: str, *marks: str) -> list[str]:
     """The text between the marks, in order. Raises ValueError if one is missing, or there is more of the last."""
     parts = []
-    for mark in marks:
-        part, found, text = text.partition(mark)
+    for wanted in marks:
+        part, found, text = text.partition(wanted)
         if not found:
-            raise ValueError(mark)
+            raise ValueError(wanted)
         parts.append(part)
     if marks[-1] in text:
         raise ValueError(marks[-1])

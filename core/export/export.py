@@ -17,10 +17,10 @@ from core.export.modelfile import write_modelfiles
 from core.export.source import Source
 from core.export.wanted import WORDS, Wanted
 from core.model.download import Report
-from core.problems import ExportError
+from core.problems import ExportError, mark, tr
 from core.stopping import ShouldStop, leave_if
 
-NO_ROOM = (
+NO_ROOM = mark(
     "The export needs {needed_gb:.2f} GB and the disk of {folder} has {free_gb:.2f} GB free: free some space, or "
     "choose another folder."
 )
@@ -56,7 +56,7 @@ def write_export(
                 nonlocal done
                 leave_if(should_stop)
                 done += size
-                report(f"Writing {WORDS[wanted.to]}", min(done / total, 1.0))
+                report(tr("Writing {what}", what=tr(WORDS[wanted.to])), min(done / total, 1.0))
 
             def write(folder: Path) -> None:
                 if wanted.to == "merged":

@@ -7,12 +7,12 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from core.disk.atomic import is_disk_full
-from core.problems import ConfigError, ExportError
+from core.problems import ConfigError, ExportError, mark
 from core.runs.run_folder import Run
 
-DISK_FULL = "The disk of {folder} is full, so nothing was exported; free some space and export again."
-CANNOT_WRITE = "The export cannot be written to {folder} ({reason}); choose another folder."
-NOT_EMPTY = "{folder} is there already and would be replaced; choose a new folder, or delete that one first."
+DISK_FULL = mark("The disk of {folder} is full, so nothing was exported; free some space and export again.")
+CANNOT_WRITE = mark("The export cannot be written to {folder} ({reason}); choose another folder.")
+NOT_EMPTY = mark("{folder} is there already and would be replaced; choose a new folder, or delete that one first.")
 
 
 @dataclass(frozen=True)

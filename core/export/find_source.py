@@ -7,10 +7,10 @@ from core.hub_names import Token
 from core.model.adapter_files import checked_adapter
 from core.model.download import Report
 from core.model.model_files import locate
-from core.problems import RunError
+from core.problems import RunError, mark, tr
 from core.runs.run_folder import find_run
 
-NO_ADAPTER = "Run {run} has no adapter to export yet; resume it, or choose another run."
+NO_ADAPTER = mark("Run {run} has no adapter to export yet; resume it, or choose another run.")
 
 
 def find_source(
@@ -31,7 +31,7 @@ def find_source(
     adapter_dir = found.adapter_dir if step is None else found.checkpoint(step).folder
     if step is None and not found.has_adapter:
         raise RunError(NO_ADAPTER, run=found.id)
-    report("Looking for the base model", None)
+    report(tr("Looking for the base model"), None)
     base_dir = locate(config.model, token, report)
     checked_adapter(adapter_dir, base_dir, config.model)
     # In 16 bits a name of 4-bit weights stands for the repository with the 16-bit ones (`exact_name`).

@@ -9,12 +9,12 @@ from core.evaluation.question_rows import Row
 from core.export.llama_cpp import LlamaCpp
 from core.export.self_test import MAX_NEW_TOKENS, MAX_QUESTIONS, Observed, places_of
 from core.model.loaded_model import LoadedModel
-from core.problems import ExportError
+from core.problems import ExportError, mark
 from core.stopping import ShouldStop, leave_if
 
 STRINGS = 500
 SEED = 3407
-OTHER_TOKENS = (
+OTHER_TOKENS = mark(
     "{file} was not kept: llama.cpp cuts {count} of {of} texts into other tokens than the model's tokenizer, for "
     "example {text!r:.60}; export an adapter or a merged model instead."
 )

@@ -7,9 +7,9 @@ from core.export.gguf_head import pad, write_head
 from core.export.gguf_tensors import GgufTensors, interleaved
 from core.export.merged_weights import MergedWeights
 from core.export.source import Source
-from core.problems import ExportError
+from core.problems import ExportError, mark
 
-NOT_LOW_RANK = (
+NOT_LOW_RANK = mark(
     "This adapter cannot be a LoRA in GGUF, because {weight:.80} was trained whole or as DoRA, for which GGUF has no "
     "form; export the merged model as GGUF instead."
 )

@@ -11,10 +11,10 @@ from math import pi
 from core.export.base_weights import cut
 from core.export.k_quants import MIXES, k_quant_type
 from core.export.merged_weights import MergedWeights
-from core.problems import ExportError
+from core.problems import ExportError, mark
 
-OTHER_MODEL = "Models of the kind {kind:.40} cannot be exported as GGUF; export a merged model instead."
-OTHER_SCALING = (
+OTHER_MODEL = mark("Models of the kind {kind:.40} cannot be exported as GGUF; export a merged model instead.")
+OTHER_SCALING = mark(
     "A model whose positions are scaled by {kind:.40} cannot be exported as GGUF; export a merged model instead."
 )
 ROPE_FREQUENCIES = "rope_freqs.weight"

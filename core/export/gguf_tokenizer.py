@@ -10,7 +10,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
-from core.problems import ExportError
+from core.problems import ExportError, mark
 
 # llama.cpp's names of the patterns that byte-level BPE splits text by; from tokenizer.json of the models themselves.
 SPLITS = {
@@ -18,15 +18,15 @@ SPLITS = {
     r"|\s+(?!\S)|\s+": "llama-bpe",
 }
 SPACE = "\u2581"  # in place of a space, in SentencePiece's vocabularies
-NORMALIZER = (
+NORMALIZER = mark(
     "A GGUF file cannot hold this tokenizer: it changes text before splitting it ({what:.80}); export an adapter or a "
     "merged model instead."
 )
-OTHER_SPLIT = (
+OTHER_SPLIT = mark(
     "A GGUF file cannot hold this tokenizer: llama.cpp has no name for the way it splits text ({what:.80}); export an "
     "adapter or a merged model instead."
 )
-OTHER_KIND = (
+OTHER_KIND = mark(
     "A GGUF file cannot hold this tokenizer: it is of the kind {what:.80}, and only BPE can be exported; export an "
     "adapter or a merged model instead."
 )

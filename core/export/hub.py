@@ -13,16 +13,18 @@ from huggingface_hub import get_token
 
 from core.hub_names import Token, checked_token, is_hub_name
 from core.model.download import Report
-from core.problems import ConfigError, ExportError
+from core.problems import ConfigError, ExportError, mark, tr
 from core.settings.paths import PROJECT_DIR
 from core.stopping import ShouldStop, leave_if
 
-NOT_A_NAME = "{name!r:.100} is not the name of a repository; write OWNER/NAME, such as ada/my-adapter."
-NO_TOKEN = (
+NOT_A_NAME = mark("{name!r:.100} is not the name of a repository; write OWNER/NAME, such as ada/my-adapter.")
+NO_TOKEN = mark(
     "Pushing needs a token that may write; create one at https://huggingface.co/settings/tokens and set HF_TOKEN to "
     "it, or enter it under More."
 )
-ENDED = "The upload to {name} ended without an answer; push again: files that have arrived are not uploaded again."
+ENDED = mark(
+    "The upload to {name} ended without an answer; push again: files that have arrived are not uploaded again."
+)
 SECONDS_BETWEEN_LOOKS = 0.2
 
 
@@ -76,7 +78,7 @@ def push_folder(
     to.check()
     sizes = {file: file.stat().st_size for file in folder.rglob("*") if file.is_file()}
     asked = {"folder": str(folder), "to": asdict(to), "message": message, "token": token_for_pushing(token)}
-    words, total, sent = f"Uploading to {to.name}", sum(sizes.values()), 0
+    words, total, sent = tr("Uploading to {name}", name=to.name), sum(sizes.values()), 0
     report(words, None)
     with _Worker(asked) as worker:
         while True:
@@ -92,7 +94,8 @@ def push_folder(
                 return Pushed(**answer)
             sent += answer.get("sent", 0)
             if sent:
-                report(f"{words}: {sent / 1e6:,.0f} of {total / 1e6:,.0f} MB", min(sent / total, 1.0))
+                done = {"name": to.name, "sent": sent / 1e6, "total": total / 1e6}
+                report(tr("Uploading to {name}: {sent:,.0f} of {total:,.0f} MB", **done), min(sent / total, 1.0))
 
 
 class _Worker:

@@ -18,22 +18,24 @@ from huggingface_hub.errors import HfHubHTTPError, OfflineModeIsEnabled
 from huggingface_hub.utils import get_session
 
 from core.model.library_patches.hub_parts import count_uploaded_bytes
-from core.problems import ExportError, first_line
+from core.problems import ExportError, first_line, mark
 
 TOKENS = "https://huggingface.co/settings/tokens"
-BROKEN = (
+BROKEN = mark(
     "{name} could not be pushed: Hugging Face did not answer, or the connection broke; check the network and push "
     "again: files that have arrived are not uploaded again."
 )
-OFFLINE = "Pushing to {name} needs the network, and HF_HUB_OFFLINE is set; remove it and push again."
-BAD_TOKEN = "Hugging Face does not accept the token; create one that may write at {tokens}."
-READ_ONLY = "The token may not write to {name}; create one that may at {tokens}."
-NOT_THE_OWNER = "The token may not write to {name}: it is that of {accounts}; choose another owner or another token."
-FULL = (
+OFFLINE = mark("Pushing to {name} needs the network, and HF_HUB_OFFLINE is set; remove it and push again.")
+BAD_TOKEN = mark("Hugging Face does not accept the token; create one that may write at {tokens}.")
+READ_ONLY = mark("The token may not write to {name}; create one that may at {tokens}.")
+NOT_THE_OWNER = mark(
+    "The token may not write to {name}: it is that of {accounts}; choose another owner or another token."
+)
+FULL = mark(
     "There is no room for {name} on Hugging Face ({reason:.200}); delete files there, or get more storage, and push "
     "again."
 )
-REFUSED = "{name} could not be pushed ({reason:.200}); put that right and push again."
+REFUSED = mark("{name} could not be pushed ({reason:.200}); put that right and push again.")
 MESSAGE_EVERY = 1 << 18  # bytes
 SECONDS_TO_ANSWER = 120
 

@@ -10,14 +10,14 @@ from functools import cache
 from importlib.util import find_spec
 from pathlib import Path
 
-from core.problems import ExportError
+from core.problems import ExportError, mark
 
 MIXES = {"q4_k_m": ("Q4_K", "Q6_K"), "q5_k_m": ("Q5_K", "Q6_K"), "q6_k": ("Q6_K", "Q6_K")}
 # Where a row is no multiple of 256 weights, as llama.cpp falls back (tensor_type_fallback).
 FALLBACKS = {"Q4_K": "Q5_0", "Q5_K": "Q5_1", "Q6_K": "Q8_0"}
 BLOCK, SMALL_BLOCK = 256, 32
 PACKAGE = "libggml-python"
-NOT_INSTALLED = (
+NOT_INSTALLED = mark(
     "{quant} needs ggml, which is not installed: run `{python} -m pip install {package}` (6 MB), or choose q8_0."
 )
 

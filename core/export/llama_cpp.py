@@ -12,16 +12,16 @@ from pathlib import Path
 from signal import Signals
 from typing import IO
 
-from core.problems import ExportError
+from core.problems import ExportError, mark, tr
 from core.settings.paths import PROJECT_DIR
 
 PACKAGE = "xllamacpp==2026.10.11549"
-NOT_INSTALLED = (
+NOT_INSTALLED = mark(
     "Testing a GGUF file needs llama.cpp, which is not installed: run `{python} -m pip install {package}` (34 MB), or "
     "export without the test."
 )
-NOT_INSTALLABLE = "llama.cpp could not be installed ({reason}); check the network, or export without the test."
-CANNOT_RUN = "llama.cpp cannot run {file} ({reason}); the file was not kept."
+NOT_INSTALLABLE = mark("llama.cpp could not be installed ({reason}); check the network, or export without the test.")
+CANNOT_RUN = mark("llama.cpp cannot run {file} ({reason}); the file was not kept.")
 
 
 def is_installed() -> bool:
@@ -40,7 +40,7 @@ def install() -> None:
     done = subprocess.run(command, capture_output=True, encoding="utf-8", errors="replace")
     if done.returncode:
         lines = [line for line in done.stderr.splitlines() if line.strip()]
-        raise ExportError(NOT_INSTALLABLE, reason=lines[-1].strip().rstrip(".") if lines else "pip failed")
+        raise ExportError(NOT_INSTALLABLE, reason=lines[-1].strip().rstrip(".") if lines else tr("pip failed"))
     invalidate_caches()
 
 
@@ -82,7 +82,7 @@ class LlamaCpp:
             return Signals(-code).name
         self._errors.seek(0)
         lines = [line.strip() for line in self._errors if line.strip()]
-        return lines[-1].rstrip(".") if lines else f"exit status {code}"
+        return lines[-1].rstrip(".") if lines else tr("exit status {code}", code=code)
 
 
 @contextmanager

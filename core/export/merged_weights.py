@@ -15,13 +15,13 @@ from core.export.base_weights import BaseWeights, opened
 from core.export.source import Source
 from core.export.wanted import Base
 from core.model.adapter_kind import PREFIX
-from core.problems import ModelError
+from core.problems import ModelError, mark
 
-CANNOT_MERGE = (
+CANNOT_MERGE = mark(
     "The adapter in {folder} contains {weight:.80}, which cannot be merged into a weight of its base; export the "
     "adapter itself instead."
 )
-HEAD_NOT_TRAINED = (
+HEAD_NOT_TRAINED = mark(
     "The adapter in {folder} changes the embeddings but not the output layer, and in its base both are the same "
     "weights, so a merged model would answer differently; export the adapter itself instead."
 )

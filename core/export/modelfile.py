@@ -9,9 +9,9 @@ from core.data.prompts.prompt_templates import prompt_text
 from core.export.chat_parts import ChatParts, chat_parts, go_template, jinja_template
 from core.export.source import Source
 from core.export.wanted import AS_OLLAMA_DOES, Chat
-from core.problems import ExportError
+from core.problems import ExportError, mark
 
-THREE_QUOTES = (
+THREE_QUOTES = mark(
     "Ollama cannot read a system prompt with three quotation marks in a row; change it on the Compare tab, or export "
     "without it."
 )

@@ -9,11 +9,11 @@ from pathlib import Path
 
 import httpx
 
-from core.problems import ExportError
+from core.problems import ExportError, mark, tr
 from core.stopping import ShouldStop, leave_if
 
-NOT_RUNNING = "Ollama does not answer on this machine: start it, and create the model again."
-FAILED = "Ollama could not create the model ({reason}); its own log says more."
+NOT_RUNNING = mark("Ollama does not answer on this machine: start it, and create the model again.")
+FAILED = mark("Ollama could not create the model ({reason}); its own log says more.")
 SECONDS_TO_ANSWER, SECONDS_BETWEEN_LOOKS = 1.0, 0.2
 
 
@@ -55,7 +55,8 @@ def create(name: str, modelfile: Path, should_stop: ShouldStop = lambda: False) 
             raise
     if process.returncode:
         lines = [line.strip() for line in said.splitlines() if line.strip()]
-        raise ExportError(FAILED, reason=lines[-1].rstrip(".") if lines else f"exit code {process.returncode}")
+        reason = lines[-1].rstrip(".") if lines else tr("exit code {code}", code=process.returncode)
+        raise ExportError(FAILED, reason=reason)
 
 
 def _waited_for(process: subprocess.Popen, should_stop: ShouldStop) -> str:

@@ -12,12 +12,12 @@ from core.disk.tolerant_reading import Unreadable, read_text
 from core.export.checks import Check
 from core.export.export_files import ExportedFile
 from core.export.wanted import Wanted, default_folder
-from core.problems import ExportError
+from core.problems import ExportError, mark, tr
 from core.runs.run_folder import Run
 
 GGUF_KINDS = ("gguf", "lora-gguf", "ollama")
 FAILED = "-failed"  # appended to the name of a GGUF file, or of another export's folder, that did not pass its test
-NOT_NOTED = (
+NOT_NOTED = mark(
     "The export is in {out}, but the run's folder cannot keep a note of it ({reason}): free some space, or export "
     "again."
 )
@@ -79,9 +79,9 @@ def load_exports(run: Run, say: Callable[[str], None] = lambda sentence: None) -
         try:
             found.append(_SAVED.validate_json(read_text(file)))
         except Unreadable as error:
-            say(f"The note of an export in {file.name} cannot be read: {error}.")
+            say(tr("The note of an export in {file} cannot be read: {reason}.", file=file.name, reason=error))
         except ValidationError:
-            say(f"The note of an export in {file.name} cannot be read: the file is damaged.")
+            say(tr("The note of an export in {file} cannot be read: the file is damaged.", file=file.name))
     return sorted((one for one in found if one.is_here), key=lambda one: one.made, reverse=True)
 
 

@@ -9,13 +9,13 @@ from yaml import YAMLError
 
 from core.disk.tolerant_reading import Unreadable, read_json
 from core.model.adapter_kind import SETTINGS, WEIGHTS
-from core.problems import RunError
+from core.problems import RunError, mark
 from core.runs.run_folder import Run
 from core.settings.paths import resolve_path
 from core.settings.run_config import RunConfig
 
 LICENSE = ("license", "license_name", "license_link")  # in the metadata of a card of Hugging Face
-UNREADABLE = "The adapter in {folder} cannot be read: {file}: {reason}."
+UNREADABLE = mark("The adapter in {folder} cannot be read: {file}: {reason}.")
 
 
 @dataclass(frozen=True)

@@ -6,19 +6,19 @@ from pathlib import Path
 from typing import Literal, get_args
 
 from core.export.k_quants import MIXES
-from core.problems import ConfigError
+from core.problems import ConfigError, mark
 from core.runs.run_folder import Run
 
 Kind = Literal["adapter", "merged", "gguf", "lora-gguf", "ollama"]
 Dtype = Literal["bfloat16", "float16", "float32"]
 Base = Literal["trained", "original"]
 PRECISIONS = ("f32", "f16", "bf16", "q8_0", *MIXES)  # of GGUF files
-WORDS = {
-    "adapter": "the adapter",
-    "merged": "the merged model",
+WORDS = {  # shown with `tr`
+    "adapter": mark("the adapter"),
+    "merged": mark("the merged model"),
     "gguf": "GGUF",
-    "ollama": "GGUF for Ollama",
-    "lora-gguf": "the LoRA as GGUF",
+    "ollama": mark("GGUF for Ollama"),
+    "lora-gguf": mark("the LoRA as GGUF"),
 }
 
 

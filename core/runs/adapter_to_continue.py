@@ -4,11 +4,11 @@ import os
 from pathlib import Path
 
 from core.disk.gguf import gguf_in
-from core.problems import RunError
+from core.problems import RunError, mark
 from core.runs.run_folder import find_run, list_runs
 from core.settings.paths import resolve_path
 
-GGUF = (
+GGUF = mark(
     "{adapter} is a GGUF file, which can be run but not trained further: continue from the "
     "adapter that it was made from, the folder with {file}."
 )

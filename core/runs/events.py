@@ -11,9 +11,10 @@ from typing import Annotated, Literal
 
 from pydantic import AfterValidator, BaseModel, Field, TypeAdapter, ValidationError, model_validator
 
+from core.problems import tr
+
 Status = Literal["preparing", "training", "stopping", "completed", "stopped", "failed", "interrupted"]
 FINAL: frozenset[str] = frozenset({"completed", "stopped", "failed", "interrupted"})
-
 
 # Bounds that no real run exceeds, so that a damaged line is skipped instead of ending up in a chart.
 Whole = Annotated[int, Field(ge=0, le=2**53)]
@@ -51,7 +52,8 @@ class Working(_Event):
     @property
     def in_words(self) -> str:
         """As in "Measuring the base on the validation rows, 12 of 64"."""
-        return f"{self.words}, {self.done:,} of {self.total:,}" if self.total else self.words
+        told = {"words": tr(self.words), "done": self.done, "total": self.total}
+        return tr("{words}, {done:,} of {total:,}", **told) if self.total else told["words"]
 
 
 class LearningGroup(BaseModel, frozen=True):
@@ -127,8 +129,7 @@ class Receipt(_Event):
 
 
 class StepDone(_Event):
-    """An optimizer step. `elapsed` is in seconds since training began; `tokens` counts all tokens seen so far. Where no
-    embeddings are trained, and in older runs, `embedding_learning_rate` is None."""
+    """An optimizer step. `elapsed` is in seconds since training began; `tokens` counts all tokens seen so far."""
 
     type: Literal["step"] = "step"
     step: Whole
@@ -136,7 +137,7 @@ class StepDone(_Event):
     epoch: Measured
     loss: Figure
     learning_rate: Figure
-    embedding_learning_rate: Figure | None = None
+    embedding_learning_rate: Figure | None = None  # where no embeddings are trained, and in older runs
     grad_norm: Figure | None = None
     tokens: Whole
     elapsed: Measured

@@ -3,6 +3,7 @@
 from math import isfinite
 from statistics import mean, median
 
+from core.problems import mark, tr
 from core.runs.events import Evaluated
 from core.runs.snapshot import Snapshot
 
@@ -10,6 +11,18 @@ MIN_CHECKS_ABOVE = 3  # checks in a row above the best one before anything is sa
 MIN_RISE = 0.01  # they must be above the best loss by this share of it
 NOISE_FACTOR = 3  # and by this many times the usual noise between checks
 WINDOW = 20  # steps that the training losses are averaged over
+BEST_IS_KEPT = mark(
+    "This run is starting to overfit. Validation loss was best at step {best:,} ({lowest:.3f}); the last {checks} "
+    "checks are above that, now at {last:.3f}, while training loss fell from {then:.3f} to {now:.3f}. Compare it with "
+    "the checkpoint from that step; next time train for about {best:,} steps, on more rows, or at a lower learning "
+    "rate."
+)
+BEST_IS_GONE = mark(
+    "This run is starting to overfit. Validation loss was best at step {best:,} ({lowest:.3f}); the last {checks} "
+    "checks are above that, now at {last:.3f}, while training loss fell from {then:.3f} to {now:.3f}. Save checkpoints "
+    "as often as you check, so that the best one is kept; next time train for about {best:,} steps, on more rows, or "
+    "at a lower learning rate."
+)
 
 
 def overfitting(snapshot: Snapshot) -> str:
@@ -35,14 +48,14 @@ def overfitting(snapshot: Snapshot) -> str:
     window = min(WINDOW, len(before), len(after))
     if not window or (now := mean(after[-window:])) >= (then := mean(before[-window:])):
         return ""
-    advice = "Compare it with the checkpoint from that step"
-    if best.step not in snapshot.checkpoints:
-        advice = "Save checkpoints as often as you check, so that the best one is kept"
-    return (
-        f"This run is starting to overfit. Validation loss was best at step {best.step:,} ({best.eval_loss:.3f}); the "
-        f"last {len(above)} checks are above that, now at {above[-1].eval_loss:.3f}, while training loss fell from "
-        f"{then:.3f} to {now:.3f}. {advice}; next time train for about {best.step:,} steps, on more rows, or at a "
-        "lower learning rate."
+    return tr(
+        BEST_IS_KEPT if best.step in snapshot.checkpoints else BEST_IS_GONE,
+        best=best.step,
+        lowest=best.eval_loss,
+        checks=len(above),
+        last=above[-1].eval_loss,
+        then=then,
+        now=now,
     )
 
 

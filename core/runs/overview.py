@@ -3,8 +3,18 @@
 from dataclasses import dataclass
 from pathlib import Path
 
+from core.problems import mark, tr
 from core.runs.events import Status
 
+STATUSES: tuple[Status, ...] = (  # shown with `tr`
+    mark("preparing"),
+    mark("training"),
+    mark("stopping"),
+    mark("completed"),
+    mark("stopped"),
+    mark("failed"),
+    mark("interrupted"),
+)
 COLUMNS = (
     "name",
     "status",
@@ -56,13 +66,13 @@ class Overview:
 
 
 def search(rows: tuple[Overview, ...], text: str) -> list[Overview]:
-    """The rows that have every word of `text` in their name, id, model, data, status or note."""
+    """The rows that have every word of `text` in their name, id, model, data, status (also as it is shown) or note."""
     words = text.casefold().split()
     return [row for row in rows if all(word in _searched(row) for word in words)]
 
 
 def _searched(row: Overview) -> str:
-    return "\n".join((row.name, row.id, row.model, row.data, row.status, row.note)).casefold()
+    return "\n".join((row.name, row.id, row.model, row.data, row.status, tr(row.status), row.note)).casefold()
 
 
 def sort(rows: list[Overview], column: str, is_down: bool) -> list[Overview]:

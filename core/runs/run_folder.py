@@ -22,7 +22,7 @@ from pathlib import Path
 from core.disk.atomic import remove_left_aside, write_whole
 from core.disk.json_lines import append_lines, read_lines
 from core.disk.tolerant_reading import Unreadable, in_words, read_json, read_text
-from core.problems import ConfigError, RunError
+from core.problems import ConfigError, RunError, mark
 from core.runs.checkpoint_list import Checkpoint, list_checkpoints
 from core.runs.events import FINAL, Event, StatusChanged, from_line, to_line
 from core.runs.owner import is_alive, started
@@ -31,6 +31,7 @@ from core.settings.paths import PRESETS_DIR, resolve_path
 from core.settings.run_config import RunConfig
 
 END_OF_HISTORY = 4096  # bytes; longer than the line that says how a run ended
+INTERRUPTED = mark("The program ended before the run did.")  # is kept with the run in English
 
 
 @dataclass
@@ -255,7 +256,7 @@ def _mark_if_interrupted(run: Run) -> bool:
         return False
     with suppress(OSError):  # the disk is full, or read-only: it is tried again the next time
         run.clear_up()
-        run.append(StatusChanged(status="interrupted", message="The program ended before the run did."))
+        run.append(StatusChanged(status="interrupted", message=INTERRUPTED))
     return True
 
 

@@ -12,10 +12,10 @@ from math import isfinite
 from pathlib import Path
 
 from core.disk.tolerant_reading import Unreadable, in_words, read_json
-from core.problems import RunError
+from core.problems import RunError, tr, trn
 from core.runs.events import Event, from_line
 from core.runs.overview import Overview
-from core.runs.run_folder import Run, made_at, open_run, owner_lives
+from core.runs.run_folder import INTERRUPTED, Run, made_at, open_run, owner_lives
 from core.runs.snapshot import Snapshot, fold_all
 from core.settings.run_config import RunConfig
 
@@ -155,9 +155,9 @@ def _read(folder: Path, files: tuple, before: _Known | None) -> _Known:
         config = run.config()
     except RunError as error:
         is_there = (folder / "config.yaml").is_file()
-        faults.append(str(error) if is_there else "Its config.yaml is missing, so its settings are unknown.")
+        faults.append(str(error) if is_there else tr("Its config.yaml is missing, so its settings are unknown."))
     if not _is_described(folder):
-        faults.append("Its run.json is missing or damaged, so its name and note are unknown.")
+        faults.append(tr("Its run.json is missing or damaged, so its name and note are unknown."))
     grown = before.history if before and _is_grown(before, files) else None
     history = _history(folder / "events.jsonl", grown or _History(Snapshot(run_id=run.id, name=run.name)))
     if history.snapshot.name != run.name:  # it was renamed
@@ -165,11 +165,15 @@ def _read(folder: Path, files: tuple, before: _Known | None) -> _Known:
     is_over = history.snapshot.is_over
     broken = history.broken + bool(history.rest and is_over)
     if not (folder / "events.jsonl").is_file():
-        faults.append("Its events.jsonl is missing, so its progress is unknown.")
-    elif broken == 1:
-        faults.append("One line of its history cannot be read and is left out.")
+        faults.append(tr("Its events.jsonl is missing, so its progress is unknown."))
     elif broken:
-        faults.append(f"{broken:,} lines of its history cannot be read and are left out.")
+        faults.append(
+            trn(
+                "One line of its history cannot be read and is left out.",
+                "{count:,} lines of its history cannot be read and are left out.",
+                broken,
+            )
+        )
     row = _overview(run, config, history.snapshot, " ".join(faults), files)
     if is_over:
         return _Known(files, row, None)
@@ -251,7 +255,7 @@ def _owned(row: Overview, snapshot: Snapshot, is_going_on: bool) -> Overview:
     """A run that is not over is in progress, or its program died."""
     if is_going_on:
         return replace(row, status=snapshot.status, message=snapshot.message, is_going_on=True)
-    return replace(row, status="interrupted", message="The program ended before the run did.", is_going_on=False)
+    return replace(row, status="interrupted", message=INTERRUPTED, is_going_on=False)
 
 
 def _started(run_id: str, files: tuple) -> float:

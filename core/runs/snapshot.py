@@ -8,6 +8,7 @@ from math import isfinite
 
 from pydantic import BaseModel
 
+from core.problems import mark, tr
 from core.runs.events import (
     FINAL,
     AdapterPushed,
@@ -73,10 +74,10 @@ class Snapshot(BaseModel, frozen=True):
         if self.is_over:
             return ""
         if self.is_paused or not (self.working or self.steps):
-            return self.message
+            return tr(self.message)
         if self.working:
             return self.working.in_words
-        return "Finishing" if self.has_all_steps else ""
+        return tr("Finishing") if self.has_all_steps else ""
 
     @property
     def has_all_steps(self) -> bool:
@@ -86,14 +87,14 @@ class Snapshot(BaseModel, frozen=True):
     @property
     def expected_gib(self) -> dict[str, float]:
         """The memory that the run was expected to take, by where the figure is from: the estimate alone, and a probe of
-        these very settings or what a probe of others made of the estimate."""
+        these very settings or what a probe of others made of the estimate. The keys are shown with `tr`."""
         if self.estimated is None:
             return {}
-        found = {"estimate": self.estimated.by_itself_gib}
+        found = {mark("estimate"): self.estimated.by_itself_gib}
         if self.probed:
-            found["probe"] = self.probed.peak_gib
+            found[mark("probe")] = self.probed.peak_gib
         elif self.estimated.comparable_gib != found["estimate"]:
-            found["corrected by a probe"] = self.estimated.comparable_gib
+            found[mark("corrected by a probe")] = self.estimated.comparable_gib
         return found
 
     @property

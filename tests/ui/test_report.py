@@ -232,7 +232,7 @@ def test_a_part_beyond_all_measure_is_left_out_and_said(runs_dir):
     run.append(receipt)
     html = make_report(run)
     assert len(html.encode()) < 300_000
-    assert "The receipt of this run is too long" in Parsed(html).text
+    assert "ReceiptThis part is too long for a report" in Parsed(html).text
 
 
 def test_a_run_of_which_there_is_nothing_yet(runs_dir):

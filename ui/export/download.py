@@ -10,12 +10,12 @@ from starlette.responses import FileResponse, PlainTextResponse, Response, Strea
 from starlette.routing import Route
 
 from core.export.record import Exported, load_exports
-from core.problems import RunError
+from core.problems import RunError, mark, tr
 from core.workbench.workbench import Workbench
 from ui.visitors import drawing_for, visitor_of
 
 ROUTE = "/export-file"
-GONE = "This export is no longer there; export the run again."
+GONE = mark("This export is no longer there; export the run again.")
 PIECE = 2**20  # bytes read at once
 
 
@@ -34,13 +34,13 @@ class Downloads:
             self._find, visitor_of(request.scope), asked.get("run", ""), asked.get("made", "")
         )
         if found is None:
-            return PlainTextResponse(GONE, 404)
+            return PlainTextResponse(tr(GONE), 404)
         files, name = {file.path.name: file.path for file in found.files}, asked.get("name", "")
         if not name:
             headers = {"content-disposition": f'attachment; filename="{found.out.name}.zip"'}
             return StreamingResponse(zipped(list(files.values())), media_type="application/zip", headers=headers)
         if name not in files:
-            return PlainTextResponse(GONE, 404)
+            return PlainTextResponse(tr(GONE), 404)
         return FileResponse(files[name], filename=name, media_type="application/octet-stream")
 
     def _find(self, visitor: str, run_id: str, made: str) -> Exported | None:

@@ -7,12 +7,16 @@ import gradio as gr
 from core.export.hub import Repository
 from core.export.llama_cpp import is_installed
 from core.export.wanted import PRECISIONS, Chat, Wanted, wanted_of
-from core.problems import ConfigError
+from core.problems import ConfigError, tr
 from core.runs.run_folder import Run
 from ui.compare.sampling_form import SamplingForm
 
-GGUF_FORMS = [("with a Modelfile", "ollama"), ("without a Modelfile", "gguf"), ("LoRA alone", "lora-gguf")]
-PUSHED = [("adapter", "adapter"), ("merged model", "merged"), ("GGUF", "gguf")]
+GGUF_FORMS = [
+    (tr("with a Modelfile"), "ollama"),
+    (tr("without a Modelfile"), "gguf"),
+    (tr("LoRA alone"), "lora-gguf"),
+]
+PUSHED = [(tr("adapter"), "adapter"), (tr("merged model"), "merged"), ("GGUF", "gguf")]
 SIZED = ("adapter", "merged", "gguf")  # the cards that say what is written to the disk
 
 
@@ -27,34 +31,36 @@ class ExportCards:
         self._sampling = sampling
         self.heads, self.buttons = {}, {}
         self.dtype = gr.Dropdown(
-            ["bfloat16", "float16", "float32"], value="bfloat16", label="Precision", elem_id="export-dtype",
+            ["bfloat16", "float16", "float32"], value="bfloat16", label=tr("Precision"), elem_id="export-dtype",
             render=False,
         )  # fmt: skip
         self.form = gr.Dropdown(
-            GGUF_FORMS, value="ollama", label="Contents", elem_id="export-form", render=False,
-            info="Ollama needs a Modelfile; the LoRA alone needs its base in GGUF.",
+            GGUF_FORMS, value="ollama", label=tr("Contents"), elem_id="export-form", render=False,
+            info=tr("Ollama needs a Modelfile; the LoRA alone needs its base in GGUF."),
         )  # fmt: skip
         self.quant = gr.Dropdown(
-            list(PRECISIONS), value=["q8_0"], multiselect=True, label="Precisions, a file for each",
+            list(PRECISIONS), value=["q8_0"], multiselect=True, label=tr("Precisions, a file for each"),
             elem_id="export-quant", render=False,
         )  # fmt: skip
         self.as_compared = gr.Checkbox(
-            False, label="With the settings of Compare", elem_id="export-as-compared", render=False,
-            info="Copies the system prompt, temperature and top-p from the Compare tab.",
+            False, label=tr("With the settings of Compare"), elem_id="export-as-compared", render=False,
+            info=tr("Copies the system prompt, temperature and top-p from the Compare tab."),
         )  # fmt: skip
         self.install = gr.Checkbox(
-            False, label="Install llama.cpp for the test (34 MB)", elem_id="export-install", render=False,
+            False, label=tr("Install llama.cpp for the test (34 MB)"), elem_id="export-install", render=False,
             visible=not is_installed(),
-            info="A GGUF file is tested with llama.cpp itself, from PyPI.",
+            info=tr("A GGUF file is tested with llama.cpp itself, from PyPI."),
         )  # fmt: skip
-        self.what = gr.Dropdown(PUSHED, value="adapter", label="What", elem_id="push-what", render=False)
+        self.what = gr.Dropdown(PUSHED, value="adapter", label=tr("What"), elem_id="push-what", render=False)
         self.name = gr.Textbox(
-            label="Repository", placeholder="OWNER/NAME", max_lines=1, elem_id="push-name", render=False
+            label=tr("Repository"), placeholder=tr("OWNER/NAME"), max_lines=1, elem_id="push-name", render=False
         )
-        self.branch = gr.Textbox(label="Branch", placeholder="main", max_lines=1, elem_id="push-branch", render=False)
+        self.branch = gr.Textbox(
+            label=tr("Branch"), placeholder="main", max_lines=1, elem_id="push-branch", render=False
+        )
         self.public = gr.Checkbox(
-            False, label="Public", elem_id="push-public", render=False,
-            info="For a new repository. An existing one keeps its visibility.",
+            False, label=tr("Public"), elem_id="push-public", render=False,
+            info=tr("For a new repository. An existing one keeps its visibility."),
         )  # fmt: skip
         choices = {
             "adapter": [], "merged": [self.dtype],
@@ -62,8 +68,8 @@ class ExportCards:
             "push": [self.what, self.name, self.branch, self.public], "script": [],
         }  # fmt: skip
         words = {
-            "adapter": "Export the adapter", "merged": "Export the merged model", "gguf": "Export GGUF",
-            "script": "Write the script", "push": "Push",
+            "adapter": tr("Export the adapter"), "merged": tr("Export the merged model"), "gguf": tr("Export GGUF"),
+            "script": tr("Write the script"), "push": tr("Push"),
         }  # fmt: skip
         for kind, parts in choices.items():
             with gr.Column(min_width=230, elem_classes="take-card"):

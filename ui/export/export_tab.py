@@ -15,7 +15,7 @@ from core.export.record import load_exports
 from core.export.wanted import Wanted, default_folder
 from core.hub_names import exact_name
 from core.model.adapter_kind import WEIGHTS
-from core.problems import ConfigError, Problem, RunError
+from core.problems import ConfigError, Problem, RunError, mark, tr
 from core.runs.run_folder import Run
 from core.workbench.desk import EXPORTING
 from core.workbench.export_job import Created, Exporting
@@ -30,7 +30,7 @@ from ui.shared.html import render_part
 from ui.shared.run_names import RunNames
 
 FINAL = ""  # the value of a run's own adapter among those to export; a checkpoint's is its step
-ABOUT_BASE = (
+ABOUT_BASE = mark(
     "With the 4-bit weights the merged model answers as in Compare. The adapter was not trained on the original "
     "weights, so its answers change with them."
 )
@@ -45,27 +45,27 @@ class ExportTab:
         self._calls = itertools.count()
         any_value = {"allow_custom_value": True}  # a run that is deleted meanwhile must reach our own error
         with gr.Row():
-            self.run = gr.Dropdown([], label="Run", elem_id="export-run", **any_value)
-            self.adapter = gr.Dropdown([], label="Adapter", elem_id="export-adapter-choice", **any_value)
+            self.run = gr.Dropdown([], label=tr("Run"), elem_id="export-run", **any_value)
+            self.adapter = gr.Dropdown([], label=tr("Adapter"), elem_id="export-adapter-choice", **any_value)
         with gr.Row():
             self.onto = gr.Radio(
-                [("as you tried it", "trained"), ("the original 16-bit weights", "original")],
+                [(tr("as you tried it"), "trained"), (tr("the original 16-bit weights"), "original")],
                 value="trained",
-                label="Merge into",
-                info=ABOUT_BASE,
+                label=tr("Merge into"),
+                info=tr(ABOUT_BASE),
                 elem_id="export-onto",
             )
             self.test = gr.Checkbox(
                 True,
-                label="Test each export before it is handed over",
-                info="It is loaded as other programs load it, and compared with the model on validation rows.",
+                label=tr("Test each export before it is handed over"),
+                info=tr("It is loaded as other programs load it, and compared with the model on validation rows."),
                 elem_id="export-test",
             )
         with gr.Row(elem_id="take", equal_height=True):
             self.cards = ExportCards(sampling)
         self.trouble = gr.HTML(padding=False, elem_id="export-trouble")
         self.progress = gr.HTML(padding=False, elem_id="export-progress")
-        self.stop = gr.Button("Stop exporting", visible=False, elem_id="stop-export")
+        self.stop = gr.Button(tr("Stop exporting"), visible=False, elem_id="stop-export")
         self.made = gr.HTML(padding=False, elem_id="exports", js_on_load=CLICKS + COPY)
         self.known = gr.Textbox(visible="hidden")  # changes when there are other runs to choose from
         self.ended = gr.Textbox(visible="hidden")  # changes when an export has ended
@@ -139,8 +139,10 @@ class ExportTab:
         is_4bit, exact = config.model.load_in_4bit, config.model.model_name
         named = exact_name(config.model.model_copy(update={"load_in_4bit": False}))
         size = self._sizes(run, FINAL).parameters * 2
-        fetched = f", a download of about {disk(size)}" if named != exact and size else ""
-        bases = [("as you tried it", "trained"), (f"the original 16-bit weights{fetched}", "original")]
+        original = tr("the original 16-bit weights")
+        if named != exact and size:
+            original = tr("the original 16-bit weights, a download of about {size}", size=disk(size))
+        bases = [(tr("as you tried it"), "trained"), (original, "original")]
         onto = onto if is_4bit else "trained"
         return gr.update(choices=choices, value=value), gr.update(choices=bases, value=onto, visible=is_4bit)
 
@@ -228,18 +230,19 @@ class ExportTab:
         except Problem as error:
             return notice(str(error), "error")
         except OSError as error:
-            return notice(f"The folder cannot be shown ({error.strerror}); its path is below.", "error")
+            words = tr("The folder cannot be shown ({reason}); its path is below.", reason=error.strerror)
+            return notice(words, "error")
         return ""
 
     def _progress_text(self, state: Exporting, busy: str, has_runs: bool) -> str:
         """The progress, why there is no result, or why exporting must wait."""
         if state.is_doing:
-            told = f"{self._label(state.run_id)}: {state.what}. {state.words}…"
+            told = f"{self._label(state.run_id)}: {tr(state.what)}. {tr(state.words)}…"
             return render_part(TEMPLATE, "progress", words=told, share=state.share)
         if busy and busy != EXPORTING:
-            return notice(f"Exporting must wait: {busy}.")
+            return notice(tr("Exporting must wait: {busy}.", busy=tr(busy)))
         if not has_runs:
-            return notice("There is nothing to export yet: finish a run first.")
+            return notice(tr("There is nothing to export yet: finish a run first."))
         if isinstance(state.found, Pushed):
             return render_part(TEMPLATE, "pushed", url=state.found.url, is_private=state.found.is_private)
         if isinstance(state.found, Created):
@@ -273,5 +276,6 @@ def _asked_for(wanted: str) -> tuple[str | None, str | None]:
 
 def _adapters(run: Run) -> list[tuple[str, str]]:
     """The adapters of a run to choose from, the final one first."""
-    final = [("final", FINAL)] if run.has_adapter else []
-    return final + [(f"checkpoint at step {one.step:,}", str(one.step)) for one in reversed(run.checkpoints())]
+    final = [(tr("final"), FINAL)] if run.has_adapter else []
+    kept = [(tr("checkpoint at step {step:,}", step=one.step), str(one.step)) for one in reversed(run.checkpoints())]
+    return final + kept

@@ -13,33 +13,36 @@ from core.export.estimate import bytes_of, seconds_of
 from core.export.ollama import model_name
 from core.export.record import GGUF_KINDS, Exported, load_exports
 from core.export.wanted import Wanted, default_folder
+from core.problems import mark, tr
 from core.runs.run_folder import Run
 from ui.export.script_view import commands
 from ui.shared.formatting import disk, when
 from ui.shared.html import render_part
 
 TEMPLATE = "export/export.html"
-TITLES = {
-    "adapter": "Adapter",
-    "merged": "Merged model",
+TITLES = {  # shown with `tr`, as PURPOSES are
+    "adapter": mark("Adapter"),
+    "merged": mark("Merged model"),
     "gguf": "GGUF",
-    "ollama": "GGUF for Ollama",
-    "lora-gguf": "LoRA as GGUF",
-    "script": "Script",
+    "ollama": mark("GGUF for Ollama"),
+    "lora-gguf": mark("LoRA as GGUF"),
+    "script": mark("Script"),
     "push": "Hugging Face",
 }
 PURPOSES = {
-    "adapter": "Only what training changed. PEFT loads it onto the base model.",
-    "merged": "One complete model in safetensors, for transformers, vLLM and most other programs.",
-    "gguf": "For Ollama, LM Studio and llama.cpp: a complete model in one file.",
-    "script": "train.py with the rows beside it: trains the same adapter on another machine, without this app.",
-    "push": "Exports, tests and uploads it. Needs a token with write access: enter it on the Model tab, under More.",
+    "adapter": mark("Only what training changed. PEFT loads it onto the base model."),
+    "merged": mark("One complete model in safetensors, for transformers, vLLM and most other programs."),
+    "gguf": mark("For Ollama, LM Studio and llama.cpp: a complete model in one file."),
+    "script": mark("train.py with the rows beside it: trains the same adapter on another machine, without this app."),
+    "push": mark(
+        "Exports, tests and uploads it. Needs a token with write access: enter it on the Model tab, under More."
+    ),
 }
-FAILED_TEST = (
+FAILED_TEST = mark(
     "Self-test failed: {files} does not answer as the trained model does. Do not use it; it was kept under another "
     "name."
 )
-NOT_TESTED = "Not tested: it may not answer as the trained model does."
+NOT_TESTED = mark("Not tested: it may not answer as the trained model does.")
 
 
 @dataclass(frozen=True)
@@ -57,22 +60,24 @@ def head_text(kind: str, wanted: Wanted | None, sizes: Sizes) -> Markup:
     if wanted is None:
         rows = []
     elif wanted.to in ("adapter", "lora-gguf"):
-        rows = [("Disk", _disk(sizes.adapter, sizes.free)), ("Time", "a few seconds")]
+        rows = [(tr("Disk"), _disk(sizes.adapter, sizes.free)), (tr("Time"), tr("a few seconds"))]
     else:
         size, seconds = bytes_of(sizes.parameters, wanted.kinds), seconds_of(sizes.parameters, wanted.kinds)
-        rows = [("Disk", _disk(size, sizes.free)), ("Time", rough(seconds) if size else "unknown")]
-    return render_part(TEMPLATE, "head", title=TITLES[kind], purpose=PURPOSES[kind], rows=rows)
+        rows = [(tr("Disk"), _disk(size, sizes.free)), (tr("Time"), rough(seconds) if size else tr("unknown"))]
+    return render_part(TEMPLATE, "head", title=tr(TITLES[kind]), purpose=tr(PURPOSES[kind]), rows=rows)
 
 
 def _disk(size: int, free: int) -> str:
-    return f"about {disk(size)} ({free / 1e9:,.0f} GB free)" if size else "unknown"
+    return tr("about {size} ({free:,.0f} GB free)", size=disk(size), free=free / 1e9) if size else tr("unknown")
 
 
 def rough(seconds: float) -> str:
     """A time that is only known roughly: a few seconds, about 40 s, about 3 min."""
     if seconds < 5:
-        return "a few seconds"
-    return f"about {round(seconds, -1):.0f} s" if seconds < 95 else f"about {seconds / 60:.0f} min"
+        return tr("a few seconds")
+    if seconds < 95:
+        return tr("about {seconds:.0f} s", seconds=round(seconds, -1))
+    return tr("about {minutes:.0f} min", minutes=seconds / 60)
 
 
 def made_text(run: Run, exports: Sequence[Exported], can_open: bool, has_ollama: bool = False) -> Markup:
@@ -102,9 +107,9 @@ def link(run: Run, exported: Exported, name: str = "") -> str:
 
 def _made(run: Run, one: Exported, can_open: bool, has_ollama: bool) -> dict[str, Any]:
     if one.failed:
-        result = FAILED_TEST.format(files=" and ".join(check.file for check in one.failed)), "error"
+        result = tr(FAILED_TEST, files=tr(" and ").join(check.file for check in one.failed)), "error"
     else:
-        result = ("Self-test passed.", "good") if one.passed else (NOT_TESTED, "warning")
+        result = (tr("Self-test passed."), "good") if one.passed else (tr(NOT_TESTED), "warning")
     return {
         "title": _title(one),
         "about": when(one.made),
@@ -129,11 +134,16 @@ def _losses(one: Exported) -> str:
     if not one.checks or one.checks[0].loss_as_tried is None:
         return ""
     tried, original = one.checks[0].loss_as_tried, one.checks[0].loss_of_model
-    return f"Loss on the rows of the self-test: {tried:.4f} as you tried it, {original:.4f} on the original weights."
+    return tr(
+        "Loss on the rows of the self-test: {tried:.4f} as you tried it, {original:.4f} on the original weights.",
+        tried=tried,
+        original=original,
+    )
 
 
 def _title(one: Exported) -> str:
-    return TITLES[one.wanted.to] + (f", checkpoint at step {one.step:,}" if one.step is not None else "")
+    title = tr(TITLES[one.wanted.to])
+    return title if one.step is None else tr("{title}, checkpoint at step {step:,}", title=title, step=one.step)
 
 
 def _check(check: Check) -> dict[str, Any]:
@@ -142,7 +152,7 @@ def _check(check: Check) -> dict[str, Any]:
         f"{check.max_logit_difference:.2g}",
         f"{check.mean_kl:.2g}",
         f"{check.top1:.2%}",
-        f"{check.greedy_equal} of {check.greedy_of}",
+        tr("{equal} of {all}", equal=check.greedy_equal, all=check.greedy_of),
         *losses,
     ]
     return {"file": check.file, "figures": figures, "passed": check.passed}
@@ -163,14 +173,15 @@ def _uses(one: Exported, name: str) -> list[tuple[str, list[str]]]:
     found = []
     if modelfiles := _modelfiles(one):
         commands = [f"ollama create {name} -f {_quoted(modelfiles[0])}", f"ollama run {name}"]
-        found.append(("Ollama: start it, then create the model and chat with it:", commands))
+        found.append((tr("Ollama: start it, then create the model and chat with it:"), commands))
     if one.wanted.to != "lora-gguf":
         place = Path("~") / ".lmstudio" / "models" / "hearthtune" / name
-        found.append((f"LM Studio: put the .gguf file into {place}; it then appears under My Models.", []))
-        found.append(("llama.cpp: chat with it:", [f"llama-cli -m {_quoted(files[0])}"]))
+        words = tr("LM Studio: put the .gguf file into {folder}; it then appears under My Models.", folder=place)
+        found.append((words, []))
+        found.append((tr("llama.cpp: chat with it:"), [f"llama-cli -m {_quoted(files[0])}"]))
     else:
         command = f"llama-cli -m BASE.gguf --lora {_quoted(files[0])}"
-        found.append(("llama.cpp: load the adapter together with a GGUF file of its base:", [command]))
+        found.append((tr("llama.cpp: load the adapter together with a GGUF file of its base:"), [command]))
     return found
 
 

@@ -6,7 +6,7 @@ from pathlib import Path
 from core.memory.cards import CARDS
 from core.memory.estimate import estimate, verdict
 from core.memory.model_shape import shape_of
-from core.problems import ModelError
+from core.problems import ModelError, tr
 from core.runs.run_folder import Run
 from core.settings.paths import resolve_path
 
@@ -26,10 +26,10 @@ def commands(run: Run, folder: Path) -> list[tuple[str, str]]:
     """(what it is for, the command) for the script in `folder`."""
     script = f'"{folder / "train.py"}"' if " " in str(folder) else str(folder / "train.py")
     return [
-        ("On this machine, or on one like it; uv installs what it needs:", f"uv run {script}"),
-        ("On two graphics cards of this machine:", f"torchrun --nproc_per_node 2 {script}"),
-        ("The same with Accelerate:", f"accelerate launch --num_processes 2 {script}"),
-        ("As a job on Hugging Face, which leaves the adapter in a bucket of yours:", _job(run, folder, script)),
+        (tr("On this machine, or on one like it; uv installs what it needs:"), f"uv run {script}"),
+        (tr("On two graphics cards of this machine:"), f"torchrun --nproc_per_node 2 {script}"),
+        (tr("The same with Accelerate:"), f"accelerate launch --num_processes 2 {script}"),
+        (tr("As a job on Hugging Face, which leaves the adapter in a bucket of yours:"), _job(run, folder, script)),
     ]
 
 

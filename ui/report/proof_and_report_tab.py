@@ -8,7 +8,7 @@ import gradio as gr
 
 from core.comparing.proof import PROOF_FILE, load_proof
 from core.disk.tolerant_reading import in_words
-from core.problems import Problem, RunError
+from core.problems import Problem, RunError, mark, tr
 from core.runs.adapter_ref import Pane
 from core.runs.run_folder import Run
 from core.runs.uploads import uploads_dir
@@ -23,10 +23,13 @@ from ui.shared.formatting import notice
 from ui.shared.html import render_part
 from ui.shared.run_names import RunNames
 
-WHAT = (
-    "<p>The proof checks that the base is unchanged and that the tuned model differs from it. When the model was "
+WHAT = mark(
+    "The proof checks that the base is unchanged and that the tuned model differs from it. When the model was "
     "loaded, before any adapter was attached, its logits for a fixed prompt were hashed. The proof hashes them again "
-    "with the adapter off and on.</p>"
+    "with the adapter off and on."
+)
+READY = mark(
+    "The report of {run} is ready: one file that opens in any browser, even offline; a copy is kept with the run."
 )
 
 
@@ -37,12 +40,12 @@ class ProofTab:
         self._workbench, self._names = workbench, RunNames(workbench.runs)
         self._made: dict[str, Path] = {}  # the last report of each run
         self._drawn: tuple[tuple, str] = ((), "")  # the last receipt: what it was drawn from, and its HTML
-        gr.HTML(WHAT, padding=False)
+        gr.HTML(render_part(TEMPLATE, "sentence", words=tr(WHAT)), padding=False)
         with gr.Row(elem_id="proof-buttons"):
-            self.prove = gr.Button("Prove it", variant="primary", elem_id="prove")
-            self.make = gr.Button("Make the report", elem_id="make-report")
-            self.file = gr.DownloadButton("Download the report", visible=False, elem_id="report-file")
-        gr.HTML(render_part(TEMPLATE, "soft", words=BEFORE_SENDING), padding=False, elem_id="report-holds")
+            self.prove = gr.Button(tr("Prove it"), variant="primary", elem_id="prove")
+            self.make = gr.Button(tr("Make the report"), elem_id="make-report")
+            self.file = gr.DownloadButton(tr("Download the report"), visible=False, elem_id="report-file")
+        gr.HTML(render_part(TEMPLATE, "soft", words=tr(BEFORE_SENDING)), padding=False, elem_id="report-holds")
         self.hint = gr.HTML(padding=False, elem_id="proof-hint")
         self.trouble = gr.HTML(padding=False, elem_id="proof-trouble")
         self.loaded = gr.Textbox(visible="hidden")  # changes when another adapter has been loaded
@@ -56,16 +59,16 @@ class ProofTab:
     def live(self) -> dict:
         state, busy = self._workbench.model_state, self._workbench.busy_with
         if state.report is None:
-            words = "No model is loaded: finish a run, or load one on the Compare tab."
+            words = tr("No model is loaded: finish a run, or load one on the Compare tab.")
         elif not state.adapter:
-            words = "Only the base is loaded: load a run on the Compare tab to prove it against its base."
+            words = tr("Only the base is loaded: load a run on the Compare tab to prove it against its base.")
         else:
-            words = f"This must wait: {busy}." if busy and busy != PROVING else ""
-        has_run = bool(state.adapter)
+            words = tr("This must wait: {doing}.", doing=tr(busy)) if busy and busy != PROVING else ""
+        has_run, proving = bool(state.adapter), busy == PROVING
         made = self._made.get(state.adapter)
         return {
             self.loaded: {"value": Pane(state.adapter, state.step).key} if state.adapter else {},
-            self.prove: {"interactive": has_run and not busy, "value": "Proving…" if busy == PROVING else "Prove it"},
+            self.prove: {"interactive": has_run and not busy, "value": tr("Proving…") if proving else tr("Prove it")},
             self.make: {"interactive": has_run},
             self.file: {"visible": made is not None, "value": made and str(made)},
             self.hint: {"value": notice(words)},
@@ -99,7 +102,8 @@ class ProofTab:
         except Problem as error:
             return notice(str(error), "error")
         except OSError as error:
-            return notice(f"The proof cannot be saved: {in_words(error)}. Fix that and prove it again.", "error")
+            words = tr("The proof cannot be saved: {reason}. Fix that and prove it again.", reason=in_words(error))
+            return notice(words, "error")
         return ""
 
     def _report(self) -> str:
@@ -109,9 +113,9 @@ class ProofTab:
         except RunError as error:
             return notice(str(error), "error")
         except OSError as error:
-            return notice(f"The report cannot be written: {in_words(error)}. Fix that and make it again.", "error")
-        words = "one file that opens in any browser, even offline; a copy is kept with the run"
-        return notice(f"The report of {self._names.run(run.id)} is ready: {words}.", "good")
+            words = tr("The report cannot be written: {reason}. Fix that and make it again.", reason=in_words(error))
+            return notice(words, "error")
+        return notice(tr(READY, run=self._names.run(run.id)), "good")
 
 
 def _to_download(report: Path, run: Run, folder: Path) -> Path:

@@ -13,7 +13,7 @@ from markupsafe import Markup, escape
 
 from core.comparing.proof import load_proof
 from core.disk.atomic import write_whole
-from core.problems import RunError
+from core.problems import LANGUAGE, RunError, mark, tr
 from core.runs.adapter_ref import Pane
 from core.runs.run_folder import Run
 from core.runs.snapshot import Snapshot
@@ -32,7 +32,7 @@ from ui.train.samples_view import samples_text
 REPORT_FILE = "report.html"
 POLICY = "default-src 'none'; style-src 'unsafe-inline'; img-src data:"
 PART_BYTES = 180_000  # at most for each of ten parts, so that a report stays under 2 MB whatever the run
-BEFORE_SENDING = (
+BEFORE_SENDING = mark(
     "Read the report before you send it to anyone: it contains your texts, such as prompts with their answers, "
     "measured rows, and votes."
 )
@@ -60,9 +60,10 @@ def make_report(run: Run) -> str:
         config = run.config()
     except RunError:  # damaged: the rest can still be shown
         config = None
-    parts = [_bounded(name, html) for name, html in _parts(run, snapshot, config) if html]
+    parts = [_bounded(title, html) for title, html in _parts(run, snapshot, config) if html]
     page = render(
         "report/report.html",
+        language=LANGUAGE,
         policy=POLICY,
         name=run.name,
         style=of_file("report/report.css"),
@@ -74,23 +75,24 @@ def make_report(run: Run) -> str:
 
 
 def _parts(run: Run, snapshot: Snapshot, config: RunConfig | None) -> Iterator[tuple[str, Markup]]:
-    """The parts by name, in the order of the report; empty where the run has nothing of it."""
+    """The parts, each with a title of its own, in the order of the report; empty where the run has nothing of it."""
     proof = load_proof(run.folder)
 
     def pane(one: Pane) -> str:
         return pane_label(one, _name_of(run, one.run_id))
 
-    yield "summary", _summary(snapshot, config)
-    yield "figures on validation rows", heldout_text(snapshot.heldout) if snapshot.heldout else Markup()
-    yield "figures at the end", finished_text(snapshot)
-    yield "curves", _card("Curves", charts(snapshot)) if snapshot.steps or snapshot.evaluations else Markup()
-    yield "samples", samples_text(snapshot)
-    yield "measures", measures_text(run.folder, lambda run_id: run_label(run_id, _name_of(run, run_id)))
-    yield "votes", votes_text(run.folder, pane)
-    yield "proof", _titled(f"Proof, {when(proof.made)}", proof_text(proof, pane)) if proof else Markup()
-    yield "self-tests of exports", tested_text(run)
-    yield "receipt", receipt_text(snapshot.receipt) if snapshot.receipt else Markup()
-    yield "settings", (settings_text(config) if config else Markup()) + _libraries()
+    yield tr("Summary"), _summary(snapshot, config)
+    yield tr("Figures on validation rows"), heldout_text(snapshot.heldout) if snapshot.heldout else Markup()
+    yield tr("Figures at the end"), finished_text(snapshot)
+    yield tr("Curves"), _card(tr("Curves"), charts(snapshot)) if snapshot.steps or snapshot.evaluations else Markup()
+    yield tr("Samples"), samples_text(snapshot)
+    yield tr("Measures"), measures_text(run.folder, lambda run_id: run_label(run_id, _name_of(run, run_id)))
+    yield tr("Votes"), votes_text(run.folder, pane)
+    dated = tr("Proof, {when}", when=when(proof.made)) if proof else ""
+    yield tr("Proof"), _titled(dated, proof_text(proof, pane)) if proof else Markup()
+    yield tr("Self-tests of exports"), tested_text(run)
+    yield tr("Receipt"), receipt_text(snapshot.receipt) if snapshot.receipt else Markup()
+    yield tr("Settings"), (settings_text(config) if config else Markup()) + _libraries()
 
 
 def _name_of(run: Run, run_id: str) -> str:
@@ -109,19 +111,20 @@ def _titled(title: str, inner: Markup) -> Markup:
 def _summary(snapshot: Snapshot, config: RunConfig | None) -> Markup:
     rows = []
     if snapshot.started is not None:
-        rows.append(("Started", when(snapshot.started)))
+        rows.append((tr("Started"), when(snapshot.started)))
     if config:
-        in_4bit = ", in 4-bit" if config.model.load_in_4bit else ""
-        rows.append(("Model", short_name(config.model.model_name) + in_4bit))
-        rows.append(("Dataset", short_names(config.data.path)))
+        model = short_name(config.model.model_name)
+        rows.append((tr("Model"), tr("{model}, in 4-bit", model=model) if config.model.load_in_4bit else model))
+        rows.append((tr("Dataset"), short_names(config.data.path)))
     if snapshot.step:
-        of = f" of {snapshot.max_steps:,}" if snapshot.step < snapshot.max_steps else ""
-        rows.append(("Steps", f"{snapshot.step:,}{of}"))
-        rows.append(("Training took", duration_or_dash(snapshot.seconds)))
+        step, steps = snapshot.step, snapshot.max_steps
+        rows.append((tr("Steps"), tr("{step:,} of {steps:,}", step=step, steps=steps) if step < steps else f"{step:,}"))
+        rows.append((tr("Training took"), duration_or_dash(snapshot.seconds)))
     if snapshot.best:
-        rows.append(("Best validation loss", f"{loss(snapshot.best.eval_loss)}, at step {snapshot.best.step:,}"))
+        best = tr("{loss}, at step {step:,}", loss=loss(snapshot.best.eval_loss), step=snapshot.best.step)
+        rows.append((tr("Best validation loss"), best))
     kind = {"completed": "good", "failed": "error"}.get(snapshot.status, "warning")
-    message = snapshot.message or f"This run is {snapshot.status}."
+    message = snapshot.message or tr("This run is {status}.", status=tr(snapshot.status))
     return render_part(TEMPLATE, "summary", message=message, kind=kind, rows=rows)
 
 
@@ -135,19 +138,18 @@ def _libraries() -> Markup:
     return render_part(TEMPLATE, "libraries", versions=versions)
 
 
-def _bounded(name: str, html: Markup) -> Markup:
+def _bounded(title: str, html: Markup) -> Markup:
     """The part, or a sentence in its place when it is too large."""
     if len(html.encode("utf-8", "replace")) <= PART_BYTES:
         return html
-    words = f"The {name} of this run {'is' if name in ('summary', 'proof', 'receipt') else 'are'} too long for a report"
-    return render_part(TEMPLATE, "too_long", title=name.capitalize(), words=words)
+    return render_part(TEMPLATE, "too_long", title=title)
 
 
 # What must not leave the machine
 
 
 def _without_folders(told: Snapshot) -> Snapshot:
-    """Messages of libraries and the system keep only the last part of each path."""
+    """Messages, translated; those of libraries and the system keep only the last part of each path."""
     receipt, done = told.receipt, told.finished
     if receipt:
         changes = (
@@ -157,8 +159,8 @@ def _without_folders(told: Snapshot) -> Snapshot:
         notes = tuple(map(without_path, receipt.notes))
         receipt = receipt.model_copy(update={"notes": notes, "changes": tuple(changes)})
     if done and done.adapter_dir:
-        done = done.model_copy(update={"adapter_dir": "kept with the run"})
-    return told.model_copy(update={"message": without_path(told.message), "receipt": receipt, "finished": done})
+        done = done.model_copy(update={"adapter_dir": tr("kept with the run")})
+    return told.model_copy(update={"message": without_path(tr(told.message)), "receipt": receipt, "finished": done})
 
 
 def without_path(text: str) -> str:

@@ -11,10 +11,11 @@ from markupsafe import Markup, escape
 from core.comparing.votes import Tally, Vote, read_votes, tally
 from core.evaluation.record import Evaluation, ReadRow
 from core.evaluation.saved import load_evaluations
+from core.problems import tr, trn
 from core.runs.adapter_ref import Pane
 from core.settings.run_config import RunConfig, fields, flatten
 from ui.compare.measure_view import evaluation_text
-from ui.shared.formatting import count, pane_label, percent, run_label, setting_text, when
+from ui.shared.formatting import pane_label, percent, run_label, setting_text, when
 from ui.shared.html import render_part
 
 TEMPLATE = "report/parts.html"
@@ -34,7 +35,11 @@ class CutText:
 
 
 def _cut(text: str, most: int) -> CutText:
-    return CutText(text) if len(text) <= most else CutText(text[:most], f"… {len(text):,} characters in all")
+    return (
+        CutText(text)
+        if len(text) <= most
+        else CutText(text[:most], tr("… {count:,} characters in all", count=len(text)))
+    )
 
 
 def _short(text: str, most: int) -> str:
@@ -62,13 +67,17 @@ def measures_text(run_dir: Path, label: Callable[[str], str] = run_label) -> Mar
     found = load_evaluations(run_dir)
     parts = [
         render_part(
-            TEMPLATE, "titled", title=f"Measured, {when(one.made)}", inner=evaluation_text(_thinned(one), label)
+            TEMPLATE,
+            "titled",
+            title=tr("Measured, {when}", when=when(one.made)),
+            inner=evaluation_text(_thinned(one), label),
         )
         for one in found[:MOST_EVALUATIONS]
     ]
     older = len(found) - MOST_EVALUATIONS
     if older > 0:
-        parts.append(render_part(TEMPLATE, "gap", words=f"{count(older, 'earlier one')} not shown here."))
+        words = trn("{count:,} earlier one not shown here.", "{count:,} earlier ones not shown here.", older)
+        parts.append(render_part(TEMPLATE, "gap", words=words))
     return Markup().join(parts)
 
 
@@ -111,14 +120,22 @@ def votes_text(run_dir: Path, label: Callable[[Pane], str] = pane_label) -> Mark
     pairs = list(dict.fromkeys((vote.contender, vote.other) for vote in votes))
     further = len(pairs) - MOST_PAIRS
     entries = _first((_vote(vote, name) for vote in reversed(votes)), LIST_BYTES)
-    shown = len(entries)
+    shown, more = len(entries), ""
+    if further > 0:
+        more = trn("{count:,} further pair not shown here.", "{count:,} further pairs not shown here.", further)
+    lost = trn(
+        "{count:,} line among the votes cannot be read.", "{count:,} lines among the votes cannot be read.", damaged
+    )
+    summary = trn("{count:,} vote, to read", "{count:,} votes, to read", shown)
+    if shown < len(votes):
+        summary = tr("The newest {shown:,} of {total:,} votes, to read", shown=shown, total=len(votes))
     return render_part(
         TEMPLATE,
         "votes",
         tallies=[_tally(*map(name, pair), tally(votes, *pair)) for pair in pairs[:MOST_PAIRS]],
-        more_pairs=f"{count(further, 'further pair')} not shown here." if further > 0 else "",
-        damaged=count(damaged, "line") if damaged else "",
-        summary=f"The newest {shown:,} of {len(votes):,} votes" if shown < len(votes) else count(shown, "vote"),
+        more_pairs=more,
+        damaged=lost if damaged else "",
+        summary=summary,
         entries=entries,
     )
 
@@ -128,24 +145,29 @@ def _tally(contender: str, other: str, counted: Tally) -> dict[str, str]:
     rest = ""
     if counted.interval:
         low, high = counted.interval
-        rest = (
-            f"It won {percent(counted.win_rate)} of the votes for a side "
-            f"(95% interval {low:.0%} to {high:.0%}; sign test p = {counted.p_value:.2g})."
+        rest = tr(
+            "It won {share} of the votes for a side (95% interval {low:.0%} to {high:.0%}; sign test p = {p:.2g}).",
+            share=percent(counted.win_rate),
+            low=low,
+            high=high,
+            p=counted.p_value,
         )
         further = []
         if counted.ties:
-            further.append(count(counted.ties, "tie"))
+            further.append(trn("{count:,} tie", "{count:,} ties", counted.ties))
         if counted.bad:
-            further.append(f"{counted.bad:,} both bad")
+            further.append(tr("{count:,} both bad", count=counted.bad))
         if counted.repeated:
-            further.append(f"{count(counted.repeated, 'repeated vote')} not counted")
+            repeated = counted.repeated
+            further.append(trn("{count:,} repeated vote not counted", "{count:,} repeated votes not counted", repeated))
         if further:
-            rest += f" In addition: {', '.join(further)}."
+            rest += " " + tr("In addition: {votes}.", votes=", ".join(further))
     return {"contender": contender, "other": other, "words": counted.words, "rest": rest}
 
 
 def _vote(vote: Vote, name: Callable[[str], str]) -> Markup:
-    chosen = {"tie": "a tie", "bad": "both bad"}.get(vote.choice) or f"chosen: {name(vote.winner)}"
+    without_winner = {"tie": tr("a tie"), "bad": tr("both bad")}
+    chosen = without_winner.get(vote.choice) or tr("chosen: {model}", model=name(vote.winner))
     sides = [_side(vote, name, vote.left, vote.left_answer), _side(vote, name, vote.right, vote.right_answer)]
     return render_part(TEMPLATE, "vote", prompt=_cut(vote.prompt, PROMPT_CHARACTERS), sides=sides, chosen=chosen)
 
@@ -161,7 +183,7 @@ def _side(vote: Vote, name: Callable[[str], str], key: str, answer: str) -> dict
 
 def _pane(label: Callable[[Pane], str], key: str) -> str:
     pane = Pane.from_key(key)
-    return "base" if pane.is_base else label(pane)[:NAME_CHARACTERS]
+    return tr("base") if pane.is_base else label(pane)[:NAME_CHARACTERS]
 
 
 # Settings
@@ -175,10 +197,14 @@ def settings_text(config: RunConfig) -> Markup:
         for key, value in values.items()
         if value != defaults[key]
     ]
-    words = "All settings have their default values."
+    words = tr("All settings have their default values.")
     if own:
-        differ = "differs from its default" if len(own) == 1 else "differ from their defaults"
-        words = f"{len(own)} of {len(values)} settings {differ}:"
+        words = trn(
+            "{count} of {total} settings differs from its default:",
+            "{count} of {total} settings differ from their defaults:",
+            len(own),
+            total=len(values),
+        )
     every = [_setting(key, value) for key, value in values.items()]
     return render_part(TEMPLATE, "settings", words=words, own=own, every=every)
 
@@ -197,7 +223,9 @@ def _value(key: str, value: object) -> CutText:
 def short_names(paths: str) -> str:
     """The names in a setting that takes one path a line, without their folders."""
     names = [short_name(line)[:200] for line in paths.splitlines()]
-    return ", ".join(names[:5]) + (f" and {len(names) - 5:,} more" if len(names) > 5 else "")
+    if len(names) <= 5:
+        return ", ".join(names)
+    return tr("{names} and {count:,} more", names=", ".join(names[:5]), count=len(names) - 5)
 
 
 def short_name(path: str) -> str:

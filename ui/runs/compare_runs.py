@@ -2,6 +2,7 @@
 
 from markupsafe import Markup
 
+from core.problems import tr
 from core.runs.overview import Overview
 from core.runs.snapshot import Snapshot
 from core.settings.run_config import RunConfig, fields, flatten
@@ -22,8 +23,8 @@ def losses_text(rows: list[Overview], snapshots: list[Snapshot], over: Axis) -> 
 def tables_text(rows: list[Overview], snapshots: list[Snapshot], configs: list[RunConfig | None]) -> Markup:
     """The results that differ, and the settings that differ."""
     tables = [
-        ("Results that differ", results(rows, snapshots), "All known results are the same."),
-        ("Settings that differ", differences(configs), "All settings are the same."),
+        (tr("Results that differ"), results(rows, snapshots), tr("All known results are the same.")),
+        (tr("Settings that differ"), differences(configs), tr("All settings are the same.")),
     ]
     return render_part("runs/compare.html", "differences", labels=labels(rows), tables=tables)
 
@@ -45,15 +46,15 @@ def results(rows: list[Overview], snapshots: list[Snapshot]) -> list[Difference]
     held = [snapshot.heldout for snapshot in snapshots]
     done = [snapshot.finished for snapshot in snapshots]
     found = [
-        ("Status", [row.status for row in rows]),
-        ("Steps", [steps(row) for row in rows]),
-        ("Best validation loss", [loss(row.best_loss) for row in rows]),
-        ("Step of the best loss", ["–" if row.best_step is None else f"{row.best_step:,}" for row in rows]),
-        ("Last validation loss", [loss(row.last_loss) for row in rows]),
-        ("Exact match, tuned", [percent(h.tuned_exact) if h else "–" for h in held]),
-        ("Ends by itself, tuned", [percent(h.tuned_ends) if h else "–" for h in held]),
-        ("Time", [duration_or_dash(row.seconds) for row in rows]),
-        ("Tokens per second", [f"{d.tokens_per_s:,.0f}" if d else "–" for d in done]),
-        ("Peak memory", ["–" if row.peak_gib is None else gib(row.peak_gib) for row in rows]),
+        (tr("Status"), [tr(row.status) for row in rows]),
+        (tr("Steps"), [steps(row) for row in rows]),
+        (tr("Best validation loss"), [loss(row.best_loss) for row in rows]),
+        (tr("Step of the best loss"), ["–" if row.best_step is None else f"{row.best_step:,}" for row in rows]),
+        (tr("Last validation loss"), [loss(row.last_loss) for row in rows]),
+        (tr("Exact match, tuned"), [percent(h.tuned_exact) if h else "–" for h in held]),
+        (tr("Ends by itself, tuned"), [percent(h.tuned_ends) if h else "–" for h in held]),
+        (tr("Time"), [duration_or_dash(row.seconds) for row in rows]),
+        (tr("Tokens per second"), [f"{d.tokens_per_s:,.0f}" if d else "–" for d in done]),
+        (tr("Peak memory"), ["–" if row.peak_gib is None else gib(row.peak_gib) for row in rows]),
     ]
     return [(title, values) for title, values in found if len(set(values)) > 1]

@@ -2,7 +2,7 @@
 
 import gradio as gr
 
-from core.problems import Problem, RunError
+from core.problems import Problem, RunError, mark, tr
 from core.runs.adapter_ref import Pane
 from core.runs.overview import Overview
 from core.runs.run_list import RunList
@@ -27,6 +27,12 @@ const look = () => {
 look();
 watch('value', look);
 """
+CONTINUES_FROM_RUN = mark("The Train tab now has the settings of this run and continues from {run}; start it there.")
+CONTINUES_FROM_STEP = mark(
+    "The Train tab now has the settings of this run and continues from {run}, step {step:,}; start it there."
+)
+RUN_IS_LOADED = mark("{run} is loaded. Ask base and tuned the same question on the Compare tab.")
+STEP_IS_LOADED = mark("{run}, step {step:,}, is loaded. Ask base and tuned the same question on the Compare tab.")
 
 
 class OpenedRun:
@@ -49,11 +55,11 @@ class OpenedRun:
             self.head = gr.HTML(padding=False, elem_id="run-head", js_on_load=SCROLL_TO_OPENED)
             with gr.Row():
                 self.name = gr.Textbox(
-                    label="Name", max_lines=1, max_length=200, elem_id="run-name", scale=1, min_width=190
+                    label=tr("Name"), max_lines=1, max_length=200, elem_id="run-name", scale=1, min_width=190
                 )
                 self.note = gr.Textbox(
-                    label="Note",
-                    placeholder="What you tried, and how it went",
+                    label=tr("Note"),
+                    placeholder=tr("What you tried, and how it went"),
                     max_lines=6,
                     max_length=5000,
                     scale=3,
@@ -61,10 +67,10 @@ class OpenedRun:
                     elem_id="run-note",
                 )
             with gr.Row(elem_id="run-buttons"):
-                self.save = _button("Save name and note", "run-save")
-                self.resume = _button("Resume", "run-resume")
-                self.delete = _button("Delete", "run-delete")
-                self.close = _button("Close", "run-close")
+                self.save = _button(tr("Save name and note"), "run-save")
+                self.resume = _button(tr("Resume"), "run-resume")
+                self.delete = _button(tr("Delete"), "run-delete")
+                self.close = _button(tr("Close"), "run-close")
             self._lay_out_details()
         self.parts = [
             self.box, self.name, self.note, self.resume, self.delete, self.trouble, self.head, self.kept, self.course,
@@ -77,8 +83,10 @@ class OpenedRun:
         self.course = gr.HTML(padding=False, elem_id="run-course")
         self.samples = gr.HTML(padding=False, elem_id="run-samples")
         self.log = gr.HTML(padding=False, elem_id="run-log")
-        self.folder = gr.Textbox(label="Folder", interactive=False, buttons=["copy"], max_lines=1, elem_id="run-folder")
-        with gr.Accordion("Settings", open=False, elem_id="run-settings") as self.settings_box:
+        self.folder = gr.Textbox(
+            label=tr("Folder"), interactive=False, buttons=["copy"], max_lines=1, elem_id="run-folder"
+        )
+        with gr.Accordion(tr("Settings"), open=False, elem_id="run-settings") as self.settings_box:
             # Not a `gr.Code`, whose editor is a sixth of all that a browser loads for this page.
             self.settings = gr.Textbox(
                 label="config.yaml", interactive=False, buttons=["copy"], max_lines=24, elem_id="run-yaml"
@@ -106,7 +114,7 @@ class OpenedRun:
             settings = run.config().to_yaml()
         except RunError:  # the head says what is wrong with them
             settings = ""
-        delete = "Delete (this run is in progress)" if row.is_going_on else "Delete"
+        delete = tr("Delete (this run is in progress)") if row.is_going_on else tr("Delete")
         return {
             self.box: gr.update(visible=True),
             self.head: head_text(row),
@@ -161,18 +169,16 @@ class OpenedRun:
             return {self.trouble: notice(str(error), "error")}
         config.adapter.continue_from = place
         presets = {name for _, name in self._preset.choices}
-        at = "" if step is None else f", step {step:,}"
-        words = f"The Train tab now has the settings of this run and continues from {run.name}{at}; start it there."
+        continues = CONTINUES_FROM_RUN if step is None else CONTINUES_FROM_STEP
         return self._form.fill(config) | {
-            self.trouble: notice(words, "good"),
+            self.trouble: notice(tr(continues, run=run.name, step=step), "good"),
             self._preset: run.preset if run.preset in presets else gr.skip(),
             self._tabs: gr.Tabs(selected="train"),
         }
 
 
 def _loaded_text(name: str, step: int | None) -> str:
-    name = name if step is None else f"{name}, step {step:,},"
-    return notice(f"{name} is loaded. Ask base and tuned the same question on the Compare tab.", "good")
+    return notice(tr(RUN_IS_LOADED if step is None else STEP_IS_LOADED, run=name, step=step), "good")
 
 
 def _button(words: str, elem_id: str) -> gr.Button:

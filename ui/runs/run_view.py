@@ -4,12 +4,13 @@ from typing import Any
 
 from markupsafe import Markup
 
+from core.problems import mark, tr
 from core.runs.checkpoint_list import Checkpoint
 from core.runs.overview import Overview
 from core.runs.run_folder import Run
 from core.runs.snapshot import Snapshot
 from ui.runs.runs_table import steps
-from ui.shared.formatting import count, data_name, duration_or_dash, gib, loss, when
+from ui.shared.formatting import data_name, duration_or_dash, gib, loss, when
 from ui.shared.html import render_part
 from ui.shared.run_charts import charts
 from ui.train.receipt_view import receipt_text
@@ -18,22 +19,26 @@ from ui.train.run_state_text import NOTICE_KINDS
 
 TEMPLATE = "runs/run.html"
 LOG_BYTES = 20_000  # of a failure's log: its end says what went wrong
-STILL_RUNNING = "This run is in progress. The Train tab shows each step; this is its state at the last check."
+STILL_RUNNING = mark("This run is in progress. The Train tab shows each step; this is its state at the last check.")
 
 
 def head_text(row: Overview) -> Markup:
     """The run's name and status, its facts, and what is wrong with it."""
-    best = f" (best {loss(row.best_loss)} at step {row.best_step:,})" if row.best_loss is not None else ""
+    losses = loss(row.last_loss)
+    if row.best_loss is not None:
+        figures = {"loss": losses, "best": loss(row.best_loss), "step": row.best_step}
+        losses = tr("{loss} (best {best} at step {step:,})", **figures)
     facts = [
-        ("Started", when(row.started)),
-        ("Model", row.model or "unknown"),
-        ("Dataset", data_name(row.data) or "unknown"),
-        ("Steps", steps(row) if row.step else "none"),
-        ("Validation loss", loss(row.last_loss) + best),
-        ("Time", duration_or_dash(row.seconds)),
-        ("Peak memory", gib(row.peak_gib)),
+        (tr("Started"), when(row.started)),
+        (tr("Model"), row.model or tr("unknown")),
+        (tr("Dataset"), data_name(row.data) or tr("unknown")),
+        (tr("Steps"), steps(row) if row.step else tr("none")),
+        (tr("Validation loss"), losses),
+        (tr("Time"), duration_or_dash(row.seconds)),
+        (tr("Peak memory"), gib(row.peak_gib)),
     ]
-    message = STILL_RUNNING if row.is_going_on else row.message or f"This run is {row.status}."
+    message = tr(STILL_RUNNING if row.is_going_on else row.message)
+    message = message or tr("This run is {status}.", status=tr(row.status))
     kind = "info" if row.is_going_on else NOTICE_KINDS.get(row.status, "info")
     return render_part(TEMPLATE, "head", run=row, message=message, kind=kind, rows=facts)
 
@@ -47,10 +52,10 @@ def kept_text(run: Run, snapshot: Snapshot) -> Markup:
     adapters: list[dict[str, Any]] = []
     if run.has_adapter:
         final = snapshot.finished.eval_loss if snapshot.finished else losses.get(snapshot.step)
-        words = f"final, step {snapshot.step:,}" if snapshot.step else "final"
+        words = tr("final, step {step:,}", step=snapshot.step) if snapshot.step else tr("final")
         adapters.append({"step": "", "words": words, "loss": loss(final), "is_best": False})
     for kept in reversed(checkpoints):
-        words, of_it = f"checkpoint at step {kept.step:,}", loss(_loss_of(kept, losses))
+        words, of_it = tr("checkpoint at step {step:,}", step=kept.step), loss(_loss_of(kept, losses))
         adapters.append({"step": kept.step, "words": words, "loss": of_it, "is_best": kept.step == best})
     return render_part(TEMPLATE, "kept", run_id=run.id, adapters=adapters)
 
@@ -76,5 +81,7 @@ def log_text(run: Run) -> Markup:
             text = file.read().decode("utf-8", "replace")
     except OSError:
         return Markup()
-    left_out = f"the last {count(LOG_BYTES, 'byte')} of " if size > LOG_BYTES else ""
-    return render_part(TEMPLATE, "log", text=text, left_out=left_out)
+    title = tr("Log of the failure (log.txt)")
+    if size > LOG_BYTES:
+        title = tr("Log of the failure (the last {size:,} bytes of log.txt)", size=LOG_BYTES)
+    return render_part(TEMPLATE, "log", text=text, title=title)

@@ -8,7 +8,7 @@ from dataclasses import replace
 
 import gradio as gr
 
-from core.problems import RunError
+from core.problems import RunError, tr, trn
 from core.runs.overview import Overview, search, sort
 from core.runs.run_list import RunList
 from core.workbench.workbench import Workbench
@@ -28,12 +28,12 @@ from ui.runs.runs_table import (
     visible,
 )
 from ui.shared.clicks import CLICKS
-from ui.shared.formatting import count, disk, notice
+from ui.shared.formatting import disk, notice
 from ui.shared.run_charts import MOST_RUNS
 from ui.shared.run_names import RunNames
 from ui.shared.settings_form import Form
 
-LOSS_AXES = [("steps", "step"), ("tokens", "tokens"), ("time", "time")]
+LOSS_AXES = [(tr("steps"), "step"), (tr("tokens"), "tokens"), (tr("time"), "time")]
 
 
 class RunsTab:
@@ -53,8 +53,8 @@ class RunsTab:
         self.shown = gr.State(Shown())
         self.changes = gr.Textbox(visible="hidden")  # differs when there is something that a page should know about
         self.search = gr.Textbox(
-            label="Search",
-            placeholder="Search by name, model, data, note or status",
+            label=tr("Search"),
+            placeholder=tr("Search by name, model, data, note or status"),
             max_lines=1,
             container=False,
             elem_id="runs-search",
@@ -63,11 +63,11 @@ class RunsTab:
         self.table = gr.HTML(padding=False, elem_id="runs-table", js_on_load=CLICKS)
         self.chosen = gr.HTML(padding=False, elem_id="runs-chosen", js_on_load=CLICKS)
         with gr.Column(visible=False, elem_id="compare-runs") as self.comparing:
-            self.over = gr.Radio(LOSS_AXES, value="step", label="Losses over", elem_id="losses-over")
+            self.over = gr.Radio(LOSS_AXES, value="step", label=tr("Losses over"), elem_id="losses-over")
             self.losses = gr.HTML(padding=False, elem_id="losses")
             self.differ = gr.HTML(padding=False, elem_id="differ")
         self.opened = OpenedRun(workbench, runs, form, preset, token, tabs)
-        with gr.Accordion("Trash", open=False, elem_id="trash") as self.trash:
+        with gr.Accordion(tr("Trash"), open=False, elem_id="trash") as self.trash:
             self.deleted = gr.HTML(padding=False, elem_id="deleted", js_on_load=CLICKS)
 
     def connect(self) -> None:
@@ -104,13 +104,16 @@ class RunsTab:
     def _listed(self, shown: Shown, said: str = "") -> dict:
         rows = self._runs.rows(fresh=True)
         deleted = self._trash.runs()
-        size = f" ({count(len(deleted), 'run')}, {disk(sum(run.size for run in deleted))})" if deleted else ""
+        trash = tr("Trash")
+        if deleted:
+            size = disk(sum(run.size for run in deleted))
+            trash = trn("Trash ({count:,} run, {size})", "Trash ({count:,} runs, {size})", len(deleted), size=size)
         return {
             self.shown: shown,
             self.said: said,
             self.table: table_text(sort(search(rows, shown.search), shown.by, shown.is_down), len(rows), shown),
             self.chosen: chosen_text(rows, shown.chosen),
-            self.trash: gr.update(label=f"Trash{size}"),
+            self.trash: gr.update(label=trash),
             self.deleted: trash_text(deleted, shown.is_emptying),
         }
 
@@ -170,12 +173,13 @@ class RunsTab:
                     return {self.opened.trouble: ""}
                 case "put-back":
                     back = self._trash.put_back(asked.deleted)
-                    return self._listed(shown, notice(f"{RunNames(self._runs).run(back)} was put back.", "good"))
+                    words = tr("{run} was put back.", run=RunNames(self._runs).run(back))
+                    return self._listed(shown, notice(words, "good"))
                 case "empty" | "keep" as ask:
                     return self._listed(replace(shown, is_emptying=ask == "empty"))
                 case "empty-now":
-                    freed = notice(f"The trash is empty; this freed {disk(self._trash.empty())}.", "good")
-                    return self._listed(replace(shown, is_emptying=False), freed)
+                    words = tr("The trash is empty; this freed {size}.", size=disk(self._trash.empty()))
+                    return self._listed(replace(shown, is_emptying=False), notice(words, "good"))
         except RunError as error:
             return self._listed(shown, notice(str(error), "error"))
         return {}
@@ -190,7 +194,7 @@ class RunsTab:
         except RunError as error:
             return {opened.trouble: notice(str(error), "error")}
         row = self._runs.find(shown.opened)
-        return self._listed(shown) | {opened.head: head_text(row), opened.trouble: notice("Saved.", "good")}
+        return self._listed(shown) | {opened.head: head_text(row), opened.trouble: notice(tr("Saved."), "good")}
 
     def _ask_to_delete(self, shown: Shown) -> str:
         return delete_text(RunNames(self._runs).run(shown.opened))
@@ -219,5 +223,6 @@ def _choose(shown: Shown, run_id: str) -> tuple[Shown, str]:
     if run_id in shown.chosen:
         return replace(shown, chosen=tuple(run for run in shown.chosen if run != run_id)), ""
     if len(shown.chosen) == MOST_RUNS:
-        return shown, notice(f"You can compare at most {MOST_RUNS} runs; remove one of them first.", "warning")
+        words = tr("You can compare at most {most} runs; remove one of them first.", most=MOST_RUNS)
+        return shown, notice(words, "warning")
     return replace(shown, chosen=(*shown.chosen, run_id)), ""

@@ -9,27 +9,28 @@ from typing import Any
 
 from markupsafe import Markup
 
+from core.problems import mark, tr, trn
 from core.runs.overview import Overview
 from core.runs.trash import Deleted
 from core.settings.paths import last_part
-from ui.shared.formatting import count, data_name, disk, duration_or_dash, gib, loss, when
+from ui.shared.formatting import data_name, disk, duration_or_dash, gib, loss, when
 from ui.shared.html import render_part
 from ui.shared.run_charts import MOST_RUNS
 
 TEMPLATE = "runs/table.html"
 ROWS_PER_PAGE = 50  # sent at first; the person asks for more, or searches
-COLUMN_TITLES = {  # in order of importance: a phone shows the first three
-    "name": "Name",
-    "status": "Status",
-    "started": "Date",
-    "best_loss": "Best loss",
-    "last_loss": "Last loss",
-    "step": "Steps",
-    "seconds": "Time",
-    "peak_gib": "Peak memory",
-    "model": "Model",
-    "data": "Dataset",
-    "note": "Note",
+COLUMN_TITLES = {  # shown with `tr`; in order of importance: a phone shows the first three
+    "name": mark("Name"),
+    "status": mark("Status"),
+    "started": mark("Date"),
+    "best_loss": mark("Best loss"),
+    "last_loss": mark("Last loss"),
+    "step": mark("Steps"),
+    "seconds": mark("Time"),
+    "peak_gib": mark("Peak memory"),
+    "model": mark("Model"),
+    "data": mark("Dataset"),
+    "note": mark("Note"),
 }
 TEXT_COLUMNS = {"name", "model", "data", "status", "note"}  # sorted from A to Z first; figures from the largest
 
@@ -67,15 +68,24 @@ class Shown:
 def table_text(found: list[Overview], total: int, shown: Shown) -> Markup:
     """The first `shown.most` of the runs found; `total` is the number of all runs."""
     if not total:
-        return _empty("No runs yet. Each run you start on the Train tab is listed here.")
+        return _empty(tr("No runs yet. Each run you start on the Train tab is listed here."))
     if not found:
-        return _empty(f"None of the {count(total, 'run')} has all of these words.")
+        return _empty(
+            trn(
+                "None of the {count:,} run has all of these words.",
+                "None of the {count:,} runs has all of these words.",
+                total,
+            )
+        )
+    number = trn("{count:,} run", "{count:,} runs", total)
+    if len(found) < total:
+        number = trn("{found:,} of {count:,} run", "{found:,} of {count:,} runs", total, found=len(found))
     return render_part(
         TEMPLATE,
         "table",
-        heads=[_head(column, title, shown) for column, title in COLUMN_TITLES.items()],
+        heads=[_head(column, tr(title), shown) for column, title in COLUMN_TITLES.items()],
         rows=[_row(row, shown) for row in found[: shown.most]],
-        number=f"{len(found):,} of {count(total, 'run')}" if len(found) < total else count(total, "run"),
+        number=number,
         more=min(ROWS_PER_PAGE, max(len(found) - shown.most, 0)),
     )
 
@@ -93,7 +103,7 @@ def _head(column: str, title: str, shown: Shown) -> dict[str, Any]:
 def _row(row: Overview, shown: Shown) -> TableRow:
     if row.is_going_on:
         # What changes with every step is in the sidebar; here it would have the table sent each second.
-        figures = [f"{row.steps:,} planned" if row.steps else "–", "–", "–"]
+        figures = [tr("{steps:,} planned", steps=row.steps) if row.steps else "–", "–", "–"]
     else:
         figures = [steps(row), duration_or_dash(row.seconds), "–" if row.peak_gib is None else gib(row.peak_gib)]
     return TableRow(
@@ -105,7 +115,7 @@ def _row(row: Overview, shown: Shown) -> TableRow:
         fault=row.fault,
         started=when(row.started),
         best_loss=loss(row.best_loss),
-        best_step="" if row.best_step is None else f"step {row.best_step:,}",
+        best_step="" if row.best_step is None else tr("step {step:,}", step=row.best_step),
         figures=[loss(row.last_loss), *figures],
         texts=[(last_part(row.model), row.model), (data_name(row.data), row.data), (row.note, row.note)],
     )
@@ -127,7 +137,7 @@ def steps(row: Overview) -> str:
     """60, or 12 of 60 where it ended early."""
     if not row.step:
         return "–"
-    return f"{row.step:,} of {row.steps:,}" if row.step < row.steps else f"{row.step:,}"
+    return tr("{step:,} of {steps:,}", step=row.step, steps=row.steps) if row.step < row.steps else f"{row.step:,}"
 
 
 def chosen_text(rows: tuple[Overview, ...], chosen: tuple[str, ...]) -> Markup:
@@ -135,18 +145,18 @@ def chosen_text(rows: tuple[Overview, ...], chosen: tuple[str, ...]) -> Markup:
     if not chosen:
         return Markup()
     names = labels([row for row in rows if row.id in chosen])
-    return render_part(TEMPLATE, "chosen", number=count(len(chosen), "run"), most=MOST_RUNS, names=names)
+    return render_part(TEMPLATE, "chosen", number=len(chosen), most=MOST_RUNS, names=names)
 
 
 def trash_text(deleted: list[Deleted], is_emptying: bool) -> Markup:
     """The runs in the trash, and a button that empties it after asking once more."""
     if not deleted:
-        return _empty("The trash is empty. Deleted runs stay here until you empty it.")
+        return _empty(tr("The trash is empty. Deleted runs stay here until you empty it."))
     return render_part(
         TEMPLATE,
         "trash",
         deleted=[{"id": run.id, "run_id": run.run_id, "name": run.name, "size": disk(run.size)} for run in deleted],
-        what=deleted[0].name if len(deleted) == 1 else count(len(deleted), "run"),
+        only=deleted[0].name if len(deleted) == 1 else "",
         size=disk(sum(run.size for run in deleted)),
         is_emptying=is_emptying,
     )
