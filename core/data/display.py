@@ -2,6 +2,8 @@
 
 from collections.abc import Sequence
 
+from core.problems import tr
+
 MAX_NAME = 100  # characters
 
 
@@ -13,5 +15,5 @@ def for_display(name: str) -> str:
 
 def first_names(names: Sequence[str], limit: int) -> str:
     """The first `limit` names with commas between them, and how many more there are: "a, b and 3 more"."""
-    more = f" and {len(names) - limit:,} more" if len(names) > limit else ""
-    return ", ".join(map(for_display, names[:limit])) + more
+    first = ", ".join(map(for_display, names[:limit]))
+    return tr("{names} and {more:,} more", names=first, more=len(names) - limit) if len(names) > limit else first

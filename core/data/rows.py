@@ -2,7 +2,9 @@
 
 from typing import Any, NamedTuple
 
-TOO_DEEP = "nested too deeply"  # why a row is left out
+from core.problems import mark
+
+TOO_DEEP = mark("nested too deeply")  # why a row is left out
 
 
 class Row(NamedTuple):

@@ -7,7 +7,7 @@ import json
 from pathlib import Path
 from typing import Any
 
-from core.problems import Problem
+from core.problems import Problem, tr
 
 MAX_BYTES = 100_000_000  # far more than any file that is read whole
 
@@ -47,5 +47,5 @@ def read_json(file: Path) -> dict[str, Any]:
 
 def in_words(error: OSError) -> str:
     """What the operating system says about an error, without its number and the path, to follow a colon."""
-    reason = error.strerror or str(error) or "the system refused it"
+    reason = error.strerror or str(error) or tr("the system refused it")
     return reason[:1].lower() + reason[1:]

@@ -37,7 +37,7 @@ from core.workbench.model_slot import ModelState
 from core.workbench.probe_job import Probing
 from core.workbench.rows_of_the_form import Look, Preparing
 from tests.ui.test_html import HOSTILE, Elements
-from ui.data import length_chart, rows_view
+from ui.data import figures_view, length_chart, rows_view
 from ui.model import model_tab
 from ui.model.welcome import welcome_text
 from ui.runs import compare_runs, run_view, runs_table
@@ -141,18 +141,19 @@ VIEWS = {
     "table of rows": (lambda: rows_view.table_text(*CELLS), 2),
     "row": (lambda: rows_view.row_text(ROW, 1), 3),
     "row without an end": (lambda: rows_view.row_text(replace(ROW, end_is_trained=False), 1), 3),
-    "rows that cannot be read": (lambda: rows_view.preparing_text(Preparing(error=HOSTILE, left_out=LEFT)), 5),
+    "rows that cannot be read": (lambda: figures_view.preparing_text(Preparing(error=HOSTILE, left_out=LEFT)), 5),
     "whole set": (
-        lambda: rows_view.preparing_text(Preparing(path=HOSTILE, survey=SURVEY, notes=(HOSTILE,), left_out=LEFT)), 7
+        lambda: figures_view.preparing_text(Preparing(path=HOSTILE, survey=SURVEY, notes=(HOSTILE,), left_out=LEFT)), 7
     ),
-    "survey": (lambda: rows_view.survey_text(SURVEY, 1, "off"), 1),
-    "rows left out": (lambda: rows_view.left_out_text(Preparing(left_out=LEFT, validation_left_out=LEFT)), 8),
+    "survey": (lambda: figures_view.survey_text(SURVEY, 1, "off"), 1),
+    "rows left out": (lambda: figures_view.left_out_text(Preparing(left_out=LEFT, validation_left_out=LEFT)), 8),
     "model": (lambda: model_tab.report_text(MODEL), 3),
 }  # fmt: skip
 # Views that are given nothing but figures, or whose text is a folder's; each must be HTML all the same.
 PLAIN = {
     "checkpoint kept": lambda: run_state_text.best_text(TRAINED, ModelState()),
     "lengths": lambda: length_chart.length_chart(SURVEY, 1),
+    "heading of a row": rows_view.row_heading,
     "legend": rows_view.legend_text,
     "first screen": lambda: welcome_text(is_public=False),
     "first screen of a public page": lambda: welcome_text(is_public=True),

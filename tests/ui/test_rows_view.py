@@ -10,8 +10,9 @@ from core.data.prepared.left_out import LeftOut, LeftOutRow
 from core.data.prepared.row_view import RowView, Token
 from core.data.prepared.survey import Survey
 from core.workbench.rows_of_the_form import Look, Preparing
+from ui.data.figures_view import left_out_text, preparing_text, survey_text
 from ui.data.length_chart import length_chart
-from ui.data.rows_view import blanks_text, left_out_text, look_text, preparing_text, row_text, survey_text, table_text
+from ui.data.rows_view import blanks_text, look_text, row_text, table_text
 
 EVIL = '<script>alert("1")</script><img src=x onerror=alert(2)>'
 FOUND = Survey(

@@ -6,26 +6,25 @@ import gradio as gr
 
 from core.data.prepared.left_out import CONSENT_SHARE, LeftOut
 from core.data.prompts.prompt_templates import TEMPLATES
-from core.problems import DataError, Problem
+from core.problems import DataError, Problem, tr
 from core.settings.run_config import RunConfig
 from core.stopping import Stopped
 from core.workbench.desk import READING
 from core.workbench.rows_of_the_form import Look
 from core.workbench.workbench import Workbench
-from ui.data.rows_view import SEND_BLANKS, blanks_text, legend_text, look_text, preparing_text, row_text
+from ui.data.figures_view import OTHER_ROWS, preparing_text
+from ui.data.rows_view import LOADING, SEND_BLANKS, blanks_text, legend_text, look_text, row_heading, row_text
 from ui.shared.errors import error_text
 from ui.shared.formatting import notice
 from ui.shared.settings_form import COLUMN_BY_NAME, Form
 
 COLUMNS = ["instruction_column", "input_column", "answer_column", "system_column", "text_column"]
 PROMPTS = [
-    ("the model's chat template", "chat"),
+    (tr("the model's chat template"), "chat"),
     ("Alpaca", "alpaca"),
-    ("Alpaca in Korean", "alpaca_korean"),
-    ("your own text", "own"),
+    (tr("Alpaca in Korean"), "alpaca_korean"),
+    (tr("your own text"), "own"),
 ]
-LOADING = "The model's tokenizer is being loaded. Then each row is shown here, token by token."
-OTHER_ROWS = "These rows have not been checked with these settings. Check all rows to see their figures."
 
 
 class DataTab:
@@ -39,8 +38,9 @@ class DataTab:
                 with gr.Row():
                     form.add("data.validation_share", "data.validation_path")
             with gr.Column(scale=2):
-                self.upload = gr.File(label="Or drop files here", file_count="multiple", height=150, elem_id="upload")
-        more = "More: Hugging Face, header row, text files, duplicates, seed"
+                label = tr("Or drop files here")
+                self.upload = gr.File(label=label, file_count="multiple", height=150, elem_id="upload")
+        more = tr("More: Hugging Face, header row, text files, duplicates, seed")
         with gr.Accordion(more, open=False, elem_id="data-more"):
             with gr.Row():
                 form.add("data.name", "data.split", "data.revision")
@@ -49,16 +49,16 @@ class DataTab:
         self.trouble = gr.HTML(padding=False, elem_id="data-trouble")
         self.about = gr.HTML(padding=False, elem_id="data-about")
         self.blanks = gr.HTML(padding=False, elem_id="fill-in", js_on_load=SEND_BLANKS)
-        self.use_guess = gr.Button("Use the guess", size="sm", visible=False, elem_id="use-guess")
-        with gr.Accordion("Columns and prompt", open=False, elem_id="mapping") as self.mapping:
+        self.use_guess = gr.Button(tr("Use the guess"), size="sm", visible=False, elem_id="use-guess")
+        with gr.Accordion(tr("Columns and prompt"), open=False, elem_id="mapping") as self.mapping:
             with gr.Row():
                 form.add(*(f"data.{name}" for name in COLUMNS))
             with gr.Row():
                 self.kind = gr.Radio(
                     PROMPTS,
                     value="chat",
-                    label="Prompt template",
-                    info="How a question and its answer become one text.",
+                    label=tr("Prompt template"),
+                    info=tr("How a question and its answer become one text."),
                     elem_id="prompt-kind",
                 )
                 form.add("data.response_starts_after")
@@ -66,12 +66,12 @@ class DataTab:
             form.components["data.prompt_template"].visible = False  # until the person chooses a text of their own
             form.add("data.fill_in")
         with gr.Row(elem_id="row-bar"):
-            gr.HTML("<h3>What the model sees</h3>", padding=False)
+            gr.HTML(row_heading(), padding=False)
             self.back = gr.Button("◂", size="sm", min_width=44, scale=0, elem_id="row-back")
             self.number = gr.Number(
                 1,
                 precision=0,
-                label="Row",
+                label=tr("Row"),
                 show_label=False,
                 container=False,
                 min_width=90,
@@ -82,8 +82,8 @@ class DataTab:
         self.view = gr.HTML(padding=False, elem_id="row-view")
         gr.HTML(legend_text(), padding=False)
         with gr.Row():
-            self.check = gr.Button("Check all rows", elem_id="check-rows")
-            self.stop = gr.Button("Stop reading", visible=False, elem_id="stop-reading")
+            self.check = gr.Button(tr("Check all rows"), elem_id="check-rows")
+            self.stop = gr.Button(tr("Stop reading"), visible=False, elem_id="stop-reading")
         self.check_trouble = gr.HTML(padding=False, elem_id="check-trouble")
         self._add_figures()
 
@@ -96,10 +96,10 @@ class DataTab:
                 self.whole = gr.HTML(padding=False)
                 with gr.Row():
                     self.download = gr.DownloadButton(
-                        "Download the rows left out", size="sm", visible=False, elem_id="left-out-file"
+                        tr("Download the rows left out"), size="sm", visible=False, elem_id="left-out-file"
                     )
                     self.download_theirs = gr.DownloadButton(
-                        "Download the validation rows left out", size="sm", visible=False
+                        tr("Download the validation rows left out"), size="sm", visible=False
                     )
                 self._form.add("data.allow_left_out")
                 self._form.components["data.allow_left_out"].visible = False
@@ -162,7 +162,7 @@ class DataTab:
         return {
             self.check: {
                 "interactive": not busy,
-                "value": f"Check all rows ({busy})" if busy else "Check all rows",
+                "value": tr("Check all rows ({doing})", doing=tr(busy)) if busy else tr("Check all rows"),
             },
             self.stop: {"visible": state.doing and busy == READING},
             self.reading: {"value": preparing_text(state) if state.doing else ""},
@@ -191,7 +191,7 @@ class DataTab:
             self.blanks: self._blanks(config, look),
             self.use_guess: gr.update(visible=guessed),
             self.mapping: gr.update(open=True) if guessed or look.trouble else gr.skip(),
-            self.view: "" if look.trouble else notice(LOADING) if look.waits else self._row(values),
+            self.view: "" if look.trouble else notice(tr(LOADING)) if look.waits else self._row(values),
             # Consent to leave out rows is for that set of rows, read with those settings.
             self._form.components["data.allow_left_out"]: gr.skip() if self._workbench.has_checked(config) else False,
         }
@@ -200,7 +200,7 @@ class DataTab:
         """The figures where they are of the rows that the form names, else a sentence in their place."""
         state = self._workbench.preparing
         are_other = config is None or not self._workbench.shows_rows_of(config)
-        words = OTHER_ROWS if config is not None and are_other and (state.survey or state.error) else ""
+        words = tr(OTHER_ROWS) if config is not None and are_other and (state.survey or state.error) else ""
         return {self.figures: gr.update(visible=not are_other), self.check_trouble: notice(words, "warning")}
 
     def _known_changed(self, values: dict) -> dict:
@@ -213,7 +213,7 @@ class DataTab:
         except Problem:
             found = self._figures_of(None)
         said = values[self.check_trouble]
-        if said and said != notice(OTHER_ROWS, "warning"):  # such as that reading was stopped
+        if said and said != notice(tr(OTHER_ROWS), "warning"):  # such as that reading was stopped
             del found[self.check_trouble]
         return found
 
@@ -256,7 +256,7 @@ class DataTab:
         try:
             self._workbench.check_rows(self._form.read(values), values[self._token])
         except Stopped:
-            return notice("Stopped before all rows were read.", "warning")
+            return notice(tr("Stopped before all rows were read."), "warning")
         except DataError:
             return ""  # shown below, where it stays after a reload
         except Problem as error:

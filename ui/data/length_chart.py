@@ -3,7 +3,7 @@
 from markupsafe import Markup
 
 from core.data.prepared.survey import Survey
-from ui.shared.formatting import count
+from core.problems import mark, tr, trn
 from ui.shared.html import render_part
 from ui.shared.line_chart import BOTTOM, HEIGHT, LEFT, RIGHT, TOP, WIDTH
 
@@ -29,15 +29,22 @@ def length_chart(found: Survey, max_seq_length: int) -> Markup:
                     "width": f"{max(x(high) - x(low) - 1, LEAST_BAR_WIDTH):.1f}",
                     "y": f"{bottom - height:.1f}",
                     "height": f"{height:.1f}",
-                    "words": f"{low:,} to {high - 1:,} tokens: {count(number, 'row')}",
+                    "words": trn(
+                        "{low:,} to {high:,} tokens: {count:,} row",
+                        "{low:,} to {high:,} tokens: {count:,} rows",
+                        number,
+                        low=low,
+                        high=high - 1,
+                    ),
                 }
             )
-            rows.append((f"{low:,} to {high - 1:,}", [f"{number:,}"]))
+            rows.append((tr("{low:,} to {high:,}", low=low, high=high - 1), [f"{number:,}"]))
     is_inside = max_seq_length <= last
+    where = mark("cut at {limit:,}") if is_inside else mark("none reaches the limit of {limit:,}")
     return render_part(
         "data/lengths.html",
         "lengths",
-        where=f"cut at {max_seq_length:,}" if is_inside else f"none reaches the limit of {max_seq_length:,}",
+        where=tr(where, limit=max_seq_length),
         width=WIDTH,
         height=HEIGHT,
         bottom=bottom,
@@ -45,8 +52,8 @@ def length_chart(found: Survey, max_seq_length: int) -> Markup:
         top=TOP,
         right_edge=WIDTH - RIGHT,
         most=f"{most:,}",
-        last=f"{last:,} tokens",
+        last=trn("{count:,} token", "{count:,} tokens", last),
         bars=bars,
-        table={"columns": ["rows"], "rows": rows},
+        table={"columns": [tr("rows")], "rows": rows},
         limit=f"{x(max_seq_length):.1f}" if is_inside else "",
     )

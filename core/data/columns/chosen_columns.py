@@ -9,12 +9,12 @@ from typing import Any
 from core.data.columns.column_names import plain
 from core.data.columns.field_values import MISSING, Column, lookup
 from core.data.display import first_names
-from core.problems import DataError, quoted
+from core.problems import DataError, mark, quoted
 from core.settings.sections import DataConfig
 
 ROLES = ("instruction", "input", "answer", "system", "text")  # those that a person can assign to a column
 MAX_LISTED_COLUMNS = 12  # in a message
-ONLY_NAMES_IN_BRACES = (
+ONLY_NAMES_IN_BRACES = mark(
     "In the prompt, braces contain the name of a column and nothing else, as in {title}; write {{ and }} for braces "
     "that are part of the text."
 )

@@ -21,8 +21,9 @@ from core.data.columns.open_questions import (
     unused_columns,
 )
 from core.data.columns.shape import Shape
+from core.data.columns.shape_in_words import asks_and_answers, has_turns, is_answer, is_system, not_used
 from core.data.prompts.prompt_templates import TEMPLATES
-from core.problems import DataError
+from core.problems import DataError, tr
 from core.settings.sections import DataConfig
 
 MUCH_LONGER = 3  # a text this many times as long as any other is the one to train on
@@ -35,7 +36,7 @@ def recognise(rows: list[dict[str, Any]], config: DataConfig) -> Shape:
     columns = columns_of(rows)
     if "{" in config.prompt_template:
         wanted = check_template(config.prompt_template, columns, rows)
-        return Shape("columns", f"the prompt uses {', '.join(wanted)} from each row")
+        return Shape("columns", tr("the prompt uses {columns} from each row", columns=", ".join(wanted)))
     if config.prompt_template not in ("chat", *TEMPLATES):
         raise DataError(
             "There is no prompt template {prompt!r}; use {known}, or your own text with {{column}} fields.",
@@ -74,22 +75,21 @@ def _with_doubts(shape: Shape, columns: list[Column], chosen: dict[str, str]) ->
         unused = [column for column in unused if plain(column.name) != column_names.REJECTED]
     by_itself = [column for role, column in shape.columns.items() if role not in chosen]
     if is_sure and are_scattered(columns, by_itself):
-        reason, is_sure = f"a guess, because several objects have such columns: {reason}", False
+        reason, is_sure = tr("a guess, because several objects have such columns: {reason}", reason=reason), False
     if asks and (choices := choices_among(unused)):
-        several = len(choices) > 1
-        which = "" if len(choices) > MAX_NAMED_COLUMNS else f" {', '.join(choices)}"
-        reason += f", the column{'s' if several else ''}{which} {'are' if several else 'is'} not used"
-        is_sure = False
+        reason, is_sure = f"{reason}, {not_used(choices)}", False
     elif 0 < len(unused) <= MAX_NAMED_COLUMNS:
-        reason += f", not used: {', '.join(column.name for column in unused)}"
+        reason += ", " + tr("not used: {columns}", columns=", ".join(column.name for column in unused))
     return replace(shape, reason=reason, is_sure=is_sure)
 
 
 def _as_chosen(chosen: dict[str, str]) -> Shape | None:
     if "text" in chosen:
-        return Shape("text", f"you chose {_quoted(chosen['text'])}, and all of it is trained on", True, chosen)
+        reason = tr('you chose "{text}", and all of it is trained on', text=chosen["text"])
+        return Shape("text", reason, True, chosen)
     if "answer" in chosen:
-        return Shape("question", f"you chose: {_asks_and_answers(chosen)}", True, chosen)
+        reason = tr("you chose: {reason}", reason=asks_and_answers(chosen))
+        return Shape("question", reason, True, chosen)
     return None
 
 
@@ -118,9 +118,7 @@ def _chat(columns: list[Column], rows: list[dict[str, Any]]) -> Shape | None:
             taken[role] = found
             if _find(columns, names, kinds=("empty",)) == found:
                 continue  # it is empty in the first rows, so there is nothing to mention
-            reason += (
-                f", {_quoted(found)} is the system prompt" if role == "system" else f", {_quoted(found)} has its tools"
-            )
+            reason += ", " + (is_system(found) if role == "system" else tr('"{tools}" has its tools', tools=found))
     return Shape("sharegpt" if _is_sharegpt(by_name[0], rows) else "messages", reason, True, taken)
 
 
@@ -130,8 +128,8 @@ def _prompt_and_answer(name: str, columns: list[Column], rows: list[dict[str, An
         rejected = any(plain(column.name) == column_names.REJECTED for column in columns)
         chosen = _find(columns, column_names.CHOSEN, kinds=("turns", "object", *(("text",) if rejected else ())))
         if not chosen or not _answers(chosen, rows):
-            return {"messages": name}, f"{_quoted(name)} has the turns of a chat"
-        reason = f"{_quoted(name)} has the turns of a chat, {_quoted(chosen)} is the answer"
+            return {"messages": name}, has_turns(name)
+        reason = f"{has_turns(name)}, {is_answer(chosen)}"
         return {"prompt": name, "messages": chosen}, reason
     is_single = all(len(answer) == 1 for answer in _answers(name, rows))
     prompt = _find(columns, "prompt", kinds=("turns", "text"), other_than=name)
@@ -140,15 +138,15 @@ def _prompt_and_answer(name: str, columns: list[Column], rows: list[dict[str, An
         prompt = next((other for other in others if plain(other) != column_names.REJECTED), None)
     if prompt:
         taken = {"prompt": prompt, "messages": name}
-        return taken, f"{_quoted(prompt)} and {_quoted(name)} have the turns of a chat"
+        return taken, tr('"{prompt}" and "{answer}" have the turns of a chat', prompt=prompt, answer=name)
     if is_single:
         asking = (_find(columns, names, kinds=("text",), other_than=name) for names, _ in column_names.PAIRS)
         if asks := next(filter(None, asking), None):
             taken = {"instruction": asks}
             if found := _find(columns, column_names.INPUTS, kinds=("text", "value"), other_than=asks):
                 taken["input"] = found
-            return taken | {"messages": name}, _asks_and_answers({**taken, "answer": name})
-    return {"messages": name}, f"{_quoted(name)} has the turns of a chat"
+            return taken | {"messages": name}, asks_and_answers({**taken, "answer": name})
+    return {"messages": name}, has_turns(name)
 
 
 def _answers(name: str, rows: list[dict[str, Any]]) -> list[list[dict[str, Any]]]:
@@ -176,9 +174,11 @@ def _question(columns: list[Column]) -> Shape | None:
             taken["system"] = found
         kinds = {column.name: column.kind for column in columns}
         is_sure = "object" not in (kinds[asks], kinds[answers])
-        guess = "" if is_sure else "a guess, because the fields are lists or objects: "
+        reason = asks_and_answers(taken)
+        if not is_sure:
+            reason = tr("a guess, because the fields are lists or objects: {reason}", reason=reason)
         name = "alpaca" if (asking, answering) == column_names.ALPACA else "question"
-        return Shape(name, guess + _asks_and_answers(taken), is_sure, taken)
+        return Shape(name, reason, is_sure, taken)
     return None
 
 
@@ -201,11 +201,16 @@ def _text(columns: list[Column]) -> Shape | None:
     rivals = [column for column in others if column.kind == "text" and column.length * MUCH_LONGER > length]
     if labels or rivals:
         return None
-    taken = {"title": title, "text": name} if title else {"text": name}
-    above = f"{_quoted(title)} above " if title else ""
-    only = "" if title or len(columns) > 1 else "only "
-    reason = f"{only}{above}{_quoted(name)}: all of it is trained on, as in continued pretraining"
-    return Shape("text", reason, True, taken)
+    if title:
+        reason = tr(
+            '"{title}" above "{text}": all of it is trained on, as in continued pretraining', title=title, text=name
+        )
+        return Shape("text", reason, True, {"title": title, "text": name})
+    if len(columns) > 1:
+        reason = tr('"{text}": all of it is trained on, as in continued pretraining', text=name)
+    else:
+        reason = tr('only "{text}": all of it is trained on, as in continued pretraining', text=name)
+    return Shape("text", reason, True, {"text": name})
 
 
 def _guess(columns: list[Column]) -> Shape | None:
@@ -222,20 +227,26 @@ def _guess(columns: list[Column]) -> Shape | None:
     if labels and asking:
         longest = max(asking, key=lambda column: column.length)
         taken = {"instruction": longest.name, "answer": labels[0].name}
-        return Shape("question", f"a guess from the names: {_asks_and_answers(taken)}", False, taken)
+        reason = tr("a guess from the names: {reason}", reason=asks_and_answers(taken))
+        return Shape("question", reason, False, taken)
     if len(texts) >= 2:
         longest = sorted(texts, key=lambda column: column.length, reverse=True)[:2]
         first, second = [column for column in texts if column in longest]  # in the order of the file
         taken = {"instruction": first.name, "answer": second.name}
-        why = "the order of the columns" if len(texts) == 2 else "the two longest columns, in their order"
-        return Shape("question", f"a guess from {why}: {_asks_and_answers(taken)}", False, taken)
+        reason = asks_and_answers(taken)
+        if len(texts) == 2:
+            reason = tr("a guess from the order of the columns: {reason}", reason=reason)
+        else:
+            reason = tr("a guess from the two longest columns, in their order: {reason}", reason=reason)
+        return Shape("question", reason, False, taken)
     values = [column for column in rest if column.kind == "value"]
     if len(texts) == 1 and len(values) == 1:
         taken = {"instruction": texts[0].name, "answer": values[0].name}
-        reason = f"a guess, because one column has words and the other does not: {_asks_and_answers(taken)}"
+        reason = asks_and_answers(taken)
+        reason = tr("a guess, because one column has words and the other does not: {reason}", reason=reason)
         return Shape("question", reason, False, taken)
     if texts:
-        reason = f"a guess: only {_quoted(texts[0].name)} has words in it, and all of it is trained on"
+        reason = tr('a guess: only "{text}" has words in it, and all of it is trained on', text=texts[0].name)
         return Shape("text", reason, False, {"text": texts[0].name})
     return None
 
@@ -251,13 +262,6 @@ def _find(columns: list[Column], names: str, kinds: tuple[str, ...], other_than:
     return next((column for wanted in names.split() for end, column in ends if end == wanted), None)
 
 
-def _asks_and_answers(taken: dict[str, str]) -> str:
-    asks = taken["instruction"] if "instruction" in taken else taken["input"]
-    below = f", with {_quoted(taken['input'])} below it" if "instruction" in taken and "input" in taken else ""
-    system = f", {_quoted(taken['system'])} is the system prompt" if "system" in taken else ""
-    return f"{_quoted(asks)} is the question{below}, {_quoted(taken['answer'])} is the answer{system}"
-
-
 def _unclear(columns: list[Column]) -> DataError:
     if not columns:
         return DataError("The rows have no fields; choose a file whose rows have named columns with words in them.")
@@ -266,7 +270,3 @@ def _unclear(columns: list[Column]) -> DataError:
         'under "Columns and prompt", or with --set data.instruction_column=… and --set data.answer_column=….',
         columns=listed(columns),
     )
-
-
-def _quoted(name: str) -> str:
-    return f'"{name}"'

@@ -11,7 +11,7 @@ from itertools import takewhile
 from typing import NamedTuple
 
 from core.data.display import first_names
-from core.problems import DataError
+from core.problems import DataError, mark, tr, trn
 
 # Both are halves of a surrogate pair, which no decoded text contains.
 END_OF_FILE = "\udcfe"  # added as a last line: if it ends up inside a field, a quote was never closed
@@ -21,7 +21,7 @@ MAX_FIELD = 1 << 23  # characters; the csv module needs four bytes for each
 SAMPLE_ROWS = 100
 MIN_EVENNESS = 0.9  # share of the rows with as many fields as the first, for a separator to count as the right one
 MAX_NAMED_COLUMNS = 4  # in a note
-_WORDS = {",": "commas", ";": ";", "\t": "tabs", "|": "|"}
+_WORDS = {",": mark("commas"), ";": ";", "\t": mark("tabs"), "|": "|"}
 _WITHOUT_VALUE = "".join(_WORDS) + '"'
 _SEPARATOR_LINE = re.compile(r"\ufeff?\"?sep=([,;\t|])\"?[\r\n]*\Z", re.IGNORECASE)
 _NUMBER = re.compile(r"[-+]?[$€£¥₩]?\s?[-+]?(\d[\d.,' ]*|\.\d+)([eE][-+]?\d+)?\s?[%$€£¥₩원]?")
@@ -106,11 +106,12 @@ def judge_layout(head: str, is_whole: bool, kind: str, header: str) -> Layout:
     notes = []
     if options["delimiter"] == NO_SEPARATOR:
         if any(len(row) > 1 for row in _sample(lines, {"delimiter": usual})[0]):
-            notes.append(f"read as one column; the {_WORDS[usual]} are part of the text")
+            separators = tr(_WORDS[usual])
+            notes.append(tr("read as one column; the {separators} are part of the text", separators=separators))
     elif options["delimiter"] != usual:
-        notes.append(f"fields are separated by {_WORDS[options['delimiter']]}")
+        notes.append(tr("fields are separated by {separators}", separators=tr(_WORDS[options["delimiter"]])))
     if options.get("quoting") == csv.QUOTE_NONE:
-        notes.append("quotes are read as part of the text")
+        notes.append(tr("quotes are read as part of the text"))
     has_header = header == "yes" or (header == "auto" and _has_header(rows))
     if rows:
         notes += _header_notes(rows[0], has_header, header == "auto")
@@ -121,12 +122,20 @@ def _header_notes(first: list[str], has_header: bool, is_judged: bool) -> list[s
     if not has_header:
         names = [f"column_{number}" for number in range(1, len(first) + 1)]
         listed = first_names(names, MAX_NAMED_COLUMNS)
-        columns = f"the columns are named {listed}" if len(names) > 1 else f"the column is named {listed}"
-        return [f"the first row is read as data, so {columns}" if is_judged else columns]
-    notes = ["the first row is read as the column names"] if is_judged else []
+        if not is_judged:
+            return [trn("the column is named {names}", "the columns are named {names}", len(names), names=listed)]
+        named = trn(
+            "the first row is read as data, so the column is named {names}",
+            "the first row is read as data, so the columns are named {names}",
+            len(names),
+            names=listed,
+        )
+        return [named]
+    notes = [tr("the first row is read as the column names")] if is_judged else []
     changed = [new for old, new in zip(first, names_of(first), strict=True) if old != new]
     if changed:
-        notes.append(f"empty and repeated column names became {first_names(changed, MAX_NAMED_COLUMNS)}")
+        listed = first_names(changed, MAX_NAMED_COLUMNS)
+        notes.append(tr("empty and repeated column names became {names}", names=listed))
     return notes
 
 

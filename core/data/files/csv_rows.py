@@ -16,7 +16,7 @@ from core.data.files.csv_layout import (
 from core.data.files.encodings import BAD_BYTE
 from core.data.files.file_source import Source, lines
 from core.data.rows import Row
-from core.problems import DataError
+from core.problems import DataError, tr
 
 
 def read_csv(source: Source, number: int, layout: Layout) -> Iterator[Row]:
@@ -54,18 +54,27 @@ def read_csv(source: Source, number: int, layout: Layout) -> Iterator[Row]:
                     broken.clear()
                     continue
             in_file += 1
-            place = f"row {in_file} of {name}" + (f" (line {line})" if line != in_file else "")
+            if line == in_file:
+                place = tr("row {row} of {file}", row=in_file, file=name)
+            else:
+                place = tr("row {row} of {file} (line {line})", row=in_file, file=name, line=line)
             fault = ""
             if len(fields) < width:
                 fields += [None] * (width - len(fields))
             elif len(fields) > width:
-                fault = f"{len(fields)} fields where the {'header' if layout.has_header else 'first row'} has {width}"
+                fault = _too_many(len(fields), width, layout.has_header)
             if broken:
                 broken.clear()
                 if any(field and BAD_BYTE in field for field in fields):
                     fault = source.bad_bytes
                     fields = [field and field.replace(BAD_BYTE, "\ufffd") for field in fields]
             yield Row(number + in_file, place, dict(zip(names, fields, strict=False)), fault)
+
+
+def _too_many(fields: int, width: int, has_header: bool) -> str:
+    if has_header:
+        return tr("{fields} fields where the header has {width}", fields=fields, width=width)
+    return tr("{fields} fields where the first row has {width}", fields=fields, width=width)
 
 
 def _next(rows: Iterator[list[str]], source: Source, line_before: int) -> list[str] | None:

@@ -11,13 +11,15 @@ import re
 from collections.abc import Callable, Iterable, Iterator
 from typing import NamedTuple
 
+from core.problems import mark
+
 BAD_BYTE = "\udcff"  # half a surrogate pair, which cannot be encoded in UTF-8, so it never comes from a file
 BAD_BYTE_HANDLER = "hearthtune.bad_byte"
 BLOCK_BYTES = 1 << 16
 SAMPLE_BYTES = 1 << 16  # of lines that are not ASCII
 _LATIN_HANDLER = "hearthtune.latin"
 _BOMS = (
-    (codecs.BOM_UTF8, "utf-8", "UTF-8 with a byte order mark"),
+    (codecs.BOM_UTF8, "utf-8", mark("UTF-8 with a byte order mark")),
     (codecs.BOM_UTF32_LE, "utf-32-le", "UTF-32"),  # before UTF-16, because it begins with that mark
     (codecs.BOM_UTF32_BE, "utf-32-be", "UTF-32"),
     (codecs.BOM_UTF16_LE, "utf-16-le", "UTF-16"),
@@ -27,7 +29,7 @@ _CP949_UNIT = re.compile(rb"[\x81-\xfe][\x41-\xfe]|[\x80-\xff]")
 
 
 class Encoding(NamedTuple):
-    """`codec` is Python's name, `words` the name to display, `bom` how many bytes to skip at the beginning.
+    """`codec` is Python's name, `words` the name to display with `tr`, `bom` how many bytes to skip at the beginning.
 
     `is_sure` is False if the bytes examined were plain ASCII, or too few of them were not.
     """
@@ -46,9 +48,9 @@ def judge(head: bytes, is_whole: bool) -> Encoding:
 
     UTF-16 without a byte order mark is detected by its null bytes, which are at every other position.
     """
-    for mark, codec, words in _BOMS:
-        if head.startswith(mark):
-            return Encoding(codec, words, len(mark))
+    for bom, codec, words in _BOMS:
+        if head.startswith(bom):
+            return Encoding(codec, words, len(bom))
     if codec := _utf16(head):
         return Encoding(codec, "UTF-16")
     if not is_whole:  # it may end in the middle of a character
@@ -73,7 +75,7 @@ def judge_sample(sample: bytes, is_whole: bool = True) -> Encoding:
     if whole >= broken:
         return UTF8._replace(is_sure=is_sure)
     if _is_hangul(sample):
-        return Encoding("cp949", "CP949 (Korean)", is_sure=is_sure)
+        return Encoding("cp949", mark("CP949 (Korean)"), is_sure=is_sure)
     return Encoding("cp1252", "Latin-1", is_sure=is_sure)
 
 

@@ -7,7 +7,7 @@ import zipfile
 from pathlib import Path
 from typing import Literal
 
-from core.problems import DataError
+from core.problems import DataError, mark
 
 Kind = Literal["csv", "tsv", "json", "jsonl", "parquet", "txt"]
 KIND_OF_SUFFIX: dict[str, Kind] = {
@@ -16,24 +16,27 @@ KIND_OF_SUFFIX: dict[str, Kind] = {
 }  # fmt: skip
 COMPRESSED_SUFFIXES = (".gz", ".bz2")
 NAMES: dict[str, str] = {
-    "csv": "CSV", "tsv": "TSV", "json": "JSON", "jsonl": "JSON lines", "parquet": "Parquet", "txt": "text",
+    "csv": "CSV", "tsv": "TSV", "json": "JSON", "jsonl": mark("JSON lines"), "parquet": "Parquet",
+    "txt": mark("text"),
 }  # fmt: skip
 
 # Why a file is refused: templates, each with the way out.
-EXCEL = "{file} is an Excel file; save the sheet as CSV UTF-8, and choose that file."
-OLD_OFFICE = "{file} is an old Excel or Word file; save it as CSV UTF-8, and choose that file."
-SHEET = "{file} is a spreadsheet; save the sheet as CSV in UTF-8, and choose that file."
-ZIP = "{file} is a zip file; unpack it and choose the files in it."
-ARCHIVE = "{file} is an archive; unpack it and choose the files in it."
-DOCUMENT = "{file} is a document, not plain text; save its text as .txt, and choose that file."
-PICKLE = "{file} is a pickle, which can run any code when opened, so it is never read; save its rows as JSONL or CSV."
-WEIGHTS = "{file} contains binary data, such as weights, not rows; choose the file with the rows."
-ARROW = "{file} is an Arrow or NumPy file; save its rows as Parquet or JSONL, and choose that file."
-DATABASE = "{file} is a database; export the table as CSV, and choose that file."
-WEB_PAGE = "{file} is a web page, not the file itself; download the file again, using its raw or download link."
-GIT_LFS = "{file} is a git-lfs pointer, not the file itself; fetch the file with git lfs pull."
-NOT_TEXT = "{file} is not text; choose a CSV, TSV, JSON, JSONL, Parquet or text file."
-EMPTY = "{file} is empty; choose a file with rows in it."
+EXCEL = mark("{file} is an Excel file; save the sheet as CSV UTF-8, and choose that file.")
+OLD_OFFICE = mark("{file} is an old Excel or Word file; save it as CSV UTF-8, and choose that file.")
+SHEET = mark("{file} is a spreadsheet; save the sheet as CSV in UTF-8, and choose that file.")
+ZIP = mark("{file} is a zip file; unpack it and choose the files in it.")
+ARCHIVE = mark("{file} is an archive; unpack it and choose the files in it.")
+DOCUMENT = mark("{file} is a document, not plain text; save its text as .txt, and choose that file.")
+PICKLE = mark(
+    "{file} is a pickle, which can run any code when opened, so it is never read; save its rows as JSONL or CSV."
+)
+WEIGHTS = mark("{file} contains binary data, such as weights, not rows; choose the file with the rows.")
+ARROW = mark("{file} is an Arrow or NumPy file; save its rows as Parquet or JSONL, and choose that file.")
+DATABASE = mark("{file} is a database; export the table as CSV, and choose that file.")
+WEB_PAGE = mark("{file} is a web page, not the file itself; download the file again, using its raw or download link.")
+GIT_LFS = mark("{file} is a git-lfs pointer, not the file itself; fetch the file with git lfs pull.")
+NOT_TEXT = mark("{file} is not text; choose a CSV, TSV, JSON, JSONL, Parquet or text file.")
+EMPTY = mark("{file} is empty; choose a file with rows in it.")
 
 _REFUSED_SUFFIXES = {
     **dict.fromkeys((".xlsx", ".xlsm", ".xls", ".xlsb"), EXCEL),

@@ -14,7 +14,7 @@ from pathlib import Path
 
 from core.data.files import file_kinds
 from core.data.files.encodings import BAD_BYTE_HANDLER, UTF8, Encoding, Utf8Stream, judge, judge_all
-from core.problems import DataError
+from core.problems import DataError, tr
 
 HEAD_BYTES = 1 << 20
 BUFFER_BYTES = 1 << 18
@@ -51,9 +51,10 @@ class Source:
         if self.compression:
             file_kinds.refuse_by_start(head, self.name, None)
             if not file_kinds.is_compressed_by_name(self.path.name):
-                self.notes.append(f"compressed as {self.compression}, although its name does not say so")
+                note = tr("compressed as {kind}, although its name does not say so", kind=self.compression)
+                self.notes.append(note)
         elif file_kinds.is_compressed_by_name(self.path.name):
-            self.notes.append("not compressed, although its name says so")
+            self.notes.append(tr("not compressed, although its name says so"))
         return head
 
     def note(self, note: str) -> None:
@@ -110,7 +111,7 @@ class Source:
     @property
     def bad_bytes(self) -> str:
         """The fault of a row with bytes that cannot be decoded."""
-        return f"bytes that are not {self.encoding.words}"
+        return tr("bytes that are not {encoding}", encoding=tr(self.encoding.words))
 
     def refusal(self, error: Exception) -> DataError:
         """The DataError for an error while opening or reading the file."""

@@ -9,7 +9,7 @@ from urllib.parse import unquote
 from core.data.display import first_names, for_display
 from core.data.files import file_kinds
 from core.data.files.file_source import Source
-from core.problems import DataError
+from core.problems import DataError, tr, trn
 from core.settings.paths import resolve_path
 
 MAX_IN_FOLDER = 50_000
@@ -43,7 +43,7 @@ def find(path: str) -> list[Source]:
             new = {resolved: Source(resolved, for_display(resolved.name))}
         for place, source in new.items():
             if source.path in found:
-                found[source.path].notes.append("named more than once, read once")
+                found[source.path].notes.append(tr("named more than once, read once"))
             found.setdefault(source.path, source)
             places.setdefault(source.path, place)
         folders.append([found[source.path] for source in new.values()])
@@ -96,12 +96,17 @@ def _make_names_unique(found: dict[Path, Source], places: dict[Path, Path]) -> N
 def _folder_notes(sources: list[Source]) -> list[str]:
     """Notes about a folder with several files."""
     names = [source.name for source in sources]
-    notes = [f"{len(names):,} files: {first_names(names, MAX_NAMED_FILES)}"]
+    listed = first_names(names, MAX_NAMED_FILES)
+    notes = [trn("{count:,} file: {names}", "{count:,} files: {names}", len(names), names=listed)]
     validation = [name for name in names if _VALIDATION_WORDS & set(re.split(r"[^a-z]+", name.lower()))]
     if 0 < len(validation) < len(names):
-        advice = "looks like" if len(validation) == 1 else "look like"
-        advice += " validation rows; choose the folder's other files, and this as validation file"
-        notes.append(f"{first_names(validation, MAX_NAMED_FILES)} {advice}")
+        advice = trn(
+            "{names} looks like validation rows; choose the folder's other files, and this as validation file",
+            "{names} look like validation rows; choose the folder's other files, and this as validation file",
+            len(validation),
+            names=first_names(validation, MAX_NAMED_FILES),
+        )
+        notes.append(advice)
     return notes
 
 
@@ -119,7 +124,7 @@ def _in_folder(folder: Path) -> dict[Path, Source]:
     for path in readable:
         name = for_display(path.relative_to(folder).as_posix())
         if _is_blank(path):
-            skipped.append(f"{name} (empty)")
+            skipped.append(tr("{file} (empty)", file=name))
         else:
             sources[path] = Source(path.resolve(), name)
     if not sources:
@@ -127,7 +132,7 @@ def _in_folder(folder: Path) -> dict[Path, Source]:
     if skipped:
         first = next(iter(sources.values()))
         names = first_names(skipped, MAX_NAMED_FILES)
-        first.notes.append(f"skipped in the folder {for_display(folder.name)}: {names}")
+        first.notes.append(tr("skipped in the folder {folder}: {names}", folder=for_display(folder.name), names=names))
     return sources
 
 

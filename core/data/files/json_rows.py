@@ -19,9 +19,9 @@ from core.data.files.file_source import Source, lines
 from core.data.files.json_stream import NotJson, TooLarge, Window, parse
 from core.data.files.rows_in_an_object import list_note, rows_of
 from core.data.rows import TOO_DEEP, Row
-from core.problems import DataError
+from core.problems import DataError, mark, tr
 
-NOT_A_ROW = "not a row with named fields"
+NOT_A_ROW = mark("not a row with named fields")
 MAX_BAD_START = 1000  # lines; a file whose first lines are all bad is still refused if it is shorter than this
 MAX_OBJECT = 1 << 26  # characters of a file that is one object, which has to fit in memory
 _EXAMINED_VALUES = 100
@@ -36,7 +36,7 @@ def read_json_lines(source: Source, number: int) -> Iterator[Row]:
             if not line or line.isspace():
                 continue
             number += 1
-            place = f"line {line_number} of {name}"
+            place = tr("line {line} of {file}", line=line_number, file=name)
             values, fault = _parse_line(line, source)
             if fault and not has_rows:
                 bad_start.append(Row(number, place, values, fault))
@@ -65,10 +65,11 @@ def _parse_line(line: str, source: Source) -> tuple[dict[str, Any], str]:
         value = parse(line.removeprefix("\ufeff"))
     except NotJson as error:
         if error.what == TOO_DEEP:
-            return {}, fault or TOO_DEEP
-        return {}, fault or f"not valid JSON: {error.what}, at column {error.column}"
+            return {}, fault or tr(TOO_DEEP)
+        what = tr("not valid JSON: {what}, at column {column}", what=tr(error.what), column=error.column)
+        return {}, fault or what
     if not isinstance(value, dict):
-        return {}, fault or NOT_A_ROW
+        return {}, fault or tr(NOT_A_ROW)
     return value, fault
 
 
@@ -111,7 +112,8 @@ def read_json(source: Source, number: int) -> Iterator[Row]:
     try:
         with source.open_text() as stream:
             for in_file, (values, fault) in enumerate(_values(Window(stream), source), 1):
-                yield Row(number + in_file, f"row {in_file} of {source.name}", values, fault)
+                place = tr("row {row} of {file}", row=in_file, file=source.name)
+                yield Row(number + in_file, place, values, fault)
     except TooLarge as error:
         raise DataError(
             "{file} has a value of more than {limit:,} characters, at line {line}, column {column}; "
@@ -122,13 +124,14 @@ def read_json(source: Source, number: int) -> Iterator[Row]:
             column=error.column,
         ) from None
     except NotJson as error:
-        template = "{file} is not valid JSON: {what}, at line {line}, column {column}; fix it there."
+        template = mark("{file} is not valid JSON: {what}, at line {line}, column {column}; fix it there.")
         if file_kinds.kind_by_name(source.path.name) == "jsonl":
-            template = (
+            template = mark(
                 "{file} is not valid JSON: {what}, at line {line}, column {column}; "
                 "in a JSONL file each line must be one object."
             )
-        raise DataError(template, file=source.name, what=error.what, line=error.line, column=error.column) from None
+        what = tr(error.what)
+        raise DataError(template, file=source.name, what=what, line=error.line, column=error.column) from None
 
 
 def _values(window: Window, source: Source) -> Iterator[tuple[dict[str, Any], str]]:
@@ -193,7 +196,7 @@ def _list(window: Window, source: Source) -> Iterator[tuple[dict[str, Any], str]
         if isinstance(value, dict):
             yield value, fault
         elif has_objects or (has_texts and not isinstance(value, str)):
-            yield {}, fault or NOT_A_ROW
+            yield {}, fault or tr(NOT_A_ROW)
         else:
             yield {"text" if has_texts else "value": value}, fault
 

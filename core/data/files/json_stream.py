@@ -13,18 +13,35 @@ from collections.abc import Iterator
 from typing import Any
 
 from core.data.rows import TOO_DEEP
+from core.problems import mark, tr
 
 BLOCK = 1 << 20  # characters
 MAX_VALUE = 1 << 24  # characters of one value in a list; longer ones would fill the memory
 # An error this close to the end of the window may only mean that the rest has not been read yet.
 _NEAR_THE_END = 64  # characters
+# What the standard library's decoder says, and the window as well, marked for translation.
+EXPECTING_COMMA, EXTRA_DATA, UNTERMINATED = (
+    mark("Expecting ',' delimiter"),
+    mark("Extra data"),
+    mark("Unterminated string"),
+)
+OTHER_MESSAGES = (
+    mark("Expecting value"),
+    mark("Expecting property name enclosed in double quotes"),
+    mark("Expecting ':' delimiter"),
+    mark("Illegal trailing comma before end of object"),
+    mark("Illegal trailing comma before end of array"),
+    mark("Invalid control character"),
+    mark("Invalid \\escape"),
+    mark("Invalid \\uXXXX escape"),
+)
 _SPACE = re.compile(r"[ \t\n\r]*")
 _COMMA = re.compile(r"[ \t\n\r]*,[ \t\n\r]*")
 _STRING_OR_CONSTANT = re.compile(r'"(?:[^"\\]|\\.)*"|-?Infinity|NaN', re.DOTALL)
 
 
 class NotJson(ValueError):
-    """`what` is wrong at this line and column, which count from 1; `at` is the position in the text, from 0."""
+    """`what`, shown with `tr`, is wrong at this line and column, which count from 1; `at` is the position, from 0."""
 
     def __init__(self, what: str, line: int, column: int, at: int = 0):
         super().__init__(what)
@@ -77,7 +94,7 @@ def parse_at(text: str, start: int, decoder: json.JSONDecoder = _DECODER) -> tup
         raise NotJson(error.msg, error.lineno, error.colno, error.pos) from None
     except _Constant as error:
         where = next(found for found in _STRING_OR_CONSTANT.finditer(text, start) if found.group()[0] != '"').start()
-        raise NotJson.within(f"{error} is not a JSON value", text, where) from None
+        raise NotJson.within(tr("{value} is not a JSON value", value=str(error)), text, where) from None
     except RecursionError:
         raise NotJson.within(TOO_DEEP, text, start) from None
     except ValueError:
@@ -89,7 +106,7 @@ def parse(text: str) -> Any:
     value, end = parse_at(text, _SPACE.match(text).end())
     rest = _SPACE.match(text, end).end()
     if rest < len(text):
-        raise NotJson.within("Extra data", text, rest)
+        raise NotJson.within(EXTRA_DATA, text, rest)
     return value
 
 
@@ -127,7 +144,7 @@ class Window:
     def take(self, character: str) -> None:
         """Skips this character. Raises NotJson if the next one is different."""
         if self.peek() != character:
-            raise self.fault(f"Expecting '{character}'")
+            raise self.fault(tr("Expecting '{character}'", character=character))
         self.at += 1
 
     def value(self, longest: int = MAX_VALUE) -> Any:
@@ -140,7 +157,7 @@ class Window:
                     self.at = end
                     return value
             except NotJson as error:
-                may_continue = error.at >= certain_until or error.what.startswith("Unterminated string")
+                may_continue = error.at >= certain_until or error.what.startswith(UNTERMINATED)
                 if self.is_whole or not may_continue:
                     raise self.fault(error.what, error.at) from None
             if len(self.text) - self.at > longest:
@@ -166,9 +183,9 @@ class Window:
                     self.at += 1
                     return
                 case _:
-                    raise self.fault("Expecting ',' delimiter")
+                    raise self.fault(EXPECTING_COMMA)
 
     def end(self) -> None:
         """Raises NotJson if the text continues."""
         if self.peek():
-            raise self.fault("Extra data")
+            raise self.fault(EXTRA_DATA)

@@ -18,7 +18,7 @@ from core.data.files.json_rows import goes_over_lines, read_json, read_json_line
 from core.data.files.parquet_rows import check_parquet, read_parquet
 from core.data.files.text_rows import FEW_BLANK_LINES, NOTES, judge_text_rows, read_text
 from core.data.rows import Row
-from core.problems import DataError
+from core.problems import DataError, tr
 
 Read = Callable[[Source, int], Iterator[Row]]  # the rows of a file; the number is that of the last row before it
 
@@ -108,7 +108,7 @@ class _Opened(NamedTuple):
     @property
     def about(self) -> FileAbout:
         encoding = "" if self.kind == "parquet" else self.source.encoding.words
-        read_as = (f"read as {encoding}",) if encoding not in ("", "UTF-8") else ()
+        read_as = (tr("read as {encoding}", encoding=tr(encoding)),) if encoding not in ("", "UTF-8") else ()
         return FileAbout(self.source.path, self.kind, (*read_as, *self.source.notes, *self.notes), encoding)
 
 
@@ -154,11 +154,13 @@ def _reader(source: Source, kind: Kind, head: str, header: str, text_rows: str) 
         return partial(read_text, cut=text_rows), (), ""
     if kind == "txt":
         cut, blank = judge_text_rows(head)
-        warning = FEW_BLANK_LINES.format(file=source.name, blank=blank) if blank else ""
-        return partial(read_text, cut=cut), (NOTES[cut],), warning
+        warning = tr(FEW_BLANK_LINES, file=source.name, blank=blank) if blank else ""
+        return partial(read_text, cut=cut), (tr(NOTES[cut]),), warning
     layout = judge_layout(head, source.is_whole, kind, header)
     return partial(read_csv, layout=layout), layout.notes, ""
 
 
 def _unlike_its_name(named: Kind | None, kind: Kind) -> tuple[str, ...]:
-    return () if named == kind else (f"read as {file_kinds.NAMES[kind]} because of its content",)
+    if named == kind:
+        return ()
+    return (tr("read as {kind} because of its content", kind=tr(file_kinds.NAMES[kind])),)

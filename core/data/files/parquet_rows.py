@@ -10,7 +10,7 @@ from core.data.display import for_display
 from core.data.files.csv_layout import check_width, names_of
 from core.data.files.file_source import Source
 from core.data.rows import Row
-from core.problems import DataError, first_line
+from core.problems import DataError, first_line, tr
 
 if TYPE_CHECKING:  # importing pyarrow is slow, and the page should not wait for it
     import pyarrow.parquet
@@ -36,7 +36,8 @@ def read_parquet(source: Source, number: int) -> Iterator[Row]:
             for values, fault in _rows(batch.rename_columns(names)):
                 in_file += 1
                 fault = _decode(values, binary) or fault
-                yield Row(number + in_file, f"row {in_file} of {source.name}", values, fault)
+                place = tr("row {row} of {file}", row=in_file, file=source.name)
+                yield Row(number + in_file, place, values, fault)
             source.at = int(source.size * in_file / total)
 
 
@@ -81,8 +82,8 @@ def _rows(batch: "pyarrow.RecordBatch") -> Iterator[tuple[dict[str, Any], str]]:
             try:
                 yield batch.slice(at, 1).to_pylist()[0], ""
             except (ValueError, OverflowError) as error:
-                kind = "text that is not UTF-8" if isinstance(error, UnicodeDecodeError) else "a value out of range"
-                yield {}, kind
+                is_text = isinstance(error, UnicodeDecodeError)
+                yield {}, tr("text that is not UTF-8") if is_text else tr("a value out of range")
 
 
 def _decode(values: dict[str, Any], columns: list[str]) -> str:
@@ -94,5 +95,5 @@ def _decode(values: dict[str, Any], columns: list[str]) -> str:
                 values[name] = value.decode()
             except UnicodeDecodeError:
                 values[name] = value.decode(errors="replace")
-                fault = fault or f"bytes that are not text in the column {for_display(name)}"
+                fault = fault or tr("bytes that are not text in the column {column}", column=for_display(name))
     return fault

@@ -6,12 +6,12 @@
 """
 
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from typing import Any
 
 from core.data.display import first_names, for_display
 from core.data.files.file_source import Source
-from core.problems import DataError
+from core.problems import DataError, tr
 
 MAX_NAMED_FIELDS = 5  # in a note
 
@@ -32,23 +32,27 @@ def rows_of(value: dict[str, Any], source: Source) -> Iterator[dict[str, Any]]:
         ((key, rows),) = lists.items()
         others = [other for other in value if other not in lists]
         if not others or len(rows) > 1:  # next to other fields, a list with one object may be a field of a row
-            skipped = f"; skipped: {first_names(others, MAX_NAMED_FIELDS)}" if others else ""
-            source.note(list_note(key) + skipped)
+            source.note(list_note(key, others))
             return iter(rows)
     objects = list(value.values())
     if objects and _are_objects(objects):
         first = objects[0]
         if first and all(key.isdigit() for key in first) and all(each.keys() == first.keys() for each in objects):
-            source.note("the objects are read as columns, with the values by row number")
+            source.note(tr("the objects are read as columns, with the values by row number"))
             return ({name: column[number] for name, column in value.items()} for number in first)
         if len(objects) > 1 and _share_most_keys(objects):
-            source.note("the rows are the objects under their names")
+            source.note(tr("the rows are the objects under their names"))
             return iter(objects)
     return iter([value])
 
 
-def list_note(key: str) -> str:
-    return f'the rows are the list under "{for_display(key)}"'
+def list_note(key: str, skipped: Sequence[str] = ()) -> str:
+    """What is said of an object with the rows under `key` and other fields, which are skipped."""
+    name = for_display(key)
+    if not skipped:
+        return tr('the rows are the list under "{name}"', name=name)
+    names = first_names(skipped, MAX_NAMED_FIELDS)
+    return tr('the rows are the list under "{name}"; skipped: {names}', name=name, names=names)
 
 
 def _are_objects(values: list[Any]) -> bool:

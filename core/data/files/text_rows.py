@@ -9,13 +9,14 @@ from typing import Literal, NamedTuple
 from core.data.files.encodings import BAD_BYTE
 from core.data.files.file_source import Source, lines
 from core.data.rows import Row
+from core.problems import mark, tr
 
 TextRows = Literal["line", "paragraph", "file"]
 MAX_BLOCK = 1 << 20  # characters
 PARAGRAPH_LENGTH = 200  # characters; lines that are mostly longer are paragraphs by themselves
 NOTES = {
-    "line": "each line is a row",
-    "paragraph": "each paragraph, up to a blank line, is a row",
+    "line": mark("each line is a row"),
+    "paragraph": mark("each paragraph, up to a blank line, is a row"),
 }
 # With more lines than this between blank lines, on average, those do not separate paragraphs; prose and verse have 2 to
 # 20. If there are few blank lines, fewer lines are enough, above all if each of them ends like a sentence.
@@ -27,7 +28,7 @@ _SENTENCE = re.compile(r"[.!?…。！？｡।؟۔][\"')\]”’»」』）]*\s
 _SPEAKER = re.compile(r"\s*[^\s:：]{1,30}( [^\s:：]{1,30})?[:：]\s")  # lines of a dialogue belong together
 
 
-FEW_BLANK_LINES = (
+FEW_BLANK_LINES = mark(
     "{file} has few blank lines ({blank:,}), so each line is a row; if blank lines separate the rows, choose paragraph "
     'under "Split text files by" (data.text_rows).'
 )
@@ -81,7 +82,7 @@ def read_text(source: Source, number: int, cut: TextRows) -> Iterator[Row]:
             fault = ""
             if BAD_BYTE in text:
                 text, fault = text.replace(BAD_BYTE, "\ufffd"), source.bad_bytes
-            yield Row(number, f"line {line_number} of {source.name}", {"text": text}, fault)
+            yield Row(number, tr("line {line} of {file}", line=line_number, file=source.name), {"text": text}, fault)
 
 
 def _lines(text: Iterator[str]) -> Iterator[tuple[int, str]]:

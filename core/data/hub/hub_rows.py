@@ -12,7 +12,7 @@ from core.data.hub.hub_cache import find_in_cache
 from core.data.hub.hub_lookup import HubDataset, gated, look_up
 from core.data.rows import Row
 from core.hub_names import Token, checked_token
-from core.problems import DataError, ModelError, first_line
+from core.problems import DataError, ModelError, first_line, tr, trn
 from core.settings.sections import DataConfig
 
 if TYPE_CHECKING:  # importing these is slow, and the page should not wait for it
@@ -33,7 +33,13 @@ class HubRows:
     def __init__(self, dataset: "Dataset", name: str, notes: tuple[str, ...] = ()):
         self._name, self._total, self._at = name, len(dataset), 0
         self._dataset, media_notes = _without_media(dataset, name)
-        self.notes = (f"{_rows(len(dataset))} of the split {dataset.split} from Hugging Face", *notes, *media_notes)
+        read = trn(
+            "{count:,} row of the split {split} from Hugging Face",
+            "{count:,} rows of the split {split} from Hugging Face",
+            len(dataset),
+            split=dataset.split,
+        )
+        self.notes = (read, *notes, *media_notes)
 
     @property
     def share(self) -> float:
@@ -45,7 +51,8 @@ class HubRows:
         for batch in self._dataset.iter(BATCH_ROWS):
             for values in zip(*(batch[name] for name in names), strict=True):
                 self._at = number = number + 1
-                yield Row(number, f"row {number} of {self._name}", dict(zip(names, values, strict=True)))
+                place = tr("row {row} of {file}", row=number, file=self._name)
+                yield Row(number, place, dict(zip(names, values, strict=True)))
 
 
 def open_hub(config: DataConfig, token: Token) -> HubRows:
@@ -61,12 +68,12 @@ def open_hub(config: DataConfig, token: Token) -> HubRows:
     hub_dataset = look_up(config, token)
     if hub_dataset is None:
         name, builder = config.path, find_in_cache(config)
-        notes = ("from this machine's cache, because Hugging Face cannot be reached",)
+        notes = (tr("from this machine's cache, because Hugging Face cannot be reached"),)
     else:
         name, builder = hub_dataset.name, _builder(config, hub_dataset, token)
-        notes = (f"{config.path} is now called {name}",) if name != config.path else ()
+        notes = (tr("{old} is now called {name}", old=config.path, name=name),) if name != config.path else ()
     if builder.config.name != "default":
-        notes = (f"configuration {builder.config.name}", *notes)
+        notes = (tr("configuration {name}", name=builder.config.name), *notes)
     _check_split(config, name, builder)
     _prepare(name, builder)
     return HubRows(_part(config, name, builder), name, notes)
@@ -200,7 +207,10 @@ def _part(config: DataConfig, name: str, builder: "DatasetBuilder") -> "Dataset"
     except (ValueError, AssertionError):  # the part does not exist, is empty, or is not written correctly
         dataset = None
     if not dataset:
-        splits = [f"{split} ({_rows(info.num_examples)})" for split, info in builder.info.splits.items()]
+        splits = [
+            trn("{split} ({count:,} row)", "{split} ({count:,} rows)", info.num_examples, split=split)
+            for split, info in builder.info.splits.items()
+        ]
         raise DataError(
             "{dataset} has no rows in {split!r}; it has {splits}, and a part is written as train[:10%].",
             dataset=name,
@@ -220,7 +230,9 @@ def _without_media(dataset: "Dataset", name: str) -> tuple["Dataset", tuple[str,
         raise DataError(
             "{dataset} has only images or audio ({columns}); choose a dataset with text.", dataset=name, columns=names
         )
-    return dataset.remove_columns(media), (f"skipped: {names}, because images and audio are not read",)
+    return dataset.remove_columns(media), (
+        tr("skipped: {columns}, because images and audio are not read", columns=names),
+    )
 
 
 def _is_media(feature) -> bool:
@@ -252,7 +264,3 @@ def _refusal(name: str, error: BaseException) -> DataError:
     return DataError(
         "{dataset} cannot be read ({reason}); download its files and choose their folder.", dataset=name, reason=reason
     )
-
-
-def _rows(count: int) -> str:
-    return "1 row" if count == 1 else f"{count:,} rows"

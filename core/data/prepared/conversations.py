@@ -16,7 +16,7 @@ from core.data.columns.field_values import (
     speaker_key,
 )
 from core.data.prompts.messages import Message
-from core.problems import TemplateError
+from core.problems import TemplateError, mark
 
 # The names that datasets give to the speakers; case, spaces and hyphens are ignored.
 ROLE_NAMES = {
@@ -33,10 +33,10 @@ ROLE_NAMES = {
     for name in names.split()
 }  # fmt: skip
 OTHER_PARTS = {  # of a message, besides text; why the row is left out
-    "image": "a message with an image",
-    "audio": "a message with audio",
-    "video": "a message with a video",
-    "file": "a message with a file",
+    "image": mark("a message with an image"),
+    "audio": mark("a message with audio"),
+    "video": mark("a message with a video"),
+    "file": mark("a message with a file"),
 }
 # The keys by which training programs mark a turn that is not trained on: with 0 or false, or else with true.
 WEIGHT_KEYS = ("weight", "loss", "loss_weight", "loss_scale", "loss_mask", "train", "training", "trainable")

@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from core.data.rows import Row
-from core.problems import DataError
+from core.problems import DataError, mark, tr
 
 MAX_LISTED = 200  # rows in memory, for the page; the file has all of them
 EXCERPT_CHARACTERS = 200
@@ -43,12 +43,14 @@ class LeftOut:
         """no answer (3), not valid JSON (1; first: Expecting value, at column 17)"""
         reasons = []
         for reason, count in self.counts.most_common(MAX_NAMED_REASONS):
-            first = f"; first: {self.details[reason]}" if reason in self.details else ""
-            reasons.append(f"{reason} ({count:,}{first})")
+            if reason in self.details:
+                first = self.details[reason]
+                reasons.append(tr("{reason} ({rows:,}; first: {first})", reason=reason, rows=count, first=first))
+            else:
+                reasons.append(f"{reason} ({count:,})")
         more = len(self.counts) - len(reasons)
-        if more > 0:
-            reasons.append(f"and {more} other reasons")
-        return ", ".join(reasons)
+        named = ", ".join(reasons)
+        return tr("{reasons}, and {more} other reasons", reasons=named, more=more) if more > 0 else named
 
     def find(self, number: int) -> LeftOutRow | None:
         """The left-out row with this number, from memory or from the file; None if there is none."""
@@ -65,9 +67,9 @@ class NothingLeftError(DataError):
 
     def __init__(self, left_out: LeftOut):
         if left_out.total:
-            super().__init__("No row can be used for training: {reasons}.", reasons=left_out.in_words())
+            super().__init__(mark("No row can be used for training: {reasons}."), reasons=left_out.in_words())
         else:
-            super().__init__("There are no rows; choose a file that has some.")
+            super().__init__(mark("There are no rows; choose a file that has some."))
         self.left_out = left_out
 
 
@@ -85,7 +87,8 @@ class LeftOutWriter:
 
     def add(self, row: Row, reason: str) -> None:
         left = LeftOutRow(row.number, row.place, reason, _excerpt(row))
-        kind, _, detail = reason.partition(": ")  # after the colon are details, which differ from row to row
+        # After the colon are details, which differ from row to row: the translations of reasons keep the colon.
+        kind, _, detail = reason.partition(": ")
         self._counts[kind] += 1
         if detail:
             self._details.setdefault(kind, detail)

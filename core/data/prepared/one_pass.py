@@ -23,7 +23,7 @@ from core.data.prepared.same_answer import AnswerCounter
 from core.data.prepared.tokens import Example, Rendered, tokenise
 from core.data.prompts.fill_in import placeholders_in
 from core.data.rows import TOO_DEEP, Row
-from core.problems import DataError, TemplateError
+from core.problems import DataError, TemplateError, mark, tr
 from core.settings.sections import DataConfig
 from core.stopping import ShouldStop, leave_if
 
@@ -34,7 +34,7 @@ MAX_ROW_CHARACTERS = 10_000_000  # tokenising more at once takes gigabytes
 PREVIEW_ROWS = 3
 LANGUAGE_SAMPLES = 300
 SAMPLE_CHARACTERS = 2000
-NO_EMBEDDING = (
+NO_EMBEDDING = mark(
     "Row {row:,} has the token {token:.40} ({id:,}), but the model has only {embeddings:,} embeddings: leave the token "
     "out of the rows and the template, use the model's own tokenizer, or add the token to the model as well "
     "(resize_token_embeddings)."
@@ -124,12 +124,12 @@ class Pass:
             except TemplateError as error:
                 reason = str(error)
             except RecursionError:
-                reason = TOO_DEEP
+                reason = tr(TOO_DEEP)
         rendered = Rendered(row.number, pieces, frozenset(changes))
         reason = reason or _why_unusable(rendered.text)
         if not reason and self.config.drop_duplicates:
             key = text_hash(rendered.text)
-            reason = "the same text as an earlier row" if key in reading.text_hashes else ""
+            reason = tr("the same text as an earlier row") if key in reading.text_hashes else ""
             reading.text_hashes.add(key)
         return rendered, reason
 
@@ -148,8 +148,7 @@ class Pass:
             self._check_tokens(row, parts)
             useful = [part for part in parts if part.trained]
             if not useful:
-                reason = f"the answer begins after {self.max_seq_length} tokens" if parts else "no text"
-                reading.left_out.add(row, reason)
+                reading.left_out.add(row, self._why_nothing_is_trained(bool(parts)))
                 continue
             pieces = [text for text, is_trained in rendered.pieces if is_trained or not self.completion_only_loss]
             trained_text = "".join(pieces)
@@ -169,6 +168,11 @@ class Pass:
                 result.preview.append(rendered.text)
         if examples:
             reading.store.add(examples, hashes, ends, unfilled)
+
+    def _why_nothing_is_trained(self, has_tokens: bool) -> str:
+        if has_tokens:
+            return tr("the answer begins after {length} tokens", length=self.max_seq_length)
+        return tr("no text")
 
     def _check_tokens(self, row: Row, parts: list[Example]) -> None:
         """Raises DataError when the model would be given a token that it has no embedding for."""
@@ -232,11 +236,11 @@ def _batches(rows: Iterable[Row]) -> Iterator[list[Row]]:
 def _why_unusable(text: str) -> str:
     """Why the text cannot be tokenised; empty if it can."""
     if len(text) > MAX_ROW_CHARACTERS:
-        return f"longer than {MAX_ROW_CHARACTERS:,} characters"
+        return tr("longer than {limit:,} characters", limit=MAX_ROW_CHARACTERS)
     try:
         text.encode("utf-8")
     except UnicodeEncodeError:
-        return "half a character (a lone surrogate)"
+        return tr("half a character (a lone surrogate)")
     return ""
 
 

@@ -11,7 +11,7 @@ from core.data.prepared.examples_on_disk import Examples, Folder
 from core.data.prepared.languages import languages
 from core.data.prepared.left_out import CONSENT_SHARE, LeftOut, too_many_left_out
 from core.data.prepared.same_answer import SameAnswer
-from core.problems import DataError
+from core.problems import DataError, tr
 from core.settings.sections import DataConfig
 
 
@@ -78,7 +78,10 @@ class PreparedData:
     def change_notes(self) -> tuple[str, ...]:
         """What the chat template made necessary, in sentences."""
         used = self.rows - self.left_out.total
-        return tuple(f"{rows:,} of {used:,} rows: {change}." for change, rows in self.changes.items())
+        return tuple(
+            tr("{rows:,} of {used:,} rows: {change}.", rows=rows, used=used, change=change)
+            for change, rows in self.changes.items()
+        )
 
     @cached_property
     def languages(self) -> tuple[tuple[str, float], ...]:

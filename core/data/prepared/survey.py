@@ -4,7 +4,8 @@ from collections.abc import Iterator
 from dataclasses import dataclass, replace
 from math import ceil
 
-from core.data.prepared.prepared_data import PreparedData
+from core.data.prepared.prepared_data import PassResult, PreparedData
+from core.problems import mark, tr, trn
 from core.settings.steps import steps_per_epoch
 from core.settings.training_section import TrainingConfig
 
@@ -15,6 +16,53 @@ MIN_TRAINED_SHARE = 0.01  # of the tokens; if fewer are trained on, there is a w
 # ten, whatever it is asked.
 SAME_ANSWER_SHARE = 0.9
 MIN_SAME_ANSWERS = 5  # fewer may well be the same by chance
+
+# The warnings that have several forms.
+CUT = mark(
+    "{cut:,} of {rows:,} rows ({share:.0%}) are cut at the end and lose {tokens:,} tokens: raise the length on the "
+    "Model tab, or shorten the rows."
+)
+CUT_TEXT = mark(
+    "{cut:,} of {rows:,} rows ({share:.0%}) are cut at the end and lose {tokens:,} tokens: raise the length on the "
+    "Model tab, or shorten the rows; a text file can also be read line by line, or as one row, which loses nothing "
+    "(data.text_rows)."
+)
+NO_END_TOKEN = mark(
+    "{missing:,} of {rows:,} rows have no end token, because the tokenizer has none (eos_token): training on these "
+    "teaches the model not to stop."
+)
+WITHOUT_END = mark(
+    "{missing:,} of {rows:,} rows have no end token ({end}) in the part that is trained on: training on these teaches "
+    "the model not to stop."
+)
+UNFILLED = mark(
+    "{rows:,} rows have an unfilled placeholder such as {placeholder} in the part that is trained on: the model would "
+    "learn to write exactly that; fill in the placeholders first (data.fill_in)."
+)
+SHARED = mark(
+    "{shared:,} of {rows:,} validation rows are also in the training set: validation loss will look better than it is; "
+    'tick "Leave out duplicates" (data.drop_duplicates).'
+)
+SHARED_WITH_FILE = mark(
+    "{shared:,} of {rows:,} validation rows are also in the training set: validation loss will look better than it is; "
+    "remove these rows from one of the two files."
+)
+SAME_ANSWER = mark(
+    '{same:,} of {rows} ({share:.0%}) have the same answer, "{answer}": the model learns to write that whatever it '
+    "reads; check which column is the answer."
+)
+EMPTY_ANSWER = mark(
+    "{same:,} of {rows} ({share:.0%}) have an empty answer: the model learns to write that whatever it reads; check "
+    "which column is the answer."
+)
+SAME_TEXT = mark(
+    '{same:,} of {rows} ({share:.0%}) have the same text to learn, "{answer}": the model learns to write that whatever '
+    "it reads; check what is trained on."
+)
+EMPTY_TEXT = mark(
+    "{same:,} of {rows} ({share:.0%}) have an empty text to learn: the model learns to write that whatever it reads; "
+    "check what is trained on."
+)
 
 
 @dataclass(frozen=True)
@@ -116,67 +164,65 @@ def _histogram(lengths) -> tuple[tuple[int, ...], tuple[int, ...]]:
 def _warnings(figures: Survey, data: PreparedData, end_name: str) -> Iterator[str]:
     yield from data.warnings
     if figures.cut_rows / max(figures.used, 1) > CUT_SHARE:
-        # A text file read as one row is split instead of cut.
-        other_way = "; a text file can also be read line by line, or as one row, which loses nothing (data.text_rows)"
-        yield (
-            f"{figures.cut_rows:,} of {figures.used:,} rows ({figures.cut_rows / figures.used:.0%}) are cut at the end "
-            f"and lose {figures.lost_tokens:,} tokens: raise the length on the Model tab, or shorten the rows"
-            f"{other_way if data.shape.name == 'text' else ''}."
+        yield tr(
+            # A text file read as one row is split instead of cut.
+            CUT_TEXT if data.shape.name == "text" else CUT,
+            cut=figures.cut_rows,
+            rows=figures.used,
+            share=figures.cut_rows / figures.used,
+            tokens=figures.lost_tokens,
         )
-    if figures.without_end and not end_name:
-        yield (
-            f"{figures.without_end:,} of {figures.used:,} rows have no end token, because the tokenizer has none "
-            "(eos_token): training on these teaches the model not to stop."
-        )
-    elif figures.without_end:
-        yield (
-            f"{figures.without_end:,} of {figures.used:,} rows have no end token ({end_name}) in the part that is "
-            "trained on: training on these teaches the model not to stop."
-        )
+    if figures.without_end:
+        missing = {"missing": figures.without_end, "rows": figures.used}
+        yield tr(WITHOUT_END, end=end_name, **missing) if end_name else tr(NO_END_TOKEN, **missing)
     if figures.trained_share < MIN_TRAINED_SHARE:
-        yield "Less than 1% of the tokens are trained on: check which column is the answer."
+        yield tr("Less than 1% of the tokens are trained on: check which column is the answer.")
     yield from _about_answers(data)
     if figures.unfilled:
-        yield (
-            f"{figures.unfilled:,} rows have an unfilled placeholder such as {placeholder(figures)} in the part that "
-            "is trained on: the model would learn to write exactly that; fill in the placeholders first (data.fill_in)."
-        )
+        yield tr(UNFILLED, rows=figures.unfilled, placeholder=placeholder(figures))
     if data.special_rows:
-        rows = "1 row has" if data.special_rows == 1 else f"{data.special_rows:,} rows have"
-        yield (
-            f"{rows} a special token such as {data.special_token} in their text: the model takes it for a real one; "
-            "remove it unless you want that."
+        yield trn(
+            "{count:,} row has a special token such as {token} in their text: the model takes it for a real one; "
+            "remove it unless you want that.",
+            "{count:,} rows have a special token such as {token} in their text: the model takes it for a real one; "
+            "remove it unless you want that.",
+            data.special_rows,
+            token=data.special_token,
         )
     yield from data.change_notes
     if figures.shared:
-        way_out = 'tick "Leave out duplicates" (data.drop_duplicates)'
-        if data.own_validation:
-            way_out = "remove these rows from one of the two files"
-        yield (
-            f"{figures.shared:,} of {figures.validation_rows:,} validation rows are also in the training set: "
-            f"validation loss will look better than it is; {way_out}."
-        )
+        shared = SHARED_WITH_FILE if data.own_validation else SHARED
+        yield tr(shared, shared=figures.shared, rows=figures.validation_rows)
     if len(figures.languages) > 1:
         languages = ", ".join(f"{code} {share:.0%}" for code, share in figures.languages)
-        yield f"The answers are in several languages ({languages}): the model may answer in any of them."
+        yield tr(
+            "The answers are in several languages ({languages}): the model may answer in any of them.",
+            languages=languages,
+        )
     validation = data.own_validation
     if validation and validation.shape.name != data.shape.name:
-        yield f"Validation rows are read in a different way from training rows: {validation.shape.reason}."
+        reason = validation.shape.reason
+        yield tr("Validation rows are read in a different way from training rows: {reason}.", reason=reason)
 
 
 def _about_answers(data: PreparedData) -> Iterator[str]:
     """A warning for each source in which nearly all answers are the same."""
-    sources = [(data, "rows")]
-    if data.own_validation:
-        sources.append((data.own_validation, "validation rows"))
-    for source, kind in sources:
-        same = source.same_answer
-        if same.rows < MIN_SAME_ANSWERS or same.share < SAME_ANSWER_SHARE:
-            continue
-        is_text = source.shape.name in ("text", "columns")
-        what, check = ("text to learn", "what is trained on") if is_text else ("answer", "which column is the answer")
-        which = f'the same {what}, "{same.answer}"' if same.answer else f"an empty {what}"
-        yield (
-            f"{same.rows:,} of {same.of:,} {kind} ({same.share:.0%}) have {which}: the model learns to write that "
-            f"whatever it reads; check {check}."
-        )
+    if _is_the_same(data):
+        yield _about_answer(data, trn("{count:,} row", "{count:,} rows", data.same_answer.of))
+    if (validation := data.own_validation) and _is_the_same(validation):
+        rows = trn("{count:,} validation row", "{count:,} validation rows", validation.same_answer.of)
+        yield _about_answer(validation, rows)
+
+
+def _is_the_same(source: PreparedData | PassResult) -> bool:
+    return source.same_answer.rows >= MIN_SAME_ANSWERS and source.same_answer.share >= SAME_ANSWER_SHARE
+
+
+def _about_answer(source: PreparedData | PassResult, rows: str) -> str:
+    """The warning about an answer that nearly all of these rows have; `rows` is their number in words."""
+    same = source.same_answer
+    is_text = source.shape.name in ("text", "columns")
+    if same.answer:
+        template = SAME_TEXT if is_text else SAME_ANSWER
+        return tr(template, same=same.rows, rows=rows, share=same.share, answer=same.answer)
+    return tr(EMPTY_TEXT if is_text else EMPTY_ANSWER, same=same.rows, rows=rows, share=same.share)

@@ -12,13 +12,13 @@ from jinja2 import TemplateError as JinjaError
 
 from core.data.prompts.messages import Message, Pieces, Tools, check_messages, is_trained_on, uses_tools, written_out
 from core.data.prompts.system_prompts import MARK, SYSTEM_MOVED, forms, has_moved, lacks_a_system_prompt
-from core.problems import TemplateError
+from core.problems import TemplateError, mark, tr
 
 Span = tuple[int, int]  # start and end, in characters of a text
 Say = Callable[[str], None]  # is told what had to be changed in a conversation, in words that complete "12 rows: "
 Rendered = TypeVar("Rendered", str, Pieces)
 MANY_MESSAGES = 48  # longer conversations are rendered in windows, because the time grows with the square
-REWRITES = "the model's chat template rewrites earlier turns"
+REWRITES = mark("the model's chat template rewrites earlier turns")
 
 
 class _RewritesError(TemplateError):
@@ -79,7 +79,7 @@ def _in_a_form_it_takes(
             refusal = error
             continue
         if has_moved(messages, form):
-            say(SYSTEM_MOVED)
+            say(tr(SYSTEM_MOVED))
         return rendered
     raise refusal
 

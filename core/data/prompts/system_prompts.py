@@ -2,7 +2,11 @@
 
 from collections.abc import Callable, Iterator
 
-SYSTEM_MOVED = "the model's chat template has no place for a system prompt, so its text becomes part of the question"
+from core.problems import mark
+
+SYSTEM_MOVED = mark(
+    "the model's chat template has no place for a system prompt, so its text becomes part of the question"
+)
 MARK = "\ue000"  # in no template, and in hardly any text
 
 
