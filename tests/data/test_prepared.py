@@ -1,5 +1,6 @@
 """All rows of a run: rows left out, cut and split, validation files, stopping, and what is written to disk."""
 
+import ast
 import csv
 import json
 import math
@@ -16,7 +17,9 @@ from core.data.prepared.left_out import MAX_LISTED, NothingLeftError
 from core.data.prepared.prepare import open_rows, prepare
 from core.problems import DataError
 from core.settings.sections import DataConfig
+from core.settings.update_catalogs import TRANSLATED, catalog_file, read_catalog, texts_of
 from core.stopping import Stopped
+from tests.conftest import PROJECT
 from tests.conftest import data_file as write
 
 GOOD = {"instruction": "a", "output": "b"}
@@ -180,6 +183,18 @@ def test_the_first_details_of_a_reason_are_named(tmp_path, tokenizer):
     config = write(tmp_path / "a.jsonl", text='{"text": "x"}\n{"text": oops}\n{"text": "x"\n')
     words = prepare(config, tokenizer, 64, True).left_out.in_words()
     assert words == "not valid JSON (2; first: Expecting value, at column 10)"
+
+
+@pytest.mark.parametrize("language", TRANSLATED)
+def test_a_translated_reason_has_its_details_behind_a_colon_too(language):
+    texts = {m.id: m.string for m in read_catalog(catalog_file(language), language) if isinstance(m.id, str)}
+    trees = (ast.parse(file.read_text(encoding="utf-8")) for file in (PROJECT / "core/data").rglob("*.py"))
+    calls = (found for tree in trees for name, found in texts_of(tree) if name == "TemplateError")
+    reasons = {text.value for found in calls for text in found if isinstance(text, ast.Constant)}
+    reasons.add("not valid JSON: {what}, at column {column}")
+    translated = {reason for reason in reasons if texts[reason]}
+    assert "a field is missing: {column}" in reasons
+    assert [reason for reason in translated if (": " in reason) != (": " in texts[reason])] == []
 
 
 def test_all_left_out_keeps_the_list(tmp_path, tokenizer):
