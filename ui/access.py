@@ -12,6 +12,7 @@ from ipaddress import ip_address
 from urllib.parse import urlsplit
 
 from core.disk.sizes import GIB
+from core.problems import mark, tr
 from ui.gradio_patches import ASSETS, LOGIN, OPEN_BEFORE_LOGIN, UNUSED_ROUTES, UPLOAD, is_logged_in, without_actions
 from ui.rewritten import rewriting
 
@@ -21,6 +22,18 @@ USUAL_BODY_LIMIT = 64 * 1024**2
 
 # Our own routes that contain no data: what a browser installs the page with, and the answer to a second start.
 MANIFEST, ICONS, RUNNING = "/manifest.json", "/icons/", "/running/"
+
+CONSENT = mark(
+    "{where} others could use this page: add --auth NAME:PASSWORD (in a Space: a secret HEARTHTUNE_AUTH), or let "
+    "anyone load models, upload files, train and ask on this machine, and download public models and datasets to its "
+    "disk, with --i-know (in a Space: a variable HEARTHTUNE_I_KNOW=1), or only try the demo model, with --demo (in a "
+    "Space: a variable HEARTHTUNE_DEMO=1)."
+)
+ELSEWHERE = mark(
+    "Another site ({origin:.100}) sent this request, or a proxy did not say under which name the page was opened (it "
+    "asked for {host:.100}): open the page itself, or let the proxy pass that name on in X-Forwarded-Host (nginx: "
+    "`proxy_set_header X-Forwarded-Host $http_host;`)."
+)
 
 Refusal = tuple[int, str]  # an HTTP status and one sentence
 
@@ -39,13 +52,8 @@ def needs_consent(host: str, share: bool) -> str:
     """One sentence when others could reach the page, to be shown unless they must log in or the owner allows it."""
     if is_loopback(host) and not share:
         return ""
-    where = "With --share" if share else f"On {host or 'an empty host'}"
-    return (
-        f"{where} others could use this page: add --auth NAME:PASSWORD (in a Space: a secret HEARTHTUNE_AUTH), or let "
-        "anyone load models, upload files, train and ask on this machine, and download public models and datasets to "
-        "its disk, with --i-know (in a Space: a variable HEARTHTUNE_I_KNOW=1), or only try the demo model, with --demo "
-        "(in a Space: a variable HEARTHTUNE_DEMO=1)."
-    )
+    where = tr("With --share") if share else tr("On {host}", host=host or tr("an empty host"))
+    return tr(CONSENT, where=where)
 
 
 class Gate:
@@ -85,14 +93,14 @@ class Gate:
     def _refusal(self, scope: dict, headers: dict[str, str]) -> Refusal | None:
         path, method = route_of(scope), scope["method"]
         if not self._any_host and not is_loopback(_name(headers.get("host", ""))):
-            return 403, "This page answers only as localhost or 127.0.0.1; --auth opens it to other names."
+            return 403, tr("This page answers only as localhost or 127.0.0.1; --auth opens it to other names.")
         if sentence := _from_elsewhere(method, headers):
             self._say_once(sentence)
             return 403, sentence
         if self._needs_login and not _is_open(method, path) and not _is_logged_in(scope, headers):
-            return 401, "Log in first."
+            return 401, tr("Log in first.")
         if path.startswith(UNUSED_ROUTES):
-            return 404, "Not found."
+            return 404, tr("Not found.")
         return _too_much(path, headers)
 
     def _say_once(self, sentence: str) -> None:
@@ -100,7 +108,7 @@ class Gate:
         if sentence not in self._has_said and len(self._has_said) < 10:
             self._has_said.add(sentence)
             printable = "".join(c if c.isprintable() else "?" for c in sentence)
-            print(f"Refused: {printable}", file=sys.stderr, flush=True)
+            print(tr("Refused: {sentence}", sentence=printable), file=sys.stderr, flush=True)
 
 
 def route_of(scope: dict) -> str:
@@ -123,15 +131,11 @@ def _from_elsewhere(method: str, headers: dict[str, str]) -> str:
     if site is not None:  # set by the browser; no page can change it
         is_link = headers.get("sec-fetch-mode") == "navigate" and method in ("GET", "HEAD")
         is_ours = site in ("same-origin", "none") or is_link
-        return "" if is_ours else "Another site sent this request; open the page itself."
+        return "" if is_ours else tr("Another site sent this request; open the page itself.")
     origin = headers.get("origin")  # older browsers, and pages served neither by https nor from this machine
     if origin is None or any(_is_at(origin, host) for host in _hosts(headers)):
         return ""
-    return (
-        f"Another site ({origin:.100}) sent this request, or a proxy did not say under which name the page was opened "
-        f"(it asked for {headers.get('host', ''):.100}): open the page itself, or let the proxy pass that name on in "
-        "X-Forwarded-Host (nginx: `proxy_set_header X-Forwarded-Host $http_host;`)."
-    )
+    return tr(ELSEWHERE, origin=origin, host=headers.get("host", ""))
 
 
 def _hosts(headers: dict[str, str]) -> list[str]:
@@ -168,15 +172,16 @@ def _is_logged_in(scope: dict, headers: dict[str, str]) -> bool:
 def _too_much(path: str, headers: dict[str, str]) -> Refusal | None:
     """Decided by the declared length before a byte is read, so a length must be declared."""
     if "transfer-encoding" in headers:
-        return 411, "Send the length of the request (Content-Length)."
+        return 411, tr("Send the length of the request (Content-Length).")
     length, limit = headers.get("content-length", "0"), BODY_LIMITS.get(path.rstrip("/"), USUAL_BODY_LIMIT)
     if not length.isdigit() or int(length) <= limit:
         return None
     if limit == UPLOAD_LIMIT:
-        return 413, (
-            f"At most {limit // GIB} GiB can be uploaded at once; for a larger file on this machine, enter its path."
+        return 413, tr(
+            "At most {most} GiB can be uploaded at once; for a larger file on this machine, enter its path.",
+            most=limit // GIB,
         )
-    return 413, "This request is larger than any that the page sends."
+    return 413, tr("This request is larger than any that the page sends.")
 
 
 async def answer_with(send: Callable[[dict], Awaitable[None]], status: int, sentence: str) -> None:

@@ -7,6 +7,8 @@ import os
 import sys
 from urllib.request import getproxies, getproxies_environment
 
+from core.problems import tr
+
 OWN_ADDRESSES = ("127.0.0.1", "localhost", "::1")
 
 
@@ -32,7 +34,7 @@ def go_past_proxies(host: str) -> None:
         entry = entry.strip("[]")  # of an IPv6 address, which httpx expects bare
         os.environ["no_proxy"] = os.environ["NO_PROXY"] = entry
         if trouble := _trouble():
-            _leave_out(f"{entry!r} in NO_PROXY", trouble)
+            _leave_out(tr("{entry!r} in NO_PROXY", entry=entry), trouble)
         elif entry and entry not in kept:
             kept.append(entry)
     os.environ["no_proxy"] = os.environ["NO_PROXY"] = "*" if "*" in kept else ",".join(kept)
@@ -54,4 +56,7 @@ def _trouble(**options) -> str:
 
 
 def _leave_out(what: str, trouble: str) -> None:
-    print(f"The proxy setting {what} is left out, because it cannot be used: {trouble}.", file=sys.stderr)
+    sentence = tr(
+        "The proxy setting {name} is left out, because it cannot be used: {reason}.", name=what, reason=trouble
+    )
+    print(sentence, file=sys.stderr)

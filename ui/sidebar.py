@@ -4,6 +4,7 @@ import gradio as gr
 from markupsafe import Markup
 
 from core.memory.hardware import Machine, MemoryStats
+from core.problems import mark, tr
 from core.runs.snapshot import Snapshot
 from core.workbench.model_slot import ModelState
 from core.workbench.workbench import Workbench
@@ -13,7 +14,20 @@ from ui.shared.run_names import RunNames
 from ui.train.run_state_text import activity, work_bar
 
 TEMPLATE = "sidebar.html"
-EXPECTED = {"estimate": "estimated", "probe": "probed", "corrected by a probe": "corrected by a probe"}
+EXPECTED = {
+    "estimate": mark("run, estimated"),
+    "probe": mark("run, probed"),
+    "corrected by a probe": mark("run, corrected by a probe"),
+}
+WORDS = {
+    "preparing": mark("preparing"),
+    "training": mark("training"),
+    "stopping": mark("stopping"),
+    "completed": mark("completed"),
+    "stopped": mark("stopped"),
+    "failed": mark("failed"),
+    "interrupted": mark("interrupted"),
+}
 
 
 class Sidebar:
@@ -28,7 +42,7 @@ class Sidebar:
             )
             self.model = gr.HTML(padding=False, elem_id="side-model")
             self.run = gr.HTML(padding=False, elem_id="side-run")
-            self.stop = gr.Button("Stop", variant="stop", size="sm", visible=False, elem_id="stop")
+            self.stop = gr.Button(tr("Stop"), variant="stop", size="sm", visible=False, elem_id="stop")
         # A name of its own, so that /stop stays free for clients.
         self.stop.click(self._workbench.stop, api_name="press_stop", api_visibility="private", show_progress="hidden")
 
@@ -44,7 +58,7 @@ class Sidebar:
             self.stop: {
                 "visible": workbench.is_training,
                 "interactive": not stopping,
-                "value": "Stopping…" if stopping else "Stop",
+                "value": tr("Stopping…") if stopping else tr("Stop"),
             },
         }
 
@@ -54,27 +68,28 @@ def machine_text(machine: Machine, memory: MemoryStats, run: Snapshot | None = N
 
     `unused_card` says why a card of this machine is not used.
     """
-    rows = [("in use", f"{gib(memory.in_use_gib)} of {gib(memory.total_gib)}")]
+    in_use = tr("{part} of {whole}", part=gib(memory.in_use_gib), whole=gib(memory.total_gib))
+    rows = [(tr("in use"), in_use)]
     if machine.is_gpu:
         rows += [
-            ("allocated", gib(memory.allocated_gib)),
-            ("reserved", gib(memory.reserved_gib)),
-            ("peak reserved", gib(memory.peak_reserved_gib)),
+            (tr("allocated"), gib(memory.allocated_gib)),
+            (tr("reserved"), gib(memory.reserved_gib)),
+            (tr("peak reserved"), gib(memory.peak_reserved_gib)),
         ]
         extra = [
-            (f"{memory.utilization:.0f}% busy" if memory.utilization is not None else ""),
+            (tr("{percent:.0f}% busy", percent=memory.utilization) if memory.utilization is not None else ""),
             (f"{memory.temperature:.0f} °C" if memory.temperature is not None else ""),
             (f"{memory.power:.0f} W" if memory.power is not None else ""),
         ]
-        rows.append(("card", " · ".join(filter(None, extra)) or "–"))
+        rows.append((tr("card"), " · ".join(filter(None, extra)) or "–"))
     else:
         rows += [
-            ("this program", gib(memory.process_gib)),
-            ("its peak", gib(memory.peak_process_gib)),
-            ("available", gib(memory.available_gib)),
+            (tr("this program"), gib(memory.process_gib)),
+            (tr("its peak"), gib(memory.peak_process_gib)),
+            (tr("available"), gib(memory.available_gib)),
         ]
     if run is not None and not run.is_over:
-        rows += [(f"run, {EXPECTED[source]}", gib(size)) for source, size in run.expected_gib.items()]
+        rows += [(tr(EXPECTED[source]), gib(size)) for source, size in run.expected_gib.items()]
     share = memory.in_use_gib / memory.total_gib
     return render_part(TEMPLATE, "machine", name=machine.name, share=share, rows=rows, unused_card=unused_card)
 
@@ -86,12 +101,13 @@ def model_text(state: ModelState, workbench: Workbench) -> Markup:
     if state.report is None:
         return render_part(TEMPLATE, "no_model", error=workbench.warm_error, is_warm=workbench.is_warm)
     report = state.report
-    bits = "4-bit" if report.linear_layers_4bit else "16-bit" if "16" in report.dtype else "32-bit"
+    bits = tr("{number}-bit", number=4 if report.linear_layers_4bit else 16 if "16" in report.dtype else 32)
+    weights = tr("{number} weights", number=big(report.parameters))
     return render_part(
         TEMPLATE,
         "model",
         name=report.name.rstrip("/").rpartition("/")[2],
-        words=f"{bits} · {big(report.parameters)} weights{' · tied' if report.tied_embeddings else ''}",
+        words=" · ".join([bits, weights, *([tr("tied")] if report.tied_embeddings else [])]),
         adapter=RunNames(workbench.runs).run(state.adapter) if state.adapter else "",
     )
 
@@ -103,9 +119,10 @@ def run_text(snapshot: Snapshot | None) -> Markup:
     last = snapshot.steps[-1] if snapshot.steps else None
     figures, doing, share = "", activity(snapshot), None
     if last:
-        figures = f"step {last.step:,} of {last.max_steps:,} · loss {last.loss:.3f}"
-        if snapshot.seconds_left is not None:
-            figures += f" · {duration(snapshot.seconds_left)} left"
+        step = tr("step {step:,} of {steps:,}", step=last.step, steps=last.max_steps)
+        left = snapshot.seconds_left
+        parts = [step, tr("loss {loss:.3f}", loss=last.loss)]
+        figures = " · ".join([*parts, *([] if left is None else [tr("{time} left", time=duration(left))])])
         if not snapshot.is_over:
             share = last.step / last.max_steps
     return render_part(
@@ -125,5 +142,6 @@ def run_text(snapshot: Snapshot | None) -> Markup:
 
 def _status_words(snapshot: Snapshot) -> str:
     if snapshot.is_paused:
-        return "paused"
-    return "finishing" if snapshot.status == "training" and snapshot.has_all_steps else snapshot.status
+        return tr("paused")
+    is_finishing = snapshot.status == "training" and snapshot.has_all_steps
+    return tr("finishing") if is_finishing else tr(WORDS[snapshot.status])

@@ -14,7 +14,7 @@ from contextlib import contextmanager
 from contextvars import ContextVar
 from pathlib import Path
 
-from core.problems import Problem
+from core.problems import Problem, tr
 from core.runs.uploads import uploads_dir
 from core.visitors.visits import Visits
 from ui.access import answer_with, route_of
@@ -105,10 +105,9 @@ class VisitorGate:
         length = headers.get("content-length", "0")
         most = self._visits.policy.upload_bytes
         if length.isdigit() and int(length) > (most + FORM_BYTES if is_upload else MOST_BYTES):
-            what = (
-                f"At most {most // MOST_BYTES:,} MB can be uploaded here." if is_upload else "The request is too large."
-            )
-            return 413, what
+            if is_upload:
+                return 413, tr("At most {most:,} MB can be uploaded here.", most=most // MOST_BYTES)
+            return 413, tr("The request is too large.")
         if is_upload:
             try:
                 self._visits.limit.count(visitor)
@@ -116,7 +115,7 @@ class VisitorGate:
                 return 429, str(error)
         for start in FILES:
             if path.startswith(start) and not self._may_have(visitor, path.removeprefix(start)):
-                return 403, "You have no access to this file."
+                return 403, tr("You have no access to this file.")
         return None
 
     def _may_have(self, visitor: str, name: str) -> bool:

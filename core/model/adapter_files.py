@@ -16,15 +16,15 @@ from core.disk.tolerant_reading import Unreadable, read_json
 from core.model.adapter_kind import SETTINGS, WEIGHTS, check_adapter
 from core.model.base_names import base_name, is_for
 from core.model.model_files import files_in, first_pickle
-from core.problems import ModelError
+from core.problems import ModelError, mark
 from core.settings.sections import ModelConfig
 
 SMALL_FILES = ("*.json", "*.jinja", "*.model", "*.txt")  # the adapter's settings and its tokenizer
-OTHER_SHAPES = (
+OTHER_SHAPES = mark(
     "The adapter in {folder} is damaged: its weights have other shapes than its settings say; choose another, or train "
     "it again."
 )
-NOT_FINITE = "The adapter in {folder} is damaged: some of its weights are NaN or infinite; use another copy."
+NOT_FINITE = mark("The adapter in {folder} is damaged: some of its weights are NaN or infinite; use another copy.")
 
 
 @contextmanager

@@ -13,35 +13,35 @@ from safetensors import safe_open
 
 from core.disk.tolerant_reading import Unreadable, read_json
 from core.model.library_patches.peft_parts import EMBEDDINGS, LORA_KINDS, changes_base
-from core.problems import ModelError
+from core.problems import ModelError, mark
 
 SETTINGS, WEIGHTS = "adapter_config.json", "adapter_model.safetensors"  # the files that PEFT saves
-OTHER_KIND = (
+OTHER_KIND = mark(
     "The adapter in {folder} is of type {kind:.40}, and only LoRA adapters can be used here: choose one of those, "
     "or train it again as LoRA."
 )
-CHANGES_BASE = (
+CHANGES_BASE = mark(
     "The adapter in {folder} was initialized with init_lora_weights={init:.40}, which changes the weights of the base "
     "itself: where it was trained, save it once more with path_initial_model_for_weight_conversion, which makes it an "
     "ordinary LoRA adapter, and use that."
 )
-LOFTQ = (
+LOFTQ = mark(
     "The adapter in {folder} was initialized with init_lora_weights={init:.40}, which changes the weights of the base "
     "itself and cannot be converted: train it again without, or choose another."
 )
-REPEATS_LAYERS = (
+REPEATS_LAYERS = mark(
     "The adapter in {folder} builds another model out of the base's layers (layer_replication), so there would be no "
     "base to compare with: choose another, or train it again without."
 )
-BRINGS_WEIGHTS = (
+BRINGS_WEIGHTS = mark(
     "The adapter in {folder} contains {weight:.80}, a weight of the base itself that differs from the base's: save it "
     "without (save_embedding_layers=False), or, if that weight was trained (bias), train it again without."
 )
-OTHER_VOCABULARY = (
+OTHER_VOCABULARY = mark(
     "The adapter in {folder} was trained with {theirs:,} embeddings and {model} has {ours:,}, because tokens were "
     "added before it was trained: choose the model to which they were added, or another adapter."
 )
-OTHER_TOKENIZER = (
+OTHER_TOKENIZER = mark(
     "The adapter in {folder} was trained with another tokenizer than {model} has and would answer nonsense: choose the "
     "model that it was trained on, or train it again."
 )

@@ -18,16 +18,17 @@ from huggingface_hub.errors import (
 from tqdm.auto import tqdm
 
 from core.hub_names import Token
-from core.problems import ModelError
+from core.problems import ModelError, mark, tr
 
 # Of weights only safetensors, because reading a pickle can run code. original/ has Meta's own copy of the weights.
 FILES = ["*.safetensors", "*.json", "*.jinja", "*.model", "*.txt", "README.md"]  # which names the license
 SMALL_FILES = FILES[1:]
 NOT_FILES = ["original/*", "*/*"]
-BROKEN = (
+BROKEN = mark(
     "{name} could not be downloaded: Hugging Face did not answer, or the connection broke; check the network and load "
     "again; complete files are not downloaded again."
 )
+DOWNLOADING = mark("Downloading {name}: {done:,.0f} of {total:,.0f} MB")
 
 Report = Callable[[str, float | None], None]  # what is being done, and the share done (0 to 1) where it is known
 
@@ -92,7 +93,7 @@ def _as_sentence(error: Exception, name: str, revision: str | None, token: Token
             )
         return ModelError(BROKEN, name=name)
     # The client's own downloader, hf_xet, raises RuntimeErrors without a class of their own.
-    text = str(error).replace(token, "the token") if token else str(error)
+    text = str(error).replace(token, tr("the token")) if token else str(error)
     reason = text.splitlines()[0]
     return ModelError("{name} could not be downloaded: {reason:.200}; load again.", name=name, reason=reason)
 
@@ -117,6 +118,6 @@ def _bar(name: str, report: Report) -> type[tqdm]:
             total = sum(bar.total or 0 for bar in Bar.bars.values())
             if self.counts_bytes and total:
                 done = min(sum(bar.n for bar in Bar.bars.values()), total)
-                report(f"Downloading {name}: {done / 1e6:,.0f} of {total / 1e6:,.0f} MB", done / total)
+                report(tr(DOWNLOADING, name=name, done=done / 1e6, total=total / 1e6), done / total)
 
     return Bar

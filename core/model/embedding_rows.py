@@ -9,7 +9,7 @@ from collections import Counter
 from core.data.prepared.prepared_data import PreparedData
 from core.model.library_patches.peft_parts import original
 from core.model.loaded_model import LoadedModel
-from core.problems import ModelError
+from core.problems import ModelError, mark
 from core.settings.sections import AdapterConfig
 from core.settings.unsloth_limits import NO_SINGLE_ROWS_ON_A_GPU
 
@@ -17,11 +17,11 @@ ROWS = ".trainable_tokens_delta."  # in the names of weights that are trained ro
 EXAMPLES_AT_ONCE = 1000
 MATRIX_ROWS_AT_ONCE = 4096
 NEAR = 0.01  # in lengths of the typical row
-NO_CONTINUING_ON_A_GPU = (
+NO_CONTINUING_ON_A_GPU = mark(
     "On a GPU Unsloth does not train single rows of the embeddings, which the adapter to continue from has: continue "
     "without a GPU, or start a new run."
 )
-NO_NEW_TOKENS = (
+NO_NEW_TOKENS = mark(
     "None of the tokens of {name} is new, because the base has learned them all: set Embedding rows to train to seen, "
     "which takes the tokens of your rows, or to all."
 )

@@ -26,7 +26,7 @@ from core.model.model_files import locate
 from core.model.model_kind import NEEDS_CODE, check_kind, continues_text, other_kind
 from core.model.unsloth_start import import_unsloth
 from core.model.vocabulary import make_padding_usable
-from core.problems import ModelError
+from core.problems import ModelError, tr
 from core.settings.sections import ModelConfig
 from core.stopping import Stopped
 
@@ -48,7 +48,7 @@ def load(
     """
     began = time.monotonic()
     folder = find_loadable(config, token, report)
-    report("Loading the weights", None)
+    report(tr("Loading the weights"), None)
     with _errors_as_sentences(config, adapter_dir):
         model, tokenizer = _from_pretrained(config, folder, adapter_dir, use_gradient_checkpointing)
         show_bias(model)
@@ -63,7 +63,7 @@ def load_tokenizer(
 ) -> TokenizerAlone:
     """The tokenizer that `load` would return, without the weights, which are not downloaded. Raises ModelError."""
     folder = locate(config, token, report, with_weights=False)
-    report("Loading the tokenizer", None)
+    report(tr("Loading the tokenizer"), None)
     with _errors_as_sentences(config, None):
         import torch
 
@@ -92,10 +92,10 @@ def find_loadable(config: ModelConfig, token: Token, report: Report) -> Path:
 
     Raises ModelError.
     """
-    report("Looking for the model", None)
+    report(tr("Looking for the model"), None)
     with _errors_as_sentences(config, None):
         folder = locate(config, token, report)
-        report("Starting Unsloth", None)
+        report(tr("Starting Unsloth"), None)
         import_unsloth()
         check_kind(folder, config)
     return folder

@@ -14,7 +14,7 @@ from core.disk.tolerant_reading import Unreadable, read_json, read_text
 from core.hub_names import Token, checked_token, exact_name
 from core.memory.gguf_models import refuse_gguf, refuse_gguf_files, refuse_gguf_name
 from core.model.download import Report, download, files_on_hub
-from core.problems import ModelError
+from core.problems import ModelError, mark, tr
 from core.settings.paths import is_path, resolve_path
 from core.settings.sections import ModelConfig
 
@@ -23,7 +23,7 @@ PICKLES = (".bin", ".pt", ".pth", ".ckpt", ".pkl", ".pickle", ".h5", ".msgpack")
 # Pickles that trainers leave beside the weights; so are files that begin with rng_state.
 NOT_WEIGHTS = ("training_args.bin", "optimizer.bin", "optimizer.pt", "scheduler.pt", "scaler.pt")
 WEIGHTS = "model.safetensors"
-CONFIG_UNREADABLE = "{name} is damaged: its {file} cannot be read; download the model again."
+CONFIG_UNREADABLE = mark("{name} is damaged: its {file} cannot be read; download the model again.")
 
 
 def locate(
@@ -58,9 +58,10 @@ def locate(
 
 def code_warning(name: str) -> str:
     """The warning shown where a model's own code has been allowed."""
-    return (
-        f"Code of {name} runs on this machine when it is loaded, and can do everything you can do here; allow that "
-        "only if you have read it."
+    return tr(
+        "Code of {name} runs on this machine when it is loaded, and can do everything you can do here; allow that only "
+        "if you have read it.",
+        name=name,
     )
 
 

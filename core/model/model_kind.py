@@ -4,33 +4,33 @@ import json
 from pathlib import Path
 
 from core.hub_names import PREQUANTIZED
-from core.problems import ModelError
+from core.problems import ModelError, mark, tr
 from core.settings.sections import ModelConfig
 
-NEEDS_CODE = (
+NEEDS_CODE = mark(
     "{name} cannot be loaded without running Python code that comes with it, which needs your consent; choose another, "
     "or, if you have read that code, enter the model's exact name under More, Run this model's own code."
 )
-OTHER_KIND = (
+OTHER_KIND = mark(
     "{name} is {kind} ({architecture:.80}), and only models that continue a text can be trained here: choose one of "
     "those, such as a Llama."
 )
-IN_4BIT = (
+IN_4BIT = mark(
     "The weights of {name} are stored in 4-bit, so it cannot be loaded in 16-bit: turn on 4-bit weights "
     "(model.load_in_4bit), or choose the model with 16-bit weights."
 )
-MISNAMED = (
+MISNAMED = mark(
     "The weights in {name} are not in 4-bit, but Unsloth expects that, because of how the folder's name ends: "
     "rename the folder."
 )
 # What the end of an architecture's name says about a model.
 KINDS = {
-    "ForSequenceClassification": "a classifier or a reward model",
-    "ForTokenClassification": "a token classifier",
-    "RewardModel": "a reward model",
-    "ForMaskedLM": "a model that fills gaps in a text",
-    "ForPreTraining": "a model that fills gaps in a text",
-    "ForQuestionAnswering": "a model that finds answers in a text",
+    "ForSequenceClassification": mark("a classifier or a reward model"),
+    "ForTokenClassification": mark("a token classifier"),
+    "RewardModel": mark("a reward model"),
+    "ForMaskedLM": mark("a model that fills gaps in a text"),
+    "ForPreTraining": mark("a model that fills gaps in a text"),
+    "ForQuestionAnswering": mark("a model that finds answers in a text"),
 }
 # Either may be a text model too: only its weights tell.
 UNDECIDED = ("Model", "ForConditionalGeneration")
@@ -54,13 +54,14 @@ def check_kind(folder: Path, config: ModelConfig) -> None:
 def other_kind(values: dict, name: str) -> ModelError:
     """The error about a model with this config.json."""
     architecture = (_architectures(values) or [values["model_type"]])[0]
-    kind = next((kind for ending, kind in KINDS.items() if architecture.endswith(ending)), "another kind of model")
+    kind = next((kind for ending, kind in KINDS.items() if architecture.endswith(ending)), "")
     if values.get("is_encoder_decoder"):
-        kind = "an encoder-decoder model"
+        kind = mark("an encoder-decoder model")
     elif any(key in values for key in ("vision_config", "audio_config", "image_size")):
-        kind = "a model for images or audio"
-    elif architecture.endswith("Model") and kind == "another kind of model":
-        kind = "a model without a language modeling head"
+        kind = mark("a model for images or audio")
+    elif architecture.endswith("Model") and not kind:
+        kind = mark("a model without a language modeling head")
+    kind = tr(kind or mark("another kind of model"))
     return ModelError(OTHER_KIND, name=name, kind=kind, architecture=architecture)
 
 

@@ -7,10 +7,10 @@ from core.model.library_patches.model_parts import named
 from core.model.library_patches.peft_parts import has_no_such_layers, show_bias
 from core.model.loaded_model import LoadedModel
 from core.model.unsloth_start import import_unsloth
-from core.problems import ModelError, first_line
+from core.problems import ModelError, first_line, mark
 from core.settings.sections import AdapterConfig
 
-NO_SUCH_LAYERS = (
+NO_SUCH_LAYERS = mark(
     "{model} ({kind:.40}) has none of the layers to adapt ({layers}), which have other names in models of its kind: "
     "choose a model that is built like a Llama."
 )

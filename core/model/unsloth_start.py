@@ -7,10 +7,10 @@ from functools import cache
 
 from core.memory.container import usable_cores
 from core.memory.hardware import unused_card
-from core.problems import ModelError, first_line
+from core.problems import ModelError, first_line, mark
 from core.settings.paths import PROJECT_DIR
 
-NOT_STARTED = (
+NOT_STARTED = mark(
     "Unsloth could not be started: {reason}; start the app again, and if that does not help, delete the folder .venv "
     "and run launch.py, which installs everything again."
 )

@@ -6,9 +6,9 @@ Tokens that were added to a tokenizer, but not to the embeddings of the model, h
 from collections.abc import Iterable
 
 from core.model.loaded_model import LoadedModel, embedding_rows
-from core.problems import ModelError
+from core.problems import ModelError, mark
 
-NO_EMBEDDING = (
+NO_EMBEDDING = mark(
     "The prompt has the token {token:.40} ({id:,}), but {model} has only {rows:,} embeddings: leave the token out, or "
     "add it to the model as well (resize_token_embeddings)."
 )

@@ -21,9 +21,10 @@ from huggingface_hub.errors import (
 )
 
 from core.hub_names import Token
-from core.problems import NotAllowed
+from core.problems import NotAllowed, mark, tr
 
 Kind = Literal["model", "dataset"]
+KINDS: dict[Kind, str] = {"model": mark("model"), "dataset": mark("dataset")}
 KNOWN_SECONDS = 300  # how long the hub's word is good
 TIMEOUT_SECONDS = 20
 
@@ -59,7 +60,7 @@ class HubAccess:
             raise NotAllowed(
                 "Hugging Face has no {kind} {name:.80}, or it is private; check the name and the revision, or enter a "
                 "token of yours.",
-                kind=kind, name=name,
+                kind=tr(KINDS[kind]), name=name,
             ) from None  # fmt: skip
         except (HfHubHTTPError, httpx.HTTPError, OfflineModeIsEnabled, OSError):
             raise NotAllowed(

@@ -6,7 +6,7 @@ Two policies: OPEN for a page whose owner allowed it (`--i-know`), and DEMO for 
 from dataclasses import dataclass
 
 from core.disk.sizes import GIB
-from core.problems import NotAllowed
+from core.problems import NotAllowed, mark, tr
 from core.settings.paths import resolve_path
 from core.settings.presets import DEMO as DEMO_PRESET
 from core.settings.presets import PRESETS_DIR, find_preset
@@ -20,9 +20,10 @@ MIB = GIB // 1024
 class Policy:
     """`most` has the largest value of each bounded setting; `rows_per_step` bounds batch size times accumulation.
 
-    `in_words` is a template that `rules` fills with the numbers. With `from_hub`, models and datasets come from
-    Hugging Face too. `waiting` is how many runs may wait for their turn; 0 for no queue. `actions` and `actions_of_all`
-    are how many times a minute one visitor, and all together, may use the model or upload something; 0 for no limit.
+    `in_words` is a template that `rules` translates and fills with the numbers. With `from_hub`, models and datasets
+    come from Hugging Face too. `waiting` is how many runs may wait for their turn; 0 for no queue. `actions` and
+    `actions_of_all` are how many times a minute one visitor, and all together, may use the model or upload something; 0
+    for no limit.
     `kept_seconds` is how long a visitor's things are kept; None for as long as anyone's.
     """
 
@@ -47,7 +48,8 @@ class Policy:
     @property
     def rules(self) -> str:
         """The bounds as a text for visitors."""
-        return self.in_words.format(
+        return tr(
+            self.in_words,
             steps=f"{self.most['training.max_steps']:,}",
             rows=self.rows_per_step,
             tokens=f"{self.most['model.max_seq_length']:,}",
@@ -71,7 +73,7 @@ class Policy:
         if place is not None and place == resolve_path(demo):
             return False
         if place is not None or not self.from_hub:
-            where = f"{demo} or a model on Hugging Face" if self.from_hub else demo
+            where = tr("{model} or a model on Hugging Face", model=demo) if self.from_hub else demo
             raise NotAllowed(
                 "{model:.80} cannot be used on this page; choose {where}.",
                 settings=("model.model_name",), model=config.model_name, where=where,
@@ -122,7 +124,7 @@ def is_row_of_a_preset(path: str) -> bool:
 
 
 OPEN = Policy(
-    in_words=(
+    in_words=mark(
         "Others use this page as well. You can train the demo model or a model from Hugging Face, on a preset's rows, "
         "on public datasets or on files that you upload (at most {upload}). A run can have up to {steps} steps, {rows} "
         "rows per step, {tokens} tokens per row, and {hours} hours. You see only your own runs. For gated models and "
@@ -150,7 +152,7 @@ OPEN = Policy(
 )  # fmt: skip
 
 DEMO = Policy(
-    in_words=(
+    in_words=mark(
         "This is a demo that others use as well. You can train the demo model on the preset's rows or on a file of "
         "your own (at most {upload}). A run can have up to {steps} steps, {rows} rows per step, {tokens} tokens per "
         "row, and {minutes} minutes. One run trains at a time; yours may have to wait for its turn. You see only your "

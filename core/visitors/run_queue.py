@@ -5,7 +5,7 @@ from collections.abc import Callable
 from contextlib import suppress
 from dataclasses import dataclass
 
-from core.problems import Busy, Problem
+from core.problems import Busy, Problem, tr
 from core.runs.events import StatusChanged
 from core.runs.run_folder import Run
 
@@ -60,7 +60,7 @@ class RunQueue:
                 self._waiting.remove(waiting)
         if waiting is None:
             return None
-        _end(waiting.run, "stopped", "Stopped before its turn came; nothing was trained.")
+        _end(waiting.run, "stopped", tr("Stopped before its turn came; nothing was trained."))
         return waiting.run
 
     def close(self) -> None:

@@ -7,7 +7,7 @@ with what is the visitor's own.
 from core.hub_names import Token, exact_name
 from core.memory.known_shapes import KNOWN
 from core.memory.model_shape import ModelShape
-from core.problems import Busy, ConfigError, ModelError, Problem, RunError
+from core.problems import Busy, ConfigError, ModelError, Problem, RunError, mark
 from core.runs.run_folder import Run, create_run
 from core.runs.snapshot import Snapshot
 from core.settings.presets import DEMO, Preset
@@ -179,7 +179,7 @@ class Visit(Rights):
     @property
     def start_waits_for(self) -> str:
         if self.policy.waiting:
-            return "your run is in progress" if self.is_training else ""
+            return mark("your run is in progress") if self.is_training else ""
         return self.busy_with
 
     @property

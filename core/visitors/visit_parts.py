@@ -13,14 +13,15 @@ from core.export.hub import Repository
 from core.export.wanted import Wanted, default_folder
 from core.hub_names import Token
 from core.model.loaded_model import LoadedModel, ModelReport
-from core.problems import ModelError, NotAllowed, RunError
+from core.problems import ModelError, NotAllowed, RunError, mark
 from core.runs.adapter_ref import BASE, Pane
 from core.runs.overview import Overview
 from core.runs.run_folder import Run, open_run
 from core.runs.trash import Deleted
 from core.workbench.blind_test import EXACT
-from core.workbench.desk import ANSWERING, EXPORTING, LOADING, PROVING
+from core.workbench.desk import ANSWERING, EXPORTING, LOADING, MEASURING, PROVING
 
+BEGINNING = mark("a blind test begins")
 ABANDONED_SECONDS = 1800  # after which another visitor may begin a blind test in place of one that was left behind
 
 
@@ -163,7 +164,7 @@ class VisitMeasuring:
             raise NotAllowed("At most {most:,} rows can be measured on this page.", most=visit.policy.measured_rows)
         token = visit.token(token)
         visit.check_model(run.config().model, token)
-        with visit.turn("answers are being measured"):
+        with visit.turn(MEASURING):
             self._job.start(run, source, most_rows, token)
 
     def stop(self) -> None:
@@ -261,7 +262,7 @@ class VisitBlind:
         visit.check_asked(sampling, prompts)
         if len(prompts) > visit.policy.blind_prompts:
             raise NotAllowed("A blind test can have {most} prompts on this page.", most=visit.policy.blind_prompts)
-        with visit.turn("a blind test begins"):
+        with visit.turn(BEGINNING):
             if visit.age("blind test") > ABANDONED_SECONDS:
                 self._blind.end()
             with visit.taking("blind test"):

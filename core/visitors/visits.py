@@ -8,7 +8,7 @@ import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 
-from core.problems import BlindError, Busy, RunError
+from core.problems import BlindError, Busy, RunError, mark, tr
 from core.runs.run_folder import Run, made_at
 from core.runs.snapshot import Snapshot
 from core.runs.uploads import sweep_uploads
@@ -22,7 +22,7 @@ from core.workbench.desk import Desk
 
 LOOK_SECONDS = 60  # between two looks for what is too old
 DAY = 86400
-BEGINNING = "a run begins"
+BEGINNING = mark("a run begins")
 
 
 class Visits:
@@ -68,7 +68,7 @@ class Visits:
             self.limit.count(visitor)
         with self._turn.taken(doing):
             if self.bench.busy_with:
-                raise Busy("This must wait: {doing}.", doing=self.bench.busy_with)
+                raise Busy("This must wait: {doing}.", doing=tr(self.bench.busy_with))
             self.holder, before = visitor, self.bench.model_state.report
             try:
                 yield
@@ -131,8 +131,7 @@ class Visits:
     def last_run(self, visitor: str) -> Snapshot | None:
         """The visitor's run that waits, is in progress, or was the last."""
         if waiting := self.queue.of(visitor):
-            place = self.queue.place(visitor)
-            words = f"Waiting for its turn: place {place} in the queue"
+            words = tr("Waiting for its turn: place {place} in the queue", place=self.queue.place(visitor))
             return Snapshot(run_id=waiting.run.id, name=waiting.run.name, message=words)
         now = self.bench.snapshot
         if now is not None and self.owner_of(now.run_id) == visitor:
@@ -190,7 +189,7 @@ class Visits:
                 try:
                     self.sweep(time.time())
                 except (RunError, OSError) as error:  # the next look tries again
-                    print(f"Expired files could not be deleted: {error}", file=sys.stderr)
+                    print(tr("Expired files could not be deleted: {reason}", reason=error), file=sys.stderr)
 
         threading.Thread(target=look, name="tidying up", daemon=True).start()
 

@@ -12,16 +12,16 @@ from core.model.adapter_kind import SETTINGS, WEIGHTS
 from core.model.base_names import base_name
 from core.model.download import Report, download
 from core.model.model_files import locate
-from core.problems import Problem, RunError
+from core.problems import Problem, RunError, mark, tr
 from core.runs.events import StatusChanged
 from core.runs.run_folder import Run, create_run
 from core.settings.paths import is_path, resolve_path
 from core.settings.run_config import RunConfig
 from core.settings.sections import AdapterConfig
 
-NOT_THERE = "There is no folder or repository {name}; give an adapter's folder, or its name on Hugging Face."
-NO_ADAPTER = "{name} is not an adapter: it has no readable {file}; give the folder that PEFT saved."
-NO_BASE = "The adapter in {name} does not say what model it is for; give that with --base."
+NOT_THERE = mark("There is no folder or repository {name}; give an adapter's folder, or its name on Hugging Face.")
+NO_ADAPTER = mark("{name} is not an adapter: it has no readable {file}; give the folder that PEFT saved.")
+NO_BASE = mark("The adapter in {name} does not say what model it is for; give that with --base.")
 # The settings of the adapter that a run has as well; others, such as patterns of ranks, are in its own file.
 SHARED = ("r", "lora_alpha", "use_rslora", "lora_dropout")
 
@@ -49,8 +49,8 @@ def bring_in(
     if not isinstance(made_for, str) or not made_for:
         raise RunError(NO_BASE, name=name)
     config = _config(made_for, settings, has_template=(folder / "chat_template.jinja").is_file())
-    place = f"{name} at {revision}" if revision else name
-    report("Looking for the base model", None)
+    place = tr("{name} at {revision}", name=name, revision=revision) if revision else name
+    report(tr("Looking for the base model"), None)
     base_dir = locate(config.model, token, report)
     run = create_run(runs_dir, Path(name).name, config)
     try:
@@ -61,7 +61,7 @@ def bring_in(
         about = json.dumps(settings | {"base_model_name_or_path": made_for, "revision": None}, indent=2)
         (run.adapter_dir / SETTINGS).write_text(about + "\n", encoding="utf-8")
         checked_adapter(run.adapter_dir, base_dir, config.model)
-        run.append(StatusChanged(status="completed", message=f"Brought in from {place}."))
+        run.append(StatusChanged(status="completed", message=tr("Brought in from {place}.", place=place)))
     except (Problem, OSError) as error:
         shutil.rmtree(run.folder, ignore_errors=True)
         if isinstance(error, Problem):

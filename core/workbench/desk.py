@@ -11,18 +11,18 @@ import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
 
-from core.problems import Busy
+from core.problems import Busy, mark, tr
 
-# What can use the model, as half a sentence that completes "This must wait: …".
-LOADING = "a model is being loaded"
-READING = "the rows are being read"
-PROBING = "a probe is running"
-TRAINING = "a run is in progress"
-ANSWERING = "an answer is being generated"
-BLIND_ANSWERING = "the blind test is generating answers"
-MEASURING = "answers are being measured"
-PROVING = "the proof is running"
-EXPORTING = "an export is being tested"
+# What can use the model, as half a sentence that completes "This must wait: …"; translated where it is shown.
+LOADING = mark("a model is being loaded")
+READING = mark("the rows are being read")
+PROBING = mark("a probe is running")
+TRAINING = mark("a run is in progress")
+ANSWERING = mark("an answer is being generated")
+BLIND_ANSWERING = mark("the blind test is generating answers")
+MEASURING = mark("answers are being measured")
+PROVING = mark("the proof is running")
+EXPORTING = mark("an export is being tested")
 
 
 class Desk:
@@ -42,7 +42,7 @@ class Desk:
         """Keeps the model for this block. `doing` is half a sentence for others. Raises Busy."""
         with self._lock:
             if self._doing:
-                raise Busy("This must wait: {doing}.", doing=self._doing)
+                raise Busy("This must wait: {doing}.", doing=tr(self._doing))
             self._doing = doing
         try:
             yield

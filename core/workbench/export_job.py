@@ -9,19 +9,23 @@ from core.export.ollama import create, model_name
 from core.export.record import Exported
 from core.export.wanted import WORDS, Wanted
 from core.hub_names import Token
-from core.problems import ExportError, Problem
+from core.problems import ExportError, Problem, mark, tr
 from core.runs.run_folder import Run
 from core.training.script_export import write_script
 from core.workbench.background_job import BackgroundJob, Outcome
 from core.workbench.export_run import Exporter
 from core.workbench.model_access import ModelAccess
 
-SCRIPT = "the script"
-NOT_PUSHED = (
+SCRIPT = mark("the script")
+NOT_PUSHED = mark(
     "Nothing was pushed to {name}, because {files} did not pass its self-test: the figures are below, and another "
     "precision may pass."
 )
-IN_OLLAMA = "a model in Ollama"
+IN_OLLAMA = mark("a model in Ollama")
+NOTHING_EXPORTED = mark("Stopped; nothing was exported.")
+NOTHING_PUSHED = mark("Stopped; nothing was pushed.")
+NOTHING_CREATED = mark("Stopped; no model was created.")
+AND = mark(" and ")
 
 
 @dataclass(frozen=True)
@@ -56,7 +60,7 @@ class ExportJob:
     """`state` is replaced, never changed."""
 
     def __init__(self, lab: ModelAccess):
-        self._lab, self._not_done = lab, ""
+        self._lab, self._stopped = lab, ""
         self._job = BackgroundJob("exporting", Exporting(), _failed)
 
     @property
@@ -77,7 +81,7 @@ class ExportJob:
         Raises ExportError while another export is being made.
         """
         exporter = Exporter(self._lab, run, step, token, self._report, self._job.should_stop, may_install)
-        self._start(run, step, WORDS[wanted.to], lambda: exporter.export(wanted, is_tested), token)
+        self._start(run, step, tr(WORDS[wanted.to]), lambda: exporter.export(wanted, is_tested), token)
 
     def push(
         self,
@@ -97,12 +101,12 @@ class ExportJob:
         to.check()
         token = token_for_pushing(token)
         exporter = Exporter(self._lab, run, step, token, self._report, self._job.should_stop, may_install)
-        what = f"{WORDS[wanted.to]} for {to.name}"
-        self._start(run, step, what, lambda: _pushed(exporter, wanted, to, is_tested), token, "nothing was pushed")
+        what = tr("{what} for {name}", what=tr(WORDS[wanted.to]), name=to.name)
+        self._start(run, step, what, lambda: _pushed(exporter, wanted, to, is_tested), token, NOTHING_PUSHED)
 
     def script(self, run: Run, out: Path, token: Token = None) -> None:
         """Begins to write the run's script into the folder `out`. Raises ExportError while another export is made."""
-        self._start(run, None, SCRIPT, lambda: write_script(run, out, token)[0], token)
+        self._start(run, None, tr(SCRIPT), lambda: write_script(run, out, token)[0], token)
 
     def create_in_ollama(self, run: Run, modelfile: Path) -> None:
         """Begins to make a model of the run in Ollama. Raises ExportError while another export is being made."""
@@ -112,13 +116,13 @@ class ExportJob:
             create(name, modelfile, self._job.should_stop)
             return Created(name)
 
-        self._start(run, None, IN_OLLAMA, work, None, "no model was created")
+        self._start(run, None, tr(IN_OLLAMA), work, None, NOTHING_CREATED)
 
     def stop(self) -> None:
         """Asks it to stop; nothing of it is kept."""
         with self._job.changed:
             if self.state.is_doing:
-                self._job.state = replace(self.state, is_stopping=True, words="Stopping", share=None)
+                self._job.state = replace(self.state, is_stopping=True, words=tr("Stopping"), share=None)
                 self._job.stop()
 
     def wait(self, timeout: float | None = None) -> Exporting:
@@ -132,13 +136,13 @@ class ExportJob:
         what: str,
         work: Callable[[], Found],
         token: Token,
-        not_done: str = "nothing was exported",
+        stopped: str = NOTHING_EXPORTED,
     ) -> None:
         with self._job.changed:
             if self.state.is_doing:
                 raise ExportError("Another export is being made: wait until it is done, or stop it.")
-            self._not_done = not_done  # if it is stopped
-            self._job.state = Exporting(run.id, step, what, True, words="Getting ready", ended=self.state.ended)
+            self._stopped = stopped  # what to say if it is
+            self._job.state = Exporting(run.id, step, what, True, words=tr("Getting ready"), ended=self.state.ended)
             self._job.start(work, self._ended, token)
 
     def _report(self, words: str, share: float | None) -> None:
@@ -148,7 +152,7 @@ class ExportJob:
 
     def _ended(self, outcome: Outcome[Found]) -> None:
         outcome.print_unexpected()
-        said = f"Stopped; {self._not_done}." if outcome.was_stopped else str(outcome.problem or "")
+        said = tr(self._stopped) if outcome.was_stopped else str(outcome.problem or "")
         with self._job.changed:
             state = self.state
             self._job.state = Exporting(
@@ -165,7 +169,8 @@ class ExportJob:
 def _pushed(exporter: Exporter, wanted: Wanted, to: Repository, is_tested: bool) -> Pushed:
     exported, pushed = exporter.push(wanted, to, is_tested)
     if pushed is None:
-        raise ExportError(NOT_PUSHED, files=" and ".join(check.file for check in exported.failed), name=to.name)
+        files = tr(AND).join(check.file for check in exported.failed)
+        raise ExportError(NOT_PUSHED, files=files, name=to.name)
     return pushed
 
 

@@ -35,7 +35,7 @@ from core.model.device_memory import free_memory
 from core.model.download import Report
 from core.model.loaded_model import LoadedModel
 from core.model.views import adapter_view, for_inference
-from core.problems import DataError
+from core.problems import DataError, tr
 from core.runs.run_folder import Run
 from core.stopping import ShouldStop
 from core.workbench.desk import EXPORTING
@@ -99,7 +99,7 @@ class Exporter:
         """
         to.check()
         token = token_for_pushing(self.token)
-        self.report("Looking at the exports of the run", None)
+        self.report(tr("Looking at the exports of the run"), None)
         exported = self._made_before(wanted) or self.export(wanted, is_tested)
         if exported.failed:
             return exported, None
@@ -118,7 +118,7 @@ class Exporter:
     def _get_llama_cpp(self) -> None:
         """Raises ExportError if llama.cpp is missing and may not, or cannot, be installed."""
         if self.may_install and not is_installed():
-            self.report("Installing llama.cpp for the test", None)
+            self.report(tr("Installing llama.cpp for the test"), None)
             install()
         check_installed()
 
@@ -136,7 +136,7 @@ class Exporter:
             with self._observed_model(source, wanted, Path(logits) / "model") as tried:
                 write_export(source, replace(wanted, out=aside), self.report, self.should_stop)
                 try:
-                    self.report("Testing the export", None)
+                    self.report(tr("Testing the export"), None)
                     checks = self._checks(tried, source, wanted, aside, Path(logits) / "export")
                     checks = tuple(replace(check, loss_as_tried=tried.loss_as_tried) for check in checks)
                 except BaseException:
@@ -184,10 +184,10 @@ class Exporter:
         adapter on these. The model stays in use within the block."""
         pane = self.lab.pane_of(self.run, self.step)
         if pane not in self.lab.choices():
-            self.report("Loading the model that was trained", None)
+            self.report(tr("Loading the model that was trained"), None)
             self.lab.load_run(pane.run_id, self.token, self.step)
         with self.lab.using([pane], EXPORTING) as (loaded, (name,)):
-            self.report("Asking the model that was trained", None)
+            self.report(tr("Asking the model that was trained"), None)
             rows = self._rows(loaded)
             most = (MAX_GGUF_VALUES if wanted.to in GGUF_KINDS else MAX_VALUES) // loaded.model.config.vocab_size
             with for_inference(loaded), adapter_view(loaded, name):

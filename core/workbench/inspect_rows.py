@@ -18,6 +18,7 @@ from core.data.prepared.row_view import end_mark
 from core.data.prepared.survey import Survey, survey
 from core.hub_names import Token
 from core.model.load import load_tokenizer
+from core.problems import trn
 from core.settings.paths import resolve_path
 from core.settings.presets import find_preset, list_presets
 from core.settings.run_config import RunConfig
@@ -84,7 +85,7 @@ def inspect_rows(
     length, only_answers = config.model.max_seq_length, config.training.completion_only_loss
 
     def reading(share: float | None, rows: int) -> None:
-        report(share, f"{rows:,} rows")
+        report(share, trn("{count:,} row", "{count:,} rows", rows))
 
     data = prepare(
         config.data, tokenizer, length, only_answers, token,

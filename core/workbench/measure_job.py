@@ -6,7 +6,7 @@ from dataclasses import dataclass, replace
 
 from core.evaluation.record import Evaluation, Source
 from core.hub_names import Token
-from core.problems import Problem, RunError, TrainingError
+from core.problems import Problem, RunError, TrainingError, tr
 from core.runs.run_folder import Run
 from core.stopping import ShouldStop
 from core.workbench.background_job import BackgroundJob, Outcome
@@ -58,14 +58,14 @@ class MeasureJob:
         with self._job.changed:
             if self.state.is_doing:
                 raise RunError("Another measurement is running: wait until it has ended, or stop it.")
-            self._job.state = Measuring(run.id, is_doing=True, words="Getting ready", ended=self.state.ended)
+            self._job.state = Measuring(run.id, is_doing=True, words=tr("Getting ready"), ended=self.state.ended)
             self._job.start(work, self._ended, token)
 
     def stop(self) -> None:
         """Asks it to stop; nothing of it is saved."""
         with self._job.changed:
             if self.state.is_doing:
-                self._job.state = replace(self.state, is_stopping=True, words="Stopping")
+                self._job.state = replace(self.state, is_stopping=True, words=tr("Stopping"))
                 self._job.stop()
 
     def wait(self, timeout: float | None = None) -> Measuring:
@@ -75,12 +75,12 @@ class MeasureJob:
     def _report(self, share: float, words: str) -> None:
         with self._job.changed:
             since = self.state.since if share else time.monotonic()
-            words = "Stopping" if self.state.is_stopping else words
+            words = tr("Stopping") if self.state.is_stopping else words
             self._job.state = replace(self.state, share=share, words=words, since=since)
 
     def _ended(self, outcome: Outcome[Evaluation]) -> None:
         outcome.print_unexpected()
-        said = "Stopped; nothing was saved." if outcome.was_stopped else str(outcome.problem or "")
+        said = tr("Stopped; nothing was saved.") if outcome.was_stopped else str(outcome.problem or "")
         is_saved = outcome.result is not None
         with self._job.changed:
             self._job.state = Measuring(

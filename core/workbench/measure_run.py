@@ -21,7 +21,7 @@ from core.fresh_thread import in_own_thread
 from core.hub_names import Token
 from core.model.loaded_model import LoadedModel
 from core.model.vocabulary import check_prompts
-from core.problems import RunError
+from core.problems import RunError, mark, tr
 from core.runs.adapter_ref import BASE
 from core.runs.run_folder import Run
 from core.settings.run_config import RunConfig
@@ -32,8 +32,8 @@ from core.workbench.model_access import ModelAccess
 from core.workbench.rows_to_measure import prepared_rows, rows_of
 
 MOST_ROWS = 200
-OTHER_ROWS = "These are not the validation rows of the run: it may have been trained on some of them."
-UNKNOWN_ROWS = (
+OTHER_ROWS = mark("These are not the validation rows of the run: it may have been trained on some of them.")
+UNKNOWN_ROWS = mark(
     "The run has no checkpoint to compare these validation rows with: if its data has changed since, it may have been "
     "trained on some of them."
 )
@@ -58,7 +58,7 @@ def evaluate_run(
     leave_if(should_stop)
     pane = lab.pane_of(run)
     if pane not in lab.choices():  # else its adapter is put on next to those that are there
-        report(0.0, "Loading the model")
+        report(0.0, tr("Loading the model"))
         lab.load_run(pane.run_id, token)
         leave_if(should_stop)
     with lab.using([BASE, pane], MEASURING) as (loaded, names):
@@ -71,7 +71,7 @@ def evaluate_run(
             )  # fmt: skip
 
         def work() -> Evaluation:
-            report(0.0, "Reading the rows")
+            report(0.0, tr("Reading the rows"))
             prepared = run.folder.parent / "prepared"
             dated = _dated(loaded, run)
             rows, left_out = rows_of(source, config, dated, most_rows, prepared, token, should_stop)
@@ -108,7 +108,8 @@ def note_on_rows(
     token: Token = None,
     should_stop: ShouldStop = lambda: False,
 ) -> str:
-    """A sentence when the run may have learned from its validation rows, because its data may have changed.
+    """A sentence when the run may have learned from its validation rows, because its data may have changed; it is
+    kept in English, and translated where it is shown.
 
     The run's newest checkpoint keeps a fingerprint of its rows. Empty when they are the same. Raises as `rows_of` does.
     """

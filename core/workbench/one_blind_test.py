@@ -10,7 +10,7 @@ from typing import Literal
 
 from core.answering.sampling import Answer, Sampling
 from core.comparing.votes import Choice, Vote, append_vote
-from core.problems import BlindError, Busy, Problem, PromptTooLong, TemplateError
+from core.problems import BlindError, Busy, Problem, PromptTooLong, TemplateError, tr, trn
 from core.runs.adapter_ref import Pane
 from core.stopping import leave_if
 from core.workbench.background_job import BackgroundJob, Outcome
@@ -104,8 +104,11 @@ class OneBlindTest:
         now = self._job.state
         said = now.said
         if now.left_out:
-            which = "prompt is" if len(now.left_out) == 1 else "prompts are"
-            said = f"{said} {len(now.left_out):,} {which} left out: {now.left_out[-1]}".strip()
+            left_out = trn(
+                "{count:,} prompt is left out: {reason}", "{count:,} prompts are left out: {reason}",
+                len(now.left_out), reason=now.left_out[-1],
+            )  # fmt: skip
+            said = f"{said} {left_out}".strip()
         shown = Shown(total=len(self._prompts), last=now.votes[-1] if now.votes else None, said=said)
         if now.is_over:
             return replace(shown, stage="ended")
@@ -163,7 +166,7 @@ class OneBlindTest:
     def _written(self, outcome: Outcome[None]) -> None:
         outcome.print_unexpected()
         said = (
-            f"No more answers will be generated for this test: {outcome.problem}"
+            tr("No more answers will be generated for this test: {reason}", reason=outcome.problem)
             if outcome.problem
             else self.progress.said
         )
@@ -189,7 +192,7 @@ class OneBlindTest:
                 self._job.wait_for(lambda now: False, RETRY_SECONDS)
                 leave_if(self._job.should_stop)
         if any(answer.ended == "stopped" for answer in answers):
-            self._change(said="The answers were stopped; no more will be generated for this test.")
+            self._change(said=tr("The answers were stopped; no more will be generated for this test."))
             return None
         return tuple(answer.text for answer in answers)
 

@@ -16,7 +16,7 @@ from core.memory.model_shape import shape_of
 from core.memory.probe_log import measured_here
 from core.memory.probe_record import ProbeRecord, memory_settings
 from core.model.loaded_model import LoadedModel
-from core.problems import DataError, Problem, TrainingError
+from core.problems import DataError, Problem, TrainingError, tr
 from core.runs.adapter_to_continue import find_adapter
 from core.settings.run_config import RunConfig
 from core.training.largest_batch import BatchFound, Tried, find_batch, measure_if_it_fits, words_of_trying
@@ -95,7 +95,7 @@ class Prober:
     def _alone(self, work: Callable[[], T], config: RunConfig, token: Token) -> T:
         with self._desk.taken(PROBING):
             self._has_begun = False
-            self._job.state = Probing(doing="Getting ready")
+            self._job.state = Probing(doing=tr("Getting ready"))
             outcome = self._job.run(work, token)
             outcome.print_unexpected()
             if outcome.was_stopped or outcome.problem:
@@ -109,7 +109,7 @@ class Prober:
 
     def _probe(self, config: RunConfig, token: Token) -> ProbeRecord:
         loaded, data = self._ready(config, token)
-        self._job.state = Probing(doing="Taking two steps on rows of the full length")
+        self._job.state = Probing(doing=tr("Taking two steps on rows of the full length"))
         measured = measure_if_it_fits(loaded, config, data, self._job.should_stop)
         if measured is None:
             raise out_of_memory_error(loaded, config, data)
@@ -134,7 +134,7 @@ class Prober:
 
     def _ready(self, config: RunConfig, token: Token) -> tuple[LoadedModel, PreparedData | None]:
         """The model with a new adapter on it, and its rows if they were prepared before, or decide on the adapter."""
-        self._job.state = Probing(doing="Loading the model")
+        self._job.state = Probing(doing=tr("Loading the model"))
         shape_of(config.model, token)  # fails for what is not a Llama, as there is no estimate to compare a probe with
         loaded = self._slot.ready_for(config)
         if loaded is None:
@@ -147,7 +147,7 @@ class Prober:
         data = self._preparation.at_hand(config, loaded)
         if not loaded.has_adapter:
             if data is None and rows_decide(config):
-                self._job.state = Probing(doing="Reading the rows")
+                self._job.state = Probing(doing=tr("Reading the rows"))
                 data = self._preparation.prepare(config, loaded, token, self._job.should_stop)
             with memory_in_words(loaded, config, data):
                 begin_adapter(loaded, config, data)

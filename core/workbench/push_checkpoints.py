@@ -15,7 +15,7 @@ from core.export.card import write_card
 from core.export.find_source import find_source
 from core.export.hub import Repository, push_folder, token_for_pushing
 from core.hub_names import Token
-from core.problems import ExportError, Problem
+from core.problems import ExportError, Problem, mark, tr
 from core.runs.events import AdapterPushed, CheckpointSaved, Event
 from core.runs.run_folder import Run
 from core.settings.run_config import RunConfig
@@ -26,9 +26,9 @@ from core.workbench.background_job import attempt
 Emit = Callable[[Event], None]
 SECONDS_AT_THE_END = 600.0
 SECONDS_BETWEEN_LOOKS = 0.2
-NOT_IN_TIME = "The adapter did not reach {name} within {minutes:.0f} minutes; push it with `python app.py push`."
-STOPPED = "You stopped pushing the adapter to {name}; push it with `python app.py push`."
-FAILED = "Pushing to {name} failed ({reason}); push the run with `python app.py push`."
+NOT_IN_TIME = mark("The adapter did not reach {name} within {minutes:.0f} minutes; push it with `python app.py push`.")
+STOPPED = mark("You stopped pushing the adapter to {name}; push it with `python app.py push`.")
+FAILED = mark("Pushing to {name} failed ({reason}); push the run with `python app.py push`.")
 SECONDS_TO_END = 5.0
 FINAL = -1  # in place of a step: the adapter at the end
 
@@ -84,16 +84,16 @@ class _Pusher:
 
     def finish(self) -> None:
         """Pushes the adapter, after what is being pushed now, and waits for it."""
-        WorkReporter(self._emit).show(f"Pushing the adapter to {self._to.name}")
+        WorkReporter(self._emit).show(tr("Pushing the adapter to {name}", name=self._to.name))
         self._push_next(FINAL)
         until = time.monotonic() + SECONDS_AT_THE_END
         with self._changed:
             while not self._is_done and not self._should_stop() and time.monotonic() < until:
                 self._changed.wait(SECONDS_BETWEEN_LOOKS)
             if self._should_stop():
-                self._tell(trouble=STOPPED.format(name=self._to.name))
+                self._tell(trouble=tr(STOPPED, name=self._to.name))
             elif not self._is_done:
-                self._tell(trouble=NOT_IN_TIME.format(name=self._to.name, minutes=SECONDS_AT_THE_END / 60))
+                self._tell(trouble=tr(NOT_IN_TIME, name=self._to.name, minutes=SECONDS_AT_THE_END / 60))
 
     def close(self) -> None:
         """Ends what is under way. No event is emitted any more."""

@@ -25,7 +25,7 @@ from core.data.prepared.survey import Survey, survey
 from core.data.prompts.prompt_date import prints_date
 from core.hub_names import Token
 from core.model.loaded_model import Reader
-from core.problems import DataError
+from core.problems import DataError, tr
 from core.settings.run_config import RunConfig
 from core.stopping import ShouldStop, leave_if
 
@@ -214,11 +214,8 @@ def _all_notes(data: PreparedData) -> tuple[str, ...]:
     theirs = data.own_validation
     if theirs is None:
         return data.notes
-    return (
-        *data.notes,
-        f"validation rows: {theirs.shape.reason}",
-        *(f"validation rows: {note}" for note in theirs.notes),
-    )
+    of_validation = (tr("validation rows: {note}", note=note) for note in (theirs.shape.reason, *theirs.notes))
+    return (*data.notes, *of_validation)
 
 
 def _length(config: RunConfig, reader: Reader) -> int:

@@ -12,7 +12,7 @@ from pathlib import Path
 from core.data.prepared.prepared_data import PreparedData
 from core.hub_names import Token
 from core.model.loaded_model import LoadedModel
-from core.problems import DataError, Problem, RunError, TrainingError
+from core.problems import DataError, Problem, RunError, TrainingError, mark, tr
 from core.runs.adapter_to_continue import find_adapter
 from core.runs.checkpoint_list import Checkpoint
 from core.runs.events import Event, Resumed, StatusChanged
@@ -36,6 +36,7 @@ from core.workbench.model_slot import ModelSlot
 from core.workbench.push_checkpoints import check_pushing, perform_and_push
 from core.workbench.rows_of_the_form import Preparation
 
+HISTORY = mark("The run's history cannot be written ({reason}): free some space on the disk, and it will be written.")
 CHECKS_PER_READING = 20  # how often reading all rows reports how far it is
 
 
@@ -100,7 +101,7 @@ class TrainingJob:
             held.enter_context(self._desk.taken(TRAINING))
             run = made or create_run(self._runs_dir, name, config, preset=preset)
             snapshot = Snapshot(run_id=run.id, name=run.name)
-            self._begin(_Order(run, run.id, config, token), snapshot, [_preparing("Getting ready")], held)
+            self._begin(_Order(run, run.id, config, token), snapshot, [_preparing(tr("Getting ready"))], held)
         return run
 
     def resume(self, run_id: str, token: Token = None) -> Run:
@@ -120,9 +121,9 @@ class TrainingJob:
                 reason = error.strerror or error
                 raise RunError("Run {run} cannot be resumed: {reason}.", run=run.id, reason=reason) from None
             if newest is None:
-                events = [Resumed(step=0), _preparing("Starting again")]
+                events = [Resumed(step=0), _preparing(tr("Starting again"))]
             else:  # training itself reports that it resumed, once the checkpoint is read and the rows are the same
-                events = [_preparing(f"Continuing after step {newest.step:,}")]
+                events = [_preparing(tr("Continuing after step {step:,}", step=newest.step))]
             self._begin(_Order(run, run_key(self._runs_dir, run), config, token, newest), snapshot, events, held)
         return run
 
@@ -161,7 +162,7 @@ class TrainingJob:
                 return False
             self._job.stop()
             steps_are_taken = not self._job.state.doing
-            message = "Stopping after this micro-batch" if steps_are_taken else "Stopping"
+            message = tr("Stopping after this micro-batch") if steps_are_taken else tr("Stopping")
             self.emit(StatusChanged(status="stopping", message=message))
             return True
 
@@ -176,10 +177,7 @@ class TrainingJob:
                 self._run.append(event)
                 self.trouble = ""
             except OSError as error:  # a full disk must not end a run that is doing well
-                self.trouble = (
-                    f"The run's history cannot be written ({error.strerror}): free some space on the disk, and it will "
-                    "be written."
-                )
+                self.trouble = tr(HISTORY, reason=error.strerror)
             self._job.state = fold(self._job.state, event)
 
     def _train(self, order: _Order) -> tuple[str, str]:
@@ -210,7 +208,7 @@ class TrainingJob:
             adapter_dir = order.newest.folder if order.newest else find_adapter(order.run.folder.parent, wanted)
         if adapter_dir is None and (loaded := self._slot.ready_for(config)) is not None:
             return loaded
-        self.emit(_preparing("Loading the model"))
+        self.emit(_preparing(tr("Loading the model")))
         checkpointing = config.training.use_gradient_checkpointing
         return self._slot.load(
             config.model, order.token, adapter_dir, self._job.should_stop, use_gradient_checkpointing=checkpointing
@@ -218,14 +216,14 @@ class TrainingJob:
 
     def _rows_for(self, order: _Order, loaded: LoadedModel) -> PreparedData:
         """The rows, read now or when they were checked. Raises DataError when a person must agree first."""
-        self.emit(_preparing("Reading the rows"))
+        self.emit(_preparing(tr("Reading the rows")))
         reported = 0
 
         def report(share: float | None, rows: int) -> None:
             nonlocal reported
             if share is not None and int(share * CHECKS_PER_READING) > reported:
                 reported = int(share * CHECKS_PER_READING)
-                self.emit(_preparing(f"Reading the rows, {rows:,} so far ({share:.0%})"))
+                self.emit(_preparing(tr("Reading the rows, {rows:,} so far ({share:.0%})", rows=rows, share=share)))
 
         data = self._preparation.prepare(
             order.config, loaded, order.token, self._job.should_stop, report, order.run.prompt_date
@@ -237,11 +235,11 @@ class TrainingJob:
         run, self.failure = order.run, outcome.problem
         is_saved = _made(run.adapter_dir) != made_before
         if outcome.was_stopped:
-            status, message = "stopped", "Stopped before the first step; nothing was trained."
+            status, message = "stopped", tr("Stopped before the first step; nothing was trained.")
         elif outcome.problem is not None:
             status, message = "failed", str(outcome.problem)
             if is_saved:
-                message += " What was trained until then is kept as an adapter."
+                message = f"{message} {tr('What was trained until then is kept as an adapter.')}"
             _write_log(run, outcome.trace)
         else:
             status, message = outcome.result

@@ -7,6 +7,7 @@ from starlette.requests import Request
 from starlette.responses import FileResponse, JSONResponse, PlainTextResponse, Response
 from starlette.routing import Route
 
+from core.problems import tr
 from ui.access import ICONS, MANIFEST, RUNNING
 from ui.desktop.second_start import HEX, make_key, proof, read_key
 
@@ -26,7 +27,7 @@ def manifest() -> dict:
         "id": "./",
         "name": "HearthTune",
         "short_name": "HearthTune",
-        "description": "Fine-tune a Llama on this computer, and see what changed.",
+        "description": tr("Fine-tune a Llama on this computer, and see what changed."),
         "start_url": "./",
         "scope": "./",
         "display": "standalone",

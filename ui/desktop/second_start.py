@@ -14,6 +14,7 @@ import webbrowser
 from http.client import HTTPException
 from pathlib import Path
 
+from core.problems import tr
 from ui.access import RUNNING, is_loopback
 from ui.desktop.window import Window
 from ui.listening import why_not_listening
@@ -69,7 +70,10 @@ def shows_another(host: str, port: int, runs_dir: Path, in_window: bool, inbrows
     url = page_of_another(host, port, runs_dir)
     if not url:
         return False
-    print(f"HearthTune is already running with these runs, at {url}; to use other options, end it first.", flush=True)
+    sentence = tr(
+        "HearthTune is already running with these runs, at {url}; to use other options, end it first.", url=url
+    )
+    print(sentence, flush=True)
     if in_window:
         Window(url, runs_dir, outlives_us=True).open()
     elif inbrowser:

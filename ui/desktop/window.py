@@ -16,6 +16,8 @@ from importlib.util import find_spec
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from core.problems import mark, tr
+
 if TYPE_CHECKING:
     import gradio as gr
 
@@ -43,12 +45,14 @@ START_SECONDS = 5  # a process that ends sooner shows no window: it failed, or l
 LOOK_SECONDS = 3  # a page that is in view asks once a second (`ui.live`)
 HIDDEN_SECONDS = 90  # and a hidden one once a minute, as browsers slow those down
 
-NO_WINDOW = "Neither pywebview nor a Chromium, Chrome, Edge or Brave shows a window here, so the default browser does."
-STAYS = (
+NO_WINDOW = mark(
+    "Neither pywebview nor a Chromium, Chrome, Edge or Brave shows a window here, so the default browser does."
+)
+STAYS = mark(
     "The window is closed, but {reason}: HearthTune ends after that; until then its page is at {url} "
     "(Ctrl-C ends it now)."
 )
-ELSEWHERE, EXPORTING = "the page is open elsewhere", "an export is being made"
+ELSEWHERE, EXPORTING = mark("the page is open elsewhere"), mark("an export is being made")
 
 
 def find_browser() -> str:
@@ -104,7 +108,7 @@ class Window:
                 continue
             if code == 0:
                 return False
-        print(NO_WINDOW, flush=True)
+        print(tr(NO_WINDOW), flush=True)
         webbrowser.open(self.url)
         return False
 
@@ -139,7 +143,7 @@ class _OwnWindow:
             return
         self._window.process.wait()
         if reason := self._needed_for(LOOK_SECONDS):
-            print(STAYS.format(reason=reason, url=self._page.local_url), flush=True)
+            print(tr(STAYS, reason=tr(reason), url=self._page.local_url), flush=True)
             while self._needed_for(HIDDEN_SECONDS):
                 pass
         if not self._ended.is_set():

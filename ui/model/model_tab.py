@@ -5,7 +5,7 @@ from markupsafe import Markup
 
 from core.model.loaded_model import ModelReport
 from core.model.model_files import code_warning
-from core.problems import Busy, ConfigError, ModelError
+from core.problems import Busy, ConfigError, ModelError, tr, trn
 from core.settings.presets import DEMO_TIME, Preset
 from core.workbench.workbench import Workbench
 from ui.model.own_presets import OwnPresets, choices_of
@@ -25,8 +25,8 @@ class ModelTab:
         self.preset = gr.Dropdown(
             choices_of(list(presets.values())),
             value=chosen,
-            label="Start from",
-            info="Fills in all tabs. You can change any setting.",
+            label=tr("Start from"),
+            info=tr("Fills in all tabs. You can change any setting."),
             elem_id="preset",
         )
         self.preset_chosen = chosen_in(self.preset)
@@ -35,17 +35,17 @@ class ModelTab:
         with gr.Row():
             form.add("model.load_in_4bit", "model.max_seq_length")
         self.warning = gr.HTML(padding=False, elem_id="code-warning")
-        with gr.Accordion("More: token, revision, precision", open=False, elem_id="model-more"):
+        with gr.Accordion(tr("More: token, revision, precision"), open=False, elem_id="model-more"):
             self.token = gr.Textbox(
-                label="Hugging Face token",
-                info="For gated or private models. Kept in memory only, never saved.",
+                label=tr("Hugging Face token"),
+                info=tr("For gated or private models. Kept in memory only, never saved."),
                 type="password",
                 elem_id="token",
             )
             with gr.Row():
                 form.add("model.revision", "model.dtype")
             form.add("model.trust_remote_code")
-        self.load = gr.Button("Load model", variant="primary", elem_id="load")
+        self.load = gr.Button(tr("Load model"), variant="primary", elem_id="load")
         self.trouble = gr.HTML(padding=False, elem_id="model-trouble")
         self.loaded = gr.Textbox(visible="hidden")  # changes when another model has been loaded
         self.state = gr.HTML(padding=False, elem_id="model-state")
@@ -75,16 +75,18 @@ class ModelTab:
         elif state.error:
             text = notice(state.error, "error")
         elif not workbench.is_warm and not workbench.warm_error:
-            text = notice("Unsloth is starting, which takes about ten seconds. You can already load a model.")
+            text = notice(tr("Unsloth is starting, which takes about ten seconds. You can already load a model."))
         else:
-            text = notice("No model is loaded yet. Starting a run loads it automatically.")
+            text = notice(tr("No model is loaded yet. Starting a run loads it automatically."))
         if not state.report and not state.doing and not workbench.machine.is_gpu:
-            text += notice(f"No GPU is in use. The demo takes {DEMO_TIME}; real Llamas will be slow.", "warning")
+            slow = tr("No GPU is in use. The demo takes {time}; real Llamas will be slow.", time=tr(DEMO_TIME))
+            text += notice(slow, "warning")
         busy = workbench.busy_with
+        words = tr("Load model ({busy})", busy=tr(busy)) if busy else tr("Load model")
         return self.presets.live() | {
             self.loaded: {"value": f"{state.report.name} {state.report.seconds}"} if state.report else {},
             self.state: {"value": text},
-            self.load: {"interactive": not busy, "value": f"Load model ({busy})" if busy else "Load model"},
+            self.load: {"interactive": not busy, "value": words},
         }
 
     def _take_preset(self, name: str) -> dict:
@@ -114,18 +116,24 @@ def report_text(report: ModelReport, is_left: bool = False) -> Markup:
     """What was loaded, in words for someone who has not seen the inside of a model. `is_left`: it is still loaded
     because another one could not be."""
     rows = [
-        ("Weights", f"{big(report.parameters)} ({report.parameters:,})"),
-        ("In 4-bit", f"{report.linear_layers_4bit} of {report.linear_layers} linear layers"),
-        ("Other layers", report.dtype),
+        (tr("Weights"), f"{big(report.parameters)} ({report.parameters:,})"),
         (
-            "Embeddings",
-            "tied: input and output are one matrix" if report.tied_embeddings else "separate input and output",
+            tr("In 4-bit"),
+            tr("{number} of {total} linear layers", number=report.linear_layers_4bit, total=report.linear_layers),
         ),
-        ("Chat template", "its own" if report.has_chat_template else "none; use the Alpaca prompt for questions"),
-        ("Maximum length", f"{report.max_seq_length:,} tokens"),
-        ("Memory", f"{gib(report.memory_gib)} of weights, on {report.device}"),
+        (tr("Other layers"), report.dtype),
+        (
+            tr("Embeddings"),
+            tr("tied: input and output are one matrix") if report.tied_embeddings else tr("separate input and output"),
+        ),
+        (
+            tr("Chat template"),
+            tr("its own") if report.has_chat_template else tr("none; use the Alpaca prompt for questions"),
+        ),
+        (tr("Maximum length"), trn("{count:,} token", "{count:,} tokens", report.max_seq_length)),
+        (tr("Memory"), tr("{size} of weights, on {device}", size=gib(report.memory_gib), device=report.device)),
     ]
-    message = f"Loaded {report.name} in {pace(report.seconds)}."
+    message = tr("Loaded {name} in {time}.", name=report.name, time=pace(report.seconds))
     if is_left:
-        message = f"{report.name} is still loaded."
+        message = tr("{name} is still loaded.", name=report.name)
     return render_part("model/model.html", "report", message=message, kind="info" if is_left else "good", rows=rows)

@@ -3,7 +3,7 @@
 import gradio as gr
 from markupsafe import Markup
 
-from core.problems import Problem
+from core.problems import Problem, tr
 from core.settings.presets import DEMO, DEMO_TIME
 from core.workbench.workbench import Workbench
 from ui.shared.clicks import LEAD_THERE, PLACE_OF_RUN, Way
@@ -11,17 +11,18 @@ from ui.shared.errors import error_text
 from ui.shared.html import render_part
 from ui.shared.settings_form import Form
 
-HERE, PUBLIC = "Fine-tune a Llama on this computer, and see what changed.", "Fine-tune a Llama, and see what changed."
+HERE = tr("Fine-tune a Llama on this computer, and see what changed.")
+PUBLIC = tr("Fine-tune a Llama, and see what changed.")
 # The first is for the person at this machine, the second for visitors of a public page.
 DEMO_WAYS = (
-    Way("demo", PLACE_OF_RUN, "Try the demo", f"Takes {DEMO_TIME} and no graphics card"),
-    Way("demo", PLACE_OF_RUN, "Try the demo", f"Takes {DEMO_TIME} once it is your turn"),
+    Way("demo", PLACE_OF_RUN, tr("Try the demo"), tr("Takes {time} and no graphics card", time=tr(DEMO_TIME))),
+    Way("demo", PLACE_OF_RUN, tr("Try the demo"), tr("Takes {time} once it is your turn", time=tr(DEMO_TIME))),
 )
 DATA_WAYS = (
-    Way("data", "#data-path textarea", "Use my own data", "CSV, JSON, text, or a Hugging Face name"),
-    Way("data", "#upload button", "Use my own data", "A file that you upload: CSV, JSON or text"),
+    Way("data", "#data-path textarea", tr("Use my own data"), tr("CSV, JSON, text, or a Hugging Face name")),
+    Way("data", "#upload button", tr("Use my own data"), tr("A file that you upload: CSV, JSON or text")),
 )
-FIT_WAY = Way("fit", "#card", "Will it fit my card?", "How much memory training takes, on any card")
+FIT_WAY = Way("fit", "#card", tr("Will it fit my card?"), tr("How much memory training takes, on any card"))
 
 
 class Welcome:
