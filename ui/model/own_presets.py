@@ -6,7 +6,7 @@ Visitors of a page have none: for them none of this is on the page.
 import gradio as gr
 from markupsafe import Markup
 
-from core.problems import Problem
+from core.problems import Problem, tr
 from core.settings.presets import TITLE_CHARACTERS, Preset, delete_preset, own_presets_dir, save_preset
 from core.workbench.workbench import Workbench
 from ui.shared.clicks import CLICKS
@@ -76,7 +76,7 @@ class OwnPresets:
         except Problem as error:
             return {self.save: save_text(error_text(error, self._form), asked.title)}
         chosen = gr.update(choices=choices_of(self._workbench.presets()), value=saved.name)
-        words = f"Saved as {saved.title}; on the command line its name is {saved.name}."
+        words = tr("Saved as {title}; on the command line its name is {name}.", title=saved.title, name=saved.name)
         return {self.save: save_text(notice(words, "good")), self._preset: chosen}
 
     def _delete(self, asked: gr.EventData) -> dict:
@@ -89,7 +89,7 @@ class OwnPresets:
 
 def choices_of(presets: list[Preset]) -> list[tuple[str, str]]:
     """The presets as a list has them: each with the card it is meant for, or that it is the person's own."""
-    return [(f"{p.title} · your own" if p.is_own else f"{p.title} · {p.card}", p.name) for p in presets]
+    return [(f"{p.title} · {tr('your own') if p.is_own else p.card}", p.name) for p in presets]
 
 
 def save_text(said: Markup | None = None, refused: str | None = None) -> Markup:
