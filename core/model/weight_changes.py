@@ -20,8 +20,9 @@ from core.problems import mark, tr
 BLOCK_VALUES = 4 * 1024**2  # of a large weight processed at once: 16 MiB in float32, however large the vocabulary
 TOKENS_PER_EMBEDDING = 24  # those whose rows changed most are listed
 MAX_NAME_CHARACTERS = 40  # of a token
-# Names that are kept with the proof, in English.
-AND, LAYER, OUTSIDE = mark(" and "), "layer ", mark("outside the layers")
+OUTSIDE = mark(
+    "outside the layers"
+)  # kept with the proof in English, as "layer 3" is, and translated where it is shown
 SPACES = ("▁", "Ġ")  # how tokenizers write a space at the start of a token
 
 
@@ -31,12 +32,6 @@ class GroupMoved(BaseModel, frozen=True):
     name: str
     change: float
     tensors: int
-
-    @property
-    def label(self) -> str:
-        """The name in the person's language."""
-        number = self.name.removeprefix(LAYER)
-        return tr(self.name) if number == self.name else tr("layer {number}", number=number)
 
 
 class TokenMoved(BaseModel, frozen=True):
@@ -62,11 +57,6 @@ class RowsMoved(BaseModel, frozen=True):
     rows_moved: int
     most: tuple[TokenMoved, ...]
 
-    @property
-    def label(self) -> str:
-        """The name in the person's language."""
-        return self.name.replace(AND, tr(AND))
-
 
 class Moved(BaseModel, frozen=True):
     """Changes by kind of layer in the model's order, by layer from the first, and of the embeddings."""
@@ -90,7 +80,7 @@ def moved(loaded: LoadedModel, adapter: str) -> Moved:
         for name, module in loaded.model.named_modules():
             if isinstance(module, LoraLayer) and adapter in module.lora_A:
                 layer = re.search(r"\.layers\.(\d+)\.", name)
-                place = f"{LAYER}{layer[1]}" if layer else OUTSIDE
+                place = f"layer {layer[1]}" if layer else OUTSIDE
                 squares.append(
                     (
                         name.rpartition(".")[2],
@@ -154,7 +144,7 @@ def _embeddings(loaded: LoadedModel, adapter: str) -> tuple[RowsMoved, ...]:
             names.append(name)
         else:
             found.append(([name], tuned, module.original_module.weight))
-    whole = (_rows_moved(AND.join(names), tuned, base, loaded.tokenizer) for names, tuned, base in found)
+    whole = (_rows_moved(" and ".join(names), tuned, base, loaded.tokenizer) for names, tuned, base in found)
     return (*whole, *_single_rows(loaded, adapter))
 
 
@@ -164,7 +154,7 @@ def _single_rows(loaded: LoadedModel, adapter: str) -> Iterator[RowsMoved]:
         return
     for name, layer in token_layers(loaded.model):
         base, ids = layer.get_base_layer().weight, layer.token_indices[adapter]
-        name = AND.join(trained_layers(loaded.model)) if loaded.report.tied_embeddings else name
+        name = " and ".join(trained_layers(loaded.model)) if loaded.report.tied_embeddings else name
         # In the precision of the base, because the model computes with them in that.
         yield _rows_moved(name, layer.trainable_tokens_delta[adapter].to(base.dtype), base, loaded.tokenizer, ids)
 
