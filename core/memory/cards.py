@@ -7,7 +7,7 @@ from pathlib import Path
 from pydantic import BaseModel
 
 from core.memory.hardware import Machine, MemoryStats, sample_memory
-from core.problems import ConfigError
+from core.problems import ConfigError, tr
 
 # What a desktop and the driver use of a card at home. NVIDIA's control panel shows 0.3 to 1 GiB on an idle Windows
 # desktop; it is less on a card without a screen.
@@ -85,6 +85,7 @@ LAPTOP_CARDS = [
     _card("RTX 5090 Laptop", 24),
 ]
 ALL_CARDS = [*CARDS, *LAPTOP_CARDS]
+OF_A_SIZE = "a card of "  # how the name of a card begins of which only the size is known
 # 12GB, 7.5 GiB, or a number that no card has as its name
 _MEMORY = re.compile(r"(\d{1,4}(?:\.\d+)?) ?gi?b|(\d{1,3}(?:\.\d+)?)")
 
@@ -94,7 +95,7 @@ def find_card(text: str) -> Card:
     or "12". Raises ConfigError."""
     if match := _MEMORY.fullmatch(text.strip().lower()):
         memory = float(match[1] or match[2])
-        return Card(name=f"a card of {memory:g}GB", memory_gib=memory)
+        return Card(name=f"{OF_A_SIZE}{memory:g}GB", memory_gib=memory)
     wanted = _plain(text)
     plain = {_plain(card.name): card for card in (LAPTOP_CARDS if "laptop" in wanted else CARDS)}
     if wanted in plain:
@@ -111,7 +112,7 @@ def find_card(text: str) -> Card:
     near = [plain[name].name for name in difflib.get_close_matches(wanted, list(plain), n=3, cutoff=0.5)]
     if near:
         raise ConfigError(
-            "No card {card!r:.60} is on the list; did you mean {near}?", card=text, near=" or ".join(near)
+            "No card {card!r:.60} is on the list; did you mean {near}?", card=text, near=tr(" or ").join(near)
         )
     raise ConfigError("No card {card!r:.60} is on the list; give its memory instead, such as 12GB.", card=text)
 

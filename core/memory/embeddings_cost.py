@@ -13,10 +13,20 @@ from core.memory.cards import Card
 from core.memory.model_shape import ModelShape
 from core.memory.weights_and_states import STATES, adapter_parameters, embeddings, gradients, optimizer
 from core.memory.workload import Workload, workload
+from core.problems import mark, tr
 from core.settings.run_config import RunConfig
 from core.settings.unsloth_limits import NO_SINGLE_ROWS_ON_A_GPU
 
 LARGE_ADAPTER_GIB = 1.0  # an adapter above this is a burden to store and to share
+LARGE = mark(
+    "With trained embeddings, the adapter takes {total:.2f} GiB on disk, {embeddings:.2f} GiB of it for the "
+    "embeddings: to keep it small, leave them out under Fully trained layers."
+)
+LARGE_WITH_ROWS = mark(
+    "With trained embeddings, the adapter takes {total:.2f} GiB on disk, {embeddings:.2f} GiB of it for the "
+    "embeddings: to keep it small, train only the rows of new or seen tokens, or leave them out under Fully trained "
+    "layers."
+)
 BYTES_PER_LORA_WEIGHT = 4  # in the adapter's file, which PEFT writes in 32-bit
 
 
@@ -103,11 +113,7 @@ def large_adapter(embeddings_bytes: int, others_bytes: int, offers_rows: bool) -
     total = (embeddings_bytes + others_bytes) / GIB
     if total <= LARGE_ADAPTER_GIB or others_bytes / GIB > LARGE_ADAPTER_GIB:
         return ""
-    instead = "train only the rows of new or seen tokens, or " if offers_rows else ""
-    return (
-        f"With trained embeddings, the adapter takes {total:.2f} GiB on disk, {embeddings_bytes / GIB:.2f} GiB of it "
-        f"for the embeddings: to keep it small, {instead}leave them out under Fully trained layers."
-    )
+    return tr(LARGE_WITH_ROWS if offers_rows else LARGE, total=total, embeddings=embeddings_bytes / GIB)
 
 
 def _adapter_bytes(work: Workload) -> int:

@@ -4,13 +4,13 @@ from pathlib import Path
 
 from core.disk.gguf import gguf_in, names_gguf
 from core.memory.known_shapes import KNOWN
-from core.problems import ModelError
+from core.problems import ModelError, mark
 
-MADE_FROM = (
+MADE_FROM = mark(
     "{name} is a GGUF model, which can be run but not trained: load the safetensors model that it was "
     "made from, such as {model}."
 )
-UNKNOWN = (
+UNKNOWN = mark(
     "{name} is a GGUF model, which can be run but not trained: load the safetensors model that it was "
     "made from; the page where you found the GGUF usually names it."
 )

@@ -18,7 +18,28 @@ from pydantic import BaseModel
 
 from core.disk.sizes import GIB
 from core.memory.container import available_memory, total_memory, usable_cores
-from core.problems import first_line
+from core.problems import first_line, mark, tr
+
+# Why a card is not used, and the way out.
+BROKEN_DRIVER = mark(
+    "The NVIDIA driver does not work ({reason}), so the CPU is used: restart the computer or install the driver again."
+)
+WITHOUT_CUDA = mark(
+    "The CPU is used instead of the {card}, because this torch is built without CUDA: run `python launch.py setup`, "
+    "which installs one for the card."
+)
+OLD_DRIVER = mark(
+    "The CPU is used instead of the {card}, because its driver {driver} is too old for this torch, which is built for "
+    "CUDA {cuda}: update the driver, or run `python launch.py setup`, which installs a torch that the driver can run."
+)
+HIDDEN = mark(
+    "The CPU is used instead of the {card}, because the variable CUDA_VISIBLE_DEVICES ({value!r}) hides it: unset that "
+    "to use the card."
+)
+REFUSED = mark(
+    "The CPU is used instead of the {card}, because torch cannot use it ({reason}): restart the computer or install "
+    "the driver again."
+)
 
 
 class Machine(BaseModel, frozen=True):
@@ -106,36 +127,26 @@ def unused_card() -> str:
     except pynvml.NVMLError_LibraryNotFound:
         return ""  # no NVIDIA driver is installed
     except pynvml.NVMLError as error:
-        return (
-            f"The NVIDIA driver does not work ({first_line(error)}), so the CPU is used: restart the computer or "
-            "install the driver again."
-        )
+        return tr(BROKEN_DRIVER, reason=first_line(error))
     device = _nvml_device()
-    if device is None:
-        return ""
-    reason, way_out = _why_unused(torch)
-    return f"The CPU is used instead of the {pynvml.nvmlDeviceGetName(device)}, because {reason}: {way_out}."
+    return "" if device is None else _why_unused(torch, pynvml.nvmlDeviceGetName(device))
 
 
-def _why_unused(torch) -> tuple[str, str]:
+def _why_unused(torch, card: str) -> str:
     """Why torch does not see the card that the driver lists, and what to do."""
     built_for, driver = torch.version.cuda, pynvml.nvmlSystemGetDriverVersion()
     if built_for is None:
-        return "this torch is built without CUDA", "run `python launch.py setup`, which installs one for the card"
+        return tr(WITHOUT_CUDA, card=card)
     if pynvml.nvmlSystemGetCudaDriverVersion_v2() // 1000 < int(built_for.partition(".")[0]):
-        return (
-            f"its driver {driver} is too old for this torch, which is built for CUDA {built_for}",
-            "update the driver, or run `python launch.py setup`, which installs a torch that the driver can run",
-        )
+        return tr(OLD_DRIVER, card=card, driver=driver, cuda=built_for)
     if "CUDA_VISIBLE_DEVICES" in os.environ:
-        value = os.environ["CUDA_VISIBLE_DEVICES"]
-        return f"the variable CUDA_VISIBLE_DEVICES ({value!r}) hides it", "unset that to use the card"
+        return tr(HIDDEN, card=card, value=os.environ["CUDA_VISIBLE_DEVICES"])
     try:
         torch.cuda.init()
-        reason = "it gives no reason"
+        reason = tr("it gives no reason")
     except (RuntimeError, AssertionError) as error:  # torch raises both
         reason = first_line(error)
-    return f"torch cannot use it ({reason})", "restart the computer or install the driver again"
+    return tr(REFUSED, card=card, reason=reason)
 
 
 def sample_memory() -> MemoryStats:

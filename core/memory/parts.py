@@ -4,16 +4,18 @@ from typing import Literal
 
 from pydantic import BaseModel
 
-# As the page names them, by key.
+from core.problems import mark
+
+# As the page names them, by key; shown with `tr`.
 PARTS = {
-    "weights": "weights",
-    "adapter": "adapter",
-    "embeddings": "trained embeddings",
-    "gradients": "gradients",
-    "optimizer": "optimizer",
-    "activations": "activations",
-    "logits": "logits",
-    "overhead": "CUDA overhead",
+    "weights": mark("weights"),
+    "adapter": mark("adapter"),
+    "embeddings": mark("trained embeddings"),
+    "gradients": mark("gradients"),
+    "optimizer": mark("optimizer"),
+    "activations": mark("activations"),
+    "logits": mark("logits"),
+    "overhead": mark("CUDA overhead"),
 }
 PASSING = ("activations", "logits")  # the parts that come and go within a step
 FORMULAS = 2  # to be raised when they change, because a probe corrects the estimate that it was compared with
@@ -22,7 +24,7 @@ Verdict = Literal["fits", "tight", "no"]
 
 def part_names(is_gpu: bool) -> dict[str, str]:
     """The names of the parts, for people: without a card there is no CUDA."""
-    return PARTS if is_gpu else PARTS | {"overhead": "program and libraries"}
+    return PARTS if is_gpu else PARTS | {"overhead": mark("program and libraries")}
 
 
 class Estimate(BaseModel, frozen=True):

@@ -21,6 +21,7 @@ from core.memory.hardware import Machine, detect_machine
 from core.memory.model_shape import shape_of
 from core.memory.parts import FORMULAS
 from core.memory.probe_record import ProbeRecord, memory_settings
+from core.problems import tr
 from core.settings.run_config import RunConfig
 from core.settings.steps import steps_of
 
@@ -52,7 +53,10 @@ def measured_here(
     try:
         keep(runs_dir, record)
     except OSError as error:
-        return record, f"The probe's result could not be saved: {in_words(error)}; free some space on the disk."
+        said = tr(
+            "The probe's result could not be saved: {reason}; free some space on the disk.", reason=in_words(error)
+        )
+        return record, said
     return record, ""
 
 

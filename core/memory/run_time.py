@@ -10,6 +10,7 @@ from pydantic import BaseModel
 
 from core.memory.container import usable_cores
 from core.memory.model_shape import ModelShape
+from core.problems import mark
 from core.settings.run_config import RunConfig
 
 SIMILAR = 0.15  # models whose numbers of weights differ by no more than this share are as fast
@@ -20,7 +21,7 @@ _SIZE, _TRIES = 64, 500
 
 class Published(BaseModel, frozen=True):
     """A measured speed: either `seconds` for a step of `rows`, or `tokens_per_second`. `of` says what was trained, and
-    `source` where it was published."""
+    `source` where it was published; both are shown with `tr`."""
 
     card: str
     parameters: float
@@ -39,28 +40,28 @@ class Published(BaseModel, frozen=True):
 PUBLISHED = (
     Published(
         card="Tesla T4 16GB", parameters=3.21e9, seconds=7.44, rows=8,
-        of="Llama 3.2 3B in 4-bit, rank 16, chats of up to 2,048 tokens",
-        source="Unsloth's notebook Llama3.2_(1B_and_3B)-Conversational",
+        of=mark("Llama 3.2 3B in 4-bit, rank 16, chats of up to 2,048 tokens"),
+        source=mark("Unsloth's notebook Llama3.2_(1B_and_3B)-Conversational"),
     ),
     Published(
         card="A100 80GB", parameters=70.55e9, seconds=16.69, rows=8,
-        of="Llama 3.3 70B in 4-bit, rank 16, chats of up to 2,048 tokens",
-        source="Unsloth's notebook Llama3.3_(70B)_A100-Conversational",
+        of=mark("Llama 3.3 70B in 4-bit, rank 16, chats of up to 2,048 tokens"),
+        source=mark("Unsloth's notebook Llama3.3_(70B)_A100-Conversational"),
     ),
     Published(
         card="A100 40GB", parameters=6.74e9, tokens_per_second=2456,
-        of="Llama 2 7B in 4-bit, rank 8, rows of 32,768 tokens",
-        source="LLaMA-Factory's wiki, Performance comparison, with Unsloth",
+        of=mark("Llama 2 7B in 4-bit, rank 8, rows of 32,768 tokens"),
+        source=mark("LLaMA-Factory's wiki, Performance comparison, with Unsloth"),
     ),
     Published(
         card="RTX 4090 24GB", parameters=8.03e9, tokens_per_second=3083,
-        of="Llama 3.1 8B in 16-bit, rank 8, full sequences of 2,048 tokens, by another program",
-        source="torchtune's README, Memory and training speed",
+        of=mark("Llama 3.1 8B in 16-bit, rank 8, full sequences of 2,048 tokens, by another program"),
+        source=mark("torchtune's README, Memory and training speed"),
     ),
     Published(
         card="L40S 48GB", parameters=3.21e9, seconds=0.1884, rows=4,
-        of="Llama 3.2 3B in 16-bit, rank 32 on two layers, rows of up to 768 tokens, by another program",
-        source="PEFT's method_comparison, MetaMathQA",
+        of=mark("Llama 3.2 3B in 16-bit, rank 32 on two layers, rows of up to 768 tokens, by another program"),
+        source=mark("PEFT's method_comparison, MetaMathQA"),
     ),
 )  # fmt: skip
 

@@ -8,6 +8,7 @@ from core.memory.cards import Card
 from core.memory.estimate import estimate, verdict
 from core.memory.model_shape import ModelShape
 from core.memory.workload import batch_size
+from core.problems import tr
 from core.settings.run_config import RunConfig
 
 if TYPE_CHECKING:
@@ -91,7 +92,8 @@ def _without_unnecessary(config, made: list[Suggestion], shape, card, probe, lon
 
 
 def _from_to(first: str, last: str) -> str:
-    """Joins "batch 8 → 4, with accumulation 1 → 2" and "batch 4 → 2, with accumulation 2 → 4"."""
+    """Joins "batch 8 → 4, with accumulation 1 → 2" and "batch 4 → 2, with accumulation 2 → 4". So translations keep
+    the commas and arrows."""
     pairs = zip(first.split(", "), last.split(", "), strict=True)
     return ", ".join(f"{a.rpartition(' → ')[0]} → {b.rpartition(' → ')[2]}" if " → " in a else a for a, b in pairs)
 
@@ -103,27 +105,29 @@ def _changes(config: RunConfig, shape: ModelShape, card: Card, longest: int | No
     half = max(batch // 2, 1)
     more = -(-steps * batch // half)
     if training.per_device_train_batch_size != "auto" and batch > 1 and more <= MAX_ACCUMULATION:
+        numbers = {"batch": batch, "half": half, "steps": steps, "more": more}
         yield (
             f"training.per_device_train_batch_size={half}", [f"training.gradient_accumulation_steps={more}"],
-            f"batch {batch} → {half}, with accumulation {steps} → {more}",
+            tr("batch {batch} → {half}, with accumulation {steps} → {more}", **numbers),
         )  # fmt: skip
     best = "unsloth" if card.is_gpu else True
     if training.use_gradient_checkpointing != best:
         setting = "unsloth" if best == "unsloth" else "yes"
-        words = "Unsloth's gradient checkpointing" if card.is_gpu else "gradient checkpointing on"
+        words = tr("Unsloth's gradient checkpointing") if card.is_gpu else tr("gradient checkpointing on")
         yield f"training.use_gradient_checkpointing={setting}", [], words
     if card.is_gpu and training.optim not in ("adamw_8bit", "paged_adamw_8bit", "adafactor", "sgd"):
-        yield "training.optim=adamw_8bit", [], "optimizer adamw_8bit"
+        yield "training.optim=adamw_8bit", [], tr("optimizer adamw_8bit")
     if not model.load_in_4bit:
-        yield "model.load_in_4bit=yes", [], "4-bit weights"
+        yield "model.load_in_4bit=yes", [], tr("4-bit weights")
     fills = training.packing and card.is_gpu  # packed sequences have the full length, however short the rows are
     length = (
         model.max_seq_length if fills else min(model.max_seq_length, shape.max_length, longest or model.max_seq_length)
     )
     if length > MIN_LENGTH:
         shorter = max(length // 2, MIN_LENGTH)
-        yield f"model.max_seq_length={shorter}", [], f"length {model.max_seq_length:,} → {shorter:,}"
+        words = tr("length {length:,} → {shorter:,}", length=model.max_seq_length, shorter=shorter)
+        yield f"model.max_seq_length={shorter}", [], words
     if adapter.modules_to_save:
-        yield "adapter.modules_to_save=[]", [], f"without {' and '.join(adapter.modules_to_save)}"
+        yield "adapter.modules_to_save=[]", [], tr("without {layers}", layers=tr(" and ").join(adapter.modules_to_save))
     if adapter.r > 8:
-        yield f"adapter.r={adapter.r // 2}", [], f"rank {adapter.r} → {adapter.r // 2}"
+        yield f"adapter.r={adapter.r // 2}", [], tr("rank {rank} → {half}", rank=adapter.r, half=adapter.r // 2)

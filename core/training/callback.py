@@ -9,7 +9,7 @@ from math import isfinite
 
 from transformers import TrainerCallback
 
-from core.problems import TrainingError
+from core.problems import TrainingError, mark, tr, trn
 from core.runs.events import Evaluated, Event, Receipt, StepDone
 from core.settings.training_section import TrainingConfig
 from core.stopping import Ended, ShouldStop, leave_if
@@ -17,10 +17,12 @@ from core.training.checkpoint_files import RandomState
 from core.training.progress import Progress
 from core.training.work_reporter import WorkReporter
 
-LOSS_NOT_FINITE = "The loss became {loss} at step {step:,}: lower the learning rates or lengthen the warm-up."
-EVAL_LOSS_NOT_FINITE = (
+LOSS_NOT_FINITE = mark("The loss became {loss} at step {step:,}: lower the learning rates or lengthen the warm-up.")
+EVAL_LOSS_NOT_FINITE = mark(
     "The validation loss became {loss} at step {step:,}: lower the learning rates or lengthen the warm-up."
 )
+
+LOSS_REACHED = mark("Stopped at step {step:,}: its loss of {loss:.4g} reached {wanted:g}.")
 
 
 class RunCallback(TrainerCallback):
@@ -119,7 +121,7 @@ class RunCallback(TrainerCallback):
         self._emit(self._step_done(state, loss, logs))
         wanted = self._settings.stop_at_loss
         if wanted is not None and loss <= wanted and not _is_last(state):
-            self._end(control, f"Stopped at step {state.global_step:,}: its loss of {loss:.4g} reached {wanted:g}.")
+            self._end(control, tr(LOSS_REACHED, step=state.global_step, loss=loss, wanted=wanted))
             control.should_evaluate = self._has_validation
         ends = _is_last(state) or bool(self.progress.ending)
         if not self._has_validation and (ends or self._is_eval_step):
@@ -145,7 +147,7 @@ class RunCallback(TrainerCallback):
 
     def _show_check(self, rows: int) -> None:
         self._rows_checked = min(rows, self._validation_rows)
-        self._work.show("Computing the loss on the validation rows", self._rows_checked, self._validation_rows)
+        self._work.show(mark("Computing the loss on the validation rows"), self._rows_checked, self._validation_rows)
 
     def _step_done(self, state, loss: float, logs: dict) -> StepDone:
         grad_norm = logs.get("grad_norm")
@@ -172,11 +174,18 @@ class RunCallback(TrainerCallback):
         return bool(patience) and self.progress.bad_checks >= patience
 
     def _end_early(self, control, step: int) -> None:
-        patience = self._settings.early_stopping_patience
-        checks = "1 check" if patience == 1 else f"{patience} checks"
-        best = f"{self.progress.best_loss:.4g} at step {self.progress.best_step:,}"
+        why = trn(
+            "Stopped early at step {step:,}: {count} check without a lower validation loss than {loss:.4g} at step "
+            "{best:,}.",
+            "Stopped early at step {step:,}: {count} checks without a lower validation loss than {loss:.4g} at step "
+            "{best:,}.",
+            self._settings.early_stopping_patience,
+            step=step,
+            loss=self.progress.best_loss,
+            best=self.progress.best_step,
+        )
         self.progress.ended_early = True
-        self._end(control, f"Stopped early at step {step:,}: {checks} without a lower validation loss than {best}.")
+        self._end(control, why)
 
     def _end(self, control, why: str) -> None:
         self.progress.ending = why

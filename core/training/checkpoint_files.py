@@ -17,14 +17,14 @@ from typing import Any
 
 from core.disk.tolerant_reading import Unreadable, read_json
 from core.model.library_patches.trainer_parts import loss_scaler
-from core.problems import RunError
+from core.problems import RunError, mark
 
-DAMAGED = (
+DAMAGED = mark(
     "The checkpoint in {folder} cannot be read: {file} is damaged; "
     "delete that folder to resume from an older checkpoint."
 )
-OTHER_LAYERS = "The checkpoint in {folder} was made for other layers than these settings train; start a new run."
-ADAPTER_OF_OTHER_LAYERS = (
+OTHER_LAYERS = mark("The checkpoint in {folder} was made for other layers than these settings train; start a new run.")
+ADAPTER_OF_OTHER_LAYERS = mark(
     "The adapter in {folder} was made for other layers than these settings train; start a new run."
 )
 # Names of optimizer states that have one value per weight: torch's, then bitsandbytes'.

@@ -9,7 +9,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 from core.disk.atomic import is_disk_full, put_in_place, remove_all_but, write_whole
-from core.problems import TrainingError
+from core.problems import TrainingError, mark, tr
 from core.runs.checkpoint_list import Checkpoint, list_checkpoints
 from core.runs.events import CheckpointSaved, Event, StatusChanged
 from core.stopping import ShouldStop, leave_if
@@ -17,11 +17,11 @@ from core.training.checkpoint_files import RandomState, write_trainer
 
 SECONDS_BETWEEN_TRIES = 2.0
 SECONDS_BETWEEN_LOOKS = 0.05  # for a request to stop while it waits
-WEIGHTS_NOT_FINITE = (
+WEIGHTS_NOT_FINITE = mark(
     "The trained weights contain values that are NaN or infinite at step {step:,}: lower the learning rates or "
     "lengthen the warm-up."
 )
-PAUSED = "Paused: the disk is full. Free some space for {folder} and the run continues by itself."
+PAUSED = mark("Paused: the disk is full. Free some space for {folder} and the run continues by itself.")
 
 
 class Keeper:
@@ -80,7 +80,7 @@ class Keeper:
                     leave_if(self._should_stop)
                 if began is None:
                     began = time.monotonic()
-                    message = PAUSED.format(folder=self.folder.parent)
+                    message = tr(PAUSED, folder=self.folder.parent)
                     self._emit(StatusChanged(status="training", message=message, is_paused=True))
                 self._wait()
         finally:

@@ -14,6 +14,7 @@ from core.fresh_thread import forget_frames
 from core.memory.hardware import MemoryStats, sample_memory
 from core.model.device_memory import free_memory, is_out_of_memory
 from core.model.loaded_model import LoadedModel
+from core.problems import tr
 from core.settings.run_config import RunConfig
 from core.stopping import ShouldStop, leave_if
 from core.training.out_of_memory import out_of_memory_error
@@ -38,7 +39,7 @@ class BatchFound(BaseModel, frozen=True):
 
 def words_of_trying(batch: int) -> str:
     """What to show while a batch size is tried."""
-    return f"Finding the largest batch: trying {batch:,}"
+    return tr("Finding the largest batch: trying {batch:,}", batch=batch)
 
 
 def sizes_of(rows_per_step: int) -> list[int]:

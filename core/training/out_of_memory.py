@@ -6,22 +6,22 @@ from core.memory.hardware import detect_machine
 from core.memory.model_shape import ModelShape
 from core.memory.suggestions import suggestions
 from core.model.loaded_model import LoadedModel
-from core.problems import ModelError, TrainingError
+from core.problems import ModelError, TrainingError, mark, tr
 from core.settings.run_config import RunConfig
 
 MAX_SUGGESTIONS = 3
 SMALLEST_IN_GIB = 0.095  # smaller sizes are shown in MiB
 WITH_SUGGESTIONS = {
-    "cuda": "The card's memory is full. What would help most: {changes}.",
-    "cpu": "The computer's memory is full. What would help most: {changes}.",
+    "cuda": mark("The card's memory is full. What would help most: {changes}."),
+    "cpu": mark("The computer's memory is full. What would help most: {changes}."),
 }
 WITHOUT_SUGGESTIONS = {
-    "cuda": "The card's memory is full, and no change to these settings would save much: use a smaller model.",
-    "cpu": "The computer's memory is full, and no change to these settings would save much: use a smaller model.",
+    "cuda": mark("The card's memory is full, and no change to these settings would save much: use a smaller model."),
+    "cpu": mark("The computer's memory is full, and no change to these settings would save much: use a smaller model."),
 }
 UNKNOWN_MODEL = {
-    "cuda": "The card's memory is full: use a smaller batch, shorter rows, or a smaller model.",
-    "cpu": "The computer's memory is full: use a smaller batch, shorter rows, or a smaller model.",
+    "cuda": mark("The card's memory is full: use a smaller batch, shorter rows, or a smaller model."),
+    "cpu": mark("The computer's memory is full: use a smaller batch, shorter rows, or a smaller model."),
 }
 
 
@@ -40,7 +40,9 @@ def out_of_memory_error(loaded: LoadedModel, config: RunConfig, data: PreparedDa
     changes = suggestions(config, shape, this_machine(detect_machine()), longest=longest)[:MAX_SUGGESTIONS]
     if not changes:
         return TrainingError(WITHOUT_SUGGESTIONS[device])
-    words = "; ".join(f"{change.words} (saves about {_size(change.saves_gib)})" for change in changes)
+    words = "; ".join(
+        tr("{change} (saves about {size})", change=change.words, size=_size(change.saves_gib)) for change in changes
+    )
     return TrainingError(WITH_SUGGESTIONS[device], changes=words)
 
 

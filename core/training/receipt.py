@@ -10,15 +10,24 @@ from core.model.library_patches.model_parts import checkpointing_in_use, count_8
 from core.model.library_patches.peft_parts import adapted_layers, trained_layers
 from core.model.library_patches.trainer_parts import unwrapped_optimizer
 from core.model.loaded_model import LoadedModel
+from core.problems import mark, tr, trn
 from core.runs.events import AdaptedLayers, Change, LearningGroup, Receipt
 from core.settings.run_config import RunConfig
 from core.settings.steps import warmup_warning
 from core.training.embeddings_receipt import embeddings_receipt, is_of_embeddings
 
+# Reasons and single words are kept with the run in English, and shown with `tr`.
 REASONS = {
-    "packing": "separating rows in one sequence needs attention kernels that only run on a GPU",
-    "dtype": "this is slow on a CPU",
+    "packing": mark("separating rows in one sequence needs attention kernels that only run on a GPU"),
+    "dtype": mark("this is slow on a CPU"),
 }
+FUSED, NEEDS_A_GPU = mark("the same optimizer, fused into one faster kernel"), mark("this optimizer needs a GPU")
+CONTINUED = mark("the adapter that this run continues from")
+OTHER_NAMES = mark("its other layers have other names")
+SHORT_ROWS = mark("short rows")
+TOO_NARROW = mark("its layers are too narrow for 4-bit")
+NO_OFFLOADING = mark("Gradient checkpointing recomputes without offloading, because there is no GPU to offload from.")
+NO_EARLY_STOPPING = mark("Early stopping has no effect: it needs validation rows and more than 0 steps between checks.")
 OF_PRECISION = ("bf16", "fp16")  # arguments that follow from the model's precision, which is reported itself
 
 
@@ -56,7 +65,7 @@ def _group(group: dict, weights: dict[int, str]) -> LearningGroup:
     names = [weights.get(id(weight), "") for weight in group["params"]]
     embeddings = all(is_of_embeddings(name) for name in names)
     return LearningGroup(
-        name="embeddings" if embeddings else "adapter",
+        name=mark("embeddings") if embeddings else mark("adapter"),
         learning_rate=group.get("initial_lr", group["lr"]),
         weight_decay=group["weight_decay"],
         parameters=sum(weight.numel() for weight in group["params"]),
@@ -66,10 +75,12 @@ def _group(group: dict, weights: dict[int, str]) -> LearningGroup:
 def _precision(loaded: LoadedModel, trainer) -> str:
     trained = {str(w.dtype).removeprefix("torch.") for w in loaded.model.parameters() if w.requires_grad}
     autocast = "bfloat16" if trainer.args.bf16 else "float16" if trainer.args.fp16 else loaded.report.dtype
-    weights = f"{loaded.report.linear_layers_4bit} of {loaded.report.linear_layers} layers in 4-bit"
+    about = {"layers": loaded.report.linear_layers, "computed": autocast, "trained": tr(" and ").join(sorted(trained))}
     if in_8bit := count_8bit(loaded.model):
-        weights = f"{in_8bit} of {loaded.report.linear_layers} layers in 8-bit"
-    return f"{weights}, computed in {autocast}, trained weights in {' and '.join(sorted(trained))}"
+        words = mark("{count} of {layers} layers in 8-bit, computed in {computed}, trained weights in {trained}")
+        return tr(words, count=in_8bit, **about)
+    words = mark("{count} of {layers} layers in 4-bit, computed in {computed}, trained weights in {trained}")
+    return tr(words, count=loaded.report.linear_layers_4bit, **about)
 
 
 def _notes(loaded: LoadedModel, config: RunConfig, data: PreparedData, trainer) -> list[str]:
@@ -78,25 +89,29 @@ def _notes(loaded: LoadedModel, config: RunConfig, data: PreparedData, trainer) 
     notes = []
     if missing := _names_without_layers(loaded, config):
         found = ", ".join((*adapted_layers(loaded.model), *trained_layers(loaded.model)))
-        notes.append(f"This model has no layers with the name {', '.join(missing)}: only {found} can be trained.")
+        words = mark("This model has no layers with the name {missing}: only {found} can be trained.")
+        notes.append(tr(words, missing=", ".join(missing), found=found))
     if training.use_gradient_checkpointing == "unsloth" and on_cpu:
-        notes.append("Gradient checkpointing recomputes without offloading, because there is no GPU to offload from.")
+        notes.append(NO_OFFLOADING)
     if config.adapter.modules_to_save and on_cpu and loaded.report.dtype != "float32":
-        notes.append(f"Trained embeddings are saved in {loaded.report.dtype}, the precision of the base.")
+        words = mark("Trained embeddings are saved in {dtype}, the precision of the base.")
+        notes.append(tr(words, dtype=loaded.report.dtype))
     notes += survey(data, training, end_mark(loaded.tokenizer, loaded.eos_token_ids)).warnings
     if data.prompt_date and prints_date(loaded.tokenizer, config.data.prompt_template):
         day = f"{data.prompt_date:%d %B %Y}".removeprefix("0")
-        notes.append(f"The chat template inserts today's date; all prompts of this run use {day}.")
+        notes.append(tr("The chat template inserts today's date; all prompts of this run use {day}.", day=day))
     if data.left_out.total:
-        notes.append(f"{data.left_out.total:,} of {data.rows:,} rows are left out: {data.left_out.in_words()}.")
+        words = mark("{left_out:,} of {rows:,} rows are left out: {reasons}.")
+        notes.append(tr(words, left_out=data.left_out.total, rows=data.rows, reasons=data.left_out.in_words()))
     if warning := warmup_warning(training, trainer.state.max_steps):
         notes.append(warning)
     has_checks = training.eval_steps and trainer.eval_dataset is not None
     if training.early_stopping_patience and not has_checks:
-        notes.append("Early stopping has no effect: it needs validation rows and more than 0 steps between checks.")
+        notes.append(NO_EARLY_STOPPING)
     checked = 0 if trainer.eval_dataset is None else len(trainer.eval_dataset)
     if checked < len(data.validation):
-        notes.append(f"Checks use the first {checked} of {len(data.validation)} validation rows.")
+        words = mark("Checks use the first {checked} of {rows} validation rows.")
+        notes.append(tr(words, checked=checked, rows=len(data.validation)))
     return notes
 
 
@@ -117,18 +132,18 @@ def _changes(loaded: LoadedModel, config: RunConfig, trainer, asked: dict) -> li
     ]
     if config.model.dtype != "auto":
         changes.append(_change("dtype", config.model.dtype, loaded.report.dtype, REASONS["dtype"]))
-    reason = "the adapter that this run continues from" if config.adapter.continue_from else ""
+    reason = CONTINUED if config.adapter.continue_from else ""
     for setting, runs in _adapter_settings(loaded, config).items():
         asked_for = getattr(config.adapter, setting)
-        why = reason or ("its other layers have other names" if setting == "target_modules" else "")
+        why = reason or (OTHER_NAMES if setting == "target_modules" else "")
         changes.append(_change(setting, asked_for, runs, why))
     checkpointing = checkpointing_in_use(loaded.model)
     if checkpointing is not None:
         wanted = config.training.use_gradient_checkpointing
-        changes.append(_change("use_gradient_checkpointing", wanted, checkpointing, "short rows"))
+        changes.append(_change("use_gradient_checkpointing", wanted, checkpointing, SHORT_ROWS))
     if config.model.load_in_4bit and not loaded.report.linear_layers_4bit:
         stored = stored_as(loaded.model)
-        reason = f"its weights are stored in {stored}" if stored else "its layers are too narrow for 4-bit"
+        reason = tr("its weights are stored in {precision}", precision=stored) if stored else TOO_NARROW
         changes.append(_change("load_in_4bit", True, False, reason))
     changes.append(_change("max_seq_length", config.model.max_seq_length, loaded.report.max_seq_length))
     return [change for change in changes if change.asked != change.runs]
@@ -147,7 +162,7 @@ def _adapter_settings(loaded: LoadedModel, config: RunConfig) -> dict:
         if is_as_asked:
             settings["trainable_tokens"] = config.adapter.trainable_tokens
         else:
-            settings["trainable_tokens"] = f"{len(rows):,} rows" if rows else "all"
+            settings["trainable_tokens"] = trn("{count:,} row", "{count:,} rows", len(rows)) if rows else mark("all")
     return settings
 
 
@@ -157,11 +172,7 @@ def _change(setting: str, asked, runs, reason: str = "") -> Change:
 
 def _reason(key: str, asked) -> str:
     if key == "optim":
-        return (
-            "the same optimizer, fused into one faster kernel"
-            if asked == "adamw_torch"
-            else "this optimizer needs a GPU"
-        )
+        return FUSED if asked == "adamw_torch" else NEEDS_A_GPU
     return REASONS.get(key, "")
 
 
@@ -169,7 +180,7 @@ def _word(value) -> str:
     """A value as a person would write it; equal settings give equal words."""
     value = getattr(value, "value", value)
     if isinstance(value, bool):
-        return "yes" if value else "no"
+        return mark("yes") if value else mark("no")
     if value is None or isinstance(value, list | set | tuple):
-        return ", ".join(sorted(value or [])) or "none"
+        return ", ".join(sorted(value or [])) or mark("none")
     return f"{value:g}" if isinstance(value, float) else str(value)

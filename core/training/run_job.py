@@ -16,7 +16,7 @@ from core.model.device_memory import free_memory, is_out_of_memory
 from core.model.embedding_rows import check_going_on, rows_to_train
 from core.model.loaded_model import LoadedModel
 from core.model.new_adapter import attach_adapter
-from core.problems import ModelError, first_line
+from core.problems import ModelError, first_line, mark, tr, trn
 from core.runs.checkpoint_list import Checkpoint
 from core.runs.events import (
     BatchChosen,
@@ -40,6 +40,11 @@ from core.training.train import TrainResult, train
 from core.training.work_reporter import WorkReporter
 
 Emit = Callable[[Event], None]
+FINISHED = mark("Finished.")  # is kept with the run in English, unless there is more to say
+MEASURING = {  # by the side, as `measure_heldout` names it
+    "the base": mark("Measuring the base on the validation rows"),
+    "the tuned model": mark("Measuring the tuned model on the validation rows"),
+}
 
 
 def perform(
@@ -87,8 +92,7 @@ def perform(
         "probe": probed.peak_gib if probed else None,
         "reality": finished.peak_memory_gib,
     }
-    note = f" {note}" if note else ""
-    return _ending(result, run, note + failure + _write_summary(run, finished, heldout, memory))
+    return _ending(result, run, (note, failure, _write_summary(run, finished, heldout, memory)))
 
 
 def begin_adapter(loaded: LoadedModel, config: RunConfig, data: PreparedData | None) -> None:
@@ -128,7 +132,12 @@ def _with_batch(asked: RunConfig, chosen: BatchChosen | None) -> tuple[RunConfig
     if asked.training.per_device_train_batch_size != "auto":
         return asked, ()
     runs = f"{chosen.batch} × {chosen.accumulation}"
-    reason = f"the largest batch that fits, with {asked.training.effective_batch:,} rows per step"
+    rows = asked.training.effective_batch
+    reason = trn(
+        "the largest batch that fits, with {count:,} row per step",
+        "the largest batch that fits, with {count:,} rows per step",
+        rows,
+    )
     change = Change(setting="per_device_train_batch_size", asked="auto", runs=runs, reason=reason)
     return asked.with_batch(chosen.batch, chosen.accumulation), (change,)
 
@@ -165,7 +174,7 @@ def _evaluate(
     work = WorkReporter(emit)
 
     def report(side: str, done: int, total: int) -> None:
-        work.show(f"Measuring {side} on the validation rows", done, total)
+        work.show(MEASURING[side], done, total)
 
     try:
         heldout = measure_heldout(loaded, data.validation, should_stop, report)
@@ -173,7 +182,7 @@ def _evaluate(
         traceback.print_exc()
         forget_frames(error)
         free_memory()
-        return None, f" The evaluation on the validation rows failed: {first_line(error)}."
+        return None, tr("The evaluation on the validation rows failed: {reason}.", reason=first_line(error))
     if heldout:
         emit(heldout)
     return heldout, ""
@@ -211,19 +220,33 @@ def _write_summary(run: Run, finished: Finished, heldout: HeldOut | None, memory
             finished.model_dump() | {"heldout": heldout.model_dump() if heldout else None, "memory": memory}
         )
     except OSError as error:
-        return f" Its summary could not be written: {error.strerror}."
+        return tr("Its summary could not be written: {reason}.", reason=error.strerror)
     return ""
 
 
-def _ending(result: TrainResult, run: Run, note: str) -> tuple[str, str]:
-    """The run's final status, and the sentence for it."""
+def _ending(result: TrainResult, run: Run, notes: tuple[str, ...]) -> tuple[str, str]:
+    """The run's final status, and the sentence for it, followed by those of the notes that are not empty."""
+    notes = tuple(filter(None, notes))
     if not result.was_stopped:
-        return "completed", f"{result.ending or 'Finished.'}{note}"
+        ending = result.ending or (tr(FINISHED) if notes else FINISHED)
+        return "completed", " ".join((ending, *notes))
+    steps = result.steps
     if run.has_adapter:
-        kept = "what was trained is kept as an adapter"
+        stopped = trn(
+            "Stopped after {count} step; what was trained is kept as an adapter.",
+            "Stopped after {count} steps; what was trained is kept as an adapter.",
+            steps,
+        )
     elif run.checkpoints():
-        kept = "its checkpoints are kept"
+        stopped = trn(
+            "Stopped after {count} step; its checkpoints are kept.",
+            "Stopped after {count} steps; its checkpoints are kept.",
+            steps,
+        )
     else:
-        kept = "no step was finished, so nothing is kept"
-    steps = "1 step" if result.steps == 1 else f"{result.steps} steps"
-    return "stopped", f"Stopped after {steps}; {kept}.{note}"
+        stopped = trn(
+            "Stopped after {count} step; no step was finished, so nothing is kept.",
+            "Stopped after {count} steps; no step was finished, so nothing is kept.",
+            steps,
+        )
+    return "stopped", " ".join((stopped, *notes))

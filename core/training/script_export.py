@@ -11,7 +11,7 @@ from core.disk.atomic import put_in_place
 from core.export.export_files import check_replaceable, errors_of_disk
 from core.hub_names import Token, exact_name
 from core.model.load import load_tokenizer
-from core.problems import ExportError
+from core.problems import ExportError, mark
 from core.runs.run_folder import Run
 from core.settings.paths import resolve_path
 from core.settings.run_config import RunConfig
@@ -29,9 +29,13 @@ TRAINING = (
     "warmup_steps", "lr_scheduler_type", "optim", "weight_decay", "seed", "packing",
 )  # fmt: skip
 ADAPTER = ("r", "lora_alpha", "lora_dropout", "use_rslora", "target_modules")
-CONTINUES = "Run {run} continues from another adapter, which a script cannot bring along; export its adapter instead."
-SINGLE_ROWS = "Run {run} trains the embeddings of single tokens, which a script cannot; export its adapter instead."
-NO_BATCH = "Run {run} has not chosen its batch size yet: train it first, or set the batch size to a number."
+CONTINUES = mark(
+    "Run {run} continues from another adapter, which a script cannot bring along; export its adapter instead."
+)
+SINGLE_ROWS = mark(
+    "Run {run} trains the embeddings of single tokens, which a script cannot; export its adapter instead."
+)
+NO_BATCH = mark("Run {run} has not chosen its batch size yet: train it first, or set the batch size to a number.")
 
 
 def write_script(run: Run, out: Path, token: Token = None) -> tuple[Path, Path]:

@@ -4,10 +4,10 @@ import os
 import sys
 from importlib.util import find_spec
 
-from core.problems import TrainingError
+from core.problems import TrainingError, mark
 
-NOT_INSTALLED = "The tracker {name} is not installed: run pip install {name}, or choose none on the Train tab."
-NO_WANDB_ACCOUNT = "Weights & Biases needs an account: run wandb login first, or set WANDB_MODE=offline."
+NOT_INSTALLED = mark("The tracker {name} is not installed: run pip install {name}, or choose none on the Train tab.")
+NO_WANDB_ACCOUNT = mark("Weights & Biases needs an account: run wandb login first, or set WANDB_MODE=offline.")
 
 
 def check_tracker(name: str) -> None:

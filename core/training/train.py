@@ -16,7 +16,7 @@ from core.model.device_memory import free_memory
 from core.model.library_patches.model_parts import named
 from core.model.library_patches.trainer_parts import end_callbacks
 from core.model.loaded_model import LoadedModel
-from core.problems import TrainingError
+from core.problems import TrainingError, mark, tr
 from core.runs.checkpoint_list import Checkpoint
 from core.runs.events import Change, Event, Receipt, Resumed
 from core.settings.run_config import RunConfig
@@ -30,15 +30,15 @@ from core.training.trackers import end_tracker
 from core.training.trainer import build_trainer, take_apart
 from core.training.work_reporter import WorkReporter
 
-OTHER_ROWS = (
+OTHER_ROWS = mark(
     "The rows are not the ones this run was started with: restore them, or start a new run that continues from its "
     "checkpoint ({checkpoint})."
 )
-ADAPTER_NOT_SAVED = (
+ADAPTER_NOT_SAVED = mark(
     "The disk is full, so the adapter could not be saved: free some space and resume the run; its checkpoint at step "
     "{step:,} is kept."
 )
-NOTHING_SAVED = (
+NOTHING_SAVED = mark(
     "The disk is full, so the adapter could not be saved, and there is no checkpoint to resume from: free some space "
     "and start the run again."
 )
@@ -84,7 +84,7 @@ def train(
         emit(Resumed(step=resume_from.step))
     elif config.training.sample_prompts:
         work = WorkReporter(emit)
-        work.show("The base answers your sample prompts")
+        work.show(mark("The base answers your sample prompts"))
         emit(answer_samples(loaded, config, 0, "base", should_stop, prompt_date=data.prompt_date))
         work.back_to_steps()
     session = TrainingSession(loaded, config, data, adapter_dir, emit, should_stop, Progress.from_json(saved), changes)
@@ -160,7 +160,7 @@ class TrainingSession:
 
     def save(self) -> None:
         """Saves a checkpoint of the latest step. Raises Stopped if the disk is full and a stop is requested."""
-        self._work.show("Saving a checkpoint")
+        self._work.show(mark("Saving a checkpoint"))
         self._trainer.state.num_input_tokens_seen = self._progress.tokens
         self._keeper.save(
             self._trainer,
@@ -171,7 +171,7 @@ class TrainingSession:
 
     def sample(self, step: int) -> None:
         """Lets the tuned model answer the run's own prompts."""
-        self._work.show("The tuned model answers your sample prompts")
+        self._work.show(mark("The tuned model answers your sample prompts"))
         autocast, day = self._trainer.answering(), self._data.prompt_date
         self._emit(answer_samples(self._loaded, self._config, step, "tuned", self._should_stop, autocast, day))
 
@@ -180,13 +180,13 @@ class TrainingSession:
         trainer = self._trainer
         try:
             if self._config.training.report_to != "none":
-                self._work.show("Closing the tracker")
+                self._work.show(mark("Closing the tracker"))
             if not self._callback.has_ended:  # trackers close their record on this
                 end_callbacks(trainer)
             end_tracker()
         finally:
             take_apart(trainer, self._loaded)
-            self._work.show("Checking the trained weights")
+            self._work.show(mark("Checking the trained weights"))
             # Weights that are NaN, or those of a checkpoint that could not be read, must not replace an older adapter.
             has_trained = self._callback.random_state is not None or self._has_final_weights
             if has_trained and not self._callback.is_nan and is_finite(self._loaded.model):
@@ -194,7 +194,7 @@ class TrainingSession:
 
     def _train(self, resume_from: Checkpoint | None, saved: dict) -> None:
         if resume_from and is_done(resume_from.folder, saved):
-            self._work.show("Loading the last checkpoint")
+            self._work.show(mark("Loading the last checkpoint"))
             restore_adapter(resume_from.folder, self._loaded.model)
         else:
             # If a check was due after the checkpoint's step but never made, it comes first.
@@ -202,20 +202,20 @@ class TrainingSession:
             with suppress(Ended):  # that check may end the run
                 self._trainer.train(resume_from_checkpoint=str(resume_from.folder) if resume_from else None)
         self._has_final_weights = True
-        self._work.show("Checking the trained weights")
+        self._work.show(mark("Checking the trained weights"))
         check_finite(self._loaded.model, self._progress.step)
         self._ending = self._progress.ending
         if self._progress.ended_early:
-            self._ending += self._return_to_the_best()
+            self._ending = f"{self._ending} {self._return_to_the_best()}"
 
     def _return_to_the_best(self) -> str:
         """Restores the adapter of the best checkpoint. Returns a sentence to append to the ending."""
         best = self._keeper.best()
         if best is None:
-            return " The adapter is from the last step, because no checkpoint with a validation loss was kept."
-        self._work.show(f"Going back to the best checkpoint, at step {best.step:,}")
+            return tr("The adapter is from the last step, because no checkpoint with a validation loss was kept.")
+        self._work.show(tr("Going back to the best checkpoint, at step {step:,}", step=best.step))
         restore_adapter(best.folder, self._loaded.model)
-        return f" The adapter is from step {best.step:,}, the best one."
+        return tr("The adapter is from step {step:,}, the best one.", step=best.step)
 
     def _save_where_it_stopped(self) -> None:
         if self._config.training.save_steps and self._callback.random_state is not None:
@@ -224,7 +224,7 @@ class TrainingSession:
 
     def _save_adapter(self) -> None:
         """Raises TrainingError if the disk is full and a stop is requested."""
-        self._work.show("Saving the adapter")
+        self._work.show(mark("Saving the adapter"))
         try:
             self._keeper.retry_while_full(
                 lambda: put_in_place(self._adapter_dir, lambda folder: write_adapter(self._loaded, folder))

@@ -9,7 +9,7 @@ import gradio as gr
 from markupsafe import Markup
 
 from core.data.prepared.left_out import CONSENT_SHARE
-from core.problems import Problem
+from core.problems import Problem, mark, tr
 from core.settings.run_config import RunConfig
 from core.stopping import Stopped
 from core.workbench.workbench import Workbench
@@ -19,10 +19,10 @@ from ui.shared.formatting import notice
 from ui.shared.html import render_part
 from ui.shared.settings_form import Form
 
-LOOKING = "Reading the rows before the run starts…"
+LOOKING = mark("Reading the rows before the run starts…")
 WAYS = (
-    Way("data", "#fill-in input, #survey .warning", "Go to the data", ""),
-    Way("anyway", PLACE_OF_RUN, "Start anyway", ""),
+    Way("data", "#fill-in input, #survey .warning", mark("Go to the data"), ""),
+    Way("anyway", PLACE_OF_RUN, mark("Start anyway"), ""),
 )
 
 
@@ -31,11 +31,11 @@ def start_after_look(workbench: Workbench, config: RunConfig, token: str, preset
 
     Raises Problem.
     """
-    yield notice(LOOKING)
+    yield notice(tr(LOOKING))
     try:
         findings = workbench.badly_wrong(config, token)
     except Stopped:
-        yield notice("Stopped before all rows were read.", "warning")
+        yield notice(tr("Stopped before all rows were read."), "warning")
         return
     if not findings:
         workbench.start(config, token=token, preset=preset)

@@ -22,7 +22,7 @@ from core.memory.parts import Estimate
 from core.memory.probe_log import latest_probe
 from core.memory.probe_record import ProbeRecord
 from core.memory.suggestions import suggestions, to_fit
-from core.problems import Busy, ConfigError, ModelError, Problem
+from core.problems import Busy, ConfigError, ModelError, Problem, tr, trn
 from core.settings.paths import resolve_path
 from core.settings.run_config import RunConfig
 from core.settings.sections import ModelConfig
@@ -33,7 +33,7 @@ from core.workbench.probe_job import Probing
 from core.workbench.workbench import Workbench
 from ui.shared.clicks import CLICKS
 from ui.shared.errors import error_text
-from ui.shared.formatting import count, gib, notice
+from ui.shared.formatting import gib, notice
 from ui.shared.settings_form import Form
 from ui.train.fit_time import time_text
 from ui.train.fit_view import THIS_MACHINE, fetch_text, fit_text, probing_text
@@ -50,19 +50,19 @@ class FitForm:
         self.card = gr.Dropdown(
             _choices(workbench),
             value=HERE,
-            label="Will it fit?",
-            info="An estimate that follows every change, without loading the model. You can type a size: 10 GB.",
+            label=tr("Will it fit?"),
+            info=tr("An estimate that follows every change, without loading the model. You can type a size: 10 GB."),
             allow_custom_value=True,
             elem_id="card",
         )
         self.fit = gr.HTML(padding=False, elem_id="fit", js_on_load=CLICKS)
         with gr.Row(elem_id="fit-buttons", equal_height=False):
-            self.probe = gr.Button("Probe one step", size="sm", elem_id="probe")
-            self.find = gr.Button("Find the largest batch", size="sm", elem_id="find-batch")
+            self.probe = gr.Button(tr("Probe one step"), size="sm", elem_id="probe")
+            self.find = gr.Button(tr("Find the largest batch"), size="sm", elem_id="find-batch")
             # For a batch size that is a number it only matters to the button, whose answer says what stays free.
             with gr.Column(scale=0, min_width=350, visible=False) as self.headroom:
                 form.add(HEADROOM)
-            self.stop = gr.Button("Stop probing", size="sm", variant="stop", visible=False, elem_id="stop-probe")
+            self.stop = gr.Button(tr("Stop probing"), size="sm", variant="stop", visible=False, elem_id="stop-probe")
         self.trouble = gr.HTML(padding=False, elem_id="fit-trouble")
         self.doing = gr.HTML(padding=False, elem_id="probing-now")
         # What was measured is drawn for each page, because it may be of other settings than those of the page.
@@ -95,11 +95,15 @@ class FitForm:
             replace(state, doing="", tried=()),
             bool(state.doing),
         )
-        why = f" ({busy})" if busy and busy != PROBING else ""
+        probe, find = tr("Probe one step"), tr("Find the largest batch")
+        if busy and busy != PROBING:
+            why = tr(busy)
+            probe = tr("Probe one step ({why})", why=why)
+            find = tr("Find the largest batch ({why})", why=why)
         return {
             self.card: {"choices": _choices(workbench)},
-            self.probe: {"interactive": not busy, "value": f"Probe one step{why}"},
-            self.find: {"interactive": not busy, "value": f"Find the largest batch{why}"},
+            self.probe: {"interactive": not busy, "value": probe},
+            self.find: {"interactive": not busy, "value": find},
             self.stop: {"visible": bool(state.doing)},
             self.doing: {"value": probing_text(state) if state.doing else ""},
             self.known: {"value": str(hash(str(known)))},
@@ -165,7 +169,7 @@ class FitForm:
 
     def _card(self, chosen: str) -> Card:
         """The card chosen in the list, or typed, perhaps as the list has it. Raises ConfigError."""
-        name = dict(_choices(self._workbench)).get(chosen, (chosen or HERE).removeprefix("On "))
+        name = dict(_choices(self._workbench)).get(chosen, (chosen or HERE).removeprefix(tr("On {card}", card="")))
         if name == HERE:
             return this_machine(self._workbench.machine).model_copy(update={"name": THIS_MACHINE})
         return next((card for card in ALL_CARDS if card.name == name), None) or find_card(name)
@@ -181,7 +185,8 @@ class FitForm:
         try:
             config = self._form.read(values)
             if asked.ask == "fetch":
-                yield {self.fit: notice(f"Downloading the config.json of {config.model.model_name} from Hugging Face…")}
+                model = config.model.model_name
+                yield {self.fit: notice(tr("Downloading the config.json of {model} from Hugging Face…", model=model))}
                 yield {self.fit: self._estimated(config, values[self.card], values[self._token], fetch=True)}
                 return
             settings = json.loads(asked.settings)
@@ -203,7 +208,7 @@ class FitForm:
         except (ConfigError, Busy) as error:
             return error_text(error, self._form)
         except Stopped:
-            return notice("Stopped before there was a result.", "warning")
+            return notice(tr("Stopped before there was a result."), "warning")
         except Problem:
             pass  # the state below shows the error, also after a reload
         return ""
@@ -211,18 +216,26 @@ class FitForm:
 
 def _basis(config: RunConfig, found: Estimate, probe: ProbeRecord | None, longest: int | None) -> list[str]:
     """What the figures are based on, in sentences."""
-    batch, is_auto = found.batch, config.training.per_device_train_batch_size == "auto"
-    return [
-        f"Corrected by a probe on this machine, which measured {gib(probe.peak_gib)}." if probe else "",
-        f"The longest row has {count(longest, 'token')}." if longest else "",
-        f"Batch size auto: this assumes {batch:,}; the run itself finds the largest that fits." if is_auto else "",
-    ]
+    said = []
+    if probe:
+        measured = gib(probe.peak_gib)
+        said.append(tr("Corrected by a probe on this machine, which measured {memory}.", memory=measured))
+    if longest:
+        said.append(trn("The longest row has {count:,} token.", "The longest row has {count:,} tokens.", longest))
+    if config.training.per_device_train_batch_size == "auto":
+        said.append(
+            tr(
+                "Batch size auto: this assumes {batch:,}; the run itself finds the largest that fits.",
+                batch=found.batch,
+            )
+        )
+    return said
 
 
 def _choices(workbench: Workbench) -> list[tuple[str, str]]:
     machine = workbench.machine
-    here = f"On this machine ({machine.name}, {gib(machine.total_gib)})"
-    return [(here, HERE), *((f"On {card.name}", card.name) for card in ALL_CARDS)]
+    here = tr("On this machine ({name}, {memory})", name=machine.name, memory=gib(machine.total_gib))
+    return [(here, HERE), *((tr("On {card}", card=card.name), card.name) for card in ALL_CARDS)]
 
 
 def _may_be_on_hub(config: ModelConfig) -> bool:

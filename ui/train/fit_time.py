@@ -8,13 +8,14 @@ from core.memory.hardware import Machine
 from core.memory.model_shape import ModelShape
 from core.memory.probe_log import exact_probe
 from core.memory.run_time import Published, least_seconds, operations_per_second, published_for
+from core.problems import mark, tr, trn
 from core.settings.run_config import RunConfig
 from core.settings.steps import steps_of
-from ui.shared.formatting import count, duration, pace
+from ui.shared.formatting import duration, pace
 from ui.train.fit_view import THIS_MACHINE, whole_name
 
 WORTH_SAYING = 600  # seconds; what takes less is quicker measured than said
-PROBE = "How long it takes here is not known: probe one step to measure it."
+PROBE = mark("How long it takes here is not known: probe one step to measure it.")
 
 
 def time_text(
@@ -27,38 +28,66 @@ def time_text(
         return _published(config, found, steps, rows) if found else _unknown(card)
     if probe := exact_probe(runs_dir, machine, config, rows.longest if rows else None):
         if not steps:
-            return f"By a probe on this machine a step takes {pace(probe.seconds_per_step)} on rows of full length."
-        took = duration(probe.seconds_per_step * steps)
-        return f"By a probe on this machine the {count(steps, 'step')} take {took} if all rows have the full length."
+            took = pace(probe.seconds_per_step)
+            return tr("By a probe on this machine a step takes {took} on rows of full length.", took=took)
+        return trn(
+            "By a probe on this machine the {count:,} step takes {took} if all rows have the full length.",
+            "By a probe on this machine the {count:,} steps take {took} if all rows have the full length.",
+            steps,
+            took=duration(probe.seconds_per_step * steps),
+        )
     if machine.is_gpu or not steps:
-        return PROBE
+        return tr(PROBE)
     length = _length(config, rows)
     least = least_seconds(
         config, shape, round(steps * config.training.effective_batch * length), operations_per_second()
     )
     if least < WORTH_SAYING:
-        return PROBE
-    return (
-        f"Without a graphics card the {count(steps, 'step')} take {duration(least)} or more with rows of "
-        f"{count(round(length), 'token')}: that is what the arithmetic alone takes on this processor."
+        return tr(PROBE)
+    return trn(
+        "Without a graphics card the {count:,} step takes {took} or more with rows of {tokens}: that is what the "
+        "arithmetic alone takes on this processor.",
+        "Without a graphics card the {count:,} steps take {took} or more with rows of {tokens}: that is what the "
+        "arithmetic alone takes on this processor.",
+        steps,
+        took=duration(least),
+        tokens=trn("{count:,} token", "{count:,} tokens", round(length)),
     )
 
 
 def _unknown(card: Card) -> str:
-    return f"How long the run takes on {whole_name(card)} is not known: no time was published for such a model on it."
+    return tr(
+        "How long the run takes on {card} is not known: no time was published for such a model on it.",
+        card=whole_name(card),
+    )
 
 
 def _published(config: RunConfig, found: Published, steps: int, rows: Survey | None) -> str:
+    about = {"of": tr(found.of), "source": tr(found.source)}
     if found.tokens_per_second:
-        figure = f"{found.tokens_per_second:,.0f} tokens per second"
+        said = tr(
+            "Published for this card: {speed:,.0f} tokens per second ({of}; {source}).",
+            speed=found.tokens_per_second,
+            **about,
+        )
     else:
-        figure = f"{pace(found.seconds)} for a step of {found.rows} rows"
-    said = f"Published for this card: {figure} ({found.of}; {found.source})."
+        said = tr(
+            "Published for this card: {took} for a step of {rows} rows ({of}; {source}).",
+            took=pace(found.seconds),
+            rows=found.rows,
+            **about,
+        )
     if not steps:
         return said
     read = steps * config.training.effective_batch
     took = duration(found.seconds_of(read, round(read * _length(config, rows))))
-    return f"{said} At that pace this run of {count(steps, 'step')} takes about {took}; yours may differ."
+    here = trn(
+        "At that pace this run of {count:,} step takes about {took}; yours may differ.",
+        "At that pace this run of {count:,} steps takes about {took}; yours may differ.",
+        steps,
+        took=took,
+    )
+    return f"{said} {here}"
 
 
 def _length(config: RunConfig, rows: Survey | None) -> float:

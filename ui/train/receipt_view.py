@@ -3,8 +3,9 @@
 from markupsafe import Markup
 
 from core.disk.sizes import GIB
-from core.runs.events import Receipt
-from ui.shared.formatting import count, gib, percent, rate
+from core.problems import tr, trn
+from core.runs.events import EmbeddingsReceipt, Receipt
+from ui.shared.formatting import gib, percent, rate
 from ui.shared.html import render_part
 
 TEMPLATE = "train/receipt.html"
@@ -13,20 +14,34 @@ TEMPLATE = "train/receipt.html"
 def receipt_text(receipt: Receipt) -> Markup:
     """What really trains, read back before the first step."""
     trained, total = receipt.trainable_parameters, receipt.total_parameters
+    trains = tr(
+        "Trains {trained:,} of {total:,} weights ({share}) on {rows}; {validation} for validation.",
+        trained=trained,
+        total=total,
+        share=percent(trained / total),
+        rows=_rows(receipt.train_rows),
+        validation=_rows(receipt.validation_rows),
+    )
+    share = tr("{share} of the tokens are trained on.", share=percent(receipt.trained_tokens_share))
     return render_part(
         TEMPLATE,
         "receipt",
-        weights=f"{trained:,} of {total:,} weights ({percent(trained / total)})",
-        rows=f"{count(receipt.train_rows, 'row')}; {count(receipt.validation_rows, 'row')} for validation",
-        share=percent(receipt.trained_tokens_share),
-        groups=[(g.name, f"{g.parameters:,}", rate(g.learning_rate), f"{g.weight_decay:g}") for g in receipt.groups],
+        figures=f"{trains} {share}",
+        groups=[
+            (tr(group.name), f"{group.parameters:,}", rate(group.learning_rate), f"{group.weight_decay:g}")
+            for group in receipt.groups
+        ],
         adapted=", ".join(f"{layers.count:,} {layers.name}" for layers in receipt.adapted),
         precision=receipt.precision,
         optimizer=receipt.optimizer,
         embeddings=embeddings_text(receipt),
-        notes=receipt.notes,
+        notes=[tr(note) for note in receipt.notes],
         changes=receipt.changes,
     )
+
+
+def _rows(number: int) -> str:
+    return trn("{count:,} row", "{count:,} rows", number)
 
 
 def embeddings_text(receipt: Receipt) -> Markup:
@@ -35,15 +50,39 @@ def embeddings_text(receipt: Receipt) -> Markup:
     if found is None:
         trains = any(group.name == "embeddings" for group in receipt.groups)
         return Markup() if trains else render_part(TEMPLATE, "no_embeddings")
-    both = len(found.layers) > 1
-    tied = ", tied: they train as one" if both and found.is_tied else ", each by itself" if both else ""
-    rows = f"all {found.rows:,}" if found.rows == found.of_rows else f"{found.rows:,} of {found.of_rows:,}"
-    passing = f"; {gib(found.passing_gib)} more during each pass, for computing" if found.passing_gib else ""
+    share = tr("{share} ({count:,} weights)", share=percent(found.share), count=found.parameters)
+    disk = tr("{part} of {all} on disk", part=gib(found.disk_bytes / GIB), all=gib(found.adapter_bytes / GIB))
     facts = [
-        ("Trained embeddings", f"{' and '.join(found.layers)}{tied}"),
-        ("Trained rows", rows),
-        ("Share of trained weights", f"{percent(found.share)} ({found.parameters:,} weights)"),
-        ("In memory", f"{gib(found.memory_gib)} for weights, gradients and the optimizer{passing}"),
-        ("In the adapter", f"{gib(found.disk_bytes / GIB)} of {gib(found.adapter_bytes / GIB)} on disk"),
+        (tr("Trained embeddings"), _layers(found)),
+        (tr("Trained rows"), _trained_rows(found)),
+        (tr("Share of trained weights"), share),
+        (tr("In memory"), _in_memory(found)),
+        (tr("In the adapter"), disk),
     ]
-    return render_part(TEMPLATE, "embeddings", rows=facts, warning=found.warning)
+    return render_part(TEMPLATE, "embeddings", rows=facts, warning=tr(found.warning))
+
+
+def _layers(found: EmbeddingsReceipt) -> str:
+    layers = tr(" and ").join(found.layers)
+    if len(found.layers) == 1:
+        return layers
+    if found.is_tied:
+        return tr("{layers}, tied: they train as one", layers=layers)
+    return tr("{layers}, each by itself", layers=layers)
+
+
+def _trained_rows(found: EmbeddingsReceipt) -> str:
+    if found.rows == found.of_rows:
+        return tr("all {rows:,}", rows=found.rows)
+    return tr("{rows:,} of {of:,}", rows=found.rows, of=found.of_rows)
+
+
+def _in_memory(found: EmbeddingsReceipt) -> str:
+    kept, passing = gib(found.memory_gib), gib(found.passing_gib)
+    if not found.passing_gib:
+        return tr("{kept} for weights, gradients and the optimizer", kept=kept)
+    return tr(
+        "{kept} for weights, gradients and the optimizer; {passing} more during each pass, for computing",
+        kept=kept,
+        passing=passing,
+    )

@@ -2,10 +2,11 @@
 
 from markupsafe import Markup
 
+from core.problems import tr, trn
 from core.runs.events import HeldOut, Probed
 from core.runs.run_folder import Run
 from core.runs.snapshot import Snapshot
-from ui.shared.formatting import count, duration_or_dash, gib, percent
+from ui.shared.formatting import duration_or_dash, gib, percent
 from ui.shared.html import render_part
 
 TEMPLATE = "train/figures.html"
@@ -18,23 +19,33 @@ def memory_text(snapshot: Snapshot) -> str:
     # A probe of these very settings corrects the estimate to what it measured, so the uncorrected one is compared.
     was, expected = snapshot.finished.peak_memory_gib, snapshot.expected_gib
     estimated, corrected = expected["estimate"], expected.get("corrected by a probe")
-    probed = _probed_in_short(snapshot.probed) if snapshot.probed else ""
+    parts = [tr("estimated {memory}", memory=gib(estimated))]
     if corrected is not None:
-        probed = f" · corrected by a probe: {gib(corrected)}"
-    return f"estimated {gib(estimated)}{probed} · measured {gib(was)}{_off(estimated, was)}"
+        parts.append(tr("corrected by a probe: {memory}", memory=gib(corrected)))
+    elif snapshot.probed:
+        parts.append(_probed_in_short(snapshot.probed))
+    return " · ".join((*parts, _measured(estimated, was)))
 
 
 def _probed_in_short(probed: Probed) -> str:
     """With the length, because the run's own rows may be shorter."""
-    rows = f" on rows of {count(probed.length, 'token')}" if probed.length else ""
-    return f" · probed {gib(probed.peak_gib)}{rows}"
+    memory = gib(probed.peak_gib)
+    if not probed.length:
+        return tr("probed {memory}", memory=memory)
+    tokens = trn("{count:,} token", "{count:,} tokens", probed.length)
+    return tr("probed {memory} on rows of {tokens}", memory=memory, tokens=tokens)
 
 
-def _off(estimated: float, was: float) -> str:
+def _measured(estimated: float, was: float) -> str:
+    memory = gib(was)
     if not was:
-        return ""
+        return tr("measured {memory}", memory=memory)
     off = round((estimated / was - 1) * 100)
-    return f" (estimate {abs(off)}% {'high' if off > 0 else 'low'})" if off else " (estimate within 1%)"
+    if not off:
+        return tr("measured {memory} (estimate within 1%)", memory=memory)
+    if off > 0:
+        return tr("measured {memory} (estimate {off}% high)", memory=memory, off=off)
+    return tr("measured {memory} (estimate {off}% low)", memory=memory, off=-off)
 
 
 def end_text(snapshot: Snapshot | None) -> Markup:
@@ -58,28 +69,32 @@ def finished_text(snapshot: Snapshot) -> Markup:
     done = snapshot.finished
     if done is None:
         return Markup()
-    total = done.total_memory_gib
+    peak, total = done.peak_memory_gib, done.total_memory_gib
     training = done.peak_memory_for_training_gib
+    took, steps = duration_or_dash(snapshot.seconds), trn("{count:,} step", "{count:,} steps", done.steps)
+    of_all = tr("{memory} ({share} of {total})", memory=gib(peak), share=percent(peak / total), total=gib(total))
     rows = [
-        ("Time", f"{duration_or_dash(snapshot.seconds)} for {count(done.steps, 'step')}"),
-        ("Speed", f"{done.tokens_per_s:,.0f} tokens/s"),
-        ("Peak memory", f"{gib(done.peak_memory_gib)} ({percent(done.peak_memory_gib / total)} of {gib(total)})"),
-        ("Used by training", f"{gib(training)} ({percent(training / total)})"),
-        ("Memory estimate", memory_text(snapshot)),
-        ("Mean training loss", "–" if done.train_loss is None else f"{done.train_loss:.4f}"),
-        ("Validation loss", "–" if done.eval_loss is None else f"{done.eval_loss:.4f}"),
-        ("Adapter", done.adapter_dir or "none kept"),
+        (tr("Time"), tr("{took} for {steps}", took=took, steps=steps)),
+        (tr("Speed"), tr("{speed:,.0f} tokens/s", speed=done.tokens_per_s)),
+        (tr("Peak memory"), of_all),
+        (tr("Used by training"), f"{gib(training)} ({percent(training / total)})"),
+        (tr("Memory estimate"), memory_text(snapshot)),
+        (tr("Mean training loss"), "–" if done.train_loss is None else f"{done.train_loss:.4f}"),
+        (tr("Validation loss"), "–" if done.eval_loss is None else f"{done.eval_loss:.4f}"),
+        (tr("Adapter"), done.adapter_dir or tr("none kept")),
     ]
     return render_part(TEMPLATE, "finished", rows=[(name, value) for name, value in rows if value])
 
 
 def heldout_text(held: HeldOut) -> Markup:
     """Base against tuned on validation rows."""
-    rows = [("loss on trained tokens", f"{held.base_loss:.3f}", f"{held.tuned_loss:.3f}")]
+    rows = [(tr("loss on trained tokens"), f"{held.base_loss:.3f}", f"{held.tuned_loss:.3f}")]
     if held.base_exact is not None:
         rows += [
-            ("exact match", percent(held.base_exact), percent(held.tuned_exact)),
-            ("ends by itself", percent(held.base_ends), percent(held.tuned_ends)),
+            (tr("exact match"), percent(held.base_exact), percent(held.tuned_exact)),
+            (tr("ends by itself"), percent(held.base_ends), percent(held.tuned_ends)),
         ]
-    title = f"On {count(held.rows, 'row')} that it was not trained on"
+    title = trn(
+        "On {count:,} row that it was not trained on", "On {count:,} rows that it was not trained on", held.rows
+    )
     return render_part(TEMPLATE, "heldout", title=title, rows=rows)

@@ -2,6 +2,7 @@
 
 from markupsafe import Markup
 
+from core.problems import tr
 from core.runs.events import AdapterPushed, Evaluated
 from core.runs.overfitting import overfitting
 from core.runs.snapshot import Snapshot
@@ -28,25 +29,26 @@ def line_text(snapshot: Snapshot | None, summary: str) -> Markup:
 def state_text(snapshot: Snapshot | None) -> Markup:
     """Where the run is, with its progress."""
     if snapshot is None:
-        return notice("No runs yet. Start one to see its progress, charts and memory here.")
+        return notice(tr("No runs yet. Start one to see its progress, charts and memory here."))
     saved = {
         "checkpoints": checkpoints_text(snapshot.checkpoints) if snapshot.checkpoints else "",
         "pushed": pushed_text(snapshot.pushed),
         "trouble": snapshot.pushed.trouble if snapshot.pushed else "",
     }
     if snapshot.is_over:
-        hint = " Ask base and tuned the same question on the Compare tab." if snapshot.status == "completed" else ""
-        message, kind = f"{snapshot.name}: {snapshot.message}{hint}", NOTICE_KINDS[snapshot.status]
-        return render_part(TEMPLATE, "state", message=message, kind=kind, **saved)
+        message = f"{snapshot.name}: {tr(snapshot.message)}"
+        if snapshot.status == "completed":
+            message += " " + tr("Ask base and tuned the same question on the Compare tab.")
+        return render_part(TEMPLATE, "state", message=message, kind=NOTICE_KINDS[snapshot.status], **saved)
     # A message while it trains is a remark, such as why there is no estimate.
     has_remark = bool(snapshot.steps and snapshot.message and not snapshot.doing)
     return render_part(
         TEMPLATE,
         "state",
-        message=snapshot.message if snapshot.is_paused else "",
+        message=tr(snapshot.message) if snapshot.is_paused else "",
         kind="warning",
         progress=progress_line(snapshot),
-        remark=f"{snapshot.message}…" if has_remark else "",
+        remark=f"{tr(snapshot.message)}…" if has_remark else "",
         **saved,
     )
 
@@ -62,17 +64,17 @@ def progress_line(snapshot: Snapshot) -> Markup:
     is_of_work = work is not None and work.total > 0 and (last is None or snapshot.has_all_steps)
     doing = "" if snapshot.is_paused else activity(snapshot)
     if last is None and not doing and not snapshot.is_paused:
-        doing = "The first step is running"
+        doing = tr("The first step is running")
     figures = [
-        f"step {last.step:,} of {last.max_steps:,}" if last else "",
-        f"{duration(snapshot.seconds_left)} left" if snapshot.seconds_left is not None else "",
-        f"{snapshot.tokens_per_s:,.0f} tokens/s" if snapshot.tokens_per_s and not doing else "",
+        tr("step {step:,} of {steps:,}", step=last.step, steps=last.max_steps) if last else "",
+        tr("{time} left", time=duration(snapshot.seconds_left)) if snapshot.seconds_left is not None else "",
+        tr("{speed:,.0f} tokens/s", speed=snapshot.tokens_per_s) if snapshot.tokens_per_s and not doing else "",
     ]
     return render_part(
         TEMPLATE,
         "progress",
         share=work.done / work.total if is_of_work else share,
-        label=work.words if is_of_work else "steps done",
+        label=tr(work.words) if is_of_work else tr("steps done"),
         figures=" · ".join(filter(None, figures)),
         doing=doing,
     )
@@ -82,31 +84,32 @@ def activity(snapshot: Snapshot) -> str:
     """What a run in progress does while it takes no steps; empty while it takes them."""
     doing = snapshot.doing
     if snapshot.status == "stopping" and snapshot.working:
-        return f"Stopping. {doing}"
+        return tr("Stopping. {doing}", doing=doing)
     return doing
 
 
 def work_bar(snapshot: Snapshot) -> Markup:
     """How far that is, where it is counted."""
     work = snapshot.working
-    return bar(work.done / work.total, work.words) if work and work.total else Markup()
+    return bar(work.done / work.total, tr(work.words)) if work and work.total else Markup()
 
 
 def checkpoints_text(steps: tuple[int, ...]) -> str:
     """How many checkpoints there are, and at which steps: "3 checkpoints, at steps 40, 80 and 120."."""
     *others, last = [f"{step:,}" for step in steps]
     if not others:
-        return f"1 checkpoint, at step {last}."
+        return tr("1 checkpoint, at step {last}.", last=last)
     listed = ", ".join(others) if len(others) < STEPS_NAMED else f"{', '.join(others[:3])}, … {others[-1]}"
-    return f"{len(steps)} checkpoints, at steps {listed} and {last}."
+    return tr("{all} checkpoints, at steps {listed} and {last}.", all=len(steps), listed=listed, last=last)
 
 
 def pushed_text(pushed: AdapterPushed | None) -> str:
     """What was pushed last, and where to: "The checkpoint at step 40 is at https://huggingface.co/ada/yoda."."""
     if pushed is None or not pushed.url:
         return ""
-    what = "The adapter" if pushed.step is None else f"The checkpoint at step {pushed.step:,}"
-    return f"{what} is at {pushed.url}."
+    if pushed.step is None:
+        return tr("The adapter is at {url}.", url=pushed.url)
+    return tr("The checkpoint at step {step:,} is at {url}.", step=pushed.step, url=pushed.url)
 
 
 def can_resume(snapshot: Snapshot | None) -> bool:
@@ -118,19 +121,23 @@ def resume_text(snapshot: Snapshot | None) -> Markup:
     if not can_resume(snapshot):
         return Markup()
     if not snapshot.checkpoints:
-        return _sentence("There is no checkpoint, so the run starts over.")
-    total = f" of {snapshot.max_steps:,}" if snapshot.max_steps else ""
-    return _sentence(f"The run resumes after step {snapshot.checkpoints[-1]:,}{total}.")
+        return _sentence(tr("There is no checkpoint, so the run starts over."))
+    step, steps = snapshot.checkpoints[-1], snapshot.max_steps
+    if not steps:
+        return _sentence(tr("The run resumes after step {step:,}.", step=step))
+    return _sentence(tr("The run resumes after step {step:,} of {steps:,}.", step=step, steps=steps))
 
 
 def best_button(snapshot: Snapshot | None, state: ModelState, busy: str) -> dict:
     """The button that loads the best checkpoint: shown when that is kept and not loaded yet."""
     best = _kept_best(snapshot)
-    words = "Compare with the best checkpoint"
+    words = tr("Compare with the best checkpoint")
+    if busy:
+        words = tr("Compare with the best checkpoint ({why})", why=tr(busy))
     return {
         "visible": best is not None and not _is_loaded(snapshot, best, state),
         "interactive": not busy,
-        "value": f"{words} ({busy})" if busy else words,
+        "value": words,
     }
 
 
@@ -142,9 +149,10 @@ def best_text(snapshot: Snapshot | None, state: ModelState) -> Markup:
     if best is None:
         words = Markup()
     elif _is_loaded(snapshot, best, state):
-        words = notice(f"The checkpoint at step {best.step:,} is loaded: try it on the Compare tab.", "good")
+        loaded = tr("The checkpoint at step {step:,} is loaded: try it on the Compare tab.", step=best.step)
+        words = notice(loaded, "good")
     else:
-        words = _sentence(f"Validation loss was lowest at step {best.step:,}; its checkpoint is kept.")
+        words = _sentence(tr("Validation loss was lowest at step {step:,}; its checkpoint is kept.", step=best.step))
     return words + notice(overfitting(snapshot), "warning")
 
 

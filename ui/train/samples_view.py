@@ -5,8 +5,8 @@ from typing import Any
 
 from markupsafe import Markup
 
+from core.problems import tr, trn
 from core.runs.snapshot import Snapshot
-from ui.shared.formatting import count
 from ui.shared.html import render_part
 
 MOST_ENTRIES = 12  # per prompt, the base's answer included; fewer where there are many prompts,
@@ -49,19 +49,22 @@ def _timeline(snapshot: Snapshot, prompt: str, most: int) -> dict[str, Any]:
         else:
             stretches.append(_Stretch(sampled.step, sampled.step, answer))
     shown = stretches[-(most - (base is not None)) :]
-    entries = [] if base is None else [_entry("base", "base", base)]
+    entries = [] if base is None else [_entry("base", tr("base"), base)]
     entries += [_entry("tuned", _when(stretch), stretch.answer) for stretch in reversed(shown)]
     left_out = len(stretches) - len(shown)
     return {
         "prompt": _cut(prompt),
         "entries": entries,
-        "left_out": count(left_out, "earlier answer") if left_out else "",
+        "left_out": trn("{count:,} earlier answer not shown here", "{count:,} earlier answers not shown here", left_out)
+        if left_out
+        else "",
     }
 
 
 def _when(stretch: _Stretch) -> str:
-    since = f", the same since step {stretch.first:,}" if stretch.last > stretch.first else ""
-    return f"step {stretch.last:,}{since}"
+    if stretch.last > stretch.first:
+        return tr("step {step:,}, the same since step {first:,}", step=stretch.last, first=stretch.first)
+    return tr("step {step:,}", step=stretch.last)
 
 
 def _entry(by: str, when: str, answer: str) -> dict[str, Any]:
@@ -69,6 +72,12 @@ def _entry(by: str, when: str, answer: str) -> dict[str, Any]:
 
 
 def _cut(text: str) -> dict[str, str]:
-    """The start of a text, and its length in words when that is not all of it."""
-    is_long = len(text) > MOST_CHARACTERS
-    return {"start": text[:MOST_CHARACTERS], "characters": count(len(text), "character") if is_long else ""}
+    """The start of a text, and how much more there is when that is not all of it."""
+    rest = ""
+    if len(text) > MOST_CHARACTERS:
+        rest = trn(
+            "… cut here; the whole text has {count:,} character",
+            "… cut here; the whole text has {count:,} characters",
+            len(text),
+        )
+    return {"start": text[:MOST_CHARACTERS], "rest": rest}

@@ -5,7 +5,7 @@ from collections.abc import Iterator
 import gradio as gr
 from markupsafe import Markup
 
-from core.problems import Problem, RunError
+from core.problems import Problem, RunError, mark, tr
 from core.runs.snapshot import Snapshot
 from core.workbench.model_slot import ModelState
 from core.workbench.workbench import Workbench
@@ -25,16 +25,16 @@ from ui.train.samples_view import samples_text
 
 # Below "All settings": each group's title, and the settings in its rows.
 OTHER_SETTINGS = {
-    "What is trained": (
+    mark("What is trained"): (
         ("adapter.target_modules", "adapter.continue_from"),
         ("adapter.modules_to_save", "adapter.trainable_tokens", "adapter.lora_dropout"),
         ("adapter.use_rslora", "training.completion_only_loss", "training.packing"),
     ),
-    "Schedule, optimizer and memory": (
+    mark("Schedule, optimizer and memory"): (
         ("training.warmup_steps", "training.lr_scheduler_type", "training.weight_decay"),
         ("training.optim", "training.use_gradient_checkpointing", "training.seed"),
     ),
-    "While it trains: checks, checkpoints, when to stop": (
+    mark("While it trains: checks, checkpoints, when to stop"): (
         ("training.eval_steps", "training.save_steps", "training.save_total_limit"),
         ("training.early_stopping_patience", "training.stop_at_loss", "training.report_to"),
         ("training.sample_prompts", "training.hub_model_id"),
@@ -70,30 +70,31 @@ class TrainTab:
                 form.add("training.max_steps", "training.num_train_epochs")
             with gr.Column(min_width=200):
                 form.add("adapter.r", "adapter.lora_alpha")
-                self.twice = gr.Button("alpha = 2 × rank", size="sm", elem_id="twice")
+                self.twice = gr.Button(tr("alpha = 2 × rank"), size="sm", elem_id="twice")
             with gr.Column(min_width=200):
                 form.add("training.per_device_train_batch_size", "training.gradient_accumulation_steps")
             with gr.Column(min_width=200):
                 form.add("training.learning_rate", "training.embedding_learning_rate")
-        with gr.Accordion("All settings", open=False, elem_id="all-settings"):
+        with gr.Accordion(tr("All settings"), open=False, elem_id="all-settings"):
             for title, rows in OTHER_SETTINGS.items():
-                gr.HTML(render_part("train/form.html", "heading", title=title), padding=False)
+                gr.HTML(render_part("train/form.html", "heading", title=tr(title)), padding=False)
                 for names in rows:
                     with gr.Row(equal_height=True):
                         form.add(*names)
         self.fit = FitForm(self._workbench, form, token)
-        self.start = gr.Button("Start training", variant="primary", elem_id="start")
+        self.start = gr.Button(tr("Start training"), variant="primary", elem_id="start")
 
     def _add_run(self) -> None:
         """The run in progress, or the last one."""
         self.state = gr.HTML(padding=False, elem_id="train-state")
         with gr.Row(elem_classes="run-action"):
-            self.resume = gr.Button("Resume", size="sm", visible=False, elem_id="resume")
+            self.resume = gr.Button(tr("Resume"), size="sm", visible=False, elem_id="resume")
             self.resume_words = gr.HTML(padding=False, elem_id="resume-words")
         self.end = gr.HTML(padding=False, elem_id="train-end", js_on_load=CLICKS)
         self.charts = gr.HTML(padding=False, elem_id="charts")
         with gr.Row(elem_classes="run-action"):
-            self.best = gr.Button("Compare with the best checkpoint", size="sm", visible=False, elem_id="compare-best")
+            words = tr("Compare with the best checkpoint")
+            self.best = gr.Button(words, size="sm", visible=False, elem_id="compare-best")
             self.best_words = gr.HTML(padding=False, elem_id="best-words")
         self.best_trouble = gr.HTML(padding=False, elem_id="best-trouble")
         self.samples = gr.HTML(padding=False, elem_id="samples")
@@ -133,7 +134,10 @@ class TrainTab:
         return self._drawn[1]
 
     def _draw(self, snapshot: Snapshot | None, state: ModelState, busy: str, waits_for: str, trouble: str) -> dict:
-        start = f"Start training ({waits_for})" if waits_for else "Start training"
+        start, resume = tr("Start training"), tr("Resume")
+        if waits_for:
+            why = tr(waits_for)
+            start, resume = tr("Start training ({why})", why=why), tr("Resume ({why})", why=why)
         has_charts = snapshot is not None and (snapshot.steps or snapshot.memory or not snapshot.is_over)
         drawn = charts(snapshot, has_choices=True) if has_charts else ""
         return {
@@ -144,7 +148,7 @@ class TrainTab:
             self.resume: {
                 "visible": can_resume(snapshot),
                 "interactive": not waits_for,
-                "value": f"Resume ({waits_for})" if waits_for else "Resume",
+                "value": resume,
             },
             self.resume_words: {"value": resume_text(snapshot)},
             self.receipt: {"value": receipt_text(snapshot.receipt) if snapshot and snapshot.receipt else ""},
@@ -177,7 +181,11 @@ class TrainTab:
         if snapshot is None or not snapshot.is_over or preset == self._workbench.runs.preset_of(snapshot.run_id):
             return gr.update(visible=True), ""
         label = RunNames(self._workbench.runs).run(snapshot.run_id)
-        words = f"The last run, {label} ({snapshot.status}), is on the Runs tab, with its charts and checkpoints."
+        words = tr(
+            "The last run, {run} ({status}), is on the Runs tab, with its charts and checkpoints.",
+            run=label,
+            status=tr(snapshot.status),
+        )
         return gr.update(visible=False), notice(words)
 
     def _start(self, values: dict) -> Iterator[str]:
