@@ -11,7 +11,7 @@ from collections.abc import Sequence
 import gradio as gr
 from markupsafe import Markup
 
-from core.problems import Problem, tr
+from core.problems import Problem
 from core.settings.run_config import fields
 from ui.shared.formatting import notice
 from ui.shared.html import render_part
