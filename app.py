@@ -32,7 +32,7 @@ import click
 from core.settings.language_option import OPTION, VARIABLE, set_language
 
 set_language(sys.argv[1:])
-from core.problems import LANGUAGES, Problem, first_line
+from core.problems import LANGUAGES, Problem, first_line, tr
 from core.runs.uploads import make_uploads_dir
 from core.settings.presets import find_preset, list_presets
 from ui.access import needs_consent
@@ -92,9 +92,9 @@ def app(
         return
     user, colon, password = auth.partition(":")
     if auth and not (user and colon and password):
-        raise click.UsageError("--auth takes a name and a password, for example --auth ada:secret")
+        raise click.UsageError(tr("--auth takes a name and a password, for example --auth ada:secret"))
     if window and no_browser:
-        raise click.UsageError("Give --window or --no-browser, not both.")
+        raise click.UsageError(tr("Give --window or --no-browser, not both."))
     if not auth and not i_know and not demo and (sentence := needs_consent(host, share)):
         raise click.UsageError(sentence)
     runs_dir = runs_dir.resolve()
@@ -116,9 +116,14 @@ def app(
         if shows_another(host, port, runs_dir, **show):  # it has started meanwhile
             return
         if reason := why_not_listening(host, port):
-            sentence = f"The page cannot listen on {host}:{port} ({reason}); try another --port or --host."
+            place = f"{host}:{port}"
+            sentence = tr(
+                "The page cannot listen on {place} ({reason}); try another --port or --host.",
+                place=place,
+                reason=reason,
+            )
         else:
-            sentence = f"The page cannot start: {first_line(error)}."
+            sentence = tr("The page cannot start: {reason}.", reason=first_line(error))
         raise click.ClickException(sentence) from None
 
 
@@ -235,7 +240,7 @@ def compare(run: str, prompts: tuple[str, ...], more: tuple[str, ...], runs_dir:
 def evaluate(run: str, data: str | None, prompts: str | None, rows: int, runs_dir: Path, as_json: bool) -> int:
     """Measure a run's base and tuned model on rows that neither was trained on, and save the result with the run."""
     if data and prompts:
-        raise click.UsageError("Give --data or --prompts, not both.")
+        raise click.UsageError(tr("Give --data or --prompts, not both."))
     from ui.terminal.commands import evaluate_and_report
 
     return evaluate_and_report(runs_dir, run, data, prompts, rows, as_json)
@@ -252,7 +257,8 @@ def report(run: str, runs_dir: Path) -> None:
     try:
         print(write_report(find_run(runs_dir, run)))
     except OSError as error:
-        raise click.ClickException(f"The report cannot be written: {error.strerror or error}.") from None
+        sentence = tr("The report cannot be written: {reason}.", reason=error.strerror or error)
+        raise click.ClickException(sentence) from None
 
 
 for command in (export, push, script, bring_in):

@@ -27,7 +27,9 @@ MEND_MARKUP = Path(__file__).with_suffix(".js").read_text(encoding="utf-8")
 # The list of the page's actions in the page's source. Gradio writes no bare < within it.
 _ACTIONS = re.compile(rb"(window\.gradio_api_info = )[^<]*(;</script>)")
 
-_LANGUAGE = re.compile(rb'(<html\s+lang=")en(?=")')
+_LANGUAGE = re.compile(rb'(<html\s+lang=")en("[^>]*>\s*<head>)')
+# Gradio asks the browser for its language, shows its own words in it, and says that the page is in it.
+_BROWSERS = '<script>Object.defineProperty(navigator, "language", {value: "LANGUAGE"});</script>'
 # The list of the page's components. Gradio escapes <, >, & and ' in both lists.
 _COMPONENTS = re.compile(rb"(?<=window\.gradio_config = )[^<]*(?=;</script>)")
 _ESCAPED = str.maketrans({mark: f"\\u{ord(mark):04x}" for mark in "<>&'"})
@@ -99,8 +101,9 @@ def without_actions(page: bytes) -> bytes:
 
 
 def in_language(page: bytes, language: str) -> bytes:
-    """The page's source with this language, a code of two letters, as that of its texts. Gradio says English."""
-    return _LANGUAGE.sub(rb"\1" + language.encode(), page, count=1)
+    """The page's source with this language, a code of two letters, as that of its texts and of Gradio's own words."""
+    script = _BROWSERS.replace("LANGUAGE", language)
+    return _LANGUAGE.sub(rf"\g<1>{language}\g<2>{script}".encode(), page, count=1)
 
 
 def with_properties(page: bytes, now: Mapping[str, Mapping]) -> bytes:

@@ -11,6 +11,7 @@ from pathlib import Path
 import gradio as gr
 from starlette.middleware import Middleware
 
+from core.problems import tr
 from core.runs.run_folder import find_run
 from core.runs.uploads import sweep_uploads, uploads_dir
 from core.settings.presets import default_preset
@@ -38,6 +39,7 @@ from ui.remembered import remember
 from ui.report.proof_and_report_tab import ProofTab
 from ui.runs.runs_tab import RunsTab
 from ui.shared.errors import follow_settings
+from ui.shared.html import render
 from ui.shared.settings_form import Form
 from ui.sidebar import Sidebar
 from ui.spoken import SpokenPage
@@ -56,10 +58,6 @@ STYLES = [
     )
 ]  # fmt: skip
 FAVICON = UI / "icons/favicon.svg"
-HEAD = """
-<meta name="description" content="Fine-tune a Llama on your own graphics card, and see what changed.">
-<meta name="theme-color" content="#33475f">
-"""  # the color of the icon; of two for light and dark, Gradio would keep the last
 FONT = ["system-ui", "-apple-system", "Segoe UI", "Roboto", "Noto Sans"]
 FONT += ["Apple SD Gothic Neo", "Malgun Gothic", "Noto Sans KR", "Noto Sans CJK KR", "sans-serif"]  # Korean's
 
@@ -96,25 +94,25 @@ def build_page(workbench: Workbench) -> tuple[gr.Blocks, Live]:
         with gr.Row(elem_id="frame"):
             side = Sidebar(workbench)
             with gr.Column(elem_id="work"), gr.Tabs(elem_id="tabs") as tabs:
-                with gr.Tab("Model", id="model", elem_id="model-tab"):
+                with gr.Tab(tr("Model"), id="model", elem_id="model-tab"):
                     welcome = Welcome(workbench, form)
                     model = ModelTab(workbench, form, presets, chosen)
-                with gr.Tab("Data", id="data", elem_id="data-tab") as data_tab:
+                with gr.Tab(tr("Data"), id="data", elem_id="data-tab") as data_tab:
                     data = DataTab(workbench, form, model.token, data_tab)
-                with gr.Tab("Train", id="train", elem_id="train-tab"):
+                with gr.Tab(tr("Train"), id="train", elem_id="train-tab"):
                     train = TrainTab(workbench, form, model.preset, model.token)
-                with gr.Tab("Compare", id="compare", elem_id="compare-tab"), gr.Tabs(elem_id="lab") as lab:
-                    with gr.Tab("Chat", id="chat", elem_id="chat-tab"):
+                with gr.Tab(tr("Compare"), id="compare", elem_id="compare-tab"), gr.Tabs(elem_id="lab") as lab:
+                    with gr.Tab(tr("Chat"), id="chat", elem_id="chat-tab"):
                         compare = CompareTab(workbench, model.token)
-                    with gr.Tab("Blind test", id="blind", elem_id="blind-tab"):
+                    with gr.Tab(tr("Blind test"), id="blind", elem_id="blind-tab"):
                         blind = BlindTab(workbench, model.token)
-                    with gr.Tab("Measure", id="measure", elem_id="measure-tab"):
+                    with gr.Tab(tr("Measure"), id="measure", elem_id="measure-tab"):
                         measure = MeasureTab(workbench, model.token)
-                    with gr.Tab("Proof and report", id="proof", elem_id="proof-tab"):
+                    with gr.Tab(tr("Proof and report"), id="proof", elem_id="proof-tab"):
                         proof = ProofTab(workbench, model.token)
-                with gr.Tab("Runs", id="runs", elem_id="runs-tab") as runs_tab:
+                with gr.Tab(tr("Runs"), id="runs", elem_id="runs-tab") as runs_tab:
                     runs = RunsTab(workbench, workbench.runs, form, model.preset, model.token, runs_tab, tabs)
-                with gr.Tab("Export", id="export", elem_id="export-tab"):
+                with gr.Tab(tr("Export"), id="export", elem_id="export-tab"):
                     export = ExportTab(workbench, model.token, compare.sampling)
         first = (model, train)
         later = {
@@ -206,7 +204,7 @@ def serve(
         inbrowser=inbrowser,
         theme=theme(),
         css_paths=STYLES,
-        head=HEAD,
+        head=str(render("head.html")),
         favicon_path=FAVICON,
         allowed_paths=[str(workbench.runs_dir / "prepared")],  # the list of rows left out, to download
         footer_links=[],
@@ -221,7 +219,7 @@ def serve(
         prevent_thread_lock=True,
         quiet=True,  # else it prints how to share the page, in words for programmers
     )
-    print(f"HearthTune is at {page.local_url} (Ctrl-C ends it).", flush=True)
+    print(tr("HearthTune is at {address} (Ctrl-C ends it).", address=page.local_url), flush=True)
     if in_window:
         show_in_window(page, live, workbench)
     _stay(page, visits, workbench)

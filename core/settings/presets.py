@@ -14,13 +14,13 @@ from pydantic import BaseModel
 
 from core.disk.atomic import ASIDE, write_whole
 from core.disk.tolerant_reading import Unreadable, in_words, read_text
-from core.problems import ConfigError, tr
+from core.problems import ConfigError, mark, tr
 from core.settings.paths import PRESETS_DIR
 from core.settings.plain_yaml import parse_yaml
 from core.settings.run_config import RunConfig
 
 DEMO = "demo-yoda"
-DEMO_TIME = "about a minute"  # to train it on two processor cores, as the page says it everywhere
+DEMO_TIME = mark("about a minute")  # to train it on two processor cores, as the page says it everywhere
 FIRST_ON_A_GPU = "llama-3.2-1b"
 ABOUT = ("title", "description", "card")  # what describes a preset; all else in its file is settings
 TITLE_CHARACTERS = 60

@@ -16,9 +16,11 @@ from pydantic import Field, ValidationError, model_validator
 from pydantic_core import ErrorDetails
 
 from core.problems import ConfigError, tr
+from core.settings.part import Part
 from core.settings.plain_yaml import parse_text, parse_yaml
+from core.settings.reasons import reason_of
 from core.settings.run_name import run_name, run_summary
-from core.settings.sections import PATHS, AdapterConfig, DataConfig, ModelConfig, Part
+from core.settings.sections import PATHS, AdapterConfig, DataConfig, ModelConfig
 from core.settings.training_section import TrainingConfig
 
 
@@ -164,8 +166,7 @@ def _config_error(fault: ErrorDetails) -> ConfigError:
         if near:
             return ConfigError("{setting} is not a setting; did you mean {near}?", setting=place, near=near[0])
         return ConfigError("{setting} is not a setting.", setting=place)
-    message = fault["msg"].removeprefix("Value error, ")
-    values = {"setting": place, "value": fault["input"], "reason": message[:1].lower() + message[1:]}
+    values = {"setting": place, "value": fault["input"], "reason": reason_of(fault)}
     if place in fields():
         values["title"] = fields()[place].title
         return ConfigError("{title} ({setting}) cannot be {value!r:.80}: {reason}.", settings=(place,), **values)

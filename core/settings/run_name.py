@@ -2,6 +2,7 @@
 
 import re
 
+from core.problems import tr, trn
 from core.settings.paths import last_part
 
 PART_CHARACTERS = 40  # of the name of a model or of a file of rows; the rest is left out
@@ -13,15 +14,29 @@ _SIZE = re.compile(r"[0-9.]+[bm]")
 def run_name(model_name: str, path: str, steps: int, epochs: float) -> str:
     """A run's model, rows and length: "Llama 3.2 1B Instruct · reviews.csv · 60 steps".
 
-    `path` is that of the rows; the `epochs` count if there are no `steps` (below 1).
+    `path` is that of the rows; the `epochs` count if there are no `steps` (below 1). The name is kept with the run, so
+    it is in English, whatever the person's language.
     """
-    name = " · ".join((_model(model_name), _rows(path), _length(steps, epochs)))
+    first, others = _rows(path)
+    rows = f"{first} + {others} more" if others else first
+    length = _plural(steps, f"{steps:,} step") if steps > 0 else _plural(epochs, f"{epochs:g} epoch")
+    name = " · ".join((_model(model_name), rows, length))
     return name.encode("utf-8", "replace").decode()  # a file's name may hold half of a surrogate pair
 
 
 def run_summary(model_name: str, path: str, rank: int, steps: int, epochs: float) -> str:
-    """What a run does: "Demo Llama on yoda.jsonl · rank 16 · 160 steps"; the arguments as for `run_name`."""
-    return f"{_model(model_name)} on {_rows(path)} · rank {rank:,} · {_length(steps, epochs)}"
+    """What a run does, in the person's language: "Demo Llama on yoda.jsonl · rank 16 · 160 steps".
+
+    The arguments are as for `run_name`.
+    """
+    first, others = _rows(path)
+    rows = tr("{first} + {count} more", first=first, count=others) if others else first
+    if steps > 0:
+        length = trn("{count:,} step", "{count:,} steps", steps)
+    else:
+        length = tr("{epochs:g} epoch", epochs=1) if epochs == 1 else tr("{epochs:g} epochs", epochs=epochs)
+    values = {"model": _model(model_name), "rows": rows, "rank": rank, "length": length}
+    return tr("{model} on {rows} · rank {rank:,} · {length}", **values)
 
 
 def _model(name: str) -> str:
@@ -31,16 +46,14 @@ def _model(name: str) -> str:
     return _cut(shown.strip() or name)
 
 
-def _rows(path: str) -> str:
-    """reviews.csv, and how many more files there are; the last part of a name on Hugging Face."""
+def _rows(path: str) -> tuple[str, int]:
+    """reviews.csv, or the last part of a name on Hugging Face; and how many more files there are."""
     first, *others = [line.strip() for line in path.splitlines() if line.strip()]
-    return _cut(last_part(first) or first) + (f" + {len(others)} more" if others else "")
+    return _cut(last_part(first) or first), len(others)
 
 
-def _length(steps: int, epochs: float) -> str:
-    if steps > 0:
-        return f"{steps:,} step" if steps == 1 else f"{steps:,} steps"
-    return f"{epochs:g} epoch" if epochs == 1 else f"{epochs:g} epochs"
+def _plural(number: float, words: str) -> str:
+    return words if number == 1 else f"{words}s"
 
 
 def _cut(text: str) -> str:

@@ -7,18 +7,15 @@ names, so that values are passed on without translation.
 import re
 from typing import Any, Literal
 
-from pydantic import BaseModel, ConfigDict, Field, ValidationInfo, field_validator
+from pydantic import Field, ValidationInfo, field_validator
+
+from core.problems import ConfigError
+from core.settings.part import Part
 
 TargetModule = Literal["q_proj", "k_proj", "v_proj", "o_proj", "gate_proj", "up_proj", "down_proj"]
 ALL_TARGET_MODULES: list[str] = list(TargetModule.__args__)
 PATHS = ("path", "validation_path")  # fields of DataConfig that take one path per line, or a list
 _FILLED_IN = re.compile(r"([\w.]+)\s*=\s*(.*)")
-
-
-class Part(BaseModel):
-    """One section of a RunConfig. Unknown names are refused, and values are validated when it is built."""
-
-    model_config = ConfigDict(extra="forbid", validate_default=True, allow_inf_nan=False)
 
 
 class ModelConfig(Part):
@@ -69,7 +66,7 @@ class ModelConfig(Part):
         # A name rather than a switch, so that it does not stay on for the next model.
         name = others.data.get("model_name")  # absent if it cannot be used itself
         if name is not None and value not in (None, name):
-            raise ValueError(f"only the code of the model being loaded, {name}, can be run")
+            raise ConfigError("only the code of the model being loaded, {name}, can be run", name=name)
         return value
 
 
@@ -171,7 +168,7 @@ class DataConfig(Part):
     def _one_per_line(cls, value: Any) -> Any:
         # In YAML and on the command line a list is the natural way to name several files.
         if isinstance(value, str) and not value.strip():
-            raise ValueError("name files, a folder or a dataset")
+            raise ConfigError("name files, a folder or a dataset")
         is_list = isinstance(value, list) and all(isinstance(part, str) for part in value)
         return "\n".join(value) if is_list else value
 
@@ -183,7 +180,7 @@ class DataConfig(Part):
             return value
         lines = [line.strip() for line in lines if line.strip()]
         if wrong := next((line for line in lines if not _FILLED_IN.fullmatch(line)), None):
-            raise ValueError(f"write name = value, not {wrong:.40}")
+            raise ConfigError("write name = value, not {line:.40}", line=wrong)
         return lines
 
     @property

@@ -2,7 +2,7 @@
 
 from math import ceil
 
-from core.problems import ConfigError
+from core.problems import ConfigError, tr
 from core.settings.run_config import RunConfig
 from core.settings.training_section import TrainingConfig
 
@@ -40,14 +40,16 @@ def warmup_warning(training: TrainingConfig, steps: int) -> str:
     if not 0 < steps <= warmup:
         return ""
     if steps == 1:
-        return (
+        return tr(
             "The only step of this run is a warm-up step with a learning rate of 0, so nothing is learned: set Warm-up "
             "to 0 (training.warmup_steps=0), or take more steps."
         )
-    return (
-        f"The warm-up takes {warmup:,} steps and the run only {steps:,}, so the learning rate rises to "
-        f"{(steps - 1) / warmup:.0%} of its value and no further: shorten Warm-up (training.warmup_steps), or take "
-        "more steps."
+    return tr(
+        "The warm-up takes {warmup:,} steps and the run only {steps:,}, so the learning rate rises to {share:.0%} of "
+        "its value and no further: shorten Warm-up (training.warmup_steps), or take more steps.",
+        warmup=warmup,
+        steps=steps,
+        share=(steps - 1) / warmup,
     )
 
 

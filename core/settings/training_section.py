@@ -4,7 +4,8 @@ from typing import Annotated, Any, Literal
 
 from pydantic import Field, field_validator
 
-from core.settings.sections import Part
+from core.problems import ConfigError
+from core.settings.part import Part
 
 
 class TrainingConfig(Part):
@@ -161,7 +162,7 @@ class TrainingConfig(Part):
         if text.lower() == "auto":
             return "auto"
         if value is None or isinstance(value, str) and not text.removeprefix("-").isdecimal():
-            raise ValueError("use a number from 1 to 1,024, or auto")
+            raise ConfigError("use a number from 1 to 1,024, or auto")
         return value
 
     @field_validator("sample_prompts", mode="before")
@@ -181,5 +182,5 @@ class TrainingConfig(Part):
     @classmethod
     def _some_steps(cls, value: int) -> int:
         if value == 0:
-            raise ValueError("0 steps train nothing; use at least 1, or -1 for epochs")
+            raise ConfigError("0 steps train nothing; use at least 1, or -1 for epochs")
         return value

@@ -329,5 +329,14 @@ def test_on_a_phone(data_page, shared_data):
         photograph(page, f"42-data-phone-{theme}")
 
 
+def test_gradios_own_words_are_in_the_pages_language_whatever_the_browsers_is(app, chromium):
+    page = chromium.new_page(locale="ko-KR")
+    page.goto(app.url)
+    tab(page, "Data")
+    expect(page.locator("#upload")).to_contain_text("Drop File Here")
+    assert page.locator("html").get_attribute("lang") == "en"
+    page.close()
+
+
 def test_the_app_printed_no_warnings_of_its_own(app):
     assert app.own_warnings() == []

@@ -209,7 +209,9 @@ def test_on_a_space_the_error_names_the_variables_to_set(tmp_path):
     ("variable", "value", "status"), [("HEARTHTUNE_AUTH", "ada:secret", 401), ("HEARTHTUNE_I_KNOW", "1", 200)]
 )
 def test_a_space_runs_with_a_secret_or_with_consent(tmp_path, variable, value, status):
-    space = {"GRADIO_SERVER_NAME": "0.0.0.0", "SPACE_ID": "ada/hearth", variable: value}
+    # In Korean, because the program is started cold here anyway.
+    language = {"HEARTHTUNE_LANGUAGE": "ko"}
+    space = {"GRADIO_SERVER_NAME": "0.0.0.0", "SPACE_ID": "ada/hearth", variable: value} | language
     headers = {"Host": "ada-hearth.hf.space", "Sec-Fetch-Site": "cross-site", "Sec-Fetch-Mode": "navigate"}
     with running_app(tmp_path, environment=space) as app:
         page = httpx.get(app.url, headers=headers)
@@ -218,6 +220,8 @@ def test_a_space_runs_with_a_secret_or_with_consent(tmp_path, variable, value, s
         cookies = [cookie for cookie in page.headers.get_list("set-cookie") if cookie.startswith("hearthtune-visitor=")]
         assert len(cookies) == (variable == "HEARTHTUNE_I_KNOW")
         assert all(cookie.endswith("HttpOnly; SameSite=None; Secure; Partitioned") for cookie in cookies)
+        assert re.findall('<html\\s+lang="(..)"', page.text) == ["ko"]
+        assert ('"label":"내보내기"' in page.text) == (status == 200), "the tabs are for those who may come in"
 
 
 def test_only_this_machine_can_connect(plain):

@@ -4,10 +4,12 @@ from pathlib import Path
 from typing import get_args
 
 import pytest
+from pydantic import ValidationError
 
 from core.problems import ConfigError
 from core.settings.paths import PROJECT_DIR, resolve_path
 from core.settings.plain_yaml import parse_yaml
+from core.settings.reasons import REASONS, reason_of
 from core.settings.run_config import RunConfig, fields, flatten
 
 
@@ -101,6 +103,26 @@ def test_a_refused_value_is_named_with_its_setting_and_the_reason(setting, title
     found = error.values
     assert (found["setting"], found["title"], found["value"]) == (setting, title, value) or value != value
     assert reason in found["reason"] and repr(value) in str(error)
+
+
+def test_a_reason_is_what_pydantic_says_or_a_validator_of_ours():
+    texts = ["", "x", "true", "9" * 5000, b"\xff"]
+    values = [None, -5, 10**30, 0.5, float("inf"), [], ["x"], ["a = b"] * 200, {"a": 1}, *texts]
+    faults = {}
+    for name in fields():
+        part, _, field = name.partition(".")
+        for value in values:
+            try:
+                RunConfig.model_validate({part: {field: value}})
+            except ValidationError as error:
+                faults |= {fault["type"]: fault for fault in error.errors(include_url=False)}
+    with pytest.raises(ValidationError) as caught:
+        RunConfig.model_validate({"model": "x"})
+    faults |= {fault["type"]: fault for fault in caught.value.errors(include_url=False)}
+    assert set(faults) == {*REASONS, "string_too_short", "too_short", "too_long", "value_error"}
+    for fault in faults.values():
+        words = fault["msg"].removeprefix("Value error, ")
+        assert reason_of(fault) == words[:1].lower() + words[1:]
 
 
 @pytest.mark.parametrize("value", [[1], None, "model", 3])

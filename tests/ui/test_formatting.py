@@ -2,6 +2,7 @@
 
 import pytest
 
+from tests.settings.test_language import in_child
 from ui.shared.formatting import big, count, duration, gib, notice, percent, rate, run_label
 
 
@@ -20,6 +21,19 @@ from ui.shared.formatting import big, count, duration, gib, notice, percent, rat
 )  # fmt: skip
 def test_figures(made, wanted):
     assert made == wanted
+
+
+def test_dates_are_written_as_in_the_language_and_english_needs_no_babel():
+    code = """
+import sys
+from ui.shared.formatting import run_label, when
+print(run_label("20261121-235329-demo-yoda"), when(1795305229), "babel" in sys.modules, sep="|")
+"""
+    said = [in_child("-c", code, HEARTHTUNE_LANGUAGE=language, TZ="UTC").stdout for language in ("en", "ko")]
+    assert said == [
+        "demo-yoda, 21 Nov 23:53|21 Nov 2026 23:53|False\n",
+        "demo-yoda, 11월 21일 23:53|2026년 11월 21일 23:53|True\n",
+    ]
 
 
 def test_texts_cannot_become_markup():

@@ -20,6 +20,7 @@ from ui.gradio_patches import (
     UPDATE,
     UPLOAD,
     component_id,
+    in_language,
     is_logged_in,
     poll_queue_less,
     scope_of_event,
@@ -140,6 +141,16 @@ def test_the_list_of_actions_is_found_in_the_page(visit):
     actions, end, after = rest.partition(b";</script>")
     assert "/an_action" in json.loads(actions)["named_endpoints"]
     assert without_actions(visit.source) == before + start + b"{}" + end + after
+
+
+def test_the_language_is_found_in_the_page(visit):
+    """Gradio's own words follow it only as long as Gradio asks for `navigator.language`; a test on the Data tab in a
+    Korean browser sees to that."""
+    start, html, rest = visit.source.partition(b'lang="en"')
+    head, tag, after = rest.partition(b"<head>")
+    script = b'<script>Object.defineProperty(navigator, "language", {value: "ko"});</script>'
+    assert in_language(visit.source, "ko") == start + b'lang="ko"' + head + tag + script + after
+    assert in_language(b"<html>", "ko") == b"<html>"
 
 
 def config_in(source: bytes) -> dict:

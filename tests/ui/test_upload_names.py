@@ -2,6 +2,7 @@
 
 from core.settings.run_config import RunConfig
 from core.settings.sections import PATHS
+from tests.settings.test_language import in_child
 from ui.shared.settings_form import Form
 from ui.shared.upload_names import with_names, with_paths
 
@@ -15,6 +16,21 @@ def test_there_and_back(tmp_path):
     paths = f"{tmp_path}/{HASH}/reviews (1).csv\nown.csv\n{tmp_path}/{'4' * 64}/reviews (1).csv"
     names = "reviews (1).csv (upload 3f9a2c81)\nown.csv\nreviews (1).csv (upload 44444444)"
     assert (with_names(paths, tmp_path), with_paths(names, tmp_path)) == (names, paths)
+
+
+def test_a_name_that_was_kept_in_the_other_language_is_known(tmp_path):
+    (tmp_path / HASH).mkdir()
+    (tmp_path / HASH / "reviews.csv").touch()
+    code = f"""
+from pathlib import Path
+from ui.shared.upload_names import with_names, with_paths
+uploads = Path({str(tmp_path)!r})
+own = with_names(f"{{uploads}}/{HASH}/reviews.csv", uploads)
+print(own, *(with_paths(name, uploads) for name in (own, "reviews.csv (upload 3f9a2c81)")), sep="|")
+"""
+    path = f"{tmp_path}/{HASH}/reviews.csv"
+    said = in_child("-c", code, HEARTHTUNE_LANGUAGE="ko").stdout
+    assert said == f"reviews.csv (업로드 3f9a2c81)|{path}|{path}\n"
 
 
 def test_what_is_no_upload_stays_as_it_is(tmp_path):

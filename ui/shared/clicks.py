@@ -3,7 +3,10 @@
 Enter on a focused button is a click as well.
 """
 
+import json
 from dataclasses import dataclass
+
+from core.problems import tr
 
 PLACE_OF_RUN = "#run-line .going-on, #train-trouble .error"  # of the run that a button starts, or why it cannot
 
@@ -15,21 +18,23 @@ element.addEventListener('click', event => {
 });
 """
 
+_COPY_TEXTS = {"copied": tr("Copied"), "refused": tr("The browser does not allow copying here")}
 # A button with `data-copy` copies that text, and says so for a moment.
 COPY = """
+const copyTexts = TEXTS;
 element.addEventListener('click', async event => {
     const button = event.target.closest('[data-copy]');
     if (!button || !element.contains(button)) return;
     button.dataset.words ??= button.textContent;
     try {
         await navigator.clipboard.writeText(button.dataset.copy);
-        button.textContent = 'Copied';
+        button.textContent = copyTexts.copied;
     } catch {
-        button.textContent = 'The browser does not allow copying here';
+        button.textContent = copyTexts.refused;
     }
     setTimeout(() => { button.textContent = button.dataset.words; }, 2000);
 });
-"""
+""".replace("TEXTS", json.dumps(_COPY_TEXTS, ensure_ascii=False))
 
 # These ask in the same way; once the place that the button leads to is on the page, it is shown and focused.
 LEAD_THERE = """

@@ -1,10 +1,11 @@
 """Figures, names and notices as the page writes them."""
 
 from datetime import datetime
-from typing import Any
+from typing import Any, Literal
 
 from markupsafe import Markup
 
+from core.problems import LANGUAGE, tr
 from core.runs.adapter_ref import Pane
 from core.settings.paths import last_part
 from ui.shared.html import render_part
@@ -15,7 +16,7 @@ DAY = 86400  # seconds
 def gib(value: float | None) -> str:
     """Memory in GiB, with as many digits as matter."""
     if value is None:
-        return "unknown"
+        return tr("unknown")
     if value >= 10:
         return f"{value:.1f} GiB"
     if value >= 0.095:
@@ -26,14 +27,14 @@ def gib(value: float | None) -> str:
 def duration(seconds: float) -> str:
     """0:07, 12:30 or 1:02:03; 9 days where the hours do not matter any more."""
     if seconds >= 2 * DAY:
-        return f"{seconds / DAY:,.0f} days"
+        return tr("{days:,.0f} days", days=seconds / DAY)
     minutes, seconds = divmod(round(seconds), 60)
     hours, minutes = divmod(minutes, 60)
     return f"{hours}:{minutes:02}:{seconds:02}" if hours else f"{minutes}:{seconds:02}"
 
 
 def count(number: int, thing: str, things: str = "") -> str:
-    """1 row, 2,000 rows."""
+    """1 row, 2,000 rows. Only in English: what a person reads is a `trn` of its own."""
     return f"{number:,} {thing if number == 1 else things or thing + 's'}"
 
 
@@ -43,14 +44,24 @@ def run_label(run_id: str, name: str = "") -> str:
         when = datetime.strptime(run_id[:15], "%Y%m%d-%H%M%S")
     except ValueError:
         return name or run_id
-    return f"{name or run_id[16:]}, {when.day} {when:%b %H:%M}"
+    return f"{name or run_id[16:]}, {_day(when, 'MMMd')} {when:%H:%M}"
+
+
+def _day(moment: datetime, parts: Literal["MMMd", "yMMMd"]) -> str:
+    """21 Nov, or 21 Nov 2025 if the parts, which are named as in Unicode's CLDR, include the year."""
+    if LANGUAGE == "en":
+        return f"{moment.day} {moment:%b %Y}" if "y" in parts else f"{moment.day} {moment:%b}"
+    from babel.dates import format_skeleton  # only other languages than English need it
+
+    return format_skeleton(parts, moment, locale=LANGUAGE)
 
 
 def pane_label(pane: Pane, name: str = "") -> str:
     """Base, or the run's name, with the step of its checkpoint: demo-yoda, 21 Nov 23:53, step 40."""
     if pane.is_base:
-        return "Base"
-    return run_label(pane.run_id, name) + (f", step {pane.step:,}" if pane.step is not None else "")
+        return tr("Base")
+    run = run_label(pane.run_id, name)
+    return run if pane.step is None else tr("{run}, step {step:,}", run=run, step=pane.step)
 
 
 def big(number: int) -> str:
@@ -99,8 +110,8 @@ def when(seconds: float) -> str:
     try:
         moment = datetime.fromtimestamp(seconds)
     except (OverflowError, ValueError, OSError):  # a damaged history may have any year
-        return "unknown"
-    return f"{moment.day} {moment:%b %Y %H:%M}"
+        return tr("unknown")
+    return f"{_day(moment, 'yMMMd')} {moment:%H:%M}"
 
 
 def data_name(path: str) -> str:
@@ -109,8 +120,8 @@ def data_name(path: str) -> str:
     if not lines:
         return ""
     is_file = "." in last_part(lines[0]) or "\\" in lines[0] or lines[0].startswith(("/", ".", "~"))
-    more = f" + {len(lines) - 1} more" if len(lines) > 1 else ""
-    return (last_part(lines[0]) if is_file else lines[0]) + more
+    first = last_part(lines[0]) if is_file else lines[0]
+    return tr("{first} + {count} more", first=first, count=len(lines) - 1) if len(lines) > 1 else first
 
 
 def disk(size: int) -> str:
@@ -127,7 +138,9 @@ def size(value: float) -> str:
 
 def pace(seconds: float) -> str:
     """The time of one step: 0.25 s, 42 s or 2:05."""
-    return f"{seconds:.2f} s" if seconds < 10 else f"{seconds:.0f} s" if seconds < 100 else duration(seconds)
+    if seconds >= 100:
+        return duration(seconds)
+    return tr("{seconds:.2f} s", seconds=seconds) if seconds < 10 else tr("{seconds:.0f} s", seconds=seconds)
 
 
 def figure(value: float) -> str:
@@ -146,9 +159,9 @@ def cut(text: str, most: int) -> str:
 def setting_text(name: str, value: Any, between: str = "\n") -> str:
     """The value of the setting of that dotted name: none, yes, 16, 2e-4; of a list, its values with `between` them."""
     if value is None or value == "" or value == []:
-        return "none"
+        return tr("none")
     if isinstance(value, bool):
-        return "yes" if value else "no"
+        return tr("yes") if value else tr("no")
     if isinstance(value, list):
         return between.join(map(str, value))
     if name.endswith("learning_rate"):

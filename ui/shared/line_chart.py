@@ -12,9 +12,10 @@ from typing import Literal
 
 from markupsafe import Markup
 
+from core.problems import mark, tr, trn
 from core.runs.thinning import thin
 from ui.shared.chart_table import table_of
-from ui.shared.formatting import count, duration, figure
+from ui.shared.formatting import duration, figure
 from ui.shared.html import render_part
 
 TEMPLATE = "shared/line_chart.html"
@@ -26,8 +27,9 @@ LEAST = 1e-40  # which has no place for 0, nor for what float32 cannot tell from
 Axis = Literal["step", "tokens", "time"]
 Point = tuple[float, float]
 Choice = Literal["log", "smooth"]
-CHOICES: dict[Choice, str] = {"log": "log scale", "smooth": "smoothed"}
-AT = {"step": "step {}", "tokens": "{} tokens", "time": "{}"}  # where a value is, in words
+CHOICES: dict[Choice, str] = {"log": mark("log scale"), "smooth": mark("smoothed")}
+AXES: dict[Axis, str] = {"step": mark("step"), "tokens": mark("tokens"), "time": mark("time")}
+AT: dict[Axis, str] = {"step": mark("step {}"), "tokens": mark("{} tokens"), "time": "{}"}  # where a value is, in words
 
 
 @dataclass(frozen=True)
@@ -63,7 +65,7 @@ def chart(
     `choices` are checkboxes; with "log" among them it is drawn twice, and the stylesheet shows one of the drawings."""
     series = [replace(s, points=[p for p in s.points if isfinite(p[1])]) for s in series]
     series = [replace(s, points=thin(s.points, MOST_POINTS, _x, _y)) for s in series if s.points]
-    boxes = [(choice, CHOICES[choice]) for choice in choices]
+    boxes = [(choice, tr(CHOICES[choice])) for choice in choices]
     if not series:
         return render_part(TEMPLATE, "empty_chart", title=title, choices=boxes, width=WIDTH, height=HEIGHT)
     measured = [s for s in series if not s.by_choice]
@@ -76,11 +78,12 @@ def chart(
     if "log" in choices and (above_zero := _above_zero(series)):
         scales.append(_scale("log", above_zero, _log_frame([p for s in above_zero for p in s.points], frame)))
     return render_part(
-        TEMPLATE, "chart", title=title, remark=remark, points=count(len(points), "point"), width=WIDTH, height=HEIGHT,
+        TEMPLATE, "chart", title=title, remark=remark, width=WIDTH, height=HEIGHT,
+        points=trn("{count:,} point", "{count:,} points", len(points)),
         legend=[{"style": s.style, "name": s.name, "value": figure(s.points[-1][1])}
                 for s in series if not s.dots_alone],
         choices=boxes, scales=scales, ticks=_ticks(frame, x_axis), unit=_unit(x_axis, frame.x1)[1],
-        x_axis=x_axis, at=AT[x_axis], table=_table(measured, x_axis),
+        x_axis=tr(AXES[x_axis]), at=tr(AT[x_axis]), table=_table(measured, x_axis),
     )  # fmt: skip
 
 
@@ -97,7 +100,7 @@ def _table(series: list[Series], x_axis: Axis) -> dict[str, list]:
 
 
 def _full_name(series: Series) -> str:
-    return f"{series.name} (validation)" if series.dots_alone else series.name
+    return tr("{name} (validation)", name=series.name) if series.dots_alone else series.name
 
 
 def _scale(style: str, series: list[Series], frame: "Frame", x_axis: Axis | None = None) -> dict:
@@ -142,8 +145,8 @@ def _log_frame(points: list[Point], linear: Frame) -> Frame:
 
 
 def _highest(point: Point, x_axis: Axis, frame: Frame) -> str:
-    where = AT[x_axis].format(_at(point[0], x_axis))
-    return f"highest: {figure(point[1])} at {where}, above the chart"
+    where = tr(AT[x_axis]).format(_at(point[0], x_axis))
+    return tr("highest: {value} at {where}, above the chart", value=figure(point[1]), where=where)
 
 
 def _at(x: float, x_axis: Axis) -> str:
@@ -245,8 +248,8 @@ def _line(series: Series, frame: Frame, x_axis: Axis | None) -> dict:
 def _unit(x_axis: Axis, last: float) -> tuple[int, str]:
     """What the figures of an axis count, by its last value: how many of the points' own units, and its name."""
     if x_axis != "time":
-        return 1, x_axis
-    return (1, "s") if last < 180 else (60, "min") if last < 3 * 3600 else (3600, "h")
+        return 1, tr(AXES[x_axis])
+    return (1, tr("s")) if last < 180 else (60, tr("min")) if last < 3 * 3600 else (3600, tr("h"))
 
 
 def _x_figure(x: float) -> str:

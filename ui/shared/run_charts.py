@@ -6,6 +6,7 @@ from math import isfinite
 
 from markupsafe import Markup
 
+from core.problems import mark, tr
 from core.runs.events import StepDone
 from core.runs.snapshot import Snapshot
 from ui.shared.formatting import figure
@@ -13,6 +14,11 @@ from ui.shared.html import render_part
 from ui.shared.line_chart import CHOICES, TEMPLATE, Axis, Point, Series, chart
 
 MOST_RUNS = 6  # per chart: the stylesheet has as many looks
+EXPECTED = {  # what a run's memory was expected from, as `Snapshot.expected_gib` names it
+    "estimate": mark("estimate"),
+    "probe": mark("probe"),
+    "corrected by a probe": mark("corrected by a probe"),
+}
 SMOOTHING = 0.9  # the weight of what came before, of 0 to 1
 
 
@@ -21,30 +27,33 @@ def charts(snapshot: Snapshot, has_choices: bool = False) -> Markup:
     loss also on a logarithmic scale and smoothed, each shown when it is chosen on the page."""
     steps, memory, best = snapshot.steps, snapshot.memory, snapshot.best
     began = memory[0].time if memory else 0.0
-    used = "reserved" if memory and memory[-1].reserved_gib is not None else "this program"
+    used = tr("reserved") if memory and memory[-1].reserved_gib is not None else tr("this program")
     checks = Series(
-        "validation",
+        tr("validation"),
         "check",
         [(e.step, e.eval_loss) for e in snapshot.evaluations],
         dots=True,
         best=(best.step, best.eval_loss) if best else None,
     )
-    marked = f"best validation: step {best.step:,}, loss {figure(best.eval_loss)}" if best else ""
+    marked = ""
+    if best:
+        values = {"step": best.step, "loss": figure(best.eval_loss)}
+        marked = tr("best validation: step {step:,}, loss {loss}", **values)
     losses = [(s.step, s.loss) for s in steps]
-    loss = [Series("train", "train", losses)]
+    loss = [Series(tr("train"), "train", losses)]
     if has_choices:
         finite = [point for point in losses if isfinite(point[1])]
-        loss.append(Series("smoothed", "smooth", smoothed(finite), by_choice=True))
-    rates = [("adapter", "rate", [(s.step, s.learning_rate) for s in steps])]
+        loss.append(Series(tr("smoothed"), "smooth", smoothed(finite), by_choice=True))
+    rates = [(tr("adapter"), "rate", [(s.step, s.learning_rate) for s in steps])]
     of_embeddings = [(s.step, s.embedding_learning_rate) for s in steps if s.embedding_learning_rate is not None]
-    rates.append(("embeddings", "embeddings-rate", of_embeddings))
-    norm = Series("norm", "norm", [(s.step, s.grad_norm) for s in steps if s.grad_norm is not None])
+    rates.append((tr("embeddings"), "embeddings-rate", of_embeddings))
+    norm = Series(tr("norm"), "norm", [(s.step, s.grad_norm) for s in steps if s.grad_norm is not None])
     in_use = [(m.time - began, m.used_by_us_gib) for m in memory]
     drawn = [
-        chart("Loss", [*loss, checks], "step", may_cut=True, remark=marked, choices=CHOICES if has_choices else ()),
-        chart("Memory, GiB", [Series(used, "memory", in_use), *_expected(snapshot, in_use)], "time"),
-        chart("Learning rate", [Series(*rate) for rate in rates], "step"),
-        chart("Gradient norm", [norm], "step", may_cut=True),
+        chart(tr("Loss"), [*loss, checks], "step", may_cut=True, remark=marked, choices=CHOICES if has_choices else ()),
+        chart(tr("Memory, GiB"), [Series(used, "memory", in_use), *_expected(snapshot, in_use)], "time"),
+        chart(tr("Learning rate"), [Series(*rate) for rate in rates], "step"),
+        chart(tr("Gradient norm"), [norm], "step", may_cut=True),
     ]
     return render_part(TEMPLATE, "group", charts=drawn, style="charts")
 
@@ -54,7 +63,7 @@ def _expected(snapshot: Snapshot, in_use: list[Point]) -> list[Series]:
     ends = [in_use[0][0], in_use[-1][0]] if in_use else []
     styles = {"estimate": "estimate"}
     return [
-        Series(name, styles.get(name, "probe"), [(x, level) for x in ends])
+        Series(tr(EXPECTED[name]), styles.get(name, "probe"), [(x, level) for x in ends])
         for name, level in snapshot.expected_gib.items()
     ]
 
@@ -73,8 +82,8 @@ def run_chart(runs: list[tuple[str, Snapshot]], x: Axis) -> Markup:
         series.append(Series(label, f"run run-{number}", [(place(s), s.loss) for s in snapshot.steps]))
         checks = _checks_over(snapshot, place) if x != "step" else [(e.step, e.eval_loss) for e in snapshot.evaluations]
         series.append(Series(label, f"run run-{number}", checks, dots_alone=True))
-    remark = "lines: training, dots: validation" if any(s.points for s in series[1::2]) else ""
-    drawn = chart("Loss", series, x, may_cut=True, remark=remark)
+    remark = tr("lines: training, dots: validation") if any(s.points for s in series[1::2]) else ""
+    drawn = chart(tr("Loss"), series, x, may_cut=True, remark=remark)
     return render_part(TEMPLATE, "group", charts=[drawn], style="run-chart")
 
 

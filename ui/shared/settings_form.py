@@ -9,7 +9,7 @@ from typing import Any, Literal, get_args, get_origin
 
 import gradio as gr
 
-from core.problems import ConfigError
+from core.problems import ConfigError, tr
 from core.settings.run_config import RunConfig, fields, flatten
 from core.settings.sections import PATHS
 from ui.shared.upload_names import with_names, with_paths
@@ -29,16 +29,24 @@ MODELS = [
 ]
 
 _CHOICES = {  # words for choices whose names do not explain themselves
-    "model.load_in_4bit": [("4-bit", True), ("16-bit", False)],
-    "data.header": [("detect from the first rows", "auto"), ("yes", "yes"), ("no", "no")],
+    "model.load_in_4bit": [(tr("4-bit"), True), (tr("16-bit"), False)],
+    "data.header": [(tr("detect from the first rows"), "auto"), (tr("yes"), "yes"), (tr("no"), "no")],
     "data.text_rows": [
-        ("detect from the text", "auto"),
-        ("a line", "line"),
-        ("a paragraph", "paragraph"),
-        ("the whole file", "file"),
+        (tr("detect from the text"), "auto"),
+        (tr("a line"), "line"),
+        (tr("a paragraph"), "paragraph"),
+        (tr("the whole file"), "file"),
     ],
-    "adapter.trainable_tokens": [("all", "all"), ("new tokens", "new"), ("tokens in your rows", "seen")],
-    "training.use_gradient_checkpointing": [("unsloth", "unsloth"), ("standard", "true"), ("off", "false")],
+    "adapter.trainable_tokens": [
+        (tr("all"), "all"),
+        (tr("new tokens"), "new"),
+        (tr("tokens in your rows"), "seen"),
+    ],
+    "training.use_gradient_checkpointing": [
+        ("unsloth", "unsloth"),
+        (tr("standard"), "true"),
+        (tr("off"), "false"),
+    ],
 }
 _BATCH = "training.per_device_train_batch_size"
 # Any other number can be typed. 32 is not listed, because typing 3 and Enter would choose it.
@@ -130,8 +138,10 @@ def help_text(info: Any) -> str:
         high = next((getattr(bound, key) for key in ("le", "lt") if getattr(bound, key, None) is not None), high)
     if low is None or high is None or high > 1e9:
         return info.description
-    opens = "above " if any(getattr(bound, "gt", None) is not None for bound in info.metadata) else ""
-    return f"{info.description} ({opens}{low:g}{', up' if opens else ''} to {high:,.10g})"
+    values = {"description": info.description, "low": low, "high": high}
+    if any(getattr(bound, "gt", None) is not None for bound in info.metadata):
+        return tr("{description} (above {low:g}, up to {high:,.10g})", **values)
+    return tr("{description} ({low:g} to {high:,.10g})", **values)
 
 
 def _component(name: str, info: Any, value: Any) -> gr.components.Component:

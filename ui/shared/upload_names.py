@@ -6,8 +6,12 @@
 import re
 from pathlib import Path
 
+from core.problems import tr
+
 DIGITS = 8  # of the folder's name, a hash of the content: enough to tell two uploads of a name apart
-_SHOWN = re.compile(rf"\s*(.+) \(upload ([0-9a-f]{{{DIGITS}}})\)\s*")
+_UPLOAD = tr("upload")
+# A browser may have kept names in the other language.
+_SHOWN = re.compile(rf"\s*(.+) \((?:upload|{re.escape(_UPLOAD)}) ([0-9a-f]{{{DIGITS}}})\)\s*")
 
 
 def with_names(paths: str, uploads: Path) -> str:
@@ -24,7 +28,7 @@ def _name(line: str, uploads: Path) -> str:
     path = Path(line.strip())
     is_upload = path.is_absolute() and path.parent.parent == uploads.resolve()
     digits = path.parent.name[:DIGITS]
-    return f"{path.name} (upload {digits})" if is_upload and re.fullmatch("[0-9a-f]+", digits) else line
+    return f"{path.name} ({_UPLOAD} {digits})" if is_upload and re.fullmatch("[0-9a-f]+", digits) else line
 
 
 def _path(line: str, uploads: Path) -> str:

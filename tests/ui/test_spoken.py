@@ -1,0 +1,30 @@
+"""The page's source says which language the page is in; nothing else is changed."""
+
+import asyncio
+
+import httpx
+from starlette.applications import Starlette
+from starlette.middleware import Middleware
+from starlette.responses import HTMLResponse
+from starlette.routing import Route
+
+from core.fresh_thread import in_own_thread
+from ui.spoken import SpokenPage
+
+SOURCE = '<!doctype html>\n<html\n\tlang="en"\n>\n\t<head>\n\t\t<title>한국어</title>'
+SCRIPT = '<script>Object.defineProperty(navigator, "language", {value: "en"});</script>'
+
+
+async def answers(*requests: tuple[str, str]) -> list[httpx.Response]:
+    routes = [Route(path, lambda request: HTMLResponse(SOURCE)) for path in ("/", "/live")]
+    app = Starlette(routes=routes, middleware=[Middleware(SpokenPage)])
+    async with httpx.AsyncClient(transport=httpx.ASGITransport(app), base_url="http://localhost") as client:
+        return [await client.request(method, path) for method, path in requests]
+
+
+def test_the_page_is_as_long_as_it_says():
+    # In a thread of its own: the browser tests leave an event loop running in this one.
+    page, head, live = in_own_thread(lambda: asyncio.run(answers(("GET", "/"), ("HEAD", "/"), ("GET", "/live"))))
+    assert page.text == SOURCE.replace("<head>", f"<head>{SCRIPT}") and live.text == SOURCE
+    lengths = [int(answer.headers["content-length"]) for answer in (page, head, live)]
+    assert lengths == [len(page.content), len(page.content), len(live.content)]
