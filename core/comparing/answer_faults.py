@@ -2,6 +2,8 @@
 
 from functools import lru_cache
 
+from core.problems import tr
+
 MIN_COPIES = 3  # fewer are a figure of speech
 MIN_CHARACTERS = 30  # that are copies; "very, very, very" is none
 
@@ -10,8 +12,8 @@ MIN_CHARACTERS = 30  # that are copies; "very, very, very" is none
 def fault_of(text: str) -> str:
     """A sentence about a finished answer; empty for one that is neither blank nor repeats itself."""
     if not any(letter.isprintable() and not letter.isspace() for letter in text):
-        return "This answer is blank."
-    return "This answer repeats itself." if repeats_itself(text) else ""
+        return tr("This answer is blank.")
+    return tr("This answer repeats itself.") if repeats_itself(text) else ""
 
 
 def repeats_itself(text: str) -> bool:

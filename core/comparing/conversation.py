@@ -9,10 +9,16 @@ from collections.abc import Sequence
 from dataclasses import asdict, dataclass, replace
 
 from core.answering.sampling import Answer, Sampling
+from core.problems import mark, tr, trn
 from core.runs.adapter_ref import BASE, Pane
 
 SEEDS = 2**32  # a seed is below this
-ENDS = {"": "not finished", "itself": "ended by itself", "limit": "cut off at the limit", "stopped": "stopped"}
+ENDS = {
+    "": mark("not finished"),
+    "itself": mark("ended by itself"),
+    "limit": mark("cut off at the limit"),
+    "stopped": mark("stopped"),
+}
 
 
 @dataclass(frozen=True)
@@ -117,15 +123,15 @@ def as_json(conversation: Conversation) -> str:
 def as_markdown(conversation: Conversation, names: Sequence[str]) -> str:
     """The conversation to read; `names` are the panes'. Texts are in code blocks, so that nothing in them is markup."""
     titles = [_plain(name) for name in names]
-    parts = [f"# Conversation: {', '.join(titles)}"]
+    parts = ["# " + tr("Conversation: {panes}", panes=", ".join(titles))]
     system = None
     for number, turn in enumerate(conversation.turns, 1):
-        parts.append(f"## {number}. Question")
+        parts.append("## " + tr("{number}. Question", number=number))
         if turn.system != system and (turn.system.strip() or system):
-            parts += ["System prompt:", _fenced(turn.system)]
+            parts += [tr("System prompt:"), _fenced(turn.system)]
         system = turn.system
-        how = "Asked on its own, with" if turn.is_on_its_own else "Asked with"
-        parts += [_fenced(turn.question), f"{how} {sampling_words(turn.sampling)}."]
+        how = mark("Asked on its own, with {settings}.") if turn.is_on_its_own else mark("Asked with {settings}.")
+        parts += [_fenced(turn.question), tr(how, settings=sampling_words(turn.sampling))]
         for title, answer in zip(titles, turn.answers, strict=True):
             parts += [f"### {title}", _fenced(answer.text), f"{answer_figures(answer)}."]
     return "\n\n".join(parts) + "\n"
@@ -139,18 +145,25 @@ def tokens_per_second(answer: Answer) -> float | None:
 def answer_figures(answer: Answer) -> str:
     """As in "ended by itself · 8 tokens · 41 tokens/s · first after 0.12 s"."""
     speed = tokens_per_second(answer)
-    figures = [ENDS[answer.ended], f"{answer.tokens:,} {'token' if answer.tokens == 1 else 'tokens'}"]
+    figures = [tr(ENDS[answer.ended]), trn("{count:,} token", "{count:,} tokens", answer.tokens)]
     if speed is not None:
-        figures.append(f"{speed:.{0 if speed >= 10 else 1}f} tokens/s")
+        figures.append(tr("{speed} tokens/s", speed=f"{speed:.{0 if speed >= 10 else 1}f}"))
     if answer.first_token_s:
-        figures.append(f"first token after {answer.first_token_s:.2f} s")
+        figures.append(tr("first token after {seconds:.2f} s", seconds=answer.first_token_s))
     return " · ".join(figures)
 
 
 def sampling_words(sampling: Sampling) -> str:
     """As in "temperature 0.7, top-p 0.9, seed 3407, at most 128 tokens"."""
-    draws = f"temperature {sampling.temperature:g}, top-p {sampling.top_p:g}, seed {sampling.seed}"
-    return f"{draws if sampling.temperature else 'temperature 0 (exact)'}, at most {sampling.max_new_tokens:,} tokens"
+    if not sampling.temperature:
+        return tr("temperature 0 (exact), at most {tokens:,} tokens", tokens=sampling.max_new_tokens)
+    return tr(
+        "temperature {temperature:g}, top-p {top_p:g}, seed {seed}, at most {tokens:,} tokens",
+        temperature=sampling.temperature,
+        top_p=sampling.top_p,
+        seed=sampling.seed,
+        tokens=sampling.max_new_tokens,
+    )
 
 
 def _fenced(text: str) -> str:

@@ -14,6 +14,7 @@ from core.model.fingerprint import hash_of, prompt_logits, undisturbed
 from core.model.loaded_model import LoadedModel
 from core.model.views import for_inference
 from core.model.weight_changes import Moved, moved
+from core.problems import tr
 from core.runs.adapter_ref import Pane
 
 PROOF_FILE = "proof.json"  # in a run's folder
@@ -55,35 +56,34 @@ class Proof(BaseModel):
 
     def _of_the_base(self) -> tuple[str, str]:
         if self.base_is_equal is None:
-            return "warning", (
+            return "warning", tr(
                 "There is no earlier hash of the base to compare with, because the base was loaded together with an "
                 "adapter. Load the run again, then prove it."
             )
         if self.base_is_equal:
-            return "good", (
+            return "good", tr(
                 "The base is unchanged, bit for bit: with the adapter off it gives exactly the logits that it gave "
                 "when it was loaded, before it had any adapter."
             )
-        return "error", (
+        return "error", tr(
             "The base has changed since it was loaded: with the adapter off it gives different logits, so you cannot "
             "trust what is shown as the base. Load the run again; if this happens again, report it as a bug."
         )
 
     def _of_the_tuned(self) -> tuple[str, str]:
         if self.tuned_differs:
-            return "good", (
-                "The tuned model differs from the base: for the same prompt, logits differ by up to "
-                f"{self.difference:.3g}."
+            return "good", tr(
+                "The tuned model differs from the base: for the same prompt, logits differ by up to {difference:.3g}.",
+                difference=self.difference,
             )
         if self.moved.is_nothing:
-            return "warning", (
+            return "warning", tr(
                 "The tuned model equals the base: all logits are the same, because the adapter changes no weight. "
                 "Train it longer or with a higher learning rate."
             )
-        return "warning", (
+        return "warning", tr(
             "The tuned model equals the base: all logits are the same, because the adapter's changes do not reach "
-            "them. "
-            "Train it longer or with a higher learning rate."
+            "them. Train it longer or with a higher learning rate."
         )
 
 

@@ -13,6 +13,7 @@ from pydantic import BaseModel, Field, ValidationError, model_validator
 
 from core.answering.sampling import Sampling
 from core.disk.json_lines import append_lines
+from core.problems import mark, tr, trn
 
 VOTES_FILE = "votes.jsonl"  # in a run's folder
 Choice = Literal["left", "right", "tie", "bad"]
@@ -176,28 +177,72 @@ class Tally:
         While it is open, it also says how many further votes would probably settle it (`more`).
         """
         if not self.votes:
-            return "No votes yet."
+            return tr("No votes yet.")
         if not self.decided:
-            if self.votes == 1:
-                return "The only vote chose no side, so there is no result yet."
-            return f"None of the {self.votes:,} votes chose a side, so there is no result yet."
-        score = f"{self.wins:,} of {self.decided:,}"
+            return trn(
+                "The only vote chose no side, so there is no result yet.",
+                "None of the {count:,} votes chose a side, so there is no result yet.",
+                self.votes,
+            )
+        score = {"wins": self.wins, "decided": self.decided}
         if self.decided < FEWEST_DECIDED:
-            needed = FEWEST_DECIDED - self.decided
-            votes = "1 more that chooses a side is" if needed == 1 else f"{needed} more that choose a side are"
-            return f"{score}: too few votes to tell; at least {votes} needed."
-        way = "better" if self.wins > self.losses else "worse"
+            return trn(
+                "{wins:,} of {decided:,}: too few votes to tell; at least {count} more that chooses a side is needed.",
+                "{wins:,} of {decided:,}: too few votes to tell; at least {count} more that choose a side are needed.",
+                FEWEST_DECIDED - self.decided,
+                **score,
+            )
+        is_better = self.wins > self.losses
         if self.p_value < SETTLED_BELOW:
-            return f"{score}: {way}."
+            settled = mark("{wins:,} of {decided:,}: better.") if is_better else mark("{wins:,} of {decided:,}: worse.")
+            return tr(settled, **score)
         more = self.more
-        further = "1 more vote that chooses a side" if more == 1 else f"{more or 0:,} more votes that choose a side"
         if self.p_value < PROBABLE_BELOW:
-            if more:
-                return f"{score}: probably {way}; about {further} would probably settle it."
-            return f"{score}: probably {way}; settling it would take more than {FURTHER_VOTES_AT_MOST:,} further votes."
+            return _probably_better(score, more) if is_better else _probably_worse(score, more)
         if more:
-            return f"{score}: no clear difference; if there is one, about {further} would probably show it."
-        return f"{score}: no visible difference."
+            return trn(
+                "{wins:,} of {decided:,}: no clear difference; if there is one, about {count:,} more vote that chooses "
+                "a side would probably show it.",
+                "{wins:,} of {decided:,}: no clear difference; if there is one, about {count:,} more votes that choose "
+                "a side would probably show it.",
+                more,
+                **score,
+            )
+        return tr("{wins:,} of {decided:,}: no visible difference.", **score)
+
+
+def _probably_better(score: dict[str, int], more: int | None) -> str:
+    if more:
+        return trn(
+            "{wins:,} of {decided:,}: probably better; about {count:,} more vote that chooses a side would probably "
+            "settle it.",
+            "{wins:,} of {decided:,}: probably better; about {count:,} more votes that choose a side would probably "
+            "settle it.",
+            more,
+            **score,
+        )
+    return tr(
+        "{wins:,} of {decided:,}: probably better; settling it would take more than {most:,} further votes.",
+        most=FURTHER_VOTES_AT_MOST,
+        **score,
+    )
+
+
+def _probably_worse(score: dict[str, int], more: int | None) -> str:
+    if more:
+        return trn(
+            "{wins:,} of {decided:,}: probably worse; about {count:,} more vote that chooses a side would probably "
+            "settle it.",
+            "{wins:,} of {decided:,}: probably worse; about {count:,} more votes that choose a side would probably "
+            "settle it.",
+            more,
+            **score,
+        )
+    return tr(
+        "{wins:,} of {decided:,}: probably worse; settling it would take more than {most:,} further votes.",
+        most=FURTHER_VOTES_AT_MOST,
+        **score,
+    )
 
 
 def tally(votes: Iterable[Vote], contender: str, other: str) -> Tally:

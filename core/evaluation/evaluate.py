@@ -10,6 +10,7 @@ from core.evaluation.question_rows import Row, plain
 from core.evaluation.record import Evaluation, ReadRow
 from core.model.loaded_model import LoadedModel
 from core.model.views import adapter_view, for_inference
+from core.problems import mark, tr
 from core.stopping import leave_if
 
 ROWS_TO_READ = 8  # of each kind: gained most, lost most, differing
@@ -36,7 +37,7 @@ def evaluate(
     found = tuple([Given() for _ in rows] for _ in adapters)
     general_of_each: list[list[tuple[float, int]]] = []
     done = 0
-    report(0.0, f"0 of {len(rows):,} rows")
+    report(0.0, tr("{done:,} of {total:,} rows", done=0, total=len(rows)))
     with for_inference(loaded):
         for batch in batches(loaded, rows, limit):
             for side, (name, answers) in enumerate(zip(adapters, found, strict=True)):
@@ -49,10 +50,11 @@ def evaluate(
                 share = (done + len(batch) / 2 * (1 - side)) / len(
                     rows
                 )  # a row that only the base has answered is half done
-                report(share, f"{done:,} of {len(rows):,} rows")
+                report(share, tr("{done:,} of {total:,} rows", done=done, total=len(rows)))
         for number, name in enumerate(adapters if general else (), 1):
             leave_if(should_stop)
-            report(1.0, f"All {len(rows):,} rows are done; general questions, model {number} of {len(adapters)}")
+            words = mark("All {rows:,} rows are done; general questions, model {number} of {models}")
+            report(1.0, tr(words, rows=len(rows), number=number, models=len(adapters)))
             with adapter_view(loaded, name):
                 general_of_each.append(general_losses(loaded, general))
     pairs = [Pair(row.reference, base, tuned) for row, base, tuned in zip(rows, *found, strict=True)]

@@ -15,6 +15,7 @@ from typing import Any, Literal, NamedTuple
 from core.evaluation.bootstrap import paired_bootstrap
 from core.evaluation.numbers_in_text import as_number, first_number, is_within
 from core.evaluation.record import Measure
+from core.problems import mark
 
 REPEATED_TOKENS = 4  # so many tokens in a row that occurred earlier in the answer count as repeated
 
@@ -97,7 +98,7 @@ def _perplexity(sums) -> Any:
 
 @dataclass(frozen=True)
 class Metric:
-    """One measure.
+    """One measure. `title` and `help` are translated where they are shown.
 
     `needs` is what a row must have: a loss, an answer, an answer and a reference, or a reference that is a number, too.
     `parts` returns what a row adds to each sum; None leaves the row out for both models. `better` is the good
@@ -130,8 +131,8 @@ def _loss(given: Given, reference: str) -> tuple[float, int]:
 METRICS = (
     Metric(
         key="loss",
-        title="Loss",
-        help="How unlikely the reference is to the model, in nats per token; lower is better.",
+        title=mark("Loss"),
+        help=mark("How unlikely the reference is to the model, in nats per token; lower is better."),
         needs="loss",
         better="lower",
         form="figure",
@@ -139,8 +140,8 @@ METRICS = (
     ),
     Metric(
         key="perplexity",
-        title="Perplexity",
-        help="How many equally likely tokens the model seems to choose from: e to the power of the loss.",
+        title=mark("Perplexity"),
+        help=mark("How many equally likely tokens the model seems to choose from: e to the power of the loss."),
         needs="loss",
         better="lower",
         form="figure",
@@ -149,8 +150,8 @@ METRICS = (
     ),
     Metric(
         key="exact",
-        title="Exact match",
-        help="Share of answers that equal the reference, character for character.",
+        title=mark("Exact match"),
+        help=mark("Share of answers that equal the reference, character for character."),
         needs="reference",
         better="higher",
         form="share",
@@ -158,8 +159,8 @@ METRICS = (
     ),
     Metric(
         key="rouge_l",
-        title="ROUGE-L",
-        help="How many words, in the same order, the answer shares with the reference, from 0 to 1.",
+        title=mark("ROUGE-L"),
+        help=mark("How many words, in the same order, the answer shares with the reference, from 0 to 1."),
         needs="reference",
         better="higher",
         form="figure",
@@ -167,8 +168,8 @@ METRICS = (
     ),
     Metric(
         key="bleu",
-        title="BLEU",
-        help="How many groups of one to four words the answers share with the references, from 0 to 100.",
+        title=mark("BLEU"),
+        help=mark("How many groups of one to four words the answers share with the references, from 0 to 100."),
         needs="reference",
         better="higher",
         form="score",
@@ -177,8 +178,8 @@ METRICS = (
     ),
     Metric(
         key="error",
-        title="Mean error",
-        help="How far the first number of an answer is from the reference's, where both models gave a number.",
+        title=mark("Mean error"),
+        help=mark("How far the first number of an answer is from the reference's, where both models gave a number."),
         needs="number",
         better="lower",
         form="figure",
@@ -186,8 +187,8 @@ METRICS = (
     ),
     Metric(
         key="within_10",
-        title="Within 10%",
-        help="Share of answers whose number is at most 10% off. An answer without a number does not count.",
+        title=mark("Within 10%"),
+        help=mark("Share of answers whose number is at most 10% off. An answer without a number does not count."),
         needs="number",
         better="higher",
         form="share",
@@ -195,8 +196,8 @@ METRICS = (
     ),
     Metric(
         key="within_20",
-        title="Within 20%",
-        help="Share of answers whose number is at most 20% off. An answer without a number does not count.",
+        title=mark("Within 20%"),
+        help=mark("Share of answers whose number is at most 20% off. An answer without a number does not count."),
         needs="number",
         better="higher",
         form="share",
@@ -204,8 +205,8 @@ METRICS = (
     ),
     Metric(
         key="no_number",
-        title="No number",
-        help="Share of answers without a number where the reference is a number.",
+        title=mark("No number"),
+        help=mark("Share of answers without a number where the reference is a number."),
         needs="number",
         better="lower",
         form="share",
@@ -213,8 +214,8 @@ METRICS = (
     ),
     Metric(
         key="ends",
-        title="Ends by itself",
-        help="Share of answers that ended before the token limit cut them off.",
+        title=mark("Ends by itself"),
+        help=mark("Share of answers that ended before the token limit cut them off."),
         needs="answer",
         better="higher",
         form="share",
@@ -222,8 +223,8 @@ METRICS = (
     ),
     Metric(
         key="length",
-        title="Length",
-        help="Tokens per answer, on average.",
+        title=mark("Length"),
+        help=mark("Tokens per answer, on average."),
         needs="answer",
         better="",
         form="count",
@@ -231,8 +232,8 @@ METRICS = (
     ),
     Metric(
         key="repetition",
-        title="Repetition",
-        help="Share of groups of four tokens that occurred earlier in the same answer.",
+        title=mark("Repetition"),
+        help=mark("Share of groups of four tokens that occurred earlier in the same answer."),
         needs="answer",
         better="lower",
         form="share",
@@ -270,8 +271,7 @@ def measure(pairs: Sequence[Pair]) -> tuple[Measure, ...]:
             and (tuned := metric.parts(pair.tuned, pair.reference)) is not None
         ]
         if rows:
-            base, tuned = zip(*rows, strict=True)
-            values = paired_bootstrap(base, tuned, metric.statistic)
+            values = paired_bootstrap(*zip(*rows, strict=True), metric.statistic)
             found.append(Measure(key=metric.key, rows=len(rows), better=metric.better, **values._asdict()))
     return tuple(found)
 

@@ -5,10 +5,30 @@ from typing import Literal
 from pydantic import BaseModel, ConfigDict, Field
 
 from core.evaluation.bootstrap import FEWEST_ROWS
+from core.problems import mark, tr
 
 NOTICEABLE_CHANGE = 0.05  # nats per token; nobody notices a smaller change of the loss in answers
 LARGE_CHANGE = 0.3  # nats per token
 GUESSING_SHARE = 0.8  # of the loss of guessing at random; a base above this does not know the language
+
+# What the losses on general questions say.
+_UNKNOWN = mark(
+    "Loss on {prompts} general prompts: {base:.2f} → {tuned:.2f}; random guessing gives {random:.2f}. The base itself "
+    "hardly knew the answers, so this says little about forgetting."
+)
+_NO_CHANGE = mark("Loss on {prompts} general prompts: {base:.2f} → {tuned:.2f}; no change at all.")
+_HARDLY_ANY = mark("Loss on {prompts} general prompts: {base:.2f} → {tuned:.2f}; hardly any change.")
+_NOT_CLEAR = mark("Loss on {prompts} general prompts: {base:.2f} → {tuned:.2f}; no clear change.")
+_BETTER = mark(
+    "Loss on {prompts} general prompts: {base:.2f} → {tuned:.2f}; it is now better even at what it was not trained for."
+)
+_A_LITTLE_WORSE = mark(
+    "Loss on {prompts} general prompts: {base:.2f} → {tuned:.2f}; it is now a little worse at what it was not trained "
+    "for."
+)
+_MUCH_WORSE = mark(
+    "Loss on {prompts} general prompts: {base:.2f} → {tuned:.2f}; it is now much worse at what it was not trained for."
+)
 
 
 class _Kept(BaseModel):
@@ -45,16 +65,16 @@ class Measure(_Kept):
 
     @property
     def verdict(self) -> str:
-        """What you can conclude from the figures, in a few words."""
-        if self.low is None:
-            return "too few rows to say" if self.rows < FEWEST_ROWS else "no clear difference"
+        """What you can conclude from the figures, in a few words, which are translated where they are shown."""
+        if self.low is None and self.rows < FEWEST_ROWS:
+            return mark("too few rows to say")
         if self.difference == self.low == self.high == 0:
-            return "no difference"
+            return mark("no difference")
         if not self.is_real:
-            return "no clear difference"
+            return mark("no clear difference")
         if not self.better:
-            return "more" if self.difference > 0 else "less"
-        return "better" if (self.difference > 0) == (self.better == "higher") else "worse"
+            return mark("more") if self.difference > 0 else mark("less")
+        return mark("better") if (self.difference > 0) == (self.better == "higher") else mark("worse")
 
 
 class ReadRow(_Kept):
@@ -86,28 +106,34 @@ class Forgetting(_Kept):
 
     @property
     def words(self) -> str:
-        """One sentence, or two."""
-        figures = f"Loss on {self.prompts} general prompts: {self.base_loss:.2f} → {self.tuned_loss:.2f}"
-        if self.base_loss >= GUESSING_SHARE * self.random_loss:
-            return (
-                f"{figures}; random guessing gives {self.random_loss:.2f}. The base itself hardly knew the answers, so "
-                "this says little about forgetting."
-            )
-        return f"{figures}; {self._verdict}."
+        """One sentence, or two, in the person's language."""
+        return tr(
+            self._template,
+            prompts=self.prompts,
+            base=self.base_loss,
+            tuned=self.tuned_loss,
+            random=self.random_loss,
+        )
 
     @property
-    def _verdict(self) -> str:
+    def is_worse(self) -> bool:
+        """Whether the model is now worse, a little or much, at what it was not trained for."""
+        return self._template in (_A_LITTLE_WORSE, _MUCH_WORSE)
+
+    @property
+    def _template(self) -> str:
         change = self.tuned_loss - self.base_loss
+        if self.base_loss >= GUESSING_SHARE * self.random_loss:
+            return _UNKNOWN
         if change == 0:
-            return "no change at all"
+            return _NO_CHANGE
         if abs(change) < NOTICEABLE_CHANGE:
-            return "hardly any change"
+            return _HARDLY_ANY
         if self.low is None or not (self.low > 0 or self.high < 0):
-            return "no clear change"
+            return _NOT_CLEAR
         if change < 0:
-            return "it is now better even at what it was not trained for"
-        how = "much worse" if change >= LARGE_CHANGE else "a little worse"
-        return f"it is now {how} at what it was not trained for"
+            return _BETTER
+        return _MUCH_WORSE if change >= LARGE_CHANGE else _A_LITTLE_WORSE
 
 
 class Evaluation(_Kept):

@@ -9,7 +9,7 @@ from pydantic import ValidationError
 from core.disk.atomic import write_whole
 from core.disk.tolerant_reading import Unreadable, read_text
 from core.evaluation.record import Evaluation
-from core.problems import RunError
+from core.problems import RunError, tr
 
 
 def save(found: Evaluation, run_dir: Path) -> Path:
@@ -35,7 +35,7 @@ def load_evaluations(run_dir: Path, say: Callable[[str], None] = lambda sentence
         try:
             found.append(Evaluation.model_validate_json(read_text(file)))
         except Unreadable as error:
-            say(f"The evaluation in {file.name} cannot be read: {error}.")
+            say(tr("The evaluation in {file} cannot be read: {reason}.", file=file.name, reason=error))
         except ValidationError:
-            say(f"The evaluation in {file.name} cannot be read: the file is damaged.")
+            say(tr("The evaluation in {file} cannot be read: the file is damaged.", file=file.name))
     return found

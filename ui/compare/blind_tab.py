@@ -11,18 +11,18 @@ import gradio as gr
 from core.answering.sampling import Sampling
 from core.comparing.prompt_lists import prompts_from_text
 from core.comparing.votes import CHOICES
-from core.problems import BlindError, ModelError, Problem
+from core.problems import BlindError, ModelError, Problem, mark, tr
 from core.runs.adapter_ref import BASE, Pane
 from core.workbench.one_blind_test import Shown
 from core.workbench.workbench import Workbench
 from ui.compare.blind_view import last_text, pair_text, result_text, state_text
-from ui.compare.sampling_form import make_sampling
+from ui.compare.sampling_form import make_sampling, section_label
 from ui.shared.choices import chosen_in
 from ui.shared.errors import clear_on
 from ui.shared.formatting import notice
 from ui.shared.run_names import RunNames
 
-BUTTONS = dict(zip(CHOICES, ("Left", "Right", "Tie", "Both bad"), strict=True))
+BUTTONS = dict(zip(CHOICES, (mark("Left"), mark("Right"), mark("Tie"), mark("Both bad")), strict=True))
 EXAMPLES = "The old man reads a book.\nWhere is my hat?\nWe will go home tomorrow."
 # Keys 1 to 4 press the buttons, unless they are typed into a field. A second press right after the first was meant for
 # the pair before, so it is ignored.
@@ -55,24 +55,25 @@ class BlindTab:
         self._label = RunNames(workbench.runs).pane
         with gr.Column(elem_id="blind-setup") as self.setup:
             with gr.Row():
-                self.first = gr.Dropdown([], label="One model", elem_id="blind-first")
-                self.second = gr.Dropdown([], label="The other", elem_id="blind-second")
+                self.first = gr.Dropdown([], label=tr("One model"), elem_id="blind-first")
+                self.second = gr.Dropdown([], label=tr("The other"), elem_id="blind-second")
             with gr.Row():
                 self.prompts = gr.Textbox(
-                    EXAMPLES, label="Prompts, one per line", lines=6, max_lines=12, scale=2, min_width=260,
+                    EXAMPLES, label=tr("Prompts, one per line"), lines=6, max_lines=12, scale=2, min_width=260,
                     elem_id="blind-prompts",
                 )  # fmt: skip
-                self.file = gr.File(label="Or a file of prompts", height=150, min_width=190, elem_id="blind-file")
+                self.file = gr.File(label=tr("Or a file of prompts"), height=150, min_width=190, elem_id="blind-file")
             with gr.Row(elem_id="blind-begin"):
-                self.start = gr.Button("Start the blind test", variant="primary", elem_id="blind-start")
-                self.look = gr.Button("Votes so far", elem_id="blind-look")
-            with gr.Accordion("Settings: exact · 128 tokens", open=False) as self.settings, gr.Row():
+                self.start = gr.Button(tr("Start the blind test"), variant="primary", elem_id="blind-start")
+                self.look = gr.Button(tr("Votes so far"), elem_id="blind-look")
+            with gr.Accordion(_settings_label(0, 128), open=False) as self.settings, gr.Row():
                 self.temperature = gr.Slider(
-                    0, 2, 0, step=0.05, label="Temperature", info="0 always picks the most likely token (exact)."
-                )
+                    0, 2, 0, step=0.05, label=tr("Temperature"),
+                    info=tr("0 always picks the most likely token (exact)."),
+                )  # fmt: skip
                 self.tokens = gr.Number(
-                    128, precision=0, label="Max new tokens", info="Where an answer is cut off. (1 to 8,192)",
-                    elem_id="blind-tokens",
+                    128, precision=0, label=tr("Max new tokens"), elem_id="blind-tokens",
+                    info=tr("Where an answer is cut off. (1 to 8,192)"),
                 )  # fmt: skip
         self.trouble = gr.HTML(padding=False, elem_id="blind-trouble")
         # The pair that this page shows and votes on. Outside the column, which would show this when it becomes visible.
@@ -82,12 +83,12 @@ class BlindTab:
             self.pair = gr.HTML(padding=False, elem_id="blind-pair", js_on_load=KEYS)
             with gr.Row(elem_id="blind-votes"):
                 self.buttons = {
-                    choice: gr.Button(f"{word} · {key}", min_width=80, elem_id=f"blind-{choice}")
+                    choice: gr.Button(f"{tr(word)} · {key}", min_width=80, elem_id=f"blind-{choice}")
                     for key, (choice, word) in enumerate(BUTTONS.items(), 1)
                 }
             with gr.Row(elem_id="blind-foot"):
                 self.state = gr.HTML(padding=False, elem_id="blind-state")
-                self.end = gr.Button("End the test", size="sm", scale=0, min_width=110, elem_id="blind-end")
+                self.end = gr.Button(tr("End the test"), size="sm", scale=0, min_width=110, elem_id="blind-end")
             self.last = gr.HTML(padding=False, elem_id="blind-last")
         self.result = gr.HTML(padding=False, elem_id="blind-result")
 
@@ -114,7 +115,7 @@ class BlindTab:
             )
         gr.on(
             [self.temperature.change, self.tokens.change],
-            lambda t, n: gr.update(label=f"Settings: {'exact' if t == 0 else f'temperature {t:g}'} · {n or 0} tokens"),
+            lambda temperature, tokens: gr.update(label=_settings_label(temperature, tokens)),
             [self.temperature, self.tokens], [self.settings], api_name="blind_settings", **quiet,
         )  # fmt: skip
 
@@ -192,6 +193,11 @@ class BlindTab:
     def _end(self) -> str:
         self._blind.end()
         return ""
+
+
+def _settings_label(temperature, tokens) -> str:
+    draws = tr("exact") if temperature == 0 else tr("temperature {temperature:g}", temperature=temperature)
+    return section_label(draws, tokens)
 
 
 def _sampling(temperature, tokens) -> Sampling:

@@ -4,10 +4,11 @@ from collections.abc import Callable
 
 from markupsafe import Markup
 
+from core.problems import tr, trn
 from core.runs.adapter_ref import Pane
 from core.workbench.blind_test import Result
 from core.workbench.one_blind_test import Shown
-from ui.shared.formatting import count, pane_label, percent
+from ui.shared.formatting import pane_label, percent
 from ui.shared.html import render_part
 
 TEMPLATE = "compare/blind.html"
@@ -18,7 +19,7 @@ def pair_text(shown: Shown) -> Markup:
     is_writing = shown.stage == "writing"
     return render_part(
         TEMPLATE, "pair", prompt=shown.prompt, is_writing=is_writing,
-        sides=[("Left", shown.left), ("Right", shown.right)],
+        sides=[(tr("Left"), shown.left), (tr("Right"), shown.right)],
         are_same=not is_writing and shown.left == shown.right,
     )  # fmt: skip
 
@@ -26,13 +27,23 @@ def pair_text(shown: Shown) -> Markup:
 def state_text(shown: Shown) -> Markup:
     """How far the test is. The tally is left out: whoever sees it may end the test when it suits them."""
     if shown.stage == "writing":
-        where = f"{count(shown.total, 'prompt')}; the next answers are being generated"
+        where = trn(
+            "{count:,} prompt; the next answers are being generated.",
+            "{count:,} prompts; the next answers are being generated.",
+            shown.total,
+        )
+    elif shown.ready:
+        where = trn(
+            "{number:,} of {total:,}, {count} more is ready.",
+            "{number:,} of {total:,}, {count} more are ready.",
+            shown.ready,
+            number=shown.number,
+            total=shown.total,
+        )
     else:
-        where = f"{shown.number:,} of {shown.total:,}"
-        if shown.ready:
-            where += f", {shown.ready} more {'is' if shown.ready == 1 else 'are'} ready"
-    held_back = "The tally is shown at the end, so that it cannot influence when you stop."
-    return render_part(TEMPLATE, "state", words=f"{where}. {held_back}", said=shown.said)
+        where = tr("{number:,} of {total:,}.", number=shown.number, total=shown.total)
+    held_back = tr("The tally is shown at the end, so that it cannot influence when you stop.")
+    return render_part(TEMPLATE, "state", words=f"{where} {held_back}", said=shown.said)
 
 
 def last_text(shown: Shown, label: Callable[[Pane], str] = pane_label) -> Markup:
@@ -40,24 +51,34 @@ def last_text(shown: Shown, label: Callable[[Pane], str] = pane_label) -> Markup
     if shown.last is None:
         return Markup()
     left, right = (label(Pane.from_key(key)) for key in (shown.last.left, shown.last.right))
-    chose = {"left": f"You chose {left}", "right": f"You chose {right}", "tie": "A tie", "bad": "Both bad"}
-    words = f"Previous pair: left was {left}, right was {right}. {chose[shown.last.choice]}."
-    return render_part(TEMPLATE, "last", words=words)
+    sides = tr("Previous pair: left was {left}, right was {right}.", left=left, right=right)
+    if shown.last.choice in ("left", "right"):
+        chose = tr("You chose {model}.", model=left if shown.last.choice == "left" else right)
+    else:
+        chose = tr("A tie.") if shown.last.choice == "tie" else tr("Both bad.")
+    return render_part(TEMPLATE, "last", words=f"{sides} {chose}")
 
 
 def result_text(result: Result, label: Callable[[Pane], str] = pane_label) -> Markup:
     """The tally of two panes: in words, then its figures."""
     tally = result.tally
     contender, other = label(result.contender), label(result.other)
-    votes = (
-        f"{tally.votes:,}: {tally.wins:,} for {contender}, {tally.losses:,} for {other}, "
-        f"{count(tally.ties, 'tie')}, {tally.bad:,} both bad"
+    votes = trn(
+        "{votes:,}: {wins:,} for {contender}, {losses:,} for {other}, {count:,} tie, {bad:,} both bad",
+        "{votes:,}: {wins:,} for {contender}, {losses:,} for {other}, {count:,} ties, {bad:,} both bad",
+        tally.ties,
+        votes=tally.votes,
+        wins=tally.wins,
+        contender=contender,
+        losses=tally.losses,
+        other=other,
+        bad=tally.bad,
     )
-    figures = [("Votes", votes)]
+    figures = [(tr("Votes"), votes)]
     if tally.decided:
-        low, high = tally.interval
-        figures.append(("Win rate", f"{percent(tally.win_rate)}, 95% interval {percent(low)} to {percent(high)}"))
-        figures.append(("Sign test", f"p {_p(tally.p_value)}, two-sided"))
+        low, high = map(percent, tally.interval)
+        rate = tr("{rate}, 95% interval {low} to {high}", rate=percent(tally.win_rate), low=low, high=high)
+        figures += [(tr("Win rate"), rate), (tr("Sign test"), _p(tally.p_value))]
     return render_part(
         TEMPLATE, "result", contender=contender, other=other, words=tally.words, figures=figures, notes=_notes(result)
     )
@@ -67,22 +88,34 @@ def _notes(result: Result) -> list[str]:
     """What the figures leave out, and how far to trust them."""
     tally, notes = result.tally, []
     if tally.ties or tally.bad:
-        notes.append("Ties and “both bad” decide nothing: the win rate, its interval and the test leave them out.")
+        notes.append(tr("Ties and “both bad” decide nothing: the win rate, its interval and the test leave them out."))
     if tally.decided:
-        notes.append("Adding votes after you have seen these figures biases them: decide in advance how many to cast.")
-    if tally.repeated:
-        left_out = "is" if tally.repeated == 1 else "are"
         notes.append(
-            f"{count(tally.repeated, 'repeated vote')} {left_out} not counted: "
-            "only the last vote on the same two answers counts."
+            tr("Adding votes after you have seen these figures biases them: decide in advance how many to cast.")
+        )
+    if tally.repeated:
+        notes.append(
+            trn(
+                "{count:,} repeated vote is not counted: only the last vote on the same two answers counts.",
+                "{count:,} repeated votes are not counted: only the last vote on the same two answers counts.",
+                tally.repeated,
+            )
         )
     if result.now and result.now < tally.votes:
-        notes.append(f"{result.now:,} from this test, {tally.votes - result.now:,} from earlier ones.")
+        earlier = tally.votes - result.now
+        notes.append(tr("{now:,} from this test, {earlier:,} from earlier ones.", now=result.now, earlier=earlier))
     if result.damaged:
-        left_out = "is" if result.damaged == 1 else "are"
-        notes.append(f"{count(result.damaged, 'line')} of votes.jsonl cannot be read and {left_out} left out.")
+        notes.append(
+            trn(
+                "{count:,} line of votes.jsonl cannot be read and is left out.",
+                "{count:,} lines of votes.jsonl cannot be read and are left out.",
+                result.damaged,
+            )
+        )
     return notes
 
 
 def _p(value: float) -> str:
-    return "under 0.001" if value < 0.001 else f"{value:.3f}".removesuffix(".000")
+    if value < 0.001:
+        return tr("p under 0.001, two-sided")
+    return tr("p {value}, two-sided", value=f"{value:.3f}".removesuffix(".000"))

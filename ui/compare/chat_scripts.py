@@ -1,6 +1,10 @@
 """JavaScript of the chat: its heads, following the answers, asking a sample question, and copying and saving it all."""
 
+import json
+
+from core.problems import tr
 from ui.shared.clicks import COPY
+from ui.shared.formatting import notice
 
 # A new question is scrolled into view. Then the page follows the end of the answers as they grow, until the reader
 # scrolls up, and again once they are back at the end.
@@ -66,12 +70,9 @@ REMOVE_THIRD = f"""() => {{
     return '';
 }}"""
 
-COPY_ALL = """async text => {
-    try { await navigator.clipboard.writeText(text); } catch {
-        const sorry = "The browser does not allow copying here: save it as a file.";
-        return `<p class="notice warning" role="status">${sorry}</p>`;
-    }
-    return '<p class="notice good" role="status">The conversation is copied as Markdown.</p>';
+_COPY_ALL = """async text => {
+    try { await navigator.clipboard.writeText(text); } catch { return REFUSED; }
+    return COPIED;
 }"""
 _SAVE = """text => {
     const link = document.createElement("a");
@@ -85,6 +86,13 @@ _SAVE = """text => {
 KEEP_ERROR_OF_UNASKED = "(question, unasked, error) => question === unasked ? error : ''"
 # An error, such as that a run could not be loaded, goes once one is; that none is loaded may be the error's doing.
 NO_ERROR_ONCE_LOADED = "(loaded, error) => loaded === 'base' ? error : ''"
+
+
+def copy_all() -> str:
+    """A script that copies a text and returns a notice of how that went."""
+    copied = notice(tr("The conversation is copied as Markdown."), "good")
+    refused = notice(tr("The browser does not allow copying here: save it as a file."), "warning")
+    return _COPY_ALL.replace("REFUSED", json.dumps(refused)).replace("COPIED", json.dumps(copied))
 
 
 def save_as(media_type: str, ending: str) -> str:

@@ -11,12 +11,12 @@ from markupsafe import Markup
 
 from core.comparing.conversation import Conversation, as_json, as_markdown, asked_again
 from core.comparing.trained_on import are_single_turn, questions_for, runs_in
-from core.problems import ModelError, Problem
+from core.problems import ModelError, Problem, mark, tr
 from core.runs.adapter_ref import Pane
 from core.workbench.desk import ANSWERING
 from core.workbench.workbench import Workbench
 from ui.compare.chat_kept import BEGIN_TO_KEEP, KEEP, LOOK_FOR_KEPT, kept_conversation, kept_panes
-from ui.compare.chat_scripts import COPY_ALL, FOCUS_PROMPT, FOLLOW, IN_ANSWERS, KEEP_ERROR_OF_UNASKED, save_as
+from ui.compare.chat_scripts import FOCUS_PROMPT, FOLLOW, IN_ANSWERS, KEEP_ERROR_OF_UNASKED, copy_all, save_as
 from ui.compare.chat_view import earlier_text, empty_text, newest_text, proof_text
 from ui.compare.chat_words import OTHER_PANES, SAME_AGAIN, why_not
 from ui.compare.pane_picker import PANES, PanePicker
@@ -30,7 +30,7 @@ from ui.train.run_figures import heldout_text
 # Between two drawings of growing answers: often at first, when a person waits for them. Each keeps the browser busy for
 # 75 ms, several times that on a slow machine, which must still have time for a click on Stop.
 FIRST_SECONDS, FIRST_REDRAW, LATER_REDRAW = 2.0, 0.2, 0.6
-ASK_LABELS = {1: "Ask", 2: "Ask both", 3: "Ask all three"}  # by the number of panes
+ASK_LABELS = {1: mark("Ask"), 2: mark("Ask both"), 3: mark("Ask all three")}  # by the number of panes
 
 
 class CompareTab:
@@ -44,8 +44,8 @@ class CompareTab:
         self._add_composer()
         with gr.Row(elem_id="asked-how"):
             self.alone = gr.Checkbox(
-                label="Each question on its own", info="The models do not see the turns before it.", container=False,
-                elem_id="on-its-own", scale=0, min_width=240,
+                label=tr("Each question on its own"), info=tr("The models do not see the turns before it."),
+                container=False, elem_id="on-its-own", scale=0, min_width=240,
             )  # fmt: skip
             self.sampling = SamplingForm()
         self.alone_for = gr.State(())  # the runs that it was last set for
@@ -61,11 +61,12 @@ class CompareTab:
         self.proof = gr.HTML(padding=False, elem_id="proof")
         with gr.Row(visible=False, elem_id="chat-tools") as self.tools:
             self.differ = gr.Checkbox(
-                label="Show differences from the left pane", elem_id="differ", container=False, scale=0, min_width=160
-            )
-            self.copy = gr.Button("Copy all", size="sm", scale=0, elem_id="copy-chat")
-            self.markdown = gr.Button("Save as Markdown", size="sm", scale=0, elem_id="save-markdown")
-            self.json = gr.Button("Save as JSON", size="sm", scale=0, elem_id="save-json")
+                label=tr("Show differences from the left pane"), elem_id="differ", container=False, scale=0,
+                min_width=160,
+            )  # fmt: skip
+            self.copy = gr.Button(tr("Copy all"), size="sm", scale=0, elem_id="copy-chat")
+            self.markdown = gr.Button(tr("Save as Markdown"), size="sm", scale=0, elem_id="save-markdown")
+            self.json = gr.Button(tr("Save as JSON"), size="sm", scale=0, elem_id="save-json")
         self.copied = gr.HTML(padding=False, elem_id="copied")
         self.as_markdown, self.as_json = gr.Textbox(visible="hidden"), gr.Textbox(visible="hidden", elem_id="chat-json")
 
@@ -75,15 +76,15 @@ class CompareTab:
             self.trouble = gr.HTML(padding=False, elem_id="compare-trouble")
             self.prompt = gr.Textbox(
                 # With one line to begin with, Enter sends and Shift+Enter starts a new line.
-                label="Question", lines=1, max_lines=8, elem_id="prompt",
-                placeholder="Ask all panes something", show_label=False, container=False,
+                label=tr("Question"), lines=1, max_lines=8, elem_id="prompt",
+                placeholder=tr("Ask all panes something"), show_label=False, container=False,
             )  # fmt: skip
             with gr.Row(elem_id="composer-buttons"):
-                self.ask = gr.Button("Ask", variant="primary", elem_id="ask")
-                self.stop = gr.Button("Stop the answers", elem_id="stop-answers", visible=False)
-                self.retry = gr.Button("Retry", elem_id="retry", visible=False)
-                self.edit = gr.Button("Edit", elem_id="edit", visible=False)
-                self.new = gr.Button("New", elem_id="new-chat", visible=False)
+                self.ask = gr.Button(tr(ASK_LABELS[1]), variant="primary", elem_id="ask")
+                self.stop = gr.Button(tr("Stop the answers"), elem_id="stop-answers", visible=False)
+                self.retry = gr.Button(tr("Retry"), elem_id="retry", visible=False)
+                self.edit = gr.Button(tr("Edit"), elem_id="edit", visible=False)
+                self.new = gr.Button(tr("New"), elem_id="new-chat", visible=False)
 
     def connect(self) -> None:
         hidden = {"api_visibility": "private", "show_progress": "hidden"}
@@ -103,7 +104,7 @@ class CompareTab:
         self.differ.input(self._show, inputs, [self.earlier, self.panes], **hidden)
         self.names.change(self._renamed, inputs, [self.earlier, self.panes], api_name="chat_names", **hidden)
         self.panes.change(None, None, None, js=FOLLOW, **hidden)
-        self.copy.click(None, [self.as_markdown], [self.copied], js=COPY_ALL, **hidden)
+        self.copy.click(None, [self.as_markdown], [self.copied], js=copy_all(), **hidden)
         self.markdown.click(None, [self.as_markdown], None, js=save_as("text/markdown", "md"), **hidden)
         self.json.click(None, [self.as_json], None, js=save_as("application/json", "json"), **hidden)
         self.picker.connect(self._token, self.trouble, **hidden)
@@ -141,12 +142,12 @@ class CompareTab:
 
     def _choose(self, values: dict) -> dict:
         conversation, panes = values[self.conversation], self.picker.chosen(values)
-        told = {self.ask: gr.update(value=ASK_LABELS[len(panes)])}
+        told = {self.ask: gr.update(value=tr(ASK_LABELS[len(panes)]))}
         runs = runs_in(panes)
         if runs and runs != values[self.alone_for]:  # else what a person set stays
             told |= {self.alone: are_single_turn(self._workbench.runs, panes), self.alone_for: runs}
         if conversation.turns:  # what was said stays to be read
-            return told | {self.changed: notice(OTHER_PANES if panes != conversation.panes else "")}
+            return told | {self.changed: notice(tr(OTHER_PANES) if panes != conversation.panes else "")}
         return told | {self.changed: "", self.panes: self._empty(panes)}
 
     def _come_back(self, values: dict, returned: gr.EventData) -> dict:
@@ -203,7 +204,7 @@ class CompareTab:
             sees_as_much = is_alone == last.is_on_its_own or not before.turns
             asked = asked_again(last, system, sampling, sees_as_much)
         if asked is None:
-            yield {self.trouble: notice(SAME_AGAIN)}
+            yield {self.trouble: notice(tr(SAME_AGAIN))}
             return
         yield {self.sampling.seed: asked.seed}
         again = before.asked(last.question, system, asked, is_alone)
@@ -245,7 +246,7 @@ class CompareTab:
             try:
                 told = proof_text(panes, lab.differences(panes, conversations[0]), self._label)
             except Problem as error:
-                told = notice(f"How much they differ could not be measured. {error}", "warning")
+                told = notice(tr("How much they differ could not be measured. {error}", error=error), "warning")
             settled = {self.proof: told} | {button: settled[button] for button in waits}
         yield settled
 
@@ -266,7 +267,7 @@ class CompareTab:
         if not conversation.turns:
             conversation = Conversation(panes)
         quiet = dict.fromkeys((self.trouble, self.proof, self.copied), "")
-        changed = {self.changed: notice(OTHER_PANES if panes != conversation.panes else "")}
+        changed = {self.changed: notice(tr(OTHER_PANES) if panes != conversation.panes else "")}
         return quiet | changed | self._settled(conversation, bool(values[self.differ]))
 
     # Showing

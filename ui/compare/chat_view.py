@@ -9,6 +9,7 @@ from core.answering.sampling import Answer
 from core.comparing.answer_faults import fault_of
 from core.comparing.conversation import Conversation, Turn, answer_figures
 from core.comparing.word_differences import Piece, differences
+from core.problems import mark, tr
 from core.runs.adapter_ref import Pane
 from ui.shared.formatting import notice, pane_label
 from ui.shared.html import render_part
@@ -21,14 +22,15 @@ TUNED_LOOKS = ("tuned", "second", "third")  # classes of compare.css; the base h
 @dataclass(frozen=True)
 class Column:
     """What a pane shows: its answer, as Markdown or as it was written, or in pieces by how it differs; without one, the
-    words of `empty`. Below it are remarks and figures, and a button if there is something to copy."""
+    words of `empty`, which are translated where they are shown. Below it are remarks and figures, and a button if there
+    is something to copy."""
 
     look: str
     label: str
     answer: str | Markup | None = None
     is_markdown: bool = False
     pieces: Sequence[Piece] = ()
-    empty: str = "no answer yet"
+    empty: str = mark("no answer yet")
     figures: Sequence[str] = ()
     remarks: Sequence[str] = ()
     to_copy: str = ""
@@ -70,17 +72,23 @@ def proof_text(panes: Sequence[Pane], found: Sequence[float], label: Callable[[P
     first, *others = panes
     notices = []
     for pane, difference in zip(others, found, strict=True):
-        names = f"{label(first)} and {label(pane)}"
         if pane == first:
-            notices.append(notice(f"{names} are the same model: choose another for one of them.", "warning"))
+            words = mark("{first} and {other} are the same model: choose another for one of them.")
+        elif difference == 0 and (first.is_base or pane.is_base):
+            words = mark(
+                "{first} and {other} are the same here: every logit after this prompt is equal, so the adapter changes "
+                "nothing."
+            )
         elif difference == 0:
-            why = ", so the adapter changes nothing" if first.is_base or pane.is_base else ""
-            words = f"{names} are the same here: every logit after this prompt is equal{why}."
-            notices.append(notice(words, "warning"))
+            words = mark("{first} and {other} are the same here: every logit after this prompt is equal.")
+        elif len(others) > 1:
+            words = mark(
+                "They differ, {first} and {other}: the largest logit difference after this prompt is {difference:.2f}."
+            )
         else:
-            which = f", {names}" if len(others) > 1 else ""
-            words = f"They differ{which}: the largest logit difference after this prompt is {difference:.2f}."
-            notices.append(notice(words, "good"))
+            words = mark("They differ: the largest logit difference after this prompt is {difference:.2f}.")
+        told = tr(words, first=label(first), other=label(pane), difference=difference)
+        notices.append(notice(told, "good" if pane != first and difference else "warning"))
     return Markup().join(notices)
 
 
@@ -123,7 +131,7 @@ def _figures(answer: Answer) -> list[str]:
     """How the answer ended, and its figures once there are any."""
     ended, *figures = answer_figures(answer).split(" · ")
     if not answer.ended:
-        ended = "writing…" if answer.tokens else "reading the question…"
+        ended = tr("writing…") if answer.tokens else tr("reading the question…")
     return [ended, *figures] if answer.tokens or answer.ended else [ended]
 
 
@@ -132,9 +140,9 @@ def _compared(turn: Turn, place: int, first_name: str) -> tuple[Sequence[Piece],
     first, text = turn.answers[0].text, turn.answers[place].text
     pieces = differences(first, text)
     if pieces is None:
-        return (), "The differences are not shown: the answers are too long to compare."
+        return (), tr("The differences are not shown: the answers are too long to compare.")
     if all(piece.kind == "same" for piece in pieces):
         if text == first:
-            return (), f"Word for word the same as {first_name}."
-        return (), f"Word for word the same as {first_name}; only spaces or line breaks differ."
-    return pieces, f"Struck through: only {first_name} wrote it. Underlined: only written here."
+            return (), tr("Word for word the same as {first}.", first=first_name)
+        return (), tr("Word for word the same as {first}; only spaces or line breaks differ.", first=first_name)
+    return pieces, tr("Struck through: only {first} wrote it. Underlined: only written here.", first=first_name)

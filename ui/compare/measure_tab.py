@@ -7,7 +7,7 @@ from markupsafe import Markup
 
 from core.evaluation.record import Evaluation, Source
 from core.evaluation.saved import load_evaluations
-from core.problems import Problem, RunError
+from core.problems import Problem, RunError, mark, tr
 from core.workbench.desk import MEASURING
 from core.workbench.measure_job import Measuring
 from core.workbench.measure_run import MOST_ROWS
@@ -18,11 +18,15 @@ from ui.shared.formatting import duration, notice, run_label
 from ui.shared.html import render_part
 from ui.shared.run_names import RunNames
 
-SOURCES = [("its validation rows", "validation"), ("a file of rows", "file"), ("a file of prompts", "prompts")]
+SOURCES = [
+    (tr("its validation rows"), "validation"),
+    (tr("a file of rows"), "file"),
+    (tr("a file of prompts"), "prompts"),
+]
 MAX_ROWS = 10_000  # rows at most: more would take hours and add no certainty
 FILES = {
-    "file": "Questions and answers, in any form that the Data tab reads; they are read with the run's settings.",
-    "prompts": (
+    "file": mark("Questions and answers, in any form that the Data tab reads; they are read with the run's settings."),
+    "prompts": mark(
         "Questions without answers: one per line, or CSV, JSON or JSONL. Measures that need a reference are left out."
     ),
 }
@@ -37,24 +41,24 @@ class MeasureTab:
         with gr.Row():
             self.run = gr.Dropdown(
                 # A run that is deleted while it is in the list must reach our own error.
-                [], label="Run", info="Its adapter is measured against its base.", elem_id="measure-run",
+                [], label=tr("Run"), info=tr("Its adapter is measured against its base."), elem_id="measure-run",
                 allow_custom_value=True,
             )  # fmt: skip
-            self.kind = gr.Radio(SOURCES, value="validation", label="On", elem_id="measure-kind")
+            self.kind = gr.Radio(SOURCES, value="validation", label=tr("On"), elem_id="measure-kind")
             self.most = gr.Number(
-                MOST_ROWS, precision=0, label="Maximum rows", elem_id="measure-most",
-                info=f"Chosen at random, the same ones each time. (1 to {MAX_ROWS:,})",
+                MOST_ROWS, precision=0, label=tr("Maximum rows"), elem_id="measure-most",
+                info=tr("Chosen at random, the same ones each time. (1 to {limit:,})", limit=MAX_ROWS),
             )  # fmt: skip
-        self.file = gr.File(label="File", visible=False, height=120, elem_id="measure-file")
+        self.file = gr.File(label=tr("File"), visible=False, height=120, elem_id="measure-file")
         self.about_file = gr.HTML(padding=False, elem_id="measure-about-file")
         with gr.Row(elem_id="measure-buttons"):
-            self.measure = gr.Button("Measure", variant="primary", elem_id="measure")
-            self.stop = gr.Button("Stop measuring", visible=False, elem_id="stop-measuring")
+            self.measure = gr.Button(tr("Measure"), variant="primary", elem_id="measure")
+            self.stop = gr.Button(tr("Stop measuring"), visible=False, elem_id="stop-measuring")
         self.trouble = gr.HTML(padding=False, elem_id="measure-trouble")
         self.progress = gr.HTML(padding=False, elem_id="measure-progress")
         self.known = gr.Textbox(visible="hidden")  # changes when there are other runs to choose from
         self.ended = gr.Textbox(visible="hidden")  # changes when a measurement has ended
-        self.kept = gr.Dropdown([], label="Measured before", visible=False, elem_id="measure-kept")
+        self.kept = gr.Dropdown([], label=tr("Measured before"), visible=False, elem_id="measure-kept")
         self.result = gr.HTML(padding=False, elem_id="measure-result")
 
     def connect(self) -> None:
@@ -66,7 +70,7 @@ class MeasureTab:
         self.stop.click(self._workbench.measuring.stop, api_name="measure_stop", **quiet)
         self.known.change(self._offer, [self.run], [self.run], api_name="measure_offer", **quiet)
         self.kind.change(
-            lambda kind: (gr.update(visible=kind in FILES, value=None), notice(FILES.get(kind, ""))),
+            lambda kind: (gr.update(visible=kind in FILES, value=None), notice(tr(FILES.get(kind, "")))),
             [self.kind], [self.file, self.about_file], api_name="measure_kind", **quiet,
         )  # fmt: skip
         gr.on(
@@ -82,7 +86,7 @@ class MeasureTab:
             self.known: {"value": str(hash(tuple((run, self._label(run)) for run in runs)))},
             self.measure: {
                 "interactive": bool(runs) and not busy and not state.is_doing,
-                "value": "Measure" if runs else "Measure (finish a run first)",
+                "value": tr("Measure") if runs else tr("Measure (finish a run first)"),
             },
             self.stop: {"visible": state.is_doing, "interactive": not state.is_stopping},
             self.progress: {"value": progress_text(state, busy, self._label)},
@@ -143,14 +147,15 @@ def progress_text(state: Measuring, busy: str, label: Callable[[str], str] = run
     if state.is_doing:
         left = state.seconds_left
         has_time_left = left is not None and left >= 0.5 and not state.is_stopping  # less is written as 0:00
-        words = f"{state.words}, about {duration(left)} left" if has_time_left else state.words
-        told = f"{label(state.run_id)}: {words}"
+        told = f"{label(state.run_id)}: {tr(state.words)}"
+        if has_time_left:
+            told = tr("{doing}, about {time} left", doing=told, time=duration(left))
         return render_part(TEMPLATE, "progress", words=told, share=state.share)
     if busy and busy != MEASURING:
-        return notice(f"Measuring must wait: {busy}.")
+        return notice(tr("Measuring must wait: {doing}.", doing=tr(busy)))
     if not state.said:
         return Markup()
     if state.was_stopped:
-        return notice(state.said, "warning")
+        return notice(tr(state.said), "warning")
     about = f"{label(state.run_id)}: " if state.run_id else ""  # another run may be chosen by now
     return notice(about + state.said, "error")

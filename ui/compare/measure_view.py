@@ -9,7 +9,8 @@ from markupsafe import Markup
 
 from core.evaluation.metrics import BY_KEY, Metric
 from core.evaluation.record import Evaluation, Measure, ReadRow, Source
-from ui.shared.formatting import count, duration, percent, run_label
+from core.problems import mark, tr, trn
+from ui.shared.formatting import duration, percent, run_label
 from ui.shared.html import render_part
 
 TEMPLATE = "compare/measure.html"
@@ -19,20 +20,19 @@ VERDICT_STYLES = {"better": "good", "worse": "ill"}  # classes of the stylesheet
 def evaluation_text(found: Evaluation, label: Callable[[str], str] = run_label) -> Markup:
     """The whole evaluation."""
     lists = (
-        ("Rows that gained most", found.gained),
-        ("Rows that lost most", found.lost),
-        ("Answers that differ", found.differing),
+        (tr("Rows that gained most"), found.gained),
+        (tr("Rows that lost most"), found.lost),
+        (tr("Answers that differ"), found.differing),
     )
-    forgetting = found.forgetting.words if found.forgetting else ""
     return render_part(
         TEMPLATE,
         "evaluation",
-        title=f"{label(found.run_id)} on {_rows(found)}",
+        title=_title(found, label(found.run_id)),
         measures=[_measure(one, BY_KEY[one.key], found.rows) for one in found.measures if one.key in BY_KEY],
         small_print=_small_print(found),
         note=found.note,
-        forgetting=forgetting,
-        is_worse="worse" in forgetting,
+        forgetting=found.forgetting.words if found.forgetting else "",
+        is_worse=found.forgetting is not None and found.forgetting.is_worse,
         lists=[{"title": title, "rows": [_to_read(row) for row in rows]} for title, rows in lists if rows],
     )
 
@@ -40,9 +40,16 @@ def evaluation_text(found: Evaluation, label: Callable[[str], str] = run_label) 
 def source_words(source: Source) -> str:
     """What was measured on, in a few words."""
     if source.kind == "validation":
-        return "its validation rows"
-    what = "rows of" if source.kind == "file" else "prompts of"
-    return f"{what} {Path(source.path.splitlines()[0]).name}" if source.path else what.split()[0]
+        return tr("its validation rows")
+    if not source.path:
+        return tr("rows") if source.kind == "file" else tr("prompts")
+    template = mark("rows of {file}") if source.kind == "file" else mark("prompts of {file}")
+    return tr(template, file=_file(source))
+
+
+def _file(source: Source) -> str:
+    """The name of the first file; empty where there is none."""
+    return Path(source.path.splitlines()[0]).name if source.path else ""
 
 
 def choice_label(found: Evaluation) -> str:
@@ -51,32 +58,46 @@ def choice_label(found: Evaluation) -> str:
     return f"{when.day} {when:%b %H:%M}, {source_words(found.source)} ({found.rows:,})"
 
 
-def _rows(found: Evaluation) -> str:
-    words = source_words(found.source)
-    name = words.partition(" of ")[2]
-    thing = "prompt" if found.source.kind == "prompts" else "row"
-    if found.source.kind == "validation":
-        return f"{count(found.rows, 'row')} " + ("kept for validation" if found.note else "that it was not trained on")
-    return f"{count(found.rows, thing)} of {name}"
+def _title(found: Evaluation, run: str) -> str:
+    """The run and what it was measured on."""
+    rows, file = found.rows, _file(found.source)
+    if found.source.kind == "prompts":
+        return trn(
+            "{run} on {count:,} prompt of {file}", "{run} on {count:,} prompts of {file}", rows, run=run, file=file
+        )
+    if found.source.kind == "file":
+        return trn("{run} on {count:,} row of {file}", "{run} on {count:,} rows of {file}", rows, run=run, file=file)
+    if found.note:
+        return trn(
+            "{run} on {count:,} row kept for validation", "{run} on {count:,} rows kept for validation", rows, run=run
+        )
+    return trn(
+        "{run} on {count:,} row that it was not trained on",
+        "{run} on {count:,} rows that it was not trained on",
+        rows,
+        run=run,
+    )
 
 
 def _measure(one: Measure, metric: Metric, rows: int) -> dict[str, str]:
     """A row of the table; `of_rows` is empty when it was measured on all `rows`."""
     return {
-        "title": metric.title,
-        "help": metric.help,
-        "of_rows": count(one.rows, "row") if one.rows != rows else "",
+        "title": tr(metric.title),
+        "help": tr(metric.help),
+        "of_rows": trn("of {count:,} row", "of {count:,} rows", one.rows) if one.rows != rows else "",
         "base": value(one.base, metric),
         "tuned": value(one.tuned, metric),
         "difference": signed(one.difference, metric),
         "between": _between(one, metric),
         "style": VERDICT_STYLES.get(one.verdict, ""),
-        "verdict": one.verdict,
+        "verdict": tr(one.verdict),
     }
 
 
 def _between(one: Measure, metric: Metric) -> str:
-    return "–" if one.low is None else f"{signed(one.low, metric)} to {signed(one.high, metric)}"
+    if one.low is None:
+        return "–"
+    return tr("{low} to {high}", low=signed(one.low, metric), high=signed(one.high, metric))
 
 
 def value(number: float, metric: Metric) -> str:
@@ -101,19 +122,31 @@ def signed(number: float, metric: Metric) -> str:
 
 
 def _small_print(found: Evaluation) -> list[str]:
-    words = [f"Greedy answers of at most {count(found.max_new_tokens, 'token')}"]
-    words.append(f"measured in {duration(found.seconds)}")
+    sentences = [
+        trn(
+            "Greedy answers of at most {count:,} token; measured in {time}.",
+            "Greedy answers of at most {count:,} tokens; measured in {time}.",
+            found.max_new_tokens,
+            time=duration(found.seconds),
+        )
+    ]
     if found.left_out:
-        words.append(f"{count(found.left_out, 'row')} left out, too long for the model")
-    return words
+        sentences.append(
+            trn(
+                "{count:,} row is left out, as it is too long for the model.",
+                "{count:,} rows are left out, as they are too long for the model.",
+                found.left_out,
+            )
+        )
+    return sentences
 
 
 def _to_read(row: ReadRow) -> dict[str, list]:
     """The texts of one row, each with its style and title, and its losses; plain text has losses alone."""
-    losses = (("base", row.base_loss), ("tuned", row.tuned_loss))
-    texts = [("asked", "Question", row.question)]
+    losses = ((mark("base {loss:.3f}"), row.base_loss), (mark("tuned {loss:.3f}"), row.tuned_loss))
+    texts = [("asked", tr("Question"), row.question)]
     if row.reference is not None:
-        texts.append(("wanted", "Reference", row.reference))
+        texts.append(("wanted", tr("Reference"), row.reference))
     if row.base or row.tuned:
-        texts += [("base", "Base", row.base), ("tuned", "Tuned", row.tuned)]
-    return {"texts": texts, "losses": [f"{name} {loss:.3f}" for name, loss in losses if loss is not None]}
+        texts += [("base", tr("Base"), row.base), ("tuned", tr("Tuned"), row.tuned)]
+    return {"texts": texts, "losses": [tr(template, loss=loss) for template, loss in losses if loss is not None]}

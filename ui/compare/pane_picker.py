@@ -4,7 +4,7 @@ from collections.abc import Sequence
 
 import gradio as gr
 
-from core.problems import Problem
+from core.problems import Problem, tr
 from core.runs.adapter_ref import BASE, Pane
 from core.workbench.desk import LOADING
 from core.workbench.workbench import Workbench
@@ -15,7 +15,7 @@ from ui.shared.formatting import notice, pane_label
 from ui.shared.html import render_part
 from ui.shared.run_names import RunNames
 
-NONE = ("Choose a run…", "")
+NONE = (tr("Choose a run…"), "")
 PANES = "panes"  # one at a time changes the panes and what depends on them, so that none overtakes another
 
 
@@ -31,14 +31,18 @@ class PanePicker:
         with gr.Column(elem_id="heads-bar"):
             with gr.Row(elem_id="heads"):
                 with gr.Row(elem_classes="head"):
-                    self.left = gr.Dropdown([base], value=BASE.key, label="Left pane", elem_id="pane-left", **bare)
+                    self.left = gr.Dropdown([base], value=BASE.key, label=tr("Left pane"), elem_id="pane-left", **bare)
                 with gr.Row(elem_classes="head", elem_id="head-right"):
-                    self.right = gr.Dropdown([NONE, base], value="", label="Right pane", elem_id="pane-right", **bare)
-                    self.remove_right = gr.Button("Remove the right pane", elem_id="remove-right", **small)
+                    self.right = gr.Dropdown(
+                        [NONE, base], value="", label=tr("Right pane"), elem_id="pane-right", **bare
+                    )
+                    self.remove_right = gr.Button(tr("Remove the right pane"), elem_id="remove-right", **small)
                 with gr.Row(elem_classes="head", elem_id="head-third"):
-                    self.third = gr.Dropdown([NONE, base], value="", label="Third pane", elem_id="pane-third", **bare)
-                    self.remove_third = gr.Button("Remove the third pane", elem_id="remove-third", **small)
-                self.add = gr.Button("Add a pane", elem_id="add-pane", **small)
+                    self.third = gr.Dropdown(
+                        [NONE, base], value="", label=tr("Third pane"), elem_id="pane-third", **bare
+                    )
+                    self.remove_third = gr.Button(tr("Remove the third pane"), elem_id="remove-third", **small)
+                self.add = gr.Button(tr("Add a pane"), elem_id="add-pane", **small)
             self.progress = gr.HTML(padding=False, elem_id="pick-progress")
             self.trouble = gr.HTML(padding=False, elem_id="pick-trouble")
             self.changed = gr.HTML(padding=False, elem_id="panes-changed")  # that the conversation has other panes
@@ -140,5 +144,5 @@ class PanePicker:
 
 def _pane(key: str) -> Pane:
     if not isinstance(key, str):  # the page never sends that, but a client can
-        raise gr.Error("A pane is named by text: base, or a run's id.", print_exception=False)
+        raise gr.Error(tr("A pane is named by text: base, or a run's id."), print_exception=False)
     return Pane.from_key(key)

@@ -2,11 +2,21 @@
 
 import gradio as gr
 from pydantic import ValidationError
+from pydantic_core import ErrorDetails
 
 from core.answering.sampling import Sampling
-from core.problems import ModelError
+from core.problems import ModelError, mark, tr
 
-PRESETS = {"exact": (0.0, 1.0), "balanced": (0.7, 0.9), "creative": (1.0, 0.95)}  # temperature and top-p
+# Temperature and top-p.
+PRESETS = {mark("exact"): (0.0, 1.0), mark("balanced"): (0.7, 0.9), mark("creative"): (1.0, 0.95)}
+# Why a value is refused, in pydantic's words, by its type of the error.
+REASONS = {
+    "greater_than": mark("input should be greater than {bound:.10g}"),
+    "greater_than_equal": mark("input should be greater than or equal to {bound:.10g}"),
+    "less_than_equal": mark("input should be less than or equal to {bound:.10g}"),
+    "float_type": mark("input should be a valid number"),
+    "int_type": mark("input should be a valid integer"),
+}
 
 
 def make_sampling(temperature, top_p=1.0, max_new_tokens=128, seed=3407) -> Sampling:
@@ -19,39 +29,54 @@ def make_sampling(temperature, top_p=1.0, max_new_tokens=128, seed=3407) -> Samp
             "{setting} cannot be {value!r:.80}: {reason}.",
             setting=first["loc"][0],
             value=first["input"],
-            reason=first["msg"].lower(),
+            reason=_reason(first),
         ) from None
+
+
+def _reason(error: ErrorDetails) -> str:
+    if error["type"] not in REASONS:
+        return error["msg"].lower()
+    return tr(REASONS[error["type"]], bound=next(iter(error.get("ctx", {}).values()), None))
+
+
+def section_label(draws: str, tokens: int | None, *more: str) -> str:
+    """The label of the folded settings, as in "Settings: exact · 128 tokens"; `draws` says how tokens are chosen."""
+    parts = [draws, tr("{tokens} tokens", tokens=tokens or 0), *more]
+    return tr("Settings: {settings}", settings=" · ".join(parts))
 
 
 class SamplingForm:
     """A folded section whose label says what is set; made inside a layout."""
 
     def __init__(self):
-        with gr.Accordion("Settings: exact · 128 tokens", open=False) as self.section:
+        with gr.Accordion(section_label(tr("exact"), 128), open=False) as self.section:
             self.preset = gr.Radio(
-                list(PRESETS), value="exact", label="Sampling", elem_id="sampling",
-                info="Exact (greedy) gives the same answer each time; balanced and creative sample from likely ones.",
+                [(tr(name), name) for name in PRESETS], value="exact", label=tr("Sampling"), elem_id="sampling",
+                info=tr(
+                    "Exact (greedy) gives the same answer each time; balanced and creative sample from likely ones."
+                ),
             )  # fmt: skip
             self.system = gr.Textbox(
-                label="System prompt", info="Comes before the questions. May be empty.", elem_id="system"
+                label=tr("System prompt"), info=tr("Comes before the questions. May be empty."), elem_id="system"
             )
             with gr.Row():
                 self.temperature = gr.Slider(
-                    0, 2, 0, step=0.05, label="Temperature", elem_id="temperature",
-                    info="0 always picks the most likely token (exact).",
+                    0, 2, 0, step=0.05, label=tr("Temperature"), elem_id="temperature",
+                    info=tr("0 always picks the most likely token (exact)."),
                 )  # fmt: skip
                 self.top_p = gr.Slider(
-                    0.05, 1, 1, step=0.05, label="Top-p", elem_id="top-p",
-                    info="Samples only from the most likely tokens whose probabilities add up to this.",
+                    0.05, 1, 1, step=0.05, label=tr("Top-p"), elem_id="top-p",
+                    info=tr("Samples only from the most likely tokens whose probabilities add up to this."),
                 )  # fmt: skip
             with gr.Row():
                 self.max_new_tokens = gr.Number(
-                    128, precision=0, label="Max new tokens", elem_id="max-tokens",
-                    info="Where an answer is cut off. (1 to 8,192)",
+                    128, precision=0, label=tr("Max new tokens"), elem_id="max-tokens",
+                    info=tr("Where an answer is cut off. (1 to 8,192)"),
                 )  # fmt: skip
                 self.seed = gr.Number(
-                    3407, precision=0, label="Seed", elem_id="seed", info="The same random noise for all panes."
-                )
+                    3407, precision=0, label=tr("Seed"), elem_id="seed",
+                    info=tr("The same random noise for all panes."),
+                )  # fmt: skip
         self.draws = [self.temperature, self.top_p, self.max_new_tokens, self.seed]
         self.inputs = [self.system, *self.draws]
 
@@ -69,7 +94,9 @@ def settings_in_force(temperature, top_p, max_new_tokens, seed) -> tuple:
     """The label of the section, and the preset that these settings are, if any."""
     presets = (name for name, draws in PRESETS.items() if draws == (temperature, top_p) or temperature == draws[0] == 0)
     preset = next(presets, None)
-    words = [preset or f"temperature {temperature:g}, top-p {top_p:g}", f"{max_new_tokens or 0} tokens"]
-    if temperature:
-        words.append(f"seed {seed if seed is not None else 'none'}")
-    return gr.update(label=f"Settings: {' · '.join(words)}"), preset
+    if preset:
+        draws = tr(preset)
+    else:
+        draws = tr("temperature {temperature:g}, top-p {top_p:g}", temperature=temperature, top_p=top_p)
+    seeds = [tr("seed {seed}", seed=tr("none") if seed is None else seed)] if temperature else []
+    return gr.update(label=section_label(draws, max_new_tokens, *seeds)), preset
