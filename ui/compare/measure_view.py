@@ -10,7 +10,7 @@ from markupsafe import Markup
 from core.evaluation.metrics import BY_KEY, Metric
 from core.evaluation.record import Evaluation, Measure, ReadRow, Source
 from core.problems import mark, tr, trn
-from ui.shared.formatting import duration, percent, run_label
+from ui.shared.formatting import day_and_time, duration, percent, run_label
 from ui.shared.html import render_part
 
 TEMPLATE = "compare/measure.html"
@@ -54,8 +54,8 @@ def _file(source: Source) -> str:
 
 def choice_label(found: Evaluation) -> str:
     """Its name in a list: 22 Nov 10:02, its validation rows (72)."""
-    when = datetime.fromtimestamp(found.made)
-    return f"{when.day} {when:%b %H:%M}, {source_words(found.source)} ({found.rows:,})"
+    made = day_and_time(datetime.fromtimestamp(found.made))
+    return f"{made}, {source_words(found.source)} ({found.rows:,})"
 
 
 def _title(found: Evaluation, run: str) -> str:

@@ -2,21 +2,13 @@
 
 import gradio as gr
 from pydantic import ValidationError
-from pydantic_core import ErrorDetails
 
 from core.answering.sampling import Sampling
 from core.problems import ModelError, mark, tr
+from core.settings.reasons import reason_of
 
 # Temperature and top-p.
 PRESETS = {mark("exact"): (0.0, 1.0), mark("balanced"): (0.7, 0.9), mark("creative"): (1.0, 0.95)}
-# Why a value is refused, in pydantic's words, by its type of the error.
-REASONS = {
-    "greater_than": mark("input should be greater than {bound:.10g}"),
-    "greater_than_equal": mark("input should be greater than or equal to {bound:.10g}"),
-    "less_than_equal": mark("input should be less than or equal to {bound:.10g}"),
-    "float_type": mark("input should be a valid number"),
-    "int_type": mark("input should be a valid integer"),
-}
 
 
 def make_sampling(temperature, top_p=1.0, max_new_tokens=128, seed=3407) -> Sampling:
@@ -29,14 +21,8 @@ def make_sampling(temperature, top_p=1.0, max_new_tokens=128, seed=3407) -> Samp
             "{setting} cannot be {value!r:.80}: {reason}.",
             setting=first["loc"][0],
             value=first["input"],
-            reason=_reason(first),
+            reason=reason_of(first),
         ) from None
-
-
-def _reason(error: ErrorDetails) -> str:
-    if error["type"] not in REASONS:
-        return error["msg"].lower()
-    return tr(REASONS[error["type"]], bound=next(iter(error.get("ctx", {}).values()), None))
 
 
 def section_label(draws: str, tokens: int | None, *more: str) -> str:

@@ -44,7 +44,12 @@ def run_label(run_id: str, name: str = "") -> str:
         when = datetime.strptime(run_id[:15], "%Y%m%d-%H%M%S")
     except ValueError:
         return name or run_id
-    return f"{name or run_id[16:]}, {_day(when, 'MMMd')} {when:%H:%M}"
+    return f"{name or run_id[16:]}, {day_and_time(when)}"
+
+
+def day_and_time(moment: datetime) -> str:
+    """21 Nov 23:53, where the year does not matter."""
+    return f"{_day(moment, 'MMMd')} {moment:%H:%M}"
 
 
 def _day(moment: datetime, parts: Literal["MMMd", "yMMMd"]) -> str:
