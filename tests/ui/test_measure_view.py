@@ -54,7 +54,10 @@ def test_an_evaluation_says_all_it_found_and_lets_no_text_be_markup():
     ]
     assert re.findall(r'class="verdict (\w*)"', text) == ["good", "good", ""]
     small_print = re.search(r'<p class="small">(.*?)</p>', text)[1]
-    assert all(figure in small_print for figure in ("56 tokens", "1:05", "2 rows"))
+    assert small_print == (
+        "Greedy answers of at most 56 tokens; measured in 1:05. "
+        "2 rows are left out, as they are too long for the model."
+    )
     assert '<p class="notice warning" role="status">Loss on 36 general prompts: 2.00 → 2.50' in text
     answers = re.findall(r"<dt class=\"(\w+)\">\w+</dt><dd>(.*?)</dd>", text)
     assert answers == [("asked", "&lt;b&gt;?"), ("wanted", "4 &amp; 5"), ("base", "–"), ("tuned", "&lt;i&gt;")]
