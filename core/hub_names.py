@@ -4,7 +4,6 @@ import re
 from typing import Literal
 
 from core.problems import ModelError
-from core.settings.sections import ModelConfig
 
 Token = str | Literal[False] | None  # None: the login of this machine, if it has one; False: none at all
 
@@ -17,15 +16,15 @@ def is_hub_name(name: str) -> bool:
     return _HUB_NAME.fullmatch(name) is not None
 
 
-def exact_name(config: ModelConfig) -> str:
-    """The repository that is really loaded.
+def exact_name(model_name: str, load_in_4bit: bool) -> str:
+    """The repository that is really loaded for these settings.
 
     A repository with 4-bit weights has no 16-bit ones; Unsloth publishes those under the name without the suffix.
     """
-    if config.load_in_4bit:
-        return config.model_name
-    suffix = next((suffix for suffix in PREQUANTIZED if config.model_name.endswith(suffix)), "")
-    return config.model_name.removesuffix(suffix)
+    if load_in_4bit:
+        return model_name
+    suffix = next((suffix for suffix in PREQUANTIZED if model_name.endswith(suffix)), "")
+    return model_name.removesuffix(suffix)
 
 
 def checked_token(token: Token) -> Token:

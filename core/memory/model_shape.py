@@ -142,7 +142,7 @@ def shape_of(config: ModelConfig, token: Token = None, fetch: bool = True) -> Mo
 
     If `fetch` is false, nothing is downloaded. Raises ModelError.
     """
-    name = exact_name(config)
+    name = exact_name(config.model_name, config.load_in_4bit)
     path = resolve_path(config.model_name)
     if path is not None:
         refuse_gguf(path, config.model_name)

@@ -48,7 +48,8 @@ def base_name(named: object, adapter_dir: Path) -> object:
 
 def is_for(name: str, config: ModelConfig) -> bool:
     """Whether `name`, as `base_name` gives it, is the model of these settings, in whatever form its path is written."""
-    if name in (config.model_name, exact_name(config), _repository_of(config.model_name)):
+    exact = exact_name(config.model_name, config.load_in_4bit)
+    if name in (config.model_name, exact, _repository_of(config.model_name)):
         return True
     ours, theirs = resolve_path(config.model_name), resolve_path(name)
     if ours is None or theirs is not None:

@@ -213,7 +213,7 @@ def describe(model, tokenizer, config: ModelConfig, seconds: float) -> ModelRepo
     stored = sum(weight.numel() for name, weight in model.named_parameters() if is_of_base(name))
     embeddings = original(model.get_input_embeddings())  # a trained copy may have another precision
     return ModelReport(
-        name=exact_name(config),
+        name=exact_name(config.model_name, config.load_in_4bit),
         parameters=stored - packed + unpacked,
         linear_layers=len(linear),
         linear_layers_4bit=len(in_4bit),

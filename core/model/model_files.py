@@ -45,7 +45,7 @@ def locate(
             "There is no folder {name}; check the path, or use a name like owner/model.", name=config.model_name
         )
     token = checked_token(token)
-    name = exact_name(config)
+    name = exact_name(config.model_name, config.load_in_4bit)
     revision = config.revision if name == config.model_name else None  # a revision of the other repository
     is_trusted = config.trust_remote_code is not None
     folder = Path(download(name, revision, token, report, is_trusted, with_weights))

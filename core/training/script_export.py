@@ -83,12 +83,13 @@ def _decided(run: Run) -> RunConfig:
 def _settings(config: RunConfig, tokenizer, rows_sha256: str) -> dict:
     model, adapter, training = config.model, config.adapter, config.training
     folder = resolve_path(model.model_name)
+    is_exact = exact_name(model.model_name, model.load_in_4bit) == model.model_name
     values = {name: getattr(training, name) for name in TRAINING}
     values["embedding_learning_rate"] = training.embedding_learning_rate if adapter.modules_to_save else None
     return {
         "model": {
             "model_name": model.model_name if folder is None else str(folder),
-            "revision": model.revision if exact_name(model) == model.model_name else None,
+            "revision": model.revision if is_exact else None,
             "max_seq_length": model.max_seq_length,
             "dtype": model.dtype,
             "load_in_4bit": model.load_in_4bit,

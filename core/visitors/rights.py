@@ -65,7 +65,7 @@ class Rights:
     def check_model(self, config: ModelConfig, token: Token) -> None:
         """Raises NotAllowed."""
         if self.policy.check_model(config):
-            name = exact_name(config)
+            name = exact_name(config.model_name, config.load_in_4bit)
             self._house.hub.check(name, "model", config.revision if name == config.model_name else None, token)
 
     def check_upload(self, path: str) -> None:

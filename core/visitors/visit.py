@@ -71,7 +71,7 @@ class Visit(Rights):
         return known[name]
 
     def shape_of(self, config: ModelConfig, token: Token = None, fetch: bool = True) -> ModelShape:
-        token, name = self.token(token), exact_name(config)
+        token, name = self.token(token), exact_name(config.model_name, config.load_in_4bit)
         if self.policy.check_model(config) and (config.revision is not None or name.lower() not in KNOWN):
             revision = config.revision if name == config.model_name else None
             if not fetch and not self._house.hub.is_known(name, "model", revision, token):

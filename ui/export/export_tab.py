@@ -137,7 +137,7 @@ class ExportTab:
         choices = _adapters(run)
         value = step if step in [value for _, value in choices] else choices[0][1] if choices else None
         is_4bit, exact = config.model.load_in_4bit, config.model.model_name
-        named = exact_name(config.model.model_copy(update={"load_in_4bit": False}))
+        named = exact_name(config.model.model_name, load_in_4bit=False)
         size = self._sizes(run, FINAL).parameters * 2
         original = tr("the original 16-bit weights")
         if named != exact and size:
