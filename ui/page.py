@@ -218,6 +218,8 @@ def serve(
         ssr_mode=False,
         prevent_thread_lock=True,
         quiet=True,  # else it prints how to share the page, in words for programmers
+        # Else it asks its own address and gives up after three seconds, which a busy machine may need.
+        _frontend=False,
     )
     print(tr("HearthTune is at {address} (Ctrl-C ends it).", address=page.local_url), flush=True)
     if in_window:

@@ -88,7 +88,7 @@ class BlindTab:
                 }
             with gr.Row(elem_id="blind-foot"):
                 self.state = gr.HTML(padding=False, elem_id="blind-state")
-                self.end = gr.Button(tr("End the test"), size="sm", scale=0, min_width=110, elem_id="blind-end")
+                self.end = gr.Button(tr("End the test"), size="md", scale=0, min_width=110, elem_id="blind-end")
             self.last = gr.HTML(padding=False, elem_id="blind-last")
         self.result = gr.HTML(padding=False, elem_id="blind-result")
 

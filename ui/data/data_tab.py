@@ -49,7 +49,7 @@ class DataTab:
         self.trouble = gr.HTML(padding=False, elem_id="data-trouble")
         self.about = gr.HTML(padding=False, elem_id="data-about")
         self.blanks = gr.HTML(padding=False, elem_id="fill-in", js_on_load=SEND_BLANKS)
-        self.use_guess = gr.Button(tr("Use the guess"), size="sm", visible=False, elem_id="use-guess")
+        self.use_guess = gr.Button(tr("Use the guess"), size="md", visible=False, elem_id="use-guess")
         with gr.Accordion(tr("Columns and prompt"), open=False, elem_id="mapping") as self.mapping:
             with gr.Row():
                 form.add(*(f"data.{name}" for name in COLUMNS))
@@ -96,10 +96,10 @@ class DataTab:
                 self.whole = gr.HTML(padding=False)
                 with gr.Row():
                     self.download = gr.DownloadButton(
-                        tr("Download the rows left out"), size="sm", visible=False, elem_id="left-out-file"
+                        tr("Download the rows left out"), size="md", visible=False, elem_id="left-out-file"
                     )
                     self.download_theirs = gr.DownloadButton(
-                        tr("Download the validation rows left out"), size="sm", visible=False
+                        tr("Download the validation rows left out"), size="md", visible=False
                     )
                 self._form.add("data.allow_left_out")
                 self._form.components["data.allow_left_out"].visible = False

@@ -57,12 +57,12 @@ class FitForm:
         )
         self.fit = gr.HTML(padding=False, elem_id="fit", js_on_load=CLICKS)
         with gr.Row(elem_id="fit-buttons", equal_height=False):
-            self.probe = gr.Button(tr("Probe one step"), size="sm", elem_id="probe")
-            self.find = gr.Button(tr("Find the largest batch"), size="sm", elem_id="find-batch")
+            self.probe = gr.Button(tr("Probe one step"), size="md", elem_id="probe")
+            self.find = gr.Button(tr("Find the largest batch"), size="md", elem_id="find-batch")
             # For a batch size that is a number it only matters to the button, whose answer says what stays free.
             with gr.Column(scale=0, min_width=350, visible=False) as self.headroom:
                 form.add(HEADROOM)
-            self.stop = gr.Button(tr("Stop probing"), size="sm", variant="stop", visible=False, elem_id="stop-probe")
+            self.stop = gr.Button(tr("Stop probing"), size="md", variant="stop", visible=False, elem_id="stop-probe")
         self.trouble = gr.HTML(padding=False, elem_id="fit-trouble")
         self.doing = gr.HTML(padding=False, elem_id="probing-now")
         # What was measured is drawn for each page, because it may be of other settings than those of the page.

@@ -88,13 +88,13 @@ class TrainTab:
         """The run in progress, or the last one."""
         self.state = gr.HTML(padding=False, elem_id="train-state")
         with gr.Row(elem_classes="run-action"):
-            self.resume = gr.Button(tr("Resume"), size="sm", visible=False, elem_id="resume")
+            self.resume = gr.Button(tr("Resume"), size="md", visible=False, elem_id="resume")
             self.resume_words = gr.HTML(padding=False, elem_id="resume-words")
         self.end = gr.HTML(padding=False, elem_id="train-end", js_on_load=CLICKS)
         self.charts = gr.HTML(padding=False, elem_id="charts")
         with gr.Row(elem_classes="run-action"):
             words = tr("Compare with the best checkpoint")
-            self.best = gr.Button(words, size="sm", visible=False, elem_id="compare-best")
+            self.best = gr.Button(words, size="md", visible=False, elem_id="compare-best")
             self.best_words = gr.HTML(padding=False, elem_id="best-words")
         self.best_trouble = gr.HTML(padding=False, elem_id="best-trouble")
         self.samples = gr.HTML(padding=False, elem_id="samples")
