@@ -1,6 +1,6 @@
 """Reads a conversation back from the JSON that `core.comparing.conversation.as_json` wrote.
 
-A browser keeps that text, so anything may have become of it: what is not exactly such a conversation is none.
+The browser keeps that text, so it is untrusted: anything but a well-formed conversation is ignored.
 """
 
 from typing import Literal
@@ -50,7 +50,7 @@ def from_json(text: str, most: int = MOST_CHARACTERS) -> Conversation | None:
         return None
     try:
         kept = _KeptConversation.model_validate_json(text, strict=True)
-    except ValueError:  # also of half a surrogate pair, which is no text
+    except ValueError:  # also raised for half of a surrogate pair, which cannot be encoded
         return None
     if not all(map(is_key, kept.panes)):
         return None

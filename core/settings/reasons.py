@@ -4,7 +4,7 @@ from pydantic_core import ErrorDetails
 
 from core.problems import mark, tr, trn
 
-# pydantic's own words, by its type of error, for those that settings can have; a sentence goes on with them.
+# pydantic's messages for the errors that settings can have, by error type. Each completes a sentence.
 REASONS = {
     "bool_parsing": mark("input should be a valid boolean, unable to interpret input"),
     "bool_type": mark("input should be a valid boolean"),

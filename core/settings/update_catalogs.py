@@ -125,7 +125,7 @@ def is_translated(message: Message) -> bool:
 
 
 def catalog_file(language: str) -> Path:
-    """The .po file of a language; the compiled one is beside it."""
+    """The .po file of a language; the compiled .mo is in the same folder."""
     return LOCALES / language / "LC_MESSAGES" / f"{DOMAIN}.po"
 
 

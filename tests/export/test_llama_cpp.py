@@ -1,6 +1,6 @@
-"""Installing llama.cpp with a person's consent, and a next token that is no whole character.
+"""Installing llama.cpp with the user's consent, and next tokens that are only part of a character.
 
-What else is run with it is tested with the files that it runs.
+The other tests that run llama.cpp are with the files it runs.
 """
 
 import numpy as np
