@@ -13,7 +13,7 @@ from tests.conftest import PROJECT
 # Each folder or file of the code, from the bottom up. A file imports from its own folder and from levels below.
 LEVELS: list[set[str]] = [
     {"core.problems"},
-    {"core.disk", "core.stopping", "core.fresh_thread"},
+    {"core.disk", "core.threads"},
     {"core.settings", "core.demo"},
     {"core.hub_names"},
     {"core.runs", "core.data"},
@@ -32,7 +32,7 @@ TRAINING_LIBRARIES = {"torch", "unsloth", "unsloth_zoo", "transformers", "trl", 
 WITHOUT_THE_LIBRARIES = [
     "core.problems",
     "core.disk",
-    "core.stopping",
+    "core.threads",
     "core.hub_names",
     "core.settings",
     "core.runs",

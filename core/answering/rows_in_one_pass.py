@@ -4,11 +4,11 @@ from contextlib import contextmanager
 
 from core.answering.logits import encode
 from core.answering.own_settings import generate
-from core.fresh_thread import in_own_thread
 from core.model.device_memory import is_out_of_memory
 from core.model.library_patches.peft_parts import hooks_restored
 from core.model.loaded_model import LoadedModel
 from core.model.views import adapter_view
+from core.threads import in_own_thread
 
 BASE_ROW = "__base__"  # PEFT's name for "no adapter" in `adapter_names`
 

@@ -11,7 +11,7 @@ from core.evaluation.record import Evaluation, ReadRow
 from core.model.loaded_model import LoadedModel
 from core.model.views import adapter_view, for_inference
 from core.problems import mark, tr
-from core.stopping import leave_if
+from core.threads import leave_if
 
 ROWS_TO_READ = 8  # of each kind: gained most, lost most, differing
 TEXT_TO_READ = 2000  # characters of each text

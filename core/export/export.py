@@ -18,7 +18,7 @@ from core.export.source import Source
 from core.export.wanted import WORDS, Wanted
 from core.model.download import Report
 from core.problems import ExportError, mark, tr
-from core.stopping import ShouldStop, leave_if
+from core.threads import ShouldStop, leave_if
 
 NO_ROOM = mark(
     "The export needs {needed_gb:.2f} GB and the disk of {folder} has {free_gb:.2f} GB free: free some space, or "

@@ -10,7 +10,7 @@ from core.export.llama_cpp import LlamaCpp
 from core.export.self_test import MAX_NEW_TOKENS, MAX_QUESTIONS, Observed, places_of
 from core.model.loaded_model import LoadedModel
 from core.problems import ExportError, mark
-from core.stopping import ShouldStop, leave_if
+from core.threads import ShouldStop, leave_if
 
 STRINGS = 500
 SEED = 3407

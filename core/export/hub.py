@@ -15,7 +15,7 @@ from core.hub_names import Token, checked_token, is_hub_name
 from core.model.download import Report
 from core.problems import ConfigError, ExportError, mark, tr
 from core.settings.paths import PROJECT_DIR
-from core.stopping import ShouldStop, leave_if
+from core.threads import ShouldStop, leave_if
 
 NOT_A_NAME = mark("{name!r:.100} is not the name of a repository; write OWNER/NAME, such as ada/my-adapter.")
 NO_TOKEN = mark(

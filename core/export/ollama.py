@@ -10,7 +10,7 @@ from pathlib import Path
 import httpx
 
 from core.problems import ExportError, mark, tr
-from core.stopping import ShouldStop, leave_if
+from core.threads import ShouldStop, leave_if
 
 NOT_RUNNING = mark("Ollama does not answer on this machine: start it, and create the model again.")
 FAILED = mark("Ollama could not create the model ({reason}); its own log says more.")

@@ -12,7 +12,7 @@ from core.data.prepared.tokens import UNTRAINED
 from core.evaluation.question_rows import Row
 from core.export.checks import SMALL_LOSS, TIE, Check, Limits
 from core.model.loaded_model import LoadedModel
-from core.stopping import ShouldStop, leave_if
+from core.threads import ShouldStop, leave_if
 
 MAX_VALUES = 64 * 2**20  # logits kept of each model: about 500 positions with the vocabulary of Llama 3
 MAX_QUESTIONS, MAX_NEW_TOKENS = 24, 64

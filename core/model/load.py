@@ -28,7 +28,7 @@ from core.model.unsloth_start import import_unsloth
 from core.model.vocabulary import make_padding_usable
 from core.problems import ModelError, tr
 from core.settings.sections import ModelConfig
-from core.stopping import Stopped
+from core.threads import Stopped
 
 IN_ADAPTER_NAMES = ("lora_", "modules_to_save", "trainable_tokens_")  # in the names of an adapter's own weights
 # Errors whose text means something only to a programmer, such as a key or the name of a type.

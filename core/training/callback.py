@@ -12,7 +12,7 @@ from transformers import TrainerCallback
 from core.problems import TrainingError, mark, tr, trn
 from core.runs.events import Evaluated, Event, Receipt, StepDone
 from core.settings.training_section import TrainingConfig
-from core.stopping import Ended, ShouldStop, leave_if
+from core.threads import Ended, ShouldStop, leave_if
 from core.training.checkpoint_files import RandomState
 from core.training.progress import Progress
 from core.training.work_reporter import WorkReporter

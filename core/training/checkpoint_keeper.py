@@ -12,7 +12,7 @@ from core.disk.atomic import is_disk_full, put_in_place, remove_all_but, write_w
 from core.problems import TrainingError, mark, tr
 from core.runs.checkpoint_list import Checkpoint, list_checkpoints
 from core.runs.events import CheckpointSaved, Event, StatusChanged
-from core.stopping import ShouldStop, leave_if
+from core.threads import ShouldStop, leave_if
 from core.training.checkpoint_files import RandomState, write_trainer
 
 SECONDS_BETWEEN_TRIES = 2.0

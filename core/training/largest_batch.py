@@ -10,13 +10,12 @@ from collections.abc import Callable
 from pydantic import BaseModel
 
 from core.data.prepared.prepared_data import PreparedData
-from core.fresh_thread import forget_frames
 from core.memory.hardware import MemoryStats, sample_memory
 from core.model.device_memory import free_memory, is_out_of_memory
 from core.model.loaded_model import LoadedModel
 from core.problems import tr
 from core.settings.run_config import RunConfig
-from core.stopping import ShouldStop, leave_if
+from core.threads import ShouldStop, forget_frames, leave_if
 from core.training.out_of_memory import out_of_memory_error
 from core.training.step_probe import Measured, measure
 

@@ -6,7 +6,6 @@ from contextlib import contextmanager, suppress
 
 from core.data.prepared.prepared_data import PreparedData
 from core.evaluation.heldout import measure_heldout
-from core.fresh_thread import forget_frames
 from core.memory.cards import this_machine
 from core.memory.estimate import estimate
 from core.memory.hardware import MemoryMonitor, MemoryStats, detect_machine, sample_memory
@@ -32,7 +31,7 @@ from core.runs.events import (
 from core.runs.run_folder import Run
 from core.settings.run_config import RunConfig
 from core.settings.steps import check_schedule, steps_of
-from core.stopping import ShouldStop
+from core.threads import ShouldStop, forget_frames
 from core.training.largest_batch import Tried, find_batch, words_of_trying
 from core.training.out_of_memory import out_of_memory_error
 from core.training.step_probe import Measured, full_length

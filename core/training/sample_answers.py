@@ -12,7 +12,7 @@ from core.model.views import base_view, for_inference
 from core.model.vocabulary import check_prompts
 from core.runs.events import Sampled
 from core.settings.run_config import RunConfig
-from core.stopping import ShouldStop, leave_if
+from core.threads import ShouldStop, leave_if
 
 MAX_NEW_TOKENS = 128
 

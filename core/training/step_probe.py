@@ -22,7 +22,7 @@ from core.model.library_patches.model_parts import reset_offloading_buffers
 from core.model.library_patches.trainer_parts import modules_restored
 from core.model.loaded_model import LoadedModel
 from core.settings.run_config import RunConfig
-from core.stopping import ShouldStop, leave_if
+from core.threads import ShouldStop, leave_if
 from core.training.checkpoint_files import RandomState
 from core.training.trainer import build_trainer, take_apart
 

@@ -20,7 +20,7 @@ from core.problems import TrainingError, mark, tr
 from core.runs.checkpoint_list import Checkpoint
 from core.runs.events import Change, Event, Receipt, Resumed
 from core.settings.run_config import RunConfig
-from core.stopping import Ended, ShouldStop, Stopped
+from core.threads import Ended, ShouldStop, Stopped
 from core.training.checkpoint_files import is_done, read_progress, restore_adapter
 from core.training.checkpoint_keeper import Keeper, check_finite, is_finite
 from core.training.progress import Progress

@@ -16,10 +16,9 @@ from contextlib import ExitStack
 from dataclasses import dataclass
 from typing import Generic, TypeVar
 
-from core.fresh_thread import forget_frames, in_own_thread
 from core.hub_names import Token
 from core.problems import Problem, first_line
-from core.stopping import Stopped
+from core.threads import Stopped, forget_frames, in_own_thread
 
 T = TypeVar("T")
 State = TypeVar("State")

@@ -28,7 +28,6 @@ from core.export.record import FAILED, GGUF_KINDS, Exported, load_exports, save
 from core.export.self_test import MAX_VALUES, Observed, compare, observe
 from core.export.source import Source
 from core.export.wanted import Wanted
-from core.fresh_thread import in_own_thread
 from core.hub_names import Token
 from core.model.adapter_kind import WEIGHTS
 from core.model.device_memory import free_memory
@@ -37,7 +36,7 @@ from core.model.loaded_model import LoadedModel
 from core.model.views import adapter_view, for_inference
 from core.problems import DataError, tr
 from core.runs.run_folder import Run
-from core.stopping import ShouldStop
+from core.threads import ShouldStop, in_own_thread
 from core.workbench.desk import EXPORTING
 from core.workbench.model_access import ModelAccess
 from core.workbench.rows_to_measure import rows_of

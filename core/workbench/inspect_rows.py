@@ -23,7 +23,7 @@ from core.settings.paths import resolve_path
 from core.settings.presets import find_preset, list_presets
 from core.settings.run_config import RunConfig
 from core.settings.sections import ModelConfig
-from core.stopping import ShouldStop
+from core.threads import ShouldStop
 
 
 class Inspection(BaseModel, frozen=True):

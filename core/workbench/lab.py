@@ -15,7 +15,6 @@ from core.answering.stream import stream
 from core.data.prompts.chat_template import Say
 from core.data.prompts.prompt_date import on_date
 from core.data.prompts.prompt_templates import prompt_text
-from core.fresh_thread import in_own_thread
 from core.hub_names import Token
 from core.model.device_memory import free_memory
 from core.model.loaded_model import LoadedModel, ModelReport
@@ -24,7 +23,7 @@ from core.problems import ModelError, Problem, PromptTooLong, RunError
 from core.runs.adapter_ref import BASE, Pane
 from core.runs.run_folder import Run, find_run, run_key
 from core.runs.run_list import RunList
-from core.stopping import Stopped
+from core.threads import Stopped, in_own_thread
 from core.workbench.background_job import as_problem
 from core.workbench.desk import ANSWERING, LOADING, Desk
 from core.workbench.model_slot import ModelSlot

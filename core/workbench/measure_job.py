@@ -8,7 +8,7 @@ from core.evaluation.record import Evaluation, Source
 from core.hub_names import Token
 from core.problems import Problem, RunError, TrainingError, tr
 from core.runs.run_folder import Run
-from core.stopping import ShouldStop
+from core.threads import ShouldStop
 from core.workbench.background_job import BackgroundJob, Outcome
 
 Report = Callable[[float, str], None]

@@ -17,7 +17,6 @@ from core.evaluation.forgetting import general_rows
 from core.evaluation.question_rows import plain
 from core.evaluation.record import Evaluation, Source
 from core.evaluation.saved import save
-from core.fresh_thread import in_own_thread
 from core.hub_names import Token
 from core.model.loaded_model import LoadedModel
 from core.model.vocabulary import check_prompts
@@ -25,7 +24,7 @@ from core.problems import RunError, mark, tr
 from core.runs.adapter_ref import BASE
 from core.runs.run_folder import Run
 from core.settings.run_config import RunConfig
-from core.stopping import ShouldStop, leave_if
+from core.threads import ShouldStop, in_own_thread, leave_if
 from core.training.checkpoint_files import read_progress
 from core.workbench.desk import MEASURING
 from core.workbench.model_access import ModelAccess

@@ -19,7 +19,7 @@ from core.problems import ModelError, first_line
 from core.runs.adapter_ref import Pane
 from core.settings.run_config import RunConfig
 from core.settings.sections import ModelConfig
-from core.stopping import ShouldStop, leave_if
+from core.threads import ShouldStop, leave_if
 from core.workbench.model_contents import (
     AdapterOnModel,
     Base,

@@ -12,7 +12,7 @@ from core.answering.sampling import Answer, Sampling
 from core.comparing.votes import Choice, Vote, append_vote
 from core.problems import BlindError, Busy, Problem, PromptTooLong, TemplateError, tr, trn
 from core.runs.adapter_ref import Pane
-from core.stopping import leave_if
+from core.threads import leave_if
 from core.workbench.background_job import BackgroundJob, Outcome
 from core.workbench.desk import BLIND_ANSWERING
 from core.workbench.model_access import ModelAccess

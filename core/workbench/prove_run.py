@@ -2,9 +2,9 @@
 
 from core.comparing.proof import PROOF_FILE, Proof, prove_adapter
 from core.disk.atomic import write_whole
-from core.fresh_thread import in_own_thread
 from core.runs.adapter_ref import BASE
 from core.runs.run_folder import Run
+from core.threads import in_own_thread
 from core.workbench.desk import PROVING
 from core.workbench.model_access import ModelAccess
 

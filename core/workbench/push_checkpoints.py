@@ -19,7 +19,7 @@ from core.problems import ExportError, Problem, mark, tr
 from core.runs.events import AdapterPushed, CheckpointSaved, Event
 from core.runs.run_folder import Run
 from core.settings.run_config import RunConfig
-from core.stopping import ShouldStop
+from core.threads import ShouldStop
 from core.training.work_reporter import WorkReporter
 from core.workbench.background_job import attempt
 

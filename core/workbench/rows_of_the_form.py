@@ -27,7 +27,7 @@ from core.hub_names import Token
 from core.model.loaded_model import Reader
 from core.problems import DataError, tr
 from core.settings.run_config import RunConfig
-from core.stopping import ShouldStop, leave_if
+from core.threads import ShouldStop, leave_if
 
 SHOWN_ROWS = 5
 MAX_COLUMNS = 1000  # offered to choose from

@@ -14,7 +14,7 @@ from core.model.loaded_model import LoadedModel
 from core.model.vocabulary import check_prompts
 from core.problems import DataError
 from core.settings.run_config import RunConfig
-from core.stopping import ShouldStop
+from core.threads import ShouldStop
 
 SAMPLING_SEED = 3407  # for drawing the rows when there are more
 

@@ -12,7 +12,7 @@ from core.model.load import load_tokenizer
 from core.model.loaded_model import TokenizerAlone
 from core.problems import ModelError, Problem
 from core.settings.sections import ModelConfig
-from core.stopping import Stopped, leave_if
+from core.threads import Stopped, leave_if
 from core.workbench.background_job import BackgroundJob, Outcome
 
 RETRY_SECONDS = 30  # after a failure; pages look again as soon as one is reported

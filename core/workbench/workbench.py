@@ -14,7 +14,6 @@ from functools import partial
 from pathlib import Path
 
 from core.data.prepared.row_view import RowView
-from core.fresh_thread import in_own_thread
 from core.hub_names import Token
 from core.memory.hardware import Machine, MemoryStats, detect_machine, sample_memory, unused_card
 from core.memory.model_shape import ModelShape, shape_of
@@ -29,6 +28,7 @@ from core.runs.trash import Trash
 from core.settings.presets import Preset, find_preset, list_presets
 from core.settings.run_config import RunConfig
 from core.settings.sections import ModelConfig
+from core.threads import in_own_thread
 from core.training.largest_batch import BatchFound
 from core.workbench.background_job import BackgroundJob, Outcome
 from core.workbench.blind_test import BlindTest

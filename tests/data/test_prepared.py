@@ -18,7 +18,7 @@ from core.data.prepared.prepare import open_rows, prepare
 from core.problems import DataError
 from core.settings.sections import DataConfig
 from core.settings.update_catalogs import TRANSLATED, catalog_file, read_catalog, texts_of
-from core.stopping import Stopped
+from core.threads import Stopped
 from tests.conftest import PROJECT
 from tests.conftest import data_file as write
 

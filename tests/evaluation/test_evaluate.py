@@ -21,7 +21,7 @@ from core.model.views import base_view, for_inference
 from core.problems import Busy, DataError, RunError
 from core.runs.adapter_ref import BASE, Pane
 from core.runs.run_folder import find_run
-from core.stopping import Stopped
+from core.threads import Stopped
 from core.workbench.desk import MEASURING
 from core.workbench.measure_run import OTHER_ROWS, UNKNOWN_ROWS, evaluate_run, note_on_rows
 from core.workbench.rows_to_measure import rows_of

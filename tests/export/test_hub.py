@@ -13,7 +13,7 @@ from core.export.hub import NO_TOKEN, NOT_A_NAME, Repository, push_folder
 from core.export.hub_worker import BAD_TOKEN, BROKEN, FULL, NOT_THE_OWNER, READ_ONLY, REFUSED
 from core.export.wanted import Wanted
 from core.problems import ConfigError, ExportError
-from core.stopping import Stopped
+from core.threads import Stopped
 from tests.hub_uploads import Repository as Stored
 from tests.hub_uploads import UploadHub, commit_of
 

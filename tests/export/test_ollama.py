@@ -8,7 +8,7 @@ import pytest
 
 from core.export.ollama import FAILED, NOT_RUNNING, create, is_running, model_name
 from core.problems import ExportError
-from core.stopping import Stopped
+from core.threads import Stopped
 
 pytestmark = pytest.mark.skipif(os.name == "nt", reason="the stand-in is a shell script")
 

@@ -17,7 +17,6 @@ from starlette.applications import Starlette
 
 import core.settings.presets
 from core.data.prompts.prompt_templates import prompt_text
-from core.fresh_thread import in_own_thread
 from core.model.load import load
 from core.problems import ConfigError, ModelError, RunError, TemplateError
 from core.runs.checkpoint_list import list_checkpoints
@@ -26,6 +25,7 @@ from core.runs.run_folder import Run, find_run, list_runs, open_run
 from core.settings.presets import DEMO as DEMO_PRESET
 from core.settings.presets import PRESETS_DIR, find_preset, list_presets
 from core.settings.sections import ModelConfig
+from core.threads import in_own_thread
 from core.workbench.workbench import Workbench
 from tests.conftest import PROJECT, small_config
 from ui.page import build_page

@@ -192,8 +192,8 @@ def test_an_unused_card_is_named_in_the_terminal_once_and_on_the_page(card, caps
 def test_torch_uses_no_more_threads_than_there_are_cores(unsloth, monkeypatch):
     import torch
 
-    from core.fresh_thread import in_own_thread
     from core.model.unsloth_start import import_unsloth
+    from core.threads import in_own_thread
 
     before = torch.get_num_threads()
     monkeypatch.delenv("OMP_NUM_THREADS", raising=False)

@@ -12,7 +12,7 @@ from core.problems import Busy, TrainingError
 from core.runs.events import BatchChosen, Estimated, Probed, StatusChanged
 from core.runs.run_folder import list_runs
 from core.settings.run_config import RunConfig
-from core.stopping import Stopped
+from core.threads import Stopped
 from core.training.largest_batch import (
     expected_peak,
     find_batch,

@@ -8,7 +8,7 @@ from safetensors.torch import load_file
 
 from core.memory.hardware import sample_memory
 from core.settings.run_config import RunConfig
-from core.stopping import Stopped
+from core.threads import Stopped
 from core.training.step_probe import MadeUpRows, full_length, measure, undone
 from tests.conftest import differing, load_for, prepare_for, small_config, train_for
 

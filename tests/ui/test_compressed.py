@@ -8,7 +8,7 @@ from starlette.middleware import Middleware
 from starlette.responses import HTMLResponse
 from starlette.routing import Route
 
-from core.fresh_thread import in_own_thread
+from core.threads import in_own_thread
 from ui.compressed import CompressedPage
 
 SOURCE = "<p>components</p>" * 1000

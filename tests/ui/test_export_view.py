@@ -14,10 +14,10 @@ from core.export.checks import Check
 from core.export.export_files import files_of
 from core.export.record import Exported, save
 from core.export.wanted import Wanted, default_folder
-from core.fresh_thread import in_own_thread
 from core.runs.events import Finished
 from core.runs.run_folder import create_run
 from core.settings.presets import find_preset
+from core.threads import in_own_thread
 from core.visitors.policy import DEMO
 from core.visitors.visits import Visits
 from core.workbench.workbench import Workbench

@@ -9,7 +9,7 @@ from starlette.middleware import Middleware
 from starlette.responses import HTMLResponse
 from starlette.routing import Route
 
-from core.fresh_thread import in_own_thread
+from core.threads import in_own_thread
 from ui.first_state import FirstState
 from ui.visitors import VISITOR
 

@@ -7,7 +7,7 @@ import httpx
 import pytest
 from starlette.applications import Starlette
 
-from core.fresh_thread import in_own_thread
+from core.threads import in_own_thread
 from ui.live import Live, OnceOpen
 from ui.visitors import VISITOR, current_visitor
 

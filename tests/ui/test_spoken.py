@@ -8,7 +8,7 @@ from starlette.middleware import Middleware
 from starlette.responses import HTMLResponse
 from starlette.routing import Route
 
-from core.fresh_thread import in_own_thread
+from core.threads import in_own_thread
 from ui.spoken import SpokenPage
 
 SOURCE = '<!doctype html>\n<html\n\tlang="en"\n>\n\t<head>\n\t\t<title>한국어</title>'

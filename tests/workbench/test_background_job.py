@@ -8,7 +8,7 @@ from contextlib import ExitStack
 import pytest
 
 from core.problems import DataError, TrainingError
-from core.stopping import Stopped, leave_if
+from core.threads import Stopped, leave_if
 from core.workbench.background_job import BackgroundJob, Outcome, as_problem, attempt
 from core.workbench.desk import Desk
 

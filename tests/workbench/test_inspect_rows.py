@@ -12,7 +12,7 @@ from core.model.load import load_tokenizer
 from core.problems import ConfigError, DataError, ModelError
 from core.settings.presets import find_preset
 from core.settings.run_config import RunConfig
-from core.stopping import Stopped
+from core.threads import Stopped
 from core.workbench.inspect_rows import Inspection, config_for, inspect_rows
 from tests.app_process import run_app
 from tests.conftest import PROJECT, fresh_model, small_config

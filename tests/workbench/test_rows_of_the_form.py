@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from core.problems import DataError
-from core.stopping import Stopped
+from core.threads import Stopped
 from core.workbench.desk import READING
 from core.workbench.workbench import Workbench
 from tests.conftest import data_file, small_config

@@ -8,7 +8,7 @@ from core.data.prepared.left_out import CONSENT_SHARE, LeftOut
 from core.data.prompts.prompt_templates import TEMPLATES
 from core.problems import DataError, Problem, tr
 from core.settings.run_config import RunConfig
-from core.stopping import Stopped
+from core.threads import Stopped
 from core.workbench.desk import READING
 from core.workbench.rows_of_the_form import Look
 from core.workbench.workbench import Workbench

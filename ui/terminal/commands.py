@@ -23,7 +23,7 @@ from core.runs.run_folder import Run, find_run
 from core.settings.presets import default_preset
 from core.settings.run_config import RunConfig
 from core.settings.steps import steps_of, warmup_warning
-from core.stopping import Stopped
+from core.threads import Stopped
 from core.workbench.inspect_rows import config_for, inspect_rows
 from core.workbench.measure_run import evaluate_run
 from core.workbench.workbench import Workbench

@@ -10,7 +10,7 @@ from core.export.record import FAILED, GGUF_KINDS, Exported, as_values
 from core.export.wanted import Base, Dtype, Kind, Wanted, wanted_of
 from core.model.download import Report
 from core.runs.run_folder import Run, find_run
-from core.stopping import ShouldStop, Stopped
+from core.threads import ShouldStop, Stopped
 from core.training.script_export import write_script
 from core.workbench.bring_in import bring_in
 from core.workbench.export_run import Exporter

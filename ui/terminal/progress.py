@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 from core.model.download import Report
 from core.runs.snapshot import Snapshot
-from core.stopping import ShouldStop
+from core.threads import ShouldStop
 from ui.shared.formatting import duration
 from ui.train.run_state_text import activity
 

@@ -9,7 +9,7 @@ from core.export.hub import Pushed, Repository, token_for_pushing
 from core.export.record import Exported, as_values
 from core.export.wanted import Kind
 from core.runs.run_folder import find_run
-from core.stopping import Stopped
+from core.threads import Stopped
 from ui.terminal.commands import CTRL_C, hub_token
 from ui.terminal.export_command import Options, lines_of, print_failed
 from ui.terminal.progress import reported_until_ctrl_c, stdout_for_results

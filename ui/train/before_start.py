@@ -11,7 +11,7 @@ from markupsafe import Markup
 from core.data.prepared.left_out import CONSENT_SHARE
 from core.problems import Problem, mark, tr
 from core.settings.run_config import RunConfig
-from core.stopping import Stopped
+from core.threads import Stopped
 from core.workbench.workbench import Workbench
 from ui.shared.clicks import PLACE_OF_RUN, Way
 from ui.shared.errors import error_text

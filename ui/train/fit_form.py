@@ -27,7 +27,7 @@ from core.settings.paths import resolve_path
 from core.settings.run_config import RunConfig
 from core.settings.sections import ModelConfig
 from core.settings.steps import steps_of, warmup_warning
-from core.stopping import Stopped
+from core.threads import Stopped
 from core.workbench.desk import PROBING
 from core.workbench.probe_job import Probing
 from core.workbench.workbench import Workbench

@@ -25,7 +25,7 @@ from core.data.prompts.fill_in import placeholders_in
 from core.data.rows import TOO_DEEP, Row
 from core.problems import DataError, TemplateError, mark, tr
 from core.settings.sections import DataConfig
-from core.stopping import ShouldStop, leave_if
+from core.threads import ShouldStop, leave_if
 
 Report = Callable[[float | None, int], None]  # the progress (0 to 1, None if unknown) and the number of rows
 HEAD_ROWS = 200  # the shape is judged by these

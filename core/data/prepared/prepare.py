@@ -25,7 +25,7 @@ from core.hub_names import Token, is_hub_name
 from core.problems import DataError
 from core.settings.paths import resolve_path
 from core.settings.sections import DataConfig
-from core.stopping import ShouldStop
+from core.threads import ShouldStop
 
 HUB_PREFIXES = ("https://huggingface.co/datasets/", "hf://datasets/")
 

@@ -7,7 +7,7 @@ import time
 
 import pytest
 
-from core.fresh_thread import in_own_thread
+from core.threads import in_own_thread
 
 
 def is_waiting(thread: threading.Thread) -> bool:

@@ -1,11 +1,29 @@
-"""Work in a thread that ends with it, and errors that may be kept after it."""
+"""Work in a thread that ends with it, and how such work is asked to stop: cooperatively.
+
+Work asks now and then whether it should stop, and leaves by raising `Stopped`.
+"""
 
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor, wait
 from typing import TypeVar
 
+ShouldStop = Callable[[], bool]
 T = TypeVar("T")
 SECONDS_BETWEEN_LOOKS = 0.2
+
+
+class Stopped(Exception):
+    """Raised where work can be left, because someone asked it to stop."""
+
+
+class Ended(Exception):
+    """Raised to leave training that reached its end outside of a step."""
+
+
+def leave_if(should_stop: ShouldStop) -> None:
+    """Raises Stopped when `should_stop()` is true."""
+    if should_stop():
+        raise Stopped
 
 
 def in_own_thread(work: Callable[[], T]) -> T:
