@@ -66,11 +66,14 @@ class Tab(Protocol):
 
 
 class OnceOpen:
-    """Parts that are there once their tab is open: a page loads the code of each kind of part that it begins with."""
+    """Parts that are there once their tab is open: a page loads the code of each kind of part that it begins with.
+
+    Those that are hidden for another reason stay so.
+    """
 
     def __init__(self, *parts: gr.components.Component):
-        self._parts = parts
-        for part in parts:
+        self._parts = [part for part in parts if part.visible]
+        for part in self._parts:
             part.visible = False
 
     def live(self) -> dict:

@@ -100,7 +100,7 @@ def build_page(workbench: Workbench) -> tuple[gr.Blocks, Live]:
                 with gr.Tab(tr("Data"), id="data", elem_id="data-tab") as data_tab:
                     data = DataTab(workbench, form, model.token, data_tab)
                 with gr.Tab(tr("Train"), id="train", elem_id="train-tab"):
-                    train = TrainTab(workbench, form, model.preset, model.token)
+                    train = TrainTab(workbench, form, model.other, model.preset, model.token)
                 with gr.Tab(tr("Compare"), id="compare", elem_id="compare-tab"), gr.Tabs(elem_id="lab") as lab:
                     with gr.Tab(tr("Chat"), id="chat", elem_id="chat-tab"):
                         compare = CompareTab(workbench, model.token)
@@ -122,17 +122,16 @@ def build_page(workbench: Workbench) -> tuple[gr.Blocks, Live]:
         }  # fmt: skip
         for tab in (*first, *(tab for inside in later.values() for tab in inside)):
             tab.connect()
-        later["data-tab"] += [data.tokens, OnceOpen(data.upload)]
-        lists = [part for part in form.components.values() if isinstance(part, gr.CheckboxGroup)]
-        later["train-tab"].append(OnceOpen(*lists))
-        later["chat-tab"].append(OnceOpen(compare.sampling.temperature, compare.sampling.top_p))
-        later["blind-tab"].append(OnceOpen(blind.file, blind.temperature))
+        later["data-tab"].append(data.tokens)
+        for place, part in _once_open(form, data, compare, blind, export).items():
+            later[place].append(part)
         train.follow(model.preset_chosen)
         welcome.connect(model.preset, model.token, tabs, train.trouble)
         BeforeStart(workbench, form, model.preset, model.token).connect(train.trouble, tabs)
         export.opened_from(tabs, train.end, runs.opened.kept)
         NextSteps(workbench, tabs, lab, measure.run, model.token).opened_from(train.end, train.trouble)
-        follow_settings(form, model.trouble, train.trouble, train.fit.trouble)
+        drawn = dict.fromkeys(model.other.parts, model.other.text_now)
+        follow_settings(form, model.trouble, train.trouble, train.fit.trouble, drawn=drawn, inputs=[model.preset])
         live = Live([side, welcome, *first], later, begins_with=lambda: _of_a_run(workbench, tabs))
         live.connect(page, [*blind.actions, *train.actions], [tabs, lab])
 
@@ -143,6 +142,20 @@ def build_page(workbench: Workbench) -> tuple[gr.Blocks, Live]:
         page.load(None, None, None, js=ON_LOAD, api_visibility="private", show_progress="hidden", queue=False)
         add_api(workbench, chosen)
     return page, live
+
+
+def _once_open(
+    form: Form, data: DataTab, compare: CompareTab, blind: BlindTab, export: ExportTab
+) -> dict[str, OnceOpen]:
+    """What need not be there before its tab is, by tab: with it, a page would begin with more requests."""
+    sampling = compare.sampling
+    return {
+        "data-tab": OnceOpen(data.upload, *form.checkboxes("data")),
+        "train-tab": OnceOpen(*form.checkboxes("adapter", "training")),
+        "chat-tab": OnceOpen(compare.alone, compare.differ, sampling.temperature, sampling.top_p),
+        "blind-tab": OnceOpen(blind.file, blind.temperature),
+        "export-tab": OnceOpen(export.test, *export.cards.checkboxes),
+    }
 
 
 def _of_a_run(workbench: Workbench, tabs: gr.Tabs) -> dict:

@@ -17,7 +17,7 @@ from core.disk.tolerant_reading import Unreadable, in_words, read_text
 from core.problems import ConfigError, mark, tr
 from core.settings.paths import PRESETS_DIR
 from core.settings.plain_yaml import parse_yaml
-from core.settings.run_config import RunConfig
+from core.settings.run_config import RunConfig, flatten
 
 DEMO = "demo-yoda"
 DEMO_TIME = mark("about a minute")  # to train it on two processor cores, as the page says it everywhere
@@ -83,6 +83,27 @@ def find_preset(name: str, runs_dir: Path | None = None) -> Preset:
             return read_preset(path)
     known = ", ".join(preset.name for preset in list_presets(runs_dir))
     raise ConfigError("There is no preset {name!r:.80}; the presets are {known}.", name=name, known=known)
+
+
+def left_over(config: RunConfig, chosen: Preset, better: Preset) -> list[str]:
+    """The settings, by dotted name, that still are those of the preset `chosen`, where `better`, for another model, has
+    others. The rows are the person's own choice, and so are the prompts answered during training."""
+    now, before, after = (flatten(each) for each in (config, chosen.config, better.config))
+    return [name for name in now if not _is_of_rows(name) and now[name] == before[name] != after[name]]
+
+
+def with_settings_of(config: RunConfig, better: Preset) -> RunConfig:
+    """The settings of `better`, with the rows of `config`."""
+    kept, values = flatten(config), better.config.model_dump()
+    for name in filter(_is_of_rows, kept):
+        part, _, field = name.partition(".")
+        values[part][field] = kept[name]
+    return RunConfig.build(values)
+
+
+def _is_of_rows(name: str) -> bool:
+    # How a prompt is written depends on the model: a base model has no chat template.
+    return name == "training.sample_prompts" or (name.startswith("data.") and name != "data.prompt_template")
 
 
 def own_presets_dir(runs_dir: Path) -> Path:

@@ -11,6 +11,7 @@ from gradio_client.exceptions import AppError
 from playwright.sync_api import expect
 
 from core.runs.run_folder import list_runs
+from core.settings.presets import find_preset
 from tests.app_process import PROJECT, running_app
 from tests.browser.conftest import (
     DESKTOP,
@@ -213,6 +214,39 @@ def test_6_a_preset_of_ones_own(app, page):
     choose_preset(page, "Demo: a tiny Yoda")
     expect(page.locator("#model-model_name input")).to_have_value("presets/demo-llama")
     assert list((app.runs_dir / "presets").iterdir()) == []
+
+
+def test_6_settings_of_another_model_s_preset(page):
+    learning_rate = page.locator("#training-learning_rate [data-testid=block-info]")
+    name = find_preset("llama-3.2-1b").config.model.model_name
+    page.locator("#model-model_name input").fill(name)
+    page.locator("#model-model_name input").press("Enter")
+    use = page.locator(".other-model:visible").get_by_role("button", name=f"Use the settings for {name}")
+    expect(use).to_be_visible()
+    expect(page.locator("#model-max_seq_length [data-mark]")).to_have_count(1)
+    photograph(page, "04-other-model", full_page=False)
+    page.set_viewport_size(PHONE)
+    photograph(page, "04-other-model-phone", full_page=False)
+    page.set_viewport_size(DESKTOP)
+    tab(page, "Train")
+    expect(learning_rate).to_have_attribute("data-mark", "other model")
+    photograph(page, "04-other-model-train")
+    in_colors(page, "dark")
+    photograph(page, "04-other-model-train-dark")
+    in_colors(page, "light")
+    page.locator("#training-learning_rate input").fill("0.0005")
+    expect(page.locator("#training-learning_rate [data-mark]")).to_have_count(0)
+    tab(page, "Model")
+    use.click()
+    expect(page.locator("#preset input")).to_have_value(re.compile("Llama 3.2 1B"))
+    expect(page.locator("[data-mark], .other-model:visible .notice")).to_have_count(0)
+    tab(page, "Train")
+    expect(page.locator("#training-learning_rate input")).to_have_value("0.0002")
+    tab(page, "Data")
+    expect(page.locator("#data-path textarea")).to_have_value("presets/data/yoda.jsonl")
+    tab(page, "Model")
+    choose_preset(page, "Demo: a tiny Yoda")
+    expect(page.locator("#model-model_name input")).to_have_value("presets/demo-llama")
 
 
 def choose_preset(page, title: str) -> None:

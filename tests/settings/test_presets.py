@@ -19,10 +19,12 @@ from core.settings.presets import (
     default_preset,
     delete_preset,
     find_preset,
+    left_over,
     list_presets,
     own_presets_dir,
     read_preset,
     save_preset,
+    with_settings_of,
 )
 from core.settings.run_config import RunConfig
 from core.settings.sections import AdapterConfig, DataConfig, ModelConfig
@@ -206,3 +208,20 @@ def test_a_disk_that_is_full_leaves_nothing_half_written(tmp_path):
             save_preset(runs_dir, "After", RunConfig())
         assert caught.value.values == {"folder": str(own_presets_dir(runs_dir)), "reason": "no space left on device"}
         assert [file.name for file in own_presets_dir(runs_dir).iterdir()] == ["before.yaml"]
+
+
+def test_settings_left_over_from_the_preset_of_another_model():
+    demo, other = find_preset(DEMO), find_preset("llama-3.2-1b")
+    mine = ["training.learning_rate=1e-4", "data.path=mine.csv", "training.sample_prompts=[Why?]"]
+    config = demo.config.with_settings([f"model.model_name={other.config.model.model_name}", *mine])
+    assert left_over(config, demo, other) == [
+        "model.max_seq_length", "adapter.lora_alpha", "adapter.modules_to_save", "training.embedding_learning_rate",
+        "training.per_device_train_batch_size", "training.gradient_accumulation_steps", "training.max_steps",
+        "training.warmup_steps", "training.lr_scheduler_type", "training.optim", "training.weight_decay",
+        "training.use_gradient_checkpointing", "training.eval_steps",
+    ]  # fmt: skip
+    suited = with_settings_of(config, other)
+    assert suited.data == config.data.model_copy(update={"prompt_template": other.config.data.prompt_template})
+    assert suited.training.sample_prompts == ["Why?"] and suited.training.learning_rate == 2e-4
+    assert (suited.model, suited.adapter) == (other.config.model, other.config.adapter)
+    assert left_over(suited, demo, other) == left_over(suited, other, other) == []

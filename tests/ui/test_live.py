@@ -80,8 +80,8 @@ def test_a_page_begins_with_what_is_always_drawn_and_not_with_what_sets_off_more
 
 def test_what_is_there_once_its_tab_is_open_is_not_there_before():
     with gr.Blocks() as page:
-        box = gr.File()
-        live = Live([], {"a-tab": [OnceOpen(box)]})
+        box, hidden = gr.File(), gr.Checkbox(visible=False)
+        live = Live([], {"a-tab": [OnceOpen(box, hidden)]})
         live.connect(page)
     (begins,) = [part["props"] for part in page.get_config_file()["components"] if part["id"] == box._id]
     assert begins["visible"] is False and live.first("") == {}

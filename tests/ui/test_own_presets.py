@@ -1,4 +1,9 @@
-"""Presets of one's own on the Model tab: saved under a title, in the list at once, and deleted again."""
+"""Presets on the Model tab: one's own are saved, in the list at once, and deleted again; those of another model are
+marked."""
+
+import json
+import re
+from html import unescape
 
 import gradio as gr
 import pytest
@@ -55,3 +60,22 @@ def test_what_cannot_be_saved_says_why_and_keeps_the_title(tab, runs_dir, title,
     assert list(told) == [tab.presets.save] and words in told[tab.presets.save]
     assert f'value="{title}"' in told[tab.presets.save] and "open>" in told[tab.presets.save]
     assert not own_presets_dir(runs_dir).exists()
+
+
+def test_settings_of_another_model_s_preset_are_marked_with_one_click_to_what_suits(tab):
+    model, rank, path = (tab._form.components[n] for n in ("model.model_name", "adapter.r", "data.path"))
+    suits = find_preset("llama-3.2-1b")
+    values = shown(tab) | {tab.preset: DEMO}
+    assert tab.other.text_now(values) == ""
+    assert tab.other.text_now(values | {model: "somebody/else"}) == "", "nothing is known to suit it"
+    changed = values | {model: suits.config.model.model_name, path: "mine.csv"}
+    text = tab.other.text_now(changed)
+    assert "those of Demo: a tiny Yoda, for presets/demo-llama" in text
+    marks = json.loads(unescape(re.search('data-marks="(.*?)"', text)[1]))
+    assert marks["training-learning_rate"] == "other model" and "adapter-r" not in marks
+    assert tab.other.text_now(changed | {rank: 9000}) == tab.other.text_now(changed | {tab.preset: "of-my-own"}) == ""
+
+    told = tab.other._use(changed, asked(name="llama-3.2-1b"))
+    assert (told[tab.other.parts[0]], told[tab.preset], told[path]["value"]) == ("", "llama-3.2-1b", "mine.csv")
+    after = {component: told[component]["value"] for component in tab._form.components.values()}
+    assert tab.other.text_now(after | {tab.preset: "llama-3.2-1b"}) == ""

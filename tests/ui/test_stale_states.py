@@ -36,7 +36,6 @@ from ui.shared.settings_form import Form
 from ui.sidebar import model_text, run_text
 from ui.train.fit_form import FitForm
 from ui.train.fit_view import probing_text
-from ui.train.train_tab import TrainTab
 
 REPORT = ModelReport(
     name="presets/demo-llama", parameters=10, linear_layers=2, linear_layers_4bit=2, tied_embeddings=True,
@@ -52,10 +51,10 @@ def ended(runs_dir, status: str = "failed"):
 
 
 @pytest.fixture
-def train_tab(runs_dir):
+def train_tab(runs_dir, train_tab_of):
     run = ended(runs_dir)
     with gr.Blocks():
-        tab = TrainTab(Workbench(runs_dir), Form(RunConfig()), gr.Dropdown(), gr.Textbox())
+        tab = train_tab_of(Workbench(runs_dir), Form(RunConfig()))
     return tab, run
 
 
@@ -103,11 +102,11 @@ def test_a_demo_that_cannot_start_says_so_where_it_would_be_started(runs_dir):
     assert answer[tabs].selected == "train" and welcome.ways not in answer
 
 
-def test_a_run_in_progress_is_shown_under_every_preset(runs_dir):
+def test_a_run_in_progress_is_shown_under_every_preset(runs_dir, train_tab_of):
     run = create_run(runs_dir, "demo-yoda", RunConfig())
     run.append(StatusChanged(status="training"))
     with gr.Blocks():
-        tab = TrainTab(Workbench(runs_dir), Form(RunConfig()), gr.Dropdown(), gr.Textbox())
+        tab = train_tab_of(Workbench(runs_dir), Form(RunConfig()))
     before = tab.live()[tab.shown_run]
     assert tab._other_preset("other") == (gr.update(visible=True), "")
     run.append(StatusChanged(status="completed"))

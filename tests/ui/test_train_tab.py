@@ -157,31 +157,28 @@ def test_a_resumed_run_keeps_what_was_done_before_its_checkpoint():
     assert "step 41 of 160" in state_text(going_on)
 
 
-def test_the_same_state_is_not_drawn_again(tmp_path):
+def test_the_same_state_is_not_drawn_again(tmp_path, train_tab_of):
     import gradio as gr
-
-    from ui.train.train_tab import TrainTab
 
     workbench = Workbench(tmp_path)
     with gr.Blocks():
-        tab = TrainTab(workbench, Form(RunConfig()), gr.Dropdown(), gr.Textbox())
+        tab = train_tab_of(workbench, Form(RunConfig()))
     shown = tab.live()
     assert tab.live() is shown
     workbench._slot.state = ModelState(doing="Loading")
     assert tab.live() is not shown
 
 
-def test_a_warm_up_longer_than_the_run_is_told_before_start(tmp_path):
+def test_a_warm_up_longer_than_the_run_is_told_before_start(tmp_path, train_tab_of):
     import gradio as gr
 
     from core.settings.presets import find_preset
     from core.settings.steps import warmup_warning
-    from ui.train.train_tab import TrainTab
 
     config = find_preset("demo-yoda").config
     with gr.Blocks():
         form, token = Form(config), gr.Textbox()
-        tab = TrainTab(Workbench(tmp_path), form, gr.Dropdown(), token)
+        tab = train_tab_of(Workbench(tmp_path), form, token)
         form.add("model.model_name", "model.max_seq_length")
     for settings, said in ((["training.max_steps=1"], True), (["training.max_steps=10"], True), ([], False)):
         chosen = config.with_settings(settings)

@@ -24,7 +24,7 @@ class ExportCards:
     """Made inside a row. `heads` and `buttons` are by kind: "adapter", "merged", "gguf", "script" and "push".
 
     `sizing` are the choices that sizes depend on, `chatting` what goes into a Modelfile,
-    `pushing` those about the repository.
+    `pushing` those about the repository, `checkboxes` those that are one.
     """
 
     def __init__(self, sampling: SamplingForm):
@@ -80,6 +80,7 @@ class ExportCards:
         self.sizing = [self.dtype, self.form, self.quant]
         self.chatting = [self.as_compared, self.install, sampling.system, sampling.temperature, sampling.top_p]
         self.pushing = [self.what, self.name, self.branch, self.public]
+        self.checkboxes = [self.as_compared, self.install, self.public]
 
     def wanted(self, kind: str, run: Run, step: int | None, onto: str, values: dict) -> Wanted:
         """What the card of this kind asks for. Raises ConfigError."""

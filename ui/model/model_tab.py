@@ -8,6 +8,7 @@ from core.model.model_files import code_warning
 from core.problems import Busy, ConfigError, ModelError, tr, trn
 from core.settings.presets import DEMO_TIME, Preset
 from core.workbench.workbench import Workbench
+from ui.model.other_model import OtherModel
 from ui.model.own_presets import OwnPresets, choices_of
 from ui.shared.choices import chosen_in
 from ui.shared.errors import clear_on, error_text
@@ -32,6 +33,8 @@ class ModelTab:
         self.preset_chosen = chosen_in(self.preset)
         self.presets = OwnPresets(workbench, form, self.preset, chosen)
         form.add("model.model_name")
+        self.other = OtherModel(form, self.preset, presets)
+        self.other.say_here()
         with gr.Row():
             form.add("model.load_in_4bit", "model.max_seq_length")
         self.warning = gr.HTML(padding=False, elem_id="code-warning")
@@ -59,6 +62,7 @@ class ModelTab:
         about = self.presets.about
         self.preset.change(self.presets.about_text, [self.preset], [about], api_name="about_preset", **hidden)
         self.presets.connect()
+        self.other.connect()
         clear_on([self.loaded.change], self.trouble)
         trusted = self._form.components["model.trust_remote_code"]
         trusted.change(_code_warning, [trusted], [self.warning], api_visibility="private", show_progress="hidden")

@@ -1,5 +1,5 @@
 () => {
-    // Writes at each field why its setting cannot be used, and leads to a field; see errors.py.
+    // Writes at each field why its setting cannot be used, or where it is from, and leads to a field; see errors.py.
     const MOST_LOOKS = 200, MILLISECONDS = 50;
     const frame = document.getElementById("frame");
     const set = (element, name, value) => {
@@ -27,10 +27,11 @@
             set(input, "aria-describedby", words.id);
         }
     };
+    // What the page was told of fields: {elem_id: words}.
+    const told = what =>
+        Object.assign({}, ...[...document.querySelectorAll(`[data-${what}]`)].map(part => JSON.parse(part.dataset[what])));
     const draw = () => {
-        const faults = {};
-        for (const told of document.querySelectorAll("[data-faults]"))
-            Object.assign(faults, JSON.parse(told.dataset.faults));
+        const faults = told("faults");
         for (const words of frame.querySelectorAll(".fault"))
             if (!(words.parentElement.id in faults)) clear(words.parentElement);
         for (const [id, sentence] of Object.entries(faults)) {
@@ -39,6 +40,14 @@
             const isBeingTyped = block?.contains(document.activeElement) && !block.querySelector(":scope > .fault");
             if (block && !isBeingTyped) write(block, sentence);
         }
+
+        // Only an attribute is written, and only where it differs: no write leads to another one.
+        const marks = new Map(Object.entries(told("marks")).map(([id, mark]) =>
+            [document.getElementById(id)?.querySelector('[data-testid="block-info"], span'), mark]));
+        for (const label of frame.querySelectorAll("[data-mark]"))
+            if (!marks.has(label)) delete label.dataset.mark;
+        for (const [label, mark] of marks)
+            if (label) set(label, "data-mark", mark);
     };
     const drawSoon = () => requestAnimationFrame(draw);
     // What is wrong changes, and so do the fields: Gradio makes those of a tab when it is first opened.

@@ -6,7 +6,8 @@ be on the page yet: Gradio makes the contents of a tab or an accordion when it i
 """
 
 import json
-from collections.abc import Sequence
+from collections.abc import Callable, Mapping, Sequence
+from types import MappingProxyType
 
 import gradio as gr
 from markupsafe import Markup
@@ -43,22 +44,35 @@ def clear_on(events: Sequence, *messages: gr.HTML) -> None:
     gr.on(list(events), None, None, list(messages), js=f"() => {empty}", **_QUIET)
 
 
-def follow_settings(form: Form, *messages: gr.HTML) -> None:
+def follow_settings(
+    form: Form,
+    *messages: gr.HTML,
+    drawn: Mapping[gr.HTML, Callable[[dict], Markup]] = MappingProxyType({}),
+    inputs: Sequence[gr.components.Component] = (),
+) -> None:
     """Once a setting changes, each setting that cannot be used says so at its field, and the errors in these messages
-    go, unless the settings still have one. Call it outside of all tabs, when the form has all its fields."""
+    go, unless the settings still have one. What else follows the settings is `drawn` from their values and `inputs`.
+
+    Call it outside of all tabs, when the form has all its fields.
+    """
     wrong = gr.HTML(padding=False, visible="hidden")
 
     def errors_now(values: dict) -> dict:
         found = form.faults(values)
         text = next((error_text(error, form) for error in found.values()), "")
         shown = {message: text for message in messages if values[message]}
-        return dict.fromkeys(messages, gr.skip()) | shown | {wrong: _faults_text(found)}
+        others = {part: _if_new(draw(values), values[part]) for part, draw in drawn.items()}
+        return dict.fromkeys(messages, gr.skip()) | shown | {wrong: _faults_text(found)} | others
 
-    inputs = form.components.values()
+    settings, texts = form.components.values(), [*messages, *drawn]
     gr.on(
-        [field.change for field in inputs], errors_now, {*inputs, *messages}, [*messages, wrong],
+        [field.change for field in settings], errors_now, {*settings, *texts, *inputs}, [*texts, wrong],
         api_name="errors_now", trigger_mode="always_last", **_QUIET,
     )  # fmt: skip
+
+
+def _if_new(text: Markup, shown: str | None) -> Markup | dict:
+    return gr.skip() if text == (shown or "") else text
 
 
 def _faults_text(found: dict[str, Problem]) -> Markup:

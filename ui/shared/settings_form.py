@@ -76,6 +76,11 @@ class Form:
         """What a page shows again after a reload: all but the consent, which is for rows as they were read once."""
         return [component for name, component in self.components.items() if name != "data.allow_left_out"]
 
+    def checkboxes(self, *parts: str) -> list[gr.components.Component]:
+        """The components with boxes to check of these parts of the settings, such as "data"."""
+        kinds = gr.Checkbox, gr.CheckboxGroup
+        return [c for name, c in self.components.items() if name.startswith(parts) and isinstance(c, kinds)]
+
     def read(self, values: dict) -> RunConfig:
         """The settings from what Gradio passes, {component: value}. Raises ConfigError."""
         return RunConfig.build(self._nested(values))

@@ -9,6 +9,7 @@ from core.problems import Problem, RunError, mark, tr
 from core.runs.snapshot import Snapshot
 from core.workbench.model_slot import ModelState
 from core.workbench.workbench import Workbench
+from ui.model.other_model import OtherModel
 from ui.shared.clicks import CLICKS, LEAD_THERE
 from ui.shared.errors import error_text
 from ui.shared.formatting import notice
@@ -50,12 +51,13 @@ UNFOLD = """preset => {
 class TrainTab:
     """Layout and handlers; `live` says what its parts show now."""
 
-    def __init__(self, workbench: Workbench, form: Form, preset: gr.Dropdown, token: gr.Textbox):
+    def __init__(self, workbench: Workbench, form: Form, other: OtherModel, preset: gr.Dropdown, token: gr.Textbox):
         self._workbench, self._form, self._preset, self._token = workbench, form, preset, token
         self._summary = ("", "")  # the run that was shown last, and what it does
         self._drawn: tuple[tuple, dict] | None = None  # what was drawn last, and the result
         self.run_line = gr.HTML(padding=False, elem_id="run-line")
         with gr.Column(elem_id="train-form"):  # folded while a run comes first (run.js)
+            other.say_here()
             self._add_form(form, token)
         self.trouble = gr.HTML(padding=False, elem_id="train-trouble", js_on_load=LEAD_THERE)
         self.elsewhere = gr.HTML(padding=False, elem_id="last-run-elsewhere")
