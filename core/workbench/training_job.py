@@ -121,9 +121,9 @@ class TrainingJob:
                 reason = error.strerror or error
                 raise RunError("Run {run} cannot be resumed: {reason}.", run=run.id, reason=reason) from None
             if newest is None:
-                events = [Resumed(step=0), _preparing(tr("Starting again"))]
+                events = [Resumed(step=0), _preparing(tr("Resuming from the beginning"))]
             else:  # training itself reports that it resumed, once the checkpoint is read and the rows are the same
-                events = [_preparing(tr("Continuing after step {step:,}", step=newest.step))]
+                events = [_preparing(tr("Resuming after step {step:,}", step=newest.step))]
             self._begin(_Order(run, run_key(self._runs_dir, run), config, token, newest), snapshot, events, held)
         return run
 

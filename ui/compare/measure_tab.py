@@ -44,7 +44,7 @@ class MeasureTab:
                 [], label=tr("Run"), info=tr("Its adapter is measured against its base."), elem_id="measure-run",
                 allow_custom_value=True,
             )  # fmt: skip
-            self.kind = gr.Radio(SOURCES, value="validation", label=tr("On"), elem_id="measure-kind")
+            self.kind = gr.Radio(SOURCES, value="validation", label=tr("Measure on"), elem_id="measure-kind")
             self.most = gr.Number(
                 MOST_ROWS, precision=0, label=tr("Maximum rows"), elem_id="measure-most",
                 info=tr("Chosen at random, the same ones each time. (1 to {limit:,})", limit=MAX_ROWS),

@@ -51,7 +51,7 @@ class ExportCards:
             visible=not is_installed(),
             info=tr("A GGUF file is tested with llama.cpp itself, from PyPI."),
         )  # fmt: skip
-        self.what = gr.Dropdown(PUSHED, value="adapter", label=tr("What"), elem_id="push-what", render=False)
+        self.what = gr.Dropdown(PUSHED, value="adapter", label=tr("What to push"), elem_id="push-what", render=False)
         self.name = gr.Textbox(
             label=tr("Repository"), placeholder=tr("OWNER/NAME"), max_lines=1, elem_id="push-name", render=False
         )
