@@ -34,6 +34,7 @@ from core.settings.language_option import OPTION, VARIABLE, set_language
 set_language(sys.argv[1:])
 from core.problems import LANGUAGES, Problem, first_line, tr
 from core.runs.uploads import make_uploads_dir
+from core.settings.importing import without_collecting
 from core.settings.presets import find_preset, list_presets
 from ui.access import needs_consent
 from ui.desktop.second_start import shows_another
@@ -104,9 +105,10 @@ def app(
         return
     os.environ.setdefault("GRADIO_ANALYTICS_ENABLED", "False")
     os.environ["GRADIO_TEMP_DIR"] = str(make_uploads_dir(runs_dir))  # uploads stay with the person's other files
-    from core.visitors.policy import DEMO, OPEN
-    from core.workbench.workbench import Workbench
-    from ui.page import serve
+    with without_collecting():
+        from core.visitors.policy import DEMO, OPEN
+        from core.workbench.workbench import Workbench
+        from ui.page import serve
 
     login = (user, password) if auth else None
     policy = DEMO if demo else OPEN if i_know and not auth else None

@@ -188,7 +188,7 @@ METRICS = (
     Metric(
         key="within_10",
         title=mark("Within 10%"),
-        help=mark("Share of answers whose number is at most 10% off. An answer without a number counts as further off."),
+        help=mark("Share of answers whose number is at most 10% off. An answer without one counts as further off."),
         needs="number",
         better="higher",
         form="share",
@@ -197,7 +197,7 @@ METRICS = (
     Metric(
         key="within_20",
         title=mark("Within 20%"),
-        help=mark("Share of answers whose number is at most 20% off. An answer without a number counts as further off."),
+        help=mark("Share of answers whose number is at most 20% off. An answer without one counts as further off."),
         needs="number",
         better="higher",
         form="share",

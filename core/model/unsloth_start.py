@@ -3,11 +3,13 @@
 import os
 import sys
 import traceback
+from contextlib import nullcontext
 from functools import cache
 
 from core.memory.container import usable_cores
 from core.memory.hardware import unused_card
 from core.problems import ModelError, first_line, mark
+from core.settings.importing import without_collecting
 from core.settings.paths import PROJECT_DIR
 
 NOT_STARTED = mark(
@@ -22,7 +24,8 @@ def import_unsloth():
     Raises ModelError, each time anew, when it cannot be imported.
     """
     try:
-        return _imported()
+        with nullcontext() if "unsloth" in sys.modules else without_collecting():
+            return _imported()
     except (Exception, SystemExit) as error:  # also a library that wants to end the program
         traceback.print_exc()
         raise ModelError(NOT_STARTED, reason=first_line(error)) from error

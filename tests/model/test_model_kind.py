@@ -1,5 +1,6 @@
 """Models that cannot be trained here: each is told what it is, not that it is damaged."""
 
+import gc
 import json
 import shutil
 import sys
@@ -186,4 +187,6 @@ def test_a_failed_import_of_unsloth_is_a_sentence_each_time(unsloth, stories, mo
         assert isinstance(error, ModelError) and error.template == NOT_STARTED
         assert slot.state.error == str(error)  # what the page shows
     monkeypatch.undo()
+    frozen = gc.get_freeze_count()
     assert import_unsloth() is unsloth
+    assert gc.get_freeze_count() == frozen, "a model that is loaded by now would never be freed"
