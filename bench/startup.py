@@ -2,7 +2,7 @@
 
     python -m bench.startup [ROUNDS]
 
-The bar: at most 1.3 times the empty page.
+The bar: at most 1.2 times the empty page.
 """
 
 import statistics
