@@ -14,13 +14,10 @@ _SIZE = re.compile(r"[0-9.]+[bm]")
 def run_name(model_name: str, path: str, steps: int, epochs: float) -> str:
     """A run's model, rows and length: "Llama 3.2 1B Instruct · reviews.csv · 60 steps".
 
-    `path` is that of the rows; the `epochs` count if there are no `steps` (below 1). The name is kept with the run, so
-    it is in English, whatever the person's language.
+    `path` is that of the rows; the `epochs` count if there are no `steps` (below 1). The name is kept with the run: it
+    stays in the language of the program that started it.
     """
-    first, others = _rows(path)
-    rows = f"{first} + {others} more" if others else first
-    length = _plural(steps, f"{steps:,} step") if steps > 0 else _plural(epochs, f"{epochs:g} epoch")
-    name = " · ".join((_model(model_name), rows, length))
+    name = " · ".join((_model(model_name), _rows(path), _length(steps, epochs)))
     return name.encode("utf-8", "replace").decode()  # a file's name may hold half of a surrogate pair
 
 
@@ -29,13 +26,7 @@ def run_summary(model_name: str, path: str, rank: int, steps: int, epochs: float
 
     The arguments are as for `run_name`.
     """
-    first, others = _rows(path)
-    rows = tr("{first} + {count} more", first=first, count=others) if others else first
-    if steps > 0:
-        length = trn("{count:,} step", "{count:,} steps", steps)
-    else:
-        length = tr("{epochs:g} epoch", epochs=1) if epochs == 1 else tr("{epochs:g} epochs", epochs=epochs)
-    values = {"model": _model(model_name), "rows": rows, "rank": rank, "length": length}
+    values = {"model": _model(model_name), "rows": _rows(path), "rank": rank, "length": _length(steps, epochs)}
     return tr("{model} on {rows} · rank {rank:,} · {length}", **values)
 
 
@@ -46,14 +37,17 @@ def _model(name: str) -> str:
     return _cut(shown.strip() or name)
 
 
-def _rows(path: str) -> tuple[str, int]:
+def _rows(path: str) -> str:
     """reviews.csv, or the last part of a name on Hugging Face; and how many more files there are."""
     first, *others = [line.strip() for line in path.splitlines() if line.strip()]
-    return _cut(last_part(first) or first), len(others)
+    first = _cut(last_part(first) or first)
+    return tr("{first} + {count} more", first=first, count=len(others)) if others else first
 
 
-def _plural(number: float, words: str) -> str:
-    return words if number == 1 else f"{words}s"
+def _length(steps: int, epochs: float) -> str:
+    if steps > 0:
+        return trn("{count:,} step", "{count:,} steps", steps)
+    return tr("{epochs:g} epoch", epochs=1) if epochs == 1 else tr("{epochs:g} epochs", epochs=epochs)
 
 
 def _cut(text: str) -> str:

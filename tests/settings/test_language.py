@@ -75,10 +75,13 @@ from core.problems import ConfigError, tr, trn
 print(tr({DEMO[0]!r}), tr(""), tr("no such text {{n}}", n=1), trn("{{count}} such", "{{count}} suches", 1), sep="|")
 problem = ConfigError("{{setting}} is not a setting.", setting="x")
 print(problem.template, problem, sep="|")
+from core.settings.run_config import RunConfig
+print(RunConfig().with_settings(["data.path=[a.csv, b.csv]", "training.max_steps=60"]).run_name)
 """
     assert in_child("-c", code, HEARTHTUNE_LANGUAGE="ko").stdout.splitlines() == [
         f"{DEMO[1]}||no such text 1|1 such",
         "{setting} is not a setting.|x: 그런 설정이 없습니다.",
+        "Llama 3.2 1B Instruct · a.csv 외 1개 · 60스텝",
     ]
     assert str(DataError("{setting} is not a setting.", setting="x")) == "x is not a setting."
 

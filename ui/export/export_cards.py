@@ -10,6 +10,7 @@ from core.export.wanted import PRECISIONS, Chat, Wanted, wanted_of
 from core.problems import ConfigError, tr
 from core.runs.run_folder import Run
 from ui.compare.sampling_form import SamplingForm
+from ui.export.export_view import Sizes, head_text
 
 GGUF_FORMS = [
     (tr("with a Modelfile"), "ollama"),
@@ -73,7 +74,7 @@ class ExportCards:
         }  # fmt: skip
         for kind, parts in choices.items():
             with gr.Column(min_width=230, elem_classes="take-card"):
-                self.heads[kind] = gr.HTML(padding=False, elem_id=f"about-{kind}")
+                self.heads[kind] = gr.HTML(head_text(kind, None, Sizes()), padding=False, elem_id=f"about-{kind}")
                 for part in parts:
                     part.render()
                 self.buttons[kind] = gr.Button(words[kind], size="md", elem_id=f"export-{kind}")
