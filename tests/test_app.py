@@ -160,7 +160,7 @@ def test_a_folder_with_other_files_is_not_replaced(trained, tmp_path, command):
         (["train", "no-such-preset"], "There is no preset 'no-such-preset'"),
         (["train"], "Missing argument"),
         (["train", "demo-yoda", "--set", "training.max_stps=3"], "did you mean training.max_steps?"),
-        (["train", "demo-yoda", "--set", "adapter.r=0"], "greater than or equal to 1"),
+        (["train", "demo-yoda", "--set", "adapter.r=0"], "at least 1"),
         (["train", "demo-yoda", "--set", "data.path=nowhere.jsonl"], "There is no file nowhere.jsonl"),
         (["train", "demo-yoda", "--set", "model.model_name=./nowhere"], "There is no folder ./nowhere"),
         (["compare", "no-such-run", "--prompt", "Hello"], "There is no run 'no-such-run'"),

@@ -1,29 +1,29 @@
-"""Why a value cannot be used for a setting, in a few words: those of pydantic, in the person's language."""
+"""Why a value cannot be used for a setting, in a few plain words for what pydantic found."""
 
 from pydantic_core import ErrorDetails
 
 from core.problems import mark, tr, trn
 
-# pydantic's messages for the errors that settings can have, by error type. Each completes a sentence.
+# By pydantic's type of the error, for all that settings can have. Each completes a sentence.
 REASONS = {
-    "bool_parsing": mark("input should be a valid boolean, unable to interpret input"),
-    "bool_type": mark("input should be a valid boolean"),
-    "finite_number": mark("input should be a finite number"),
-    "float_parsing": mark("input should be a valid number, unable to parse string as a number"),
-    "float_type": mark("input should be a valid number"),
-    "greater_than": mark("input should be greater than {gt:.15g}"),
-    "greater_than_equal": mark("input should be greater than or equal to {ge:.15g}"),
-    "int_from_float": mark("input should be a valid integer, got a number with a fractional part"),
-    "int_parsing": mark("input should be a valid integer, unable to parse string as an integer"),
-    "int_parsing_size": mark("unable to parse input string as an integer, exceeded maximum size"),
-    "int_type": mark("input should be a valid integer"),
-    "less_than": mark("input should be less than {lt:.15g}"),
-    "less_than_equal": mark("input should be less than or equal to {le:.15g}"),
-    "list_type": mark("input should be a valid list"),
-    "literal_error": mark("input should be {expected}"),
-    "model_type": mark("input should be a valid dictionary or instance of {class_name}"),
-    "string_type": mark("input should be a valid string"),
-    "string_unicode": mark("input should be a valid string, unable to parse raw data as a unicode string"),
+    "bool_parsing": mark("it must be true or false"),
+    "bool_type": mark("it must be true or false"),
+    "finite_number": mark("it must be a finite number"),
+    "float_parsing": mark("it must be a number"),
+    "float_type": mark("it must be a number"),
+    "greater_than": mark("it must be above {gt:,.15g}"),
+    "greater_than_equal": mark("it must be at least {ge:,.15g}"),
+    "int_from_float": mark("it must be a whole number"),
+    "int_parsing": mark("it must be a whole number"),
+    "int_parsing_size": mark("it must be a number with fewer digits"),
+    "int_type": mark("it must be a whole number"),
+    "less_than": mark("it must be below {lt:,.15g}"),
+    "less_than_equal": mark("it must be at most {le:,.15g}"),
+    "list_type": mark("it must be a list"),
+    "literal_error": mark("it must be {expected}"),
+    "model_type": mark("it must be a section with settings of its own"),
+    "string_type": mark("it must be text"),
+    "string_unicode": mark("it must be text in UTF-8"),
 }
 
 
@@ -36,21 +36,21 @@ def reason_of(fault: ErrorDetails) -> str:
         return tr(REASONS[kind], **values)
     if kind == "string_too_short":
         return trn(
-            "string should have at least {count} character",
-            "string should have at least {count} characters",
+            "it must have at least {count} character",
+            "it must have at least {count} characters",
             values["min_length"],
         )
     if kind == "too_short":
         return trn(
-            "list should have at least {count} item after validation, not {found}",
-            "list should have at least {count} items after validation, not {found}",
+            "it must have at least {count} item, not {found}",
+            "it must have at least {count} items, not {found}",
             values["min_length"],
             found=values["actual_length"],
         )
     if kind == "too_long":
         return trn(
-            "list should have at most {count} item after validation, not {found}",
-            "list should have at most {count} items after validation, not {found}",
+            "it must have at most {count} item, not {found}",
+            "it must have at most {count} items, not {found}",
             values["max_length"],
             found=values["actual_length"],
         )

@@ -406,8 +406,8 @@ def test_what_a_person_set_stays_while_the_same_runs_are_asked(tab, tmp_path):
 @pytest.mark.parametrize(
     ("values", "said"),
     [
-        ((9, 1, 128, 0), "temperature cannot be 9: input should be less than or equal to 5."),
-        ((0, 1, 0, 0), "max_new_tokens cannot be 0: input should be greater than or equal to 1."),
+        ((9, 1, 128, 0), "temperature cannot be 9: it must be at most 5."),
+        ((0, 1, 0, 0), "max_new_tokens cannot be 0: it must be at least 1."),
     ],
 )
 def test_sampling_out_of_bounds_is_refused_in_words(values, said):

@@ -86,14 +86,14 @@ def test_a_name_that_is_near_none_is_refused_alone():
 @pytest.mark.parametrize(
     ("setting", "title", "value", "reason"),
     [
-        ("training.learning_rate", "Learning rate", "fast", "valid number"),
+        ("training.learning_rate", "Learning rate", "fast", "a number"),
         ("training.learning_rate", "Learning rate", float("nan"), "finite"),
-        ("training.learning_rate", "Learning rate", 0, "greater than 0"),
+        ("training.learning_rate", "Learning rate", 0, "above 0"),
         ("training.max_steps", "Steps", 0, "at least 1"),
-        ("adapter.r", "Rank", 0, "greater than or equal to 1"),
+        ("adapter.r", "Rank", 0, "at least 1"),
         ("adapter.target_modules", "Adapted layers", [], "at least 1"),
         ("model.model_name", "Model", "", "at least 1"),
-        ("data.validation_share", "Validation share", 0.6, "less than or equal to 0.5"),
+        ("data.validation_share", "Validation share", 0.6, "at most 0.5"),
         ("data.path", "Dataset", " ", "name"),
     ],
 )
@@ -105,7 +105,7 @@ def test_a_refused_value_is_named_with_its_setting_and_the_reason(setting, title
     assert reason in found["reason"] and repr(value) in str(error)
 
 
-def test_a_reason_is_what_pydantic_says_or_a_validator_of_ours():
+def test_each_kind_of_fault_has_a_reason_of_its_own():
     texts = ["", "x", "true", "9" * 5000, b"\xff"]
     values = [None, -5, 10**30, 0.5, float("inf"), [], ["x"], ["a = b"] * 200, {"a": 1}, *texts]
     faults = {}
@@ -120,9 +120,11 @@ def test_a_reason_is_what_pydantic_says_or_a_validator_of_ours():
         RunConfig.model_validate({"model": "x"})
     faults |= {fault["type"]: fault for fault in caught.value.errors(include_url=False)}
     assert set(faults) == {*REASONS, "string_too_short", "too_short", "too_long", "value_error"}
-    for fault in faults.values():
-        words = fault["msg"].removeprefix("Value error, ")
-        assert reason_of(fault) == words[:1].lower() + words[1:]
+    for kind, fault in faults.items():
+        words = reason_of(fault)
+        assert words[:1].islower() and not words.endswith(".") and "input" not in words
+        if kind in REASONS:
+            assert words.startswith("it must be ")
 
 
 @pytest.mark.parametrize("value", [[1], None, "model", 3])
@@ -352,7 +354,7 @@ def test_a_batch_is_a_number_or_left_to_be_found(value, batch, rows):
 
 @pytest.mark.parametrize(
     ("value", "why"),
-    [(2.5, "a valid integer"), (0, "greater than or equal to 1"), (1025, "less than or equal to 1024")],
+    [(2.5, "a whole number"), (0, "at least 1"), (1025, "at most 1,024")],
 )
 def test_other_batches_are_refused_under_the_settings_own_name(value, why):
     error = refusal({"training": {"per_device_train_batch_size": value}})
