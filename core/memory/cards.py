@@ -73,6 +73,7 @@ LAPTOP_CARDS = [
     _card("RTX 3060 Laptop", 6),
     _card("RTX 4050 Laptop", 6),
     _card("RTX 3070 Laptop", 8),
+    _card("RTX 3080 Laptop", 8),  # one of 16 GB, too, was sold under this name
     _card("RTX 4060 Laptop", 8),
     _card("RTX 4070 Laptop", 8),
     _card("RTX 5060 Laptop", 8),
