@@ -14,7 +14,12 @@ BASE_ROW = "__base__"  # PEFT's name for "no adapter" in `adapter_names`
 
 
 def supports_rows(loaded: LoadedModel) -> bool:
-    """Whether a pass with several rows gives the same logits here as one pass for each row. Tried once per model."""
+    """Whether a pass with several rows gives the same logits here as one pass for each row. Tried once per model.
+
+    PEFT cannot do that with a DoRA adapter.
+    """
+    if any(settings.use_dora for settings in loaded.model.peft_config.values()):
+        return False
     if loaded.supports_rows is None:
         loaded.supports_rows = in_own_thread(lambda: _try_rows(loaded))
     return loaded.supports_rows

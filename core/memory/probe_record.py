@@ -72,4 +72,5 @@ def memory_settings(config: RunConfig) -> dict[str, Any]:
         return sorted(found) if isinstance(found, list) else found
 
     above = {f"{name} > {bound}": value(name) > bound for name, bound in _ABOVE.items()}
-    return {name: value(name) for name in _NAMES} | above
+    dora = {"adapter.use_dora": True} if config.adapter.use_dora else {}  # older records do not have it
+    return {name: value(name) for name in _NAMES} | above | dora

@@ -35,9 +35,12 @@ def weights(work: Workload) -> float:
 
 
 def adapter_parameters(work: Workload) -> int:
-    """Weights in LoRA: per matrix, r times its inputs plus r times its outputs (Hu et al., arXiv:2106.09685)."""
+    """Weights in LoRA: per matrix, r times its inputs plus r times its outputs (Hu et al., arXiv:2106.09685).
+
+    DoRA adds a magnitude per output (Liu et al., arXiv:2402.09353).
+    """
     widths = work.shape.linear_widths
-    a_layer = sum(work.r * sum(widths[name]) for name in work.targets)
+    a_layer = sum(work.r * sum(widths[name]) + work.has_magnitudes * widths[name][1] for name in work.targets)
     head = work.r * (work.shape.hidden_size + work.shape.vocab_size) if work.adapts_head else 0
     return work.shape.num_hidden_layers * a_layer + head
 

@@ -37,6 +37,7 @@ class Workload:
     loss: Literal["fused", "cpu", "chunked", "half", "full", "shifted", "unsloth-full"] = "fused"
     adapter_inputs: Literal["shared", "copied", "float32"] = "shared"  # what the adapter keeps of each layer's input
     has_dropout: bool = False
+    has_magnitudes: bool = False  # DoRA
     expands_keys: bool = False  # keys and values are copied for each query head
     keeps_inputs: bool = False  # bitsandbytes before 0.43 kept each 4-bit layer's input
     on_gpu: bool = True
@@ -89,6 +90,7 @@ def workload(
         loss="fused" if on_gpu else "cpu",
         adapter_inputs="shared" if on_gpu else "copied",
         has_dropout=adapter.lora_dropout > 0,
+        has_magnitudes=adapter.use_dora,
         attention="flash" if on_gpu else "sdpa",
         on_gpu=on_gpu,
         free_gib=free_gib,

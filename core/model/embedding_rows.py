@@ -67,7 +67,8 @@ def new_tokens(loaded: LoadedModel) -> list[int]:
     A row counts as not learned when it is nearly zero, nearly the mean of all rows, or bit-equal to another row. That
     is how the rows of tokens begin that are added to a tokenizer or kept in reserve (transformers, modeling_utils.py:
     resize_token_embeddings samples them around the mean). "Nearly" means closer than a hundredth of the typical row's
-    length. Tokens that begin in another way are not found. Raises ModelError when there are none.
+    length. Tokens that begin in another way are not found, except those that the settings' chat template added. Raises
+    ModelError when there are none.
     """
     import torch
 
@@ -83,7 +84,8 @@ def new_tokens(loaded: LoadedModel) -> list[int]:
             for row in block.cpu().view(torch.uint8).numpy()
         ]
     counts = Counter(kinds)
-    found = [id for id, kind in enumerate(kinds) if is_new[id] or counts[kind] > 1]
+    added = {*loaded.new_ids}
+    found = [id for id, kind in enumerate(kinds) if is_new[id] or counts[kind] > 1 or id in added]
     if not found:
         raise ModelError(NO_NEW_TOKENS, name=loaded.report.name)
     return found

@@ -21,9 +21,10 @@ from core.model.library_patches.model_parts import (
     wants_to_run_code,
 )
 from core.model.library_patches.peft_parts import has_mismatched_adapter, original, show_bias
-from core.model.loaded_model import LoadedModel, ModelReport, TokenizerAlone, end_ids
+from core.model.loaded_model import LoadedModel, ModelReport, TokenizerAlone, embedding_rows, end_ids
 from core.model.model_files import locate
 from core.model.model_kind import NEEDS_CODE, check_kind, continues_text, other_kind
+from core.model.new_tokens import give_chat_template
 from core.model.unsloth_start import import_unsloth
 from core.model.vocabulary import make_padding_usable
 from core.problems import ModelError, tr
@@ -52,10 +53,13 @@ def load(
     with _errors_as_sentences(config, adapter_dir):
         model, tokenizer = _from_pretrained(config, folder, adapter_dir, use_gradient_checkpointing)
         show_bias(model)
+        tokenizer, new_ids = give_chat_template(tokenizer, config, embedding_rows(model))
         make_padding_usable(model, tokenizer)
         _check_finite(model, config, adapter_dir)
         described = describe(model, tokenizer, config, time.monotonic() - began)
-    return LoadedModel(model, tokenizer, config, described, has_adapter=adapter_dir is not None)
+    return LoadedModel(
+        model, tokenizer, config, described, has_adapter=adapter_dir is not None, new_ids=new_ids
+    )  # fmt: skip
 
 
 def load_tokenizer(
@@ -84,7 +88,9 @@ def load_tokenizer(
         settings = read_json(folder / "config.json")
         own = folder / "generation_config.json"
         ends = (read_json(own) if own.is_file() else settings).get("eos_token_id")
-    return TokenizerAlone(tokenizer, end_ids(ends, tokenizer), settings.get("vocab_size"), config, is_on_gpu)
+        rows = settings.get("vocab_size")
+        tokenizer, _ = give_chat_template(tokenizer, config, rows or len(tokenizer))
+    return TokenizerAlone(tokenizer, end_ids(ends, tokenizer), rows, config, is_on_gpu)
 
 
 def find_loadable(config: ModelConfig, token: Token, report: Report) -> Path:
@@ -224,4 +230,5 @@ def describe(model, tokenizer, config: ModelConfig, seconds: float) -> ModelRepo
         max_seq_length=int(getattr(model, "max_seq_length", config.max_seq_length)),
         memory_gib=model.get_memory_footprint() / GIB,
         seconds=seconds,
+        chat_template=config.chat_template,
     )

@@ -24,6 +24,7 @@ class ModelReport(BaseModel, frozen=True):
     max_seq_length: int
     memory_gib: float
     seconds: float
+    chat_template: str = ""  # the name of the one that the settings gave it
 
 
 @dataclass
@@ -37,6 +38,7 @@ class LoadedModel:
     has_adapter: bool = False
     fingerprint: str | None = None  # of the base, before any adapter was added (`core.comparing.proof`)
     is_doubtful: bool = False  # a proof has failed: it must not be used any more
+    new_ids: tuple[int, ...] = ()  # the tokens that the chat template of the settings added
     supports_rows: bool | None = None  # passes with an adapter per row work; None until that was tried
 
     @property

@@ -52,6 +52,7 @@ def attach_adapter(
                 lora_dropout=config.lora_dropout,
                 bias="none",
                 use_rslora=config.use_rslora,
+                use_dora=config.use_dora,
                 **trained,
                 use_gradient_checkpointing=use_gradient_checkpointing,
                 random_state=seed,

@@ -115,9 +115,24 @@ def _added(module, adapter: str) -> float:
     rank by rank, so B·A, which is as large as the weight, is never computed (Golub and Van Loan, Matrix Computations,
     section 2.3 for the norm).
     """
+    if adapter in module.lora_magnitude_vector:
+        return _added_by_dora(module, adapter)
     a, b = module.lora_A[adapter].weight.double(), module.lora_B[adapter].weight.double()
     squared = float(((b.T @ b) * (a @ a.T)).sum())  # the trace of a product of two symmetric matrices
     return module.scaling[adapter] ** 2 * max(squared, 0.0)  # rounding can leave it just below zero
+
+
+def _added_by_dora(module, adapter: str) -> float:
+    """‖m·V/‖V‖ - W‖², where V = W + s·B·A, and m and the norm are by row (Liu et al. 2024, DoRA, arXiv:2402.09353)."""
+    weight = weight_as_computed(module.get_base_layer())
+    a, b = module.lora_A[adapter].weight.float(), module.lora_B[adapter].weight.float()
+    magnitude, added, step = module.lora_magnitude_vector[adapter].weight.float(), 0.0, _rows_of_a_block(weight)
+    for start in range(0, len(weight), step):
+        before = weight[start : start + step].float()
+        now = before + module.scaling[adapter] * (b[start : start + step] @ a)
+        now = now * (magnitude[start : start + step] / now.norm(dim=1)).unsqueeze(1)
+        added += _square(now - before)
+    return added
 
 
 def _rows_of_a_block(weight) -> int:

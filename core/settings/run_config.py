@@ -38,6 +38,16 @@ class RunConfig(Part):
         # `data:` with nothing below it is None in YAML and means the defaults.
         return {k: {} if v is None else v for k, v in values.items()} if isinstance(values, dict) else values
 
+    @model_validator(mode="after")
+    def _chat_template_is_used(self) -> "RunConfig":
+        if self.model.chat_template and self.data.prompt_template != "chat":
+            raise ConfigError(
+                "The chat template {name} is for the prompt template chat only: choose that one "
+                "(data.prompt_template), or no chat template (model.chat_template).",
+                settings=("model.chat_template",), name=self.model.chat_template,
+            )  # fmt: skip
+        return self
+
     @property
     def run_name(self) -> str:
         """What a run with these settings is called until a person gives it a name."""
@@ -155,7 +165,10 @@ def _translated(info: Any) -> Any:
 
 
 def _config_error(fault: ErrorDetails) -> ConfigError:
-    """A fault that pydantic found, in terms of our settings."""
+    """A fault that pydantic found, in terms of our settings; one about several settings is a whole sentence already."""
+    error = fault.get("ctx", {}).get("error")
+    if isinstance(error, ConfigError) and error.settings:
+        return error
     place = ".".join(str(part) for part in fault["loc"] if not isinstance(part, int))
     # For a setting that takes several types, pydantic appends the type.
     place = next((name for name in fields() if place.startswith(f"{name}.")), place)

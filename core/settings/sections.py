@@ -55,10 +55,18 @@ class ModelConfig(Part):
         description="The exact name of a model that needs its own code to load. Leave empty to run none.",
     )
 
+    chat_template: Literal["", "chatml", "llama-3", "zephyr"] = Field(
+        "",
+        title="Chat template",
+        description="For a model that has none, or instead of its own. Its new tokens must be trained: see Fully "
+        "trained layers.",
+    )
+
     @property
     def base(self) -> tuple[str | None | bool, ...]:
-        """What decides which weights are loaded, and in which precision."""
-        return self.model_name, self.revision, self.load_in_4bit, self.dtype
+        """What decides which weights are loaded, in which precision, and which tokens the tokenizer has for them."""
+        named = (self.chat_template,) if self.chat_template else ()  # older records do not have it
+        return self.model_name, self.revision, self.load_in_4bit, self.dtype, *named
 
     @field_validator("trust_remote_code")
     @classmethod
@@ -206,6 +214,11 @@ class AdapterConfig(Part):
         True,
         title="Rank-stabilized (rsLoRA)",
         description="Scales by alpha / √rank instead of alpha / rank, so that high ranks keep learning.",
+    )
+    use_dora: bool = Field(
+        False,
+        title="DoRA",
+        description="Trains the magnitude and the direction of the weights separately. Can learn more, but is slower.",
     )
     lora_dropout: float = Field(
         0.0,

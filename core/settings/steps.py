@@ -2,7 +2,7 @@
 
 from math import ceil
 
-from core.problems import ConfigError, tr
+from core.problems import ConfigError, tr, trn
 from core.settings.run_config import RunConfig
 from core.settings.training_section import TrainingConfig
 
@@ -21,6 +21,27 @@ def steps_of(config: RunConfig, rows: int | None) -> int:
     if training.max_steps > 0:
         return training.max_steps
     return ceil(training.num_train_epochs * steps_per_epoch(rows, training)) if rows else 0
+
+
+def share_of_epoch(share: float, rows: int, training: TrainingConfig) -> int:
+    """How many steps are nearest to this share of an epoch, at least 1."""
+    return max(round(share * steps_per_epoch(rows, training)), 1)
+
+
+def in_whole_steps(config: RunConfig, rows: int) -> tuple[RunConfig, dict[str, str]]:
+    """A copy in which `eval_steps` and `save_steps` are numbers of steps, and for each that was a share of an epoch a
+    few words on what it is a share of.
+
+    transformers takes numbers below 1 for shares of the whole run, so it must not get them. The batch size must be a
+    number by now.
+    """
+    training, steps = config.training, {}
+    for name in ("eval_steps", "save_steps"):
+        if 0 < (share := getattr(training, name)) < 1:
+            steps[name] = share_of_epoch(share, rows, training)
+    per_epoch = steps_per_epoch(rows, training)
+    reason = trn("an epoch has {count:,} step", "an epoch has {count:,} steps", per_epoch)
+    return config.model_copy(update={"training": training.model_copy(update=steps)}), dict.fromkeys(steps, reason)
 
 
 def warmup_of(training: TrainingConfig, steps: int) -> int:

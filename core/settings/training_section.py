@@ -62,8 +62,15 @@ class TrainingConfig(Part):
         title="Warm-up",
         description="Steps over which the learning rate rises. Below 1: a share of all steps.",
     )
-    lr_scheduler_type: Literal["linear", "cosine", "constant", "constant_with_warmup", "polynomial"] = Field(
-        "linear", title="Schedule", description="How the learning rate falls after the warm-up."
+    lr_scheduler_type: Literal[
+        "linear", "cosine", "cosine_with_restarts", "constant", "constant_with_warmup", "polynomial", "inverse_sqrt"
+    ] = Field("linear", title="Schedule", description="How the learning rate falls after the warm-up.")
+    num_cycles: int = Field(
+        2,
+        ge=1,
+        le=1000,
+        title="Cycles",
+        description="How many times cosine_with_restarts falls from the full learning rate. The others ignore it.",
     )
     optim: Literal[
         "adamw_torch", "adamw_torch_fused", "adamw_8bit", "paged_adamw_8bit", "paged_adamw_32bit", "adafactor", "sgd"
@@ -71,6 +78,20 @@ class TrainingConfig(Part):
         "adamw_8bit",
         title="Optimizer",
         description="adamw_8bit uses little memory. Without a GPU, a 32-bit optimizer replaces the 8-bit ones.",
+    )
+    adam_beta2: float = Field(
+        0.999,
+        ge=0,
+        lt=1,
+        title="Adam beta2",
+        description="How slowly the adam optimizers forget the size of earlier gradients. The others ignore it.",
+    )
+    max_grad_norm: float = Field(
+        1.0,
+        ge=0,
+        le=1000,
+        title="Maximum gradient norm",
+        description="Scales larger gradients down to this norm, so that one bad batch does less harm. 0: off.",
     )
     weight_decay: float = Field(
         0.01,
@@ -101,19 +122,32 @@ class TrainingConfig(Part):
         title="Packing",
         description="Fills each sequence with several rows, which is faster when rows are short. Needs a GPU.",
     )
-    eval_steps: int = Field(
+    train_sampling_strategy: Literal["random", "group_by_length"] = Field(
+        "random",
+        title="Order of the rows",
+        description="group_by_length puts rows of similar length into a batch, so that less of it is padding.",
+    )
+    neftune_noise_alpha: float = Field(
+        0.0,
+        ge=0,
+        le=100,
+        title="NEFTune noise",
+        description="Adds noise to the embeddings during training, against overfitting; 5 is usual. 0: off.",
+    )
+    eval_steps: float = Field(
         20,
         ge=0,
         le=1_000_000,
         title="Check every (steps)",
-        description="How often to compute the validation loss. 0: only at the end.",
+        description="How often to compute the validation loss. Below 1: a share of an epoch. 0: only at the end.",
     )
-    save_steps: int = Field(
+    save_steps: float = Field(
         100,
         ge=0,
         le=1_000_000,
         title="Checkpoint every (steps)",
-        description="A run can be resumed from its last checkpoint. The best check is always saved. 0: never.",
+        description="To resume from. Each new best check is saved too. Below 1: a share of an epoch. 0: no checkpoints "
+        "at all.",
     )
     save_total_limit: int = Field(
         2,
@@ -148,12 +182,26 @@ class TrainingConfig(Part):
         title="Tracker",
         description="Logs the run to a tracker that you have installed. wandb uploads the figures to its servers.",
     )
-
     hub_model_id: str = Field(
         "",
         title="Push each checkpoint to",
-        description="OWNER/NAME on Hugging Face, created as private; needs a token that may write. Empty: no pushing.",
+        description="OWNER/NAME on Hugging Face, created if it does not exist; needs a token that may write. Empty: "
+        "no pushing.",
     )
+    hub_private_repo: bool = Field(
+        True,
+        title="Private repository",
+        description="Whether the repository is created as private. One that exists stays as it is.",
+    )
+
+    @field_validator("eval_steps", "save_steps")
+    @classmethod
+    def _whole_steps_or_a_share(cls, value: float) -> float:
+        if value < 1 and value:
+            return value
+        if value != int(value):
+            raise ConfigError("use a whole number of steps, or a share of an epoch below 1")
+        return int(value)
 
     @field_validator("per_device_train_batch_size", mode="before")
     @classmethod

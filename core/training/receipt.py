@@ -14,6 +14,7 @@ from core.problems import mark, tr, trn
 from core.runs.events import AdaptedLayers, Change, LearningGroup, Receipt
 from core.settings.run_config import RunConfig
 from core.settings.steps import warmup_warning
+from core.settings.training_section import TrainingConfig
 from core.training.embeddings_receipt import embeddings_receipt, is_of_embeddings
 
 # Reasons and single words are kept with the run in English, and shown with `tr`.
@@ -28,6 +29,11 @@ SHORT_ROWS = mark("short rows")
 TOO_NARROW = mark("its layers are too narrow for 4-bit")
 NO_OFFLOADING = mark("Gradient checkpointing recomputes without offloading, because there is no GPU to offload from.")
 NO_EARLY_STOPPING = mark("Early stopping has no effect: it needs validation rows and more than 0 steps between checks.")
+UNTRAINED_MARKS = mark(
+    "The tokens of the chat template are new to this model, and nothing trains their embeddings: choose embed_tokens "
+    "and lm_head under Fully trained layers."
+)
+NO_SECOND_MOMENT = mark("this optimizer does not have it")
 OF_PRECISION = ("bf16", "fp16")  # arguments that follow from the model's precision, which is reported itself
 
 
@@ -53,7 +59,7 @@ def make_receipt(
         validation_rows=len(data.validation),
         trained_tokens_share=data.trained_tokens_share,
         notes=tuple(_notes(loaded, config, data, trainer)),
-        changes=tuple(_changes(loaded, config, trainer, asked)),
+        changes=tuple(_changes(loaded, config, trainer, asked, inner)),
         embeddings=embeddings_receipt(loaded, inner),
         adapted=tuple(AdaptedLayers(name=name, count=count) for name, count in adapted_layers(loaded.model).items()),
         is_single_turn=is_single_turn,
@@ -96,6 +102,8 @@ def _notes(loaded: LoadedModel, config: RunConfig, data: PreparedData, trainer) 
     if config.adapter.modules_to_save and on_cpu and loaded.report.dtype != "float32":
         words = mark("Trained embeddings are saved in {dtype}, the precision of the base.")
         notes.append(tr(words, dtype=loaded.report.dtype))
+    if loaded.new_ids and not trained_layers(loaded.model):
+        notes.append(UNTRAINED_MARKS)
     notes += survey(data, training, end_mark(loaded.tokenizer, loaded.eos_token_ids)).warnings
     if data.prompt_date and prints_date(loaded.tokenizer, config.data.prompt_template):
         day = f"{data.prompt_date:%d %B %Y}".removeprefix("0")
@@ -123,13 +131,15 @@ def _names_without_layers(loaded: LoadedModel, config: RunConfig) -> list[str]:
     return [name for name in (*config.adapter.target_modules, *config.adapter.modules_to_save) if name not in named]
 
 
-def _changes(loaded: LoadedModel, config: RunConfig, trainer, asked: dict) -> list[Change]:
+def _changes(loaded: LoadedModel, config: RunConfig, trainer, asked: dict, optimizer) -> list[Change]:
     """The settings that do not run as asked."""
     changes = [
         _change(setting, wanted, getattr(trainer.args, setting), _reason(setting, wanted))
         for setting, wanted in asked.items()
         if setting not in OF_PRECISION
     ]
+    if asked["adam_beta2"] != TrainingConfig().adam_beta2 and "betas" not in optimizer.defaults:
+        changes.append(_change("adam_beta2", asked["adam_beta2"], None, NO_SECOND_MOMENT))
     if config.model.dtype != "auto":
         changes.append(_change("dtype", config.model.dtype, loaded.report.dtype, REASONS["dtype"]))
     reason = CONTINUED if config.adapter.continue_from else ""
@@ -152,7 +162,7 @@ def _changes(loaded: LoadedModel, config: RunConfig, trainer, asked: dict) -> li
 def _adapter_settings(loaded: LoadedModel, config: RunConfig) -> dict:
     """The adapter's settings as they are on the model."""
     adapter = loaded.model.peft_config["default"]
-    keys = ("r", "lora_alpha", "use_rslora", "lora_dropout")
+    keys = ("r", "lora_alpha", "use_rslora", "use_dora", "lora_dropout")
     settings = {key: getattr(adapter, key) for key in keys}
     settings["target_modules"] = list(adapted_layers(loaded.model))
     settings["modules_to_save"] = trained_layers(loaded.model)
@@ -164,6 +174,11 @@ def _adapter_settings(loaded: LoadedModel, config: RunConfig) -> dict:
         else:
             settings["trainable_tokens"] = trn("{count:,} row", "{count:,} rows", len(rows)) if rows else mark("all")
     return settings
+
+
+def changed(setting: str, asked: RunConfig, runs: RunConfig, reason: str) -> Change:
+    """How a setting of the training section runs, and why it is not as it was asked for."""
+    return _change(setting, getattr(asked.training, setting), getattr(runs.training, setting), reason)
 
 
 def _change(setting: str, asked, runs, reason: str = "") -> Change:

@@ -15,7 +15,9 @@ from core.problems import ExportError, mark
 from core.runs.run_folder import Run
 from core.settings.paths import resolve_path
 from core.settings.run_config import RunConfig
+from core.training.trainer import training_arguments
 
+TOKENIZER = "tokenizer"  # the folder beside the rows, where the chat template is not the model's own
 SCRIPT = Path(__file__).with_name("train_script.py")
 EMPTY = "SETTINGS: dict = {}  # filled in by the export"
 # What the script imports, and what of that Unsloth imports; Unsloth's own list of requirements asks for more.
@@ -24,11 +26,7 @@ PACKAGES = (
     "pyarrow", "sentencepiece", "protobuf", "psutil",
 )  # fmt: skip
 WITHOUT_DEPENDENCIES = ("unsloth", "unsloth_zoo")
-TRAINING = (
-    "per_device_train_batch_size", "gradient_accumulation_steps", "num_train_epochs", "max_steps", "learning_rate",
-    "warmup_steps", "lr_scheduler_type", "optim", "weight_decay", "seed", "packing",
-)  # fmt: skip
-ADAPTER = ("r", "lora_alpha", "lora_dropout", "use_rslora", "target_modules")
+ADAPTER = ("r", "lora_alpha", "lora_dropout", "use_rslora", "use_dora", "target_modules")
 CONTINUES = mark(
     "Run {run} continues from another adapter, which a script cannot bring along; export its adapter instead."
 )
@@ -39,7 +37,8 @@ NO_BATCH = mark("Run {run} has not chosen its batch size yet: train it first, or
 
 
 def write_script(run: Run, out: Path, token: Token = None) -> tuple[Path, Path]:
-    """Writes train.py and rows.parquet into the folder `out`; returns the two files.
+    """Writes train.py and rows.parquet into the folder `out`, with the tokenizer if the settings name a chat template;
+    returns the two files.
 
     `token` is for gated models and data. Raises ConfigError if `out` has other files, ExportError if the run cannot be
     a script, and what reading its rows raises: ModelError, DataError.
@@ -58,6 +57,8 @@ def write_script(run: Run, out: Path, token: Token = None) -> tuple[Path, Path]:
         settings = _settings(config, alone.tokenizer, hashlib.sha256(rows.read_bytes()).hexdigest())
         source = SCRIPT.read_text(encoding="utf-8")
         filled = source.replace(EMPTY, f"SETTINGS = {pformat(settings, width=100, sort_dicts=False)}")
+        if config.model.chat_template:
+            alone.tokenizer.save_pretrained(str(folder / TOKENIZER))
         (folder / "train.py").write_text(_header() + filled, encoding="utf-8")
 
     with errors_of_disk(out):
@@ -84,8 +85,6 @@ def _settings(config: RunConfig, tokenizer, rows_sha256: str) -> dict:
     model, adapter, training = config.model, config.adapter, config.training
     folder = resolve_path(model.model_name)
     is_exact = exact_name(model.model_name, model.load_in_4bit) == model.model_name
-    values = {name: getattr(training, name) for name in TRAINING}
-    values["embedding_learning_rate"] = training.embedding_learning_rate if adapter.modules_to_save else None
     return {
         "model": {
             "model_name": model.model_name if folder is None else str(folder),
@@ -94,9 +93,10 @@ def _settings(config: RunConfig, tokenizer, rows_sha256: str) -> dict:
             "dtype": model.dtype,
             "load_in_4bit": model.load_in_4bit,
         },
+        "tokenizer": TOKENIZER if model.chat_template else None,
         "adapter": {name: getattr(adapter, name) for name in ADAPTER}
         | {"modules_to_save": list(adapter.modules_to_save) or None},
-        "training": values,
+        "training": training_arguments(config),
         "checkpointing": training.use_gradient_checkpointing,
         "pad_token": tokenizer.pad_token,
         "rows_sha256": rows_sha256,

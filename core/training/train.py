@@ -20,11 +20,12 @@ from core.problems import TrainingError, mark, tr
 from core.runs.checkpoint_list import Checkpoint
 from core.runs.events import Change, Event, Receipt, Resumed
 from core.settings.run_config import RunConfig
+from core.settings.steps import in_whole_steps
 from core.threads import Ended, ShouldStop, Stopped
 from core.training.checkpoint_files import is_done, read_progress, restore_adapter
 from core.training.checkpoint_keeper import Keeper, check_finite, is_finite
 from core.training.progress import Progress
-from core.training.receipt import make_receipt
+from core.training.receipt import changed, make_receipt
 from core.training.sample_answers import answer_samples
 from core.training.trackers import end_tracker
 from core.training.trainer import build_trainer, take_apart
@@ -87,7 +88,9 @@ def train(
         work.show(mark("The base answers your sample prompts"))
         emit(answer_samples(loaded, config, 0, "base", should_stop, prompt_date=data.prompt_date))
         work.back_to_steps()
-    session = TrainingSession(loaded, config, data, adapter_dir, emit, should_stop, Progress.from_json(saved), changes)
+    whole, shares = in_whole_steps(config, len(data.train))
+    changes += tuple(changed(name, config, whole, reason) for name, reason in shares.items())
+    session = TrainingSession(loaded, whole, data, adapter_dir, emit, should_stop, Progress.from_json(saved), changes)
     return session.run(resume_from, saved)
 
 

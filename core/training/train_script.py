@@ -64,6 +64,10 @@ def load(chosen: argparse.Namespace):
         use_gradient_checkpointing=SETTINGS["checkpointing"],
         **place,
     )
+    if SETTINGS["tokenizer"]:  # with another chat template than the model's own
+        from transformers import AutoTokenizer
+
+        tokenizer = AutoTokenizer.from_pretrained(chosen.rows.parent / SETTINGS["tokenizer"])
     tokenizer.padding_side, tokenizer.pad_token = "right", SETTINGS["pad_token"]
     model.config._name_or_path = model.name_or_path = "embeddings"  # where Unsloth offloads them, in a temporary folder
     is_tied = bool(model.config.tie_word_embeddings)
@@ -130,12 +134,30 @@ def main() -> None:
             dataset_kwargs={"skip_prepare_dataset": not packs},
         ),
     )
+    if training["train_sampling_strategy"] == "group_by_length":
+        order_by_epoch(trainer)
     if not on_card:  # TRL makes them bfloat16 beside a 4-bit base
         for weight in model.parameters():
             if weight.requires_grad:
                 weight.data = weight.data.float()
     trainer.train()
     save(trainer, model, tokenizer, chosen.out)
+
+
+def order_by_epoch(trainer) -> None:
+    """Makes the order of the rows in an epoch depend on the seed and the epoch's number alone."""
+    import torch
+
+    make = trainer._get_train_sampler
+
+    def sampler(*args, **kwargs):
+        made = make(*args, **kwargs)
+        made.set_epoch = lambda epoch: setattr(
+            made, "generator", torch.Generator().manual_seed(trainer.args.seed + epoch)
+        )
+        return made
+
+    trainer._get_train_sampler = sampler
 
 
 def save(trainer, model, tokenizer, out: Path) -> None:

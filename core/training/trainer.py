@@ -7,7 +7,13 @@ from typing import Any
 from core.data.prepared.prepared_data import PreparedData
 from core.model.embedding_rows import give_rows_their_own_group
 from core.model.library_patches.peft_parts import token_layers, whole_copies
-from core.model.library_patches.trainer_parts import forget_embeddings, release_memory_of, with_own_checkpoints
+from core.model.library_patches.trainer_parts import (
+    by_epoch,
+    forget_embeddings,
+    release_memory_of,
+    remove_noise,
+    with_own_checkpoints,
+)
 from core.model.loaded_model import LoadedModel
 from core.model.unsloth_start import import_unsloth
 from core.settings.run_config import RunConfig
@@ -52,9 +58,19 @@ def build_trainer(
 
 def _asked_arguments(loaded: LoadedModel, config: RunConfig) -> dict[str, Any]:
     """The arguments that come from the settings, and that the receipt compares with what the trainer uses."""
-    settings = config.training
     return {
         "max_length": loaded.report.max_seq_length,
+        **training_arguments(config),
+        "bf16": loaded.report.dtype == "bfloat16",
+        "fp16": loaded.report.dtype == "float16",
+    }
+
+
+def training_arguments(config: RunConfig) -> dict[str, Any]:
+    """The settings as arguments of `UnslothTrainingArguments`, for the trainer here and for the exported script."""
+    settings = config.training
+    restarts = settings.lr_scheduler_type == "cosine_with_restarts"
+    return {
         "per_device_train_batch_size": settings.per_device_train_batch_size,
         "gradient_accumulation_steps": settings.gradient_accumulation_steps,
         "num_train_epochs": settings.num_train_epochs,
@@ -63,12 +79,15 @@ def _asked_arguments(loaded: LoadedModel, config: RunConfig) -> dict[str, Any]:
         "embedding_learning_rate": settings.embedding_learning_rate if config.adapter.modules_to_save else None,
         "warmup_steps": settings.warmup_steps,
         "lr_scheduler_type": settings.lr_scheduler_type,
+        "lr_scheduler_kwargs": {"num_cycles": settings.num_cycles} if restarts else None,
         "optim": settings.optim,
+        "adam_beta2": settings.adam_beta2,
+        "max_grad_norm": settings.max_grad_norm,
         "weight_decay": settings.weight_decay,
+        "train_sampling_strategy": settings.train_sampling_strategy,
+        "neftune_noise_alpha": settings.neftune_noise_alpha or None,
         "seed": settings.seed,
         "packing": settings.packing,
-        "bf16": loaded.report.dtype == "bfloat16",
-        "fp16": loaded.report.dtype == "float16",
     }
 
 
@@ -134,6 +153,7 @@ def _own_autocast(args, loaded: LoadedModel):
 
 def take_apart(trainer, loaded: LoadedModel) -> None:
     """Frees what the trainer keeps in memory, and makes the model ready to be used."""
+    remove_noise(trainer)
     release_memory_of(trainer)
     loaded.model.zero_grad(set_to_none=True)
     forget_embeddings()
@@ -174,6 +194,9 @@ def _trainer_class(unsloth, save: Callable[[], None] | None) -> type:
         def answering(self):
             """The precision to answer in while the trainer keeps the trained weights in another one."""
             return self.accelerator.autocast() if self.own_autocast is None else self.compute_loss_context_manager()
+
+        def _get_train_sampler(self, *args, **kwargs):
+            return by_epoch(super()._get_train_sampler(*args, **kwargs), self.args.seed)
 
         def create_optimizer(self, *args, **kwargs):
             optimizer = super().create_optimizer(*args, **kwargs)

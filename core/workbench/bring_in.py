@@ -23,7 +23,7 @@ NOT_THERE = mark("There is no folder or repository {name}; give an adapter's fol
 NO_ADAPTER = mark("{name} is not an adapter: it has no readable {file}; give the folder that PEFT saved.")
 NO_BASE = mark("The adapter in {name} does not say what model it is for; give that with --base.")
 # The settings of the adapter that a run has as well; others, such as patterns of ranks, are in its own file.
-SHARED = ("r", "lora_alpha", "use_rslora", "lora_dropout")
+SHARED = ("r", "lora_alpha", "use_rslora", "use_dora", "lora_dropout")
 
 
 def bring_in(

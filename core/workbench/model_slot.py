@@ -207,11 +207,11 @@ class ModelSlot:
     # Questions
 
     def is_loaded(self, config: ModelConfig) -> bool:
-        """Whether this model is loaded, in whatever precision and length."""
+        """Whether this model is loaded with these tokens, in whatever precision and length."""
         if self.loaded is None:
             return False
-        ours = self.loaded.config
-        return (ours.model_name, ours.revision) == (config.model_name, config.revision)
+        ours, theirs = ((one.model_name, one.revision, one.chat_template) for one in (self.loaded.config, config))
+        return ours == theirs
 
 
 def _fingerprint(loaded: LoadedModel) -> str:

@@ -55,7 +55,8 @@ def perform_and_push(
     """
     if not config.training.hub_model_id:
         return perform(emit)
-    pusher = _Pusher(run, Repository(config.training.hub_model_id), token, emit, should_stop)
+    to = Repository(config.training.hub_model_id, is_private=config.training.hub_private_repo)
+    pusher = _Pusher(run, to, token, emit, should_stop)
     try:
         status, message = perform(pusher.emit)
         if status == "completed":

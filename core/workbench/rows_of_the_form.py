@@ -233,7 +233,7 @@ def _packing(config: RunConfig, reader: Reader) -> str:
 def _key(config: RunConfig, reader: Reader, prompt_date: date) -> Key:
     """What decides how rows are prepared: the settings, the tokenizer, the files as they are on disk, and the date if
     the prompts print one."""
-    model = (reader.config.model_name, reader.config.revision)
+    model = (reader.config.model_name, reader.config.revision, reader.config.chat_template)
     printed = prompt_date if prints_date(reader.tokenizer, config.data.prompt_template) else None
     return (*_settings_of(config), model, _length(config, reader), printed)
 
@@ -247,7 +247,7 @@ def _settings_of(config: RunConfig) -> Key:
     """The settings among what decides how rows are prepared, and the files as they are on disk."""
     data = config.data.model_dump(exclude={"allow_left_out"})
     stamps = (*_stamps(config.data.path), *_stamps(config.data.validation_path or ""))
-    model = (config.model.model_name, config.model.revision, config.model.max_seq_length)
+    model = config.model.model_name, config.model.revision, config.model.max_seq_length, config.model.chat_template
     return (str(data), model, config.training.completion_only_loss, stamps)
 
 

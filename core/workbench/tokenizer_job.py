@@ -114,7 +114,7 @@ def _unwrapped(state: Tokenizing, config: ModelConfig) -> TokenizerAlone:
 
 
 def _key(config: ModelConfig) -> tuple:
-    return config.model_name, config.revision, config.trust_remote_code
+    return config.model_name, config.revision, config.trust_remote_code, config.chat_template
 
 
 def _failed(reason: str) -> Problem:

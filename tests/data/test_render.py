@@ -589,7 +589,7 @@ def test_a_prompt_is_the_same_as_in_training(chat_tokenizer):
     assert prompt_text(asked, "{title}", chat_tokenizer) == "<|begin_of_text|>Say red."
     chat_tokenizer.chat_template = None
     assert prompt_text(asked, "chat", chat_tokenizer) == "<|begin_of_text|>Say red."
-    assert reason(pieces_of, row, chat_tokenizer) == "this model has no chat template; choose the alpaca prompt"
+    assert reason(pieces_of, row, chat_tokenizer) == "this model has no chat template; choose one, or the alpaca prompt"
 
 
 def test_parts_of_text_and_unfilled_names_of_the_real_rows(any_tokenizer, shared_data):

@@ -34,7 +34,7 @@ def test_every_setting_has_a_title_a_description_and_a_default():
     for name, info in fields().items():
         assert info.title and info.description and info.description.endswith("."), name
         assert not info.is_required(), name
-    assert list(fields())[0] == "model.model_name" and len(fields()) == 56
+    assert list(fields())[0] == "model.model_name" and len(fields()) == 64
 
 
 def test_two_configs_share_nothing():
@@ -143,12 +143,40 @@ def test_settings_that_are_not_sections(value):
         ("training", "use_gradient_checkpointing", "some"),
         ("training", "max_steps", -2),
         ("training", "warmup_steps", -0.1),
+        ("training", "eval_steps", 2.5),
+        ("training", "save_steps", -1),
+        ("training", "adam_beta2", 1),
+        ("training", "max_grad_norm", -0.1),
+        ("training", "num_cycles", 0),
+        ("training", "train_sampling_strategy", "batch_rebalance"),
+        ("training", "neftune_noise_alpha", -5),
+        ("model", "chat_template", "chatgpt"),
         ("data", "seed", -1),
         ("data", "seed", 2**32),
     ],
 )
 def test_values_out_of_bounds(part, field, value):
     assert refusal({part: {field: value}}).values["setting"] == f"{part}.{field}"
+
+
+def test_steps_are_whole_and_shares_of_an_epoch_stay_shares():
+    config = RunConfig().with_settings(["training.eval_steps=0.25", "training.save_steps=50.0"])
+    assert repr((config.training.eval_steps, config.training.save_steps)) == "(0.25, 50)"
+    assert "save_steps: 50\n" in config.to_yaml() and RunConfig.from_yaml(config.to_yaml()) == config
+    assert repr(RunConfig().training.eval_steps) == "20"
+
+
+def test_a_chat_template_without_the_chat_prompt_is_refused():
+    values = {"model": {"chat_template": "chatml"}, "data": {"prompt_template": "alpaca"}}
+    error = refusal(values)
+    assert (error.settings, error.values) == (("model.chat_template",), {"name": "chatml"})
+    assert RunConfig.faults(values).keys() == {"model.chat_template"}
+    assert RunConfig.build({"model": {"chat_template": "chatml"}}).model.chat_template == "chatml"
+
+
+def test_a_model_with_another_chat_template_is_another_base_and_others_stay_as_they_were():
+    plain, named = RunConfig().model, RunConfig.build({"model": {"chat_template": "chatml"}}).model
+    assert plain.base == (plain.model_name, None, True, "auto") and named.base == (*plain.base, "chatml")
 
 
 def test_a_very_long_value_is_not_quoted_whole():

@@ -11,7 +11,7 @@ from core.settings.training_section import TrainingConfig
 from tests.conftest import small_config, train_for
 from ui.terminal.estimate_lines import as_values
 
-SCHEDULES = ["linear", "cosine", "constant", "constant_with_warmup", "polynomial"]
+SCHEDULES = [*TrainingConfig.model_fields["lr_scheduler_type"].annotation.__args__]
 WARMUPS = [0, 0.1, 0.5, 0.9, 0.99, 1, 1.9, 2, 5, 10, 100]
 
 

@@ -72,6 +72,12 @@ def no_process_is_left() -> bool:
         return False
 
 
+def test_a_repository_is_public_only_if_that_was_asked_for(hub, pushing, tmp_path):
+    public = ["training.hub_private_repo=no", "training.max_steps=1"]
+    trained(Workbench(tmp_path / "runs"), pushing.with_settings(public))
+    assert not hub.repositories[NAME].is_private
+
+
 def test_a_run_pushes_what_it_saves(hub, pushing, unpushed, tmp_path):
     bench = Workbench(tmp_path / "runs")
     run = trained(bench, pushing)

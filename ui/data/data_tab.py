@@ -61,7 +61,7 @@ class DataTab:
                     info=tr("How a question and its answer become one text."),
                     elem_id="prompt-kind",
                 )
-                form.add("data.response_starts_after")
+                form.add("model.chat_template", "data.response_starts_after")
             form.add("data.prompt_template")
             form.components["data.prompt_template"].visible = False  # until the person chooses a text of their own
             form.add("data.fill_in")
@@ -123,7 +123,7 @@ class DataTab:
             [part["path"], self.number, part["fill_in"], *columns], **hidden,
         ).then(self._look, settings, shown, **looking)  # fmt: skip
         typed = [part[name] for name in _NAMES if name not in (*_CHOSEN, *COLUMNS, "allow_left_out")]
-        chosen = [part[name] for name in (*_CHOSEN, *COLUMNS)]
+        chosen = [*(part[name] for name in (*_CHOSEN, *COLUMNS)), self._form.components["model.chat_template"]]
         events = [box.submit for box in typed] + [box.blur for box in typed] + [box.input for box in chosen]
         gr.on([*events, self._tab.select], self._look, settings, shown, **looking)
         self.use_guess.click(self._take_guess, settings, columns, **hidden).then(self._look, settings, shown, **looking)

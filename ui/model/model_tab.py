@@ -119,6 +119,7 @@ def _code_warning(name: str) -> str:
 def report_text(report: ModelReport, is_left: bool = False) -> Markup:
     """What was loaded, in words for someone who has not seen the inside of a model. `is_left`: it is still loaded
     because another one could not be."""
+    own = tr("its own") if report.has_chat_template else tr("none; use the Alpaca prompt for questions")
     rows = [
         (tr("Weights"), f"{big(report.parameters)} ({report.parameters:,})"),
         (
@@ -132,7 +133,7 @@ def report_text(report: ModelReport, is_left: bool = False) -> Markup:
         ),
         (
             tr("Chat template"),
-            tr("its own") if report.has_chat_template else tr("none; use the Alpaca prompt for questions"),
+            report.chat_template or own,
         ),
         (tr("Maximum length"), trn("{count:,} token", "{count:,} tokens", report.max_seq_length)),
         (tr("Memory"), tr("{size} of weights, on {device}", size=gib(report.memory_gib), device=report.device)),

@@ -30,6 +30,12 @@ MODELS = [
 
 _CHOICES = {  # words for choices whose names do not explain themselves
     "model.load_in_4bit": [(tr("4-bit"), True), (tr("16-bit"), False)],
+    "model.chat_template": [
+        (tr("the model's own"), ""),
+        ("ChatML", "chatml"),
+        ("Llama 3", "llama-3"),
+        (tr("Zephyr (no new tokens)"), "zephyr"),
+    ],
     "data.header": [(tr("detect from the first rows"), "auto"), (tr("yes"), "yes"), (tr("no"), "no")],
     "data.text_rows": [
         (tr("detect from the text"), "auto"),

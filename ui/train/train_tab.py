@@ -29,16 +29,18 @@ OTHER_SETTINGS = {
     mark("What is trained"): (
         ("adapter.target_modules", "adapter.continue_from"),
         ("adapter.modules_to_save", "adapter.trainable_tokens", "adapter.lora_dropout"),
-        ("adapter.use_rslora", "training.completion_only_loss", "training.packing"),
+        ("adapter.use_rslora", "adapter.use_dora", "training.neftune_noise_alpha"),
+        ("training.completion_only_loss", "training.packing", "training.train_sampling_strategy"),
     ),
     mark("Schedule, optimizer and memory"): (
-        ("training.warmup_steps", "training.lr_scheduler_type", "training.weight_decay"),
-        ("training.optim", "training.use_gradient_checkpointing", "training.seed"),
+        ("training.warmup_steps", "training.lr_scheduler_type", "training.num_cycles"),
+        ("training.optim", "training.adam_beta2", "training.weight_decay"),
+        ("training.max_grad_norm", "training.use_gradient_checkpointing", "training.seed"),
     ),
     mark("While it trains: checks, checkpoints, when to stop"): (
         ("training.eval_steps", "training.save_steps", "training.save_total_limit"),
         ("training.early_stopping_patience", "training.stop_at_loss", "training.report_to"),
-        ("training.sample_prompts", "training.hub_model_id"),
+        ("training.sample_prompts", "training.hub_model_id", "training.hub_private_repo"),
     ),
 }
 # With another preset the form comes first again, unless a run is in progress.

@@ -50,7 +50,7 @@ def chat_pieces(messages, tokenizer, tools: Tools | None = None, say: Say = lamb
     """
     messages = check_messages(messages)
     if not tokenizer.chat_template:
-        raise TemplateError("this model has no chat template; choose the alpaca prompt")
+        raise TemplateError("this model has no chat template; choose one, or the alpaca prompt")
 
     def pieces(messages: list[Message], tools: Tools | None) -> Pieces:
         return _in_a_form_it_takes(messages, lambda form: _pieces(form, tools, tokenizer), tokenizer, say)

@@ -50,6 +50,29 @@ def end_callbacks(trainer) -> None:
     trainer.callback_handler.on_train_end(trainer.args, trainer.state, trainer.control)
 
 
+def by_epoch(sampler, seed: int):
+    """The trainer's sampler, whose order of an epoch depends on the seed and the epoch's number alone.
+
+    For transformers 5.17.0, whose LengthGroupedSampler takes the random state of the moment: a run that is resumed
+    within an epoch would train on other rows. Its Trainer calls `set_epoch` of samplers that have it.
+    """
+    import torch
+    from transformers.trainer_pt_utils import LengthGroupedSampler
+
+    if isinstance(sampler, LengthGroupedSampler):
+        sampler.set_epoch = lambda epoch: setattr(sampler, "generator", torch.Generator().manual_seed(seed + epoch))
+    return sampler
+
+
+def remove_noise(trainer) -> None:
+    """Removes what adds NEFTune's noise to the embeddings; nothing if there is none.
+
+    For transformers 5.17.0, whose Trainer leaves it on the model when an exception leaves its loop.
+    """
+    if (handle := getattr(trainer, "neftune_hook_handle", None)) is not None:
+        handle.remove()
+
+
 def release_memory_of(trainer) -> None:
     """Frees the optimizer's states. The trainer cannot be used afterwards.
 
