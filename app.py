@@ -3,6 +3,7 @@
     python app.py                                open the page; with --window in a window of its own
     python app.py presets                        list the presets
     python app.py train demo-yoda                train, with a progress bar
+    python app.py recipe yoda --small            look, train, ask, measure and export, with one report at the end
     python app.py inspect FILE_OR_NAME           show what training would read of these rows
     python app.py estimate llama-3.1-8b          estimate whether it fits; --gpu "RTX 3060 12GB" for another card
     python app.py probe llama-3.1-8b             measure it instead, with one real step
@@ -41,6 +42,7 @@ from ui.desktop.second_start import shows_another
 from ui.listening import why_not_listening
 from ui.proxies import go_past_proxies
 from ui.terminal.options import json_option, preset_argument, run_argument, runs_dir_option, settings_option
+from ui.terminal.recipe import recipe
 from ui.terminal.take_home import bring_in, export, push, script
 
 PORTS = click.IntRange(1, 65535)
@@ -263,7 +265,7 @@ def report(run: str, runs_dir: Path) -> None:
         raise click.ClickException(sentence) from None
 
 
-for command in (export, push, script, bring_in):
+for command in (recipe, export, push, script, bring_in):
     app.add_command(command)
 
 

@@ -37,6 +37,7 @@ from ui.model.welcome import Welcome
 from ui.on_load import ON_LOAD
 from ui.remembered import remember
 from ui.report.proof_and_report_tab import ProofTab
+from ui.report.recipe_page import RecipeReports
 from ui.runs.runs_tab import RunsTab
 from ui.shared.errors import follow_settings
 from ui.shared.html import render
@@ -54,7 +55,7 @@ STYLES = [
     UI / name
     for name in (
         "style.css", "runs/runs.css", "compare/compare.css", "train/fit.css", "train/form.css", "train/run.css",
-        "shared/charts.css", "export/export.css", "model/welcome.css", "shared/everyone.css",
+        "shared/charts.css", "export/export.css", "model/welcome.css", "model/recipe.css", "shared/everyone.css",
     )
 ]  # fmt: skip
 FAVICON = UI / "icons/favicon.svg"
@@ -208,6 +209,8 @@ def serve(
     page, live = build_page(seen)
     gates.append(Middleware(FirstState, draw=live.first))
     others = [live.route(), Downloads(seen).route(), *routes(workbench.runs_dir)]
+    if policy is None:
+        others.append(RecipeReports(workbench).route())
     poll_queue_less(page)
     page.launch(
         server_name=host,

@@ -69,7 +69,7 @@ def evaluate(
 
 
 def _to_read(loaded: LoadedModel, rows: Sequence[Row], pairs: Sequence[Pair], frame) -> dict[str, tuple[ReadRow, ...]]:
-    """The rows that gained and lost most; without references, the first whose answers differ."""
+    """All rows, those that gained and lost most, and without references the first whose answers differ."""
 
     def shown(place: int) -> ReadRow:
         row, pair = rows[place], pairs[place]
@@ -92,7 +92,7 @@ def _to_read(loaded: LoadedModel, rows: Sequence[Row], pairs: Sequence[Pair], fr
     differing = [
         place for place, (reference, base, tuned) in enumerate(pairs) if reference is None and base.text != tuned.text
     ]
-    places = {"gained": gained, "lost": lost, "differing": differing[:ROWS_TO_READ]}
+    places = {"gained": gained, "lost": lost, "differing": differing[:ROWS_TO_READ], "answers": range(len(rows))}
     return {name: tuple(map(shown, found)) for name, found in places.items()}
 
 

@@ -1,20 +1,19 @@
 """The measures of two models' answers, with their titles and explanations.
 
-Each measure is a function of sums over rows (`core.evaluation.bootstrap`). ROUGE-L is computed by rouge-score and BLEU
-by sacrebleu. ROUGE-L counts words in any script, while rouge-score's own tokenizer drops all but English letters; BLEU
-uses sacrebleu's own. In languages without spaces a whole clause counts as one word.
+Each measure is a function of sums over rows (`core.evaluation.bootstrap`). ROUGE is computed by rouge-score
+(`core.evaluation.rouge`) and BLEU by sacrebleu, which splits texts into words itself.
 """
 
 import math
-import re
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from functools import cache, lru_cache
+from functools import cache
 from typing import Any, Literal, NamedTuple
 
 from core.evaluation.bootstrap import paired_bootstrap
 from core.evaluation.numbers_in_text import as_number, first_number, is_within
 from core.evaluation.record import Measure
+from core.evaluation.rouge import rouge, rouge_l
 from core.problems import mark
 
 REPEATED_TOKENS = 4  # so many tokens in a row that occurred earlier in the answer count as repeated
@@ -42,31 +41,11 @@ def repetition(tokens: Sequence[int]) -> float:
     return (len(grams) - len(set(grams))) / len(grams) if grams else 0.0
 
 
-class Tokenizer:
-    """Splits text into words for rouge-score: on English text like the library's own, and it keeps other scripts."""
-
-    def tokenize(self, text: str) -> list[str]:
-        return re.findall(r"[^\W_]+", text.lower())
-
-
-@cache
-def _rouge():
-    from rouge_score.rouge_scorer import RougeScorer
-
-    return RougeScorer(["rougeL"], tokenizer=Tokenizer())
-
-
 @cache
 def _bleu():
     from sacrebleu.metrics import BLEU
 
     return BLEU(force=True)  # without the warning about texts that are already split into words
-
-
-@lru_cache(maxsize=4096)
-def rouge_l(answer: str, reference: str) -> float:
-    """F-measure (0 to 1) of the longest common subsequence of words."""
-    return _rouge().score(reference, answer)["rougeL"].fmeasure
 
 
 def bleu_parts(answer: str, reference: str) -> list[int]:
@@ -156,6 +135,24 @@ METRICS = (
         better="higher",
         form="share",
         parts=lambda given, reference: (given.text == reference, 1),
+    ),
+    Metric(
+        key="rouge_1",
+        title=mark("ROUGE-1"),
+        help=mark("How many words the answer shares with the reference, in any order, from 0 to 1."),
+        needs="reference",
+        better="higher",
+        form="figure",
+        parts=lambda given, reference: (rouge(given.text, reference)[0], 1),
+    ),
+    Metric(
+        key="rouge_2",
+        title=mark("ROUGE-2"),
+        help=mark("How many pairs of neighboring words the answer shares with the reference, from 0 to 1."),
+        needs="reference",
+        better="higher",
+        form="figure",
+        parts=lambda given, reference: (rouge(given.text, reference)[1], 1),
     ),
     Metric(
         key="rouge_l",

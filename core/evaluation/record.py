@@ -140,8 +140,9 @@ class Evaluation(_Kept):
     """Base and tuned on `rows` rows of `source`; `left_out` were too long. `made` is in seconds since 1970.
 
     Answers are greedy and have at most `max_new_tokens` tokens. `gained` and `lost` are the rows whose answers improved
-    and worsened most; `differing` are some whose answers differ, where there is no reference. `note` is a warning about
-    the rows, such as that they changed since the training; empty when all is well.
+    and worsened most; `differing` are some whose answers differ, where there is no reference; `answers` are all rows,
+    in order, empty in evaluations from before they were kept. `note` is a warning about the rows, such as that they
+    changed since the training; empty when all is well.
     """
 
     run_id: str = ""
@@ -156,6 +157,7 @@ class Evaluation(_Kept):
     gained: tuple[ReadRow, ...] = ()
     lost: tuple[ReadRow, ...] = ()
     differing: tuple[ReadRow, ...] = ()
+    answers: tuple[ReadRow, ...] = ()
     forgetting: Forgetting | None = None
 
     def measure(self, key: str) -> Measure | None:

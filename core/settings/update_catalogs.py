@@ -78,9 +78,10 @@ def of_python(file: IO[bytes], *_, **__) -> Iterator[tuple[int, str | None, str 
 
 
 def of_presets(file: IO[bytes], *_, **__) -> Iterator[tuple[int, None, str, list[str]]]:
-    """Babel's method for the files of presets."""
+    """Babel's method for the files of presets and recipes, whose stages have titles."""
     values = yaml.safe_load(file.read())
     yield from ((1, None, values[key], []) for key in ABOUT if values.get(key))
+    yield from ((1, None, stage["title"], []) for stage in values.get("stages", ()) if stage.get("title"))
 
 
 def in_source() -> Catalog:

@@ -123,11 +123,14 @@ def test_a_tuned_model_that_is_the_base_shows_no_difference_at_all(trained, many
     loaded = load_for(trained.config)  # a fresh adapter: all lora_B are zero, the embeddings the base's
     general = general_rows(loaded, "alpaca")
     found = measured(loaded, many, general=general)
-    keys = {"loss", "perplexity", "exact", "rouge_l", "bleu", "ends", "length", "repetition"}
+    keys = {"loss", "perplexity", "exact", "rouge_1", "rouge_2", "rouge_l", "bleu", "ends", "length", "repetition"}
     assert {one.key for one in found.measures} == keys
     assert [(one.difference, one.low, one.high, one.verdict) for one in found.measures] == [
         (0, 0, 0, "no difference")
-    ] * 8
+    ] * 10
+    assert [(one.reference, one.base) for one in found.answers] == [
+        (row.reference, one.tuned) for row, one in zip(many, found.answers, strict=True)
+    ], "all rows are kept, in order"
     assert all(one.base == one.tuned for one in found.measures)
     assert (found.gained, found.lost, found.differing) == ((), (), ())
     told = found.forgetting

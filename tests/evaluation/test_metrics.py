@@ -7,9 +7,10 @@ import statistics
 import pytest
 
 from core.evaluation.bootstrap import FEWEST_ROWS, SEED, paired_bootstrap
-from core.evaluation.metrics import Given, Pair, Tokenizer, are_numbers, gain, measure, repetition, rouge_l
+from core.evaluation.metrics import Given, Pair, are_numbers, gain, measure, repetition
 from core.evaluation.numbers_in_text import as_number, first_number, is_within
 from core.evaluation.record import Evaluation, Forgetting, Measure, Source
+from core.evaluation.rouge import Tokenizer, rouge, rouge_l
 
 FORGETTING_WORDS = (
     "no change",
@@ -46,14 +47,17 @@ def reviews(shared_data) -> list[tuple[str, str, str]]:
     return [(rows[at][0], base[at], tuned[at]) for at in range(200)]
 
 
-def test_rouge_l_is_the_librarys_on_200_rows(reviews):
+@pytest.mark.parametrize(
+    ("key", "name", "place"), [("rouge_1", "rouge1", 0), ("rouge_2", "rouge2", 1), ("rouge_l", "rougeL", 2)]
+)
+def test_rouge_is_the_librarys_on_200_rows(reviews, key, name, place):
     from rouge_score.rouge_scorer import RougeScorer
 
-    theirs = RougeScorer(["rougeL"])
-    found = by_key(pairs_of(reviews))["rouge_l"]
-    base = [theirs.score(ref, given)["rougeL"].fmeasure for ref, given, _ in reviews]
-    tuned = [theirs.score(ref, given)["rougeL"].fmeasure for ref, _, given in reviews]
-    assert [rouge_l(given, ref) for ref, given, _ in reviews] == base
+    theirs = RougeScorer([name])
+    found = by_key(pairs_of(reviews))[key]
+    base = [theirs.score(ref, given)[name].fmeasure for ref, given, _ in reviews]
+    tuned = [theirs.score(ref, given)[name].fmeasure for ref, _, given in reviews]
+    assert [rouge(given, ref)[place] for ref, given, _ in reviews] == base
     assert found.rows == 200
     assert found.base == pytest.approx(statistics.fmean(base), abs=1e-12)
     assert found.tuned == pytest.approx(statistics.fmean(tuned), abs=1e-12)

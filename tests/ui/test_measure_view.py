@@ -93,7 +93,7 @@ def test_what_the_rows_may_not_be_is_said_where_they_are_shown():
 def test_the_interval_says_what_it_is_and_what_it_is_not():
     text = evaluation_text(FOUND)
     assert all(word in text for word in ("percentile", "fewer than about 20 rows", "not corrected"))
-    assert len(METRICS) == 12 and "of twelve" in text
+    assert len(METRICS) == 14 and "of fourteen" in text
 
 
 def test_each_measure_is_explained():

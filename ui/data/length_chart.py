@@ -4,13 +4,14 @@ from markupsafe import Markup
 
 from core.data.prepared.survey import Survey
 from core.problems import mark, tr, trn
+from core.workbench.recipe_record import DataFacts
 from ui.shared.html import render_part
 from ui.shared.line_chart import BOTTOM, HEIGHT, LEFT, RIGHT, TOP, WIDTH
 
 LEAST_BAR_WIDTH = 0.6  # so that the narrowest bar can be seen
 
 
-def length_chart(found: Survey, max_seq_length: int) -> Markup:
+def length_chart(found: Survey | DataFacts, max_seq_length: int) -> Markup:
     """The histogram of `found`; `max_seq_length` is in tokens, like the edges of the bars."""
     last = max(found.edges[-1], 1)
     most = max(found.counts)

@@ -10,6 +10,7 @@ from core.settings.presets import DEMO_TIME, Preset
 from core.workbench.workbench import Workbench
 from ui.model.other_model import OtherModel
 from ui.model.own_presets import OwnPresets, choices_of
+from ui.model.recipe_strip import HEADING, PREFIX, RecipeStrip
 from ui.shared.choices import chosen_in
 from ui.shared.errors import clear_on, error_text
 from ui.shared.formatting import big, gib, notice, pace
@@ -24,7 +25,7 @@ class ModelTab:
         self._workbench, self._form = workbench, form
         gr.HTML(notice(workbench.rules), padding=False, elem_id="rules")
         self.preset = gr.Dropdown(
-            choices_of(list(presets.values())),
+            choices_of(list(presets.values()), has_recipes=not workbench.rules),
             value=chosen,
             label=tr("Start from"),
             info=tr("Fills in all tabs. You can change any setting."),
@@ -32,6 +33,7 @@ class ModelTab:
         )
         self.preset_chosen = chosen_in(self.preset)
         self.presets = OwnPresets(workbench, form, self.preset, chosen)
+        self.recipe = None if workbench.rules else RecipeStrip(workbench, form)
         form.add("model.model_name")
         self.other = OtherModel(form, self.preset, presets)
         self.other.say_here()
@@ -58,11 +60,14 @@ class ModelTab:
         fields = set(self._form.components.values())
         hidden = {"api_visibility": "private", "show_progress": "hidden"}
         # Not when the preset changes, which a page that reattaches to a run sets too.
-        self.preset_chosen.change(self._take_preset, [self.preset], [*fields], **hidden)
+        strip = [self.recipe.part] if self.recipe else []
+        self.preset_chosen.change(self._take_preset, [self.preset], [*fields, *strip], **hidden)
         about = self.presets.about
         self.preset.change(self.presets.about_text, [self.preset], [about], api_name="about_preset", **hidden)
         self.presets.connect()
         self.other.connect()
+        if self.recipe:
+            self.recipe.connect(self.token)
         clear_on([self.loaded.change], self.trouble)
         trusted = self._form.components["model.trust_remote_code"]
         trusted.change(_code_warning, [trusted], [self.warning], api_visibility="private", show_progress="hidden")
@@ -87,17 +92,28 @@ class ModelTab:
             text += notice(slow, "warning")
         busy = workbench.busy_with
         words = tr("Load model ({busy})", busy=tr(busy)) if busy else tr("Load model")
-        return self.presets.live() | {
-            self.loaded: {"value": f"{state.report.name} {state.report.seconds}"} if state.report else {},
-            self.state: {"value": text},
-            self.load: {"interactive": not busy, "value": words},
-        }
+        recipe = self.recipe.live() if self.recipe else {}
+        return (
+            self.presets.live()
+            | recipe
+            | {
+                self.loaded: {"value": f"{state.report.name} {state.report.seconds}"} if state.report else {},
+                self.state: {"value": text},
+                self.load: {"interactive": not busy, "value": words},
+            }
+        )
 
     def _take_preset(self, name: str) -> dict:
+        unchanged, strip = dict.fromkeys(self._form.components.values(), gr.skip()), {}
         try:
-            return self._form.fill(self._workbench.find_preset(name).config)
+            config = self.recipe.open(name) if self.recipe else None
+            if self.recipe:
+                strip = self.recipe.shown()
+            if config is None and not name.startswith((HEADING, PREFIX)):
+                config = self._workbench.find_preset(name).config
         except ConfigError:  # deleted on another page, as it says below the list
-            return dict.fromkeys(self._form.components.values(), gr.skip())
+            return unchanged | strip
+        return (self._form.fill(config) if config else unchanged) | strip
 
     def _load(self, values: dict) -> str:
         try:

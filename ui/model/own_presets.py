@@ -6,15 +6,20 @@ Visitors of a page have none: for them none of this is on the page.
 import gradio as gr
 from markupsafe import Markup
 
-from core.problems import Problem, tr
+from core.problems import Problem, mark, tr
 from core.settings.presets import TITLE_CHARACTERS, Preset, delete_preset, own_presets_dir, save_preset
 from core.workbench.workbench import Workbench
+from ui.model.recipe_strip import HEADING, PREFIX, recipe_choices
 from ui.shared.clicks import CLICKS
 from ui.shared.errors import error_text
 from ui.shared.formatting import notice
 from ui.shared.html import render_part
 from ui.shared.settings_form import Form
 
+HEADING_HELP = mark(
+    "A recipe looks at the rows, trains one or more stages, asks the same questions before and after, measures, and "
+    "exports: choose one below this heading."
+)
 _SEND_TITLE = """
 const send = () => trigger('asked', {title: element.querySelector('input').value});
 element.addEventListener('click', event => {
@@ -55,6 +60,8 @@ class OwnPresets:
 
     def about_text(self, name: str) -> Markup:
         """What the preset of that name is for; one of one's own can be deleted."""
+        if not self._workbench.rules and name.startswith((HEADING, PREFIX)):
+            return notice(tr(HEADING_HELP)) if name == HEADING else Markup()
         try:
             preset = self._workbench.find_preset(name)
         except Problem as error:  # deleted on another page, or damaged
@@ -87,9 +94,11 @@ class OwnPresets:
         return {self._preset: gr.update(choices=choices_of(self._workbench.presets()), value=self._first)}
 
 
-def choices_of(presets: list[Preset]) -> list[tuple[str, str]]:
-    """The presets as a list has them: each with the card it is meant for, or that it is the person's own."""
-    return [(f"{p.title} · {tr('your own') if p.is_own else p.card}", p.name) for p in presets]
+def choices_of(presets: list[Preset], has_recipes: bool = True) -> list[tuple[str, str]]:
+    """The presets as a list has them: each with the card it is meant for, or that it is the person's own; and below
+    them the recipes."""
+    found = [(f"{p.title} · {tr('your own') if p.is_own else p.card}", p.name) for p in presets]
+    return [*found, *recipe_choices()] if has_recipes else found
 
 
 def save_text(said: Markup | None = None, refused: str | None = None) -> Markup:

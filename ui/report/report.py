@@ -5,7 +5,7 @@ It shows what the run was and how it went. It leaves out the person's note, logs
 
 import re
 import time
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 
@@ -60,18 +60,23 @@ def make_report(run: Run) -> str:
         config = run.config()
     except RunError:  # damaged: the rest can still be shown
         config = None
-    parts = [_bounded(title, html) for title, html in _parts(run, snapshot, config) if html]
+    parts = [bounded(title, html) for title, html in _parts(run, snapshot, config) if html]
+    return whole_page(run.name, parts, [run.folder])
+
+
+def whole_page(name: str, parts: list[Markup], folders: Iterable[Path]) -> str:
+    """A report of these parts. Of folders of this machine, `folders` and those above them included, it has no path."""
     page = render(
         "report/report.html",
         language=LANGUAGE,
         policy=POLICY,
-        name=run.name,
+        name=name,
         style=of_file("report/report.css"),
         parts=parts,
         now=when(time.time()),
     )
     # Half of a surrogate pair, which a damaged file may hold, cannot be written as UTF-8.
-    return _without_private(str(page), run).encode("utf-8", "replace").decode()
+    return _without_private(str(page), folders).encode("utf-8", "replace").decode()
 
 
 def _parts(run: Run, snapshot: Snapshot, config: RunConfig | None) -> Iterator[tuple[str, Markup]]:
@@ -92,7 +97,7 @@ def _parts(run: Run, snapshot: Snapshot, config: RunConfig | None) -> Iterator[t
     yield tr("Proof"), _titled(dated, proof_text(proof, pane)) if proof else Markup()
     yield tr("Self-tests of exports"), tested_text(run)
     yield tr("Receipt"), receipt_text(snapshot.receipt) if snapshot.receipt else Markup()
-    yield tr("Settings"), (settings_text(config) if config else Markup()) + _libraries()
+    yield tr("Settings"), (settings_text(config) if config else Markup()) + libraries()
 
 
 def _name_of(run: Run, run_id: str) -> str:
@@ -128,7 +133,8 @@ def _summary(snapshot: Snapshot, config: RunConfig | None) -> Markup:
     return render_part(TEMPLATE, "summary", message=message, kind=kind, rows=rows)
 
 
-def _libraries() -> Markup:
+def libraries() -> Markup:
+    """The libraries with their versions, folded."""
     versions = []
     for name in LIBRARIES:
         try:
@@ -138,7 +144,7 @@ def _libraries() -> Markup:
     return render_part(TEMPLATE, "libraries", versions=versions)
 
 
-def _bounded(title: str, html: Markup) -> Markup:
+def bounded(title: str, html: Markup) -> Markup:
     """The part, or a sentence in its place when it is too large."""
     if len(html.encode("utf-8", "replace")) <= PART_BYTES:
         return html
@@ -169,9 +175,11 @@ def without_path(text: str) -> str:
     return _FOLDERS.sub(lambda found: found[1] or "…", text)
 
 
-def _without_private(page: str, run: Run) -> str:
+def _without_private(page: str, folders: Iterable[Path]) -> str:
     """Without the folders of this machine, and without anything that looks like a token of the hub."""
-    own = {run.folder, run.folder.parent, PROJECT_DIR, Path.cwd(), Path.home()}
+    own = {PROJECT_DIR, Path.cwd(), Path.home()}
+    for folder in folders:
+        own |= {folder, folder.parent}
     forms = {form for path in own for form in (str(path), str(path.resolve()))}
     for folder in sorted(forms, key=len, reverse=True):
         path = Path(folder)

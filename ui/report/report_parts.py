@@ -34,7 +34,8 @@ class CutText:
     rest: str = ""
 
 
-def _cut(text: str, most: int) -> CutText:
+def cut(text: str, most: int) -> CutText:
+    """At most that many characters of the text."""
     return (
         CutText(text)
         if len(text) <= most
@@ -44,8 +45,8 @@ def _cut(text: str, most: int) -> CutText:
 
 def _short(text: str, most: int) -> str:
     """The same as plain text."""
-    cut = _cut(text, most)
-    return cut.start + cut.rest
+    found = cut(text, most)
+    return found.start + found.rest
 
 
 def _first(entries: Iterable[Markup], most_bytes: int) -> list[Markup]:
@@ -70,7 +71,7 @@ def measures_text(run_dir: Path, label: Callable[[str], str] = run_label) -> Mar
             TEMPLATE,
             "titled",
             title=tr("Measured, {when}", when=when(one.made)),
-            inner=evaluation_text(_thinned(one), label),
+            inner=evaluation_text(thinned(one), label),
         )
         for one in found[:MOST_EVALUATIONS]
     ]
@@ -81,7 +82,7 @@ def measures_text(run_dir: Path, label: Callable[[str], str] = run_label) -> Mar
     return Markup().join(parts)
 
 
-def _thinned(found: Evaluation) -> Evaluation:
+def thinned(found: Evaluation) -> Evaluation:
     """With the first of its rows to read, their texts cut."""
     left, kept = ROWS_BYTES, {}
     for kind in ("gained", "lost", "differing"):
@@ -169,7 +170,7 @@ def _vote(vote: Vote, name: Callable[[str], str]) -> Markup:
     without_winner = {"tie": tr("a tie"), "bad": tr("both bad")}
     chosen = without_winner.get(vote.choice) or tr("chosen: {model}", model=name(vote.winner))
     sides = [_side(vote, name, vote.left, vote.left_answer), _side(vote, name, vote.right, vote.right_answer)]
-    return render_part(TEMPLATE, "vote", prompt=_cut(vote.prompt, PROMPT_CHARACTERS), sides=sides, chosen=chosen)
+    return render_part(TEMPLATE, "vote", prompt=cut(vote.prompt, PROMPT_CHARACTERS), sides=sides, chosen=chosen)
 
 
 def _side(vote: Vote, name: Callable[[str], str], key: str, answer: str) -> dict:
@@ -177,7 +178,7 @@ def _side(vote: Vote, name: Callable[[str], str], key: str, answer: str) -> dict
     return {
         "style": f"{style} won" if key == vote.winner else style,
         "title": name(key),
-        "answer": _cut(answer, ANSWER_CHARACTERS) if answer.strip() else None,
+        "answer": cut(answer, ANSWER_CHARACTERS) if answer.strip() else None,
     }
 
 
@@ -217,7 +218,7 @@ def _value(key: str, value: object) -> CutText:
     if key in PATHS and value:
         return CutText(short_names(str(value)))
     between = "\n" if key == "training.sample_prompts" else ", "  # prompts may contain commas
-    return _cut(setting_text(key, value, between), VALUE_CHARACTERS)
+    return cut(setting_text(key, value, between), VALUE_CHARACTERS)
 
 
 def short_names(paths: str) -> str:
