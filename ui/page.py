@@ -37,7 +37,7 @@ from ui.model.welcome import Welcome
 from ui.on_load import ON_LOAD
 from ui.remembered import remember
 from ui.report.proof_and_report_tab import ProofTab
-from ui.report.recipe_page import RecipeReports
+from ui.report.recipe_page import report_routes
 from ui.runs.runs_tab import RunsTab
 from ui.shared.errors import follow_settings
 from ui.shared.html import render
@@ -208,9 +208,7 @@ def serve(
         visits.keep_tidy()
     page, live = build_page(seen)
     gates.append(Middleware(FirstState, draw=live.first))
-    others = [live.route(), Downloads(seen).route(), *routes(workbench.runs_dir)]
-    if policy is None:
-        others.append(RecipeReports(workbench).route())
+    others = [live.route(), Downloads(seen).route(), *routes(workbench.runs_dir), *report_routes(workbench, policy)]
     poll_queue_less(page)
     page.launch(
         server_name=host,

@@ -13,6 +13,7 @@ from core.hub_names import Token
 from core.model.unsloth_start import start_unsloth
 from core.problems import Busy, Problem, RunError, TrainingError, tr
 from core.settings.recipes import Recipe
+from core.settings.run_config import RunConfig
 from core.threads import leave_if
 from core.training.trackers import check_tracker
 from core.workbench.background_job import BackgroundJob, Outcome
@@ -64,6 +65,14 @@ class RecipeJob:
         self._check(record.recipe, token)
         return self._begin(record.model_copy(update={"status": "running", "message": ""}), token)
 
+    def change(self, stage: str, config: RunConfig) -> None:
+        """Gives a stage other settings while the recipe runs. Raises RunError if its run has started, or none runs."""
+        with self._job.changed:
+            record = self.state
+            if not self.is_running or any(run.stage == stage for run in record.runs):
+                raise RunError("The stage {stage} has started, so its settings stay as they are.", stage=stage)
+            self._keep(recipe=record.recipe.with_stage(stage, config))
+
     def stop(self) -> None:
         """Asks it to stop; the run in progress is stopped and kept, and can be continued with the recipe."""
         self._job.stop()
@@ -102,8 +111,9 @@ class RecipeJob:
         self.said = words
 
     def _keep(self, **changes) -> Record:
-        self._job.state = save(self._runs_dir, self.state.model_copy(update=changes))
-        return self._job.state
+        with self._job.changed:  # a stage may be changed meanwhile
+            self._job.state = save(self._runs_dir, self.state.model_copy(update=changes))
+            return self._job.state
 
     def _ended(self, outcome: Outcome[None]) -> None:
         outcome.print_unexpected()

@@ -35,6 +35,7 @@ EXEMPT: dict[str, tuple[str, ...]] = {
     "core/demo/__main__.py": ("Make the demo model", "folder to write to"),
     "core/demo/build.py": ("step {}/{}",),
     "core/demo/lessons.py": ("",),  # all of it is the demo's language
+    "core/demo/recipe_rows.py": ("",),  # rows
     "core/demo/tokenizer.py": ("CHAT_TEMPLATE",),
     "core/demo/words.py": ("",),
     "core/disk/atomic.py": ("No space left", "os error"),  # in messages of the system

@@ -12,6 +12,7 @@ from core.settings.presets import DEMO, find_preset, list_presets, own_presets_d
 from core.settings.run_config import fields
 from core.workbench.workbench import Workbench
 from ui.model.model_tab import ModelTab
+from ui.model.recipe_strip import recipe_choices
 from ui.shared.settings_form import Form
 
 
@@ -33,11 +34,14 @@ def shown(tab: ModelTab) -> dict:
 
 
 def test_saved_chosen_and_deleted(tab, runs_dir):
-    own, program_s = tab.presets, tab.live()[tab.preset]["choices"]
+    own, recipes = tab.presets, recipe_choices()
+    program_s = tab.live()[tab.preset]["choices"][: -len(recipes)]
     assert [name for _, name in program_s] == [preset.name for preset in list_presets()]
     rank = tab._form.components["adapter.r"]
     told = own._save(shown(tab) | {rank: 24}, asked(title="Mine <b>"))
-    assert told[tab.preset] == gr.update(choices=[*program_s, ("Mine <b> · your own", "mine-b")], value="mine-b")
+    assert told[tab.preset] == gr.update(
+        choices=[*program_s, ("Mine <b> · your own", "mine-b"), *recipes], value="mine-b"
+    )
     assert "Saved as Mine &lt;b&gt;" in told[own.save] and "<details open" not in told[own.save]
     assert tab.live()[tab.preset]["choices"] == told[tab.preset]["choices"], "on every open page"
     assert tab._take_preset("mine-b")[rank]["value"] == 24
@@ -45,9 +49,10 @@ def test_saved_chosen_and_deleted(tab, runs_dir):
     assert find_preset("mine-b", runs_dir).description in about and "Delete Mine &lt;b&gt; for good" in about
     assert "Delete" not in own.about_text(DEMO)
 
-    assert own._delete(asked(name="mine-b")) == {tab.preset: gr.update(choices=program_s, value=DEMO)}
+    assert own._delete(asked(name="mine-b")) == {tab.preset: gr.update(choices=[*program_s, *recipes], value=DEMO)}
     assert list(own_presets_dir(runs_dir).iterdir()) == []
-    assert set(map(str, tab._take_preset("mine-b").values())) == {str(gr.skip())}, "chosen on another page meanwhile"
+    told = tab._take_preset("mine-b")
+    assert {str(told[field]) for field in tab._form.components.values()} == {str(gr.skip())}, "chosen on another page"
     assert 'class="notice warning"' in own.about_text("mine-b")
 
 

@@ -63,7 +63,7 @@ class ModelTab:
         strip = [self.recipe.part] if self.recipe else []
         self.preset_chosen.change(self._take_preset, [self.preset], [*fields, *strip], **hidden)
         about = self.presets.about
-        self.preset.change(self.presets.about_text, [self.preset], [about], api_name="about_preset", **hidden)
+        self.preset.change(self._about, [self.preset], [about], api_name="about_preset", **hidden)
         self.presets.connect()
         self.other.connect()
         if self.recipe:
@@ -102,6 +102,12 @@ class ModelTab:
                 self.load: {"interactive": not busy, "value": words},
             }
         )
+
+    def _about(self, name: str) -> Markup:
+        """What the chosen preset is for. A recipe that a reloaded page had chosen is opened again."""
+        if self.recipe:
+            self.recipe.open_again(name)
+        return self.presets.about_text(name)
 
     def _take_preset(self, name: str) -> dict:
         unchanged, strip = dict.fromkeys(self._form.components.values(), gr.skip()), {}

@@ -49,6 +49,7 @@ class RecipeStrip:
         self._form, self._said = form, Markup()
         self._job = RecipeJob(workbench)
         self._draft: _Draft | None = None
+        self._later = ""  # the stage that the form shows while the recipe runs and that stage has not started
         self.part = gr.HTML(self._text(), padding=False, elem_id="recipe", js_on_load=CLICKS)
 
     def connect(self, token: gr.Textbox) -> None:
@@ -77,6 +78,11 @@ class RecipeStrip:
         self._draft = _Draft(recipe, recipe.stages[0].name)
         return recipe.stages[0].config
 
+    def open_again(self, value: str) -> None:
+        """Opens the recipe of that value of the list, unless one is open. Raises ConfigError."""
+        if self._draft is None and value.startswith(PREFIX):
+            self.open(value)
+
     def _asked(self, values: dict, asked: gr.EventData) -> dict:
         self._said = Markup()
         filled = dict.fromkeys(self._form.components.values(), gr.skip())
@@ -85,6 +91,12 @@ class RecipeStrip:
                 self._job.stop()
             elif asked.ask == "continue":
                 self._job.resume(asked.id, values[self._token])
+            elif asked.ask == "later":
+                self._later = asked.stage
+                filled |= self._form.fill(self._job.state.recipe.stage(asked.stage).config)
+            elif asked.ask == "keep":
+                self._job.change(asked.stage, self._form.read(values))
+                self._later = ""
             elif self._draft is not None:
                 filled |= self._change(asked, values)
         except Problem as error:
@@ -108,7 +120,8 @@ class RecipeStrip:
     def _text(self) -> Markup:
         record, draft = self._job.state, self._draft
         if record is not None and (self._job.is_running or draft is None or record.recipe.name == draft.recipe.name):
-            began = _started(record, self._job.said, can_start=draft is not None and not self._job.is_running)
+            later = _not_started(record) if self._job.is_running else []
+            began = _started(record, self._job.said, draft is not None and not self._job.is_running, later, self._later)
         else:
             began = Markup()
         offered = Markup() if draft is None or self._job.is_running else _offered(draft)
@@ -126,8 +139,15 @@ def _offered(draft: _Draft) -> Markup:
     )
 
 
-def _started(record: Record, said: str, can_start: bool) -> Markup:
-    """How far it is, or how it ended."""
+def _not_started(record: Record) -> list[tuple[str, str]]:
+    """The stages whose settings can still be changed, by name, with their titles."""
+    step = record.step
+    begun = {run.stage for run in record.runs} | ({step.stage} if step and step.kind == "train" else set())
+    return [(stage.name, stage.shown) for stage in record.recipe.stages if stage.name not in begun]
+
+
+def _started(record: Record, said: str, can_start: bool, later: list[tuple[str, str]], editing: str) -> Markup:
+    """How far it is, or how it ended. `later` are the stages to change; the form shows that of the name `editing`."""
     steps = [
         {
             "words": step_in_words(record.recipe, step),
@@ -149,4 +169,6 @@ def _started(record: Record, said: str, can_start: bool) -> Markup:
         can_continue=record.status in ("stopped", "failed", "interrupted"),
         report=address_of(record) if record.runs else "",
         is_folded=can_start and record.is_over,
+        later=later,
+        editing=next(((name, title) for name, title in later if name == editing), None),
     )

@@ -8,6 +8,7 @@ from starlette.responses import HTMLResponse, PlainTextResponse, Response
 from starlette.routing import Route
 
 from core.problems import Problem
+from core.visitors.policy import Policy
 from core.workbench.recipe_record import Record, find_record
 from core.workbench.workbench import Workbench
 from ui.report.recipe_report import make_recipe_report
@@ -21,16 +22,16 @@ def address_of(record: Record) -> str:
     return ROUTE.removeprefix("/") + "?" + urlencode({"id": record.id})
 
 
-class RecipeReports:
-    """The route. Only for whoever runs the program: a page for visitors does not have it."""
+def report_routes(workbench: Workbench, policy: Policy | None) -> list[Route]:
+    """The route, which a page for visitors does not have: recipes are for whoever runs the program."""
+    return [] if policy else [Route(ROUTE, _Reports(workbench).answer)]
 
+
+class _Reports:
     def __init__(self, workbench: Workbench):
         self._workbench = workbench
 
-    def route(self) -> Route:
-        return Route(ROUTE, self._answer)
-
-    async def _answer(self, request: Request) -> Response:
+    async def answer(self, request: Request) -> Response:
         try:
             text = await run_in_threadpool(self._text, request.query_params.get("id", ""))
         except Problem as error:
