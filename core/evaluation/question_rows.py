@@ -5,6 +5,9 @@ from collections.abc import Collection, Sequence
 from dataclasses import dataclass
 
 from core.data.prepared.tokens import UNTRAINED, Example
+from core.data.prompts.prompt_templates import prompt_text
+
+QUESTION_MARK = "\ue000"  # in place of a question; no template contains it
 
 
 @dataclass(frozen=True)
@@ -61,3 +64,10 @@ def until_end(answer: list[int], end_ids: Collection[int]) -> list[int]:
 def plain(tokenizer, ids: Sequence[int]) -> str:
     """The text of these tokens, without special tokens and surrounding space."""
     return tokenizer.decode(ids, skip_special_tokens=True).strip()
+
+
+def frame_of(prompt_template: str, tokenizer) -> tuple[str, str]:
+    """What the prompt template puts before and after a question, without special tokens."""
+    text = prompt_text([{"role": "user", "content": QUESTION_MARK}], prompt_template, tokenizer)
+    before, _, after = text.partition(QUESTION_MARK)
+    return tuple(plain(tokenizer, tokenizer(part, add_special_tokens=False)["input_ids"]) for part in (before, after))

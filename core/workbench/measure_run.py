@@ -11,10 +11,9 @@ from pathlib import Path
 
 from core.data.prepared.rows_fingerprint import are_the_rows_of
 from core.data.prompts.prompt_date import on_date
-from core.data.prompts.prompt_templates import prompt_text
 from core.evaluation.evaluate import evaluate
 from core.evaluation.forgetting import general_rows
-from core.evaluation.question_rows import plain
+from core.evaluation.question_rows import frame_of
 from core.evaluation.record import Evaluation, Source
 from core.evaluation.saved import save
 from core.hub_names import Token
@@ -23,7 +22,6 @@ from core.model.vocabulary import check_prompts
 from core.problems import RunError, mark, tr
 from core.runs.adapter_ref import BASE
 from core.runs.run_folder import Run
-from core.settings.run_config import RunConfig
 from core.threads import ShouldStop, in_own_thread, leave_if
 from core.training.checkpoint_files import read_progress
 from core.workbench.desk import MEASURING
@@ -36,7 +34,6 @@ UNKNOWN_ROWS = mark(
     "The run has no checkpoint to compare these validation rows with: if its data has changed since, it may have been "
     "trained on some of them."
 )
-QUESTION_MARK = "\ue000"  # in place of a question; no template contains it
 
 
 def evaluate_run(
@@ -77,7 +74,7 @@ def evaluate_run(
             note = note_on_rows(run, loaded, prepared, token, should_stop) if source.kind == "validation" else ""
             general = general_rows(dated, config.data.prompt_template)
             check_prompts(loaded, (row.input_ids for row in general))
-            frame = _frame(config, dated)
+            frame = frame_of(config.data.prompt_template, dated.tokenizer)
             found = evaluate(loaded, tuple(names), rows, should_stop, report, general, frame)
             about = {"run_id": run.id, "made": began, "source": source, "left_out": left_out, "note": note}
             return found.model_copy(update=about)
@@ -90,14 +87,6 @@ def evaluate_run(
 def _dated(loaded: LoadedModel, run: Run) -> LoadedModel:
     """The same model with a tokenizer that writes prompts with the run's date."""
     return replace(loaded, tokenizer=on_date(loaded.tokenizer, run.prompt_date))
-
-
-def _frame(config: RunConfig, loaded: LoadedModel) -> tuple[str, str]:
-    """What the prompt template puts before and after a question, without special tokens."""
-    text = prompt_text([{"role": "user", "content": QUESTION_MARK}], config.data.prompt_template, loaded.tokenizer)
-    before, _, after = text.partition(QUESTION_MARK)
-    encode = loaded.tokenizer
-    return tuple(plain(encode, encode(part, add_special_tokens=False)["input_ids"]) for part in (before, after))
 
 
 def note_on_rows(

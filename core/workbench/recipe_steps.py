@@ -10,7 +10,7 @@ from core.answering.stream import stream
 from core.data.prompts.prompt_date import on_date
 from core.data.prompts.prompt_templates import prompt_text
 from core.evaluation.batched_answers import answer_limit, given
-from core.evaluation.question_rows import plain
+from core.evaluation.question_rows import frame_of, plain
 from core.evaluation.record import Source
 from core.export.hub import Repository
 from core.export.wanted import Wanted, wanted_of
@@ -129,7 +129,8 @@ class Steps:
         with for_inference(loaded), adapter_view(loaded, None):
             (answer,) = given(loaded, rows, answer_limit(rows), self._should_stop)
         leave_if(self._should_stop)
-        question = plain(loaded.tokenizer, rows[0].question)
+        before, after = frame_of(config.data.prompt_template, loaded.tokenizer)
+        question = plain(loaded.tokenizer, rows[0].question).removeprefix(before).removesuffix(after).strip()
         return Example(model=model, question=question, reference=rows[0].reference or "", answer=answer.text or "")
 
     # Asking

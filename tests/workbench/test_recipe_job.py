@@ -150,10 +150,14 @@ def test_yoda(done):
     record = found.record
     assert record.answers_of(BASE) == record.recipe.questions, "the demo model repeats what it is told"
     (example,) = record.examples
-    assert example.answer == example.question.removeprefix("user\n\n") or example.question.count(example.answer) == 1
+    assert example.answer == example.question == "Your sister sees her grandmother."
+    assert example.reference == "Her grandmother, your sister sees. Hmm."
     chosen = found.run("yoda").snapshot().batch_chosen
     assert chosen.batch * chosen.accumulation == 16 and chosen.tried
-    assert all(answer.endswith(" Hmm.") for answer in record.answers_of("yoda"))
+    assert record.answers_of("yoda") == (
+        "A book in the garden, the old man reads. Hmm.",
+        "Find your keys under the chair, you will. Hmm.",
+    )
     assert [(made.to, made.url) for made in record.exports] == [("adapter", ""), ("merged", ""), ("adapter", "")]
     assert f"{chosen.batch} rows at once, accumulated {chosen.accumulation} times" in found.report
 
