@@ -53,8 +53,8 @@ class Measures(_Kept):
 
 
 class Export(_Kept):
-    """Something to take home. `push`: also to Hugging Face, into the repository of the stage's training.hub_model_id;
-    if that is empty, it stays here."""
+    """Something to take home. `push`: to Hugging Face, into the repository of the last stage's training.hub_model_id;
+    if that is empty, it is left out."""
 
     to: Literal["adapter", "merged", "gguf", "lora-gguf", "ollama"]
     quant: tuple[str, ...] = ("q8_0",)

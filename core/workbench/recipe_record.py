@@ -137,7 +137,8 @@ class Record(_Kept):
 
 
 def steps_of(recipe: Recipe) -> tuple[Step, ...]:
-    """All pieces of work, in order. The rows are looked at once, whatever the number of models."""
+    """All pieces of work, in order. The rows are looked at once, whatever the number of models; nothing is pushed
+    without the name of a repository."""
     last, steps = recipe.last.name, []
     if recipe.before.data:
         first = next(iter(recipe.models), "")
@@ -151,13 +152,14 @@ def steps_of(recipe: Recipe) -> tuple[Step, ...]:
                 steps.append(Step(kind="ask", stage=stage.name, model=model))
         if recipe.measures.rows:
             steps.append(Step(kind="measure", stage=last, model=model))
-        exports = range(len(recipe.exports))
+        can_push = bool(recipe.last.config.training.hub_model_id)
+        exports = [number for number, export in enumerate(recipe.exports) if can_push or not export.push]
         steps += [Step(kind="export", stage=last, model=model, export=number) for number in exports]
     return tuple(steps)
 
 
-def step_in_words(recipe: Recipe, step: Step) -> str:
-    """What a step does, as in "Train: Instructions in Korean", in the person's language."""
+def step_in_words(recipe: Recipe, step: Step, with_model: bool = True) -> str:
+    """What a step does, as in "1B · Train: Instructions in Korean", in the person's language."""
     stage, model = recipe.stage(step.stage).shown, step.model
     words = {
         "data": tr("Look at the rows: {stage}", stage=stage),
@@ -165,9 +167,12 @@ def step_in_words(recipe: Recipe, step: Step) -> str:
         "train": tr("Train: {stage}", stage=stage),
         "ask": tr("Ask after {stage}", stage=stage),
         "measure": tr("Measure base and tuned"),
-        "export": tr("Export: {kind}", kind=recipe.exports[step.export].to) if recipe.exports else "",
+        "export": "",
     }[step.kind]
-    return f"{model} · {words}" if model and step.kind != "data" else words
+    if step.kind == "export":
+        export = recipe.exports[step.export]
+        words = tr("Push: {kind}", kind=export.to) if export.push else tr("Export: {kind}", kind=export.to)
+    return f"{model} · {words}" if with_model and model and step.kind != "data" else words
 
 
 def record_folder(runs_dir: Path, record_id: str) -> Path:

@@ -228,8 +228,8 @@ class Steps:
     def _export(self, record: Record, step: Step) -> None:
         wish, run, job = record.recipe.exports[step.export], self._run(record, step), self._bench.exporting
         wanted = wanted_of(run, wish.to, wish.quant)
-        name = _config(record, step).training.hub_model_id if wish.push else ""
-        if name:
+        if wish.push:
+            name = _config(record, step).training.hub_model_id
             job.push(run, wanted, Repository(name), token=self._token)
             url, out = self._ended(job).url, ""
         else:

@@ -7,7 +7,7 @@ from playwright.sync_api import expect
 
 from core.settings.presets import find_preset
 from tests.app_process import running_app
-from tests.browser.conftest import reload, tab
+from tests.browser.conftest import DESKTOP, PHONE, reload, tab
 
 
 @pytest.fixture(scope="module")
@@ -62,6 +62,28 @@ def test_another_preset_takes_the_place_of_what_was_entered(page):
     expect(page.locator("#model-model_name input")).to_have_value(find_preset("llama-3.2-1b").config.model.model_name)
     tab(page, "Train")
     expect(page.locator("#adapter-r input")).to_have_value(str(find_preset("llama-3.2-1b").config.adapter.r))
+
+
+def test_a_recipe_shows_its_steps_and_its_stages_fill_the_form(page):
+    tab(page, "Model")
+    page.locator("#preset input").click()
+    page.get_by_role("option", name="Korean in two stages").click()
+    strip = page.locator("#recipe .strip li")
+    expect(strip).to_have_count(26)
+    expect(strip.first).to_have_text("Look at the rows: Reading Korean")
+    second = page.locator("#recipe").get_by_role("button", name="Instructions in Korean", exact=True)
+    expect(second).to_have_attribute("aria-pressed", "false")
+    second.click()
+    expect(second).to_have_attribute("aria-pressed", "true")
+    page.set_viewport_size(PHONE)
+    expect(page.get_by_role("button", name="Run the recipe")).to_be_visible()
+    assert page.evaluate("document.documentElement.scrollWidth") <= PHONE["width"]
+    page.set_viewport_size(DESKTOP)
+    tab(page, "Train")
+    expect(page.locator("#training-num_train_epochs input")).to_have_value("2")
+    reload(page)
+    tab(page, "Model")
+    expect(strip).to_have_count(26)
 
 
 @pytest.mark.parametrize("damage", ["{", '{"preset": "gone", "adapter-r": 12}'])

@@ -181,6 +181,10 @@ def test_the_steps_of_a_recipe_in_order():
     assert [step.kind for step in steps] == ["data", "data", *of_a_model, *of_a_model]
     assert [step.model for step in steps] == ["4-bit"] * 10 + ["16-bit"] * 8
     assert [step.export for step in steps][-2:] == [0, 1]
+    pushed = steps_of(two.with_settings(["instructions.training.hub_model_id=ada/korean"]))
+    assert [step.export for step in pushed][-3:] == [0, 1, 2], "pushed only if there is a repository"
+    assert step_in_words(two, pushed[-1]) == "16-bit · Push: adapter"
+    assert step_in_words(two, pushed[-1], with_model=False) == "Push: adapter"
     none = two.model_copy(update={"questions": (), "measures": Measures(rows=0), "exports": (), "models": {}})
     assert [step.kind for step in steps_of(none)] == ["data", "data", "train", "train"]
     assert step_in_words(two, steps[3]) == "4-bit · Train: Reading Korean"

@@ -63,6 +63,8 @@ def test_each_stage_is_changed_in_the_form_before_it_starts(tab):
     assert re.findall(r'aria-pressed="(\w+)"\s*data-ask="stage" data-stage="([\w-]+)"', strip) == [
         ("true", "reading"), ("false", "instructions")
     ]  # fmt: skip
+    assert re.findall(r'<div class="strip">(?:<b>(\w+)</b>)?', strip) == ["", "1B", "3B", "8B"]
+    assert strip.count("<li ") == 26 and "Each stage is trained on 1B, 3B, 8B, whichever" in strip
     changed = recipe.stages[0].config.with_settings(["training.max_steps=7"])
     told = tab.recipe._asked(shown(tab, changed), asked(ask="stage", stage="instructions"))
     assert (

@@ -82,7 +82,8 @@ def check_whole(found: Done) -> None:
         exports = load_exports(found.run(recipe.last.name, model))
         assert {one.wanted.to for one in exports} == {export.to for export in recipe.exports}
         assert all(one.passed for one in exports)
-    assert [made.to for made in record.exports] == [export.to for _ in models for export in recipe.exports]
+    wanted = [export.to for export in recipe.exports if not export.push]  # there is no repository to push to
+    assert [made.to for made in record.exports] == wanted * len(models)
 
 
 def test_korean_in_60_steps(done):
@@ -158,7 +159,7 @@ def test_yoda(done):
         "A book in the garden, the old man reads. Hmm.",
         "Find your keys under the chair, you will. Hmm.",
     )
-    assert [(made.to, made.url) for made in record.exports] == [("adapter", ""), ("merged", ""), ("adapter", "")]
+    assert [(made.to, made.url) for made in record.exports] == [("adapter", ""), ("merged", "")]
     assert f"{chosen.batch} rows at once, accumulated {chosen.accumulation} times" in found.report
 
 

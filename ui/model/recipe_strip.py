@@ -3,6 +3,7 @@
 What it shows is the program's, not the page's: a reload, or another page, shows the same.
 """
 
+from collections.abc import Callable
 from dataclasses import dataclass
 
 import gradio as gr
@@ -134,9 +135,20 @@ def _offered(draft: _Draft) -> Markup:
         TEMPLATE,
         "offered",
         about=recipe.description,
-        steps=[{"words": step_in_words(recipe, step), "state": ""} for step in steps_of(recipe)],
+        groups=_groups(recipe, lambda number: ""),
         stages=[(stage.name, stage.shown, stage.name == draft.editing) for stage in recipe.stages],
+        models=", ".join(recipe.models),
     )
+
+
+def _groups(recipe: Recipe, state: Callable[[int], str]) -> list[tuple[str, list[dict[str, str]]]]:
+    """The steps by model, each in words and with the state of its number."""
+    groups: dict[str, list[dict[str, str]]] = {}
+    for number, step in enumerate(steps_of(recipe)):
+        words = step_in_words(recipe, step, with_model=False)
+        model = "" if step.kind == "data" else step.model
+        groups.setdefault(model, []).append({"words": words, "state": state(number)})
+    return list(groups.items())
 
 
 def _not_started(record: Record) -> list[tuple[str, str]]:
@@ -148,20 +160,18 @@ def _not_started(record: Record) -> list[tuple[str, str]]:
 
 def _started(record: Record, said: str, can_start: bool, later: list[tuple[str, str]], editing: str) -> Markup:
     """How far it is, or how it ended. `later` are the stages to change; the form shows that of the name `editing`."""
-    steps = [
-        {
-            "words": step_in_words(record.recipe, step),
-            "state": "done" if number < record.done else "now" if number == record.done and not record.is_over else "",
-        }
-        for number, step in enumerate(record.steps)
-    ]
+
+    def state(number: int) -> str:
+        is_now = number == record.done and not record.is_over
+        return "done" if number < record.done else "now" if is_now else ""
+
     message = tr(record.message) if record.is_over else ""
     return render_part(
         TEMPLATE,
         "started",
         title=record.recipe.title,
         small=tr("with the demo model") if record.recipe.is_small else "",
-        steps=steps,
+        groups=_groups(record.recipe, state),
         message=notice(message, KINDS.get(record.status, "warning")),
         said=said[:SAID_CHARACTERS],
         id=record.id,
