@@ -126,6 +126,53 @@ def test_report_writes_one_file_with_the_measures(trained):
     assert text.startswith("<!DOCTYPE html>") and "Ends by itself" in text and "<script" not in text
 
 
+def test_recipes_are_listed():
+    done = run_app("recipe")
+    assert done.returncode == 0, done.stderr
+    assert [line.split()[0] for line in done.stdout.splitlines()] == [
+        "dialogue-summaries", "korean-60-steps", "korean-two-stages", "price-from-text", "yoda"
+    ]  # fmt: skip
+
+
+def test_a_recipe_runs_to_its_report_and_a_bad_one_exits_with_2(tmp_path):
+    file, runs = tmp_path / "mine.yaml", str(tmp_path / "runs")
+    stage = {
+        "name": "one",
+        "model": {"model_name": "presets/demo-llama", "max_seq_length": 128},
+        "adapter": {"modules_to_save": []},
+        "training": {"max_steps": 2, "use_gradient_checkpointing": False},
+    }
+    file.write_text(json.dumps({"title": "Mine", "measures": {"rows": 3}, "stages": [stage]}), encoding="utf-8")
+    done = run_app("recipe", str(file), "--set", "one.training.max_steps=1", "--runs-dir", runs, "--json")
+    assert done.returncode == 0, done.stderr
+    (line,) = done.stdout.splitlines()
+    found = json.loads(line)
+    assert (found["status"], found["steps_done"], found["steps"]) == ("completed", 3, 3)
+    assert (found["questions"], found["answers"], found["exports"]) == ([], [], [])
+    (run,) = found["runs"]
+    assert open_run(Path(runs) / run["run_id"]).config().training.max_steps == 1
+    (measures,) = found["measures"]
+    assert measures["run_id"] == run["run_id"] and {"loss", "rouge_1", "rouge_2", "rouge_l"} <= set(measures)
+    report = Path(found["report"]).read_text(encoding="utf-8")
+    assert report.startswith("<!DOCTYPE html>") and "Mine" in report
+    assert [row.split("  ")[0] for row in done.stderr.splitlines() if " of 3  " in row] == [
+        "1 of 3",
+        "2 of 3",
+        "3 of 3",
+    ]
+
+    for arguments, said in (
+        (["nothing"], "There is no recipe 'nothing'"),
+        ([str(file), "--set", "two.training.max_steps=1"], "The recipe has no stage 'two'; its stages are one."),
+        ([str(file), "--small"], "mine.yaml: This recipe has no section small"),
+        ([found["recipe_id"]], f"The recipe {found['recipe_id']} is done; start it again from its name."),
+        ([found["recipe_id"], "--small"], "A recipe that was started keeps its settings"),
+    ):
+        refused = run_app("recipe", *arguments, "--runs-dir", runs)
+        assert (refused.returncode, refused.stdout) == (2, ""), refused.stderr
+        assert refused.stderr.splitlines()[-1].startswith(said)
+
+
 def test_export_prints_its_files_with_their_hashes(trained, tmp_path):
     run = trained["run_dir"]
     for to in ("adapter", "merged"):

@@ -76,6 +76,7 @@ class RecipeJob:
     def stop(self) -> None:
         """Asks it to stop; the run in progress is stopped and kept, and can be continued with the recipe."""
         self._job.stop()
+        self._bench.stop_reading()
 
     def wait(self, timeout: float | None = None) -> Record | None:
         """Waits until it has ended, for `timeout` seconds at most. Returns the record."""

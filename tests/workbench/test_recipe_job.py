@@ -160,7 +160,7 @@ def test_yoda(done):
         "Find your keys under the chair, you will. Hmm.",
     )
     assert [(made.to, made.url) for made in record.exports] == [("adapter", ""), ("merged", "")]
-    assert f"{chosen.batch} rows at once, accumulated {chosen.accumulation} times" in found.report
+    assert f"{chosen.batch} × {chosen.accumulation} rows per step; tried: 1" in found.report
 
 
 @pytest.mark.slow
@@ -248,6 +248,11 @@ def test_it_is_stopped_and_its_run_continues_after_a_restart(unsloth, tmp_path):
         job.start(recipe)
     while not bench.snapshot or not bench.snapshot.checkpoints:
         bench.wait(0.05) if bench.snapshot else job.wait(0.05)
+    shorter = recipe.stages[1].config.with_settings(["training.max_steps=1"])
+    job.change("two", shorter)
+    with pytest.raises(RunError) as caught:
+        job.change("one", longer)
+    assert caught.value.values == {"stage": "one"}, "it has started"
     job.stop()
     record = job.wait(120)
     assert (record.status, record.done, record.message) == ("stopped", 0, "The recipe was stopped; what is done stays.")
@@ -262,6 +267,7 @@ def test_it_is_stopped_and_its_run_continues_after_a_restart(unsloth, tmp_path):
     later.resume(record.id)
     ended = later.wait(300)
     assert (ended.status, ended.run_of("one")) == ("completed", run_id)
+    assert find_run(bench.runs_dir, ended.run_of("two")).config().training.max_steps == 1, "as it was changed"
     lines = (find_run(bench.runs_dir, run_id).folder / "events.jsonl").read_text(encoding="utf-8").splitlines()
     assert [e.step for line in lines if isinstance(e := from_line(line), Resumed)] == [taken]
 

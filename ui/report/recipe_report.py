@@ -159,7 +159,7 @@ def _stage(record: Record, one: _Done) -> Markup:
     if chosen := snapshot.batch_chosen:
         sizes = {"batch": chosen.batch, "accumulation": chosen.accumulation}
         tried = ", ".join(f"{size:,}" for size, _ in chosen.tried)
-        words = tr("{batch:,} rows at once, accumulated {accumulation:,} times; tried: {tried}", **sizes, tried=tried)
+        words = tr("{batch:,} × {accumulation:,} rows per step; tried: {tried}", **sizes, tried=tried)
         rows.append((tr("Batch found"), words))
     if finished:
         rows.append((tr("Mean training loss"), loss(finished.train_loss)))

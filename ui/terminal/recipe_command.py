@@ -12,6 +12,7 @@ from core.workbench.recipe_job import RecipeJob
 from core.workbench.recipe_record import Record
 from core.workbench.workbench import Workbench
 from ui.report.recipe_report import write_recipe_report
+from ui.report.stage_memory import memory_rows
 from ui.terminal.commands import CTRL_C, hub_token
 from ui.terminal.progress import ctrl_c_calls, progress_bar, stdout_for_results
 
@@ -42,7 +43,7 @@ def _to_the_end(runs_dir: Path, begin: Callable[[RecipeJob], Record], as_json: b
         if as_json:
             print(json.dumps(_values(runs_dir, record, report), ensure_ascii=False), file=results)
         else:
-            print(*_lines(record, report), sep="\n", file=results)
+            print(*_lines(runs_dir, record, report), sep="\n", file=results)
     if record.status == "failed":
         print(record.message, file=sys.stderr)
         return 2 if job.failure is not None and job.failure.is_bad_input else 1
@@ -70,14 +71,18 @@ def _values(runs_dir: Path, record: Record, report: Path) -> dict:
     }
 
 
-def _lines(record: Record, report: Path) -> list[str]:
-    """The answers side by side, what there is to take home, and where the report is."""
+def _lines(runs_dir: Path, record: Record, report: Path) -> list[str]:
+    """The answers side by side, the memory that training took, what there is to take home, and where the report is."""
     lines = []
     for number, question in enumerate(record.recipe.questions):
         lines += ["", question]
         for found in record.answers:
             by = "base" if found.by == BASE else found.by
             lines.append(f"  {f'{found.model} · {by}' if found.model else by}: {found.answers[number]}")
+    for run in record.runs:
+        if finished := find_run(runs_dir, run.run_id).snapshot().finished:
+            figures = (f"{name} {value}" for name, value in memory_rows(record.device, finished))
+            lines += ["", f"{f'{run.model} · {run.stage}' if run.model else run.stage}: {', '.join(figures)}"]
     lines += ["", f"{record.recipe.title}: {record.message}"]
     lines += [f"{made.to}: {made.url or f'{record.run_of(record.recipe.last.name, made.model)}/{made.out}'}"
               for made in record.exports]  # fmt: skip
