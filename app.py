@@ -8,6 +8,7 @@
     python app.py estimate llama-3.1-8b          estimate whether it fits; --gpu "RTX 3060 12GB" for another card
     python app.py probe llama-3.1-8b             measure it instead, with one real step
     python app.py resume RUN                     continue a run that ended early
+    python app.py queue add|list|run|drop|move   train several runs, one after the other
     python app.py compare RUN --prompt "Hello."  show the answers of base and tuned
     python app.py evaluate RUN                   measure both on rows, each difference with its interval
     python app.py report RUN                     write everything about a run into one HTML file
@@ -42,6 +43,7 @@ from ui.desktop.second_start import shows_another
 from ui.listening import why_not_listening
 from ui.proxies import go_past_proxies
 from ui.terminal.options import json_option, preset_argument, run_argument, runs_dir_option, settings_option
+from ui.terminal.queue_commands import queue
 from ui.terminal.recipe import recipe
 from ui.terminal.take_home import bring_in, export, push, script
 
@@ -79,6 +81,12 @@ PORTS = click.IntRange(1, 65535)
     "--window", is_flag=True, help="Open a window of its own instead of a browser; closing it ends the program."
 )
 @click.option(
+    "--when-queue-empty",
+    default="",
+    metavar="COMMAND",
+    help="Run this command of the shell each time the last run of the queue has ended.",
+)
+@click.option(
     OPTION,
     type=click.Choice(list(LANGUAGES)),
     envvar=VARIABLE,
@@ -88,7 +96,7 @@ PORTS = click.IntRange(1, 65535)
 @click.pass_context
 def app(
     context, host: str, port: int, runs_dir: Path, share: bool, auth: str, i_know: bool, demo: bool, no_browser: bool,
-    window: bool,
+    window: bool, when_queue_empty: str,
 ) -> None:  # fmt: skip
     go_past_proxies(host)
     if context.invoked_subcommand:
@@ -114,8 +122,10 @@ def app(
 
     login = (user, password) if auth else None
     policy = DEMO if demo else OPEN if i_know and not auth else None
+    workbench = Workbench(runs_dir)
+    workbench.queue.when_empty = when_queue_empty
     try:
-        serve(Workbench(runs_dir), host, port, share=share, auth=login, policy=policy, **show)
+        serve(workbench, host, port, share=share, auth=login, policy=policy, **show)
     except OSError as error:
         if shows_another(host, port, runs_dir, **show):  # it has started meanwhile
             return
@@ -265,7 +275,7 @@ def report(run: str, runs_dir: Path) -> None:
         raise click.ClickException(sentence) from None
 
 
-for command in (recipe, export, push, script, bring_in):
+for command in (recipe, queue, export, push, script, bring_in):
     app.add_command(command)
 
 

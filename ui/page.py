@@ -55,7 +55,8 @@ STYLES = [
     UI / name
     for name in (
         "style.css", "runs/runs.css", "compare/compare.css", "train/fit.css", "train/form.css", "train/run.css",
-        "shared/charts.css", "export/export.css", "model/welcome.css", "model/recipe.css", "shared/everyone.css",
+        "train/queue.css", "shared/charts.css", "export/export.css", "model/welcome.css", "model/recipe.css",
+        "shared/everyone.css",
     )
 ]  # fmt: skip
 FAVICON = UI / "icons/favicon.svg"
@@ -133,7 +134,8 @@ def build_page(workbench: Workbench) -> tuple[gr.Blocks, Live]:
         NextSteps(workbench, tabs, lab, measure.run, model.token).opened_from(train.end, train.trouble)
         drawn = dict.fromkeys(model.other.parts, model.other.text_now)
         follow_settings(form, model.trouble, train.trouble, train.fit.trouble, drawn=drawn, inputs=[model.preset])
-        live = Live([side, welcome, *first], later, begins_with=lambda: _of_a_run(workbench, tabs))
+        queue = [train.queue] if train.queue else []
+        live = Live([side, welcome, *first, *queue], later, begins_with=lambda: _of_a_run(workbench, tabs))
         live.connect(page, [*blind.actions, *train.actions], [tabs, lab])
 
         # Before the page asks for the run: where there is one, its settings and its tab come last.
@@ -248,10 +250,13 @@ def _stay(page: gr.Blocks, visits: Visits | None, workbench: Workbench) -> None:
     signal.signal(signal.SIGTERM, signal.default_int_handler)
     # Only now: importing Unsloth keeps the processor busy for ten seconds, and the page comes first.
     workbench.warm_up()
+    if visits is None:
+        workbench.queue.work()
     try:
         page.block_thread()
     finally:
         if visits is not None:
             visits.close()
+        workbench.queue.close()  # first, so that the run that is stopped now goes on at the next start
         if workbench.stop():
             workbench.wait()

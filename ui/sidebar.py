@@ -4,13 +4,15 @@ import gradio as gr
 from markupsafe import Markup
 
 from core.memory.hardware import Machine, MemoryStats
-from core.problems import mark, tr
+from core.problems import RunError, mark, tr, trn
+from core.runs.queue_file import EMPTY, Queue
 from core.runs.snapshot import Snapshot
 from core.workbench.model_slot import ModelState
 from core.workbench.workbench import Workbench
 from ui.shared.formatting import big, duration, gib
 from ui.shared.html import render_part
 from ui.shared.run_names import RunNames
+from ui.train.queue_view import ended_words
 from ui.train.run_state_text import activity, work_bar
 
 TEMPLATE = "sidebar.html"
@@ -54,13 +56,24 @@ class Sidebar:
                 "value": machine_text(workbench.machine, workbench.memory(), snapshot, workbench.unused_card)
             },
             self.model: {"value": model_text(workbench.model_state, workbench)},
-            self.run: {"value": run_text(snapshot)},
+            self.run: {"value": self._run_text(snapshot)},
             self.stop: {
                 "visible": workbench.is_training,
                 "interactive": not stopping,
                 "value": tr("Stopping…") if stopping else tr("Stop"),
             },
         }
+
+    def _run_text(self, snapshot: Snapshot | None) -> Markup:
+        workbench = self._workbench
+        if workbench.rules:  # visitors have no queue
+            return run_text(snapshot)
+        try:
+            queue = workbench.queue.read()
+        except RunError:  # the Train tab says why
+            queue = EMPTY
+        emptied = ended_words(queue, {row.id: row for row in workbench.runs.rows()}) if queue.ended else ""
+        return run_text(snapshot, queue, emptied)
 
 
 def machine_text(machine: Machine, memory: MemoryStats, run: Snapshot | None = None, unused_card: str = "") -> Markup:
@@ -112,10 +125,12 @@ def model_text(state: ModelState, workbench: Workbench) -> Markup:
     )
 
 
-def run_text(snapshot: Snapshot | None) -> Markup:
-    """The run's name and status, its last step, and what it is doing while it takes no steps."""
+def run_text(snapshot: Snapshot | None, queue: Queue = EMPTY, emptied: str = "") -> Markup:
+    """The run's name and status, its last step, what it is doing while it takes no steps, and how many runs wait.
+    `emptied` says how the runs of the queue ended, once none is left."""
     if snapshot is None:
         return render_part(TEMPLATE, "no_run")
+    waiting = sum(not entry.run_id for entry in queue.entries)
     last = snapshot.steps[-1] if snapshot.steps else None
     figures, doing, share = "", activity(snapshot), None
     if last:
@@ -137,6 +152,8 @@ def run_text(snapshot: Snapshot | None) -> Markup:
         figures=figures,
         doing="" if last and snapshot.is_paused else doing,
         work=work_bar(snapshot),
+        emptied=emptied,
+        waiting=trn("{count:,} run is in the queue", "{count:,} runs are in the queue", waiting) if waiting else "",
     )
 
 

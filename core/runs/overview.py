@@ -36,7 +36,7 @@ class Overview:
 
     `started` is in seconds since 1970, `seconds` is the training time so far, and `peak_gib` is in GiB. Losses are on
     the validation rows. `checkpoints` are steps, and `base` is `ModelConfig.base`. `fault` says in sentences what is
-    damaged. `owner` is that of the run's folder.
+    damaged. `owner` and `group` are those of the run's folder.
     """
 
     id: str
@@ -63,6 +63,7 @@ class Overview:
     base: tuple = ()
     is_going_on: bool = False
     owner: str = ""
+    group: str = ""
 
 
 def search(rows: tuple[Overview, ...], text: str) -> list[Overview]:

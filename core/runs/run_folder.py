@@ -2,7 +2,7 @@
 
 runs/<id>/config.yaml    the RunConfig it was started with
 runs/<id>/run.json       its name, the preset it was started from, the person's note, the date in its prompts, the
-                         process that wrote it, and the visitor it belongs to
+                         process that wrote it, the visitor it belongs to, and the group of variations it is one of
 runs/<id>/events.jsonl   all its events in order, one per line
 runs/<id>/adapter/       the trained adapter
 runs/<id>/checkpoints/   step-<N>: an adapter with everything needed to resume from it
@@ -47,6 +47,7 @@ class Run:
     owner: str = ""  # the visitor who started it (`core.visitors`); empty for whoever runs the program
     is_renamed: bool = False
     preset: str = ""
+    group: str = ""  # of runs that were queued in one step, to be compared
     _lock: threading.Lock = field(default_factory=threading.Lock, repr=False)
     _unwritten: list[bytes] = field(default_factory=list, repr=False)
 
@@ -216,6 +217,7 @@ def open_run(folder: Path) -> Run:
         _text(about.get("owner"), 200),
         is_renamed=bool(name) and about.get("is_renamed") is True,
         preset=_text(about.get("preset"), 200),
+        group=_text(about.get("group"), 200),
     )
     # Earlier versions gave runs the name of their preset.
     if "preset" not in about and not run.is_renamed and os.path.isfile(PRESETS_DIR / f"{name}.yaml"):

@@ -248,6 +248,7 @@ def _overview(run: Run, config: RunConfig | None, snapshot: Snapshot, fault: str
         checkpoints=snapshot.checkpoints,
         base=config.model.base if config else (),
         owner=run.owner,
+        group=run.group,
     )
 
 

@@ -36,8 +36,8 @@ def make_uploads_dir(runs_dir: Path) -> Path:
 
 
 def sweep_uploads(runs_dir: Path, days: float = KEPT_DAYS) -> list[Path]:
-    """Removes uploads that are older than `days` days and not used by any run, including those in the trash, nor
-    named by a preset of one's own.
+    """Removes uploads that are older than `days` days and not used by any run, including those in the trash and the
+    queue, nor named by a preset of one's own.
 
     Returns what was removed. The rows of a run are kept as long as the run, because resuming it needs them.
     """
@@ -62,5 +62,5 @@ def sweep_uploads(runs_dir: Path, days: float = KEPT_DAYS) -> list[Path]:
 
 
 def _configs(runs_dir: Path) -> list[Path]:
-    places = ("*/config.yaml", "trash/*/*/config.yaml", "presets/*.yaml")
+    places = ("*/config.yaml", "trash/*/*/config.yaml", "presets/*.yaml", "queue.json")
     return [path for place in places for path in runs_dir.glob(place) if os.path.isfile(path)]

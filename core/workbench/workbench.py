@@ -39,6 +39,7 @@ from core.workbench.measure_job import MeasureJob
 from core.workbench.measure_run import evaluate_run
 from core.workbench.model_slot import ModelSlot, ModelState
 from core.workbench.probe_job import Prober, Probing
+from core.workbench.queue_job import QueueJob
 from core.workbench.rows_of_the_form import Look, Preparation, Preparing
 from core.workbench.tokenizer_job import TokenizerJob
 from core.workbench.training_job import TrainingJob
@@ -54,11 +55,8 @@ class _Warmth:
 
 
 class Workbench:
-    """Loads models, reads rows, probes and trains; `lab`, `measuring`, `blind_test` and `exporting` use what was
-    trained.
-
-    `runs_dir` is where runs are kept.
-    """
+    """Loads models, reads rows, probes and trains, also what waits in the `queue`; `lab`, `measuring`, `blind_test` and
+    `exporting` use what was trained. `runs_dir` is where runs are kept."""
 
     def __init__(self, runs_dir: Path):
         self.runs_dir = runs_dir
@@ -74,6 +72,7 @@ class Workbench:
         self._tokenizers = TokenizerJob(self._warming.wait)
         self._prober = Prober(runs_dir, self._slot, self._preparation, self.desk)
         self._training = TrainingJob(self.runs, self._slot, self._preparation, self.desk)
+        self.queue = QueueJob(self.runs, self._training, self._preparation)
         self.lab = Lab(self._slot, self.runs, self.desk)
         self.measuring = MeasureJob(partial(evaluate_run, self.lab))
         self.exporting = ExportJob(self.lab)

@@ -1,12 +1,14 @@
 """The opened run on the Runs tab: its components, what they show, and the buttons that concern this run alone."""
 
 import gradio as gr
+from markupsafe import Markup
 
 from core.problems import Problem, RunError, mark, tr
 from core.runs.adapter_ref import Pane
 from core.runs.overview import Overview
 from core.runs.run_list import RunList
 from core.workbench.workbench import Workbench
+from ui.runs.group_view import group_text
 from ui.runs.run_view import course_text, head_text, kept_text, log_text
 from ui.runs.runs_table import Shown
 from ui.shared.clicks import CLICKS
@@ -117,7 +119,7 @@ class OpenedRun:
         delete = tr("Delete (this run is in progress)") if row.is_going_on else tr("Delete")
         return {
             self.box: gr.update(visible=True),
-            self.head: head_text(row),
+            self.head: self.head_of(row),
             self.resume: gr.update(visible=row.status in RESUMABLE),
             self.delete: gr.update(interactive=not row.is_going_on, value=delete),
             self.kept: kept_text(run, snapshot),
@@ -128,6 +130,10 @@ class OpenedRun:
             self.settings_box: gr.update(visible=bool(settings)),
             self.settings: settings,
         }
+
+    def head_of(self, row: Overview) -> Markup:
+        """The run's facts, and the table of the variations that it is one of."""
+        return head_text(row) + group_text(self._runs, row.group, row.id)
 
     def open(self, row: Overview) -> dict:
         """The run with its name and note, as it is just being opened."""

@@ -14,7 +14,6 @@ from core.runs.run_list import RunList
 from core.workbench.workbench import Workbench
 from ui.runs.compare_runs import losses_text, tables_text
 from ui.runs.opened_run import OpenedRun
-from ui.runs.run_view import head_text
 from ui.runs.runs_table import (
     COLUMN_TITLES,
     ROWS_PER_PAGE,
@@ -194,7 +193,7 @@ class RunsTab:
         except RunError as error:
             return {opened.trouble: notice(str(error), "error")}
         row = self._runs.find(shown.opened)
-        return self._listed(shown) | {opened.head: head_text(row), opened.trouble: notice(tr("Saved."), "good")}
+        return self._listed(shown) | {opened.head: opened.head_of(row), opened.trouble: notice(tr("Saved."), "good")}
 
     def _ask_to_delete(self, shown: Shown) -> str:
         return delete_text(RunNames(self._runs).run(shown.opened))

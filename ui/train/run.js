@@ -59,13 +59,14 @@ remembered => {
     const follow = () => {
         check();
         if (!side.querySelector("section")) return;
-        const {run = "", ended = ""} = side.querySelector("[data-run]")?.dataset ?? {};
+        const {run = "", ended = "", emptied = ""} = side.querySelector("[data-run]")?.dataset ?? {};
         const isGoingOn = run && !ended;
         if (before === null) {
             if (isGoingOn) frame.dataset.form = "folded";  // as the stylesheet has shown it since the page was opened
         } else if (run > before.run || (isGoingOn && before.ended)) fold(true);
         else if (run === before.run && ended && !before.ended) notify(run, ended);
-        before = {run, ended};
+        if (before && emptied && !before.emptied) notify("queue", emptied);
+        before = {run, ended, emptied};
     };
     new MutationObserver(follow).observe(side, {attributes: true, childList: true, subtree: true});
     new MutationObserver(check).observe(document.getElementById("work"), {childList: true, subtree: true});

@@ -7,6 +7,7 @@ from markupsafe import Markup
 
 from core.problems import Problem, RunError, mark, tr
 from core.runs.snapshot import Snapshot
+from core.workbench.desk import TRAINING
 from core.workbench.model_slot import ModelState
 from core.workbench.workbench import Workbench
 from ui.model.other_model import OtherModel
@@ -19,6 +20,7 @@ from ui.shared.run_names import RunNames
 from ui.shared.settings_form import Form
 from ui.train.before_start import start_after_look
 from ui.train.fit_form import FitForm
+from ui.train.queue_panel import QueuePanel
 from ui.train.receipt_view import receipt_text
 from ui.train.run_figures import end_text, next_steps_text
 from ui.train.run_state_text import best_button, best_text, can_resume, line_text, resume_text, state_text
@@ -57,6 +59,7 @@ class TrainTab:
         self._workbench, self._form, self._preset, self._token = workbench, form, preset, token
         self._summary = ("", "")  # the run that was shown last, and what it does
         self._drawn: tuple[tuple, dict] | None = None  # what was drawn last, and the result
+        self.queue = None if workbench.rules else QueuePanel(workbench, form, preset, token)
         self.run_line = gr.HTML(padding=False, elem_id="run-line")
         with gr.Column(elem_id="train-form"):  # folded while a run comes first (run.js)
             other.say_here()
@@ -66,6 +69,10 @@ class TrainTab:
         self.shown_run = gr.Textbox("", visible="hidden")  # changes when a run begins and when it ends
         with gr.Column(elem_id="last-run") as self.last_run:
             self._add_run()
+        if self.queue:  # it may go on when the last run is no longer shown
+            self.queue.add_list()
+        with gr.Column(elem_id="about-last-run") as self.about_last_run:
+            self._add_about_run()
 
     def _add_form(self, form: Form, token: gr.Textbox) -> None:
         """How long, how strong, how many rows at once and how fast; the rest unfolds; whether it fits, and Start."""
@@ -87,13 +94,18 @@ class TrainTab:
                         form.add(*names)
         self.fit = FitForm(self._workbench, form, token)
         self.start = gr.Button(tr("Start training"), variant="primary", elem_id="start")
+        if self.queue:
+            self.queue.add_form()
 
     def _add_run(self) -> None:
-        """The run in progress, or the last one."""
+        """The run in progress, or the last one: how far it is."""
         self.state = gr.HTML(padding=False, elem_id="train-state")
         with gr.Row(elem_classes="run-action"):
             self.resume = gr.Button(tr("Resume"), size="md", visible=False, elem_id="resume")
             self.resume_words = gr.HTML(padding=False, elem_id="resume-words")
+
+    def _add_about_run(self) -> None:
+        """How it went."""
         self.end = gr.HTML(padding=False, elem_id="train-end", js_on_load=CLICKS)
         self.charts = gr.HTML(padding=False, elem_id="charts")
         with gr.Row(elem_classes="run-action"):
@@ -111,11 +123,12 @@ class TrainTab:
         self.twice.click(lambda r: 2 * (r or 0), [rank], [alpha], **hidden)
         inputs = set(self._form.components.values()) | {self._token, self._preset}
         started = self.start.click(self._start, inputs, [self.trouble], **hidden)
-        self.actions = [started]  # the page is drawn anew at once after these, so that the run comes first
+        queued = self.queue.connect(self.trouble) if self.queue else []
+        self.actions = [started, *queued]  # the page is drawn anew at once after these, so that the run comes first
         at_once = hidden | {"queue": False}
         self.shown_run.change(
-            lambda: (gr.update(visible=True), "", ""), None, [self.last_run, self.elsewhere, self.best_trouble],
-            api_name="show_run", **at_once,
+            lambda: (gr.update(visible=True), gr.update(visible=True), "", ""), None,
+            [self.last_run, self.about_last_run, self.elsewhere, self.best_trouble], api_name="show_run", **at_once,
         )  # fmt: skip
         # Names of their own, so that /resume stays free for API clients.
         self.resume.click(self._resume, [self._token], [self.trouble], api_name="press_resume", **hidden)
@@ -124,7 +137,7 @@ class TrainTab:
     def follow(self, preset_chosen: gr.Textbox) -> None:
         """Once a person chooses another preset, the form comes first, and the last run may be about something else."""
         preset_chosen.change(
-            self._other_preset, [self._preset], [self.last_run, self.elsewhere], js=UNFOLD,
+            self._other_preset, [self._preset], [self.last_run, self.about_last_run, self.elsewhere], js=UNFOLD,
             api_visibility="private", show_progress="hidden", queue=False,
         )  # fmt: skip
 
@@ -142,11 +155,13 @@ class TrainTab:
         if waits_for:
             why = tr(waits_for)
             start, resume = tr("Start training ({why})", why=why), tr("Resume ({why})", why=why)
+        if is_queued := self._is_queued(waits_for):
+            start = tr("Add to queue")
         has_charts = snapshot is not None and (snapshot.steps or snapshot.memory or not snapshot.is_over)
         drawn = charts(snapshot, has_choices=True) if has_charts else ""
         return {
             self.shown_run: {"value": f"{snapshot.run_id} {snapshot.is_over}" if snapshot else ""},
-            self.start: {"interactive": not waits_for, "value": start},
+            self.start: {"interactive": not waits_for or is_queued, "value": start},
             self.run_line: {"value": line_text(snapshot, self._summary_of(snapshot))},
             self.state: {"value": notice(trouble, "error") + state_text(snapshot)},
             self.resume: {
@@ -179,22 +194,29 @@ class TrainTab:
         except RunError:  # deleted meanwhile
             return Markup()
 
-    def _other_preset(self, preset: str) -> tuple[dict, str]:
+    def _other_preset(self, preset: str) -> tuple[dict, dict, str]:
         """With another preset chosen, a run that is over says nothing about it: the Runs tab has the run."""
         snapshot = self._workbench.snapshot
         if snapshot is None or not snapshot.is_over or preset == self._workbench.runs.preset_of(snapshot.run_id):
-            return gr.update(visible=True), ""
+            return gr.update(visible=True), gr.update(visible=True), ""
         label = RunNames(self._workbench.runs).run(snapshot.run_id)
         words = tr(
             "The last run, {run} ({status}), is on the Runs tab, with its charts and checkpoints.",
             run=label,
             status=tr(snapshot.status),
         )
-        return gr.update(visible=False), notice(words)
+        return gr.update(visible=False), gr.update(visible=False), notice(words)
+
+    def _is_queued(self, waits_for: str) -> bool:
+        """Whether what is started now waits in the queue for the run in progress."""
+        return self.queue is not None and waits_for == TRAINING
 
     def _start(self, values: dict) -> Iterator[str]:
         try:
             config, token = self._form.read(values), values[self._token]
+            if self._is_queued(self._workbench.busy_with):
+                yield self.queue.add(config, values)
+                return
             yield from start_after_look(self._workbench, config, token, values[self._preset])
         except Problem as error:
             yield error_text(error, self._form)
