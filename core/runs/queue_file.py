@@ -77,7 +77,7 @@ class Queue:
         for entry in self.entries:
             if entry.id == entry_id:
                 return entry
-        raise RunError("{entry!r:.40} is not in the queue any more.", entry=entry_id)
+        raise RunError("{entry!r:.40} is no longer in the queue.", entry=entry_id)
 
 
 EMPTY = Queue()
@@ -148,7 +148,7 @@ class QueueFile:
         def shorter(queue: Queue) -> Queue:
             for entry in map(queue.find, entry_ids):
                 if entry.run_id and is_in_progress(self.runs_dir / entry.run_id):
-                    raise RunError("{run} is in progress: stop it first.", run=entry.title)
+                    raise RunError("{run} is in progress; stop it first.", run=entry.title)
             return replace(queue, entries=tuple(entry for entry in queue.entries if entry.id not in entry_ids))
 
         self.change(shorter)
@@ -159,7 +159,7 @@ class QueueFile:
         def moved(queue: Queue) -> Queue:
             entry = queue.find(entry_id)
             if entry.run_id:
-                raise RunError("{run} was begun and comes first, so it cannot be moved.", run=entry.title)
+                raise RunError("{run} has already started, so it stays first.", run=entry.title)
             waiting = [other for other in queue.entries if not other.run_id and other is not entry]
             waiting.insert(max(place, 1) - 1, entry)
             begun = [other for other in queue.entries if other.run_id]
@@ -193,7 +193,7 @@ def _new_group() -> str:
 
 def _unreadable(path: Path, reason: object) -> RunError:
     return RunError(
-        "The queue cannot be read: {file}: {reason}; mend that file, or move it away to begin with an empty queue.",
+        "The queue cannot be read: {file}: {reason}; repair that file, or move it away to start with an empty queue.",
         file=str(path), reason=reason,
     )  # fmt: skip
 

@@ -299,7 +299,7 @@ def test_8_train_and_reload(page):
     wait_for_step(page, 3)
     expect(page.locator("#charts polyline").first).to_be_visible()
     expect(page.locator("#receipt")).to_contain_text("embeddings")
-    expect(page.locator("#start")).to_be_disabled()
+    expect(page.locator("#start")).to_have_text("Add to queue")
     photograph(page, "06-training")
     before = current_step(page)
 
@@ -359,21 +359,82 @@ def test_10_the_browser_tells_when_a_run_ends_if_it_may(app, page):
     expect(tell).to_be_checked()
 
 
+def test_10_runs_are_queued_while_one_is_in_progress(app, page):
+    set_steps(page, 2)
+    page.click("#start")
+    expect(page.locator("#train-trouble .good")).to_have_text(
+        "Added to the queue: Demo Llama · yoda.jsonl · 2 steps.", timeout=30_000
+    )
+    queued = page.locator("#queue li")
+    expect(queued).to_have_count(1)
+    expect(queued.locator(".queue-time")).to_have_text(re.compile(r"^about 0:\d\d$"))
+    expect(page.locator("#side-run")).to_contain_text("1 run is in the queue")
+    page.get_by_text("Vary…").click()
+    page.get_by_label("Setting", exact=True).fill("adapter.rank")
+    page.get_by_label("Values", exact=True).press("Enter")
+    expect(page.locator("#train-trouble .error")).to_contain_text("did you mean adapter.r?")
+    page.get_by_label("Setting", exact=True).fill("training.learning_rate")
+    expect(page.get_by_label("Values", exact=True)).to_have_value("1e-4, 2e-4, 5e-4")
+    page.get_by_label("Values", exact=True).fill("1e-3, 1e-4")
+    for theme in ("dark", "light"):
+        in_colors(page, theme)
+        for size, name in ((DESKTOP, "desktop"), (PHONE, "phone"), (ZOOMED, "zoomed")):
+            page.set_viewport_size(size)
+            page.locator("#vary").scroll_into_view_if_needed()
+            assert page.evaluate("document.documentElement.scrollWidth") <= size["width"]
+            photograph(page, f"06-vary-{name}-{theme}", full_page=False)
+    page.set_viewport_size(DESKTOP)
+    page.locator("#vary").get_by_role("button", name="Add to queue").click()
+    expect(page.locator("#train-trouble .good")).to_have_text("Added 2 runs to the queue.")
+    expect(queued).to_have_count(3)
+    rates = page.locator("#queue .queue-name", has_text="learning_rate")
+    expect(rates).to_have_text([re.compile("1e-3$"), re.compile("1e-4$")])
+
+
+def test_10_the_queue_is_ordered_by_keyboard_and_paused(app, page):
+    page.locator("#run-line [data-form=folded]:visible").click()
+    queued, focused = page.locator("#queue li"), "document.activeElement.getAttribute('aria-label')"
+    up = queued.last.get_by_role("button", name="Move up")
+    name = up.get_attribute("aria-label")
+    up.press("Enter")
+    expect(queued.nth(1).locator(".queue-name")).to_have_text(re.compile("1e-4$"))
+    page.wait_for_function(f"name => {focused} === name", arg=name)
+    page.keyboard.press("Enter")
+    expect(queued.first.locator(".queue-name")).to_have_text(re.compile("1e-4$"))
+    page.wait_for_function(f"name => {focused} === name", arg=name.replace("up", "down"))
+    queued.nth(1).get_by_role("button", name="Drop").press("Enter")
+    expect(queued).to_have_count(2)
+    expect(page.locator("#queue .queue-name", has_text="learning_rate")).to_have_count(2)
+    page.get_by_role("button", name="Pause the queue").click()
+    expect(page.locator("#queue .queue-head")).to_contain_text(re.compile(r"2 runs, paused; about 0:\d\d in all\."))
+    for theme in ("dark", "light"):
+        in_colors(page, theme)
+        for size, name in ((DESKTOP, "desktop"), (PHONE, "phone"), (ZOOMED, "zoomed")):
+            page.set_viewport_size(size)
+            page.locator("#queue").scroll_into_view_if_needed()
+            assert page.evaluate("document.documentElement.scrollWidth") <= size["width"]
+            photograph(page, f"06-queue-{name}-{theme}", full_page=False)
+    page.set_viewport_size(DESKTOP)
+
+
 def test_11_a_second_page_shows_the_only_run_and_stops_it(app, page, open_page):
     run, demo = list_runs(app.runs_dir)
     second = open_page(app.url, PHONE)
     wait_for_step(second, current_step(page))
     expect(second.get_by_role("tab", name="Train", exact=True)).to_have_attribute("aria-selected", "true")
     expect(second.locator("#train-state .progress")).to_be_in_viewport()
-    expect(second.locator("#start")).to_be_disabled()
-    expect(second.locator("#start")).to_have_text("Start training (a run is in progress)")
+    expect(second.locator("#start")).to_have_text("Add to queue")
     photograph(second, "07-training-phone")
     client = Client(app.url, verbose=False)
     for name in ("/start", "/load_model"):
         with pytest.raises(AppError, match="This must wait: a run is in progress"):
             client.predict(api_name=name)
+    expect(second.locator("#queue li")).to_have_count(2)
     # As on a page that has not been updated yet, whose button can still be clicked.
-    second.locator("#start").evaluate("button => { button.disabled = false; button.click(); }")
+    second.locator("#start").evaluate("button => button.click()")
+    expect(page.locator("#queue li")).to_have_count(3)
+    page.locator("#queue li").last.get_by_role("button", name="Drop: Demo Llama").click()
+    expect(second.locator("#queue li")).to_have_count(2)
     wait_for_step(page, run.snapshot().step + 2)
     assert [found.id for found in list_runs(app.runs_dir)] == [run.id, demo.id]
     assert second.evaluate("document.documentElement.scrollWidth") <= PHONE["width"]
@@ -458,6 +519,42 @@ def test_15_the_finished_run_is_measured_or_exported(app, page):
     expect(page.locator("#export-run input")).to_have_value(run_label(run.id, run.name))
     expect(page.locator("#export-adapter-choice input")).to_have_value("final")
     expect(page.locator("#export-adapter")).to_be_enabled(timeout=10_000)
+
+
+def test_16_the_queue_goes_on_and_its_variations_are_compared(app, page):
+    tab(page, "Train")
+    expect(page.locator("#queue li")).to_have_count(2)
+    page.evaluate("window.told = null")
+    page.get_by_role("button", name="Continue the queue").click()
+    expect(page.locator("#queue li").first).to_contain_text("in progress")
+    expect(page.locator("#queue .good")).to_have_text("The queue is empty: 2 runs ended.", timeout=120_000)
+    page.wait_for_function("window.told?.[1] === 'The queue is empty: 2 runs ended.'")
+    table = page.locator("#queue table")
+    runs = list_runs(app.runs_dir)[:2][::-1]
+    assert [run.config().training.learning_rate for run in runs] == [1e-4, 1e-3]
+    expect(table.locator("tbody tr")).to_have_count(2)
+    for place, (run, rate) in enumerate(zip(runs, ("1e-4", "1e-3"), strict=True)):
+        end = run.snapshot()
+        cells = table.locator("tbody tr").nth(place).locator("th, td")
+        expect(cells.first).to_have_text(re.compile(f"^{rate}"))
+        expect(cells.nth(2)).to_have_text(f"{end.steps[-1].loss:.4f}")
+    photograph(page, "16-queue-ended")
+    for theme in ("dark", "light"):
+        in_colors(page, theme)
+        for size, name in ((DESKTOP, "desktop"), (PHONE, "phone"), (ZOOMED, "zoomed")):
+            page.set_viewport_size(size)
+            page.locator("#queue").scroll_into_view_if_needed()
+            assert page.evaluate("document.documentElement.scrollWidth") <= size["width"]
+            photograph(page, f"16-queue-ended-{name}-{theme}", full_page=False)
+    page.set_viewport_size(DESKTOP)
+    tab(page, "Runs")
+    page.locator("#runs-table tbody th button", has_text="learning_rate").first.click()
+    expect(page.locator("#run-head .group-of-runs tbody tr.open")).to_have_count(1)
+    photograph(page, "16-run-of-a-group", full_page=False)
+    page.click("#run-close")
+    tab(page, "Train")
+    page.locator("#queue").get_by_role("button", name="Close").click()
+    expect(page.locator("#queue section")).to_have_count(0)
 
 
 @pytest.mark.parametrize("theme", ["light", "dark"])

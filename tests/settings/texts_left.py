@@ -18,7 +18,8 @@ ENGLISH = ("ui/terminal/", "ui/icons/")  # what the command line prints, its err
 EXEMPT: dict[str, tuple[str, ...]] = {
     "app.py": (  # the help of the command line
         "A graphics card,", "A question.", "Address to", "Create a public", "Do not open", "Fine-tune a Llama at home",
-        "Let anyone", "Measure ", "Open a window", "Port to", "Require this", "Run a public", "The language of",
+        "Let anyone", "Measure ", "Open a window", "Port to", "Require this", "Run a public", "Run this command",
+        "The language of",
     ),
     "core/answering/rows_in_one_pass.py": ("The same words", "And fewer"),
     "core/comparing/votes.py": ("the contender is",),
@@ -100,6 +101,7 @@ EXEMPT: dict[str, tuple[str, ...]] = {
     "ui/shared/run_charts.py": ("corrected by a probe", "One chart has room", "run run-"),
     "ui/sidebar.py": ("corrected by a probe",),
     "ui/train/before_start.py": ("#fill-in",),
+    "ui/train/queue_panel.py": ("_SEND_VARIED", "_FOCUS_MOVED"),
     "ui/train/receipt.html": ("line 1: facts embeddings",),
     "ui/train/run_figures.py": ("corrected by a probe",),
     "ui/train/samples.html": ("line 1: card samples",),

@@ -97,8 +97,8 @@ def run_and_report(runs_dir: Path, when_empty: str, as_json: bool) -> int:
         if as_json:
             runs = [result_values(snapshot, run.folder) for snapshot, run in ended]
             print(json.dumps({"runs": runs, "groups": [asdict(table) for table in tables]}), file=results)
-        else:
-            print(*(line for table in tables for line in _lines(table)), sep="\n", file=results)
+        for table in () if as_json else tables:
+            print(*_lines(table), sep="\n", file=results)
     if was_interrupted:
         return CTRL_C
     return 1 if any(snapshot.status == "failed" for snapshot, _ in ended) else 0
