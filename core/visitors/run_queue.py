@@ -1,4 +1,9 @@
-"""Runs that wait for their turn, each visitor's one, in the order they came."""
+"""Visitors' runs that wait for their turn, one of each visitor, in the order they came.
+
+This queue is in memory and ends with the program: it holds the visitors' tokens, and what they made is deleted after an
+hour. The queue of whoever runs the program is a file, outlives it, and may be changed by other programs
+(`core.runs.queue_file`, `core.workbench.queue_job`).
+"""
 
 import threading
 from collections.abc import Callable

@@ -142,6 +142,18 @@ def test_a_run_that_was_deleted_or_ended_unseen_leaves_the_queue(bench, config, 
     assert bench.queue.read().entries == () and bench.queue.read().ended == (runs[1].id, runs[2].id)
 
 
+def test_a_stage_continues_from_an_earlier_one_of_its_group(bench, config):
+    further = ["adapter.continue_from=stage 1", "training.max_steps=2"]
+    stages = [("stage 1", config), ("stage 2", config.with_settings(further))]
+    lost = config.with_settings(["adapter.continue_from=stage 0"])
+    bench.queue.add([*stages, ("stage 3", lost)], group="recipe")
+    first, second, third = (find_run(bench.runs_dir, run) for run in work_off(bench))
+    ends = [run.snapshot() for run in (first, second, third)]
+    assert [end.status for end in ends] == ["completed", "completed", "failed"]
+    assert ends[1].steps[0].loss < ends[0].steps[0].loss
+    assert {run.group for run in (first, second, third)} == {"recipe"}
+
+
 def test_rows_that_cannot_be_read_are_refused_when_they_are_added(bench, config):
     with pytest.raises(DataError):
         bench.queue.add([("", config.with_settings(["data.path=./gone.json"]))])
