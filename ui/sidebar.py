@@ -46,7 +46,11 @@ class Sidebar:
             self.run = gr.HTML(padding=False, elem_id="side-run")
             self.stop = gr.Button(tr("Stop"), variant="stop", size="sm", visible=False, elem_id="stop")
         # A name of its own, so that /stop stays free for clients.
-        self.stop.click(self._workbench.stop, api_name="press_stop", api_visibility="private", show_progress="hidden")
+        self.stop.click(self._stop, api_name="press_stop", api_visibility="private", show_progress="hidden")
+
+    def _stop(self) -> None:
+        if self._workbench.stop() and not self._workbench.rules:  # visitors have no queue
+            self._workbench.queue.hold()
 
     def live(self) -> dict:
         workbench, snapshot = self._workbench, self._workbench.snapshot

@@ -71,6 +71,12 @@ class QueueJob:
         self.file.pause(False)
         self._wake.set()
 
+    def hold(self) -> None:
+        """After a person has stopped a run: what waits, waits for them too."""
+        with suppress(RunError):  # the page says why the queue cannot be read
+            if self.file.read().entries:
+                self.file.pause(True)
+
     # The work
 
     def work(self) -> None:

@@ -384,7 +384,7 @@ def test_10_runs_are_queued_while_one_is_in_progress(app, page):
             assert page.evaluate("document.documentElement.scrollWidth") <= size["width"]
             photograph(page, f"06-vary-{name}-{theme}", full_page=False)
     page.set_viewport_size(DESKTOP)
-    page.locator("#vary").get_by_role("button", name="Add to queue").click()
+    page.get_by_role("button", name="Add variations to queue").click()
     expect(page.locator("#train-trouble .good")).to_have_text("Added 2 runs to the queue.")
     expect(queued).to_have_count(3)
     rates = page.locator("#queue .queue-name", has_text="learning_rate")
@@ -445,7 +445,10 @@ def test_11_a_second_page_shows_the_only_run_and_stops_it(app, page, open_page):
     photograph(second, "08-compare-waits-phone")
     assert second.evaluate("document.documentElement.scrollWidth") <= PHONE["width"]
 
+    page.get_by_role("button", name="Continue the queue").click()
+    expect(page.get_by_role("button", name="Pause the queue")).to_be_visible()
     second.click("#stop")
+    expect(page.get_by_role("button", name="Continue the queue")).to_be_visible()
     expect(page.locator("#train-state .warning")).to_contain_text("what was trained is kept", timeout=60_000)
     expect(page.locator("#resume")).to_be_visible()
     expect(page.locator("#resume-words")).to_contain_text(re.compile(r"resumes after step \d+ of 5,000|starts over"))

@@ -121,10 +121,12 @@ def test_nothing_begins_while_another_run_is_in_progress_wherever_that_is(bench,
     other.append(StatusChanged(status="completed"))
     with bench.desk.taken("an answer is being generated"):
         assert bench.queue.look() is None and len(list_runs(runs_dir)) == 1
-    bench.queue.file.pause(True)
+    bench.queue.hold()  # a person has stopped that run
     assert bench.queue.look() is None
     bench.queue.go_on()
     assert len(work_off(bench)) == 1
+    bench.queue.hold()
+    assert not bench.queue.read().is_paused, "nothing waits"
 
 
 def test_a_run_that_was_deleted_or_ended_unseen_leaves_the_queue(bench, config, runs_dir):
