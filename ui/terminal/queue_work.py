@@ -8,11 +8,13 @@ from dataclasses import asdict
 from pathlib import Path
 
 from core.memory.hardware import detect_machine
+from core.model.model_files import code_warning
 from core.problems import ConfigError
 from core.runs.queue_file import QueueFile
 from core.runs.run_folder import find_run
 from core.runs.run_list import RunList
 from core.settings.run_config import RunConfig
+from core.settings.steps import steps_of, warmup_warning
 from core.settings.variations import variations
 from core.workbench.queue_times import QueueTimes
 from core.workbench.workbench import Workbench
@@ -38,11 +40,19 @@ def add_and_report(runs_dir: Path, config: RunConfig, preset: str, varied: Seque
                 )
             values[name] = text
         runs = [(run.name, run.config) for run in variations(config, values)]
+    for warning in dict.fromkeys(warning for _, one in runs for warning in _warnings(one)):
+        print(warning, file=sys.stderr)
     added = Workbench(runs_dir.resolve()).queue.add(runs, preset, hub_token())
     if as_json:
         print(json.dumps([{"id": entry.id, "name": entry.title} for entry in added], ensure_ascii=False))
     else:
         print(*(f"{entry.id}  {entry.title}" for entry in added), sep="\n")
+
+
+def _warnings(config: RunConfig) -> list[str]:
+    model = config.model
+    code = code_warning(model.model_name) if model.trust_remote_code is not None else ""
+    return [said for said in (code, warmup_warning(config.training, steps_of(config, None))) if said]
 
 
 def list_and_report(runs_dir: Path, as_json: bool) -> None:
