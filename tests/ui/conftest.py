@@ -10,7 +10,7 @@ from ui.train.train_tab import TrainTab
 @pytest.fixture
 def train_tab_of():
     def make(workbench, form, token=None) -> TrainTab:
-        preset = gr.Dropdown()
+        preset = gr.Dropdown(["demo-yoda"])
         return TrainTab(workbench, form, OtherModel(form, preset, {}), preset, token or gr.Textbox())
 
     return make

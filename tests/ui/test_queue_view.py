@@ -130,11 +130,11 @@ def test_the_sidebar_says_how_many_wait(runs_dir):
 
 
 @pytest.fixture
-def tab(runs_dir) -> TrainTab:
+def tab(runs_dir, train_tab_of) -> TrainTab:
     """A page's Train tab, with the settings of the other tabs as well."""
     with gr.Blocks():
-        form, token, preset = Form(CONFIG), gr.Textbox(), gr.Dropdown(["demo-yoda"])
-        tab = TrainTab(Workbench(runs_dir), form, preset, token)
+        form = Form(CONFIG)
+        tab = train_tab_of(Workbench(runs_dir), form)
         form.add(*(name for name in form._values if name not in form.components))
         tab.connect()
     return tab
@@ -207,11 +207,11 @@ def test_its_buttons_move_drop_pause_and_close(tab):
     assert 'class="notice error"' in panel.live()[panel.list]["value"] and "queue.json" in press("pause")
 
 
-def test_visitors_have_no_queue(runs_dir):
+def test_visitors_have_no_queue(runs_dir, train_tab_of):
     visit = Visits(Workbench(runs_dir), OPEN).visit("ann")
     assert visit.rules and not hasattr(visit, "queue")
     with gr.Blocks() as page:
-        tab = TrainTab(visit, Form(CONFIG), gr.Dropdown(), gr.Textbox())
+        tab = train_tab_of(visit, Form(CONFIG))
     assert tab.queue is None and not {"queue", "vary"} & {block.elem_id for block in page.blocks.values()}
     with visit.bench.desk.taken(TRAINING):
         assert tab.live()[tab.start] == {"interactive": False, "value": "Start training (a run is in progress)"}

@@ -60,15 +60,15 @@ def train_tab(runs_dir, train_tab_of):
 
 def test_a_run_that_is_over_stays_under_its_own_preset_only(train_tab):
     tab, run = train_tab
-    assert tab._other_preset("demo-yoda") == (gr.update(visible=True), "")
-    hidden, words = tab._other_preset("llama-3.1-8b")
-    assert hidden == gr.update(visible=False)
+    assert tab._other_preset("demo-yoda") == (gr.update(visible=True), gr.update(visible=True), "")
+    *hidden, words = tab._other_preset("llama-3.1-8b")
+    assert hidden == [gr.update(visible=False)] * 2
     assert run_label(run.id, "Demo Llama · yoda.jsonl · 160 steps") in words
     assert "failed" in words and "Runs tab" in words and "error" not in words
     tab._workbench.runs.describe(run.id, "renamed", "")
     tab._workbench.runs.rows(fresh=True)
     assert tab._other_preset("demo-yoda")[0] == gr.update(visible=True)
-    assert "renamed, " in tab._other_preset("other")[1]
+    assert "renamed, " in tab._other_preset("other")[-1]
 
 
 def test_the_first_screen_goes_once_there_is_a_run(runs_dir):
@@ -108,7 +108,7 @@ def test_a_run_in_progress_is_shown_under_every_preset(runs_dir, train_tab_of):
     with gr.Blocks():
         tab = train_tab_of(Workbench(runs_dir), Form(RunConfig()))
     before = tab.live()[tab.shown_run]
-    assert tab._other_preset("other") == (gr.update(visible=True), "")
+    assert tab._other_preset("other") == (gr.update(visible=True), gr.update(visible=True), "")
     run.append(StatusChanged(status="completed"))
     tab._workbench.runs.rows(fresh=True)
     assert tab.live()[tab.shown_run] != before, "and a page is told that it has ended"
