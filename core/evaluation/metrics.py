@@ -1,7 +1,7 @@
 """The measures of two models' answers, with their titles and explanations.
 
-Each measure is a function of sums over rows (`core.evaluation.bootstrap`). ROUGE is computed by rouge-score
-(`core.evaluation.rouge`) and BLEU by sacrebleu, which splits texts into words itself.
+Each measure is a function of sums over rows (`core.evaluation.bootstrap`). ROUGE is that of `core.evaluation.rouge`;
+BLEU is computed by sacrebleu, which splits texts into words itself.
 """
 
 import math

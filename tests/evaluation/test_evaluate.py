@@ -15,6 +15,7 @@ from core.evaluation.evaluate import evaluate
 from core.evaluation.forgetting import GENERAL_QUESTIONS, general_rows
 from core.evaluation.question_rows import row_of, row_of_prompt
 from core.evaluation.record import Evaluation, Source
+from core.evaluation.rouge import rouge_l
 from core.evaluation.saved import load_evaluations, save
 from core.model.adapters_on_base import FIRST_ADAPTER
 from core.model.views import base_view, for_inference
@@ -84,12 +85,7 @@ def test_an_adapter_of_known_effect_shows_its_exact_figures(in_float32, many):
         answers = [one_answer(loaded, row, limit, base) for row in many]
         exact = sum(answer == row.reference for answer, row in zip(answers, many, strict=True)) / len(many)
         assert getattr(found.measure("exact"), side) == exact
-        from rouge_score.rouge_scorer import RougeScorer
-
-        theirs = RougeScorer(["rougeL"])
-        rouge = [
-            theirs.score(row.reference, answer)["rougeL"].fmeasure for answer, row in zip(answers, many, strict=True)
-        ]
+        rouge = [rouge_l(answer, row.reference) for answer, row in zip(answers, many, strict=True)]
         assert getattr(found.measure("rouge_l"), side) == pytest.approx(statistics.fmean(rouge), abs=1e-12)
         tokens = sum(label != -100 for row in many for label in row.labels)
         losses = [one_loss(loaded, row, base) for row in many]

@@ -75,7 +75,6 @@ def test_a_preset_says_what_it_is(preset):
 
 def test_field_names_are_the_arguments_of_the_libraries(unsloth):
     import datasets
-    import peft
 
     language_model = unsloth.FastLanguageModel
     assert set(ModelConfig.model_fields) - OF_OUR_OWN <= set(
