@@ -5,15 +5,17 @@
     python launch.py shortcut [ARGS]   install, then make an entry in the start menu that starts app.py with ARGS
     python launch.py test [ARGS...]    also install the test tools, then run pytest with ARGS
 
-Everything is installed into `.venv` in this folder. The last step of an installation writes
-a record of what was installed. If the record matches, the app starts right away. If it is
-missing, the installation was interrupted and is repeated.
+Everything is installed into `.venv` in this folder: uv by pip, and the rest by uv with pip's settings. What uv cannot
+install, pip does, which takes three times as long. The last step of an installation writes a record of what was
+installed. If the record matches, the app starts right away. If it is missing, the installation was interrupted and is
+repeated.
 
 This file must also parse on older Python versions, so that they can print what is needed.
 """
 
 from __future__ import annotations
 
+import ast
 import hashlib
 import os
 import re
@@ -27,6 +29,7 @@ from pathlib import Path
 ROOT = Path(__file__).resolve().parent
 VENV = ROOT / ".venv"
 PYTHON = VENV / ("Scripts/python.exe" if os.name == "nt" else "bin/python")
+UV = PYTHON.with_name("uv.exe" if os.name == "nt" else "uv")
 RECORD = VENV / "hearthtune-installed.txt"
 LOG = VENV / "hearthtune-install.log"
 PCI_DEVICES = Path("/sys/bus/pci/devices")
@@ -49,17 +52,33 @@ SETS = {
     "cuda": "Installing the CUDA packages into .venv (about 6.5 GB, 4 minutes on a fast network)...",
     "cuda12": "Installing the packages for CUDA 12 into .venv (about 6.5 GB, 4 minutes on a fast network)...",
 }
-DISK_GB = {"cpu": 3, "cuda": 10, "cuda12": 10}  # free space needed: the packages and what pip unpacks while installing
+DISK_GB = {"cpu": 3, "cuda": 10, "cuda12": 10}  # free space needed: the packages and what is unpacked while installing
 
 # PyPI's torch includes gigabytes of CUDA on Linux and no CUDA on Windows. PyTorch's own indexes
-# have the other builds: 2.13.0+cpu ranks above 2.13.0, so pip prefers it if it is available.
+# have the other builds: 2.13.0+cpu ranks above 2.13.0, so it is preferred if it is available.
 TORCH = "https://download.pytorch.org/whl"
 TORCH_INDEX = {
-    ("cpu", "linux"): ["--extra-index-url", f"{TORCH}/cpu"],
-    ("cuda", "win32"): ["--index-url", f"{TORCH}/cu130"],
-    ("cuda12", "linux"): ["--index-url", f"{TORCH}/cu126"],
-    ("cuda12", "win32"): ["--index-url", f"{TORCH}/cu126"],
+    ("cpu", "linux"): ("extra-index-url", f"{TORCH}/cpu"),
+    ("cuda", "win32"): ("index-url", f"{TORCH}/cu130"),
+    ("cuda12", "linux"): ("index-url", f"{TORCH}/cu126"),
+    ("cuda12", "win32"): ("index-url", f"{TORCH}/cu126"),
 }
+
+# uv reads none of pip's settings, and calls them differently.
+UV_OPTIONS = {
+    "index-url": "--default-index",
+    "cert": "--cert",
+    "only-binary": "--only-binary",
+    "no-binary": "--no-binary",
+    "keyring-provider": "--keyring-provider",
+}
+UV_OPTIONS_FOR_LISTS = {
+    "extra-index-url": "--index",
+    "find-links": "--find-links",
+    "constraint": "--constraints",
+    "trusted-host": "--allow-insecure-host",
+}
+PROGRESS = r"^(?:Collecting \S+|Installing collected packages| *Downloaded \S+|(?:Resolved|Prepared) \d+ packages?)"
 
 # Unsloth's metadata requires more than it imports (and a newer certifi than some indexes have),
 # so it is installed without its dependencies; the requirement files list those it needs.
@@ -262,67 +281,158 @@ def make_venv() -> None:
 
 
 def install(kind: str, files: list[str], lock: int | None) -> None:
-    started = time.monotonic()
     text = "\n".join((ROOT / name).read_text("utf-8") for name in files)
     lines = [line.partition("#")[0].strip() for line in text.splitlines()]
     named = [(re.match(r"[\w.-]+", line).group(), line) for line in lines if line]
     torch = [line for name, line in named if name == "torch"]
     unsloth = [line for name, line in named if name in WITHOUT_DEPENDENCIES]
+    installer = Installer(lock)
+    installer.get_uv([line for name, line in named if name == "uv"])
     index = TORCH_INDEX.get((kind, sys.platform))
     if index:
         # Alone and without dependencies, so that no other package is looked up in that index.
-        pip("PyTorch", ["--no-deps", *index], torch, started, lock)
-    pip("the libraries", [], [line for _, line in named if line not in unsloth], started, lock)
-    pip("Unsloth", ["--no-deps"], unsloth, started, lock)
-    say("installed.", started)
+        installer.add("PyTorch", torch, is_alone=True, index=index)
+    installer.add("the libraries", [line for _, line in named if line not in unsloth])
+    installer.add("Unsloth", unsloth, is_alone=True)
+    installer.compile_page()
+    say("installed.", installer.started)
 
 
-def pip(what: str, options: list[str], requirements: list[str], started: float, lock: int | None) -> None:
-    """Run `pip install` with its output in the log; print the progress every 15 seconds."""
-    if not requirements:
-        return
-    say(f"{what}...", started)
-    # Python compiles modules when they are first imported; compiling all of them takes over a minute.
-    quiet = ["--no-input", "--disable-pip-version-check", "--progress-bar", "off", "--no-compile"]
-    command = [str(PYTHON), "-m", "pip", "install", *quiet, *options, *requirements]
-    with LOG.open("ab") as log:
-        log_start = log.tell()
+class Installer:
+    """Installs packages into `.venv`, with its output in the log."""
 
-        def output() -> str:
-            return LOG.read_bytes()[log_start:].decode("utf-8", "replace").strip()
+    def __init__(self, lock: int | None):
+        self.lock = lock
+        self.started = time.monotonic()
+        self.settings: dict[str, str] | None = None  # pip's, by the option's name; None without uv
 
-        process = subprocess.Popen(
-            command, stdout=log, stderr=subprocess.STDOUT, pass_fds=() if lock is None else (lock,)
-        )
-        try:
-            while process.poll() is None:
-                try:
-                    process.wait(timeout=15)
-                except subprocess.TimeoutExpired:
-                    progress = re.findall(r"^Collecting \S+|^Installing collected packages", output(), re.MULTILINE)
-                    say(f"{what}: {progress[-1] if progress else 'contacting the package index'}", started)
-        finally:
-            if process.poll() is None:
-                process.terminate()
-                process.wait()
-        if process.returncode:
-            sys.exit(explain(output()))
+    def get_uv(self, requirements: list[str]) -> None:
+        if not requirements:
+            return
+        say("uv...", self.started)
+        output = self.run("uv", pip_command(requirements, is_alone=True))
+        if output is None:
+            self.settings = pip_settings()
+        elif is_unreachable(output):
+            sys.exit(explain(output))
+
+    def add(self, what: str, requirements: list[str], is_alone: bool = False, index: tuple = ()) -> None:
+        """Install these, without their dependencies if `is_alone`, from `index` (pip's option and an address) too.
+
+        Exits if pip cannot either.
+        """
+        if not requirements:
+            return
+        commands = [pip_command(requirements, is_alone, index)]
+        if self.settings is not None:
+            commands.insert(0, uv_command(requirements, self.settings, is_alone, index))
+            if index[:1] == ("extra-index-url",):  # pip does without one that does not answer, and uv stops
+                commands.insert(1, uv_command(requirements, self.settings, is_alone))
+        say(f"{what}...", self.started)
+        for command in commands:
+            output = self.run(what, command)
+            if output is None:
+                return
+        sys.exit(explain(output))
+
+    def compile_page(self) -> None:
+        """Import the page once. Python compiles what it imports; compiling all packages takes over a minute."""
+        say("the page...", self.started)
+        # If this fails, the start fails as well and says why.
+        self.run("the page", [str(PYTHON), "-c", "import ui.page"], "compiling what it imports", cwd=ROOT)
+
+    def run(
+        self, what: str, command: list[str], at_first: str = "contacting the package index", cwd: Path | None = None
+    ) -> str | None:
+        """Run this and print the progress every 15 seconds. Returns its output if it failed."""
+        with LOG.open("ab") as log:
+            log_start = log.tell()
+
+            def output() -> str:
+                return LOG.read_bytes()[log_start:].decode("utf-8", "replace").strip()
+
+            process = subprocess.Popen(
+                command,
+                cwd=cwd,
+                env=environment(self.settings or {}),
+                stdout=log,
+                stderr=subprocess.STDOUT,
+                pass_fds=() if self.lock is None else (self.lock,),
+            )
+            try:
+                while process.poll() is None:
+                    try:
+                        process.wait(timeout=15)
+                    except subprocess.TimeoutExpired:
+                        steps = re.findall(PROGRESS, output(), re.MULTILINE)
+                        say(f"{what}: {steps[-1].strip() if steps else at_first}", self.started)
+            finally:
+                if process.poll() is None:
+                    process.terminate()
+                    process.wait()
+            return output() if process.returncode else None
+
+
+def pip_command(requirements: list[str], is_alone: bool, index: tuple = ()) -> list[str]:
+    options = ["--no-input", "--disable-pip-version-check", "--progress-bar=off", "--no-compile"]
+    options += ["--no-deps"] * is_alone + (["--{}={}".format(*index)] if index else [])
+    return [str(PYTHON), "-m", "pip", "install", *options, *requirements]
+
+
+def uv_command(requirements: list[str], settings: dict[str, str], is_alone: bool, index: tuple = ()) -> list[str]:
+    """What `pip_command` does, with uv and these settings of pip's."""
+    if index:
+        name, address = index
+        settings = settings | {name: f"{settings.get(name, '')} {address}" if name in UV_OPTIONS_FOR_LISTS else address}
+    # As pip, take the best version of all indexes, and trust the system's certificates.
+    options = [f"--python={PYTHON}", "--index-strategy=unsafe-best-match", "--color=never"]
+    options += ["--no-deps"] * is_alone + ["--system-certs"] * ("cert" not in settings)
+    options += ["--no-index"] * (settings.get("no-index", "").lower() in ("1", "true", "yes", "on", "y", "t"))
+    options += [f"{option}={settings[name]}" for name, option in UV_OPTIONS.items() if name in settings]
+    for name, option in UV_OPTIONS_FOR_LISTS.items():
+        options += [f"{option}={value}" for value in settings.get(name, "").split()]
+    return [str(UV), "pip", "install", *options, *requirements]
+
+
+def pip_settings() -> dict[str, str]:
+    """What pip's files and variables set for `pip install`, by the option's name."""
+    command = [str(PYTHON), "-m", "pip", "config", "list"]
+    listed = subprocess.run(command, capture_output=True, text=True, errors="replace").stdout
+    sections = ("global", "install", ":env:")  # each overrides the ones before
+    found = re.findall(r"^(global|install|:env:)\.([\w-]+)=(.+)$", listed, re.MULTILINE)
+    found.sort(key=lambda setting: sections.index(setting[0]))
+    settings = {name: ast.literal_eval(value) for _, name, value in found if ast.literal_eval(value)}
+    bundle = os.environ.get("REQUESTS_CA_BUNDLE") or os.environ.get("CURL_CA_BUNDLE")  # pip's HTTP library reads these
+    return ({"cert": bundle} if bundle else {}) | settings
+
+
+def environment(settings: dict[str, str]) -> dict[str, str]:
+    """This process's, with pip's proxy, and without what would keep Python from writing what it compiles."""
+    variables = {name: value for name, value in os.environ.items() if name != "PYTHONDONTWRITEBYTECODE"}
+    if "proxy" in settings:
+        variables |= dict.fromkeys(("HTTP_PROXY", "HTTPS_PROXY", "http_proxy", "https_proxy"), settings["proxy"])
+    return variables
 
 
 def explain(output: str) -> str:
     """One sentence that explains why pip failed, from its output."""
     if "No space left on device" in output:
         return f"The disk is full: free some space, then start again (details: {LOG})."
-    unreachable = re.search(
+    if is_unreachable(output):
+        return f"The package index did not answer: check your network (or proxy), then start again (details: {LOG})."
+    errors = re.findall(r"^ERROR: (.+)", output, re.MULTILINE) or ["it gave no reason"]
+    return f"pip could not install a package ({errors[-1].strip()}): see {LOG}, then start again."
+
+
+def is_unreachable(output: str) -> bool:
+    """Whether pip failed because the index did not answer."""
+    broken = re.search(
         r"connection broken by|Max retries exceeded|timed out|ConnectionResetError|"
         r"IncompleteRead|not enough bytes|ProxyError",
         output,
     )
     answered = re.search(r"from versions: (?!none)", output)  # an index has the package, but other versions of it
-    if unreachable and not answered:
-        return f"The package index did not answer: check your network (or proxy), then start again (details: {LOG})."
-    errors = re.findall(r"^ERROR: (.+)", output, re.MULTILINE) or ["it gave no reason"]
-    return f"pip could not install a package ({errors[-1].strip()}): see {LOG}, then start again."
+    return bool(broken and not answered)
 
 
 def run(command: list[str]) -> int:

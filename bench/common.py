@@ -38,11 +38,13 @@ def free_port() -> int:
 
 
 @contextmanager
-def served(command: list[str], port: int) -> Iterator[subprocess.Popen]:
-    """Runs Python with these arguments until the block ends, and enters it once `port` answers over HTTP."""
+def served(
+    command: list[str], port: int, python: Path | str = sys.executable, folder: Path = PROJECT
+) -> Iterator[subprocess.Popen]:
+    """Runs `python` with these arguments in `folder` until the block ends; enters it once `port` answers over HTTP."""
     process = subprocess.Popen(
-        [sys.executable, *command],
-        cwd=PROJECT,
+        [str(python), *command],
+        cwd=folder,
         env=os.environ | {"GRADIO_ANALYTICS_ENABLED": "False"},
         stdout=subprocess.DEVNULL,
         stderr=subprocess.DEVNULL,

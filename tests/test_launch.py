@@ -1,7 +1,7 @@
-"""Run `launch.py` as a user does, with real environments and a real pip that installs generated wheels.
+"""Run `launch.py` as a user does, with real environments and a real pip and uv that install generated wheels.
 
 Each test uses its own folder with a copy of `launch.py`, a stub `app.py` and requirement files.
-Nothing is downloaded: pip can only reach a folder of tiny wheels or a local server.
+Nothing is downloaded: pip and uv can only reach a folder of tiny wheels or a local server.
 """
 
 import base64
@@ -37,8 +37,8 @@ sys.exit(7)
 posix_only = pytest.mark.skipif(os.name == "nt", reason="needs POSIX signals and permissions")
 
 
-def make_wheel(folder: Path, name: str, version: str, requires: str = "", body: str = "") -> None:
-    """Write a minimal wheel: one module with a `VERSION`, and an optional dependency."""
+def make_wheel(folder: Path, name: str, version: str, requires: str = "", body: str = "", program: str = "") -> None:
+    """Write a minimal wheel: one module with a `VERSION`, an optional dependency, and an optional shell script."""
     info = f"{name}-{version}.dist-info"
     metadata = f"Metadata-Version: 2.1\nName: {name}\nVersion: {version}\n"
     files = {
@@ -46,6 +46,8 @@ def make_wheel(folder: Path, name: str, version: str, requires: str = "", body: 
         f"{info}/METADATA": metadata + (f"Requires-Dist: {requires}\n" if requires else ""),
         f"{info}/WHEEL": "Wheel-Version: 1.0\nGenerator: test\nRoot-Is-Purelib: true\nTag: py3-none-any\n",
     }
+    if program:
+        files[f"{name}-{version}.data/scripts/{name}"] = f"#!/bin/sh\n{program}\n"
     record = ""
     for path, text in files.items():
         digest = base64.urlsafe_b64encode(hashlib.sha256(text.encode()).digest()).rstrip(b"=").decode()
@@ -53,7 +55,9 @@ def make_wheel(folder: Path, name: str, version: str, requires: str = "", body: 
     files[f"{info}/RECORD"] = record + f"{info}/RECORD,,\n"
     with zipfile.ZipFile(folder / f"{name}-{version}-py3-none-any.whl", "w") as archive:
         for path, text in files.items():
-            archive.writestr(path, text)
+            entry = zipfile.ZipInfo(path)
+            entry.external_attr = (0o100755 if "/scripts/" in path else 0o100644) << 16
+            archive.writestr(entry, text)
 
 
 @pytest.fixture(scope="module")
@@ -65,6 +69,10 @@ def wheels(tmp_path_factory) -> Path:
     make_wheel(folder, "unsloth", "1.0", requires="nowhere-to-be-found>=9")
     make_wheel(folder, "unsloth", "1.1", requires="nowhere-to-be-found>=9")
     make_wheel(folder, "pytest", "9.9", body="import os, sys\nprint('tests', sys.argv[1:], os.getcwd())\n")
+    if os.name != "nt":  # there pip does all the work in these tests
+        make_wheel(
+            folder, "uv", "0.13.0", program=f'exec {shlex.quote(str(Path(sys.executable).with_name("uv")))} "$@"'
+        )
     return folder
 
 
@@ -76,12 +84,16 @@ class Home:
         self.folder, self.venv = folder, folder / ".venv"
         shutil.copy(SOURCE, folder)
         (folder / "app.py").write_text(APP)
+        (folder / "ui").mkdir(exist_ok=True)
+        (folder / "ui/page.py").write_text("import torch\n")
         self.require("torch==2.13.0", "unsloth==1.0  # the tested one")
-        (folder / "requirements.txt").write_text("torch>=2.11\nunsloth==1.1\n")
+        (folder / "requirements.txt").write_text("torch>=2.11\nunsloth==1.1\nuv\n")
         (folder / "requirements-test.txt").write_text("pytest\n")
-        # Ignore pip's settings on this machine, and its GPU if it has one.
-        self.env = {name: value for name, value in os.environ.items() if not name.upper().startswith("PIP_")}
+        # Ignore pip's and uv's settings on this machine, and its GPU if it has one.
+        ignored = ("PIP_", "UV_", "REQUESTS_CA_BUNDLE", "CURL_CA_BUNDLE")
+        self.env = {name: value for name, value in os.environ.items() if not name.upper().startswith(ignored)}
         self.env |= {
+            "UV_CACHE_DIR": str(wheels / "cache"),
             "PIP_CONFIG_FILE": os.devnull,
             "PIP_NO_INDEX": "1",
             "PIP_FIND_LINKS": str(wheels),
@@ -91,7 +103,7 @@ class Home:
         self.env["PATH"] = os.pathsep.join(path for path in folders if not Path(path, "nvidia-smi").exists())
 
     def require(self, *lines: str) -> None:
-        (self.folder / "requirements-cpu.txt").write_text("# a comment\n\n" + "\n".join(lines) + "\n")
+        (self.folder / "requirements-cpu.txt").write_text("# a comment\n\nuv\n" + "\n".join(lines) + "\n")
 
     def use_index(self, address: str) -> None:
         """Make pip use only this index."""
@@ -195,6 +207,140 @@ def test_the_record_lists_what_is_installed(installed):
         f"requirements-cpu.txt {digest}",
         "set cpu",
     ]
+
+
+@posix_only
+def test_uv_installs_and_the_page_is_compiled(installed):
+    """And nothing else is: that would take over a minute."""
+    lines = [line for line in installed.log.splitlines() if line.startswith(("Successfully installed", " + "))]
+    assert lines == ["Successfully installed uv-0.13.0", " + torch==2.13.0+cpu", " + needle==1.0", " + unsloth==1.0"]
+    compiled = {path.name.split(".")[0] for path in installed.venv.glob("lib/*/site-packages/__pycache__/*.pyc")}
+    assert compiled == {"torch", "unsloth"}  # what the app imports
+    # The app of these tests does not import the page, so set-up did.
+    assert [path.name.split(".")[0] for path in installed.folder.glob("ui/__pycache__/*.pyc")] == ["page"]
+
+
+def uv_that_fails(wheels: Path) -> None:
+    make_wheel(wheels, "uv", "0.13.1", program="echo error: not today; exit 2")
+
+
+def no_uv(wheels: Path) -> None:
+    for wheel in wheels.glob("uv-*"):
+        wheel.unlink()
+
+
+@posix_only
+@pytest.mark.parametrize("change", [uv_that_fails, no_uv])
+def test_what_uv_cannot_install_pip_does(tmp_path, wheels, change):
+    shutil.copytree(wheels, tmp_path / "wheels", ignore=shutil.ignore_patterns("cache"))
+    change(tmp_path / "wheels")
+    home = Home(tmp_path / "home", tmp_path / "wheels")
+    if change is no_uv:
+        home.require("torch==2.13.0", "unsloth==1.0")
+        text = (home.folder / "requirements-cpu.txt").read_text()
+        (home.folder / "requirements-cpu.txt").write_text(text.replace("\nuv\n", "\n"))
+    answer = home.run()
+    assert (answer.returncode, answer.stdout) == (7, "app [] 2.13.0+cpu 1.0\n"), answer.stderr
+    assert "Successfully installed unsloth-1.0" in home.log
+    assert ("error: not today" in home.log) == (change is uv_that_fails)
+
+
+@posix_only
+def test_uv_goes_by_the_settings_of_pip(tmp_path, wheels):
+    """An index, another one, a constraint and a folder, from a file and from the environment."""
+    for name, packages in {"main": ["torch-2.13.0+cpu", "unsloth"], "more": ["needle", "pytest"]}.items():
+        for wheel in (path for package in packages for path in wheels.glob(f"{package}*.whl")):
+            folder = tmp_path / name / wheel.name.split("-")[0]
+            folder.mkdir(parents=True, exist_ok=True)
+            shutil.copy(wheel, folder)
+            (folder / "index.html").write_text("".join(f'<a href="{path.name}">.</a>' for path in folder.glob("*.whl")))
+    (tmp_path / "links").mkdir()
+    shutil.copy(wheels / "uv-0.13.0-py3-none-any.whl", tmp_path / "links")
+    (tmp_path / "caps.txt").write_text("unsloth<1.1\n")
+    (tmp_path / "pip.conf").write_text(
+        f"[global]\nindex-url = https://packages.invalid/simple\nextra-index-url =\n  {(tmp_path / 'more').as_uri()}\n"
+        f"constraint = {tmp_path / 'caps.txt'}\n[install]\nindex-url = {(tmp_path / 'main').as_uri()}\n"
+        "no-index = false\n[download]\nfind-links = nowhere\n"
+    )
+    home = Home(tmp_path / "home", wheels)
+    home.require("torch==2.13.0", "unsloth")
+    text = (home.folder / "launch.py").read_text()
+    (home.folder / "launch.py").write_text(text.replace("https://download.pytorch.org/whl", tmp_path.as_uri()))
+    (tmp_path / "cpu").mkdir()
+    del home.env["PIP_NO_INDEX"]
+    home.env |= {"PIP_CONFIG_FILE": str(tmp_path / "pip.conf"), "PIP_FIND_LINKS": str(tmp_path / "links")}
+    answer = home.run()
+    assert (answer.returncode, answer.stdout) == (7, "app [] 2.13.0+cpu 1.0\n"), answer.stderr
+    lines = [line for line in home.log.splitlines() if line.startswith(("Successfully installed", " + "))]
+    assert lines == ["Successfully installed uv-0.13.0", " + torch==2.13.0+cpu", " + needle==1.0", " + unsloth==1.0"]
+
+
+def test_settings_of_pip_are_read_from_files_and_variables(tmp_path, monkeypatch):
+    (tmp_path / "pip.conf").write_text(
+        "[global]\ncert = /certificates of a firm.pem\nindex-url = https://a.invalid/simple\n"
+        "trusted-host = a.invalid\n  b.invalid\n[install]\nindex-url = https://b.invalid/simple\nfind-links = c\n"
+    )
+    monkeypatch.setattr(launch, "PYTHON", Path(sys.executable))
+    for name in ("PIP_INDEX_URL", "PIP_CERT", "PIP_TRUSTED_HOST"):
+        monkeypatch.delenv(name, raising=False)
+    monkeypatch.setenv("PIP_CONFIG_FILE", str(tmp_path / "pip.conf"))
+    monkeypatch.setenv("PIP_FIND_LINKS", "d")
+    monkeypatch.setenv("REQUESTS_CA_BUNDLE", "/bundle.pem")
+    found = launch.pip_settings()
+    assert {name: found[name] for name in ("cert", "index-url", "find-links")} == {
+        "cert": "/certificates of a firm.pem",
+        "index-url": "https://b.invalid/simple",
+        "find-links": "d",
+    }
+    assert found["trusted-host"].split() == ["a.invalid", "b.invalid"]
+    monkeypatch.setenv("PIP_CERT", "")
+    monkeypatch.setenv("PIP_CONFIG_FILE", os.devnull)
+    assert launch.pip_settings()["cert"] == "/bundle.pem"
+
+
+def test_settings_of_pip_are_options_of_uv():
+    settings = {
+        "cert": "/certificates of a firm.pem",
+        "extra-index-url": "https://b.invalid https://c.invalid",
+        "index-url": "https://a.invalid",
+        "only-binary": ":all:",
+        "proxy": "http://proxy.invalid:8080",
+        "timeout": "60",
+    }
+    fixed = [f"--python={launch.PYTHON}", "--index-strategy=unsafe-best-match", "--color=never"]
+    given = ["--cert=/certificates of a firm.pem", "--only-binary=:all:"]
+    others = ["--index=https://b.invalid", "--index=https://c.invalid"]
+
+    def options(*index: str) -> list[str]:
+        return launch.uv_command(["x"], settings, False, index)[3:-1]
+
+    assert options() == [*fixed, "--default-index=https://a.invalid", *given, *others]
+    more = options("extra-index-url", "https://d.invalid")
+    assert more == [*fixed, "--default-index=https://a.invalid", *given, *others, "--index=https://d.invalid"]
+    other = options("index-url", "https://d.invalid")
+    assert other == [*fixed, "--default-index=https://d.invalid", *given, *others]
+    alone = launch.uv_command(["x"], {"no-index": "true"}, True)[3:-1]
+    assert alone == [*fixed, "--no-deps", "--system-certs", "--no-index"]
+    assert "--no-index" not in launch.uv_command(["x"], {"no-index": "false"}, True)
+    assert launch.environment(settings)["HTTPS_PROXY"] == "http://proxy.invalid:8080"
+
+
+@posix_only
+@pytest.mark.skipif(sys.platform != "linux", reason="PyTorch's own index for CPUs is for Linux")
+def test_uv_does_without_an_index_of_pytorch_that_does_not_answer(tmp_path, wheels):
+    home = Home(tmp_path / "home", wheels)
+    with socket.socket() as closed:  # bound, not listening: every connection is refused
+        closed.bind(("127.0.0.1", 0))
+        address = f"http://127.0.0.1:{closed.getsockname()[1]}"
+        text = (home.folder / "launch.py").read_text()
+        (home.folder / "launch.py").write_text(text.replace("https://download.pytorch.org/whl", address))
+        (tmp_path / "empty").mkdir()
+        home.env |= {"PIP_INDEX_URL": (tmp_path / "empty").as_uri(), "UV_HTTP_RETRIES": "0"}
+        del home.env["PIP_NO_INDEX"]
+        answer = home.run()
+    assert (answer.returncode, answer.stdout) == (7, "app [] 2.13.0+cpu 1.0\n"), answer.stderr
+    assert f"Failed to fetch: `{address}/cpu/torch/`" in home.log.replace(": http", ": `http").replace("/\n", "/`\n")
+    assert "Successfully installed uv-0.13.0" in home.log and "Successfully installed torch" not in home.log
 
 
 def test_dependencies_are_installed_for_torch_but_not_for_unsloth(installed):
@@ -531,7 +677,7 @@ def test_an_older_driver_gets_the_torch_for_cuda_12(home, tmp_path, wheels):
     (home.folder / "launch.py").write_text(text.replace("https://download.pytorch.org/whl", index.as_uri()))
     home.env |= {"PIP_INDEX_URL": (index / "simple").as_uri()}
     del home.env["PIP_NO_INDEX"], home.env["PIP_FIND_LINKS"]
-    shutil.copytree(wheels, tmp_path / "wheels", ignore=shutil.ignore_patterns("torch*"))
+    shutil.copytree(wheels, tmp_path / "wheels", ignore=shutil.ignore_patterns("torch*", "cache"))
     home.env["PIP_FIND_LINKS"] = str(tmp_path / "wheels")
     driver = write_driver(tmp_path / "bin", driver="550.54.14", capability="8.6")
     home.env["PATH"] = os.pathsep.join([str(driver.parent), home.env["PATH"]])
@@ -642,4 +788,4 @@ def test_launch_can_parse_the_requirement_files(name):
     names = [Requirement(line).name for line in lines if line]
     assert len(names) == len(set(names))
     if name != launch.FILES["test"]:
-        assert launch.WITHOUT_DEPENDENCIES | {"torch"} <= set(names)
+        assert launch.WITHOUT_DEPENDENCIES | {"torch", "uv"} <= set(names)
