@@ -9,6 +9,7 @@ from math import isfinite
 
 from transformers import TrainerCallback
 
+from core.model.cpu_threads import StepThreads
 from core.problems import TrainingError, mark, tr, trn
 from core.runs.events import Evaluated, Event, Receipt, StepDone
 from core.settings.training_section import TrainingConfig
@@ -196,6 +197,24 @@ class RunCallback(TrainerCallback):
         if not isfinite(loss):
             self.is_nan = True
             raise TrainingError(template, loss=loss, step=step)
+
+
+class ThreadsCallback(TrainerCallback):
+    """Finds the number of threads that a training on a CPU is fastest with."""
+
+    def __init__(self):
+        self._threads = StepThreads()
+        self._tokens = 0
+
+    def on_train_begin(self, args, state, control, **kwargs):
+        self._tokens = int(state.num_input_tokens_seen)  # of a resumed run, those before
+
+    def on_step_begin(self, args, state, control, **kwargs):
+        self._threads.begin()
+
+    def on_step_end(self, args, state, control, **kwargs):
+        before, self._tokens = self._tokens, int(state.num_input_tokens_seen)
+        self._threads.end(max(self._tokens - before, 1))
 
 
 def _is_last(state) -> bool:

@@ -11,6 +11,7 @@ from core.memory.estimate import estimate
 from core.memory.hardware import MemoryMonitor, MemoryStats, detect_machine, sample_memory
 from core.memory.model_shape import shape_of
 from core.memory.probe_log import exact_probe, latest_probe, measured_here
+from core.model.cpu_threads import threads_restored
 from core.model.device_memory import free_memory, is_out_of_memory
 from core.model.embedding_rows import check_going_on, rows_to_train
 from core.model.loaded_model import LoadedModel
@@ -46,6 +47,7 @@ MEASURING = {  # by the side, as `measure_heldout` names it
 }
 
 
+@threads_restored()
 def perform(
     run: Run,
     asked: RunConfig,

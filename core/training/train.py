@@ -75,8 +75,9 @@ def train(
 
     With `resume_from`, training continues from that checkpoint as if it had never ended. Emits a Receipt before the
     first step, which also lists the `changes` made before training, then StepDone, Evaluated, Sampled and
-    CheckpointSaved. Raises TrainingError if the rows differ from those of the checkpoint, or if the loss or a weight
-    becomes NaN or infinite. In the latter case the adapter is not saved; earlier checkpoints are kept.
+    CheckpointSaved. On a CPU, torch is left with the number of threads that was fastest (see `threads_restored`).
+    Raises TrainingError if the rows differ from those of the checkpoint, or if the loss or a weight becomes NaN or
+    infinite. In the latter case the adapter is not saved; earlier checkpoints are kept.
     """
     saved = read_progress(resume_from.folder) if resume_from else {"rows": rows_fingerprint(data)}
     if resume_from and not are_the_rows_of(saved["rows"], data):
@@ -119,7 +120,7 @@ class TrainingSession:
         self._has_final_weights = False
         self._keeper = Keeper(adapter_dir.with_name("checkpoints"), settings.save_total_limit, emit, should_stop)
         self._trainer, self._asked = build_trainer(loaded, config, data, adapter_dir.parent, save)
-        from core.training.callback import RunCallback  # imports transformers, so only after Unsloth
+        from core.training.callback import RunCallback, ThreadsCallback  # imports transformers, so only after Unsloth
 
         self._callback = RunCallback(
             settings,
@@ -133,6 +134,8 @@ class TrainingSession:
             save=save,
             validation_rows=len(self._trainer.eval_dataset or ()),
         )
+        if loaded.device.type == "cpu":
+            self._trainer.add_callback(ThreadsCallback())
         self._trainer.add_callback(self._callback)
 
     def run(self, resume_from: Checkpoint | None, saved: dict) -> TrainResult:

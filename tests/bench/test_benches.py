@@ -64,6 +64,12 @@ def test_our_run_is_compared_with_a_bare_script():
     assert_positive(found, "ours_steps_per_s bare_steps_per_s speed_ratio ours_peak_gib bare_peak_gib memory_ratio")
 
 
+def test_a_run_beside_busy_programs_is_compared_with_one_alone():
+    found = figures_of("bench.contention", "1", "--steps", "1")["contention"]
+    assert_positive(found, "cores all_threads_s chosen_s idle_ratio beside_busy_programs_s busy_ratio")
+    assert found["same_adapter"] is True and found["load"] >= 0
+
+
 def test_preparing_data_is_compared_with_a_bare_script():
     found = figures_of("bench.data", "50", "--previews", "1")["data"]
     assert found["rows"] == 50
