@@ -1,9 +1,9 @@
 """Keeps the parts of the page up to date, for any number of open pages at the cost of one.
 
-A page requests the route /live once a second and sends what it saw last; the answer has what changed since. The parts
-are drawn once per `FRESH_SECONDS`, however many pages ask, and pages that saw the same get the same answer. With
-Gradio's own way, an event with all parts as outputs, every part is made twice per answer, changed or not: twenty times
-the work.
+A page requests the route /live once a second and sends what it saw last; the answer has what changed since, or nothing
+if nothing has. A page that is out of view asks every ten seconds, and at once when it is shown again. The parts are
+drawn once per `FRESH_SECONDS`, however many pages ask, and pages that saw the same get the same answer. With Gradio's
+own way, an event with all parts as outputs, every part is made twice per answer, changed or not: twenty times the work.
 
 What changes in a tab that is not open is kept in the page and drawn when the tab is opened. Each event that a change
 sets off costs the browser as much as drawing all the rest, and most tabs are never opened.
@@ -27,6 +27,7 @@ from ui.gradio_patches import UPDATE, component_id
 from ui.visitors import current_visitor, drawing_for, visitor_of
 
 POLL_SECONDS = 1.0
+HIDDEN_SECONDS = 10  # between two polls of a page that is out of view, such as in another tab of the browser
 MOST_DRAWINGS = 300  # of visitors; the one who has not asked for longest is forgotten
 FRESH_SECONDS = 0.9  # less than POLL_SECONDS, so that a single page gets something new each time
 # Their state is not needed on the server.
@@ -35,9 +36,20 @@ DRAWN_BY_THE_PAGE = (gr.HTML, gr.Button, gr.Checkbox, gr.Textbox, gr.File, gr.Sl
 # What the source of a page shows from the start. Not the text boxes: their change sets off what else a page asks for.
 IN_THE_SOURCE = (gr.HTML, gr.Button)
 
+# What a page does first when its timer ticks. The ticks that come while one of them waits do nothing.
+_PAUSE = """if (document.hidden && window.seenLive) {
+        if (window.pausedLive) return [...PARTS.map(() => same), same];
+        window.pausedLive = true;
+        await new Promise(done => {
+            document.addEventListener("visibilitychange", done, {once: true});
+            setTimeout(done, 1000 * HIDDEN);
+        });
+        window.pausedLive = false;
+    }
+    """
 _FETCH = """try {
         const answer = await fetch(new URL(`live?seen=${window.seenLive ?? ""}FRESH`, document.baseURI));
-        if (answer.ok) told = await answer.json();
+        if (answer.status === 200) told = await answer.json();
         window.seenLive = told.seen ?? window.seenLive;
     } catch { /* the program has ended, or the page is being closed: the next answer has everything */ }"""
 # A tab is shown a moment after it was pressed.
@@ -123,14 +135,18 @@ class Live:
 
         quiet = {"api_visibility": "private", "show_progress": "hidden", "queue": False}
         ids = json.dumps([(component_id(part), place) for part, place in drawn.items()])
-        script = _ASK.replace("UPDATE", json.dumps(UPDATE)).replace("PARTS", ids)
         outputs = [*drawn, pulse]
-        later, at_once = (script.replace("FIRST", _FETCH.replace("FRESH", fresh)) for fresh in ("", "&fresh"))
+
+        def script(first: str) -> str:
+            return _ASK.replace("FIRST", first).replace("UPDATE", json.dumps(UPDATE)).replace("PARTS", ids)
+
+        later = script(_PAUSE.replace("HIDDEN", str(HIDDEN_SECONDS)) + _FETCH.replace("FRESH", ""))
+        at_once = script(_FETCH.replace("FRESH", "&fresh"))
         gr.on([page.load, gr.Timer(POLL_SECONDS).tick], None, None, outputs, js=later, api_name="live", **quiet)
         for action in actions:
             action.then(None, None, outputs, js=at_once, **quiet)
         for tabs in all_tabs:
-            tabs.change(None, None, outputs, js=script.replace("FIRST", _WAIT), **quiet)
+            tabs.change(None, None, outputs, js=script(_WAIT), **quiet)
         if others:
             pulse.change(rest, [memory], [memory, *others], api_name="rest", **quiet)
 
@@ -158,6 +174,8 @@ class Live:
         seen = min(seen, drawing.number)
         # Most pages are on this machine: compressing would cost more than sending.
         headers = {"cache-control": "no-store", "content-encoding": "identity"}
+        if seen == drawing.number > 0:
+            return Response(status_code=204, headers=headers)
         return Response(self._changed_since(drawing, seen), media_type="application/json", headers=headers)
 
     def _changed_since(self, drawing: "_Drawing", seen: int) -> bytes:

@@ -417,6 +417,31 @@ def test_10_the_queue_is_ordered_by_keyboard_and_paused(app, page):
     page.set_viewport_size(DESKTOP)
 
 
+def test_10_a_page_out_of_view_asks_seldom_and_at_once_when_it_is_shown_again(page):
+    """A headless browser has every tab in view, so what a page reads of that is set here."""
+    page.evaluate("""() => {
+        Object.assign(window, {isHidden: true, looks: 0, asks: 0, realFetch: window.fetch});
+        Object.defineProperty(document, "hidden", {configurable: true, get: () => ++window.looks && window.isHidden});
+        window.fetch = (...asked) => {
+            window.asks += String(asked[0]).includes("/live?");
+            return window.realFetch(...asked);
+        };
+    }""")
+    page.wait_for_function("window.looks >= 5")  # once a second
+    assert page.evaluate("window.asks") <= 1
+    page.wait_for_function("window.pausedLive")
+    asked_at_once = page.evaluate("""async () => {
+        const before = window.asks;
+        window.isHidden = false;
+        document.dispatchEvent(new Event("visibilitychange"));
+        await new Promise(done => setTimeout(done));
+        return window.asks - before;
+    }""")
+    assert asked_at_once == 1
+    page.evaluate("() => { delete document.hidden; window.fetch = window.realFetch; }")
+    wait_for_step(page, current_step(page) + 1)
+
+
 def test_11_a_second_page_shows_the_only_run_and_stops_it(app, page, open_page):
     run, demo = list_runs(app.runs_dir)
     second = open_page(app.url, PHONE)

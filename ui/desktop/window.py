@@ -42,8 +42,8 @@ ON_MACOS = ("Google Chrome", "Microsoft Edge", "Brave Browser", "Chromium")
 QUIETLY = ("--no-first-run", "--no-default-browser-check", "--hide-crash-restore-bubble")
 
 START_SECONDS = 5  # a process that ends sooner shows no window: it failed, or left it to a browser that already runs
-LOOK_SECONDS = 3  # a page that is in view asks once a second (`ui.live`)
-HIDDEN_SECONDS = 90  # and a hidden one once a minute, as browsers slow those down
+LOOK_SECONDS = 11  # a page asks once a second, and in a hidden tab every ten seconds (`ui.live`)
+HIDDEN_SECONDS = 90  # or once a minute after a while, as browsers slow those down
 
 NO_WINDOW = mark(
     "Neither pywebview nor a Chromium, Chrome, Edge or Brave shows a window here, so the default browser does."
