@@ -8,6 +8,7 @@ from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from typing import Any
 
+from core.model.cpu_threads import StepThreads, threads_restored
 from core.model.loaded_model import LoadedModel
 
 
@@ -15,10 +16,10 @@ def generate(loaded: LoadedModel, inputs: dict, *, settings: dict[str, Any], end
     """What `generate` returns, choosing the most likely token each time.
 
     `settings` are fields of transformers' GenerationConfig, such as `max_new_tokens`; `ends` are the ids of the tokens
-    that end an answer. `arguments` are passed on as they are.
+    that end an answer. `arguments` are passed on as they are. On a CPU, the number of threads is chosen meanwhile.
     """
     import torch
-    from transformers import GenerationConfig
+    from transformers import GenerationConfig, StoppingCriteriaList
 
     own = GenerationConfig(
         do_sample=False,
@@ -27,8 +28,32 @@ def generate(loaded: LoadedModel, inputs: dict, *, settings: dict[str, Any], end
         pad_token_id=loaded.tokenizer.pad_token_id,
         **settings,
     )
-    with torch.inference_mode(), _in_place_of_the_models(loaded.model, own):
+    if loaded.device.type == "cpu":
+        arguments["stopping_criteria"] = StoppingCriteriaList(
+            [*arguments.get("stopping_criteria", ()), _choosing_threads()]
+        )
+    with torch.inference_mode(), _in_place_of_the_models(loaded.model, own), threads_restored():
         return loaded.model.generate(**inputs, **arguments, generation_config=own)
+
+
+def _choosing_threads():
+    """A stopping criterion that ends nothing: it is called after each token, and each is a step for `StepThreads`.
+
+    The first is not, because it takes the whole prompt.
+    """
+    import torch
+
+    threads, has_begun = StepThreads(), False
+
+    def after_token(input_ids, scores, **kwargs):
+        nonlocal has_begun
+        if has_begun:
+            threads.end(1)
+        threads.begin()
+        has_begun = True
+        return torch.zeros(input_ids.shape[0], dtype=torch.bool)
+
+    return after_token
 
 
 @contextmanager

@@ -6,6 +6,7 @@ import threading
 
 import pytest
 
+import core.model.cpu_threads as cpu_threads
 from core.answering.greedy import greedy_answers
 from core.answering.logits import max_logit_differences
 from core.answering.rows_in_one_pass import supports_rows
@@ -14,6 +15,7 @@ from core.answering.stream import stream
 from core.data.prepared.tokens import UNTRAINED
 from core.model.adapters_on_base import FIRST_ADAPTER
 from core.model.views import for_inference
+from core.threads import in_own_thread
 from tests.conftest import PROMPT, fresh_model, greedy_text, load_for, small_config
 
 
@@ -96,6 +98,27 @@ def test_a_sampled_answer_is_drawn_again_by_its_seed(trained):
     assert texts(last(trained.loaded, PROMPT, temperature=1.2, seed=1)) == first
     assert texts(last(trained.loaded, PROMPT, temperature=1.2, seed=2))[0] != first[0]
     assert texts(last(trained.loaded, PROMPT))[0] != first[0]
+
+
+def test_the_number_of_threads_is_chosen_while_it_answers_and_changes_no_answer(trained, monkeypatch):
+    import torch
+
+    tried = []
+
+    class Noting(cpu_threads.ThreadTrials):
+        def add(self, seconds: float, tokens: int) -> None:
+            tried.append(self.next)
+            super().add(seconds, tokens)
+
+    sampled = {"temperature": 1.2, "seed": 1}
+    alone = texts(last(trained.loaded, PROMPT)), texts(last(trained.loaded, PROMPT, **sampled))
+    monkeypatch.setattr(cpu_threads, "usable_cores", lambda: 2)
+    monkeypatch.setattr(cpu_threads, "ThreadTrials", Noting)
+    with cpu_threads.threads_restored():
+        torch.set_num_threads(2)
+        assert (texts(last(trained.loaded, PROMPT)), texts(last(trained.loaded, PROMPT, **sampled))) == alone
+        assert torch.get_num_threads() == 2 == in_own_thread(torch.get_num_threads), "as before"
+    assert tried[:4] == [1, 1, 1, 2] and len(tried) == 2 * 11, "each token but the first, which takes the prompt"
 
 
 def test_an_untrained_adapter_gives_the_base_also_when_sampling(untouched):
