@@ -54,7 +54,7 @@ def done(unsloth, tmp_path_factory):
         runs_dir = tmp_path_factory.mktemp(name) / "runs"
         job = RecipeJob(Workbench(runs_dir))
         job.start(find_recipe(name, small=True))
-        record = job.wait(600)
+        record = job.wait(1800)
         assert record.message == "The recipe is done."
         return Done(runs_dir, record)
 
