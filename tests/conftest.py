@@ -186,6 +186,18 @@ def chat_tokenizer(tokenizer, chat_templates):
     return tokenizer
 
 
+@pytest.fixture(scope="session")
+def tiny_models(unsloth, stories, tmp_path_factory) -> Callable[[str], Path]:
+    """The folder of a tiny random model of that model_type, made once."""
+    from tests.tiny_models import save_tiny
+
+    @lru_cache
+    def folder(kind: str) -> Path:
+        return save_tiny(kind, stories, tmp_path_factory.mktemp("tiny") / kind)
+
+    return folder
+
+
 def write_rows(path: Path, count: int = 12) -> Path:
     """Write short Alpaca rows that all have the same answer, so that a few steps are enough to learn it."""
     words = "red blue green pink grey black white brown gold teal lime rose".split()

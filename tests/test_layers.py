@@ -13,7 +13,7 @@ from tests.conftest import PROJECT
 # Each folder or file of the code, from the bottom up. A file imports from its own folder and from levels below.
 LEVELS: list[set[str]] = [
     {"core.problems"},
-    {"core.disk", "core.threads"},
+    {"core.disk", "core.threads", "core.families"},
     {"core.settings", "core.demo"},
     {"core.hub_names"},
     {"core.runs", "core.data"},
@@ -33,6 +33,7 @@ WITHOUT_THE_LIBRARIES = [
     "core.problems",
     "core.disk",
     "core.threads",
+    "core.families",
     "core.hub_names",
     "core.settings",
     "core.runs",

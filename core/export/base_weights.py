@@ -13,6 +13,7 @@ from pathlib import Path
 from safetensors import safe_open
 
 from core.disk.tolerant_reading import read_json
+from core.families import is_tied
 from core.model.library_patches.model_parts import layers_in_4bit
 
 PACKED = ".quant_state.bitsandbytes__nf4"  # what bitsandbytes appends to the name of a weight that is stored in 4-bit
@@ -31,7 +32,7 @@ class BaseWeights:
     def __init__(self, folder: Path, in_4bit: bool, dtype: str | None, files: dict):
         self.folder = folder
         self.config = read_json(folder / "config.json")
-        self.is_tied = bool(self.config.get("tie_word_embeddings"))
+        self.is_tied = is_tied(self.config)
         self._in_4bit, self._dtype = in_4bit, dtype
         self._files = files  # the open file of each stored tensor, by the tensor's name
         self._packed = {name.removesuffix(PACKED) for name in files if name.endswith(PACKED)}

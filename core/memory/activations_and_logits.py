@@ -3,10 +3,11 @@
 The inventory follows what autograd saves for the backward pass (PyTorch, "Autograd mechanics", saved tensors),
 operation by operation. The textbook's 34 bytes per token, layer and hidden unit (Korthikanti et al., arXiv:2205.05198,
 section 4.1) are for another kind of layer: with an MLP four times as wide, with dropout, and with trained matrices.
-Frozen matrices save no input, and Llama's MLP has three matrices of a width of its own.
+Frozen matrices save no input, and the MLP has three matrices of a width of its own.
 """
 
 from core.disk.sizes import GIB
+from core.families import DOES
 from core.memory.workload import Workload
 
 # unsloth_zoo, fused_losses/cross_entropy_loss.py: each logit in 16-bit and 32-bit, its softmax and its gradient. The
@@ -18,24 +19,44 @@ CPU_LOGITS_PER_CHUNK, CPU_BYTES_PER_LOGIT = 16 * 1024**2, 12
 TORCHTUNE_CHUNKS = 8  # torchtune, modules/loss: LinearCrossEntropyLoss, num_output_chunks
 
 
-def layer_kept(work: Workload) -> float:
-    """Bytes per token that one layer saves for the backward pass.
+def layer_kept(work: Workload, is_sliding: bool = False) -> float:
+    """Bytes per token that one layer saves for the backward pass. `is_sliding`: it sees no further back than a window.
 
-    Attention saves queries, keys, values and output (Dao et al., arXiv:2205.14135); eager attention also the softmax,
-    in 32-bit and rounded, per head and earlier token (transformers, eager_attention_forward). Unsloth's norms save
-    their input and output, its MLP saves gate and up and computes their product again (unsloth,
-    kernels/rms_layernorm.py and fast_lora.py). In transformers' modeling_llama.py norms save their input in 32-bit, the
-    MLP gate, its silu and up.
+    Attention saves queries, keys, values and output (Dao et al., arXiv:2205.14135). Unsloth's norms save their input
+    and output, its MLP saves gate and up and computes their product again (unsloth, kernels/rms_layernorm.py and
+    fast_lora.py). In transformers' modeling_*.py norms save their input in 32-bit, the MLP gate, what its activation
+    makes of that, and up.
     """
     shape, e = work.shape, work.passing_element
-    hidden, query, key, inner = shape.hidden_size, shape.query_width, shape.key_width, shape.intermediate_size
-    keys = 2 * e * (query if work.expands_keys else key)
-    attention = e * query + keys + e * query
-    if work.attention == "eager":
-        attention += shape.num_attention_heads * work.length * (4 + e)
+    norms = shape.family.norms * shape.hidden_size
+    if shape.family.head_norms:
+        norms += shape.query_width + shape.key_width
+    attention, inner = _attention_kept(work, is_sliding), shape.intermediate_size
     if work.kernels == "unsloth":
-        return 4 * e * hidden + attention + 2 * e * inner + _dropped(work)
-    return 2 * 4 * hidden + attention + 3 * e * inner + _adapter_inputs(work) + _quantized_inputs(work)
+        return 2 * e * norms + attention + 2 * e * inner + _dropped(work)
+    return 4 * norms + attention + 3 * e * inner + _adapter_inputs(work) + _quantized_inputs(work)
+
+
+def _attention_kept(work: Workload, is_sliding: bool) -> float:
+    """Bytes per token that one layer's attention saves.
+
+    Eager attention also saves the softmax, in 32-bit and rounded, per head and earlier token, and where it is capped
+    the tanh (transformers, eager_attention_forward). With a mask, as rows longer than the window need one, sdpa has
+    the keys and values of each query head (transformers, use_gqa_in_sdpa), and the mask in their precision.
+    """
+    shape, e = work.shape, work.passing_element
+    query, key = shape.query_width, shape.key_width
+    is_masked = work.attention == "sdpa" and is_sliding and _needs_mask(work)
+    expands = work.expands_keys or is_masked
+    saved = e * query + 2 * e * (query if expands else key) + e * query + (e * work.length if is_masked else 0)
+    if work.attention == "eager":
+        saved += shape.num_attention_heads * work.length * (4 + e + (e if shape.caps_attention else 0))
+    return saved
+
+
+def _needs_mask(work: Workload) -> bool:
+    """Whether rows are longer than some layers see back."""
+    return work.shape.sliding_window is not None and work.length >= work.shape.sliding_window
 
 
 def _adapter_inputs(work: Workload) -> float:
@@ -49,7 +70,8 @@ def _adapter_inputs(work: Workload) -> float:
     return sum(widths.values()) * (4 if work.adapter_inputs == "float32" else work.element)
 
 
-_INPUT = {"q_proj": 1, "k_proj": 1, "v_proj": 1, "o_proj": 2, "gate_proj": 3, "up_proj": 3, "down_proj": 4}
+# Layers with the same number have the same input.
+_INPUT = {name: {"q": 1, "k": 1, "v": 1, "o": 2, "gate": 3, "up": 3, "down": 4}[does[0]] for name, does in DOES.items()}
 
 
 def _quantized_inputs(work: Workload) -> float:
@@ -86,7 +108,7 @@ def activations_while_layers_go_back(work: Workload) -> float:
     With checkpointing each layer saves only its input, and one layer at a time is computed again (Chen et al.,
     arXiv:1604.06174). With Unsloth's, all but two of these inputs are in the computer's memory.
     """
-    return work.tokens * (_kept(work) + _one_more(work) + layer_backward(work)) + _dequantized(work)
+    return work.tokens * (_kept(work) + _one_more(work) + layer_backward(work)) + _dequantized(work) + _mask(work)
 
 
 def activations_at_the_loss(work: Workload) -> float:
@@ -95,7 +117,13 @@ def activations_at_the_loss(work: Workload) -> float:
     The latter are there in 32-bit in the last norm, normalized, and as their gradient (transformers, LlamaModel.norm,
     LlamaRMSNorm).
     """
-    return work.tokens * (_kept(work) + (4 + 2 * work.element) * work.shape.hidden_size) + _head_copy(work)
+    at_the_end = (4 + 2 * work.element) * work.shape.hidden_size
+    return work.tokens * (_kept(work) + at_the_end) + _head_copy(work) + _mask(work)
+
+
+def _mask(work: Workload) -> float:
+    """A byte for each pair of tokens of a row, which all layers share (transformers, masking_utils.py, sdpa_mask)."""
+    return work.batch * work.length**2 if work.attention == "sdpa" and _needs_mask(work) else 0.0
 
 
 def _head_copy(work: Workload) -> float:
@@ -114,15 +142,15 @@ def _trains_head(work: Workload) -> bool:
 
 
 def _kept(work: Workload) -> float:
-    layers = work.shape.num_hidden_layers
+    layers, sliding = work.shape.num_hidden_layers, work.shape.sliding_layers
     hidden = max(work.stream_element, work.passing_element) * work.shape.hidden_size
     if not work.checkpointing:
-        return layers * layer_kept(work)
+        return (layers - sliding) * layer_kept(work) + sliding * layer_kept(work, is_sliding=True)
     return 2 * hidden if work.offloads else layers * hidden
 
 
 def _one_more(work: Workload) -> float:
-    return layer_kept(work) if work.checkpointing else 0.0
+    return layer_kept(work, is_sliding=bool(work.shape.sliding_layers)) if work.checkpointing else 0.0
 
 
 def _dequantized(work: Workload) -> float:
@@ -147,7 +175,8 @@ def logits_at_the_loss(work: Workload, free: float = float("inf")) -> float:
         return vocab * min(tokens, max(CPU_LOGITS_PER_CHUNK // vocab, 16)) * CPU_BYTES_PER_LOGIT
     if work.loss == "chunked":
         return vocab * (e + 12) * tokens / TORCHTUNE_CHUNKS
-    return vocab * tokens * {"full": e + 12, "shifted": 16, "half": 4 * e, "unsloth-full": e + 4}[work.loss]
+    capped = e if work.shape.caps_logits else 0  # the tanh, which is kept (transformers, Gemma2ForCausalLM.forward)
+    return vocab * tokens * ({"full": e + 12, "shifted": 16, "half": 4 * e, "unsloth-full": e + 4}[work.loss] + capped)
 
 
 def logits_while_layers_go_back(work: Workload) -> float:
@@ -163,4 +192,5 @@ def _fused(work: Workload, free: float) -> float:
     target = max(min(free / 2, FUSED_MAX_BYTES), GIB / 8)
     target = target - heads if 0 < heads < target else target
     chunks = 1 if whole <= target else -(-whole // (target * FUSED_CHUNK_MULTIPLE)) * FUSED_CHUNK_MULTIPLE
-    return whole / chunks * (14 / FUSED_BYTES_PER_LOGIT) + heads
+    of_a_logit = 16 if work.shape.caps_logits else 14  # as counted there
+    return whole / chunks * (of_a_logit / FUSED_BYTES_PER_LOGIT) + heads

@@ -1,4 +1,4 @@
-"""The shape of a Llama, read from its config.json alone, without its weights."""
+"""The shape of a model, read from its config.json alone, without its weights."""
 
 import json
 import re
@@ -13,16 +13,20 @@ from huggingface_hub.errors import HfHubHTTPError, HFValidationError, LocalEntry
 from pydantic import BaseModel, Field, ValidationError
 
 from core.disk.tolerant_reading import Unreadable, read_json
+from core.families import DOES, FAMILIES, Family, is_tied, sliding_layers
 from core.hub_names import Token, checked_token, exact_name, is_hub_name
 from core.memory.gguf_models import refuse_gguf, refuse_gguf_name
 from core.memory.known_shapes import KNOWN
-from core.problems import ModelError
+from core.memory.refused_models import check_family
+from core.problems import ModelError, mark
 from core.settings.paths import resolve_path
 from core.settings.sections import ModelConfig
 
-LIKE_LLAMA = ("llama", "mistral")  # have the same layers; other models have some that are not counted here
-EXPERTS = ("num_local_experts", "num_experts", "n_routed_experts")
-ATTENTION, INNER = ["q_proj", "k_proj", "v_proj", "o_proj"], ["gate_proj", "up_proj", "down_proj"]
+NOT_COUNTED = mark(
+    "The memory of {model} cannot be estimated: its config.json is not that of a Llama, nor of another model whose "
+    "memory is known."
+)
+_OF_THE_MLP = {"gate", "up", "down"}  # of what a matrix does; the rest is attention
 # Both are far more than any real model has.
 _MAX_SIZE = 10_000_000
 _MAX_WEIGHTS = 10**13
@@ -40,6 +44,13 @@ class ModelShape(BaseModel, frozen=True):
     head_dim: int = Field(ge=1, le=_MAX_SIZE)
     tied_embeddings: bool
     max_length: int = Field(ge=1)
+    model_type: str = "llama"
+    sliding_window: int | None = Field(None, ge=1)  # tokens that some layers see back
+    sliding_layers: int = 0  # how many
+    attention_bias: bool = False
+    mlp_bias: bool = False
+    caps_logits: bool = False  # by tanh, as in Gemma 2
+    caps_attention: bool = False
     is_prequantized: bool = False  # its weights are stored in 4-bit
     quantization: Literal["nf4", "nf4-dq"] = "nf4-dq"  # what they are or will be quantized to
     unquantized_parameters: int = 0  # weights in the layers' matrices that stay 16-bit all the same
@@ -55,17 +66,19 @@ class ModelShape(BaseModel, frozen=True):
         return self.num_key_value_heads * self.head_dim
 
     @property
+    def family(self) -> Family:
+        """What is known of models of this kind."""
+        return FAMILIES[self.model_type]
+
+    @property
     def linear_widths(self) -> dict[str, tuple[int, int]]:
-        """Input and output features of each of a layer's seven matrices."""
-        hidden, inner = self.hidden_size, self.intermediate_size
+        """Input and output features of each of a layer's matrices."""
+        hidden, inner, query, key = self.hidden_size, self.intermediate_size, self.query_width, self.key_width
+        comes_out = {"q": query, "k": key, "v": key, "o": hidden, "gate": inner, "up": inner, "down": hidden}
+        goes_in = {"o": query, "down": inner}
         return {
-            "q_proj": (hidden, self.query_width),
-            "k_proj": (hidden, self.key_width),
-            "v_proj": (hidden, self.key_width),
-            "o_proj": (self.query_width, hidden),
-            "gate_proj": (hidden, inner),
-            "up_proj": (hidden, inner),
-            "down_proj": (inner, hidden),
+            name: (goes_in.get(DOES[name][0], hidden), sum(comes_out[part] for part in DOES[name]))
+            for name in self.family.layers
         }
 
     @property
@@ -80,8 +93,13 @@ class ModelShape(BaseModel, frozen=True):
 
     @property
     def norm_parameters(self) -> int:
-        """Weights in all norms."""
-        return (2 * self.num_hidden_layers + 1) * self.hidden_size
+        """Weights in all norms, and in the biases of the layers that have one."""
+        widths, family = self.linear_widths, self.family
+        biased = {name for name in widths if self.mlp_bias and _OF_THE_MLP & set(DOES[name])}
+        biased |= {name for name in widths if self.attention_bias and not _OF_THE_MLP & set(DOES[name])}
+        of_a_layer = family.norms * self.hidden_size + sum(widths[name][1] for name in biased.union(family.biased))
+        of_heads = 2 * self.head_dim if family.head_norms else 0
+        return self.num_hidden_layers * (of_a_layer + of_heads) + self.hidden_size
 
     @property
     def parameters(self) -> int:
@@ -91,27 +109,35 @@ class ModelShape(BaseModel, frozen=True):
 
     @classmethod
     def build(cls, values: dict, name: str) -> "ModelShape":
-        """The shape in the values of a config.json. Raises ModelError if it is not a Llama's."""
+        """The shape in the values of a config.json. Raises ModelError if nothing is known of such a model."""
+        check_family(values, name)
         try:
             heads, hidden = values["num_attention_heads"], values["hidden_size"]
-            if values.get("model_type", "llama") not in LIKE_LLAMA or any(key in values for key in EXPERTS):
+            kind = values.get("model_type", "llama")
+            if kind not in FAMILIES or not FAMILIES[kind].is_counted:
                 raise ValueError("another kind of model")
             quantized = values.get("quantization_config") or {}
+            window, sliding = sliding_layers(values)
             shape = cls(
+                model_type=kind,
+                sliding_window=window,
+                sliding_layers=sliding,
                 **{key: values[key] for key in ("vocab_size", "hidden_size", "intermediate_size", "num_hidden_layers")},
                 num_attention_heads=heads,
                 num_key_value_heads=values.get("num_key_value_heads") or heads,
-                head_dim=values.get("head_dim") or hidden // heads,
-                tied_embeddings=bool(values.get("tie_word_embeddings", False)),
+                head_dim=values.get("head_dim") or FAMILIES[kind].head_dim or hidden // heads,
+                tied_embeddings=is_tied(values),
+                attention_bias=bool(values.get("attention_bias")),
+                mlp_bias=bool(values.get("mlp_bias")),
+                caps_logits=bool(values.get("final_logit_softcapping")),
+                caps_attention=bool(values.get("attn_logit_softcapping")),
                 max_length=values.get("max_position_embeddings") or 2048,
                 is_prequantized=bool(quantized.get("load_in_4bit")),
                 quantization="nf4-dq" if quantized.get("bnb_4bit_use_double_quant", True) else "nf4",
             )
             skipped = [str(module) for module in quantized.get("llm_int8_skip_modules") or ()]
         except (KeyError, TypeError, ValueError, AttributeError, ArithmeticError, ValidationError):
-            raise ModelError(
-                "The memory of {model} cannot be estimated: its config.json is not a Llama's.", model=name
-            ) from None
+            raise ModelError(NOT_COUNTED, model=name) from None
         if shape.parameters > _MAX_WEIGHTS:
             raise ModelError(
                 "The memory of {model} cannot be estimated: its config.json describes {weights:,} weights, more than "
@@ -125,9 +151,11 @@ class ModelShape(BaseModel, frozen=True):
         """Number of weights in the layers' matrices with these names, such as model.layers.3.mlp or q_proj."""
         covered = set()
         for module in modules:
-            found = re.search(r"(?:layers\.(\d{1,5}))?(?:\.?(self_attn|mlp))?(?:\.?([a-z]+_proj))?$", module)
+            found = re.search(r"(?:layers\.(\d{1,5}))?(?:\.?(self_attn|mlp))?(?:\.?([a-z_]+_proj))?$", module)
             number, part, matrix = found.groups()
-            names = [matrix] if matrix else {"self_attn": ATTENTION, "mlp": INNER, None: ATTENTION + INNER}[part]
+            inner = [name for name in self.linear_widths if _OF_THE_MLP & set(DOES[name])]
+            attention = [name for name in self.linear_widths if name not in inner]
+            names = [matrix] if matrix else {"self_attn": attention, "mlp": inner, None: attention + inner}[part]
             layers: Iterable[int] = ()
             if number:
                 layers = [int(number)]

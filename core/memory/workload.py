@@ -3,6 +3,7 @@
 from dataclasses import dataclass
 from typing import Literal
 
+from core.families import layers_for
 from core.memory.model_shape import ModelShape
 from core.settings.run_config import RunConfig
 from core.settings.sections import ALL_TARGET_MODULES, AdapterConfig
@@ -62,6 +63,7 @@ def workload(
     length = min(model.max_seq_length, shape.max_length) if longest is None else min(model.max_seq_length, longest)
     if training.packing and on_gpu:  # sequences are filled to the full length
         length = model.max_seq_length
+    has_kernels = on_gpu and shape.family.has_kernels
     element = 4 if model.dtype == "float32" else 2
     if not on_gpu and model.dtype != "bfloat16" and not has_bfloat16:
         element = 4  # unsloth_zoo, cpu/loader.py, _resolve_dtype
@@ -72,7 +74,7 @@ def workload(
         batch=batch_size(config),
         length=length,
         r=adapter.r,
-        targets=tuple(adapter.target_modules),
+        targets=tuple(layers_for(shape.model_type, adapter.target_modules)),
         trained=tuple(adapter.modules_to_save),
         only_rows=only_rows and bool(adapter.modules_to_save),
         quantization=shape.quantization if model.load_in_4bit or shape.is_prequantized else "none",
@@ -86,12 +88,13 @@ def workload(
         trained_element=4 if not on_gpu or in_float16 else element,
         optimizer=training.optim if on_gpu or not training.optim.endswith("bit") else "adamw_torch_fused",
         checkpointing=training.use_gradient_checkpointing,
-        kernels="unsloth" if on_gpu else "torch",
-        loss="fused" if on_gpu else "cpu",
-        adapter_inputs="shared" if on_gpu else "copied",
+        kernels="unsloth" if has_kernels else "torch",
+        loss="fused" if on_gpu else "cpu" if shape.family.loss_in_parts else "full",
+        adapter_inputs="shared" if has_kernels else "copied",
         has_dropout=adapter.lora_dropout > 0,
         has_magnitudes=adapter.use_dora,
-        attention="flash" if on_gpu else "sdpa",
+        # Where attention is capped, Unsloth computes it step by step (unsloth, models/gemma2.py, without flash-attn).
+        attention="eager" if shape.caps_attention and on_gpu else "flash" if has_kernels else "sdpa",
         on_gpu=on_gpu,
         free_gib=free_gib,
     )

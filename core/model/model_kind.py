@@ -4,6 +4,7 @@ import json
 from pathlib import Path
 
 from core.hub_names import PREQUANTIZED
+from core.memory.refused_models import check_family
 from core.problems import ModelError, mark, tr
 from core.settings.sections import ModelConfig
 
@@ -42,6 +43,7 @@ def check_kind(folder: Path, config: ModelConfig) -> None:
     from transformers import CONFIG_MAPPING
 
     values = json.loads((folder / "config.json").read_text(encoding="utf-8"))
+    check_family(values, config.model_name)
     is_known = values["model_type"] in CONFIG_MAPPING
     if config.trust_remote_code is None:
         if values.get("auto_map") and not is_known:

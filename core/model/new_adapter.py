@@ -3,6 +3,7 @@
 from collections.abc import Sequence
 from tempfile import TemporaryDirectory
 
+from core.families import layers_for
 from core.model.library_patches.model_parts import named
 from core.model.library_patches.peft_parts import has_no_such_layers, show_bias
 from core.model.loaded_model import LoadedModel
@@ -47,7 +48,7 @@ def attach_adapter(
             loaded.model = import_unsloth().FastLanguageModel.get_peft_model(
                 model,
                 r=config.r,
-                target_modules=list(config.target_modules),
+                target_modules=layers_for(model.config.model_type, config.target_modules),
                 lora_alpha=config.lora_alpha,
                 lora_dropout=config.lora_dropout,
                 bias="none",

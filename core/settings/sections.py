@@ -9,11 +9,12 @@ from typing import Any, Literal
 
 from pydantic import Field, ValidationInfo, field_validator
 
+from core.families import LAYER_NAMES, LLAMA_LAYERS
 from core.problems import ConfigError
 from core.settings.part import Part
 
-TargetModule = Literal["q_proj", "k_proj", "v_proj", "o_proj", "gate_proj", "up_proj", "down_proj"]
-ALL_TARGET_MODULES: list[str] = list(TargetModule.__args__)
+TargetModule = Literal[*LAYER_NAMES]
+ALL_TARGET_MODULES = list(LLAMA_LAYERS)  # in other models, the layers that do the same (`core.families.layers_for`)
 PATHS = ("path", "validation_path")  # fields of DataConfig that take one path per line, or a list
 _FILLED_IN = re.compile(r"([\w.]+)\s*=\s*(.*)")
 
@@ -231,7 +232,7 @@ class AdapterConfig(Part):
         ALL_TARGET_MODULES,
         min_length=1,
         title="Adapted layers",
-        description="All seven learn best. Fewer use less memory.",
+        description="All of them learn best. Fewer use less memory.",
     )
     modules_to_save: list[Literal["embed_tokens", "lm_head"]] = Field(
         ["embed_tokens", "lm_head"],

@@ -5,6 +5,7 @@ from core.data.prepared.row_view import end_mark
 from core.data.prepared.survey import survey
 from core.data.prompts.prompt_date import on_date, prints_date
 from core.evaluation.asked_questions import asked_by_rows
+from core.families import layers_for
 from core.model.embedding_rows import rows_on
 from core.model.library_patches.model_parts import checkpointing_in_use, count_8bit, stored_as
 from core.model.library_patches.peft_parts import adapted_layers, trained_layers
@@ -25,6 +26,7 @@ REASONS = {
 FUSED, NEEDS_A_GPU = mark("the same optimizer, fused into one faster kernel"), mark("this optimizer needs a GPU")
 CONTINUED = mark("the adapter that this run continues from")
 OTHER_NAMES = mark("its other layers have other names")
+SAME_LAYERS = mark("the layers of this model that do the same")
 SHORT_ROWS = mark("short rows")
 TOO_NARROW = mark("its layers are too narrow for 4-bit")
 NO_OFFLOADING = mark("Gradient checkpointing recomputes without offloading, because there is no GPU to offload from.")
@@ -93,10 +95,7 @@ def _notes(loaded: LoadedModel, config: RunConfig, data: PreparedData, trainer) 
     """Sentences about what differs from what one might expect."""
     training, on_cpu = config.training, loaded.device.type == "cpu"
     notes = []
-    if missing := _names_without_layers(loaded, config):
-        found = ", ".join((*adapted_layers(loaded.model), *trained_layers(loaded.model)))
-        words = mark("This model has no layers with the name {missing}: only {found} can be trained.")
-        notes.append(tr(words, missing=", ".join(missing), found=found))
+    notes += _notes_about_layers(loaded, config)
     if training.use_gradient_checkpointing == "unsloth" and on_cpu:
         notes.append(NO_OFFLOADING)
     if config.adapter.modules_to_save and on_cpu and loaded.report.dtype != "float32":
@@ -123,6 +122,27 @@ def _notes(loaded: LoadedModel, config: RunConfig, data: PreparedData, trainer) 
     return notes
 
 
+def _notes_about_layers(loaded: LoadedModel, config: RunConfig) -> list[str]:
+    """The chosen names that no layer of the model has, and what is trained instead."""
+    missing, notes = _names_without_layers(loaded, config), []
+    instead = {name: _does_the_same(loaded, name) for name in missing}
+    if replaced := [name for name in missing if instead[name]]:
+        layers = ", ".join(dict.fromkeys(layer for name in replaced for layer in instead[name]))
+        words = mark("This model has {layers} in place of {missing}; these are adapted instead.")
+        notes.append(tr(words, layers=layers, missing=", ".join(replaced)))
+    if absent := [name for name in missing if not instead[name]]:
+        found = ", ".join((*adapted_layers(loaded.model), *trained_layers(loaded.model)))
+        words = mark("This model has no layers with the name {missing}: only {found} can be trained.")
+        notes.append(tr(words, missing=", ".join(absent), found=found))
+    return notes
+
+
+def _does_the_same(loaded: LoadedModel, name: str) -> list[str]:
+    """The adapted layers that do what a layer of this name does in other models."""
+    adapted = adapted_layers(loaded.model)
+    return [layer for layer in layers_for(loaded.model.config.model_type, [name]) if layer in adapted]
+
+
 def _names_without_layers(loaded: LoadedModel, config: RunConfig) -> list[str]:
     """The chosen names that no layer of the model has. Of an adapter that is continued, its own names count."""
     if config.adapter.continue_from:
@@ -145,7 +165,7 @@ def _changes(loaded: LoadedModel, config: RunConfig, trainer, asked: dict, optim
     reason = CONTINUED if config.adapter.continue_from else ""
     for setting, runs in _adapter_settings(loaded, config).items():
         asked_for = getattr(config.adapter, setting)
-        why = reason or (OTHER_NAMES if setting == "target_modules" else "")
+        why = reason or (_about_names(loaded, config) if setting == "target_modules" else "")
         changes.append(_change(setting, asked_for, runs, why))
     checkpointing = checkpointing_in_use(loaded.model)
     if checkpointing is not None:
@@ -157,6 +177,13 @@ def _changes(loaded: LoadedModel, config: RunConfig, trainer, asked: dict, optim
         changes.append(_change("load_in_4bit", True, False, reason))
     changes.append(_change("max_seq_length", config.model.max_seq_length, loaded.report.max_seq_length))
     return [change for change in changes if change.asked != change.runs]
+
+
+def _about_names(loaded: LoadedModel, config: RunConfig) -> str:
+    """Why other layers than the chosen ones are adapted."""
+    adapted = adapted_layers(loaded.model)
+    absent = [name for name in config.adapter.target_modules if name not in adapted]
+    return SAME_LAYERS if all(_does_the_same(loaded, name) for name in absent) else OTHER_NAMES
 
 
 def _adapter_settings(loaded: LoadedModel, config: RunConfig) -> dict:

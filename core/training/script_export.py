@@ -8,9 +8,12 @@ from pprint import pformat
 
 from core.data.prepared.prepare import prepare
 from core.disk.atomic import put_in_place
+from core.disk.tolerant_reading import read_json
 from core.export.export_files import check_replaceable, errors_of_disk
+from core.families import layers_for
 from core.hub_names import Token, exact_name
 from core.model.load import load_tokenizer
+from core.model.model_files import locate
 from core.problems import ExportError, mark
 from core.runs.run_folder import Run
 from core.settings.paths import resolve_path
@@ -26,7 +29,7 @@ PACKAGES = (
     "pyarrow", "sentencepiece", "protobuf", "psutil",
 )  # fmt: skip
 WITHOUT_DEPENDENCIES = ("unsloth", "unsloth_zoo")
-ADAPTER = ("r", "lora_alpha", "lora_dropout", "use_rslora", "use_dora", "target_modules")
+ADAPTER = ("r", "lora_alpha", "lora_dropout", "use_rslora", "use_dora")
 CONTINUES = mark(
     "Run {run} continues from another adapter, which a script cannot bring along; export its adapter instead."
 )
@@ -46,6 +49,8 @@ def write_script(run: Run, out: Path, token: Token = None) -> tuple[Path, Path]:
     check_replaceable(run, out)
     config = _decided(run)
     alone = load_tokenizer(config.model, token)
+    about = read_json(locate(config.model, token, with_weights=False) / "config.json")
+    layers = layers_for(about["model_type"], config.adapter.target_modules)
     data = prepare(
         config.data, alone.tokenizer, config.model.max_seq_length, config.training.completion_only_loss, token,
         end_ids=alone.eos_token_ids, embeddings=alone.embeddings, prompt_date=run.prompt_date,
@@ -54,7 +59,7 @@ def write_script(run: Run, out: Path, token: Token = None) -> tuple[Path, Path]:
     def write(folder: Path) -> None:
         rows = folder / "rows.parquet"
         data.train.as_dataset().to_parquet(str(rows))
-        settings = _settings(config, alone.tokenizer, hashlib.sha256(rows.read_bytes()).hexdigest())
+        settings = _settings(config, alone.tokenizer, hashlib.sha256(rows.read_bytes()).hexdigest(), layers)
         source = SCRIPT.read_text(encoding="utf-8")
         filled = source.replace(EMPTY, f"SETTINGS = {pformat(settings, width=100, sort_dicts=False)}")
         if config.model.chat_template:
@@ -81,7 +86,7 @@ def _decided(run: Run) -> RunConfig:
     return config
 
 
-def _settings(config: RunConfig, tokenizer, rows_sha256: str) -> dict:
+def _settings(config: RunConfig, tokenizer, rows_sha256: str, layers: list[str]) -> dict:
     model, adapter, training = config.model, config.adapter, config.training
     folder = resolve_path(model.model_name)
     is_exact = exact_name(model.model_name, model.load_in_4bit) == model.model_name
@@ -95,7 +100,7 @@ def _settings(config: RunConfig, tokenizer, rows_sha256: str) -> dict:
         },
         "tokenizer": TOKENIZER if model.chat_template else None,
         "adapter": {name: getattr(adapter, name) for name in ADAPTER}
-        | {"modules_to_save": list(adapter.modules_to_save) or None},
+        | {"target_modules": layers, "modules_to_save": list(adapter.modules_to_save) or None},
         "training": training_arguments(config),
         "checkpointing": training.use_gradient_checkpointing,
         "pad_token": tokenizer.pad_token,

@@ -7,6 +7,7 @@ import shutil
 import pytest
 from playwright.sync_api import expect
 
+from core.families import LLAMA_LAYERS
 from core.memory.cards import find_card
 from core.memory.estimate import estimate, verdict
 from core.memory.largest import largest
@@ -18,7 +19,7 @@ from core.settings.paths import PROJECT_DIR
 from core.settings.presets import find_preset
 from core.settings.run_config import RunConfig
 from tests.app_process import running_app
-from tests.browser.conftest import PHONE, open_settings, photograph, tab
+from tests.browser.conftest import PHONE, open_settings, photograph, reload, tab
 from tests.hub_server import Hub
 from ui.shared.formatting import size
 
@@ -305,3 +306,29 @@ def test_6_a_stopped_probe_and_a_failed_one(app, open_page, large_model):
     page.click("#probe")
     expect(page.locator("#probing .error")).to_contain_text("has no weights as safetensors", timeout=60_000)
     photograph(page, "98-fit-probe-failed")
+
+
+def test_7_the_layers_to_adapt_are_those_of_the_model(app, open_page, tmp_path):
+    phi = LLAMA_8B | {"model_type": "phi3", "architectures": ["Phi3ForCausalLM"], "sliding_window": None}
+    (tmp_path / "config.json").write_text(json.dumps(phi))
+    page = open_page(app.url)
+    tab(page, "Train")
+    page.locator("#all-settings > button.label-wrap").click()
+    boxes = page.locator("#adapter-target_modules input:visible")
+
+    def expect_boxes(*names: str) -> None:
+        expect(boxes).to_have_count(len(names))
+        expect(page.locator("#adapter-target_modules input:checked")).to_have_count(len(names))
+        assert [box.get_attribute("name") for box in boxes.all()] == list(names)
+
+    expect_boxes(*LLAMA_LAYERS)
+    use_model(page, str(tmp_path))
+    expect_boxes("o_proj", "down_proj", "qkv_proj", "gate_up_proj")
+    page.locator("#adapter-target_modules").scroll_into_view_if_needed()
+    photograph(page, "99-fit-layers")
+    reload(page)
+    expect(page.locator("#model-model_name input")).to_have_value(str(tmp_path))
+    page.locator("#all-settings > button.label-wrap").click()
+    expect_boxes("o_proj", "down_proj", "qkv_proj", "gate_up_proj")
+    use_model(page, "presets/demo-llama")
+    expect_boxes(*LLAMA_LAYERS)

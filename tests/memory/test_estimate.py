@@ -413,7 +413,7 @@ TOO_LARGE = json.dumps(dict.fromkeys(SIZES, 10**6) | {"num_hidden_layers": 9999}
     [
         (None, "missing"),
         ("{", "damaged"),
-        (MIXTRAL, "Llama"),
+        (MIXTRAL, "experts"),
         ('{"model_type": "bert", "hidden_size": 3}', "Llama"),
         ('{"hidden_size": 64, "num_attention_heads": 0}', "Llama"),
         (TOO_LARGE, "weights"),
@@ -425,7 +425,7 @@ def test_a_folder_without_a_llama_is_refused(tmp_path, text, word):
         (tmp_path / "config.json").write_text(text)
     with pytest.raises(ModelError) as caught:
         shape_of(ModelConfig(model_name=str(tmp_path)))
-    assert caught.value.values["model"] == str(tmp_path)
+    assert str(tmp_path) in caught.value.values.values()
     assert word in str(caught.value) and "\n" not in str(caught.value)
 
 

@@ -10,6 +10,7 @@ import pytest
 
 from core.memory.gguf_models import MADE_FROM, UNKNOWN
 from core.memory.model_shape import shape_of
+from core.memory.refused_models import EXPERTS, OTHER_SENSES
 from core.model.load import load
 from core.model.model_files import locate
 from core.model.model_kind import IN_4BIT, KINDS, MISNAMED, OTHER_KIND, check_kind
@@ -62,8 +63,7 @@ def refused(use) -> Problem:
             "BartForConditionalGeneration",
             "an encoder-decoder model",
         ),
-        ({"model_type": "clip", "vision_config": {}}, "CLIPModel", SEES),
-        ({"model_type": "llava", "vision_config": {}}, "LlavaForConditionalGeneration", SEES),
+        ({"model_type": "vit", "image_size": 224}, "ViTModel", SEES),
     ],
     ids=lambda value: value if isinstance(value, str) and " " not in value else "",
 )
@@ -78,7 +78,7 @@ def test_a_model_of_another_kind_is_named_before_its_weights_are_read(unsloth, t
     {"model_type": "llama", "architectures": ["LlamaForCausalLM"]},
     {"model_type": "llama"},
     {"model_type": "llama", "architectures": ["LlamaModel"]},  # with tied embeddings, nothing is missing
-    {"model_type": "gemma3", "architectures": ["Gemma3ForConditionalGeneration"], "vision_config": {}},
+    {"model_type": "gemma3_text", "architectures": ["Gemma3ForCausalLM"]},
     {"model_type": "gpt2", "architectures": ["GPT2LMHeadModel"]},
     {"model_type": "llama", "architectures": ["LamaForCausalLM"]},  # a slip
     {"model_type": "of-tomorrow", "architectures": ["TomorrowForSomething"]},  # the library explains that better
@@ -86,6 +86,20 @@ def test_a_model_of_another_kind_is_named_before_its_weights_are_read(unsloth, t
 def test_models_that_may_continue_text_are_not_refused_by_their_kind(unsloth, tmp_path, values):
     (tmp_path / "config.json").write_text(json.dumps(values))
     check_kind(tmp_path, ModelConfig(model_name="owner/model"))
+
+
+@pytest.mark.parametrize(("values", "template"), [
+    ({"model_type": "mixtral", "architectures": ["MixtralForCausalLM"], "num_local_experts": 8}, EXPERTS),
+    ({"model_type": "gemma3", "architectures": ["Gemma3ForConditionalGeneration"], "vision_config": {}}, OTHER_SENSES),
+    ({"model_type": "llava", "architectures": ["LlavaForConditionalGeneration"], "vision_config": {}}, OTHER_SENSES),
+])  # fmt: skip
+def test_a_kind_that_cannot_be_trained_is_refused_before_its_weights_are_read(unsloth, tmp_path, values, template):
+    (tmp_path / "config.json").write_text(json.dumps(values))
+    error = refused(lambda: check_kind(tmp_path, ModelConfig(model_name="owner/model")))
+    assert error.template == template and error.values["name"] == "owner/model"
+    with pytest.raises(ModelError) as told:
+        shape_of(ModelConfig(model_name=str(tmp_path)))
+    assert told.value.template == template
 
 
 def test_a_model_without_a_head_is_told_so_when_its_weights_are_read(unsloth, stories, tmp_path):

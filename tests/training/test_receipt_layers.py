@@ -4,8 +4,11 @@ import shutil
 
 import pytest
 
+from core.families import LLAMA_LAYERS
 from core.runs.events import Receipt
+from core.training.receipt import SAME_LAYERS
 from tests.conftest import load_for, small_config, train_for, write_rows
+from tests.tiny_models import model_of
 from ui.train.receipt_view import receipt_text
 
 
@@ -46,46 +49,28 @@ def test_the_layers_of_a_llama(trained):
     assert older.adapted == () and "Adapted layers" not in receipt_text(older)
 
 
-SMALL = {"vocab_size": 512, "hidden_size": 32, "num_hidden_layers": 2, "num_attention_heads": 4}
-
-
-def opt():
-    from transformers import OPTConfig, OPTForCausalLM
-
-    return OPTForCausalLM(OPTConfig(**SMALL, ffn_dim=64, word_embed_proj_dim=32, max_position_embeddings=256))
-
-
-def mixtral():
-    from transformers import MixtralConfig, MixtralForCausalLM
-
-    return MixtralForCausalLM(MixtralConfig(**SMALL, intermediate_size=64, num_key_value_heads=2, num_local_experts=2))
-
-
-def phi3():
-    from transformers import Phi3Config, Phi3ForCausalLM
-
-    return Phi3ForCausalLM(Phi3Config(**SMALL, intermediate_size=64, pad_token_id=0, bos_token_id=1, eos_token_id=2))
-
-
 @pytest.mark.parametrize(
-    ("model", "adapted", "missing"),
+    ("kind", "asked", "adapted", "replaced"),
     [
-        (opt, ("k_proj", "v_proj", "q_proj"), ("o_proj", "gate_proj", "up_proj", "down_proj")),
-        (mixtral, ("q_proj", "k_proj", "v_proj", "o_proj"), ("gate_proj", "up_proj", "down_proj")),
-        (
-            phi3,
-            ("o_proj", "qkv_proj", "gate_up_proj", "down_proj"),
-            ("q_proj", "k_proj", "v_proj", "gate_proj", "up_proj"),
-        ),
+        ("opt", LLAMA_LAYERS, ("k_proj", "v_proj", "q_proj", "out_proj", "fc1", "fc2"),
+         ("out_proj, fc1, fc2", "o_proj, gate_proj, up_proj, down_proj")),
+        ("phi3", LLAMA_LAYERS, ("o_proj", "qkv_proj", "gate_up_proj", "down_proj"),
+         ("qkv_proj, gate_up_proj", "q_proj, k_proj, v_proj, gate_proj, up_proj")),
+        ("phi3", ["q_proj"], ("qkv_proj",), ("qkv_proj", "q_proj")),
+        ("phi3", ["qkv_proj", "down_proj"], ("qkv_proj", "down_proj"), None),
     ],
-    ids=["opt", "mixtral", "phi3"],
-)
-def test_chosen_names_that_the_model_does_not_have_are_told(tiny, tmp_path, model, adapted, missing):
-    receipt = receipt_of(tiny(model()), tmp_path)
+)  # fmt: skip
+def test_layers_of_other_names_are_adapted_and_told(tiny, tmp_path, kind, asked, adapted, replaced):
+    config = tiny(model_of(kind)).with_settings([f"adapter.target_modules=[{', '.join(asked)}]"])
+    receipt = receipt_of(config, tmp_path)
     assert layers(receipt) == dict.fromkeys(adapted, 2)
-    assert any(", ".join(missing) in note for note in receipt.notes)
-    asked, runs, reason = changes(receipt)["target_modules"]
-    assert set(missing) <= set(asked.split(", ")) and set(runs.split(", ")) == set(adapted) and reason
+    told = [note for note in receipt.notes if "in place of" in note]
+    if replaced is None:
+        assert told == [] and "target_modules" not in changes(receipt)
+        return
+    assert told == ["This model has {} in place of {}; these are adapted instead.".format(*replaced)]
+    named, runs, reason = changes(receipt)["target_modules"]
+    assert (set(named.split(", ")), set(runs.split(", ")), reason) == (set(asked), set(adapted), SAME_LAYERS)
 
 
 def test_a_chosen_embedding_that_the_model_does_not_have_is_told(tiny, tmp_path):

@@ -14,7 +14,7 @@ from core.settings.run_config import RunConfig, fields, flatten
 from core.settings.sections import PATHS
 from ui.shared.upload_names import with_names, with_paths
 
-# Unsloth's 4-bit Llamas from 1B to 8B, and the demo; any other name can be typed.
+# The demo, Unsloth's 4-bit Llamas from 1B to 8B, and models of other families; any other name can be typed.
 MODELS = [
     "presets/demo-llama",
     "unsloth/Llama-3.2-1B-Instruct-bnb-4bit",
@@ -26,6 +26,15 @@ MODELS = [
     "unsloth/Meta-Llama-3.1-8B-bnb-4bit",
     "unsloth/llama-3-8b-Instruct-bnb-4bit",
     "unsloth/llama-3-8b-bnb-4bit",
+    "unsloth/gemma-3-1b-it-bnb-4bit",
+    "unsloth/gemma-2-2b-it-bnb-4bit",
+    "unsloth/granite-3.2-2b-instruct-bnb-4bit",
+    "HuggingFaceTB/SmolLM3-3B",
+    "unsloth/Phi-4-mini-instruct-bnb-4bit",
+    "unsloth/Qwen3-4B-Instruct-2507-bnb-4bit",
+    "unsloth/mistral-7b-instruct-v0.3-bnb-4bit",
+    "unsloth/Qwen2.5-7B-Instruct-bnb-4bit",
+    "unsloth/Qwen3-14B-bnb-4bit",
 ]
 
 _CHOICES = {  # words for choices whose names do not explain themselves

@@ -13,6 +13,7 @@ import gradio as gr
 from markupsafe import Markup
 
 from core.data.prepared.survey import Survey
+from core.families import LLAMA_LAYERS, layers_for
 from core.hub_names import is_hub_name
 from core.memory.cards import ALL_CARDS, Card, find_card, this_machine
 from core.memory.embeddings_cost import embeddings_cost
@@ -37,16 +38,18 @@ from ui.shared.formatting import gib, notice
 from ui.shared.settings_form import Form
 from ui.train.fit_time import time_text
 from ui.train.fit_view import THIS_MACHINE, fetch_text, fit_text, probing_text
+from ui.train.group_heading import LAYERS_TITLE, group_heading
 
 HERE = ""  # the value of this machine among the cards
 HEADROOM = "training.auto_batch_headroom"
+LAYERS = "adapter.target_modules"
 
 
 class FitForm:
     """Layout and handlers; `live` says what its parts show now."""
 
-    def __init__(self, workbench: Workbench, form: Form, token: gr.Textbox):
-        self._workbench, self._form, self._token = workbench, form, token
+    def __init__(self, workbench: Workbench, form: Form, token: gr.Textbox, layers: gr.HTML):
+        self._workbench, self._form, self._token, self._layers = workbench, form, token, layers
         self.card = gr.Dropdown(
             _choices(workbench),
             value=HERE,
@@ -76,7 +79,7 @@ class FitForm:
         settings = list(self._form.components.values())
         inputs = {*settings, self.card, self._token}
         changes = [component.change for component in (*settings, self.card, self.known)]
-        shown = [self.fit, self.probing, self.headroom]
+        shown = [self.fit, self.probing, self.headroom, self._layers, self._form.components[LAYERS]]
         gr.on(changes, self._changed, inputs, shown, api_name="fit", trigger_mode="always_last", **at_once)
         for place in (self.fit, self.probing):
             name = f"asked_in_{place.elem_id}"
@@ -121,15 +124,24 @@ class FitForm:
         except ConfigError as error:  # no such card
             return error_text(error, self._form, "warning", stays=True)
 
-    def _changed(self, values: dict) -> tuple[str, str, dict]:
-        """The estimate, and what the last probe measured, its error also where there is no estimate; and whether the
-        headroom is shown: with batch size auto, or while it is wrong."""
-        measured = Markup()
+    def _changed(self, values: dict) -> tuple:
+        """The estimate, and what the last probe measured, its error also where there is no estimate; whether the
+        headroom is shown: with batch size auto, or while it is wrong; and the layers to choose from, with those that
+        are chosen if the model has others."""
+        measured, heading, chosen = Markup(), gr.skip(), gr.skip()
         with suppress(Problem):
-            measured = self._measured_for(self._form.read(values))
+            config = self._form.read(values)
+            measured = self._measured_for(config)
+            names = config.adapter.target_modules
+            heading = group_heading(LAYERS_TITLE, list(dict.fromkeys((*LLAMA_LAYERS, *names))))
+            shape = self._workbench.shape_of(config.model, values[self._token], False)
+            heading = group_heading(LAYERS_TITLE, shape.family.layers)
+            if not set(names) <= set(shape.family.layers):
+                chosen = gr.update(value=layers_for(shape.model_type, names))
         batch = values[self._form.components["training.per_device_train_batch_size"]]
         is_auto = str(batch).strip().lower() == "auto"
-        return self._follow(values), measured, gr.update(visible=is_auto or HEADROOM in self._form.faults(values))
+        headroom = gr.update(visible=is_auto or HEADROOM in self._form.faults(values))
+        return self._follow(values), measured, headroom, heading, chosen
 
     def _measured_for(self, config: RunConfig) -> Markup:
         """What the last probe measured, if it was of these settings, with the time that a run takes now."""

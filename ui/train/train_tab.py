@@ -14,21 +14,21 @@ from ui.model.other_model import OtherModel
 from ui.shared.clicks import CLICKS, LEAD_THERE
 from ui.shared.errors import error_text
 from ui.shared.formatting import notice
-from ui.shared.html import render_part
 from ui.shared.run_charts import charts
 from ui.shared.run_names import RunNames
 from ui.shared.settings_form import Form
 from ui.train.before_start import start_after_look
 from ui.train.fit_form import FitForm
+from ui.train.group_heading import LAYERS_TITLE, group_heading
 from ui.train.queue_panel import QueuePanel
 from ui.train.receipt_view import receipt_text
 from ui.train.run_figures import end_text, next_steps_text
 from ui.train.run_state_text import best_button, best_text, can_resume, line_text, resume_text, state_text
 from ui.train.samples_view import samples_text
 
-# Below "All settings": each group's title, and the settings in its rows.
+# Below "All settings": each group's title, and the settings in its rows. The first has the adapted layers.
 OTHER_SETTINGS = {
-    mark("What is trained"): (
+    LAYERS_TITLE: (
         ("adapter.target_modules", "adapter.continue_from"),
         ("adapter.modules_to_save", "adapter.trainable_tokens", "adapter.lora_dropout"),
         ("adapter.use_rslora", "adapter.use_dora", "training.neftune_noise_alpha"),
@@ -87,12 +87,13 @@ class TrainTab:
             with gr.Column(min_width=200):
                 form.add("training.learning_rate", "training.embedding_learning_rate")
         with gr.Accordion(tr("All settings"), open=False, elem_id="all-settings"):
+            headings = {}
             for title, rows in OTHER_SETTINGS.items():
-                gr.HTML(render_part("train/form.html", "heading", title=tr(title)), padding=False)
+                headings[title] = gr.HTML(group_heading(title), padding=False)
                 for names in rows:
                     with gr.Row(equal_height=True):
                         form.add(*names)
-        self.fit = FitForm(self._workbench, form, token)
+        self.fit = FitForm(self._workbench, form, token, headings[LAYERS_TITLE])
         self.start = gr.Button(tr("Start training"), variant="primary", elem_id="start")
         if self.queue:
             self.queue.add_form()
