@@ -9,6 +9,7 @@ from collections.abc import Sequence
 from dataclasses import asdict, dataclass, replace
 
 from core.answering.sampling import Answer, Sampling
+from core.answering.thinking import spoken
 from core.problems import mark, tr, trn
 from core.runs.adapter_ref import BASE, Pane
 
@@ -74,6 +75,7 @@ class Conversation:
     def messages(self, pane: int) -> list[dict]:
         """The messages for the pane of that number: its own answers so far, and the last question at the end.
 
+        The answers are without thinking, as the chat templates of models that think leave it out of earlier turns.
         The system prompt is the one of the last turn. Of a question on its own, there is nothing else.
         """
         *before, last = self.turns
@@ -81,7 +83,7 @@ class Conversation:
         found = [{"role": "system", "content": last.system}] if last.system.strip() else []
         for turn in before:
             found.append({"role": "user", "content": turn.question})
-            found.append({"role": "assistant", "content": turn.answers[pane].text})
+            found.append({"role": "assistant", "content": spoken(turn.answers[pane].text)})
         return [*found, {"role": "user", "content": last.question}]
 
 

@@ -10,6 +10,7 @@ from typing import TypeVar
 
 from core.answering.answer_text import answer_text
 from core.answering.greedy import greedy_answers
+from core.answering.thinking import spoken
 from core.data.prepared.tokens import UNTRAINED
 from core.evaluation.metrics import Given, repetition
 from core.evaluation.question_rows import Row
@@ -91,7 +92,7 @@ def given(loaded: LoadedModel, batch: Sequence[Row], limit: int, should_stop: Ca
         ended = ended and len(ids) < most
         made[place] = replace(
             made[place],
-            text=answer_text(loaded.tokenizer, answer, "itself" if ended else "limit").strip(),
+            text=spoken(answer_text(loaded.tokenizer, answer, "itself" if ended else "limit").strip()),
             tokens=len(answer),
             ended=ended,
             repeated=repetition(answer),

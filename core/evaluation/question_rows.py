@@ -4,6 +4,7 @@ from array import array
 from collections.abc import Collection, Sequence
 from dataclasses import dataclass
 
+from core.answering.thinking import spoken
 from core.data.prepared.tokens import UNTRAINED, Example
 from core.data.prompts.prompt_templates import prompt_text
 
@@ -32,13 +33,13 @@ class Row:
 def row_of(example: Example, tokenizer, end_ids: Collection[int] = ()) -> Row:
     """The last stretch of trained tokens is the reference answer; everything before it is the question.
 
-    `end_ids` are the tokens that end an answer; the reference's text is without them.
+    `end_ids` are the tokens that end an answer; the reference's text is without them, and without thinking.
     """
     ids, labels = array("i", example.input_ids), array("i", example.labels)
     if example.labels[0] != UNTRAINED or not example.trained:
         return Row(ids, labels, 0)
     asked, answer = split(example)
-    return Row(ids, labels, len(asked), len(answer), plain(tokenizer, until_end(answer, end_ids)))
+    return Row(ids, labels, len(asked), len(answer), spoken(plain(tokenizer, until_end(answer, end_ids))))
 
 
 def row_of_prompt(text: str, tokenizer) -> Row:

@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Literal
 
 from core.answering.sampling import Answer, Sampling
+from core.answering.thinking import spoken
 from core.comparing.votes import Choice, Vote, append_vote
 from core.problems import BlindError, Busy, Problem, PromptTooLong, TemplateError, tr, trn
 from core.runs.adapter_ref import Pane
@@ -194,7 +195,7 @@ class OneBlindTest:
         if any(answer.ended == "stopped" for answer in answers):
             self._change(said=tr("The answers were stopped; no more will be generated for this test."))
             return None
-        return tuple(answer.text for answer in answers)
+        return tuple(spoken(answer.text) for answer in answers)
 
     def _write(self, panes: Sequence[Pane], conversations: Sequence[list[dict]]) -> tuple[Answer, ...]:
         """Raises Stopped at the end of the test, and what `ModelAccess.answer` raises."""

@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from markupsafe import Markup
 
 from core.answering.sampling import Answer
+from core.answering.thinking import split_thinking, spoken
 from core.comparing.answer_faults import fault_of
 from core.comparing.conversation import Conversation, Turn, answer_figures
 from core.comparing.word_differences import Piece, differences
@@ -22,8 +23,8 @@ TUNED_LOOKS = ("tuned", "second", "third")  # classes of compare.css; the base h
 @dataclass(frozen=True)
 class Column:
     """What a pane shows: its answer, as Markdown or as it was written, or in pieces by how it differs; without one, the
-    words of `empty`, which are translated where they are shown. Below it are remarks and figures, and a button if there
-    is something to copy."""
+    words of `empty`, which are translated where they are shown. Above it is what the model thought aloud, folded; below
+    it are remarks and figures, and a button if there is something to copy."""
 
     look: str
     label: str
@@ -34,6 +35,7 @@ class Column:
     figures: Sequence[str] = ()
     remarks: Sequence[str] = ()
     to_copy: str = ""
+    thinking: str = ""
 
 
 def pane_looks(panes: Sequence[Pane]) -> list[str]:
@@ -108,18 +110,20 @@ def _column(look: str, name: str, turn: Turn, place: int, compared_with: str) ->
     if not (answer.text or answer.ended):
         return Column(look, name, empty="…", figures=_figures(answer))
     pieces, about = _compared(turn, place, compared_with) if compared_with else ((), "")
+    thinking, text = split_thinking(answer.text)
     was_stopped_at_once = answer.ended == "stopped" and not answer.text
-    fault = fault_of(answer.text) if answer.ended and not was_stopped_at_once else ""
+    fault = fault_of(text) if answer.ended and not was_stopped_at_once else ""
     # As Markdown only once it is whole: to read it anew for each of its tokens would take time from the model.
     return Column(
         look,
         name,
-        answer=markdown(answer.text) if answer.ended else answer.text,
+        answer=markdown(text) if answer.ended else text,
         is_markdown=bool(answer.ended),
         pieces=pieces,
         figures=_figures(answer),
         remarks=[remark for remark in (fault, about) if remark],
-        to_copy=answer.text if answer.ended and answer.text.strip() else "",
+        to_copy=text if answer.ended and text.strip() else "",
+        thinking=thinking,
     )
 
 
@@ -137,7 +141,7 @@ def _figures(answer: Answer) -> list[str]:
 
 def _compared(turn: Turn, place: int, first_name: str) -> tuple[Sequence[Piece], str]:
     """An answer in pieces, by how it differs from the first pane's, and what they mean; without pieces, why."""
-    first, text = turn.answers[0].text, turn.answers[place].text
+    first, text = spoken(turn.answers[0].text), spoken(turn.answers[place].text)
     pieces = differences(first, text)
     if pieces is None:
         return (), tr("The differences are not shown: the answers are too long to compare.")
