@@ -7,6 +7,7 @@ from pathlib import Path
 from core.disk.tolerant_reading import read_json
 from core.export import k_quants
 from core.export.gguf_head import pad, write_head
+from core.export.gguf_models import add_architecture
 from core.export.gguf_tensors import ROPE_FREQUENCIES, GgufTensors, rope
 from core.export.gguf_tokenizer import Vocabulary, read_vocabulary
 from core.export.in_order import in_order
@@ -83,7 +84,7 @@ def _write_head(file: Path, source: Source, tensors: GgufTensors, vocabulary: Vo
     from gguf import GGML_QUANT_VERSION, GGUFWriter, LlamaFileType
     from gguf.quants import quant_shape_to_byte_shape
 
-    writer = GGUFWriter(file, "llama")
+    writer = GGUFWriter(file, tensors.architecture)
     kind = "ALL_F32" if precision == "f32" else f"MOSTLY_{precision.upper()}"
     writer.add_type("model")
     writer.add_name(source.run.short_name)
@@ -120,6 +121,7 @@ def _add_model(writer, tensors: GgufTensors) -> None:
     writer.add_layer_norm_rms_eps(config["rms_norm_eps"])
     writer.add_rope_dimension_count(tensors.head_dim)
     writer.add_rope_freq_base(positions["rope_theta"])
+    add_architecture(writer, config, tensors.architecture)
     if positions["rope_type"] == "linear":
         from gguf import RopeScalingType
 

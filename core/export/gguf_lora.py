@@ -39,7 +39,7 @@ def write_lora_gguf(
         heads = tensors.heads_of(tensor)
         pairs.append((tensor.name, a, b if heads is None else interleaved(b, heads)))
     file = folder / f"{source.name}-lora.gguf"
-    writer = GGUFWriter(file, "llama")
+    writer = GGUFWriter(file, tensors.architecture)
     writer.add_type(GGUFType.ADAPTER)
     writer.add_string(Keys.Adapter.TYPE, "lora")
     writer.add_float32(Keys.Adapter.LORA_ALPHA, alpha)

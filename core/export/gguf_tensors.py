@@ -1,7 +1,7 @@
-"""The weights of a Llama as the tensors of a GGUF file: names, order of rows, and precision.
+"""The weights of a model as the tensors of a GGUF file: names, order of rows, and precision.
 
-llama.cpp rotates neighbouring pairs of values where transformers rotates the first half of a head with its second
-half, so the rows of the query and key projections are put in another order.
+Where llama.cpp rotates neighbouring pairs of values, the rows of the query and key projections are put in another
+order (`core.export.gguf_models`).
 """
 
 from collections.abc import Callable
@@ -9,11 +9,12 @@ from dataclasses import dataclass
 from math import pi
 
 from core.export.base_weights import cut
+from core.export.gguf_models import ADDS_ONE, ROTATES_PAIRS, architecture
 from core.export.k_quants import MIXES, k_quant_type
 from core.export.merged_weights import MergedWeights
+from core.families import FAMILIES
 from core.problems import ExportError, mark
 
-OTHER_MODEL = mark("Models of the kind {kind:.40} cannot be exported as GGUF; export a merged model instead.")
 OTHER_SCALING = mark(
     "A model whose positions are scaled by {kind:.40} cannot be exported as GGUF; export a merged model instead."
 )
@@ -30,19 +31,19 @@ class Tensor:
 
 
 class GgufTensors:
-    """The tensors of a merged Llama. Raises ExportError if GGUF has no form for it."""
+    """The tensors of a merged model. Raises ExportError if GGUF has no form for it."""
 
     def __init__(self, weights: MergedWeights):
         from gguf import MODEL_ARCH, get_tensor_name_map
 
         self.config, self._weights = weights.base.config, weights
-        if self.config.get("model_type") != "llama":
-            raise ExportError(OTHER_MODEL, kind=self.config.get("model_type"))
+        self.architecture = architecture(self.config)
         self.layers = self.config["num_hidden_layers"]
         self.heads = self.config["num_attention_heads"]
         self.kv_heads = self.config.get("num_key_value_heads") or self.heads
-        self.head_dim = self.config.get("head_dim") or self.config["hidden_size"] // self.heads
-        names = get_tensor_name_map(MODEL_ARCH.LLAMA, self.layers)
+        family = FAMILIES[self.config["model_type"]]
+        self.head_dim = self.config.get("head_dim") or family.head_dim or self.config["hidden_size"] // self.heads
+        names = get_tensor_name_map(MODEL_ARCH[self.architecture.upper()], self.layers)
         self.tensors = [
             Tensor(names.get_name(name, try_suffixes=(".weight", ".bias")) or name, weights.shape(name), name)
             for name in weights.names
@@ -68,6 +69,8 @@ class GgufTensors:
         """What gives the tensor's rows in float32, from the first to the last, as numpy arrays of whole rows."""
         read, heads = self._weights.reader(tensor.source), self.heads_of(tensor)
         if heads is None:
+            if self.architecture in ADDS_ONE and tensor.source.endswith("norm.weight"):
+                return [lambda a=first, b=last: read(a, b).numpy() + 1 for first, last in cut(tensor.shape)]
             return [lambda a=first, b=last: read(a, b).numpy() for first, last in cut(tensor.shape)]
         of_head = tensor.shape[0] // heads
         return [
@@ -76,7 +79,9 @@ class GgufTensors:
         ]
 
     def heads_of(self, tensor: Tensor) -> int | None:
-        """How many heads a query or key projection has, whose rows are in another order; None for other tensors."""
+        """How many heads a query or key projection has whose rows are in another order; None for other tensors."""
+        if self.architecture not in ROTATES_PAIRS:
+            return None
         return {"q_proj": self.heads, "k_proj": self.kv_heads}.get(tensor.source.split(".")[-2])
 
 
@@ -89,7 +94,8 @@ def rope(config: dict) -> dict:
     """How positions are encoded, as transformers 5 writes it in config.json, also for a file of an older version."""
     found = {"rope_theta": config.get("rope_theta", 10000.0), "rope_type": "default"}
     found |= config.get("rope_scaling") or {}
-    found |= config.get("rope_parameters") or {}
+    given = config.get("rope_parameters") or {}
+    found |= given.get("full_attention", given)  # those of Gemma 3 are by the kind of layer
     return found | {"rope_type": found.get("rope_type") or found.get("type", "default")}
 
 

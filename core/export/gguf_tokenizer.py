@@ -112,6 +112,8 @@ def _puts_a_space_first(saved: dict) -> bool:
             found = True
         elif step["type"] == "Metaspace" and step.get("replacement", SPACE) == SPACE:
             found = found or step.get("prepend_scheme", "always") != "never"
+        elif step["type"] == "Split" and step["pattern"] == {"String": " "}:
+            continue  # there are no spaces any more
         elif step["type"] != "Replace" or step["pattern"] != {"String": " "} or step["content"] != SPACE:
             raise ExportError(NORMALIZER, what=step["type"])
     return found
