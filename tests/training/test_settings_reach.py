@@ -13,6 +13,7 @@ from typing import Any
 import pytest
 from safetensors.torch import load_file, save_file
 
+from core.answering.rows_in_one_pass import supports_rows
 from core.answering.sampling import Sampling
 from core.answering.stream import stream
 from core.memory.model_shape import shape_of
@@ -157,6 +158,8 @@ def test_dora_trains_magnitudes_and_is_read_back(whole):
     short = Sampling(max_new_tokens=3)
     *_, (base, tuned) = stream(again, ["Once upon"] * 2, [None, "default"], short, lambda: False)
     assert base.tokens and tuned.tokens and base.text != tuned.text
+    again.supports_rows = True  # as a LoRA adapter that was there before has left it
+    assert not supports_rows(again)
 
 
 def test_the_estimate_counts_the_magnitudes(whole):
