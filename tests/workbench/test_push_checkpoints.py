@@ -72,10 +72,11 @@ def no_process_is_left() -> bool:
         return False
 
 
-def test_a_repository_is_public_only_if_that_was_asked_for(hub, pushing, tmp_path):
-    public = ["training.hub_private_repo=no", "training.max_steps=1"]
-    trained(Workbench(tmp_path / "runs"), pushing.with_settings(public))
-    assert not hub.repositories[NAME].is_private
+def test_a_repository_is_public_only_if_that_was_asked_for(hub, pushing, unpushed):
+    public = pushing.with_settings(["training.hub_private_repo=no"])
+    events, is_done = [], ("completed", "")
+    assert perform_and_push(unpushed, public, "hf_may_write", events.append, bool, lambda emit: is_done) == is_done
+    assert (events[-1].trouble, hub.repositories[NAME].is_private) == ("", False)
 
 
 def test_a_run_pushes_what_it_saves(hub, pushing, unpushed, tmp_path):
