@@ -178,7 +178,7 @@ def test_summaries_of_dialogues(done):
     text = found.report
     assert "Answers to read: a person's, the base's and the tuned model's" in text
     assert " ".join(evaluation.answers[0].reference.split()) in text
-    assert list(found.run("summaries").folder.glob("exports/ollama/Modelfile*"))
+    assert list(found.run("summaries").folder.glob("exports/gguf/*-q8_0.gguf"))
 
 
 @pytest.mark.slow
