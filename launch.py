@@ -48,7 +48,7 @@ FILES = {
 DRIVER_FOR_CUDA_13, DRIVER_FOR_CUDA_12 = 580, 525
 TURING, BLACKWELL = 7.5, 10.0
 SETS = {
-    "cpu": "Installing the CPU packages into .venv (about 1.8 GB, 2 minutes)...",
+    "cpu": "Installing the CPU packages into .venv (about 1.8 GB, 1 minute)...",
     "cuda": "Installing the CUDA packages into .venv (about 6.5 GB, 4 minutes on a fast network)...",
     "cuda12": "Installing the packages for CUDA 12 into .venv (about 6.5 GB, 4 minutes on a fast network)...",
 }

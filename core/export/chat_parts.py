@@ -10,6 +10,11 @@ from dataclasses import dataclass
 
 from core.problems import ExportError, mark
 
+# As a Go template: the last message as it stands.
+LAST_MESSAGE = (
+    "{{ range $place, $message := .Messages }}{{ if eq (len (slice $.Messages $place)) 1 }}{{ $message.Content }}"
+    "{{ end }}{{ end }}"
+)
 Render = Callable[[list[dict]], str]  # the prompt for an answer to these messages, the last of which is a user's
 SYSTEM, USER, ANSWER = "\ue000s\ue001", "\ue000u\ue001", "\ue000a\ue001"  # stand for contents; no template has them
 NOT_A_TABLE = mark(

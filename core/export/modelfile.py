@@ -5,8 +5,8 @@ from pathlib import Path
 
 from core.data.prompts.answer_ends import answer_ends
 from core.data.prompts.prompt_date import on_date
-from core.data.prompts.prompt_templates import prompt_text
-from core.export.chat_parts import ChatParts, chat_parts, go_template, jinja_template
+from core.data.prompts.prompt_templates import has_turns, prompt_text
+from core.export.chat_parts import LAST_MESSAGE, ChatParts, chat_parts, go_template, jinja_template
 from core.export.source import Source
 from core.export.wanted import AS_OLLAMA_DOES, Chat
 from core.problems import ExportError, mark
@@ -22,6 +22,11 @@ def parts_of(tokenizer, prompt_template: str) -> ChatParts:
     return chat_parts(
         lambda messages: prompt_text(messages, prompt_template, tokenizer), str(tokenizer.bos_token or "")
     )
+
+
+def ollama_template(tokenizer, prompt_template: str) -> str:
+    """The template for Ollama that writes the prompts as a run with this template did. Raises as `parts_of` does."""
+    return go_template(parts_of(tokenizer, prompt_template)) if has_turns(prompt_template, tokenizer) else LAST_MESSAGE
 
 
 def chat_template(source: Source) -> str | None:
@@ -44,11 +49,11 @@ def write_modelfiles(folder: Path, source: Source, files: Sequence[Path], chat: 
     Its name is Modelfile, or with several files Modelfile- and the name of the file.
     """
     tokenizer = _tokenizer(source)
-    parts = parts_of(tokenizer, source.config.data.prompt_template)
+    template = ollama_template(tokenizer, source.config.data.prompt_template)
     ends = [tokenizer.decode([end]) for end in answer_ends(tokenizer)]
     for file in files:
         name = "Modelfile" if len(files) == 1 else f"Modelfile-{file.stem}"
-        (folder / name).write_text(modelfile(file.name, parts, ends, chat), encoding="utf-8")
+        (folder / name).write_text(modelfile(file.name, template, ends, chat), encoding="utf-8")
 
 
 def _tokenizer(source: Source):
@@ -58,15 +63,16 @@ def _tokenizer(source: Source):
     return on_date(AutoTokenizer.from_pretrained(source.adapter_dir), source.run.prompt_date)
 
 
-def modelfile(file: str, parts: ChatParts, ends: Sequence[str], chat: Chat = AS_OLLAMA_DOES) -> str:
-    """The text of the Modelfile for this GGUF file, which lies beside it. `ends` are the texts of the end tokens.
+def modelfile(file: str, template: str, ends: Sequence[str], chat: Chat = AS_OLLAMA_DOES) -> str:
+    """The text of the Modelfile for this GGUF file, which lies beside it. `template` is a Go template, `ends` are the
+    texts of the end tokens.
 
     BOS is not in the template, because Ollama writes it itself. Raises ExportError if Ollama cannot read the system
     prompt.
     """
     if '"""' in chat.system:
         raise ExportError(THREE_QUOTES)
-    lines = [f"FROM ./{file}", f'TEMPLATE """{go_template(parts)}"""']
+    lines = [f"FROM ./{file}", f'TEMPLATE """{template}"""']
     lines += [f"PARAMETER stop {_quoted(end)}" for end in ends]
     if chat.system:
         lines.append(f'SYSTEM """{chat.system}"""')

@@ -149,6 +149,11 @@ class DataConfig(Part):
     drop_duplicates: bool = Field(
         False, title="Leave out duplicates", description="Leaves out rows with the same text as an earlier row."
     )
+    drop_long_rows: bool = Field(
+        False,
+        title="Leave out long rows",
+        description="Leaves out rows that are longer than the maximum length, instead of cutting off their end.",
+    )
     allow_left_out: bool = Field(
         False,
         title="Train without the rows left out",

@@ -126,6 +126,16 @@ def test_duplicates_are_left_out_when_asked(tmp_path, tokenizer):
     assert data.left_out.counts == Counter({"the same text as an earlier row": 2})
 
 
+def test_long_rows_are_left_out_when_asked(tmp_path, tokenizer):
+    texts = ["word " * 100, "short", "w" * 20]
+    config = write(tmp_path / "a.jsonl", *({"text": text} for text in texts))
+    whole = prepare(config, tokenizer, 1000, True).train
+    longest = len(whole[2].input_ids)  # exactly as long as allowed
+    data = prepare(copy(config, drop_long_rows=True, allow_left_out=True), tokenizer, longest, True)
+    assert rows_of(data.train) == [2, 3] and not any(row.cut_ids for row in data.train)
+    assert data.left_out.counts == Counter({f"longer than {longest} tokens": 1})
+
+
 def test_a_long_row_is_cut_and_says_so(tmp_path, tokenizer):
     config = write(tmp_path / "a.jsonl", {"text": "word " * 100}, {"text": "short"})
     long, short = prepare(config, tokenizer, 32, True).train

@@ -9,8 +9,8 @@ import pytest
 
 from core.data.prompts.prompt_date import on_date
 from core.data.prompts.prompt_templates import prompt_text
-from core.export.chat_parts import NOT_A_TABLE, chat_parts, go_template, jinja_template
-from core.export.modelfile import THREE_QUOTES, modelfile, parts_of
+from core.export.chat_parts import NOT_A_TABLE, chat_parts, jinja_template
+from core.export.modelfile import THREE_QUOTES, modelfile, ollama_template, parts_of
 from core.export.wanted import Chat
 from core.problems import ExportError
 
@@ -34,6 +34,7 @@ func main() {
 	json.NewEncoder(os.Stdout).Encode(made)
 }
 """
+OWN = "### Conversation:\n{dialogue}\n\n### Summary:\n{summary}"
 TEMPLATES = ["demo", "meta-llama-Llama-3.1-8B-Instruct", "meta-llama-Llama-3.2-3B-Instruct", "alpaca"]
 
 
@@ -63,12 +64,13 @@ def prompts(request, chat_tokenizer, demo_tokenizer, chat_templates):
     """(tokenizer, prompt template) for each kind of prompt."""
     if request.param == "demo":
         return demo_tokenizer, "chat"
-    if request.param != "alpaca":
+    if request.param not in ("alpaca", OWN):
         file = chat_templates / f"{request.param}.jinja"
         if not file.exists():
             pytest.skip(f"{file.name} is not there")
         chat_tokenizer.chat_template = file.read_text(encoding="utf-8")
-    return on_date(chat_tokenizer, date(2026, 11, 27)), "alpaca" if request.param == "alpaca" else "chat"
+    is_plain = request.param in ("alpaca", OWN)
+    return on_date(chat_tokenizer, date(2026, 11, 27)), request.param if is_plain else "chat"
 
 
 def test_the_table_writes_the_prompts_of_the_template(prompts):
@@ -89,11 +91,12 @@ def test_as_a_chat_template_it_writes_them_too(prompts):
         assert made == prompt_text(messages, template, tokenizer)
 
 
+@pytest.mark.parametrize("prompts", [*TEMPLATES, OWN], ids=[*TEMPLATES, "own"], indirect=True)
 def test_go_writes_them_too(prompts, tmp_path):
     if shutil.which("go") is None:
         pytest.skip("Go is not installed")
     tokenizer, template = prompts
-    written = go_template(parts_of(tokenizer, template))
+    written = ollama_template(tokenizer, template)
     (tmp_path / "main.go").write_text(GO, encoding="utf-8")
     cases = [
         {"Template": written, "Messages": [{"Role": m["role"], "Content": m["content"]} for m in messages]}
@@ -119,7 +122,7 @@ def test_a_template_that_counts_its_turns_is_refused():
 
 
 def test_the_modelfile_of_the_demo(demo_tokenizer):
-    text = modelfile("demo.gguf", parts_of(demo_tokenizer, "chat"), ["<|eot_id|>"])
+    text = modelfile("demo.gguf", ollama_template(demo_tokenizer, "chat"), ["<|eot_id|>"])
     assert text == (
         "FROM ./demo.gguf\n"
         'TEMPLATE """{{ $previous := "" }}{{ range .Messages }}{{ if eq .Role "system" }}'
@@ -135,11 +138,12 @@ def test_the_modelfile_of_the_demo(demo_tokenizer):
 
 
 def test_a_modelfile_has_the_system_prompt_and_the_sampling_that_a_person_likes(demo_tokenizer):
-    parts = parts_of(demo_tokenizer, "chat")
-    plain = modelfile("demo.gguf", parts, ["<|eot_id|>"])
-    text = modelfile("demo.gguf", parts, ["<|eot_id|>"], Chat('Say "hm".\nOften.', 0.7, 0.9))
+    template = ollama_template(demo_tokenizer, "chat")
+    plain = modelfile("demo.gguf", template, ["<|eot_id|>"])
+    text = modelfile("demo.gguf", template, ["<|eot_id|>"], Chat('Say "hm".\nOften.', 0.7, 0.9))
     assert text == plain + 'SYSTEM """Say "hm".\nOften."""\nPARAMETER temperature 0.7\nPARAMETER top_p 0.9\n'
-    assert modelfile("demo.gguf", parts, ["<|eot_id|>"], Chat(temperature=0.0)) == plain + "PARAMETER temperature 0\n"
+    text = modelfile("demo.gguf", template, ["<|eot_id|>"], Chat(temperature=0.0))
+    assert text == plain + "PARAMETER temperature 0\n"
     with pytest.raises(ExportError) as told:
-        modelfile("demo.gguf", parts, [], Chat('Say """.'))
+        modelfile("demo.gguf", template, [], Chat('Say """.'))
     assert told.value.template == THREE_QUOTES

@@ -10,6 +10,7 @@ from pathlib import Path
 import pytest
 
 from core.evaluation.saved import load_evaluations
+from core.export.chat_parts import LAST_MESSAGE
 from core.export.record import load_exports
 from core.problems import Busy, DataError, RunError
 from core.runs.events import Resumed, from_line
@@ -178,7 +179,8 @@ def test_summaries_of_dialogues(done):
     text = found.report
     assert "Answers to read: a person's, the base's and the tuned model's" in text
     assert " ".join(evaluation.answers[0].reference.split()) in text
-    assert list(found.run("summaries").folder.glob("exports/gguf/*-q8_0.gguf"))
+    (made,) = found.run("summaries").folder.glob("exports/ollama")
+    assert LAST_MESSAGE in (made / "Modelfile").read_text(encoding="utf-8") and list(made.glob("*-q8_0.gguf"))
 
 
 @pytest.mark.slow

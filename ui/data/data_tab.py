@@ -40,12 +40,12 @@ class DataTab:
             with gr.Column(scale=2):
                 label = tr("Or drop files here")
                 self.upload = gr.File(label=label, file_count="multiple", height=150, elem_id="upload")
-        more = tr("More: Hugging Face, header row, text files, duplicates, seed")
+        more = tr("More: Hugging Face, header row, text files, seed, duplicates, long rows")
         with gr.Accordion(more, open=False, elem_id="data-more"):
             with gr.Row():
                 form.add("data.name", "data.split", "data.revision")
             with gr.Row():
-                form.add("data.header", "data.text_rows", "data.drop_duplicates", "data.seed")
+                form.add("data.header", "data.text_rows", "data.seed", "data.drop_duplicates", "data.drop_long_rows")
         self.trouble = gr.HTML(padding=False, elem_id="data-trouble")
         self.about = gr.HTML(padding=False, elem_id="data-about")
         self.blanks = gr.HTML(padding=False, elem_id="fill-in", js_on_load=SEND_BLANKS)
@@ -275,7 +275,7 @@ class TokensArrived:
         return {self.box: {"value": str(self._workbench.tokenizing)}}
 
 
-_CHOSEN = ["header", "text_rows", "drop_duplicates"]
+_CHOSEN = ["header", "text_rows", "drop_duplicates", "drop_long_rows"]
 _NAMES = [
     "path", "name", "split", "revision", "validation_path", "validation_share", "seed", "response_starts_after",
     "prompt_template", "fill_in", "allow_left_out", *_CHOSEN, *COLUMNS,

@@ -147,8 +147,8 @@ class Pass:
         for (row, rendered), parts in zip(usable, examples_of_rows, strict=True):
             self._check_tokens(row, parts)
             useful = [part for part in parts if part.trained]
-            if not useful:
-                reading.left_out.add(row, self._why_nothing_is_trained(bool(parts)))
+            if reason := self._why_left_out(parts, bool(useful)):
+                reading.left_out.add(row, reason)
                 continue
             pieces = [text for text, is_trained in rendered.pieces if is_trained or not self.completion_only_loss]
             trained_text = "".join(pieces)
@@ -169,10 +169,13 @@ class Pass:
         if examples:
             reading.store.add(examples, hashes, ends, unfilled)
 
-    def _why_nothing_is_trained(self, has_tokens: bool) -> str:
-        if has_tokens:
-            return tr("the answer begins after {length} tokens", length=self.max_seq_length)
-        return tr("no text")
+    def _why_left_out(self, parts: list[Example], is_trained: bool) -> str:
+        """Why a row with these examples is left out; empty if it is not."""
+        if not parts:
+            return tr("no text")
+        if self.config.drop_long_rows and any(part.is_cut for part in parts):
+            return tr("longer than {length} tokens", length=self.max_seq_length)
+        return "" if is_trained else tr("the answer begins after {length} tokens", length=self.max_seq_length)
 
     def _check_tokens(self, row: Row, parts: list[Example]) -> None:
         """Raises DataError when the model would be given a token that it has no embedding for."""

@@ -20,12 +20,12 @@ MIN_SAME_ANSWERS = 5  # fewer may well be the same by chance
 # The warnings that have several forms.
 CUT = mark(
     "{cut:,} of {rows:,} rows ({share:.0%}) are cut at the end and lose {tokens:,} tokens: raise the length on the "
-    "Model tab, or shorten the rows."
+    "Model tab, or leave these rows out (data.drop_long_rows)."
 )
 CUT_TEXT = mark(
     "{cut:,} of {rows:,} rows ({share:.0%}) are cut at the end and lose {tokens:,} tokens: raise the length on the "
-    "Model tab, or shorten the rows; a text file can also be read line by line, or as one row, which loses nothing "
-    "(data.text_rows)."
+    "Model tab, or leave these rows out (data.drop_long_rows); a text file can also be read line by line, or as one "
+    "row, which loses nothing (data.text_rows)."
 )
 NO_END_TOKEN = mark(
     "{missing:,} of {rows:,} rows have no end token, because the tokenizer has none (eos_token): training on these "

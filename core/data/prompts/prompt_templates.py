@@ -18,11 +18,16 @@ def prompt_text(messages: list[Message], prompt_template: str, tokenizer, say: S
     Raises TemplateError if the chat template refuses the messages.
     """
     messages = within_a_text(messages, tokenizer)
+    if not has_turns(prompt_template, tokenizer):
+        return with_bos(messages[-1]["content"], tokenizer)
     if prompt_template in TEMPLATES:
         return TEMPLATES[prompt_template].prompt(messages, tokenizer)
-    if prompt_template == "chat" and tokenizer.chat_template:
-        return chat_prompt(messages, tokenizer, say)
-    return with_bos(messages[-1]["content"], tokenizer)
+    return chat_prompt(messages, tokenizer, say)
+
+
+def has_turns(prompt_template: str, tokenizer) -> bool:
+    """Whether a prompt has all messages. Otherwise it is the last one as it stands, for the model to continue."""
+    return prompt_template in TEMPLATES or (prompt_template == "chat" and bool(tokenizer.chat_template))
 
 
 @dataclass(frozen=True)
