@@ -9,6 +9,8 @@
         // One stop of the Tab key for all tabs, as everywhere else; the arrow keys go from tab to tab.
         for (const tab of document.querySelectorAll('[role="tab"]'))
             set(tab, "tabindex", tab.getAttribute("aria-selected") === "true" ? "0" : "-1");
+        // Browsers put what scrolls into the order of the Tab key: a long list would get the focus, and vanish with it.
+        for (const list of document.querySelectorAll('[role="listbox"]')) set(list, "tabindex", "-1");
     };
     let isDue = false;
     const mendSoon = () => {
