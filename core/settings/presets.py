@@ -59,19 +59,22 @@ def read_preset(path: Path) -> Preset:
 
 
 def list_presets(runs_dir: Path | None = None) -> list[Preset]:
-    """All presets: the demo first, the others by name, and then those that a person saved beside the runs in
-    `runs_dir`, by title. A damaged one is skipped, and the log says why."""
+    """All presets: the demo first, then Llamas and other models, by name, and then those that a person saved beside the
+    runs in `runs_dir`, by title. A damaged one is skipped, and the log says why."""
     presets = []
     for path in _files(runs_dir):
         try:
             presets.append(read_preset(path))
         except ConfigError as error:
             logging.getLogger(__name__).warning("A preset was skipped: %s", error)
-    return sorted(presets, key=lambda preset: (preset.is_own, preset.name != DEMO, _place(preset)))
+    return sorted(presets, key=_place)
 
 
-def _place(preset: Preset) -> str:
-    return preset.title.casefold() if preset.is_own else preset.name
+def _place(preset: Preset) -> tuple[bool, bool, bool, str]:
+    if preset.is_own:
+        return True, False, False, preset.title.casefold()
+    is_llama = "llama" in preset.config.model.model_name.lower()
+    return False, preset.name != DEMO, not is_llama, preset.name
 
 
 def find_preset(name: str, runs_dir: Path | None = None) -> Preset:
