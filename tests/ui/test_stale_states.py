@@ -203,7 +203,7 @@ def record(config: RunConfig, steps: int = 0) -> ProbeRecord:
 def fit(runs_dir):
     with gr.Blocks():
         form = Form(DEMO)
-        fit = FitForm(Workbench(runs_dir), form, gr.Textbox())
+        fit = FitForm(Workbench(runs_dir), form, gr.Textbox(), gr.HTML())
         form.add(*(name for name in fields() if name not in form.components))
     return fit
 
