@@ -270,7 +270,7 @@ def test_a_probe_s_error_is_shown_where_there_is_no_estimate_either(fit):
     values |= {fit.card: "", fit._token: "", fit._form.components["model.model_name"]: "./nowhere"}
     config = fit._form.read(values)
     fit._workbench._prober._job.state = Probing(error="There is no such model.", asked=config)
-    estimated, measured, _ = fit._changed(values)
+    estimated, measured, *_ = fit._changed(values)
     assert 'class="notice warning"' in estimated and "There is no such model." in measured
 
 
