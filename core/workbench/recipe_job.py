@@ -23,11 +23,14 @@ from core.workbench.recipe_steps import Bench, Steps
 
 
 class RecipeJob:
-    """`state` is replaced, never changed; None when no recipe was ever started. `said` is what is being answered."""
+    """`state` is replaced, never changed; None when no recipe was ever started. `said` is what is being answered.
+
+    `has_worked`: `state` is of a recipe that this program has worked on, rather than of one from before.
+    """
 
     def __init__(self, bench: Bench):
         self._bench, self._runs_dir = bench, bench.runs.runs_dir
-        self.said, self._works = "", False
+        self.said, self._works, self.has_worked = "", False, False
         self.failure: Problem | None = None  # what ended the last one, if it failed
         self._job: BackgroundJob[Record | None] = BackgroundJob("recipe", self._last(), _failed)
 
@@ -95,6 +98,7 @@ class RecipeJob:
         with self._job.changed:
             self.said, self.failure = "", None
             self._job.state, self._works = save(self._runs_dir, record), True
+            self.has_worked = True
             self._job.start(lambda: self._work(token), self._ended, token)
         return record
 

@@ -96,3 +96,15 @@ def test_where_it_is_and_how_it_ended(runs_dir, status, buttons, style):
     assert re.findall(r'data-ask="(\w+)"', strip) == buttons
     assert f'<p class="notice {style}" role="status">Why &lt;b&gt;.</p>' in strip
     assert 'href="recipe-report?id=x"' in strip and "Recipe: Price from text, with the demo model" in strip
+
+
+def test_what_ended_here_stays_open_and_what_ended_before_is_folded(unsloth, runs_dir):
+    tab = a_tab(runs_dir)
+    tab._take_preset(PREFIX + "yoda")
+    recipe = find_recipe("yoda", small=True).with_settings(["yoda.model.model_name=./nowhere"])
+    tab.recipe._job.start(recipe)
+    assert tab.recipe._job.wait(120).status == "failed"
+    assert '<details class="recipe" open>' in tab.live()[tab.recipe.part]["value"]
+    later = a_tab(runs_dir)
+    later._take_preset(PREFIX + "yoda")
+    assert '<details class="recipe">' in later.live()[later.recipe.part]["value"]

@@ -122,7 +122,8 @@ class RecipeStrip:
         record, draft = self._job.state, self._draft
         if record is not None and (self._job.is_running or draft is None or record.recipe.name == draft.recipe.name):
             later = _not_started(record) if self._job.is_running else []
-            began = _started(record, self._job.said, draft is not None and not self._job.is_running, later, self._later)
+            is_folded = draft is not None and not self._job.has_worked  # what has ended before is in the way
+            began = _started(record, self._job.said, is_folded, later, self._later)
         else:
             began = Markup()
         offered = Markup() if draft is None or self._job.is_running else _offered(draft)
@@ -158,7 +159,7 @@ def _not_started(record: Record) -> list[tuple[str, str]]:
     return [(stage.name, stage.shown) for stage in record.recipe.stages if stage.name not in begun]
 
 
-def _started(record: Record, said: str, can_start: bool, later: list[tuple[str, str]], editing: str) -> Markup:
+def _started(record: Record, said: str, is_folded: bool, later: list[tuple[str, str]], editing: str) -> Markup:
     """How far it is, or how it ended. `later` are the stages to change; the form shows that of the name `editing`."""
 
     def state(number: int) -> str:
@@ -178,7 +179,7 @@ def _started(record: Record, said: str, can_start: bool, later: list[tuple[str, 
         can_stop=record.status == "running",
         can_continue=record.status in ("stopped", "failed", "interrupted"),
         report=address_of(record) if record.runs else "",
-        is_folded=can_start and record.is_over,
+        is_folded=is_folded and record.is_over,
         later=later,
         editing=next(((name, title) for name, title in later if name == editing), None),
     )
