@@ -34,7 +34,7 @@ def test_every_setting_has_a_title_a_description_and_a_default():
     for name, info in fields().items():
         assert info.title and info.description and info.description.endswith("."), name
         assert not info.is_required(), name
-    assert list(fields())[0] == "model.model_name" and len(fields()) == 64
+    assert list(fields())[0] == "model.model_name" and len(fields()) == 65
 
 
 def test_two_configs_share_nothing():
