@@ -162,6 +162,11 @@ def read_recipe(path: Path, small: bool = False) -> Recipe:
         raise ConfigError("{file:.80}: {reason}", file=path.name, reason=error) from None
 
 
+def recipe_names() -> set[str]:
+    """Of the recipes that come with the program."""
+    return {path.stem for path in RECIPES_DIR.glob("*.yaml")}
+
+
 def list_recipes() -> list[Recipe]:
     """The recipes that come with the program, by name."""
     return [read_recipe(path) for path in sorted(RECIPES_DIR.glob("*.yaml"))]

@@ -59,6 +59,26 @@ def test_runs_are_added_varied_listed_moved_and_dropped(runs_dir):
     assert group and [entry["seconds"] for entry in listed["entries"]] == [None, None]
 
 
+def test_the_stages_of_a_recipe_are_queued_on_each_of_its_models(runs_dir):
+    done = queue(runs_dir, "add", "korean-two-stages", "--small", "--set=reading.training.max_steps=3", "--json")
+    assert done.returncode == 0, done.stderr
+    entries = QueueFile(runs_dir).read().entries
+    assert [entry["id"] for entry in json.loads(done.stdout)] == [entry.id for entry in entries]
+    found = [
+        (e.name, e.config.model.load_in_4bit, e.config.training.max_steps, e.config.adapter.continue_from)
+        for e in entries
+    ]
+    assert found == [
+        ("reading", True, 3, None), ("instructions", True, 8, "reading"),
+        ("reading", False, 3, None), ("instructions", False, 8, "reading"),
+    ]  # fmt: skip
+    groups = [entry.group for entry in entries]
+    assert all(groups) and groups[0] == groups[1] != groups[2] == groups[3]
+    for wrong in (["yoda", "--vary=adapter.r=8,16"], ["demo-yoda", "--small"]):
+        assert queue(runs_dir, "add", *wrong).returncode == 2
+    assert QueueFile(runs_dir).read().entries == entries
+
+
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [

@@ -24,6 +24,7 @@ from core.settings.sections import ALL_TARGET_MODULES, ModelConfig
 from tests.app_process import run_app
 from tests.conftest import load_for, prepare_for, small_config
 from tests.hub_server import Hub
+from tests.memory.saved_tensors import bytes_saved
 
 BIG = Card(name="big", memory_gib=96)
 LLAMA_8B = ModelConfig(model_name="unsloth/Meta-Llama-3.1-8B-bnb-4bit")
@@ -126,22 +127,8 @@ def _bytes_saved(layers: int, targets: list[str], precision, autocast: bool, att
     model = get_peft_model(LlamaForCausalLM(config).to(torch.bfloat16), LoraConfig(r=4, target_modules=list(targets)))
     for weight in model.parameters():
         weight.data = weight.data.to(precision) if weight.requires_grad else weight.data
-    own = {weight.untyped_storage().data_ptr() for weight in model.parameters()}
-    saved = {}
-
-    def keep(tensor):
-        storage = tensor.untyped_storage()
-        if storage.data_ptr() not in own:
-            saved[storage.data_ptr()] = (storage.nbytes(), tensor)  # held, so that no other takes its place
-        return tensor
-
-    ids = torch.arange(128).reshape(2, 64)
-    with (
-        torch.autograd.graph.saved_tensors_hooks(keep, lambda kept: kept),
-        torch.autocast("cpu", torch.bfloat16, autocast),
-    ):
-        model.train()(input_ids=ids, labels=ids)
-    return sum(size for size, _ in saved.values()), config.to_dict()
+    saved = bytes_saved(model, torch.arange(128).reshape(2, 64), autocast)
+    return saved, config.to_dict()
 
 
 def test_published_measurements_are_met(shared_data):

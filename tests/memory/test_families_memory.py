@@ -18,6 +18,7 @@ from core.settings.presets import find_preset
 from core.settings.run_config import RunConfig
 from core.settings.sections import ModelConfig
 from tests.conftest import PROJECT
+from tests.memory.saved_tensors import bytes_saved
 from tests.tiny_models import TINY, model_of
 
 ESTIMATED = tuple(TINY)
@@ -42,22 +43,7 @@ def saved_bytes(kind: str, targets, attention: str, layers: int, vocab: int = 51
     model = get_peft_model(bare.to(torch.bfloat16), LoraConfig(r=4, target_modules=list(targets)))
     for weight in model.parameters():
         weight.data = weight.data.float() if weight.requires_grad else weight.data
-    own = {weight.untyped_storage().data_ptr() for weight in model.parameters()}
-    saved = {}
-
-    def keep(tensor):
-        storage = tensor.untyped_storage()
-        if storage.data_ptr() not in own:
-            saved[storage.data_ptr()] = (storage.nbytes(), tensor)  # held, so that no other takes its place
-        return tensor
-
-    ids = torch.arange(BATCH * LENGTH).reshape(BATCH, LENGTH)
-    with (
-        torch.autograd.graph.saved_tensors_hooks(keep, lambda kept: kept),
-        torch.autocast("cpu", torch.bfloat16),
-    ):
-        model.train()(input_ids=ids, labels=ids)
-    return sum(size for size, _ in saved.values()), shape
+    return bytes_saved(model, torch.arange(BATCH * LENGTH).reshape(BATCH, LENGTH)), shape
 
 
 @pytest.mark.parametrize("attention", ["sdpa", "eager"])

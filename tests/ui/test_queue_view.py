@@ -106,6 +106,12 @@ def test_once_it_is_empty_it_says_how_the_runs_ended(runs_dir):
         ["2e-4", "failed", "1.0000", "2.5000", "3.0000", "1", "0:08"],
     ]  # fmt: skip
     assert group_text(listed, "g", runs[1].id).count('<tr class="open">') == 1
+    on_other_rows = runs[1].config().with_settings(["data.path=other.csv"])
+    (runs[1].folder / "config.yaml").write_text(on_other_rows.to_yaml(), encoding="utf-8")
+    other = cells(group_text(RunList(runs_dir), "g"))
+    assert [row[:2] for row in other] == [
+        ["Dataset", "Learning rate"], ["some/rows.csv", "1e-4"], ["other.csv", "2e-4"]
+    ], "no best, where losses are of different rows"  # fmt: skip
     (runs[0].folder / "config.yaml").write_text("nothing: here")
     named = cells(group_text(RunList(runs_dir), "g"))
     assert [row[0] for row in named] == ["Run", "one best", "two"], "the settings of one cannot be read"

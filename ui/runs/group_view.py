@@ -16,7 +16,8 @@ from ui.shared.html import render_part
 @dataclass(frozen=True)
 class GroupTable:
     """`titles` of the columns, of which the first `varied` are settings; a row of values for each run, in the order in
-    which they were started; and the place of the run with the lowest validation loss, None if none was measured."""
+    which they were started; and the place of the run with the lowest validation loss, None if none was measured, or not
+    on the same rows, as in the stages of a recipe."""
 
     titles: list[str]
     varied: int
@@ -49,12 +50,13 @@ def group_table(runs: RunList, rows: list[Overview]) -> GroupTable:
         (tr("Time"), [duration_or_dash(row.seconds) for row in rows]),
     ]
     columns = [*differing, *found]
+    has_same_rows = len({config.data.model_dump_json() for config in configs if config}) <= 1
     known = [(row.best_loss, place) for place, row in enumerate(rows) if row.best_loss is not None]
     return GroupTable(
         [title for title, _ in columns],
         len(differing),
         [[values[place] for _, values in columns] for place in range(len(rows))],
-        min(known)[1] if known else None,
+        min(known)[1] if known and has_same_rows else None,
     )
 
 

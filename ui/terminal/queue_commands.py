@@ -4,6 +4,7 @@ from pathlib import Path
 
 import click
 
+from core.problems import ConfigError
 from core.settings.presets import find_preset
 from ui.terminal.options import json_option, preset_argument, runs_dir_option, settings_option
 
@@ -27,12 +28,23 @@ def queue() -> None:
     help="Queue a run for each of several values, as in training.learning_rate=1e-4,2e-4,5e-4. Can be given twice: "
     "each value with each.",
 )
+@click.option("--small", is_flag=True, help="Of a recipe: the demo model, and a few rows of our own.")
 @runs_dir_option
 @json_option
-def add(preset: str, settings: tuple[str, ...], varied: tuple[str, ...], runs_dir: Path, as_json: bool) -> None:
-    """Add a run at the end of the queue, or several variations of one."""
-    from ui.terminal.queue_work import add_and_report
+def add(
+    preset: str, settings: tuple[str, ...], varied: tuple[str, ...], small: bool, runs_dir: Path, as_json: bool
+) -> None:
+    """Add a run at the end of the queue, several variations of one, or the stages of a recipe, given by its name."""
+    from core.settings.recipes import find_recipe, recipe_names
+    from ui.terminal.queue_work import add_and_report, add_stages_and_report
 
+    if preset in recipe_names():
+        if varied:
+            raise ConfigError("A recipe has no variations; leave out --vary, or name a preset.")
+        add_stages_and_report(runs_dir, find_recipe(preset, small).with_settings(list(settings)), as_json)
+        return
+    if small:
+        raise ConfigError("{preset!r:.80} is not a recipe; leave out --small, or name a recipe.", preset=preset)
     chosen = find_preset(preset, runs_dir)
     add_and_report(runs_dir, chosen.config.with_settings(list(settings)), chosen.name, varied, as_json)
 

@@ -6,6 +6,7 @@ import time
 from collections.abc import Sequence
 from dataclasses import asdict
 from pathlib import Path
+from textwrap import shorten
 
 from core.memory.hardware import detect_machine
 from core.model.model_files import code_warning
@@ -13,6 +14,7 @@ from core.problems import ConfigError
 from core.runs.queue_file import QueueFile
 from core.runs.run_folder import find_run
 from core.runs.run_list import RunList
+from core.settings.recipes import Recipe
 from core.settings.run_config import RunConfig
 from core.settings.steps import steps_of, warmup_warning
 from core.settings.variations import variations
@@ -25,6 +27,7 @@ from ui.terminal.results import closing_words, result_values
 from ui.train.queue_view import Row, rows_of, summary_text
 
 SECONDS_BETWEEN_LOOKS = 0.5
+CELL_CHARACTERS = 40
 
 
 def add_and_report(runs_dir: Path, config: RunConfig, preset: str, varied: Sequence[str], as_json: bool) -> None:
@@ -40,9 +43,25 @@ def add_and_report(runs_dir: Path, config: RunConfig, preset: str, varied: Seque
                 )
             values[name] = text
         runs = [(run.name, run.config) for run in variations(config, values)]
-    for warning in dict.fromkeys(warning for _, one in runs for warning in _warnings(one)):
+    _add(runs_dir, [runs], preset, as_json)
+
+
+def add_stages_and_report(runs_dir: Path, recipe: Recipe, as_json: bool) -> None:
+    """The stages on each of the recipe's models are a group; a later one continues from an earlier by its name."""
+    models = list(recipe.models) or [""]
+    _add(
+        runs_dir,
+        [[(stage.name, recipe.config_of(stage, model)) for stage in recipe.stages] for model in models],
+        "",
+        as_json,
+    )
+
+
+def _add(runs_dir: Path, groups: Sequence[list[tuple[str, RunConfig]]], preset: str, as_json: bool) -> None:
+    for warning in dict.fromkeys(warning for runs in groups for _, one in runs for warning in _warnings(one)):
         print(warning, file=sys.stderr)
-    added = Workbench(runs_dir.resolve()).queue.add(runs, preset, hub_token())
+    queue = Workbench(runs_dir.resolve()).queue
+    added = [entry for runs in groups for entry in queue.add(runs, preset, hub_token())]
     if as_json:
         print(json.dumps([{"id": entry.id, "name": entry.title} for entry in added], ensure_ascii=False))
     else:
@@ -122,7 +141,8 @@ def _tables(runs: RunList, ended: Sequence[str]) -> list[GroupTable]:
 
 
 def _lines(table: GroupTable) -> list[str]:
-    cells = [table.titles, *table.rows]
+    # On one line, and not the whole of a prompt template.
+    cells = [table.titles, *([shorten(text, CELL_CHARACTERS, placeholder="…") for text in row] for row in table.rows)]
     widths = [max(len(row[column]) for row in cells) for column in range(len(table.titles))]
     lines = ["  ".join(text.ljust(width) for text, width in zip(row, widths, strict=True)).rstrip() for row in cells]
     if table.best is not None:
