@@ -154,6 +154,15 @@ def pick(page, place: str, label: str) -> None:
     expect(page.get_by_role("option")).to_have_count(0)  # the list fades out and could overlap the next one
 
 
+def upload(page, place: str, *files) -> None:
+    """Choose *files* in the upload field *place*, and wait until the server has them.
+
+    The field shows a file's name while it is still being sent; the link to it comes with the file.
+    """
+    page.locator(f"{place} input[type=file]").set_input_files(list(files))
+    expect(page.locator(f"{place} a[href*='/file=']")).to_have_count(len(files), timeout=30_000)
+
+
 def photograph(page, name: str, full_page: bool = True) -> None:
     """Save a screenshot for people to look at.
 

@@ -11,7 +11,7 @@ from playwright.sync_api import expect
 from core.comparing.votes import read_votes
 from core.runs.events import FINAL
 from tests.app_process import running_app
-from tests.browser.conftest import PHONE, photograph, reload, tab
+from tests.browser.conftest import PHONE, photograph, reload, tab, upload
 from ui.shared.formatting import run_label
 
 PROMPTS = [
@@ -247,10 +247,7 @@ def test_bad_prompts_show_an_error(app, open_page):
     page.locator("#blind-prompts textarea").fill("  \n ")
     page.click("#blind-start")
     expect(page.locator("#blind-trouble .error")).to_contain_text("Write a prompt first", timeout=30_000)
-    page.locator("#blind-file input[type=file]").set_input_files(
-        [{"name": "p.json", "mimeType": "application/json", "buffer": b'[{"prompt": 3}]'}]
-    )
-    expect(page.locator("#blind-file")).to_contain_text("p.json", timeout=30_000)
+    upload(page, "#blind-file", {"name": "p.json", "mimeType": "application/json", "buffer": b'[{"prompt": 3}]'})
     page.click("#blind-start")
     expect(page.locator("#blind-trouble .error")).to_contain_text(
         "The prompt in row 1 of p.json is not text", timeout=30_000

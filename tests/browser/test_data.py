@@ -10,7 +10,7 @@ from playwright.sync_api import expect
 
 from core.runs.run_folder import list_runs
 from tests.app_process import running_app
-from tests.browser.conftest import PHONE, in_colors, photograph, reload, tab
+from tests.browser.conftest import PHONE, in_colors, photograph, reload, tab, upload
 
 FIRST_QUESTION = "Our daughter was busy."  # of the demo preset's rows
 
@@ -94,7 +94,7 @@ def test_2_several_files_are_uploaded_together(data_page, tmp_path):
     page = data_page
     first = write_file(tmp_path / "one.jsonl", {"instruction": "Say 가", "output": "가"})
     (tmp_path / "two.csv").write_text("instruction;output\nSay b;bee\nSay c;sea\n", encoding="utf-16")
-    page.locator("#upload input[type=file]").set_input_files([first, tmp_path / "two.csv"])
+    upload(page, "#upload", first, tmp_path / "two.csv")
     expect(page.locator("#data-path textarea")).to_have_value(
         re.compile(r"^one\.jsonl \(upload [0-9a-f]{8}\)\ntwo\.csv \(upload [0-9a-f]{8}\)$"), timeout=30_000
     )

@@ -10,7 +10,7 @@ from playwright.sync_api import expect
 from core.runs.events import FINAL
 from core.runs.run_folder import list_runs
 from tests.app_process import running_app
-from tests.browser.conftest import photograph, tab
+from tests.browser.conftest import photograph, tab, upload
 
 TAG = "<img src=x onerror=window.pwned=1>"
 EVIL = (
@@ -73,8 +73,8 @@ def test_rows_columns_and_templates(app, page):
     page.locator("#data-path textarea").blur()
     expect(page.locator("#data-about")).to_contain_text(payload("column")[:40], timeout=30_000)
     expect(page.locator("#row-view")).to_contain_text("question-", timeout=30_000)
-    page.locator("#upload input[type=file]").set_input_files([rows])
-    expect(page.locator("#upload")).to_contain_text("img src=x", timeout=30_000)
+    upload(page, "#upload", rows)
+    expect(page.locator("#upload")).to_contain_text("img src=x")
     page.get_by_text("Columns and prompt").click()
     page.locator("#data-answer_column input").click()
     expect(page.get_by_role("option", name="column-").first).to_be_visible()

@@ -11,7 +11,7 @@ from core.evaluation.metrics import BY_KEY
 from core.evaluation.saved import load_evaluations
 from core.runs.run_folder import open_run
 from tests.app_process import running_app_with_a_run
-from tests.browser.conftest import PHONE, in_colors, photograph, tab
+from tests.browser.conftest import PHONE, in_colors, photograph, tab, upload
 from ui.compare.measure_view import signed, value
 from ui.shared.formatting import run_label
 
@@ -70,8 +70,7 @@ def test_2_a_stopped_measurement_is_not_saved(measure_page, run, tmp_path):
     )
     page, before = measure_page, saved_files(run)
     page.get_by_label("a file of rows").check()
-    page.locator("#measure-file input[type=file]").set_input_files(many)
-    expect(page.locator("#measure-file")).to_contain_text("many")
+    upload(page, "#measure-file", many)
     page.locator("#measure-most input").fill("9000")
     page.click("#measure")
     expect(page.locator("#measure-progress")).to_contain_text(re.compile(r"\d+ of 9,000 rows"), timeout=120_000)
@@ -92,8 +91,7 @@ def test_3_an_invalid_file_is_explained_in_one_sentence(measure_page, run, tmp_p
     expect(page.locator("#measure-trouble .error")).to_have_text("Choose a file first.")
     bad = tmp_path / "bad.json"
     bad.write_text('[{"instruction": "Say red.", "output": ')
-    page.locator("#measure-file input[type=file]").set_input_files(bad)
-    expect(page.locator("#measure-file")).to_contain_text("bad", timeout=30_000)
+    upload(page, "#measure-file", bad)
     page.click("#measure")
     expect(page.locator("#measure-progress .error")).to_have_text(
         re.compile(r"^[^\n]*bad\.json[^\n]*\.$"), timeout=120_000
