@@ -27,6 +27,9 @@ MEND_MARKUP = Path(__file__).with_suffix(".js").read_text(encoding="utf-8")
 # The list of the page's actions in the page's source. Gradio writes no bare < within it.
 _ACTIONS = re.compile(rb"(window\.gradio_api_info = )[^<]*(;</script>)")
 
+_HEAD = re.compile(rb"<html[^>]*>\s*<head>")
+_LOADER = Path(__file__).with_name("gradio_loader.html").read_bytes()
+
 _LANGUAGE = re.compile(rb'(<html\s+lang=")en("[^>]*>\s*<head>)')
 # Gradio asks the browser for its language, shows its own words in it, and says that the page is in it.
 _BROWSERS = '<script>Object.defineProperty(navigator, "language", {value: "LANGUAGE"});</script>'
@@ -72,11 +75,11 @@ def component_id(component: "gr.components.Component") -> str:
 
 
 def poll_queue_less(page: "gr.Blocks") -> None:
-    """Looks for queued events 20 times a second, not 1000, which takes a tenth of a core with no page open.
-
-    Windows has that pause by default. Gradio offers no setting.
+    """Looks for queued events and for their progress 20 times and once a second, not 1000 and 100 times, which takes a
+    tenth of a core with no page open. Gradio offers no setting. Nothing here uses its progress bars.
     """
     page._queue.sleep_when_free = IDLE_SECONDS
+    page._queue.progress_update_sleep_when_free = 1
 
 
 def scope_of_event() -> dict:
@@ -104,6 +107,11 @@ def in_language(page: bytes, language: str) -> bytes:
     """The page's source with this language, a code of two letters, as that of its texts and of Gradio's own words."""
     script = _BROWSERS.replace("LANGUAGE", language)
     return _LANGUAGE.sub(rf"\g<1>{language}\g<2>{script}".encode(), page, count=1)
+
+
+def with_loader_that_ends(page: bytes) -> bytes:
+    """The page's source with a script that ends the loop of Gradio's "Loading…" once the page is there."""
+    return _HEAD.sub(lambda found: found[0] + _LOADER, page, count=1)
 
 
 def with_properties(page: bytes, now: Mapping[str, Mapping]) -> bytes:

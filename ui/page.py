@@ -43,7 +43,7 @@ from ui.shared.errors import follow_settings
 from ui.shared.html import render
 from ui.shared.settings_form import Form
 from ui.sidebar import Sidebar
-from ui.spoken import SpokenPage
+from ui.source import PageSource
 from ui.train.before_start import BeforeStart
 from ui.train.next_steps import NextSteps
 from ui.train.train_tab import TrainTab
@@ -199,7 +199,7 @@ def serve(
     sweep_uploads(workbench.runs_dir)
     gates = [
         Middleware(CompressedPage),
-        Middleware(SpokenPage),
+        Middleware(PageSource),
         Middleware(Gate, needs_login=auth is not None, any_host=policy is not None or auth is not None),
     ]
     visits, seen = None, workbench

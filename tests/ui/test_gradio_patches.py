@@ -24,6 +24,7 @@ from ui.gradio_patches import (
     is_logged_in,
     poll_queue_less,
     scope_of_event,
+    with_loader_that_ends,
     with_properties,
     without_actions,
 )
@@ -100,9 +101,10 @@ def test_an_update_from_a_script_looks_like_one_from_the_server():
 def test_the_queue_has_the_pause_that_is_set():
     with gr.Blocks() as other:
         pass
-    assert other._queue.sleep_when_free < IDLE_SECONDS or other._queue.sleep_when_free == IDLE_SECONDS
+    queue = other._queue
+    assert queue.sleep_when_free <= IDLE_SECONDS and queue.progress_update_sleep_when_free < 1
     poll_queue_less(other)
-    assert other._queue.sleep_when_free == IDLE_SECONDS
+    assert queue.sleep_when_free == IDLE_SECONDS and queue.progress_update_sleep_when_free == 1
 
 
 @pytest.mark.parametrize(("part", "missing"), [('role="tablist"', "ArrowRight"), ("label-wrap", "aria-expanded")])
@@ -151,6 +153,14 @@ def test_the_language_is_found_in_the_page(visit):
     script = b'<script>Object.defineProperty(navigator, "language", {value: "ko"});</script>'
     assert in_language(visit.source, "ko") == start + b'lang="ko"' + head + tag + script + after
     assert in_language(b"<html>", "ko") == b"<html>"
+
+
+def test_the_loader_s_script_is_the_first_in_the_page(visit):
+    """What it is for is tested in the browser, where its loop ends."""
+    start, head, after = visit.source.partition(b"<head>")
+    changed = with_loader_that_ends(visit.source)
+    assert changed.startswith(start + head + b"<script>\n// Gradio's") and changed.endswith(b"</script>" + after)
+    assert with_loader_that_ends(b"<html>") == b"<html>"
 
 
 def config_in(source: bytes) -> dict:
