@@ -5,7 +5,7 @@ from contextlib import contextmanager
 from core.answering.logits import encode
 from core.answering.own_settings import generate
 from core.model.device_memory import is_out_of_memory
-from core.model.library_patches.peft_parts import hooks_restored
+from core.model.library_patches.peft_parts import hooks_restored, rows_apart
 from core.model.loaded_model import LoadedModel
 from core.model.views import adapter_view
 from core.threads import in_own_thread
@@ -31,8 +31,8 @@ def _try_rows(loaded: LoadedModel) -> bool:
     adapters = (None, next(iter(loaded.model.peft_config)))
     prompts = ("The same words, for both.", "And fewer.")  # of different lengths, so one row is padded
     try:
-        with hooks_restored(loaded.model), _calls_of_layers(loaded.model) as calls:
-            names = [name or BASE_ROW for name in adapters]
+        names = [name or BASE_ROW for name in adapters]
+        with hooks_restored(loaded.model), rows_apart(loaded.model, names), _calls_of_layers(loaded.model) as calls:
             ids, logits = _first_steps(loaded, encode(loaded, prompts), adapter_names=names)
     except (RuntimeError, ValueError, TypeError, NotImplementedError) as error:
         if is_out_of_memory(error):

@@ -15,7 +15,7 @@ from core.answering.logits import encode
 from core.answering.own_settings import generate
 from core.answering.rows_in_one_pass import BASE_ROW, supports_rows
 from core.answering.sampling import Answer, Sampling, end_criteria, logits_processors
-from core.model.library_patches.peft_parts import hooks_restored
+from core.model.library_patches.peft_parts import hooks_restored, rows_apart
 from core.model.loaded_model import LoadedModel
 from core.model.views import adapter_view, for_inference
 
@@ -59,7 +59,7 @@ def _generate(
 
     def run() -> None:
         try:
-            with hooks_restored(loaded.model):
+            with hooks_restored(loaded.model), rows_apart(loaded.model, kwargs.get("adapter_names", ())):
                 generate(
                     loaded,
                     inputs,

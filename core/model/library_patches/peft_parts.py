@@ -1,7 +1,7 @@
 """Private parts of PEFT; see `core.model.library_patches`."""
 
 from collections import Counter
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 
 EMBEDDINGS = frozenset({"embed_tokens", "lm_head"})  # peft.utils.constants.EMBEDDING_LAYER_NAMES
@@ -143,3 +143,47 @@ def hooks_restored(model) -> Iterator[None]:
                 del module._forward_pre_hooks[key]
                 module._forward_pre_hooks_with_kwargs.pop(key, None)
         raise
+
+
+@contextmanager
+def rows_apart(model, adapter_names: Sequence[str]) -> Iterator[None]:
+    """For passes with these `adapter_names`, one for each row: each row's matrices are added to it where it lies.
+
+    For peft 0.21.2 (LoraLayer._mixed_batch_forward), which copies the rows of each adapter out and back, in every layer
+    for every token; on a CPU that takes longer than the products themselves. Kinds of LoRA with more than two matrices
+    are left to PEFT.
+    """
+    from peft.tuners.lora import LoraLayer
+
+    changed = []
+    try:
+        for layer in model.modules():
+            if not isinstance(layer, LoraLayer):
+                continue
+            rows = [(row, name) for row, name in enumerate(adapter_names) if name in layer.lora_A]
+            if rows and not any(name in layer.lora_variant or layer.lora_bias[name] for _, name in rows):
+                layer._mixed_batch_forward = _with_rows(layer, rows)
+                changed.append(layer)
+        yield
+    finally:
+        for layer in changed:
+            del layer._mixed_batch_forward
+
+
+def _with_rows(layer, rows: Sequence[tuple[int, str]]) -> Callable:
+    matrices = [
+        (row, layer.lora_A[name].weight.t(), layer.lora_B[name].weight.t(), layer.scaling[name]) for row, name in rows
+    ]
+
+    def forward(x, *, adapter_names, alora_offsets=None):
+        """Takes and returns tensors of shape (rows, tokens, features)."""
+        result = layer.base_layer(x)
+        for row, down, up, scaling in matrices:
+            low = x[row].to(down.dtype) @ down
+            if result.dtype == up.dtype:
+                result[row].addmm_(low, up, alpha=scaling)
+            else:
+                result[row] += (low @ up * scaling).to(result.dtype)
+        return result
+
+    return forward
