@@ -7,7 +7,8 @@ line needs `ui.access` before it decides to start the page.
 
 import json
 import re
-from collections.abc import Iterable, Mapping
+from abc import ABCMeta
+from collections.abc import Callable, Iterable, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -80,6 +81,19 @@ def poll_queue_less(page: "gr.Blocks") -> None:
     """
     page._queue.sleep_when_free = IDLE_SECONDS
     page._queue.progress_update_sleep_when_free = 1
+
+
+def take_choices_of_now(dropdown: "gr.Dropdown", choices: Callable[[], list[tuple[str, str]]]) -> None:
+    """Takes a value that became a choice after the program started. Gradio knows of it only in pages that were updated
+    since, and would refuse it to one that has just been opened."""
+    kind = type(dropdown)
+
+    def preprocess(self, payload):
+        self.choices = choices()
+        return kind.preprocess(self, payload)
+
+    # A class, because Gradio makes the component anew for each update. For a class statement it would write a file.
+    dropdown.__class__ = ABCMeta.__new__(type(kind), kind.__name__, (kind,), {"preprocess": preprocess})
 
 
 def scope_of_event() -> dict:

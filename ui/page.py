@@ -5,7 +5,6 @@ browser tab shows the same run.
 """
 
 import signal
-from collections.abc import Collection
 from pathlib import Path
 
 import gradio as gr
@@ -135,13 +134,13 @@ def build_page(workbench: Workbench) -> tuple[gr.Blocks, Live]:
         drawn = dict.fromkeys(model.other.parts, model.other.text_now)
         follow_settings(form, model.trouble, train.trouble, train.fit.trouble, drawn=drawn, inputs=[model.preset])
         queue = [train.queue] if train.queue else []
-        live = Live([side, welcome, *first, *queue], later, begins_with=lambda: _of_a_run(workbench, tabs))
+        live = Live([side, welcome, *first, *queue], later, begins_with=lambda: _begins_with(workbench, model, tabs))
         live.connect(page, [*blind.actions, *train.actions], [tabs, lab])
 
         # Before the page asks for the run: where there is one, its settings and its tab come last.
         entered = [model.preset, *form.kept, compare.prompt, *compare.sampling.inputs]
         remember(page, entered, tabs, lab)
-        _reattach_on_load(page, workbench, form, model.preset, presets, tabs)
+        _reattach_on_load(page, workbench, form, model.preset, tabs)
         page.load(None, None, None, js=ON_LOAD, api_visibility="private", show_progress="hidden", queue=False)
         add_api(workbench, chosen)
     return page, live
@@ -161,19 +160,18 @@ def _once_open(
     }
 
 
-def _of_a_run(workbench: Workbench, tabs: gr.Tabs) -> dict:
-    """A page that opens while a run is in progress begins with that run."""
-    return {tabs: {"selected": "train"}} if workbench.is_training else {}
+def _begins_with(workbench: Workbench, model: ModelTab, tabs: gr.Tabs) -> dict:
+    """A page has the presets that there are now, and while a run is in progress it begins with that run."""
+    return model.presets.live() | ({tabs: {"selected": "train"}} if workbench.is_training else {})
 
 
-def _reattach_on_load(
-    page: gr.Blocks, workbench: Workbench, form: Form, preset: gr.Dropdown, presets: Collection[str], tabs: gr.Tabs
-) -> None:
+def _reattach_on_load(page: gr.Blocks, workbench: Workbench, form: Form, preset: gr.Dropdown, tabs: gr.Tabs) -> None:
     def reattach() -> dict:
         """A page that opens while a run is in progress shows that run, and its settings."""
         if not workbench.is_training:
             return dict.fromkeys(filled, gr.skip())
         run = find_run(workbench.runs_dir, workbench.snapshot.run_id)
+        presets = {each.name for each in workbench.presets()}
         shown = run.preset if run.preset in presets else gr.skip()
         return form.fill(run.config()) | {preset: shown, tabs: gr.Tabs(selected="train")}
 

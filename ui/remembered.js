@@ -6,10 +6,12 @@ async facts => {
     try {
         before = JSON.parse(localStorage.getItem(KEY)) ?? {};
     } catch { /* the browser refuses its storage to this page, or what is there is damaged: nothing was kept */ }
-    // A choice may be gone since, such as a preset.
-    const isChoice = (value, choices) => choices === null || [value].flat().every(one => choices.includes(one));
-    const updates = kept.map(([name, choices]) =>
-        name in before && isChoice(before[name], choices) ? {value: before[name], ...same} : same);
+    // A choice may be gone since, such as a preset. The page's source has those that there are now.
+    const parts = Object.fromEntries(window.gradio_config.components.map(({props}) => [props.elem_id, props]));
+    const isChoice = (value, {choices, allow_custom_value}) => !choices || allow_custom_value ||
+        [value].flat().every(one => choices.some(([, choice]) => choice === one));
+    const updates = kept.map(name =>
+        name in before && isChoice(before[name], parts[name]) ? {value: before[name], ...same} : same);
 
     const asked = location.hash.slice(1);
     const open = inner.includes(asked) ? outer : tabs.includes(asked) ? asked : null;
@@ -20,7 +22,7 @@ async facts => {
     // Only once the updates are drawn: until then the page would keep what it began with in their place.
     waitForDrawing().then(() => {
         window.keepEntered = values => {
-            const entered = Object.fromEntries(kept.map(([name], place) => [name, values[place]]));
+            const entered = Object.fromEntries(kept.map((name, place) => [name, values[place]]));
             try {
                 localStorage.setItem(KEY, JSON.stringify(entered));
             } catch { /* refused, or full: the page works without */ }

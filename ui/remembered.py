@@ -21,7 +21,7 @@ def remember(page: gr.Blocks, kept: Sequence[gr.components.Component], tabs: gr.
     Each tab has an id, and as its elem_id that id and "-tab". `inner` are the tabs within one of `tabs`.
     """
     facts = {
-        "kept": [[part.elem_id, _choices(part)] for part in kept],
+        "kept": [part.elem_id for part in kept],
         "tabs": [tab.id for tab in tabs.children],
         "inner": [tab.id for tab in inner.children],
         "outer": inner.parent.id,
@@ -32,10 +32,3 @@ def remember(page: gr.Blocks, kept: Sequence[gr.components.Component], tabs: gr.
     page.load(None, None, [*kept, tabs, inner], js=load, **_QUIET)
     gr.on([part.change for part in kept], None, list(kept), None, js=keep, **_QUIET)
     gr.on([tabs.change, inner.change], None, None, None, js=address, **_QUIET)
-
-
-def _choices(part: gr.components.Component) -> list | None:
-    """The only values that a component can have; None if it takes others."""
-    if getattr(part, "allow_custom_value", False) or not hasattr(part, "choices"):
-        return None
-    return [value for _, value in part.choices]

@@ -112,12 +112,13 @@ def _run(command: list[str], name: str, limit_s: float, session: Session) -> dic
             code = None
     lines = log.read_text(encoding="utf-8", errors="replace").strip().splitlines() or ["no output"]
     found = [line for line in lines if line.startswith('{"')]  # libraries may print more as the process exits
+    result = json.loads(found[-1]) if found else {}
     if code is None:
-        result = {"error": f"took longer than {limit_s} s"}
+        result["error"] = f"took longer than {limit_s} s"
     elif found:
-        result = json.loads(found[-1]) | {"seconds": round(time.monotonic() - began, 1)}
+        result["seconds"] = round(time.monotonic() - began, 1)
     else:
-        result = {"error": lines[-1][:300]}
+        result["error"] = lines[-1][:300]
     shown = {key: value for key, value in result.items() if isinstance(value, int | float | str)}
     print(f"{name}: {shown}", flush=True)
     return result

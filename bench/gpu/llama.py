@@ -7,7 +7,6 @@ zeros, and a loss that does not fall costs as much as one that does. So nothing 
 import json
 import os
 import random
-import shutil
 from pathlib import Path
 
 from bench.common import PROJECT
@@ -33,36 +32,18 @@ def make(shape: str) -> str:
 
 
 def _write(shape: str, place: Path) -> None:
-    import torch
-    from transformers import AutoModelForCausalLM, AutoTokenizer, BitsAndBytesConfig
-
-    device = "cuda:0" if torch.cuda.is_available() else "cpu"
-    in_16bit = WORK / f"{shape}-16bit"
-    try:
-        _write_16bit(shape, in_16bit, device)
-        # Once for all measurements: a model with 8 billion weights takes a minute to quantize, and seconds to load.
-        quantization = BitsAndBytesConfig(
-            load_in_4bit=True,
-            bnb_4bit_quant_type="nf4",
-            bnb_4bit_use_double_quant=True,
-            bnb_4bit_compute_dtype=torch.bfloat16,
-        )
-        model = AutoModelForCausalLM.from_pretrained(
-            in_16bit, quantization_config=quantization, dtype=torch.bfloat16, device_map={"": device}
-        )
-        model.save_pretrained(place)
-        AutoTokenizer.from_pretrained(TOKENIZER).save_pretrained(place)
-    finally:
-        shutil.rmtree(in_16bit, ignore_errors=True)
-
-
-def _write_16bit(shape: str, folder: Path, device: str) -> None:
-    """Writes a file per layer, filled on the card, so that the whole model is never in memory."""
+    """Writes a file per layer, filled and quantized on the card, so that the 16-bit model is never whole anywhere."""
     import torch
     from safetensors.torch import save_file
-    from transformers import AutoTokenizer, LlamaConfig, LlamaForCausalLM
+    from transformers import AutoTokenizer, BitsAndBytesConfig, LlamaConfig, LlamaForCausalLM
 
     tokenizer = AutoTokenizer.from_pretrained(TOKENIZER)
+    quantization = BitsAndBytesConfig(
+        load_in_4bit=True,
+        bnb_4bit_quant_type="nf4",
+        bnb_4bit_use_double_quant=True,
+        bnb_4bit_compute_dtype=torch.bfloat16,
+    )
     config = LlamaConfig(
         **SHAPES[shape],
         max_position_embeddings=16384,
@@ -71,20 +52,37 @@ def _write_16bit(shape: str, folder: Path, device: str) -> None:
         pad_token_id=tokenizer.pad_token_id,
         dtype="bfloat16",
         architectures=["LlamaForCausalLM"],
+        quantization_config=quantization.to_dict(),
     )
     with torch.device("meta"):
         shapes = {name: weight.shape for name, weight in LlamaForCausalLM(config).named_parameters()}
-    folder.mkdir(parents=True, exist_ok=True)
     files: dict[str, list[str]] = {}
     for name in shapes:
         part = name.split(".")[2] if ".layers." in name else name.split(".")[-2]
         files.setdefault(f"model-{part}.safetensors", []).append(name)
     torch.manual_seed(0)
+    device = "cuda:0" if torch.cuda.is_available() else "cpu"
+    index = {}
     for file, names in files.items():
-        save_file({name: _random(name, shapes[name], device).cpu() for name in names}, folder / file, {"format": "pt"})
-    index = {"metadata": {}, "weight_map": {name: file for file, names in files.items() for name in names}}
-    (folder / "model.safetensors.index.json").write_text(json.dumps(index), encoding="utf-8")
-    config.save_pretrained(folder)
+        tensors = {key: tensor for name in names for key, tensor in _tensors(name, shapes[name], device).items()}
+        save_file(tensors, place / file, {"format": "pt"})
+        index |= dict.fromkeys(tensors, file)
+    text = json.dumps({"metadata": {}, "weight_map": index})
+    (place / "model.safetensors.index.json").write_text(text, encoding="utf-8")
+    config.save_pretrained(place)
+    tokenizer.save_pretrained(place)
+
+
+def _tensors(name: str, shape, device: str) -> dict:
+    """What the files have of one weight, by name: the weight, or its 4-bit form with what belongs to it."""
+    from bitsandbytes.functional import quantize_4bit
+
+    weight = _random(name, shape, device)
+    if "_proj." not in name:  # embeddings, norms and the head stay as they are
+        return {name: weight.cpu()}
+    packed, state = quantize_4bit(weight, quant_type="nf4", compress_statistics=True)
+    parts = {f"{name}.{key}": tensor.cpu() for key, tensor in state.as_dict(packed=True).items()}
+    return {name: packed.cpu(), **parts}
 
 
 def _random(name: str, shape, device: str):

@@ -100,7 +100,8 @@ def pair(shape: str) -> dict:
 
 
 def tests() -> dict:
-    """The outcome of each test marked `gpu`, and the properties that they recorded."""
+    """The outcome of each test marked `gpu`, and the properties that they recorded. Printed after each test, too, in
+    case that time runs out before the last."""
     import pytest
 
     class Outcomes:
@@ -112,10 +113,12 @@ def tests() -> dict:
                 why = f": {report.longrepr.reprcrash.message.splitlines()[0][:200]}" if report.failed else ""
                 self.outcomes[report.nodeid.rpartition("::")[2]] = f"{report.outcome}{why}"
             self.noted |= {name: str(value) for name, value in report.user_properties}
+            if report.when == "teardown":
+                so_far = {"error": "ended before the last test", "outcomes": self.outcomes, "noted": self.noted}
+                print("\n" + json.dumps(so_far), flush=True)
 
-    pytest.main(
-        ["-m", "gpu", "tests/journeys/test_gpu.py", "-q", "-p", "no:cacheprovider"], plugins=[found := Outcomes()]
-    )
+    one_process = ["-o", "addopts=", "-s", "-p", "no:cacheprovider"]
+    pytest.main([*one_process, "-q", "-m", "gpu", "tests/journeys/test_gpu.py"], plugins=[found := Outcomes()])
     if not found.outcomes:
         raise SystemExit("No test ran, because torch sees no CUDA device.")
     return {"outcomes": found.outcomes, "noted": found.noted}

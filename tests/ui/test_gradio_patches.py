@@ -11,6 +11,7 @@ import httpx
 import pytest
 from gradio.routes import App
 from gradio_client import Client
+from gradio_client.exceptions import AppError
 
 from ui.gradio_patches import (
     IDLE_SECONDS,
@@ -24,6 +25,7 @@ from ui.gradio_patches import (
     is_logged_in,
     poll_queue_less,
     scope_of_event,
+    take_choices_of_now,
     with_loader_that_ends,
     with_properties,
     without_actions,
@@ -49,6 +51,10 @@ def page():
         text.change(lambda value: value, text, text, api_name="an_action")
         for name, queue, do in (("now", False, _path), ("queued", True, _path), ("growing", True, _paths)):
             text.input(do, None, text, api_name=name, queue=queue)
+        for choice, name in ((gr.Dropdown(["a"]), "choose"), (gr.Dropdown(["a"]), "choose_now")):
+            choice.input(lambda value: value, choice, text, api_name=name)
+            page.load(gr.skip, None, choice, api_name=f"skip_{name}")
+        take_choices_of_now(choice, lambda: [("A", "a"), ("B", "b")])
     page.launch(auth=("ada", "secret"), prevent_thread_lock=True, inbrowser=False, quiet=True)
     yield page
     page.close()
@@ -126,6 +132,16 @@ def test_a_login_is_recognised_by_its_cookie(server, visit):
     assert not is_logged_in(server, [])
     assert not is_logged_in(server, [(name, "another") for name, _ in visit.cookies])
     assert not is_logged_in(server, [("another", value) for _, value in visit.cookies])
+
+
+def test_a_choice_of_now_is_taken(page):
+    client = Client(page.local_url, auth=("ada", "secret"), verbose=False)
+    assert client.predict("b", api_name="/choose_now") == "b"
+    client.predict(api_name="/skip_choose_now")  # Gradio makes the component anew even for an update of nothing
+    assert client.predict("b", api_name="/choose_now") == "b"
+    for name, value in (("/choose_now", "c"), ("/choose", "b")):
+        with pytest.raises(AppError, match=f"Value: {value} is not in the list of choices"):
+            client.predict(value, api_name=name)
 
 
 def test_a_handler_finds_its_request_at_once_later_and_in_a_generator(page):

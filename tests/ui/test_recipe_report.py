@@ -134,7 +134,7 @@ def test_the_whole_report(runs_dir):
         "RTX", "Rows of Reading Korean", "korean-articles.jsonl", "22 to train on, 2 for validation", "Left out1",
         "4,800, 25% of them trained on", "200 tokens on average, 900 in the longest row", "Cut off3 rows",
         "Mind words.",
-        "What the base makes of a row that nobody trained on", "16-bit · Instructions in KoreanSteps60",
+        "What the base answers to a validation row", "16-bit · Instructions in KoreanSteps60",
         "Trained weights1,000 of 260,000 (0.38%)", "Used before training0.50 GiB", "Peak1.00 GiB",
         "Answers to read: a person's, the base's and the tuned model's", "4-bit · adapterhttps://huggingface.co/ada/korean",
         "Settings of Reading Korean", "Settings of Instructions in Korean",

@@ -12,6 +12,7 @@ from core.runs.overview import Overview
 from core.runs.run_folder import create_run
 from core.runs.run_list import RunList
 from core.runs.trash import Deleted
+from core.settings.presets import delete_preset, save_preset
 from core.settings.run_config import RunConfig, fields
 from core.workbench.workbench import Workbench
 from tests.runs.test_run_list import make_run, step
@@ -265,16 +266,18 @@ def test_a_change_elsewhere_leaves_what_is_being_written_alone(tab, runs_dir):
 
 def test_continuing_training_sets_the_form(tab, runs_dir):
     run = make_run(runs_dir)
-    run.write_about(preset="demo")
+    run.write_about(preset=save_preset(runs_dir, "My own", RunConfig()).name)
     folder = run.checkpoints_dir / "step-2"
     folder.mkdir(parents=True)
     (folder / "progress.json").write_text('{"step": 2}')
     answer = tab.opened._use("", Asked("train-on", run=run.id, step="2"))
     assert answer[tab.opened._form.components["adapter.continue_from"]]["value"] == f"{run.id}/checkpoints/step-2"
     assert answer[tab.opened._form.components["data.path"]]["value"] == "some/rows.csv"
-    assert answer[tab.opened._preset] == "demo"
+    assert answer[tab.opened._preset] == "my-own"
+    delete_preset(runs_dir, "my-own")
     answer = tab.opened._use("", Asked("train-on", run=run.id, step=""))
     assert answer[tab.opened._form.components["adapter.continue_from"]]["value"] == run.id
+    assert answer[tab.opened._preset] == gr.skip()
     answer = tab.opened._use("", Asked("train-on", run=run.id, step="7"))
     assert list(answer) == [tab.opened.trouble] and 'class="notice error"' in answer[tab.opened.trouble]
 

@@ -9,7 +9,7 @@ from core.problems import Busy, ConfigError, ModelError, tr, trn
 from core.settings.presets import DEMO_TIME, Preset
 from core.workbench.workbench import Workbench
 from ui.model.other_model import OtherModel
-from ui.model.own_presets import OwnPresets, choices_of
+from ui.model.own_presets import OwnPresets, preset_list
 from ui.model.recipe_strip import HEADING, PREFIX, RecipeStrip
 from ui.shared.choices import chosen_in
 from ui.shared.errors import clear_on, error_text
@@ -24,13 +24,7 @@ class ModelTab:
     def __init__(self, workbench: Workbench, form: Form, presets: dict[str, Preset], chosen: str):
         self._workbench, self._form = workbench, form
         gr.HTML(notice(workbench.rules), padding=False, elem_id="rules")
-        self.preset = gr.Dropdown(
-            choices_of(list(presets.values()), has_recipes=not workbench.rules),
-            value=chosen,
-            label=tr("Start from"),
-            info=tr("Fills in all tabs. You can change any setting."),
-            elem_id="preset",
-        )
+        self.preset = preset_list(workbench, presets.values(), chosen)
         self.preset_chosen = chosen_in(self.preset)
         self.presets = OwnPresets(workbench, form, self.preset, chosen)
         self.recipe = None if workbench.rules else RecipeStrip(workbench, form)

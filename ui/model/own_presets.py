@@ -3,12 +3,15 @@
 Visitors of a page have none: for them none of this is on the page.
 """
 
+from collections.abc import Iterable
+
 import gradio as gr
 from markupsafe import Markup
 
 from core.problems import Problem, mark, tr
 from core.settings.presets import TITLE_CHARACTERS, Preset, delete_preset, own_presets_dir, save_preset
 from core.workbench.workbench import Workbench
+from ui.gradio_patches import take_choices_of_now
 from ui.model.recipe_strip import HEADING, PREFIX, recipe_choices
 from ui.shared.clicks import CLICKS
 from ui.shared.errors import error_text
@@ -92,6 +95,20 @@ class OwnPresets:
         except Problem as error:
             return {self.about: notice(str(error), "error")}
         return {self._preset: gr.update(choices=choices_of(self._workbench.presets()), value=self._first)}
+
+
+def preset_list(workbench: Workbench, presets: Iterable[Preset], chosen: str) -> gr.Dropdown:
+    """The list of these presets, of which one is chosen."""
+    made = gr.Dropdown(
+        choices_of(list(presets), has_recipes=not workbench.rules),
+        value=chosen,
+        label=tr("Start from"),
+        info=tr("Fills in all tabs. You can change any setting."),
+        elem_id="preset",
+    )
+    if not workbench.rules:
+        take_choices_of_now(made, lambda: choices_of(workbench.presets()))
+    return made
 
 
 def choices_of(presets: list[Preset], has_recipes: bool = True) -> list[tuple[str, str]]:

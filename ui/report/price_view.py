@@ -53,10 +53,10 @@ def dollars(value: float | None) -> str:
 
 def _small_print(errors: PriceErrors) -> str:
     return trn(
-        "{count:,} row with a price. An answer without a number is no guess and counts in no error. RMSLE compares "
-        "ratios: 0.69 is twice or half the price.",
-        "{count:,} rows with a price. An answer without a number is no guess and counts in no error. RMSLE compares "
-        "ratios: 0.69 is twice or half the price.",
+        "{count:,} row with a price. An answer without a number is not a guess and is left out of the errors. RMSLE "
+        "compares ratios: 0.69 is twice or half the price.",
+        "{count:,} rows with a price. An answer without a number is not a guess and is left out of the errors. RMSLE "
+        "compares ratios: 0.69 is twice or half the price.",
         len(errors.guesses),
     )
 

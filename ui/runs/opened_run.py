@@ -174,7 +174,7 @@ class OpenedRun:
         except Problem as error:
             return {self.trouble: notice(str(error), "error")}
         config.adapter.continue_from = place
-        presets = {name for _, name in self._preset.choices}
+        presets = {preset.name for preset in self._workbench.presets()}
         continues = CONTINUES_FROM_RUN if step is None else CONTINUES_FROM_STEP
         return self._form.fill(config) | {
             self.trouble: notice(tr(continues, run=run.name, step=step), "good"),
