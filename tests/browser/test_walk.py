@@ -209,6 +209,7 @@ def test_6_a_preset_of_ones_own(app, page):
     tab(page, "Model")
     choose_preset(page, "My Yoda")
     expect(page.locator("#about-preset")).to_contain_text("rank 24")
+    page.wait_for_function("JSON.parse(localStorage.getItem('hearthtune.entered'))['adapter-r'] === 24")
     reload(page)
     expect(page.locator("#preset input")).to_have_value("My Yoda · your own")
     expect(page.locator("#about-preset")).to_contain_text("rank 24")
