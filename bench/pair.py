@@ -2,10 +2,10 @@
 
     python -m bench.pair [ROUNDS]
 
-The bars on a CPU: a pair takes at most 1.2 times as long as the base alone, three panes at most 1.5 times. On a CPU a
-product with two rows takes nearly twice as long as with one, which is most of what a pair takes more than the base. The
-ratios to one tuned model alone are printed too, and those to the mean of the panes' own answers, each generated alone.
-Last comes what it takes to load another adapter: the time, and the memory next to the adapter's own size.
+The bars on a CPU: a pair takes at most 1.2 times as long as the base alone, three panes at most 1.5 times. Most of the
+difference is matrix products, which on a CPU can take twice as long with two rows as with one. The ratios to one tuned
+model alone and to the mean of the panes' own answers, each generated alone, are printed too. Last comes what it takes
+to load another adapter: the time, and the memory next to the adapter's own size.
 """
 
 import statistics

@@ -76,8 +76,10 @@ def component_id(component: "gr.components.Component") -> str:
 
 
 def poll_queue_less(page: "gr.Blocks") -> None:
-    """Looks for queued events and for their progress 20 times and once a second, not 1000 and 100 times, which takes a
-    tenth of a core with no page open. Gradio offers no setting. Nothing here uses its progress bars.
+    """Looks for queued events 20 times a second instead of 1000, and for their progress once instead of 100 times.
+
+    Gradio's own pace takes a tenth of a core even with no page open, and it has no setting for it. Nothing here uses
+    its progress bars.
     """
     page._queue.sleep_when_free = IDLE_SECONDS
     page._queue.progress_update_sleep_when_free = 1

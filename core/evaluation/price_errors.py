@@ -1,7 +1,7 @@
 """By how many dollars two models are off, where the answers of an evaluation are prices.
 
-The number in an answer is its first (`core.evaluation.numbers_in_text`). An answer without one is not a
-guess, and is left out of the errors.
+The number in an answer is its first (`core.evaluation.numbers_in_text`). An answer without one is not a guess
+and is left out of the errors.
 """
 
 import math
