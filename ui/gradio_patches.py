@@ -38,6 +38,40 @@ _BROWSERS = '<script>Object.defineProperty(navigator, "language", {value: "LANGU
 _COMPONENTS = re.compile(rb"(?<=window\.gradio_config = )[^<]*(?=;</script>)")
 _ESCAPED = str.maketrans({mark: f"\\u{ord(mark):04x}" for mark in "<>&'"})
 
+# What Gradio's scripts do over and over, and what they do here in its place: on a page with many components and events
+# it takes most of the time that the page needs to open, and to follow a change in the form.
+LIGHTER = (
+    # To find a component by its number, a walk through all of them, hundreds of times for each event. They stay where
+    # they are, because the page has no gr.render.
+    (
+        "function Z(e,t){if(e.id===t)return e;if(e.children)for(let n of e.children){let e=Z(n,t);if(e)return e}"
+        "return null}",
+        "function Z(e,t){let n=Z.known;if(n?.children!==e.children){n=Z.known={children:e.children,nodes:new Map};"
+        "let t=e=>{n.nodes.set(e.id,e);e.children?.forEach(t)};t(e)}return n.nodes.get(t)??null}",
+    ),
+    # For each component, a search through all events for those that it starts.
+    (
+        "find_attached_events(e,t){let n=t.filter(t=>t.targets.find(([t])=>t===e.id)).map(t=>{let n=t.targets.find("
+        "([t])=>t===e.id);return n?n[1]:null}).filter(Boolean);return e.props.shared_props.attached_events=n,e}",
+        "find_attached_events(e,t){if(this.searched!==t){this.searched=t;this.events=new Map;for(let{targets:e}of t)"
+        "for(let[t,n]of new Map([...e].reverse()))n&&this.events.set(t,[...this.events.get(t)??[],n])}"
+        "return e.props.shared_props.attached_events=this.events.get(e.id)??[],e}",
+    ),
+    # A copy of all properties of each component that starts an event, also for events that need none of them.
+    (
+        "async set_event_args(e,t){let n={},",
+        "async set_event_args(e,t){if(Object.keys(t).length===0)return()=>{};let n={},",
+    ),
+    # To each component of an event, twice or more, how far the event is. It is shown nowhere: all events here have
+    # show_progress="hidden".
+    ("async update_loading_stati_state(){await ", "async update_loading_stati_state(){return;await "),
+    # To each input of an event, that it is valid. Only a `validator` says otherwise, and no event here has one.
+    (
+        "o===0&&r.inputs.forEach(e=>{this.update_state_cb(e,{loading_status:{validation_error:null}},!1)}),",
+        "",
+    ),
+)
+
 # What the login form needs, none of it a person's data. Gradio requests startup-events itself while it starts; the
 # answer is true or false.
 LOGIN = "/login"
@@ -96,6 +130,20 @@ def take_choices_of_now(dropdown: "gr.Dropdown", choices: Callable[[], list[tupl
 
     # A class, because Gradio makes the component anew for each update. For a class statement it would write a file.
     dropdown.__class__ = ABCMeta.__new__(type(kind), kind.__name__, (kind,), {"preprocess": preprocess})
+
+
+def lighter_scripts() -> dict[str, str]:
+    """Gradio's scripts that have the texts of `LIGHTER`, by their route, with the others in their place."""
+    import gradio as gr
+
+    changed, assets = {}, Path(gr.__file__).parent / "templates" / "frontend" / "assets"
+    for script in (*assets.glob("core-*.js"), *assets.glob("Blocks-*.js")):
+        before = after = script.read_text(encoding="utf-8")
+        for slow, light in LIGHTER:
+            after = after.replace(slow, light)
+        if after != before:
+            changed[f"/assets/{script.name}"] = after
+    return changed
 
 
 def scope_of_event() -> dict:

@@ -42,7 +42,7 @@ from ui.shared.errors import follow_settings
 from ui.shared.html import render
 from ui.shared.settings_form import Form
 from ui.sidebar import Sidebar
-from ui.source import PageSource
+from ui.source import PageSource, script_routes
 from ui.train.before_start import BeforeStart
 from ui.train.next_steps import NextSteps
 from ui.train.train_tab import TrainTab
@@ -209,6 +209,7 @@ def serve(
     page, live = build_page(seen)
     gates.append(Middleware(FirstState, draw=live.first))
     others = [live.route(), Downloads(seen).route(), *routes(workbench.runs_dir), *report_routes(workbench, policy)]
+    others += script_routes()
     poll_queue_less(page)
     page.launch(
         server_name=host,

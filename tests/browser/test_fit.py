@@ -3,6 +3,7 @@
 import json
 import re
 import shutil
+from contextlib import contextmanager
 
 import pytest
 from playwright.sync_api import expect
@@ -64,6 +65,23 @@ def choose(page, name: str, text: str) -> None:
 
 def fill(page, name: str, value) -> None:
     page.locator(f"#{name} input").fill(str(value))
+
+
+@contextmanager
+def held(page, action: str):
+    """Lets the requests of an action go at the end, once there is one."""
+    number = page.evaluate(f"gradio_config.dependencies.find(each => each.api_name === {action!r}).id")
+    place, kept = "**/gradio_api/run/predict", []
+
+    def asks(request) -> bool:
+        return "run/predict" in request.url and request.post_data_json["fn_index"] == number
+
+    page.route(place, lambda route: kept.append(route) if asks(route.request) else route.continue_())
+    with page.expect_request(asks):
+        yield
+    for route in kept:
+        route.continue_()
+    page.unroute(place)
 
 
 def choose_card(page, card: str) -> None:
@@ -221,10 +239,16 @@ def test_4_bad_input_and_models_without_an_estimate(app, hub, open_page):
 
     use_model(page, "presets/demo-llama")
     expect(page.locator("#fit .fit-words")).to_contain_text("Fits.")
-    fill(page, "adapter-r", 0)
-    expect(page.locator("#fit .warning")).to_contain_text("Rank")
-    page.locator("#fit .warning").get_by_role("button", name="Show it").click()
+    with held(page, "errors_now"):
+        fill(page, "adapter-r", 0)
+        expect(page.locator("#fit .warning")).to_contain_text("Rank")
+        page.locator("#fit .warning").get_by_role("button", name="Show it").click()
+        expect(page.locator("#adapter-r input")).to_be_focused()
     expect(page.locator("#adapter-r .fault")).to_contain_text("Rank (adapter.r) cannot be 0")
+    # From one wrong setting to another Gradio changes the attribute of what it has drawn, and nothing else.
+    page.evaluate("""for (const part of document.querySelectorAll("[data-faults*='adapter-r']"))
+        part.dataset.faults = '{"adapter-lora_alpha": "Alpha is odd."}'""")
+    expect(page.locator(".fault")).to_have_text("Alpha is odd.")
     fill(page, "adapter-r", 16)
     choose(page, "training-per_device_train_batch_size", "many")
     page.locator("#adapter-r input").focus()

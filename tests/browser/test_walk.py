@@ -25,6 +25,7 @@ from tests.browser.conftest import (
     tab,
     wait_for_step,
 )
+from ui.gradio_patches import lighter_scripts
 from ui.shared.formatting import run_label
 
 SENTENCE = "The old man reads a book."
@@ -72,6 +73,8 @@ def test_1_the_first_screen(app, page):
     assert icon.body() == (PROJECT / "ui/icons/favicon.svg").read_bytes()
     assert icon.headers["content-type"] == "image/svg+xml"
     assert f"HearthTune is at {app.url}" in app.printed() and "share=True" not in app.printed()
+    for path, script in lighter_scripts().items():
+        assert page.request.get(app.url + path).text() == script
     for theme in ("dark", "light"):
         in_colors(page, theme)
         for size, name in ((DESKTOP, "desktop"), (PHONE, "phone"), (ZOOMED, "zoomed")):

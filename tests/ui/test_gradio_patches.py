@@ -15,6 +15,7 @@ from gradio_client.exceptions import AppError
 
 from ui.gradio_patches import (
     IDLE_SECONDS,
+    LIGHTER,
     LOGIN,
     OPEN_BEFORE_LOGIN,
     UNUSED_ROUTES,
@@ -23,6 +24,7 @@ from ui.gradio_patches import (
     component_id,
     in_language,
     is_logged_in,
+    lighter_scripts,
     poll_queue_less,
     scope_of_event,
     take_choices_of_now,
@@ -31,6 +33,7 @@ from ui.gradio_patches import (
     without_actions,
 )
 
+ASSETS = Path(gr.__file__).parent / "templates" / "frontend" / "assets"
 ON_REQUEST = {"/docs", "/redoc"}  # closed routes that Gradio has only when it is asked for them
 
 
@@ -125,6 +128,15 @@ def test_the_markup_still_lacks_what_the_script_adds(part, missing):
         if part in text
     ]
     assert len(tabs_or_accordion) == 1 and missing not in tabs_or_accordion[0]
+
+
+@pytest.mark.parametrize(("slow", "light"), LIGHTER, ids=[slow[:24] for slow, _ in LIGHTER])
+def test_what_is_made_lighter_is_in_one_script_once(slow, light):
+    scripts = [script.read_text(encoding="utf-8") for script in ASSETS.glob("*.js")]
+    assert [script.count(slow) for script in scripts if slow in script] == [1]
+    changed = list(lighter_scripts().values())
+    assert [script.count(slow) for script in changed] == [0, 0]
+    assert sum(script.count(light) for script in changed if light) == (1 if light else 0)
 
 
 def test_a_login_is_recognised_by_its_cookie(server, visit):

@@ -9,8 +9,8 @@ from starlette.responses import HTMLResponse
 from starlette.routing import Route
 
 from core.threads import in_own_thread
-from ui.gradio_patches import in_language, with_loader_that_ends
-from ui.source import PageSource
+from ui.gradio_patches import in_language, lighter_scripts, with_loader_that_ends
+from ui.source import PageSource, script_routes
 
 SOURCE = '<!doctype html>\n<html\n\tlang="en"\n>\n\t<head>\n\t\t<title>한국어</title>'
 
@@ -28,3 +28,15 @@ def test_the_page_is_as_long_as_it_says():
     assert page.content == in_language(with_loader_that_ends(SOURCE.encode()), "en") and live.text == SOURCE
     lengths = [int(answer.headers["content-length"]) for answer in (page, head, live)]
     assert lengths == [len(page.content), len(page.content), len(live.content)]
+
+
+def test_the_lighter_scripts_are_sent_and_not_kept():
+    async def sent() -> dict[str, httpx.Response]:
+        transport = httpx.ASGITransport(Starlette(routes=script_routes()))
+        async with httpx.AsyncClient(transport=transport, base_url="http://localhost") as client:
+            return {path: await client.get(path) for path in lighter_scripts()}
+
+    answers = in_own_thread(lambda: asyncio.run(sent()))
+    assert {path: answer.text for path, answer in answers.items()} == lighter_scripts()
+    assert {answer.headers["cache-control"] for answer in answers.values()} == {"no-store"}
+    assert {answer.headers["content-type"] for answer in answers.values()} == {"text/javascript; charset=utf-8"}

@@ -37,7 +37,8 @@
         for (const [id, sentence] of Object.entries(faults)) {
             const block = document.getElementById(id);
             // Not while it is being typed: on the way to 0.5 there is a 0. Once there, it goes as soon as it is right.
-            const isBeingTyped = block?.contains(document.activeElement) && !block.querySelector(":scope > .fault");
+            const isBeingTyped = block?.contains(document.activeElement) && block !== ledTo
+                && !block.querySelector(":scope > .fault");
             if (block && !isBeingTyped) write(block, sentence);
         }
 
@@ -49,16 +50,23 @@
         for (const [label, mark] of marks)
             if (label) set(label, "data-mark", mark);
     };
+    let ledTo = null;  // the field that was asked for, until another one gets the focus
     const drawSoon = () => requestAnimationFrame(draw);
-    // What is wrong changes, and so do the fields: Gradio makes those of a tab when it is first opened.
-    new MutationObserver(draw).observe(document.body, {childList: true, subtree: true});
-    document.addEventListener("focusout", drawSoon);
+    // What is wrong changes, and so do the fields: Gradio makes those of a tab when it is first opened. From one setting
+    // that is wrong to another it changes the attribute only.
+    const changes = {childList: true, subtree: true, attributes: true, attributeFilter: ["data-faults", "data-marks"]};
+    new MutationObserver(draw).observe(document.body, changes);
+    document.addEventListener("focusout", () => {
+        ledTo = null;
+        drawSoon();
+    });
 
     const lead = (id, way, looks) => {
         const field = document.getElementById(id);
         if (field?.checkVisibility()) {
-            draw();
             field.querySelector("input, textarea")?.focus({preventScroll: true});
+            ledTo = field;
+            draw();
             field.scrollIntoView({block: "center"});
             return;
         }
