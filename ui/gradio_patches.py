@@ -121,12 +121,15 @@ def poll_queue_less(page: "gr.Blocks") -> None:
 
 def take_choices_of_now(dropdown: "gr.Dropdown", choices: Callable[[], list[tuple[str, str]]]) -> None:
     """Takes a value that became a choice after the program started. Gradio knows of it only in pages that were updated
-    since, and would refuse it to one that has just been opened."""
-    kind = type(dropdown)
+    since, and would refuse it to one that has just been opened.
+
+    One that is a choice no longer, on a page that has not been updated yet, counts as the value of the beginning.
+    """
+    kind, first = type(dropdown), dropdown.value
 
     def preprocess(self, payload):
         self.choices = choices()
-        return kind.preprocess(self, payload)
+        return kind.preprocess(self, payload if payload in dict(self.choices).values() else first)
 
     # A class, because Gradio makes the component anew for each update. For a class statement it would write a file.
     dropdown.__class__ = ABCMeta.__new__(type(kind), kind.__name__, (kind,), {"preprocess": preprocess})

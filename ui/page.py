@@ -209,7 +209,6 @@ def serve(
     page, live = build_page(seen)
     gates.append(Middleware(FirstState, draw=live.first))
     others = [live.route(), Downloads(seen).route(), *routes(workbench.runs_dir), *report_routes(workbench, policy)]
-    others += script_routes()
     poll_queue_less(page)
     page.launch(
         server_name=host,
@@ -224,7 +223,7 @@ def serve(
         allowed_paths=[str(workbench.runs_dir / "prepared")],  # the list of rows left out, to download
         footer_links=[],
         max_file_size=policy.upload_bytes if policy else UPLOAD_LIMIT,
-        app_kwargs={"middleware": gates, "routes": others},
+        app_kwargs={"middleware": gates, "routes": others + script_routes()},
         run_history=False,  # it would keep everything typed in the browser, even a token
         # Environment variables could switch these on, and each adds routes that bypass the gate.
         enable_monitoring=False,

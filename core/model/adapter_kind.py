@@ -53,10 +53,9 @@ def check_adapter(adapter_dir: Path, settings: dict, weights: Path, base: Path, 
 
     `settings` are those of the adapter, and `weights` is its file, which is read only as far as needed.
     """
-    from peft import PeftType
-
+    # Without PEFT, which must not be imported while Unsloth is being imported: each needs the other halfway through.
     folder, kind, init = str(adapter_dir), settings.get("peft_type"), settings.get("init_lora_weights")
-    if kind in set(PeftType) - LORA_KINDS:  # of one that PEFT does not know, PEFT says that it is invalid
+    if isinstance(kind, str) and kind not in LORA_KINDS:  # of what is no name at all, PEFT says that it is invalid
         raise ModelError(OTHER_KIND, folder=folder, kind=kind)
     if changes_base(init):
         raise ModelError(LOFTQ if init == "loftq" else CHANGES_BASE, folder=folder, init=init)

@@ -129,6 +129,24 @@ def close(page) -> None:
         page.close()
 
 
+@contextmanager
+def held(page, action: str):
+    """Lets the requests of an action go at the end, once there is one."""
+    number = page.evaluate(f"gradio_config.dependencies.find(each => each.api_name === {action!r}).id")
+    kept = []
+
+    def asks(request) -> bool:
+        is_action = request.url.partition("?")[0].endswith(("/run/predict", "/queue/join"))
+        return is_action and request.post_data_json["fn_index"] == number
+
+    page.route("**/gradio_api/**", lambda route: kept.append(route) if asks(route.request) else route.continue_())
+    with page.expect_request(asks):
+        yield
+    for route in kept:
+        route.continue_()
+    page.unroute("**/gradio_api/**")
+
+
 def in_colors(page, theme: str) -> None:
     """Show an open page in "light" or "dark" colors, as a system does that changes them in the evening."""
     page.emulate_media(color_scheme=theme)

@@ -3,7 +3,6 @@
 import json
 import re
 import shutil
-from contextlib import contextmanager
 
 import pytest
 from playwright.sync_api import expect
@@ -20,7 +19,7 @@ from core.settings.paths import PROJECT_DIR
 from core.settings.presets import find_preset
 from core.settings.run_config import RunConfig
 from tests.app_process import running_app
-from tests.browser.conftest import PHONE, open_settings, photograph, reload, tab
+from tests.browser.conftest import PHONE, held, open_settings, photograph, reload, tab
 from tests.hub_server import Hub
 from ui.shared.formatting import size
 
@@ -65,23 +64,6 @@ def choose(page, name: str, text: str) -> None:
 
 def fill(page, name: str, value) -> None:
     page.locator(f"#{name} input").fill(str(value))
-
-
-@contextmanager
-def held(page, action: str):
-    """Lets the requests of an action go at the end, once there is one."""
-    number = page.evaluate(f"gradio_config.dependencies.find(each => each.api_name === {action!r}).id")
-    place, kept = "**/gradio_api/run/predict", []
-
-    def asks(request) -> bool:
-        return "run/predict" in request.url and request.post_data_json["fn_index"] == number
-
-    page.route(place, lambda route: kept.append(route) if asks(route.request) else route.continue_())
-    with page.expect_request(asks):
-        yield
-    for route in kept:
-        route.continue_()
-    page.unroute(place)
 
 
 def choose_card(page, card: str) -> None:

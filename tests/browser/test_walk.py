@@ -17,6 +17,7 @@ from tests.browser.conftest import (
     DESKTOP,
     PHONE,
     ZOOMED,
+    held,
     in_colors,
     open_settings,
     painted_over,
@@ -531,12 +532,16 @@ def test_12_a_complete_run_with_answers_and_checkpoints(app, page):
 
 
 def test_13_both_models_answer(page):
-    page.locator("#train-end").get_by_role("button", name="Compare").click()
-    expect(page.get_by_role("tab", name="Compare", exact=True)).to_have_attribute("aria-selected", "true")
-    expect(page.locator("#ask")).to_be_enabled(timeout=10_000)
-    page.locator("#prompt textarea").fill(SENTENCE)
-    page.click("#ask")
+    with held(page, "panes_for"):  # also before the page has put the run beside the base
+        page.locator("#train-end").get_by_role("button", name="Compare").click()
+        expect(page.get_by_role("tab", name="Compare", exact=True)).to_have_attribute("aria-selected", "true")
+        expect(page.locator("#ask")).to_be_enabled(timeout=10_000)
+        page.locator("#prompt textarea").fill(SENTENCE)
+        page.click("#ask")
+        expect(page.locator(".pane.base .answer")).to_have_text(SENTENCE, timeout=60_000)
     expect(page.locator("#proof .notice")).to_contain_text("They differ", timeout=60_000)
+    expect(page.locator("#ask")).to_have_text("Ask both")
+    expect(page.locator("#panes-changed .notice")).to_have_count(0)
     expect(page.locator(".pane.base .answer")).to_have_text(SENTENCE)
     expect(page.locator(".pane.base footer")).to_contain_text("ended by itself")
     photograph(page, "11-compared")

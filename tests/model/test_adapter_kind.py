@@ -3,6 +3,8 @@
 import copy
 import json
 import shutil
+import subprocess
+import sys
 from pathlib import Path
 from types import SimpleNamespace
 
@@ -113,6 +115,22 @@ def test_an_adapter_of_another_kind_is_named(config, saved, kind):
     }
     folder, _ = saved(kinds[kind]())
     assert refusals(config, folder) == [(OTHER_KIND, {"folder": str(folder), "kind": kind})] * 2
+
+
+def test_an_adapter_is_checked_without_peft(config, saved):
+    """An export may begin while another thread imports Unsloth, and the two imports would meet in the middle."""
+    from peft import LoraConfig
+
+    folder, _ = saved(LoraConfig(target_modules=TARGETS, task_type="CAUSAL_LM"))
+    check = (
+        "import json, sys; from pathlib import Path; from core.model.adapter_kind import check_adapter\n"
+        "folder, base = map(Path, sys.argv[1:])\n"
+        "settings = json.loads((folder / 'adapter_config.json').read_text())\n"
+        "check_adapter(folder, settings, folder / 'adapter_model.safetensors', base, 'the base')\n"
+        "print(sorted({'peft', 'transformers', 'unsloth'} & sys.modules.keys()))"
+    )
+    command = [sys.executable, "-c", check, str(folder), config.model.model_name]
+    assert subprocess.run(command, cwd=PROJECT, capture_output=True, text=True, check=True).stdout == "[]\n"
 
 
 @pytest.mark.parametrize("init", ["pissa", "olora"])

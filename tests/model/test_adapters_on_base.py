@@ -12,6 +12,7 @@ from core.answering.rows_in_one_pass import supports_rows
 from core.answering.sampling import Sampling
 from core.answering.stream import stream
 from core.model.adapter_files import OTHER_SHAPES
+from core.model.adapter_kind import OTHER_KIND
 from core.model.adapters_on_base import FIRST_ADAPTER, put_on, take_off
 from core.model.views import adapter_view, for_inference
 from core.problems import ModelError
@@ -123,11 +124,15 @@ def test_an_adapter_that_cannot_be_used_is_refused_and_the_others_stay(trained, 
     put_on(loaded, folder, FIRST_ADAPTER)
     hurt = Path(shutil.copytree(folder, tmp_path / "hurt"))
     settings = json.loads((hurt / "adapter_config.json").read_text())
-    for change in ({"target_modules": ["no_proj"]}, {"peft_type": "MAGIC"}):
+    for change in ({"target_modules": ["no_proj"]}, {"peft_type": 5}):
         (hurt / "adapter_config.json").write_text(json.dumps(settings | change))
         with pytest.raises(ModelError, match="invalid") as caught:
             put_on(loaded, hurt, "pane-2")
         assert caught.value.values == {"folder": str(hurt)}
+    (hurt / "adapter_config.json").write_text(json.dumps(settings | {"peft_type": "MAGIC"}))
+    with pytest.raises(ModelError) as caught:
+        put_on(loaded, hurt, "pane-2")
+    assert (caught.value.template, caught.value.values) == (OTHER_KIND, {"folder": str(hurt), "kind": "MAGIC"})
     (hurt / "adapter_config.json").unlink()
     with pytest.raises(ModelError, match="cannot be read") as caught:
         put_on(loaded, hurt, FIRST_ADAPTER)

@@ -35,7 +35,7 @@ def values_of(tab) -> dict:
     sampled = dict(zip(tab.sampling.inputs, ("", 0, 1, 8, 1), strict=True))
     chosen = dict(zip(tab.picker.choices, ("base", "", ""), strict=True))
     asked = {tab.conversation: Conversation(), tab.prompt: "", tab.differ: False, tab.alone: False}
-    return asked | chosen | sampled
+    return asked | chosen | sampled | {tab.picker.set_for: "base"}
 
 
 def kept(*panes: str, loaded: str = "one", alone: bool = True) -> str:
@@ -103,6 +103,17 @@ def test_the_page_does_not_change_the_panes_that_came_back_with_what_is_loaded(t
     assert tab.picker._follow("one", "one", "base", "two", "") == [gr.skip()] * 4
     loaded, *updates = tab.picker._follow("two", "one", "base", "one", "")
     assert loaded == "two" and [update["value"] for update in updates] == ["base", "two", ""]
+
+
+def test_a_page_that_has_not_heard_of_the_run_that_is_loaded_asks_it_too(tab):
+    values = values_of(tab)
+    panes, told = tab.picker.settled(values)
+    assert panes == (BASE, ONE) and told[tab.picker.set_for] == "one" and chosen(tab, told) == ["base", "one", ""]
+    values[tab.picker.set_for] = "one"
+    assert tab.picker.settled(values) == ((BASE,), {}), "a person has removed it"
+    first, error = tab._ask(values_of(tab) | {tab.prompt: "Who?"})
+    assert first[tab.conversation].panes == (BASE, ONE) and chosen(tab, first) == ["base", "one", ""]
+    assert first[tab.prompt] == "" and error[tab.prompt] == error[tab.unasked] == "Who?", "no model is loaded here"
 
 
 def test_two_runs_stay_when_only_their_base_is_loaded(tab):

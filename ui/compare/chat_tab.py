@@ -89,12 +89,13 @@ class CompareTab:
     def connect(self) -> None:
         hidden = {"api_visibility": "private", "show_progress": "hidden"}
         inputs = {
-            self.conversation, self.prompt, self.differ, self.alone, *self.picker.choices, *self.sampling.inputs,
+            self.conversation, self.prompt, self.differ, self.alone, self.picker.set_for, *self.picker.choices,
+            *self.sampling.inputs,
         }  # fmt: skip
         shown = [
             self.conversation, self.prompt, self.sampling.seed, self.trouble, self.changed, self.earlier, self.panes,
             self.proof, self.tools, self.differ, self.copied, self.as_markdown, self.as_json,
-            self.retry, self.edit, self.new, self.unasked,
+            self.retry, self.edit, self.new, self.unasked, self.picker.set_for, *self.picker.choices,
         ]  # fmt: skip
         gr.on([self.ask.click, self.prompt.submit], self._ask, inputs, shown, **hidden)
         self.retry.click(self._retry, inputs, shown, **hidden)
@@ -118,7 +119,7 @@ class CompareTab:
         changes = [choice.change for choice in self.picker.choices]
         told = [self.changed, self.panes, self.ask, self.alone, self.alone_for]
         gr.on(changes, self._choose, {*inputs, self.alone_for}, told, concurrency_id=PANES, **hidden)
-        again = [*shown, self.alone, self.alone_for, self.picker.set_for, *self.picker.choices]
+        again = [*shown, self.alone, self.alone_for]
         self.earlier.returned(self._come_back, inputs, again, concurrency_id=PANES, **hidden).then(
             None, None, None, js=BEGIN_TO_KEEP, **hidden
         )
@@ -171,7 +172,7 @@ class CompareTab:
     # Asking
 
     def _ask(self, values: dict) -> Iterator[dict]:
-        panes, conversation = self.picker.chosen(values), values[self.conversation]
+        (panes, told), conversation = self.picker.settled(values), values[self.conversation]
         question, system = values[self.prompt] or "", values[self.sampling.system] or ""
         try:
             sampling = self.sampling.read(values)
@@ -182,7 +183,7 @@ class CompareTab:
             return
         before = conversation if conversation.panes == panes else Conversation(panes)
         asked = before.asked(question, system, sampling, bool(values[self.alone]))
-        yield from self._answers(values, conversation, asked, clear=True)
+        yield from self._answers(values, conversation, asked, told | {self.prompt: ""})
 
     def _retry(self, values: dict) -> Iterator[dict]:
         """Asks the last question again: in place of its turn, or in a new conversation if the panes have changed."""
@@ -208,19 +209,18 @@ class CompareTab:
             return
         yield {self.sampling.seed: asked.seed}
         again = before.asked(last.question, system, asked, is_alone)
-        yield from self._answers(values, conversation, again, clear=False)
+        yield from self._answers(values, conversation, again, {})
 
-    def _answers(self, values: dict, before: Conversation, asked: Conversation, clear: bool) -> Iterator[dict]:
+    def _answers(self, values: dict, before: Conversation, asked: Conversation, told: dict) -> Iterator[dict]:
         """All panes answer the last question of `asked`. If none of them can, `before` stays.
 
-        `clear` empties the question box; the question comes back if it was not asked.
+        `told` comes with the first step. If it empties the question box, the question comes back if it was not asked.
         """
         panes, differ = asked.panes, bool(values[self.differ])
         lab, drawn, began = self._workbench.lab, 0.0, time.monotonic()
         waits = dict.fromkeys((self.differ, self.retry, self.edit, self.new), gr.update(interactive=False))
-        box = {self.prompt: ""} if clear else {}
         quiet = dict.fromkeys((self.trouble, self.changed, self.proof, self.copied), "")
-        yield {self.conversation: asked, **quiet, **box, **waits, **self._draw(asked, differ)}
+        yield {self.conversation: asked, **quiet, **told, **waits, **self._draw(asked, differ)}
         conversation = asked
         try:
             conversations = [asked.messages(place) for place in range(len(panes))]
@@ -234,10 +234,10 @@ class CompareTab:
         except Problem as error:
             kept = conversation.broken_off()
             is_lost = len(kept.turns) < len(asked.turns)
-            box = dict.fromkeys((self.prompt, self.unasked), asked.turns[-1].question) if clear and is_lost else {}
+            back = (self.prompt, self.unasked) if is_lost and self.prompt in told else ()
             yield self._left_with(before if is_lost else kept, values) | {
                 self.trouble: notice(str(error), "error"),
-                **box,
+                **dict.fromkeys(back, asked.turns[-1].question),
             }
             return
         settled = self._settled(conversation, differ) | {self.trouble: notice(said)}

@@ -95,6 +95,16 @@ class PanePicker:
         keys = [key for key in (values[self.left] or BASE.key, values[self.right], values[self.third]) if key]
         return tuple(_pane(key) for key in keys)
 
+    def settled(self, values: dict) -> tuple[tuple[Pane, ...], dict]:
+        """The panes to ask, and what the form must be told: with a run that is loaded, but on a page that has not heard
+        of it yet, that run is asked too."""
+        loaded = self._loaded_key(self._choices())
+        if values[self.set_for] == loaded:
+            return self.chosen(values), {}
+        updates = self.panes_for(loaded, *(values[choice] for choice in self.choices))
+        told = dict(zip(self.choices, updates, strict=True))
+        return self.chosen({choice: update["value"] for choice, update in told.items()}), {self.set_for: loaded} | told
+
     def load(self, key: str | None, token: str) -> str:
         """Loads the run that was chosen for a pane, which other tabs are then about too. Returns the error, if any."""
         pane, lab = _pane(key or BASE.key), self._workbench.lab
