@@ -7,10 +7,10 @@
 The first builds the folder with the program's own functions, starts the real page on it and polls it as a browser does,
 through the route /live. The bars: a poll answers in under 50 ms and with under 100 kB.
 
-The second trains the demo in the real program, in turns with and without clients that each poll once a second. The
-clients are one process, which takes its share of the same cores: `clients_cores`, which is no cost of the page. The
-bars: no error, and under 5% fewer steps per second. It also prints the program's processor time per step, which other
-programs on the machine disturb less.
+The second trains the demo in the real program, in turns with and without clients that each poll as a page does: once a
+second, or as seldom as the answer says. The clients are one process, which takes its share of the same cores:
+`clients_cores`, which is no cost of the page. The bars: no error, and under 5% fewer steps per second. It also prints
+the program's processor time per step, which other programs on the machine disturb less.
 
 The third opens the page and an empty one in Chromium, in turns and with an empty cache, in the window of a desktop and
 on a phone of 390 px. Then it starts a run with the Train tab open, and opens the page anew during the run. The bars: at
@@ -135,13 +135,13 @@ def polls(folder: Path, runs: int, steps: int, seconds: int) -> None:
             )
 
 
-async def _client(host: str, port: int, wait: float, until: float, times: list[float], errors: list[str]) -> None:
+async def _client(host: str, port: int, number: int, wait: float, until: float, times: list[float], errors: list[str]):
     await asyncio.sleep(wait)
     seen = ""
     reader, writer = await asyncio.open_connection(host, port)
     while time.monotonic() < until:
         began = time.monotonic()
-        writer.write(f"GET /live?seen={seen} HTTP/1.1\r\nHost: {host}:{port}\r\n\r\n".encode())
+        writer.write(f"GET /live?seen={seen}&page={number} HTTP/1.1\r\nHost: {host}:{port}\r\n\r\n".encode())
         head = (await reader.readuntil(b"\r\n\r\n")).decode().lower()
         length = int(head.partition("content-length: ")[2].partition("\r\n")[0] or 0)
         body = await reader.readexactly(length)
@@ -150,7 +150,8 @@ async def _client(host: str, port: int, wait: float, until: float, times: list[f
             seen = json.loads(body)["seen"]
         elif not head.startswith("http/1.1 204"):  # nothing has changed
             errors.append(head.partition("\r\n")[0])
-        await asyncio.sleep(max(began + 1 - time.monotonic(), 0))
+        pause = float(head.partition("\r\npause: ")[2].partition("\r\n")[0])
+        await asyncio.sleep(max(began + pause - time.monotonic(), 0))
     writer.close()
 
 
@@ -160,7 +161,7 @@ async def crowd(url: str, clients: int, seconds: float) -> tuple[list[float], li
     times: list[float] = []
     errors: list[str] = []
     # Real pages are not all opened at the same moment.
-    asked = (_client(parts.hostname, parts.port, n / clients, until, times, errors) for n in range(clients))
+    asked = (_client(parts.hostname, parts.port, n, n / clients, until, times, errors) for n in range(clients))
     ends = await asyncio.gather(*asked, return_exceptions=True)
     return times, errors + [repr(end) for end in ends if end is not None]
 

@@ -1,9 +1,10 @@
 """Keeps the parts of the page up to date, for any number of open pages at the cost of one.
 
 A page requests the route /live once a second and sends what it saw last; the answer has what changed since, or nothing
-if nothing has. A page that is out of view asks every ten seconds, and at once when it is shown again. The parts are
-drawn once per `FRESH_SECONDS`, however many pages ask, and pages that saw the same get the same answer. With Gradio's
-own way, an event with all parts as outputs, every part is made twice per answer, changed or not: twenty times the work.
+if nothing has. A page that is out of view asks every ten seconds, and at once when it is shown again. With many pages
+each asks less often, as the answer says: to answer takes the interpreter from a run in progress. The parts are drawn
+once per `FRESH_SECONDS`, however many pages ask, and pages that saw the same get the same answer. With Gradio's own
+way, an event with all parts as outputs, every part is made twice per answer, changed or not: twenty times the work.
 
 What changes in a tab that is not open is kept in the page and drawn when the tab is opened. Each event that a change
 sets off costs the browser as much as drawing all the rest, and most tabs are never opened.
@@ -28,6 +29,7 @@ from ui.visitors import current_visitor, drawing_for, visitor_of
 
 POLL_SECONDS = 1.0
 HIDDEN_SECONDS = 10  # between two polls of a page that is out of view, such as in another tab of the browser
+POLLS_PER_SECOND = 8  # of all pages in view together
 MOST_DRAWINGS = 300  # of visitors; the one who has not asked for longest is forgotten
 FRESH_SECONDS = 0.9  # less than POLL_SECONDS, so that a single page gets something new each time
 # Their state is not needed on the server.
@@ -37,7 +39,8 @@ DRAWN_BY_THE_PAGE = (gr.HTML, gr.Button, gr.Checkbox, gr.Textbox, gr.File, gr.Sl
 IN_THE_SOURCE = (gr.HTML, gr.Button)
 
 # What a page does first when its timer ticks. The ticks that come while one of them waits do nothing.
-_PAUSE = """if (document.hidden && window.seenLive) {
+_PAUSE = """if (performance.now() < window.againLive) return [...PARTS.map(() => same), same];
+    if (document.hidden && window.seenLive) {
         if (window.pausedLive) return [...PARTS.map(() => same), same];
         window.pausedLive = true;
         await new Promise(done => {
@@ -48,7 +51,11 @@ _PAUSE = """if (document.hidden && window.seenLive) {
     }
     """
 _FETCH = """try {
-        const answer = await fetch(new URL(`live?seen=${window.seenLive ?? ""}FRESH`, document.baseURI));
+        const page = window.pageLive ??= Math.random().toString(36).slice(2);
+        const here = document.hidden ? "" : `&page=${page}`;
+        const answer = await fetch(new URL(`live?seen=${window.seenLive ?? ""}${here}FRESH`, document.baseURI));
+        // Half a second less, so that a tick which comes a little early counts.
+        window.againLive = performance.now() + 1000 * answer.headers.get("pause") - 500;
         if (answer.status === 200) told = await answer.json();
         window.seenLive = told.seen ?? window.seenLive;
     } catch { /* the program has ended, or the page is being closed: the next answer has everything */ }"""
@@ -113,6 +120,7 @@ class Live:
         self.asked = 0  # how many times pages have asked
         self._drawings: dict[str, _Drawing] = {}  # by visitor, the one who asked last at the end
         self._first: set[gr.components.Component] = set()  # what the page's source shows
+        self._pages: dict[str, float] = {}  # those in view, with when each has asked; the last one at the end
 
     def connect(
         self, page: gr.Blocks, actions: Sequence[gr.events.Dependency] = (), all_tabs: Sequence[gr.Tabs] = ()
@@ -173,10 +181,20 @@ class Live:
         seen = int(number) if start == drawing.start and number.isdecimal() and len(number) < 16 else 0
         seen = min(seen, drawing.number)
         # Most pages are on this machine: compressing would cost more than sending.
-        headers = {"cache-control": "no-store", "content-encoding": "identity"}
+        pause = self._pause(request.query_params.get("page", ""), time.monotonic())
+        headers = {"cache-control": "no-store", "content-encoding": "identity", "pause": f"{pause:g}"}
         if seen == drawing.number > 0:
             return Response(status_code=204, headers=headers)
         return Response(self._changed_since(drawing, seen), media_type="application/json", headers=headers)
+
+    def _pause(self, page: str, now: float) -> float:
+        """Seconds until `page` should ask again. One that is out of view has no name."""
+        if page:
+            self._pages.pop(page[:20], None)
+            self._pages[page[:20]] = now
+        while self._pages and now - next(iter(self._pages.values())) > 2 * HIDDEN_SECONDS:
+            del self._pages[next(iter(self._pages))]
+        return min(max(len(self._pages) / POLLS_PER_SECOND, POLL_SECONDS), HIDDEN_SECONDS)
 
     def _changed_since(self, drawing: "_Drawing", seen: int) -> bytes:
         with self._lock:

@@ -9,6 +9,7 @@ from pathlib import Path
 
 import pytest
 
+from bench.setup import set_up
 from tests.conftest import PROJECT
 from tests.warm_process import warm_python
 
@@ -160,3 +161,20 @@ def test_exports_of_the_demo_are_timed():
     for figures in found.values():
         assert_positive(figures, "seconds cpu_s")
         assert figures["failed"] == 0
+
+
+def test_setting_up_is_compared_with_pip_alone(long, tmp_path, monkeypatch):
+    """At its smallest it would still download everything twice: without --long, only what is set up."""
+    if long:
+        found = figures_of("bench.setup")
+        assert_positive(found["setup"], "uv_s pip_s ratio")
+        for tool in ("uv", "pip"):
+            assert_positive(found[f"first page after {tool}"], "first_s later_s ratio")
+    monkeypatch.setenv("PIP_NO_INDEX", "1")
+    with pytest.raises(subprocess.CalledProcessError):
+        set_up(tmp_path, with_uv=False)
+    copied = tmp_path / "app"
+    assert (copied / "app.py").is_file() and (copied / "ui" / "page.py").is_file()
+    wanted = {path.name: path.read_text(encoding="utf-8") for path in copied.glob("requirements*.txt")}
+    assert wanted.keys() == {path.name for path in PROJECT.glob("requirements*.txt")}
+    assert not any(line.startswith("uv") for text in wanted.values() for line in text.splitlines())

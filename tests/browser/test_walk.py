@@ -457,6 +457,26 @@ def test_10_a_page_out_of_view_asks_seldom_and_at_once_when_it_is_shown_again(pa
     wait_for_step(page, current_step(page) + 1)
 
 
+def test_10_a_page_asks_as_seldom_as_it_is_told_to(page):
+    page.evaluate("""() => {
+        Object.assign(window, {looks: 0, asks: 0, realFetch: window.fetch});
+        let again = 0;
+        Object.defineProperty(window, "againLive", {configurable: true, get: () => ++window.looks && again,
+                                                    set: at => again = at});
+        window.fetch = async (...asked) => {
+            const answer = await window.realFetch(...asked);
+            if (!String(asked[0]).includes("/live?")) return answer;
+            window.asks += 1;
+            const body = answer.status === 204 ? null : await answer.text();
+            return new Response(body, {status: answer.status, headers: {pause: "1000"}});
+        };
+    }""")
+    page.wait_for_function("window.looks >= 5")  # once a second
+    assert page.evaluate("window.asks") == 1
+    page.evaluate("() => { delete window.againLive; window.fetch = window.realFetch; }")
+    wait_for_step(page, current_step(page) + 1)
+
+
 def test_11_a_second_page_shows_the_only_run_and_stops_it(app, page, open_page):
     run, demo = list_runs(app.runs_dir)
     second = open_page(app.url, PHONE, script=NOTES_FRAMES)

@@ -8,6 +8,7 @@ import pytest
 from core.answering.sampling import Answer, Sampling
 from core.comparing.conversation import Conversation, as_json
 from core.runs.adapter_ref import BASE, Pane
+from core.workbench.desk import LOADING
 from core.workbench.model_slot import ModelState
 from core.workbench.workbench import Workbench
 from ui.compare.chat_kept import MOST_OF_A_VISITOR, KeptPanes, kept_panes
@@ -111,6 +112,8 @@ def test_a_page_that_has_not_heard_of_the_run_that_is_loaded_asks_it_too(tab):
     assert panes == (BASE, ONE) and told[tab.picker.set_for] == "one" and chosen(tab, told) == ["base", "one", ""]
     values[tab.picker.set_for] = "one"
     assert tab.picker.settled(values) == ((BASE,), {}), "a person has removed it"
+    with tab._workbench.desk.taken(LOADING):
+        assert tab.picker.settled(values_of(tab)) == ((BASE,), {}), "the pane chosen for what is being loaded stays"
     first, error = tab._ask(values_of(tab) | {tab.prompt: "Who?"})
     assert first[tab.conversation].panes == (BASE, ONE) and chosen(tab, first) == ["base", "one", ""]
     assert first[tab.prompt] == "" and error[tab.prompt] == error[tab.unasked] == "Who?", "no model is loaded here"

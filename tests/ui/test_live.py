@@ -135,3 +135,23 @@ def test_fifty_pages_at_once_are_drawn_for_once(tab):
     assert len(told) == 50 and all(answer == told[0] for answer in told)
     assert len(told[0]["parts"]) == 2
     assert tab.asked == 1
+
+
+def test_with_many_pages_each_asks_less_often(tab):
+    live = Live([tab])
+    pauses = [live._pause(f"page {number}", now=0) for number in range(1, 101)]
+    assert (pauses[0], pauses[7], pauses[8], pauses[49], pauses[79], pauses[99]) == (1, 1, 1.125, 6.25, 10, 10)
+    assert [live._pause(page, now=1) for page in ("page 1", "page 1", "")] == [10, 10, 10], "they count once, or not"
+    assert live._pause("", now=20) == 10 and live._pause("", now=20.5) == 1, "99 pages were closed, and page 1 is left"
+    assert live._pages == {"page 1": 1}
+
+
+def test_a_page_is_told_when_to_ask_again(tab):
+    live = Live([tab])
+
+    async def pauses() -> list[str]:
+        transport = httpx.ASGITransport(Starlette(routes=[live.route()]))
+        async with httpx.AsyncClient(transport=transport, base_url="http://page") as client:
+            return [(await client.get(f"/live?page={number}")).headers["pause"] for number in range(20)]
+
+    assert run(pauses()) == ["1"] * 8 + [f"{number / 8:g}" for number in range(9, 21)]

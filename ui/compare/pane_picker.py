@@ -99,7 +99,7 @@ class PanePicker:
         """The panes to ask, and what the form must be told: with a run that is loaded, but on a page that has not heard
         of it yet, that run is asked too."""
         loaded = self._loaded_key(self._choices())
-        if values[self.set_for] == loaded:
+        if values[self.set_for] == loaded or self._workbench.busy_with == LOADING:
             return self.chosen(values), {}
         updates = self.panes_for(loaded, *(values[choice] for choice in self.choices))
         told = dict(zip(self.choices, updates, strict=True))
