@@ -14,7 +14,7 @@ import json
 import secrets
 import threading
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Protocol
 
@@ -126,7 +126,11 @@ class Live:
         self, page: gr.Blocks, actions: Sequence[gr.events.Dependency] = (), all_tabs: Sequence[gr.Tabs] = ()
     ) -> None:
         """Adds the timer and the events of loading and of opening tabs. A page asks at once after each of `actions`."""
-        parts = {part: place for place, tabs in self._places.items() for tab in tabs for part in tab.live()}
+        parts = {}
+        for place, part, update in self._now():
+            parts[part] = place
+            if place and "interactive" in update:
+                part.interactive = False  # until the page has been told that it can be used
         drawn = {part: place for part, place in parts.items() if isinstance(part, DRAWN_BY_THE_PAGE)}
         others = [part for part in parts if part not in drawn]
         self._first = {part for part, place in parts.items() if not place and isinstance(part, IN_THE_SOURCE)}
@@ -157,6 +161,12 @@ class Live:
             tabs.change(None, None, outputs, js=script(_WAIT), **quiet)
         if others:
             pulse.change(rest, [memory], [memory, *others], api_name="rest", **quiet)
+
+    def _now(self) -> Iterator[tuple[str, gr.components.Component, dict]]:
+        """Each part with its place and what it shows."""
+        for place, tabs in self._places.items():
+            for tab in tabs:
+                yield from ((place, part, update) for part, update in tab.live().items())
 
     def first(self, visitor: str) -> dict[str, dict]:
         """What a page that the visitor opens shows from the start, for its source: {component's number: properties}."""

@@ -29,7 +29,7 @@ class Desk:
     """Only one `taken` block runs at a time; a second one does not wait, but raises Busy."""
 
     def __init__(self):
-        self._lock = threading.Lock()
+        self._changed = threading.Condition()
         self._doing = ""
 
     @property
@@ -40,12 +40,18 @@ class Desk:
     @contextmanager
     def taken(self, doing: str) -> Iterator[None]:
         """Keeps the model for this block. `doing` is half a sentence for others. Raises Busy."""
-        with self._lock:
+        with self._changed:
             if self._doing:
                 raise Busy("This must wait: {doing}.", doing=tr(self._doing))
             self._doing = doing
         try:
             yield
         finally:
-            with self._lock:
+            with self._changed:
                 self._doing = ""
+                self._changed.notify_all()
+
+    def wait_while(self, doing: str) -> None:
+        """Waits until that is no longer running; at once if it is not."""
+        with self._changed:
+            self._changed.wait_for(lambda: self._doing != doing)

@@ -306,7 +306,7 @@ def test_nothing_is_asked_again_where_nothing_was_asked(tab):
 @pytest.mark.parametrize("place", ["left", "right", "third"])
 @pytest.mark.parametrize("key", [5, ["base"], {"a": 1}, True])
 def test_a_pane_that_is_no_text_is_refused_in_words(tab, place, key):
-    values = form(tab, **{place: key})
+    values = form(tab, **{place: key}) | {tab.prompt: "Who?"}
     asked_for = (tab._choose, tab._new, lambda v: list(tab._ask(v)), lambda v: list(tab._retry(v)))
     for handler in asked_for:
         with pytest.raises(gr.Error, match="A pane is named by text: base, or a run's id."):

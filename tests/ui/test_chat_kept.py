@@ -1,6 +1,7 @@
 """What the chat takes from a browser that had it open before: its conversation and panes, and nothing malformed."""
 
 import json
+from concurrent.futures import ThreadPoolExecutor
 
 import gradio as gr
 import pytest
@@ -112,11 +113,21 @@ def test_a_page_that_has_not_heard_of_the_run_that_is_loaded_asks_it_too(tab):
     assert panes == (BASE, ONE) and told[tab.picker.set_for] == "one" and chosen(tab, told) == ["base", "one", ""]
     values[tab.picker.set_for] = "one"
     assert tab.picker.settled(values) == ((BASE,), {}), "a person has removed it"
-    with tab._workbench.desk.taken(LOADING):
-        assert tab.picker.settled(values_of(tab)) == ((BASE,), {}), "the pane chosen for what is being loaded stays"
     first, error = tab._ask(values_of(tab) | {tab.prompt: "Who?"})
     assert first[tab.conversation].panes == (BASE, ONE) and chosen(tab, first) == ["base", "one", ""]
     assert first[tab.prompt] == "" and error[tab.prompt] == error[tab.unasked] == "Who?", "no model is loaded here"
+
+
+def test_a_question_waits_for_the_run_that_is_being_loaded(tab, wait_until):
+    desk = tab._workbench.desk
+    tab._workbench._slot.state = ModelState()
+    with ThreadPoolExecutor() as executor:
+        with desk.taken(LOADING):
+            settled = executor.submit(tab.picker.settled, values_of(tab))
+            wait_until(lambda: desk._changed._waiters, "the question to wait")
+            tab._workbench._slot.state = ModelState(adapter="one")
+        panes, told = settled.result(60)
+    assert panes == (BASE, ONE) and told[tab.picker.set_for] == "one"
 
 
 def test_two_runs_stay_when_only_their_base_is_loaded(tab):

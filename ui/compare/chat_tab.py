@@ -172,7 +172,6 @@ class CompareTab:
     # Asking
 
     def _ask(self, values: dict) -> Iterator[dict]:
-        (panes, told), conversation = self.picker.settled(values), values[self.conversation]
         question, system = values[self.prompt] or "", values[self.sampling.system] or ""
         try:
             sampling = self.sampling.read(values)
@@ -181,6 +180,7 @@ class CompareTab:
         except Problem as error:
             yield {self.trouble: notice(str(error), "error")}
             return
+        (panes, told), conversation = self.picker.settled(values), values[self.conversation]
         before = conversation if conversation.panes == panes else Conversation(panes)
         asked = before.asked(question, system, sampling, bool(values[self.alone]))
         yield from self._answers(values, conversation, asked, told | {self.prompt: ""})

@@ -48,7 +48,8 @@ class PanePicker:
             self.changed = gr.HTML(padding=False, elem_id="panes-changed")  # that the conversation has other panes
         # The chosen values change when this does, not whenever there is another run to choose.
         self.loaded = gr.Textbox(BASE.key, visible="hidden")
-        self.set_for = gr.State(BASE.key)  # what was loaded when the panes were last set by this
+        # What was loaded when the panes were last set by this. It is the page's, which may not have the panes yet.
+        self.set_for = gr.Textbox(BASE.key, visible="hidden")
         self.choices = [self.left, self.right, self.third]
 
     def connect(self, token: gr.Textbox, *messages: gr.HTML, **event_options) -> None:
@@ -97,9 +98,10 @@ class PanePicker:
 
     def settled(self, values: dict) -> tuple[tuple[Pane, ...], dict]:
         """The panes to ask, and what the form must be told: with a run that is loaded, but on a page that has not heard
-        of it yet, that run is asked too."""
+        of it yet, that run is asked too. Waits for one that is being loaded."""
+        self._workbench.desk.wait_while(LOADING)
         loaded = self._loaded_key(self._choices())
-        if values[self.set_for] == loaded or self._workbench.busy_with == LOADING:
+        if values[self.set_for] == loaded:
             return self.chosen(values), {}
         updates = self.panes_for(loaded, *(values[choice] for choice in self.choices))
         told = dict(zip(self.choices, updates, strict=True))
