@@ -296,7 +296,7 @@ def form(tab, **panes) -> dict:
     picker = tab.picker
     chosen = {picker.left: keys["left"], picker.right: keys["right"], picker.third: keys["third"]}
     asked = {tab.conversation: Conversation(), tab.prompt: "", tab.differ: False, tab.alone: False, tab.alone_for: ()}
-    return {**asked, **chosen, **sampled, picker.set_for: "base"}
+    return {**asked, **chosen, **sampled, picker.shown_for: "base"}
 
 
 def test_nothing_is_asked_again_where_nothing_was_asked(tab):

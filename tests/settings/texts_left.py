@@ -90,6 +90,7 @@ EXEMPT: dict[str, tuple[str, ...]] = {
     "ui/export/export_cards.py": ("main",),
     "ui/export/export_view.py": ("Hugging Face", "ollama create", "ollama run"),
     "ui/export/script_view.py": ("FLAVORS", "uv run", "accelerate launch", "hf jobs uv run", "--secrets HF_TOKEN"),
+    "ui/gradio_patches.py": ("LIGHTER",),
     "ui/live.py": ("_PAUSE", "_FETCH", "_WAIT", "_ASK"),
     "ui/model/own_presets.py": ("_SEND_TITLE",),
     "ui/model/welcome.py": ("#data-path textarea", "#upload button"),

@@ -37,7 +37,7 @@ def values_of(tab) -> dict:
     sampled = dict(zip(tab.sampling.inputs, ("", 0, 1, 8, 1), strict=True))
     chosen = dict(zip(tab.picker.choices, ("base", "", ""), strict=True))
     asked = {tab.conversation: Conversation(), tab.prompt: "", tab.differ: False, tab.alone: False}
-    return asked | chosen | sampled | {tab.picker.set_for: "base"}
+    return asked | chosen | sampled | {tab.picker.shown_for: "base"}
 
 
 def kept(*panes: str, loaded: str = "one", alone: bool = True) -> str:
@@ -102,16 +102,17 @@ def test_a_run_that_was_loaded_since_is_shown(tab, monkeypatch, now, then, wante
 
 
 def test_the_page_does_not_change_the_panes_that_came_back_with_what_is_loaded(tab):
-    assert tab.picker._follow("one", "one", "base", "two", "") == [gr.skip()] * 4
-    loaded, *updates = tab.picker._follow("two", "one", "base", "one", "")
-    assert loaded == "two" and [update["value"] for update in updates] == ["base", "two", ""]
+    assert tab.picker._follow("one", "one", "base", "two", "") == [gr.skip()] * 5
+    loaded, shown_for, *updates = tab.picker._follow("two", "one", "base", "one", "")
+    assert loaded == shown_for == "two" and [update["value"] for update in updates] == ["base", "two", ""]
 
 
 def test_a_page_that_has_not_heard_of_the_run_that_is_loaded_asks_it_too(tab):
     values = values_of(tab)
     panes, told = tab.picker.settled(values)
-    assert panes == (BASE, ONE) and told[tab.picker.set_for] == "one" and chosen(tab, told) == ["base", "one", ""]
-    values[tab.picker.set_for] = "one"
+    assert panes == (BASE, ONE) and chosen(tab, told) == ["base", "one", ""]
+    assert told[tab.picker.set_for] == told[tab.picker.shown_for] == "one"
+    values[tab.picker.shown_for] = "one"
     assert tab.picker.settled(values) == ((BASE,), {}), "a person has removed it"
     first, error = tab._ask(values_of(tab) | {tab.prompt: "Who?"})
     assert first[tab.conversation].panes == (BASE, ONE) and chosen(tab, first) == ["base", "one", ""]

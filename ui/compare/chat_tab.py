@@ -89,13 +89,13 @@ class CompareTab:
     def connect(self) -> None:
         hidden = {"api_visibility": "private", "show_progress": "hidden"}
         inputs = {
-            self.conversation, self.prompt, self.differ, self.alone, self.picker.set_for, *self.picker.choices,
+            self.conversation, self.prompt, self.differ, self.alone, self.picker.shown_for, *self.picker.choices,
             *self.sampling.inputs,
         }  # fmt: skip
         shown = [
             self.conversation, self.prompt, self.sampling.seed, self.trouble, self.changed, self.earlier, self.panes,
             self.proof, self.tools, self.differ, self.copied, self.as_markdown, self.as_json,
-            self.retry, self.edit, self.new, self.unasked, self.picker.set_for, *self.picker.choices,
+            self.retry, self.edit, self.new, self.unasked, *self.picker.panes,
         ]  # fmt: skip
         gr.on([self.ask.click, self.prompt.submit], self._ask, inputs, shown, **hidden)
         self.retry.click(self._retry, inputs, shown, **hidden)

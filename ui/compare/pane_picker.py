@@ -48,9 +48,10 @@ class PanePicker:
             self.changed = gr.HTML(padding=False, elem_id="panes-changed")  # that the conversation has other panes
         # The chosen values change when this does, not whenever there is another run to choose.
         self.loaded = gr.Textbox(BASE.key, visible="hidden")
-        # What was loaded when the panes were last set by this. It is the page's, which may not have the panes yet.
-        self.set_for = gr.Textbox(BASE.key, visible="hidden")
+        # What was loaded when the panes were last set by this: as the server has it, and as the page does.
+        self.set_for, self.shown_for = gr.State(BASE.key), gr.Textbox(BASE.key, visible="hidden")
         self.choices = [self.left, self.right, self.third]
+        self.panes = [self.set_for, self.shown_for, *self.choices]
 
     def connect(self, token: gr.Textbox, *messages: gr.HTML, **event_options) -> None:
         """`messages` are about the panes as they are: a new choice empties them."""
@@ -63,10 +64,8 @@ class PanePicker:
         self.add.click(None, None, None, js=ADD_HEAD, **event_options)
         self.remove_right.click(None, others, others, js=REMOVE_RIGHT, **event_options)
         self.remove_third.click(None, None, [self.third], js=REMOVE_THIRD, **event_options)
-        loaded, panes = self.loaded, [self.set_for, *self.choices]
-        loaded.change(
-            self._follow, [loaded, *panes], panes, api_name="panes_for", concurrency_id=PANES, **event_options
-        )
+        loaded, inputs = self.loaded, [self.loaded, self.set_for, *self.choices]
+        loaded.change(self._follow, inputs, self.panes, api_name="panes_for", concurrency_id=PANES, **event_options)
         loaded.change(None, [loaded, self.trouble], [self.trouble], js=NO_ERROR_ONCE_LOADED, **event_options)
 
     def live(self) -> dict:
@@ -101,11 +100,12 @@ class PanePicker:
         of it yet, that run is asked too. Waits for one that is being loaded."""
         self._workbench.desk.wait_while(LOADING)
         loaded = self._loaded_key(self._choices())
-        if values[self.set_for] == loaded:
+        if values[self.shown_for] == loaded:
             return self.chosen(values), {}
         updates = self.panes_for(loaded, *(values[choice] for choice in self.choices))
         told = dict(zip(self.choices, updates, strict=True))
-        return self.chosen({choice: update["value"] for choice, update in told.items()}), {self.set_for: loaded} | told
+        panes = self.chosen({choice: update["value"] for choice, update in told.items()})
+        return panes, told | dict.fromkeys((self.set_for, self.shown_for), loaded)
 
     def load(self, key: str | None, token: str) -> str:
         """Loads the run that was chosen for a pane, which other tabs are then about too. Returns the error, if any."""
@@ -126,12 +126,12 @@ class PanePicker:
         asked on the base that is loaded; nothing is loaded for them."""
         loaded = self._loaded_key(self._choices())
         updates = self.panes_for(BASE.key if loaded == set_for else loaded, *panes)
-        return {self.set_for: loaded, **dict(zip(self.choices, updates, strict=True))}
+        return {self.set_for: loaded, self.shown_for: loaded, **dict(zip(self.choices, updates, strict=True))}
 
     def _follow(self, loaded: str, set_for: str, *chosen: str | None) -> list:
         if loaded == set_for:  # they came back with it
-            return [gr.skip()] * (1 + len(chosen))
-        return [loaded, *self.panes_for(loaded, *chosen)]
+            return [gr.skip()] * (2 + len(chosen))
+        return [loaded, loaded, *self.panes_for(loaded, *chosen)]
 
     def panes_for(self, loaded: str, *chosen: str | None) -> list[dict]:
         """After another run was loaded: the panes as they were chosen if it is one of them, without those of another
