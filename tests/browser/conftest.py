@@ -157,6 +157,12 @@ def tab(page, name: str) -> None:
     page.get_by_role("tab", name=name, exact=True).click()
 
 
+def unfold(page, head) -> None:
+    """Open an accordion. Gradio makes its parts and, a frame later, gives them their values over what was typed."""
+    head.click()
+    page.evaluate("new Promise(done => requestAnimationFrame(() => requestAnimationFrame(() => setTimeout(done))))")
+
+
 def open_settings(page) -> None:
     """Unfold the form of the Train tab, which a run has folded."""
     page.locator("#run-line [data-form=open]:visible").click()

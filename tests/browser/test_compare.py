@@ -10,7 +10,7 @@ from playwright.sync_api import expect
 
 from core.settings.presets import PRESETS_DIR
 from tests.app_process import running_app_with_a_run
-from tests.browser.conftest import PHONE, ZOOMED, painted_over, photograph, pick, reload, tab
+from tests.browser.conftest import PHONE, ZOOMED, painted_over, photograph, pick, reload, tab, unfold
 from ui.shared.formatting import run_label
 
 FIRST, SECOND = "The old man reads a book.", "A robot paints the river."
@@ -115,7 +115,7 @@ def texts(page) -> list[list[str]]:
 
 
 def open_settings(page) -> None:
-    page.get_by_role("button", name=re.compile("Settings")).click()
+    unfold(page, page.get_by_role("button", name=re.compile("Settings")))
     expect(page.locator("#seed input")).to_be_visible()
 
 

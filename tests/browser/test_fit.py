@@ -19,7 +19,7 @@ from core.settings.paths import PROJECT_DIR
 from core.settings.presets import find_preset
 from core.settings.run_config import RunConfig
 from tests.app_process import running_app
-from tests.browser.conftest import PHONE, held, open_settings, photograph, reload, tab
+from tests.browser.conftest import PHONE, held, open_settings, photograph, reload, tab, unfold
 from tests.hub_server import Hub
 from ui.shared.formatting import size
 
@@ -139,7 +139,7 @@ def test_1_the_bar_follows_every_change_in_the_form(app, open_page):
     expect(page.locator("#fit .fit-basis")).to_contain_text(f"Batch size auto: this assumes {batch};")
 
     fill(page, "adapter-r", 16)
-    page.get_by_role("button", name="All settings").click()
+    unfold(page, page.get_by_role("button", name="All settings"))
     page.locator("#adapter-modules_to_save label", has_text="embed_tokens").click()
     config = config.with_settings(["adapter.r=16", "adapter.modules_to_save=[embed_tokens]"])
     expect_shown(page, config, "RTX 3060 12GB")
@@ -319,7 +319,7 @@ def test_7_the_layers_to_adapt_are_those_of_the_model(app, open_page, tmp_path):
     (tmp_path / "config.json").write_text(json.dumps(phi))
     page = open_page(app.url)
     tab(page, "Train")
-    page.locator("#all-settings > button.label-wrap").click()
+    unfold(page, page.locator("#all-settings > button.label-wrap"))
     boxes = page.locator("#adapter-target_modules input:visible")
 
     def expect_boxes(*names: str) -> None:
@@ -334,7 +334,7 @@ def test_7_the_layers_to_adapt_are_those_of_the_model(app, open_page, tmp_path):
     photograph(page, "99-fit-layers")
     reload(page)
     expect(page.locator("#model-model_name input")).to_have_value(str(tmp_path))
-    page.locator("#all-settings > button.label-wrap").click()
+    unfold(page, page.locator("#all-settings > button.label-wrap"))
     expect_boxes("o_proj", "down_proj", "qkv_proj", "gate_up_proj")
     use_model(page, "presets/demo-llama")
     expect_boxes(*LLAMA_LAYERS)

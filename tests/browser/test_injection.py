@@ -10,7 +10,7 @@ from playwright.sync_api import expect
 from core.runs.events import FINAL
 from core.runs.run_folder import list_runs
 from tests.app_process import running_app
-from tests.browser.conftest import photograph, tab, upload
+from tests.browser.conftest import photograph, tab, unfold, upload
 
 TAG = "<img src=x onerror=window.pwned=1>"
 EVIL = (
@@ -75,7 +75,7 @@ def test_rows_columns_and_templates(app, page):
     expect(page.locator("#row-view")).to_contain_text("question-", timeout=30_000)
     upload(page, "#upload", rows)
     expect(page.locator("#upload")).to_contain_text("img src=x")
-    page.get_by_text("Columns and prompt").click()
+    unfold(page, page.get_by_text("Columns and prompt"))
     page.locator("#data-answer_column input").click()
     expect(page.get_by_role("option", name="column-").first).to_be_visible()
     page.keyboard.press("Escape")
@@ -89,7 +89,7 @@ def test_a_model_name_in_an_error_and_no_token_in_the_browser(app, page):
     tab(page, "Model")
     page.locator("#model-model_name input").fill(payload("model"))
     page.locator("#model-model_name input").press("Enter")
-    page.get_by_text("More: token").click()
+    unfold(page, page.get_by_text("More: token"))
     page.locator("#token input").fill(TOKEN)
     page.locator("#model-trust_remote_code textarea, #model-trust_remote_code input").first.fill(payload("model"))
     expect(page.locator("#code-warning")).to_contain_text(

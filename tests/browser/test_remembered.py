@@ -7,7 +7,7 @@ from playwright.sync_api import expect
 
 from core.settings.presets import find_preset
 from tests.app_process import running_app
-from tests.browser.conftest import DESKTOP, PHONE, reload, tab
+from tests.browser.conftest import DESKTOP, PHONE, reload, tab, unfold
 
 
 @pytest.fixture(scope="module")
@@ -21,7 +21,7 @@ def kept(page) -> dict:
 
 
 def test_what_was_entered_and_the_tab_survive_a_reload(page):
-    page.get_by_text("More: token, revision, precision").click()
+    unfold(page, page.get_by_text("More: token, revision, precision"))
     page.locator("#token input").fill("hf_secretsecretsecret")
     page.locator("#model-revision textarea, #model-revision input").first.fill("v2")
     tab(page, "Train")
@@ -45,7 +45,7 @@ def test_what_was_entered_and_the_tab_survive_a_reload(page):
     assert kept(page)["model-revision"] == "v2"
     tab(page, "Model")
     page.wait_for_url(page.url.split("#")[0])
-    page.get_by_text("More: token, revision, precision").click()
+    unfold(page, page.get_by_text("More: token, revision, precision"))
     expect(page.locator("#model-revision textarea, #model-revision input").first).to_have_value("v2")
     expect(page.locator("#token input")).to_have_value("")
 

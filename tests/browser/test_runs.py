@@ -10,7 +10,7 @@ from core.runs.events import Evaluated, StatusChanged
 from core.runs.run_folder import create_run, list_runs
 from core.settings.run_config import RunConfig
 from tests.app_process import run_app, running_app
-from tests.browser.conftest import DESKTOP, PHONE, close, photograph, reload, tab
+from tests.browser.conftest import DESKTOP, PHONE, close, photograph, reload, tab, unfold
 from tests.runs.test_run_list import make_run
 
 TRAINED = "Demo Llama · yoda.jsonl · 8 steps"
@@ -261,7 +261,7 @@ def test_9_a_checkpoint_is_loaded_and_trained_further(runs_page):
     first = page.locator("#run-kept tbody tr", has_text="checkpoint at step 4")
     first.get_by_role("button", name="Continue training").click()
     expect(page.get_by_role("tab", name="Train", exact=True)).to_have_attribute("aria-selected", "true")
-    page.get_by_role("button", name="All settings").click()
+    unfold(page, page.get_by_role("button", name="All settings"))
     expect(page.locator("#adapter-continue_from input, #adapter-continue_from textarea")).to_have_value(
         re.compile(r"-demo-yoda-2/checkpoints/step-4$")
     )

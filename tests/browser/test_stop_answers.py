@@ -9,7 +9,7 @@ from playwright.sync_api import expect
 
 from core.settings.presets import PRESETS_DIR
 from tests.app_process import running_app_with_a_run
-from tests.browser.conftest import DESKTOP, PHONE, photograph, pick, tab
+from tests.browser.conftest import DESKTOP, PHONE, photograph, pick, tab, unfold
 from ui.shared.formatting import run_label
 
 QUESTION = "The old man reads a book."
@@ -47,7 +47,7 @@ def test_stopped_answers_are_kept_and_the_question_can_be_edited(page, run, name
         pick(page, "right", run_label(run.id, run.name))
         expect(page.locator("#ask")).to_be_enabled(timeout=120_000)
         expect(page.locator("[data-question]")).to_have_count(0)  # no rows were held out
-        page.get_by_role("button", name=re.compile("Settings")).click()
+        unfold(page, page.get_by_role("button", name=re.compile("Settings")))
     else:
         page.click("#new-chat")
     expect(page.locator(".turn")).to_have_count(0)

@@ -24,6 +24,7 @@ from tests.browser.conftest import (
     photograph,
     reload,
     tab,
+    unfold,
     wait_for_step,
 )
 from ui.gradio_patches import lighter_scripts
@@ -151,7 +152,7 @@ def test_6_a_setting_out_of_bounds(app, page):
 
 
 def test_6_an_error_leads_to_its_field_wherever_that_is(page):
-    page.get_by_role("button", name="All settings").click()
+    unfold(page, page.get_by_role("button", name="All settings"))
     for size, name, wrong, right in (
         (DESKTOP, "training-weight_decay", 2, 0.01),
         (PHONE, "data-seed", -1, 3407),
@@ -159,14 +160,14 @@ def test_6_an_error_leads_to_its_field_wherever_that_is(page):
     ):
         tab(page, "Data" if name == "data-seed" else "Train")
         if name == "data-seed":
-            page.locator("#data-more button.label-wrap").click()
+            unfold(page, page.locator("#data-more button.label-wrap"))
         field = page.locator(f"#{name} input")
         field.fill(str(wrong))
         expect(page.locator(f"#{name} .fault")).to_have_count(0)  # it is still being typed
         field.press("Tab")
         expect(page.locator(f"#{name} .fault")).to_contain_text(f"cannot be {wrong}")
         if name == "data-seed":
-            page.locator("#data-more button.label-wrap").click()
+            unfold(page, page.locator("#data-more button.label-wrap"))
             tab(page, "Train")
         else:
             page.locator("#all-settings > button.label-wrap").click()
@@ -189,7 +190,7 @@ def test_6_an_error_leads_to_its_field_wherever_that_is(page):
 def test_6_a_preset_of_ones_own(app, page):
     fill(page, "adapter-r", 24)
     tab(page, "Model")
-    page.get_by_text("Save these settings as a preset…").click()
+    unfold(page, page.get_by_text("Save these settings as a preset…"))
     title = page.get_by_role("textbox", name="Title")
     title.fill("Demo Yoda")
     title.press("Enter")
@@ -524,7 +525,7 @@ def test_11_a_second_page_shows_the_only_run_and_stops_it(app, page, open_page):
 
 def test_12_a_complete_run_with_answers_and_checkpoints(app, page):
     set_steps(page, 12)
-    page.get_by_role("button", name="All settings").click()
+    unfold(page, page.get_by_role("button", name="All settings"))
     fill(page, "training-eval_steps", 4)
     fill(page, "training-save_steps", 4)
     page.click("#start")

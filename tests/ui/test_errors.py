@@ -60,11 +60,14 @@ def test_each_wrong_setting_is_told_and_the_error_goes_once_all_are_right(page, 
     first, second = gr.HTML(), gr.HTML()
     follow_settings(form, first, second)
     (handler,) = page.fns.values()
-    (wrong,) = set(handler.outputs) - {first, second}
+    (wrong, seen) = (part for part in handler.outputs if part not in (first, second))
     rank, batch = form.components[RANK], form.components[BATCH]
-    right = {rank: 8, batch: "2", first: "", second: ""}
+    right = {rank: 8, batch: "2", first: "", second: "", seen: {}}
     told = handler.fn(right | {rank: 9000, batch: "0", first: "<p>Rank cannot be 9000</p>"})
     assert list(faults(told[wrong])) == ["adapter-r", "training-per_device_train_batch_size"]
     assert "(adapter.r) cannot be 9000" in faults(told[wrong])["adapter-r"]
     assert 'data-to-field="adapter-r"' in told[first] and told[second] == gr.skip()
-    assert handler.fn(right | {first: "<p>Rank cannot be 9000</p>"}) == {first: "", second: gr.skip(), wrong: ""}
+    told = handler.fn(right | {first: "<p>Rank cannot be 9000</p>"})
+    assert told == {first: "", second: gr.skip(), wrong: "", seen: {RANK: 8, BATCH: "2"}}
+    again = handler.fn(right | {seen: told[seen], first: "<p>11 rows would be left out. Go on?</p>"})
+    assert again == told | {first: gr.skip()}, "the same change once more: what was asked meanwhile stays"

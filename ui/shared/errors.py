@@ -55,18 +55,20 @@ def follow_settings(
 
     Call it outside of all tabs, when the form has all its fields.
     """
-    wrong = gr.HTML(padding=False, visible="hidden")
+    wrong, seen = gr.HTML(padding=False, visible="hidden"), gr.State({})
 
     def errors_now(values: dict) -> dict:
         found = form.faults(values)
         text = next((error_text(error, form) for error in found.values()), "")
-        shown = {message: text for message in messages if values[message]}
+        # Gradio sends a change more than once: what was refused or asked meanwhile, with these same settings, stays.
+        now = {name: values[field] for name, field in form.components.items()}
+        shown = {message: text for message in messages if values[message] and now != values[seen]}
         others = {part: _if_new(draw(values), values[part]) for part, draw in drawn.items()}
-        return dict.fromkeys(messages, gr.skip()) | shown | {wrong: _faults_text(found)} | others
+        return dict.fromkeys(messages, gr.skip()) | shown | {wrong: _faults_text(found), seen: now} | others
 
     settings, texts = form.components.values(), [*messages, *drawn]
     gr.on(
-        [field.change for field in settings], errors_now, {*settings, *texts, *inputs}, [*texts, wrong],
+        [field.change for field in settings], errors_now, {*settings, *texts, *inputs, seen}, [*texts, wrong, seen],
         api_name="errors_now", trigger_mode="always_last", **_QUIET,
     )  # fmt: skip
 
