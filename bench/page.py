@@ -138,13 +138,14 @@ def polls(folder: Path, runs: int, steps: int, seconds: int) -> None:
 async def _client(host: str, port: int, number: int, wait: float, until: float, times: list[float], errors: list[str]):
     await asyncio.sleep(wait)
     seen = ""
-    reader, writer = await asyncio.open_connection(host, port)
     while time.monotonic() < until:
         began = time.monotonic()
+        reader, writer = await asyncio.open_connection(host, port)  # the server closes those that wait for five seconds
         writer.write(f"GET /live?seen={seen}&page={number} HTTP/1.1\r\nHost: {host}:{port}\r\n\r\n".encode())
         head = (await reader.readuntil(b"\r\n\r\n")).decode().lower()
         length = int(head.partition("content-length: ")[2].partition("\r\n")[0] or 0)
         body = await reader.readexactly(length)
+        writer.close()
         times.append((time.monotonic() - began) * 1000)
         if head.startswith("http/1.1 200"):
             seen = json.loads(body)["seen"]
@@ -152,7 +153,6 @@ async def _client(host: str, port: int, number: int, wait: float, until: float, 
             errors.append(head.partition("\r\n")[0])
         pause = float(head.partition("\r\npause: ")[2].partition("\r\n")[0])
         await asyncio.sleep(max(began + pause - time.monotonic(), 0))
-    writer.close()
 
 
 async def crowd(url: str, clients: int, seconds: float) -> tuple[list[float], list[str]]:
