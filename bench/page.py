@@ -9,8 +9,8 @@ through the route /live. The bars: a poll answers in under 50 ms and with under 
 
 The second trains the demo in the real program, in turns with and without clients that each poll as a page does: once a
 second, or as seldom as the answer says. The clients are one process, which takes its share of the same cores:
-`clients_cores`, which is no cost of the page. The bars: no error, and under 5% fewer steps per second. It also prints
-the program's processor time per step, which other programs on the machine disturb less.
+`clients_cores`, which the page itself does not cause. The bars: no error, and under 5% fewer steps per second. It also
+prints the program's processor time per step, which other programs on the machine disturb less.
 
 The third opens the page and an empty one in Chromium, in turns and with an empty cache, in the window of a desktop and
 on a phone of 390 px. Then it starts a run with the Train tab open, and opens the page anew during the run. The bars: at

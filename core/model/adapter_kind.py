@@ -53,9 +53,9 @@ def check_adapter(adapter_dir: Path, settings: dict, weights: Path, base: Path, 
 
     `settings` are those of the adapter, and `weights` is its file, which is read only as far as needed.
     """
-    # Without PEFT, which must not be imported while Unsloth is being imported: each needs the other halfway through.
+    # Without PEFT: importing it fails while another thread is importing Unsloth, because each needs the other.
     folder, kind, init = str(adapter_dir), settings.get("peft_type"), settings.get("init_lora_weights")
-    if isinstance(kind, str) and kind not in LORA_KINDS:  # of what is no name at all, PEFT says that it is invalid
+    if isinstance(kind, str) and kind not in LORA_KINDS:  # PEFT refuses anything that is not a name
         raise ModelError(OTHER_KIND, folder=folder, kind=kind)
     if changes_base(init):
         raise ModelError(LOFTQ if init == "loftq" else CHANGES_BASE, folder=folder, init=init)

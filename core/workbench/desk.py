@@ -52,6 +52,6 @@ class Desk:
                 self._changed.notify_all()
 
     def wait_while(self, doing: str) -> None:
-        """Waits until that is no longer running; at once if it is not."""
+        """Waits until that has ended. Returns at once if it is not running."""
         with self._changed:
             self._changed.wait_for(lambda: self._doing != doing)
