@@ -39,9 +39,7 @@ _COMPONENTS = re.compile(rb"(?<=window\.gradio_config = )[^<]*(?=;</script>)")
 _ESCAPED = str.maketrans({mark: f"\\u{ord(mark):04x}" for mark in "<>&'"})
 
 # What Gradio's scripts do over and over, and what they do here in its place: on a page with many components and events
-# it takes most of the time that the page needs to follow a change in the form. As a page opens, they also search all
-# events anew for each component, which takes half a second and stays: without it the page is painted before its parts
-# have arrived, and they push each other away.
+# it takes most of the time that the page needs to open, and to follow a change in the form.
 LIGHTER = (
     # To find a component by its number, a walk through all of them, hundreds of times for each event. They stay where
     # they are, because the page has no gr.render.
@@ -50,6 +48,14 @@ LIGHTER = (
         "return null}",
         "function Z(e,t){let n=Z.known;if(n?.children!==e.children){n=Z.known={children:e.children,nodes:new Map};"
         "let t=e=>{n.nodes.set(e.id,e);e.children?.forEach(t)};t(e)}return n.nodes.get(t)??null}",
+    ),
+    # For each component, a search through all events for those that it starts.
+    (
+        "find_attached_events(e,t){let n=t.filter(t=>t.targets.find(([t])=>t===e.id)).map(t=>{let n=t.targets.find("
+        "([t])=>t===e.id);return n?n[1]:null}).filter(Boolean);return e.props.shared_props.attached_events=n,e}",
+        "find_attached_events(e,t){if(this.searched!==t){this.searched=t;this.events=new Map;for(let{targets:e}of t)"
+        "for(let[t,n]of new Map([...e].reverse()))n&&this.events.set(t,[...this.events.get(t)??[],n])}"
+        "return e.props.shared_props.attached_events=this.events.get(e.id)??[],e}",
     ),
     # A copy of all properties of each component that starts an event, also for events that need none of them.
     (
@@ -171,7 +177,8 @@ def in_language(page: bytes, language: str) -> bytes:
 
 
 def with_loader_that_ends(page: bytes) -> bytes:
-    """The page's source with a script that ends the loop of Gradio's "Loading…" once the page is there."""
+    """The page's source with a script that ends the loop of Gradio's "Loading…" once the page is there, and a style
+    that hides the page until then."""
     return _HEAD.sub(lambda found: found[0] + _LOADER, page, count=1)
 
 

@@ -31,6 +31,10 @@ class Rights:
     def turn(self, doing: str, counts: bool = True) -> AbstractContextManager[None]:
         return self._house.turn(self.visitor, doing, counts)
 
+    def wait_while(self, doing: str) -> None:
+        """Waits until no visitor does that."""
+        self._house.wait_while(doing)
+
     def age(self, part: str) -> float:
         """How many seconds ago the last one began, whoever owns it."""
         return self._house.age(part)

@@ -106,6 +106,10 @@ class VisitLab:
         with self._visit.turn(LOADING):
             return self._lab.load_run(run.id, token, step)
 
+    def wait_for_loading(self) -> None:
+        if self._visit.is_doing:
+            self._visit.wait_while(LOADING)
+
     @contextmanager
     def using(self, panes: Sequence[Pane], doing: str) -> Iterator[tuple[LoadedModel, list[str | None]]]:
         self.check_panes(panes)

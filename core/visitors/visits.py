@@ -79,6 +79,10 @@ class Visits:
                 if after.error:
                     self._refused = after, visitor
 
+    def wait_while(self, doing: str) -> None:
+        """Waits until no visitor does that, `doing` as in `core.workbench.desk`."""
+        self._turn.wait_while(doing)
+
     @contextmanager
     def taking(self, visitor: str, *parts: str) -> Iterator[None]:
         """From now on the visitor owns the last rows, probe or blind test, unless the block finds them in use."""

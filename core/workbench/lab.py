@@ -74,6 +74,10 @@ class Lab:
         with self._desk.taken(LOADING):
             return in_own_thread(lambda: self._slot.load_adapter(config, pane, folder, token, day)).report
 
+    def wait_for_loading(self) -> None:
+        """Waits until the model that is being loaded is there, or could not be. Returns at once if there is none."""
+        self._desk.wait_while(LOADING)
+
     def pane_of(self, run: Run, step: int | None = None) -> Pane:
         """What `loaded_pane` is once this run, or its checkpoint of `step`, is loaded."""
         return Pane(run_key(self._runs.runs_dir, run), step)

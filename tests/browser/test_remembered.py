@@ -5,6 +5,7 @@ import json
 import pytest
 from playwright.sync_api import expect
 
+from bench.page_load import SHIFTS
 from core.settings.presets import find_preset
 from tests.app_process import running_app
 from tests.browser.conftest import DESKTOP, PHONE, reload, tab, unfold
@@ -94,3 +95,14 @@ def test_what_cannot_be_used_is_left_out(page, damage):
     tab(page, "Train")
     rank = 12 if "12" in damage else find_preset("demo-yoda").config.adapter.r
     expect(page.locator("#adapter-r input")).to_have_value(str(rank))
+
+
+def test_nothing_moves_while_the_page_opens_on_a_slow_phone(app, chromium):
+    page = chromium.new_page(viewport=PHONE)
+    page.add_init_script(SHIFTS)
+    page.context.new_cdp_session(page).send("Emulation.setCPUThrottlingRate", {"rate": 10})
+    page.goto(app.url)
+    expect(page.locator("#preset input")).to_be_visible(timeout=60_000)
+    expect(page.locator(".loading")).to_have_count(0)
+    assert page.evaluate("window.shifts") == 0
+    page.close()

@@ -165,6 +165,17 @@ def test_no_action_by_its_number_gives_or_changes_what_is_another_s(app, bob, up
     assert after.snapshot().status in ("training", "completed")
 
 
+def test_a_question_without_a_model_says_what_to_do(bob, run):
+    """As the page asks it, with all its fields as they are at the start but one."""
+    config = bob.client.config
+    values = {component["id"]: component["props"].get("value") for component in config["components"]}
+    ids = {component["props"].get("elem_id"): component["id"] for component in config["components"]}
+    (action,) = [action for action in config["dependencies"] if [ids["ask"], "click"] in action["targets"]]
+    values[ids["prompt"]] = "Who are you?"
+    told = called(bob, action, [values[place] for place in action["inputs"]], None)
+    assert "You have no model loaded, or another visitor has loaded one since" in told
+
+
 def called(visitor: Visitor, action: dict, data: list, event: dict | None) -> str:
     """What an action answers, by the route of those that wait for nothing or by the queue."""
     sent = {"data": data, "fn_index": action["id"], "session_hash": "bobs", "event_data": event}

@@ -187,7 +187,7 @@ def test_the_loader_s_script_is_the_first_in_the_page(visit):
     """What it is for is tested in the browser, where its loop ends."""
     start, head, after = visit.source.partition(b"<head>")
     changed = with_loader_that_ends(visit.source)
-    assert changed.startswith(start + head + b"<script>\n// Gradio's") and changed.endswith(b"</script>" + after)
+    assert changed.startswith(start + head + b"<script>\n// Gradio's") and changed.endswith(b"</style>" + after)
     assert with_loader_that_ends(b"<html>") == b"<html>"
 
 

@@ -24,18 +24,22 @@ def busy_port():
         yield listener.getsockname()[1]
 
 
-def test_an_address_where_the_page_can_listen(busy_port):
+@pytest.fixture
+def free_port():
     with socket.socket() as listener:
         listener.bind(("127.0.0.1", 0))
-        free = listener.getsockname()[1]
-    assert [why_not_listening(host, free) for host in ("127.0.0.1", "0.0.0.0", "")] == ["", "", ""]
+        return listener.getsockname()[1]
+
+
+def test_an_address_where_the_page_can_listen(busy_port, free_port):
+    assert [why_not_listening(host, free_port) for host in ("127.0.0.1", "0.0.0.0", "")] == ["", "", ""]
     assert why_not_listening("127.0.0.1", busy_port) == os.strerror(errno.EADDRINUSE).lower()
 
 
 @pytest.mark.parametrize(("host", "reason"), [("192.0.2.1", os.strerror(errno.EADDRNOTAVAIL)), ("nowhere.invalid", "")])
-def test_an_address_that_is_not_this_machines(host, reason):
-    assert why_not_listening(host, 7860).startswith(reason[:1].lower() + reason[1:])
-    assert why_not_listening(host, 7860) != ""
+def test_an_address_that_is_not_this_machines(free_port, host, reason):
+    assert why_not_listening(host, free_port).startswith(reason[:1].lower() + reason[1:])
+    assert why_not_listening(host, free_port) != ""
 
 
 def test_a_port_in_use_is_named(busy_port, tmp_path):

@@ -93,8 +93,9 @@ def test_what_was_pushed_last_is_shown_or_why_it_was_not():
         assert f"The adapter is at {url}." in state_text(fold(shown, AdapterPushed(url=url)))
 
 
-def test_without_checkpoints_none_are_mentioned():
-    assert "checkpoint" not in state_text(run("training", 9)) + state_text(run("completed", 9))
+def test_the_line_for_the_checkpoints_is_there_before_the_first_and_gone_when_none_came():
+    assert '<p class="figures">No checkpoint yet.</p>' in state_text(run("training", 9))
+    assert "checkpoint" not in state_text(run("completed", 9))
 
 
 @pytest.mark.parametrize(

@@ -4,6 +4,7 @@ import os
 import re
 import shutil
 import time
+from concurrent.futures import ThreadPoolExecutor
 from datetime import datetime
 
 import pytest
@@ -20,6 +21,7 @@ from core.settings.presets import find_preset
 from core.visitors.policy import DEMO
 from core.visitors.run_queue import RunQueue, Waiting
 from core.visitors.visits import Visits
+from core.workbench.desk import LOADING
 from core.workbench.workbench import Workbench
 from tests.conftest import PROJECT, write_rows
 
@@ -125,6 +127,17 @@ def test_the_trash_of_others_stays_closed(house):
         ann.trash.put_back(deleted.id)
     ann.trash.empty()
     assert ann.trash.runs() == [] and bob.trash.put_back(deleted.id) == theirs.id
+
+
+def test_a_visitor_waits_for_the_model_that_is_loaded_for_them_and_for_no_other(house, wait_until):
+    ann, bob = house.visit("ann"), house.visit("bob")
+    with ThreadPoolExecutor() as executor:
+        with ann.turn(LOADING):
+            waiting = executor.submit(ann.lab.wait_for_loading)
+            wait_until(lambda: house._turn._changed._waiters, "ann to wait")
+            bob.lab.wait_for_loading()
+            assert not waiting.done()
+        waiting.result(60)
 
 
 def test_what_one_visitor_does_the_others_do_not_see(house, unsloth):

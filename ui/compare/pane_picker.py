@@ -98,7 +98,7 @@ class PanePicker:
     def settled(self, values: dict) -> tuple[tuple[Pane, ...], dict]:
         """The panes to ask, and what the form must be told: with a run that is loaded, but on a page that has not heard
         of it yet, that run is asked too. Waits for one that is being loaded."""
-        self._workbench.desk.wait_while(LOADING)
+        self._workbench.lab.wait_for_loading()
         loaded = self._loaded_key(self._choices())
         if values[self.shown_for] == loaded:
             return self.chosen(values), {}

@@ -66,8 +66,11 @@ def chart(
     series = [replace(s, points=[p for p in s.points if isfinite(p[1])]) for s in series]
     series = [replace(s, points=thin(s.points, MOST_POINTS, _x, _y)) for s in series if s.points]
     boxes = [(choice, tr(CHOICES[choice])) for choice in choices]
+    remark = remark or ("" if may_cut else None)
     if not series:
-        return render_part(TEMPLATE, "empty_chart", title=title, choices=boxes, width=WIDTH, height=HEIGHT)
+        return render_part(
+            TEMPLATE, "empty_chart", title=title, remark=remark, choices=boxes, width=WIDTH, height=HEIGHT
+        )
     measured = [s for s in series if not s.by_choice]
     points = [point for s in measured for point in s.points]
     frame = _frame(points, may_cut)

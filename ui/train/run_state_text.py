@@ -40,6 +40,8 @@ def state_text(snapshot: Snapshot | None) -> Markup:
         if snapshot.status == "completed":
             message += " " + tr("Ask base and tuned the same question on the Compare tab.")
         return render_part(TEMPLATE, "state", message=message, kind=NOTICE_KINDS[snapshot.status], **saved)
+    # From the beginning, so that the charts below stay where they are when the first one is saved.
+    saved["checkpoints"] = saved["checkpoints"] or tr("No checkpoint yet.")
     # A message while it trains is a remark, such as why there is no estimate.
     has_remark = bool(snapshot.steps and snapshot.message and not snapshot.doing)
     return render_part(
