@@ -9,6 +9,7 @@ from core.disk.tolerant_reading import read_json
 from core.export.base_weights import weight_files
 from core.export.source import Source
 from core.export.wanted import Base
+from core.model.library_patches.model_parts import keep_weights_as_stored
 from core.model.load import describe
 from core.model.loaded_model import LoadedModel
 from core.settings.sections import ModelConfig
@@ -53,6 +54,7 @@ def load_adapter(folder: Path, source: Source, onto: Base = "trained") -> Loaded
         )
     base_dir = source.base_dir if onto == "trained" else source.original_dir
     base = AutoModelForCausalLM.from_pretrained(base_dir, **arguments)
+    keep_weights_as_stored(base)
     model = PeftModel.from_pretrained(base, str(folder)).eval()
     return _described(model, AutoTokenizer.from_pretrained(folder), source.config.model, began)
 

@@ -1,5 +1,6 @@
 """Imports Unsloth with its background activities switched off. All other modules import it through here."""
 
+import logging
 import os
 import sys
 import traceback
@@ -46,6 +47,8 @@ def _imported():
     if threads < torch.get_num_threads() and "OMP_NUM_THREADS" not in os.environ:
         torch.set_num_threads(threads)  # torch counts the cores of the whole machine, also in a container with fewer
     _warn_of_unused_card()
+    # On some processors it warns that it could be faster with code from Hugging Face, which is not used here.
+    logging.getLogger("bitsandbytes.backends.cpu.ops").setLevel(logging.ERROR)
     if not torch.cuda.is_available():
         os.environ.setdefault("UNSLOTH_FORCE_CPU", "1")  # with a driver but no usable card the import would fail
     import unsloth  # isort: skip  first, because it patches the libraries below

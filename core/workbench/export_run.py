@@ -14,7 +14,7 @@ from core.evaluation.forgetting import general_rows
 from core.evaluation.question_rows import Row
 from core.evaluation.record import Source as RowSource
 from core.export.card import add_checks
-from core.export.checks import LIMITS, Check
+from core.export.checks import Check, limits_for
 from core.export.export import check_room, write_export
 from core.export.export_files import check_replaceable, errors_of_disk, files_of
 from core.export.find_source import find_source
@@ -150,9 +150,10 @@ class Exporter:
             return tuple(self._gguf_checks(tried, source, wanted, folder, logits))
         loaded = load_adapter(folder, source) if wanted.to == "adapter" else load_merged(folder, source)
         export = observe(loaded, tried.rows, logits, self.should_stop)
-        limits = LIMITS[tried.loaded.report.dtype if wanted.to == "adapter" else wanted.dtype]
-        name = WEIGHTS if wanted.to == "adapter" else "model.safetensors"
-        return (compare(name, tried.observed, export, limits),)
+        name, precision = "model.safetensors", wanted.dtype
+        if wanted.to == "adapter":
+            name, precision = WEIGHTS, tried.computed_in
+        return (compare(name, tried.observed, export, limits_for(precision, tried.computed_in)),)
 
     def _gguf_checks(
         self, tried: "_Tried", source: Source, wanted: Wanted, folder: Path, logits: Path
@@ -175,7 +176,7 @@ class Exporter:
                     texts = [tokenizer.decode(row.input_ids) for row in tried.rows]
                     check_tokens(llama, name, tokenizer, texts)
                 made = observe_gguf(llama, tried.loaded, tried.rows, logits, tried.most, self.should_stop)
-            yield compare(name, tried.observed, made, LIMITS[quant])
+            yield compare(name, tried.observed, made, limits_for(quant, tried.computed_in))
 
     @contextmanager
     def _observed_model(self, source: Source, wanted: Wanted, file: Path) -> Iterator["_Tried"]:
@@ -191,12 +192,12 @@ class Exporter:
             most = (MAX_GGUF_VALUES if wanted.to in GGUF_KINDS else MAX_VALUES) // loaded.model.config.vocab_size
             with for_inference(loaded), adapter_view(loaded, name):
                 found = observe(loaded, rows, file, self.should_stop, most)
-            loss_as_tried = None
+            loss_as_tried, computed_in = None, loaded.report.dtype
             if wanted.onto == "original":
                 loss_as_tried, original = found.loss, load_adapter(source.adapter_dir, source, "original")
-                found = observe(original, rows, file, self.should_stop, most)
+                found, computed_in = observe(original, rows, file, self.should_stop, most), original.report.dtype
                 del original
-            yield _Tried(loaded, rows, found, most, loss_as_tried)
+            yield _Tried(loaded, rows, found, most, computed_in, loss_as_tried)
 
     def _rows(self, loaded: LoadedModel) -> Sequence[Row]:
         """Validation rows of the run; general questions if it has none."""
@@ -210,13 +211,13 @@ class Exporter:
 
 @dataclass(frozen=True)
 class _Tried:
-    """The model that was trained, the rows it was asked, what it made of them, and of how many positions at most.
-
-    `loss_as_tried` as in Check.
+    """The model that was trained, the rows it was asked, what it made of them, of how many positions at most, and in
+    which precision. `loss_as_tried` as in Check.
     """
 
     loaded: LoadedModel
     rows: Sequence[Row]
     observed: Observed
     most: int
+    computed_in: str
     loss_as_tried: float | None

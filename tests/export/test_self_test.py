@@ -1,10 +1,12 @@
 """The self-test: passes for an export that is the model that was tried, fails for one that is not."""
 
+import itertools
 from dataclasses import replace
 
 import pytest
+import torch
 
-from core.export.checks import LIMITS
+from core.export.checks import LIMITS, ROUNDING, Limits, limits_for
 from core.export.load_export import load_adapter, load_merged
 from core.export.self_test import compare, observe
 from tests.export.conftest import exported
@@ -35,6 +37,38 @@ def test_a_model_merged_into_other_weights_fails(source, observed, tmp_path):
         folder.name, model, observe(load_merged(folder, source), rows, tmp_path / "logits"), LIMITS["float32"]
     )
     assert not found.passed and found.max_logit_difference > 0.1
+
+
+def test_a_model_that_was_tried_in_bfloat16_differs_by_its_rounding_alone(source, observed, tmp_path):
+    rows, _ = observed
+    folder = exported(source, "merged", tmp_path / "merged", "float32")
+    exact = load_merged(folder, source)
+    export = observe(exact, rows, tmp_path / "exact")
+    rounded = observe(replace(exact, model=exact.model.to(torch.bfloat16)), rows, tmp_path / "rounded")
+    found = {key: compare("file", rounded, export, limits_for(*key)) for key in itertools.product(LIMITS, ROUNDING)}
+    assert {kind for kind, computed_in in found if found[kind, computed_in].passed and computed_in == "float32"} == {
+        "bfloat16", "bf16", "q8_0", "q6_k", "q5_k_m", "q4_k_m",
+    }  # fmt: skip
+    assert all(check.passed for (_, computed_in), check in found.items() if computed_in == "bfloat16")
+    assert found["float32", "bfloat16"].mean_kl > 1e-5
+
+
+def test_limits_are_the_looser_of_the_file_s_and_of_the_model_s_own_rounding():
+    assert [limits_for(kind, "float32") for kind in LIMITS] == list(LIMITS.values())
+    assert limits_for("f32", "bfloat16") == Limits(None, 1e-2, 0.97, loss=0.02)
+    assert limits_for("q4_k_m", "bfloat16") == LIMITS["q4_k_m"]
+    assert limits_for("q8_0", "bfloat16") == Limits(None, 1e-2, 0.95, loss=None)
+    assert limits_for("f16", "float16") == Limits(None, 2e-4, 0.99)
+    assert limits_for("bf16", "float16") == Limits(None, 1e-3, 0.98)
+
+
+def test_an_export_without_the_adapter_fails_in_each_precision(source, observed, tmp_path):
+    rows, model = observed
+    loaded = load_adapter(source.adapter_dir, source)
+    with loaded.model.disable_adapter():
+        base = observe(loaded, rows, tmp_path / "logits")
+    for kind, computed_in in itertools.product(LIMITS, ROUNDING):
+        assert not compare("file", model, base, limits_for(kind, computed_in)).passed, (kind, computed_in)
 
 
 def test_a_loss_that_rises_fails_unless_weights_have_few_bits(observed):

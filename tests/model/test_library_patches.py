@@ -29,6 +29,7 @@ from core.model.library_patches.model_parts import (
     gather_original_embeddings,
     has_mismatched_weights,
     is_4bit,
+    keep_weights_as_stored,
     made_up_weights,
     mode_restored,
     named,
@@ -300,6 +301,18 @@ def counted_writes():
 
     with Counting():
         yield writes
+
+
+def test_a_4bit_layer_computes_in_its_own_precision_when_its_weights_stay_as_stored():
+    from bitsandbytes.nn import Linear4bit
+
+    layer = Linear4bit(64, 40, bias=False, quant_type="nf4")
+    layer.weight.data.normal_(generator=torch.Generator().manual_seed(5))
+    layer.to("cpu").eval()
+    expected, inputs = weight_as_computed(layer), torch.ones(3, 64)
+    keep_weights_as_stored(layer)
+    with torch.no_grad():
+        assert layer(inputs).equal(inputs @ expected.T)
 
 
 @pytest.mark.parametrize(("precision", "bound"), [(torch.float32, 1e-4), (torch.bfloat16, 0.01)])
