@@ -218,9 +218,9 @@ def small_config(model: Path, rows: Path, *settings: str):
     each machine."""
     small = [
         f"model.model_name={model}", "model.max_seq_length=128", "model.dtype=float32", f"data.path={rows}",
-        "data.prompt_template=alpaca", "data.validation_share=0.2", "adapter.r=8", "training.max_steps=2", "training.learning_rate=0.01",
-        "training.embedding_learning_rate=0.001", "training.gradient_accumulation_steps=2", "training.warmup_steps=0",
-        "training.use_gradient_checkpointing=no",
+        "data.prompt_template=alpaca", "data.validation_share=0.2", "adapter.r=8", "training.max_steps=2",
+        "training.learning_rate=0.01", "training.embedding_learning_rate=0.001", "training.warmup_steps=0",
+        "training.gradient_accumulation_steps=2", "training.use_gradient_checkpointing=no",
     ]  # fmt: skip
     return RunConfig().with_settings([*small, *settings])
 
