@@ -140,10 +140,14 @@ def test_it_is_resumed_from_its_checkpoint_to_the_same_end(unsloth, with_their_m
 
 
 def processor() -> str:
+    """Its name, which several kinds may share, and the instructions that torch uses."""
+    import torch
+
     try:
-        return re.search(r"model name\s*: (.*)", Path("/proc/cpuinfo").read_text())[1]
+        name = re.search(r"model name\s*: (.*)", Path("/proc/cpuinfo").read_text())[1]
     except (OSError, TypeError):
-        return platform.processor()
+        name = platform.processor()
+    return f"{name}, {torch.backends.cpu.get_cpu_capability()}"
 
 
 def torch_version() -> str:
