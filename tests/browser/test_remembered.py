@@ -97,12 +97,17 @@ def test_what_cannot_be_used_is_left_out(page, damage):
     expect(page.locator("#adapter-r input")).to_have_value(str(rank))
 
 
-def test_nothing_moves_while_the_page_opens_on_a_slow_phone(app, chromium):
-    page = chromium.new_page(viewport=PHONE)
-    page.add_init_script(SHIFTS)
-    page.context.new_cdp_session(page).send("Emulation.setCPUThrottlingRate", {"rate": 10})
-    page.goto(app.url)
-    expect(page.locator("#preset input")).to_be_visible(timeout=60_000)
-    expect(page.locator(".loading")).to_have_count(0)
-    assert page.evaluate("window.shifts") < 0.001  # a figure may become a digit longer
-    page.close()
+@pytest.fixture
+def slow_phone(chromium):
+    with chromium.new_context(viewport=PHONE) as context:
+        page = context.new_page()
+        page.add_init_script(SHIFTS)
+        context.new_cdp_session(page).send("Emulation.setCPUThrottlingRate", {"rate": 10})
+        yield page
+
+
+def test_nothing_moves_while_the_page_opens_on_a_slow_phone(app, slow_phone):
+    slow_phone.goto(app.url)
+    expect(slow_phone.locator("#preset input")).to_be_visible(timeout=60_000)
+    expect(slow_phone.locator(".loading")).to_have_count(0)
+    assert slow_phone.evaluate("window.shifts") < 0.001  # a figure may become a digit longer
