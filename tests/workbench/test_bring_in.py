@@ -18,7 +18,7 @@ def test_it_answers_as_it_did(trained, stories, runs_dir):
     assert (config.model.model_name, config.adapter.r, config.adapter.use_rslora) == (str(stories), 8, True)
     assert sorted(config.adapter.modules_to_save) == ["embed_tokens"] and config.data.validation_share == 0.0
     assert (run.snapshot().status, run.has_adapter) == ("completed", True)
-    model = config.model.model_copy(update={"max_seq_length": 128})
+    model = config.model.model_copy(update={"max_seq_length": 128, "dtype": trained.config.model.dtype})
     loaded = load(model, None, run.adapter_dir, use_gradient_checkpointing=False)
     assert next_logits(loaded).equal(trained.logits["trained tuned"])
 
