@@ -6,6 +6,7 @@ import re
 import shutil
 import signal
 import socket
+import time
 
 import httpx
 import pytest
@@ -13,6 +14,7 @@ from gradio_client import Client
 
 from tests.app_process import ENVIRONMENT, App, start
 from tests.browser.conftest import FLAGS, LOADED, photograph
+from ui.desktop.window import START_SECONDS
 
 SIZES = {"icon-192.png": 192, "icon-512.png": 512, "maskable-512.png": 512, "favicon.svg": None}
 # An icon's size, the opacity of its corner, and how much its pixels differ from the drawing's on average (0 to 255),
@@ -107,6 +109,8 @@ def test_2_a_browser_can_install_it(app, page):
 def test_3_closing_it_during_a_run_ends_neither(app, page, browser, wait_until):
     client = Client(app.url, verbose=False)
     client.predict("demo-yoda", ["training.max_steps=5000"], api_name="/start")
+    port = app.runs_dir / "window" / "browser" / "DevToolsActivePort"
+    wait_until(lambda: time.time() - port.stat().st_mtime > START_SECONDS, "a window that has not failed")
     browser.new_browser_cdp_session().send("Browser.close")
     said = (
         f"The window is closed, but a run is in progress: HearthTune ends after that; until then its page is at "
