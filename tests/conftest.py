@@ -214,8 +214,8 @@ def data_file(path: Path, *rows: dict, text: str | None = None):
 
 
 def small_config(model: Path, rows: Path, *settings: str):
-    """A RunConfig with a few small steps, plus `section.field=value` settings; in float32, so that figures are exact on
-    each machine."""
+    """A RunConfig with a few small steps, plus `section.field=value` settings; in float32, so that figures are the
+    same on every machine."""
     small = [
         f"model.model_name={model}", "model.max_seq_length=128", "model.dtype=float32", f"data.path={rows}",
         "data.prompt_template=alpaca", "data.validation_share=0.2", "adapter.r=8", "training.max_steps=2",

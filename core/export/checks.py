@@ -39,19 +39,22 @@ LIMITS = {
     "q4_k_m": Limits(None, 0.1, 0.84, loss=None),
 }
 
-# What rounding alone may change in a model that computes in 16 bits, as it does on a graphics card: its file is exact,
-# and computes in float32. In bfloat16, the demo's runs have a divergence of 0.0002 to 0.0019 nats, and 0.25% of the
-# tokens differ. float16 has 3 bits more, so a divergence of a 64th.
-ROUNDING = {"float32": None, "bfloat16": Limits(None, 1e-2, 0.97, loss=0.02), "float16": Limits(None, 2e-4, 0.99)}
+# What rounding alone may change in a model that computes in 16 bits, as on a graphics card or on a processor with
+# instructions for bfloat16. In bfloat16, the demo's runs have a divergence of 0.0002 to 0.0019 nats from what they
+# compute in float32, and 0.25% of the tokens differ. float16 has 3 bits more, so a divergence of a 64th.
+ROUNDING = {"bfloat16": Limits(None, 1e-2, 0.97, loss=0.02), "float16": Limits(None, 2e-4, 0.99)}
 
 
-def limits_for(precision: str, computed_in: str) -> Limits:
-    """The limits for a file of this precision, made of a model that was tried in another: "float32" or "bfloat16"."""
-    own, rounding = LIMITS[precision], ROUNDING[computed_in]
-    if rounding is None:
+def limits_for(precision: str, *computed_in: str) -> Limits:
+    """The limits for a file of this precision: the loosest of the file's own and of those for the precisions in which
+    the model that was tried, and the export, computed. Each of them is "float32", "bfloat16" or "float16"."""
+    own = LIMITS[precision]
+    rounding = [ROUNDING[each] for each in computed_in if each != "float32"]
+    if not rounding:
         return own
-    loss = None if own.loss is None else max(own.loss, rounding.loss)
-    return Limits(None, max(own.mean_kl, rounding.mean_kl), min(own.top1, rounding.top1), loss=loss)
+    loss = None if own.loss is None else max(own.loss, *(each.loss for each in rounding))
+    divergence = max(own.mean_kl, *(each.mean_kl for each in rounding))
+    return Limits(None, divergence, min(own.top1, *(each.top1 for each in rounding)), loss=loss)
 
 
 @dataclass(frozen=True)

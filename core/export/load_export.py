@@ -33,24 +33,21 @@ def load_merged(folder: Path, source: Source) -> LoadedModel:
     return _described(model, AutoTokenizer.from_pretrained(folder), config, began)
 
 
-def load_adapter(folder: Path, source: Source, onto: Base = "trained") -> LoadedModel:
-    """The adapter in `folder` on the base that it was trained on, or on the original 16-bit weights."""
+def load_adapter(folder: Path, source: Source, dtype: str, onto: Base = "trained") -> LoadedModel:
+    """The adapter in `folder` on the base that it was trained on, or on the original 16-bit weights. It computes in
+    `dtype`, such as "bfloat16"."""
     import torch
     from peft import PeftModel
     from transformers import AutoModelForCausalLM, AutoTokenizer, BitsAndBytesConfig
 
     began, model = time.monotonic(), source.config.model
-    dtype = torch.float32 if not torch.cuda.is_available() else "auto"
-    dtype = dtype if model.dtype == "auto" else getattr(torch, model.dtype)
     arguments = {"dtype": dtype, "device_map": "auto" if torch.cuda.is_available() else None}
-    is_4bit = onto == "trained" and model.load_in_4bit
-    if is_4bit:
-        compute = torch.float32 if dtype == torch.float32 else torch.bfloat16
+    if onto == "trained" and model.load_in_4bit:
         arguments["quantization_config"] = BitsAndBytesConfig(
             load_in_4bit=True,
             bnb_4bit_quant_type="nf4",
             bnb_4bit_use_double_quant=True,
-            bnb_4bit_compute_dtype=compute,
+            bnb_4bit_compute_dtype=dtype,
         )
     base_dir = source.base_dir if onto == "trained" else source.original_dir
     base = AutoModelForCausalLM.from_pretrained(base_dir, **arguments)

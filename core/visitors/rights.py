@@ -32,7 +32,7 @@ class Rights:
         return self._house.turn(self.visitor, doing, counts)
 
     def wait_while(self, doing: str) -> None:
-        """Waits until no visitor does that."""
+        """Waits until no visitor is doing that."""
         self._house.wait_while(doing)
 
     def age(self, part: str) -> float:

@@ -80,7 +80,7 @@ class Visits:
                     self._refused = after, visitor
 
     def wait_while(self, doing: str) -> None:
-        """Waits until no visitor does that, `doing` as in `core.workbench.desk`."""
+        """Waits until no visitor is doing that; `doing` as in `core.workbench.desk`."""
         self._turn.wait_while(doing)
 
     @contextmanager

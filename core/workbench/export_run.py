@@ -148,12 +148,14 @@ class Exporter:
     def _checks(self, tried: "_Tried", source: Source, wanted: Wanted, folder: Path, logits: Path) -> tuple[Check, ...]:
         if wanted.to in GGUF_KINDS:
             return tuple(self._gguf_checks(tried, source, wanted, folder, logits))
-        loaded = load_adapter(folder, source) if wanted.to == "adapter" else load_merged(folder, source)
-        export = observe(loaded, tried.rows, logits, self.should_stop)
-        name, precision = "model.safetensors", wanted.dtype
+        computed_in = tried.loaded.report.dtype
         if wanted.to == "adapter":
-            name, precision = WEIGHTS, tried.computed_in
-        return (compare(name, tried.observed, export, limits_for(precision, tried.computed_in)),)
+            name, precision, loaded = WEIGHTS, computed_in, load_adapter(folder, source, computed_in)
+        else:
+            name, precision, loaded = "model.safetensors", wanted.dtype, load_merged(folder, source)
+        export = observe(loaded, tried.rows, logits, self.should_stop)
+        limits = limits_for(precision, computed_in, loaded.report.dtype)
+        return (compare(name, tried.observed, export, limits),)
 
     def _gguf_checks(
         self, tried: "_Tried", source: Source, wanted: Wanted, folder: Path, logits: Path
@@ -176,7 +178,7 @@ class Exporter:
                     texts = [tokenizer.decode(row.input_ids) for row in tried.rows]
                     check_tokens(llama, name, tokenizer, texts)
                 made = observe_gguf(llama, tried.loaded, tried.rows, logits, tried.most, self.should_stop)
-            yield compare(name, tried.observed, made, limits_for(quant, tried.computed_in))
+            yield compare(name, tried.observed, made, limits_for(quant, tried.loaded.report.dtype))
 
     @contextmanager
     def _observed_model(self, source: Source, wanted: Wanted, file: Path) -> Iterator["_Tried"]:
@@ -192,12 +194,13 @@ class Exporter:
             most = (MAX_GGUF_VALUES if wanted.to in GGUF_KINDS else MAX_VALUES) // loaded.model.config.vocab_size
             with for_inference(loaded), adapter_view(loaded, name):
                 found = observe(loaded, rows, file, self.should_stop, most)
-            loss_as_tried, computed_in = None, loaded.report.dtype
+            loss_as_tried = None
             if wanted.onto == "original":
-                loss_as_tried, original = found.loss, load_adapter(source.adapter_dir, source, "original")
-                found, computed_in = observe(original, rows, file, self.should_stop, most), original.report.dtype
+                loss_as_tried = found.loss
+                original = load_adapter(source.adapter_dir, source, loaded.report.dtype, "original")
+                found = observe(original, rows, file, self.should_stop, most)
                 del original
-            yield _Tried(loaded, rows, found, most, computed_in, loss_as_tried)
+            yield _Tried(loaded, rows, found, most, loss_as_tried)
 
     def _rows(self, loaded: LoadedModel) -> Sequence[Row]:
         """Validation rows of the run; general questions if it has none."""
@@ -211,13 +214,13 @@ class Exporter:
 
 @dataclass(frozen=True)
 class _Tried:
-    """The model that was trained, the rows it was asked, what it made of them, of how many positions at most, and in
-    which precision. `loss_as_tried` as in Check.
+    """The model that was trained, the rows it was asked, what it made of them, and of how many positions at most.
+
+    `loss_as_tried` as in Check.
     """
 
     loaded: LoadedModel
     rows: Sequence[Row]
     observed: Observed
     most: int
-    computed_in: str
     loss_as_tried: float | None

@@ -75,7 +75,8 @@ class Lab:
             return in_own_thread(lambda: self._slot.load_adapter(config, pane, folder, token, day)).report
 
     def wait_for_loading(self) -> None:
-        """Waits until the model that is being loaded is there, or could not be. Returns at once if there is none."""
+        """Waits until the model that is being loaded has been loaded, or has failed to. Returns at once if there is
+        none."""
         self._desk.wait_while(LOADING)
 
     def pane_of(self, run: Run, step: int | None = None) -> Pane:

@@ -101,9 +101,11 @@ def opening(chromium):
         page.wait_for_selector(LOADED, timeout=60_000)
         return page
 
-    yield open_it
-    for page in pages:
-        close(page)
+    try:
+        yield open_it
+    finally:
+        for page in pages:
+            close(page)
     assert [error for page in pages for error in page.logged_errors] == []
 
 

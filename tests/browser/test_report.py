@@ -60,11 +60,11 @@ def test_an_injected_script_does_not_run(chromium, report, tmp_path):
     html = report.read_text(encoding="utf-8")
     tampered.write_text(html.replace("</main>", "</main><script>document.title = 'ran'</script>"), encoding="utf-8")
     logged = []
-    page = chromium.new_page()
-    page.on("console", lambda message: logged.append(message.text))
-    page.goto(tampered.as_uri())
-    assert page.title() != "ran" and len(logged) == 1 and "Content Security Policy" in logged[0]
-    page.close()
+    with chromium.new_context() as context:
+        page = context.new_page()
+        page.on("console", lambda message: logged.append(message.text))
+        page.goto(tampered.as_uri())
+        assert page.title() != "ran" and len(logged) == 1 and "Content Security Policy" in logged[0]
 
 
 def test_it_fits_on_a_phone(open_report):

@@ -131,6 +131,17 @@ def test_a_question_waits_for_the_run_that_is_being_loaded(tab, wait_until):
     assert panes == (BASE, ONE) and told[tab.picker.set_for] == "one"
 
 
+def test_asking_again_waits_for_it_too(tab, wait_until):
+    desk, values = tab._workbench.desk, values_of(tab) | {tab.conversation: ASKED}
+    with ThreadPoolExecutor() as executor:
+        with desk.taken(LOADING):
+            asked = executor.submit(lambda: list(tab._retry(values)))
+            wait_until(lambda: desk._changed._waiters, "the question to wait")
+            tab._workbench._slot.state = ModelState(adapter="two")
+        _, first, _ = asked.result(60)
+    assert first[tab.conversation].panes == (BASE, TWO) and chosen(tab, first) == ["base", "two", ""]
+
+
 def test_two_runs_stay_when_only_their_base_is_loaded(tab):
     assert [update["value"] for update in tab.picker.panes_for("base", "one", "two", "")] == ["one", "two", ""]
 

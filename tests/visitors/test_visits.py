@@ -135,7 +135,7 @@ def test_a_visitor_waits_for_the_model_that_is_loaded_for_them_and_for_no_other(
         with ann.turn(LOADING):
             waiting = executor.submit(ann.lab.wait_for_loading)
             wait_until(lambda: house._turn._changed._waiters, "ann to wait")
-            bob.lab.wait_for_loading()
+            executor.submit(bob.lab.wait_for_loading).result(60)
             assert not waiting.done()
         waiting.result(60)
 

@@ -187,17 +187,17 @@ class CompareTab:
 
     def _retry(self, values: dict) -> Iterator[dict]:
         """Asks the last question again: in place of its turn, or in a new conversation if the panes have changed."""
-        panes, conversation = self.picker.chosen(values), values[self.conversation]
+        conversation, is_alone = values[self.conversation], bool(values[self.alone])
         if not conversation.turns:
             yield {self.trouble: ""}
             return
         system, last = values[self.sampling.system] or "", conversation.turns[-1]
-        is_alone = bool(values[self.alone])
         try:
             sampling = self.sampling.read(values)
         except Problem as error:
             yield {self.trouble: notice(str(error), "error")}
             return
+        panes, told = self.picker.settled(values)
         if conversation.panes != panes:
             before, asked = Conversation(panes), sampling
         else:
@@ -209,7 +209,7 @@ class CompareTab:
             return
         yield {self.sampling.seed: asked.seed}
         again = before.asked(last.question, system, asked, is_alone)
-        yield from self._answers(values, conversation, again, {})
+        yield from self._answers(values, conversation, again, told)
 
     def _answers(self, values: dict, before: Conversation, asked: Conversation, told: dict) -> Iterator[dict]:
         """All panes answer the last question of `asked`. If none of them can, `before` stays.
