@@ -171,6 +171,21 @@ def open_settings(page) -> None:
     page.locator("#train-form").wait_for()
 
 
+@contextmanager
+def followed(page, value):
+    """Waits at the end until the page has been told what follows from a setting that was changed to this value."""
+    number = page.evaluate("gradio_config.dependencies.find(each => each.api_name === 'errors_now').id")
+
+    def answers(response) -> bool:
+        request = response.request
+        if not request.url.partition("?")[0].endswith("/run/predict"):
+            return False
+        return request.post_data_json["fn_index"] == number and value in request.post_data_json["data"]
+
+    with page.expect_response(answers, timeout=30_000):
+        yield
+
+
 def pick(page, place: str, label: str) -> None:
     """Choose what the left, right or third pane of the chat asks."""
     picker = page.locator(f"#pane-{place} input")

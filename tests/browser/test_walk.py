@@ -17,6 +17,7 @@ from tests.browser.conftest import (
     DESKTOP,
     PHONE,
     ZOOMED,
+    followed,
     held,
     in_colors,
     open_settings,
@@ -108,8 +109,9 @@ def test_3_load_a_model(page):
 
 
 def test_4_a_missing_model(page):
-    page.locator("#model-model_name input").fill("./nowhere")
-    page.locator("#model-model_name input").press("Enter")
+    with followed(page, "./nowhere"):
+        page.locator("#model-model_name input").fill("./nowhere")
+        page.locator("#model-model_name input").press("Enter")
     page.click("#load")
     expect(page.locator("#model-trouble .error")).to_contain_text("There is no folder ./nowhere", timeout=60_000)
     expect(page.locator("#model-state .notice")).to_contain_text("presets/demo-llama is still loaded")
