@@ -187,17 +187,17 @@ class CompareTab:
 
     def _retry(self, values: dict) -> Iterator[dict]:
         """Asks the last question again: in place of its turn, or in a new conversation if the panes have changed."""
-        conversation, is_alone = values[self.conversation], bool(values[self.alone])
+        (panes, told), conversation = self.picker.settled(values), values[self.conversation]
         if not conversation.turns:
             yield {self.trouble: ""}
             return
         system, last = values[self.sampling.system] or "", conversation.turns[-1]
+        is_alone = bool(values[self.alone])
         try:
             sampling = self.sampling.read(values)
         except Problem as error:
             yield {self.trouble: notice(str(error), "error")}
             return
-        panes, told = self.picker.settled(values)
         if conversation.panes != panes:
             before, asked = Conversation(panes), sampling
         else:
