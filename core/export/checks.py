@@ -25,7 +25,7 @@ class Limits:
 # With fewer bits the loss too is only reported: the mean divergence bounds it, and after a training to a loss of nearly
 # zero, 4 bits add a quarter to that and change no answer. How much these precisions change a model depends on it: the
 # divergence may be three times that of LLaMA 3 8B, and twice as many tokens may differ (llama.cpp, tools/perplexity,
-# "LLaMA 3 8b Scoreboard", with 0.0014, 0.0055, 0.0108 and 0.0313 nats). The demo stays below a tenth of that.
+# "LLaMA 3 8b Scoreboard", with 0.0014, 0.0055, 0.0108 and 0.0313 nats).
 LIMITS = {
     "float32": Limits(5e-4, 1e-7, 1.0, greedy_differing=0),
     "float16": Limits(0.1, 1e-5, 0.998),

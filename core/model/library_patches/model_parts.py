@@ -166,8 +166,8 @@ def keep_weights_as_stored(model) -> None:
     """Keeps 4-bit layers from rearranging their weights when they first answer.
 
     For bitsandbytes 0.50.2, which does so on processors with instructions for bfloat16: the layers then round
-    everything to 16 bits, and one whose size is no multiple of 32 fails. Unsloth does the same for the models that it
-    loads.
+    everything to 16 bits, and a layer fails if its size is not a multiple of 32. Unsloth does the same for the models
+    that it loads.
     """
     for layer in filter(is_4bit, model.modules()):
         layer.support_avx512bf16_for_cpu = False
