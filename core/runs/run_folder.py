@@ -115,7 +115,7 @@ class Run:
 
     def claim(self) -> None:
         """Makes this process the owner of the run, and keeps the date of its prompts. Raises OSError."""
-        self.write_about(pid=os.getpid(), pid_started=started(), prompt_date=self.prompt_date.isoformat())
+        self.write_about(**_owned_by_us(self.prompt_date))
 
     def write_about(self, **values) -> None:
         """Changes values in run.json, such as name and note. Raises OSError."""
@@ -173,10 +173,11 @@ def create_run(runs_dir: Path, name: str, config: RunConfig, owner: str = "", pr
                 break
             except FileExistsError:
                 continue
-        (folder / "config.yaml").write_text(config.to_yaml(), encoding="utf-8")
         run = Run(folder, name or config.run_name, owner=owner, preset=preset)
-        run.write_about(name=run.name, preset=preset, **({"owner": owner} if owner else {}))
-        run.claim()
+        about = {"name": run.name, "preset": preset} | ({"owner": owner} if owner else {})
+        # First, and with its process: another program takes a run without a living one for interrupted, and tidies it.
+        run.write_about(**about, **_owned_by_us(date.today()))
+        (folder / "config.yaml").write_text(config.to_yaml(), encoding="utf-8")
     except OSError as error:
         raise RunError(
             "Runs cannot be saved in {folder}: {reason}.", folder=str(runs_dir), reason=in_words(error)
@@ -256,6 +257,8 @@ def mark_interrupted(runs_dir: Path) -> list[Run]:
 def _mark_if_interrupted(run: Run) -> bool:
     if owner_lives(run.folder) or run.says_it_is_over() or run.snapshot().is_over:
         return False
+    if owner_lives(run.folder):  # another program has resumed it while we read
+        return False
     with suppress(OSError):  # the disk is full, or read-only: it is tried again the next time
         run.clear_up()
         run.append(StatusChanged(status="interrupted", message=INTERRUPTED))
@@ -277,6 +280,10 @@ def _about(folder: Path) -> dict:
 def _text(value: object, max_characters: int) -> str:
     """Text that can be sent to a page, without halves of surrogate pairs; empty for anything but text."""
     return value[:max_characters].encode("utf-8", "replace").decode() if isinstance(value, str) else ""
+
+
+def _owned_by_us(prompt_date: date) -> dict:
+    return {"pid": os.getpid(), "pid_started": started(), "prompt_date": prompt_date.isoformat()}
 
 
 def owner_lives(folder: Path) -> bool:

@@ -104,6 +104,7 @@ def test_two_programs_work_off_one_queue_and_begin_nothing_twice(runs_dir, tmp_p
     programs = [start(*command), start(*command)]
     codes = [program.wait(300) for program in programs]
     errors = [program.stderr_file.read_text() for program in programs]
+    assert set(codes) <= {0, 1}, errors
     results = [json.loads(program.stdout_file.read_text()) for program in programs]
     runs = [run for result in results for run in result["runs"]]
     assert sorted(run["run_id"] for run in runs) == sorted(run.id for run in list_runs(runs_dir))

@@ -5,6 +5,7 @@ import os
 import re
 import subprocess
 import sys
+import threading
 from pathlib import Path
 
 import pytest
@@ -224,6 +225,26 @@ def test_a_run_whose_program_was_killed_is_interrupted(runs_dir):
     assert (snapshot.status, snapshot.message) == ("interrupted", "The program ended before the run did.")
     assert mark_interrupted(runs_dir) == []
     assert (mine.snapshot().status, over.snapshot().status) == ("preparing", "completed")
+
+
+def test_a_run_that_is_being_made_is_not_taken_for_interrupted(runs_dir):
+    """By a program that starts at the same time: it would also remove the file that is just being written."""
+    is_made, taken = threading.Event(), []
+
+    def keep_starting() -> None:
+        while not is_made.is_set():
+            taken.extend(run.id for run in mark_interrupted(runs_dir))
+
+    other = threading.Thread(target=keep_starting)
+    other.start()
+    try:
+        for _ in range(40):
+            # The newest are listed first, so the other program gets to it at once.
+            finish(create_run(runs_dir, "new", CONFIG), adapter=False)
+    finally:
+        is_made.set()
+        other.join()
+    assert taken == [] and {run.snapshot().status for run in list_runs(runs_dir)} == {"completed"}
 
 
 @pytest.mark.parametrize("about", ["{", "[]", '{"pid": "x"}', '{"name": "no owner"}'])
