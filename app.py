@@ -6,7 +6,7 @@
     python app.py recipe yoda --small            look, train, ask, measure and export, with one report at the end
     python app.py inspect FILE_OR_NAME           show what training would read of these rows
     python app.py estimate llama-3.1-8b          estimate whether it fits; --gpu "RTX 3060 12GB" for another card
-    python app.py probe llama-3.1-8b             measure it instead, with one real step
+    python app.py probe llama-3.1-8b             measure it instead, with two real steps
     python app.py resume RUN                     continue a run that ended early
     python app.py queue add|list|run|drop|move   train several runs, one after the other
     python app.py compare RUN --prompt "Hello."  show the answers of base and tuned
@@ -84,14 +84,15 @@ PORTS = click.IntRange(1, 65535)
     "--when-queue-empty",
     default="",
     metavar="COMMAND",
-    help="Run this command of the shell each time the last run of the queue has ended.",
+    help="Run this shell command each time the last run of the queue has ended.",
 )
 @click.option(
     OPTION,
     type=click.Choice(list(LANGUAGES)),
     envvar=VARIABLE,
     expose_value=False,  # it has been set above
-    help="The language of the page and of all messages. The default is the system's, or else English.",
+    help="Language of the page, errors and reports. Defaults to the system's language if that is Korean, otherwise "
+    "English.",
 )
 @click.pass_context
 def app(
@@ -145,7 +146,7 @@ def app(
 @runs_dir_option
 @json_option
 def presets(runs_dir: Path, as_json: bool) -> None:
-    """List the presets, and those of your own that you saved on the page."""
+    """List the presets, including those you saved on the page."""
     found = list_presets(runs_dir)
     if as_json:
         print(json.dumps([preset.model_dump() for preset in found]))
@@ -175,8 +176,8 @@ def train(preset: str, settings: tuple[str, ...], runs_dir: Path, as_json: bool)
 def inspect(rows: str, settings: tuple[str, ...], runs_dir: Path, as_json: bool) -> int:
     """Show what training would read from a file, a folder, a Hugging Face dataset, or a preset's rows.
 
-    Reads all rows with the model's tokenizer, without its weights. The model is that of the preset the page opens with;
-    choose another one with --set model.model_name=NAME.
+    Reads all rows with the model's tokenizer, without its weights. For a preset, the model is the preset's own;
+    otherwise it is that of the preset the page opens with. Choose another one with --set model.model_name=NAME.
     """
     from ui.terminal.commands import inspect_and_report
 
@@ -204,7 +205,7 @@ def estimate(preset: str, settings: tuple[str, ...], gpu: str | None, runs_dir: 
 @runs_dir_option
 @json_option
 def probe(preset: str, settings: tuple[str, ...], runs_dir: Path, as_json: bool) -> int:
-    """Measure one real step, then undo it: peak memory, seconds per step, and the time of the whole run."""
+    """Measure two real steps, then undo them: peak memory, seconds per step, and the time of the whole run."""
     from ui.terminal.commands import probe_and_report
 
     return probe_and_report(runs_dir, find_preset(preset, runs_dir).config.with_settings(list(settings)), as_json)

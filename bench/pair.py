@@ -2,9 +2,10 @@
 
     python -m bench.pair [ROUNDS]
 
-The bars on a CPU: a pair takes at most 1.2 times as long as the base alone, three panes at most 1.5 times. Most of the
-difference is matrix products, which on a CPU can take twice as long with two rows as with one. The ratios to one tuned
-model alone and to the mean of the panes' own answers, each generated alone, are printed too. Last comes what it takes
+The bars on a CPU are relative to the base alone: a pair takes at most 1.2 times as long, three panes at most 1.5 times.
+On two shared cores they were not met (README.md). Most of the difference is matrix products, which on a CPU can take
+twice as long with two rows as with one. The ratios to one tuned model alone and to the mean of the panes' own answers,
+each generated alone, are printed too. Last comes what it takes
 to load another adapter: the time, and the memory next to the adapter's own size.
 """
 

@@ -1,6 +1,7 @@
 """The settings of a run: each one's name, meaning, bounds and default.
 
-Everything that shows or accepts a setting (form, presets, command line, saved runs, help) is made from these fields.
+Everything that accepts a setting (presets, command line, saved runs) is made from these fields, and so are its field in
+the form and the help there; but the form shows only what a tab adds to it (`ui.shared.settings_form.Form.add`).
 Field names are the argument names of unsloth, peft, trl and datasets, so passing them on needs no translation.
 
     config = RunConfig.from_yaml(text).with_settings(["training.max_steps=20"])

@@ -1,7 +1,7 @@
 """The sections of a RunConfig: model, data and adapter. The fourth is in `core.settings.training_section`.
 
-Titles and descriptions are what people read on the page and in `--help`. Field names are the libraries' own argument
-names, so that values are passed on without translation.
+Titles and descriptions are what people read on the page; a setting is shown where the form adds it. Field names are the
+libraries' own argument names, so that values are passed on without translation.
 """
 
 import re
@@ -144,7 +144,7 @@ class DataConfig(Part):
         [],
         max_length=100,
         title="Fill in placeholders",
-        description="What the rows get in place of placeholders such as {{name}}: name = value, one per line.",
+        description="What to put in place of placeholders such as {{name}}: name = value, one per line.",
     )
     drop_duplicates: bool = Field(
         False, title="Leave out duplicates", description="Leaves out rows with the same text as an earlier row."
@@ -237,7 +237,7 @@ class AdapterConfig(Part):
         ALL_TARGET_MODULES,
         min_length=1,
         title="Adapted layers",
-        description="All of them learn best. Fewer use less memory.",
+        description="Adapting all of them usually works best. Fewer use less memory.",
     )
     modules_to_save: list[Literal["embed_tokens", "lm_head"]] = Field(
         ["embed_tokens", "lm_head"],
@@ -252,7 +252,7 @@ class AdapterConfig(Part):
     continue_from: str | None = Field(
         None,
         title="Continue from",
-        description="The run whose adapter is trained further: its id, its folder, or the preset it was started from.",
+        description="The adapter to train further: a run's name, id or folder, its preset, or an adapter's folder.",
     )
 
     @field_validator("target_modules", "modules_to_save")

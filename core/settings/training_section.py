@@ -185,13 +185,12 @@ class TrainingConfig(Part):
     hub_model_id: str = Field(
         "",
         title="Push each checkpoint to",
-        description="OWNER/NAME on Hugging Face, created if it does not exist; needs a token that may write. Empty: "
-        "no pushing.",
+        description="OWNER/NAME on Hugging Face, created if it does not exist; needs a token with write access.",
     )
     hub_private_repo: bool = Field(
         True,
         title="Private repository",
-        description="Whether the repository is created as private. One that exists stays as it is.",
+        description="Whether the repository is created as private. An existing one keeps its visibility.",
     )
 
     @field_validator("eval_steps", "save_steps")

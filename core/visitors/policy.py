@@ -103,7 +103,7 @@ class Policy:
             )
         if training.hub_model_id:
             raise NotAllowed(
-                "Nothing is pushed to Hugging Face from this page; leave Push each checkpoint to empty.",
+                "Runs do not push checkpoints from this page; leave Push each checkpoint to empty.",
                 settings=("training.hub_model_id",),
             )
 

@@ -18,8 +18,8 @@ ENGLISH = ("ui/terminal/", "ui/icons/")  # what the command line prints, its err
 EXEMPT: dict[str, tuple[str, ...]] = {
     "app.py": (  # the help of the command line
         "A graphics card,", "A question.", "Address to", "Create a public", "Do not open", "Fine-tune a Llama at home",
-        "Let anyone", "Measure ", "Open a window", "Port to", "Require this", "Run a public", "Run this command",
-        "The language of",
+        "Let anyone", "Measure ", "Open a window", "Port to", "Require this", "Run a public", "Run this shell",
+        "Language of the page",
     ),
     "core/answering/rows_in_one_pass.py": ("The same words", "And fewer"),
     "core/comparing/votes.py": ("the contender is",),

@@ -25,10 +25,10 @@ def queue() -> None:
     "varied",
     multiple=True,
     metavar="SECTION.NAME=VALUES",
-    help="Queue a run for each of several values, as in training.learning_rate=1e-4,2e-4,5e-4. Can be given twice: "
-    "each value with each.",
+    help="Queue a run for each of several values, as in training.learning_rate=1e-4,2e-4,5e-4. Give it twice to queue "
+    "every combination.",
 )
-@click.option("--small", is_flag=True, help="Of a recipe: the demo model, and a few rows of our own.")
+@click.option("--small", is_flag=True, help="For a recipe: use the demo model and a few rows of our own.")
 @runs_dir_option
 @json_option
 def add(
@@ -61,15 +61,15 @@ def list_(runs_dir: Path, as_json: bool) -> None:
 
 @queue.command()
 @click.option(
-    "--when-empty", default="", metavar="COMMAND", help="Run this command of the shell after the last run has ended."
+    "--when-empty", default="", metavar="COMMAND", help="Run this shell command after the last run has ended."
 )
 @runs_dir_option
 @json_option
 def run(when_empty: str, runs_dir: Path, as_json: bool) -> int:
     """Train the runs of the queue until it is empty. Ends a pause.
 
-    Ctrl-C stops the run in progress and pauses the queue; `queue run` then goes on from there. The exit code is 1 if a
-    run failed.
+    Ctrl-C stops the run in progress and pauses the queue; `queue run` then continues from there. The exit code is 1 if
+    a run failed.
     """
     from ui.terminal.queue_work import run_and_report
 
@@ -80,7 +80,7 @@ def run(when_empty: str, runs_dir: Path, as_json: bool) -> int:
 @click.argument("entries", metavar="ID...", nargs=-1, required=True)
 @runs_dir_option
 def drop(entries: tuple[str, ...], runs_dir: Path) -> None:
-    """Take runs out of the queue. What was trained of one stays among the runs."""
+    """Take runs out of the queue. A run that has started stays in the list of runs."""
     from core.runs.queue_file import QueueFile
 
     QueueFile(runs_dir.resolve()).drop(entries)

@@ -18,7 +18,9 @@ from ui.terminal.options import json_option, runs_dir_option
     metavar="STAGE.SECTION.NAME=VALUE",
     help="Change a setting of a stage, as in price.training.max_steps=20.",
 )
-@click.option("--small", is_flag=True, help="Use the demo model and a few rows of our own: takes minutes, anywhere.")
+@click.option(
+    "--small", is_flag=True, help="Use the demo model and a few rows of our own; takes minutes on any machine."
+)
 @runs_dir_option
 @json_option
 def recipe(name: str | None, settings: tuple[str, ...], small: bool, runs_dir: Path, as_json: bool) -> int:

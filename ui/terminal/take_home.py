@@ -55,7 +55,7 @@ def push(
 ) -> int:
     """Export a run, test it, and put it into a repository on Hugging Face, which is private unless you say --public.
 
-    Needs a token that may write, in HF_TOKEN. A repository that exists is updated and stays as visible as it is.
+    Needs a token with write access in HF_TOKEN. An existing repository is updated and keeps its visibility.
     """
     from ui.terminal.export_command import Options
     from ui.terminal.push_command import Repository, push_and_report
@@ -80,7 +80,7 @@ def script(run: str, out: Path | None, runs_dir: Path, as_json: bool) -> None:
 
 @click.command("bring-in")
 @click.argument("name", metavar="FOLDER_OR_NAME")
-@click.option("--base", metavar="MODEL", help="The model it is for, if that is not the one that it names.")
+@click.option("--base", metavar="MODEL", help="The base model, if it is not the one the adapter names.")
 @click.option("--revision", help="Branch, tag or commit of the repository.")
 @runs_dir_option
 @json_option
