@@ -111,7 +111,7 @@ def running_app(folder: Path, *arguments: str, environment: dict[str, str] | Non
     finally:
         process.send_signal(signal.SIGTERM)
         try:
-            process.wait(30)
+            process.wait(120)
         except subprocess.TimeoutExpired:
             process.kill()
             process.wait()

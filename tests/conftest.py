@@ -124,7 +124,7 @@ def tmpfs(folder: Path, options: str) -> Iterator[str]:
 
 @pytest.fixture(scope="session")
 def wait_until():
-    def wait(condition: Callable[[], Any], what: str, timeout: float = 60) -> None:
+    def wait(condition: Callable[[], Any], what: str, timeout: float = 120) -> None:
         deadline = time.monotonic() + timeout
         while not condition():
             assert time.monotonic() < deadline, f"waited {timeout:g} s for {what}"

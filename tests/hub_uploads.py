@@ -13,9 +13,12 @@ import re
 import threading
 import time
 from collections import Counter
+from contextlib import suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 from urllib.parse import unquote, urlsplit
+
+import psutil
 
 REPOSITORY = re.compile(r"/api/models/(?P<name>[^/]+/[^/]+)(?:/(?P<endpoint>[a-z-]+)(?:/(?P<revision>[^/]+))?)?")
 LARGE = (".safetensors", ".gguf")
@@ -89,6 +92,17 @@ class UploadHub:
     def count(self, method: str, ending: str) -> int:
         """How many requests of this method had a path with this ending."""
         return sum(made == method and path.endswith(ending) for made, path in self.requests)
+
+
+def uploading_processes() -> list[psutil.Process]:
+    """Those below this process that upload to a hub. One that has ended is not among them, even if nobody has waited
+    for it yet."""
+    found = []
+    for one in psutil.Process().children(recursive=True):
+        with suppress(psutil.NoSuchProcess):
+            if "core.export.hub_worker" in one.cmdline():
+                found.append(one)
+    return found
 
 
 def commit_of(repository: Repository) -> str:

@@ -112,7 +112,7 @@ def test_ctrl_c_stops_an_evaluation_and_nothing_is_saved(trained, tmp_path, wait
     process = start("evaluate", trained["run_dir"], "--data", str(rows), "--rows", "4000", environment=terminal)
     wait_until(lambda: re.search(r"[1-9]\d* of 4,000 rows", so_far(process.stderr_file)), "measured rows", 120)
     process.send_signal(signal.SIGINT)
-    assert process.wait(30) == 130, "it stops after the current token, not after all rows"
+    assert process.wait(120) == 130, "it stops after the current token, not after all rows"
     errors = process.stderr_file.read_text()
     assert process.stdout_file.read_text() == ""
     assert "Traceback" not in errors and errors.endswith("Stopped; nothing was saved.\n")

@@ -122,7 +122,7 @@ def test_ctrl_c_in_the_middle_of_a_file(hub, run, tmp_path, wait_until):
     process = start("push", str(run), NAME, "--no-check", environment=surroundings(hub), often=True)
     wait_until(hub.stalled.is_set, "half of the weights", 120)
     process.send_signal(signal.SIGINT)
-    assert process.wait(30) == 130
+    assert process.wait(120) == 130
     assert process.stdout_file.read_text() == ""
     assert process.stderr_file.read_text().endswith("Stopped; nothing was pushed.\n")
     assert hub.repositories[NAME].messages == []

@@ -13,6 +13,7 @@ from core.runs.run_folder import list_runs
 SCREENSHOTS = Path(__file__).parent / "screenshots"
 DESKTOP, PHONE = {"width": 1440, "height": 900}, {"width": 390, "height": 844}
 LOADED = "#tabs [role=tab]"
+TO_OPEN = 120_000  # milliseconds: Playwright's own thirty seconds are too few on a busy machine
 ZOOMED = {"width": 720, "height": 450}  # a desktop's window at 200%
 FLAGS = [
     "--no-sandbox",
@@ -97,8 +98,8 @@ def opening(chromium):
         page.logged_errors = []
         page.on("pageerror", lambda error: page.logged_errors.append(str(error)))
         page.on("console", lambda message: message.type == "error" and page.logged_errors.append(message.text))
-        page.goto(url)
-        page.wait_for_selector(LOADED, timeout=60_000)
+        page.goto(url, timeout=TO_OPEN)
+        page.wait_for_selector(LOADED, timeout=TO_OPEN)
         return page
 
     try:
@@ -122,8 +123,8 @@ def reload(page, forget: bool = False) -> None:
     if forget:
         page.evaluate("delete window.keepEntered, delete window.keepsChat, localStorage.clear()")
     with _leaving(page):
-        page.reload(wait_until="commit")
-    page.wait_for_selector(LOADED, timeout=60_000)
+        page.reload(wait_until="commit", timeout=TO_OPEN)
+    page.wait_for_selector(LOADED, timeout=TO_OPEN)
 
 
 def close(page) -> None:
@@ -156,11 +157,17 @@ def in_colors(page, theme: str) -> None:
 
 
 def tab(page, name: str) -> None:
-    page.get_by_role("tab", name=name, exact=True).click()
+    _open(page, page.get_by_role("tab", name=name, exact=True))
 
 
 def unfold(page, head) -> None:
-    """Open an accordion. Gradio makes its parts and, a frame later, gives them their values over what was typed."""
+    """Open an accordion."""
+    _open(page, head)
+
+
+def _open(page, head) -> None:
+    """When a tab or an accordion is first opened, Gradio makes its parts and, a frame later, gives them their values
+    over what was typed."""
     head.click()
     page.evaluate("new Promise(done => requestAnimationFrame(() => requestAnimationFrame(() => setTimeout(done))))")
 

@@ -155,7 +155,7 @@ def test_votes_by_key_and_button_are_saved_correctly(app, run, open_page):
         else:
             page.click(f"#blind-{how}")
         if number < len(PROMPTS):
-            expect(page.locator("#blind-last")).to_contain_text("left was", timeout=10_000)
+            expect(page.locator("#blind-last")).to_contain_text("left was")
             if number == 1:
                 photograph(page, "61-blind-after-a-vote")
             assert page.locator("#blind-result .card").count() == 0, "the result is shown only at the end"
@@ -202,7 +202,7 @@ def test_two_pages_share_one_test_and_each_pair_counts_once(app, run, open_page)
     expect_pair(first, 1, 3)
     first.click("#blind-tie")
     second.click("#blind-tie")  # for the pair it still shows, or for the next one if it already shows that
-    expect(first.locator("#blind-last")).to_contain_text("A tie", timeout=10_000)
+    expect(first.locator("#blind-last")).to_contain_text("A tie")
     first.click("#blind-end")
     expect(second.locator("#blind-result h3")).to_be_visible(timeout=30_000)
     photograph(second, "64-blind-result-phone-dark")

@@ -312,7 +312,7 @@ def test_9_reading_is_shown_stopped_and_seen_by_a_second_page(data_page, loaded,
     expect(page.locator("#check-trouble .warning")).to_contain_text(
         "Stopped before all rows were read.", timeout=30_000
     )
-    expect(page.locator("#stop-reading")).to_be_hidden(timeout=10_000)
+    expect(page.locator("#stop-reading")).to_be_hidden()
 
 
 def test_on_a_phone(data_page, shared_data):

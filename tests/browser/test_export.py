@@ -77,7 +77,7 @@ def test_2_files_arrive_in_the_browser(page, run, tmp_path):
 def test_3_a_push_is_stopped_in_the_middle_and_taken_up_again(page, run, hub, wait_until):
     hub.stall_after = 1 << 16
     page.locator("#push-name input, #push-name textarea").fill("ada/yoda")
-    expect(page.locator("#export-push")).to_be_enabled(timeout=10_000)
+    expect(page.locator("#export-push")).to_be_enabled()
     page.click("#export-push")
     expect(page.locator("#export-progress")).to_contain_text("Uploading to ada/yoda", timeout=TOO_LONG)
     wait_until(hub.stalled.is_set, "half of the weights", timeout=120)  # the page speaks of it before the first byte
@@ -87,7 +87,7 @@ def test_3_a_push_is_stopped_in_the_middle_and_taken_up_again(page, run, hub, wa
     expect(page.locator("#export-progress .warning")).to_have_text("Stopped; nothing was pushed.", timeout=60_000)
     assert hub.repositories["ada/yoda"].messages == []
     hub.stall_after = None
-    expect(page.locator("#export-push")).to_be_enabled(timeout=10_000)
+    expect(page.locator("#export-push")).to_be_enabled()
     page.click("#export-push")
     expect(page.locator("#export-progress .good")).to_contain_text(
         f"Pushed to {hub.address}/ada/yoda, which only you can see.", timeout=TOO_LONG
@@ -102,7 +102,7 @@ def test_4_an_error_is_one_sentence_and_what_is_there_stays_after_a_reload(page,
     in_colors(page, "dark")
     page.locator("#export-form input").click()
     page.get_by_role("option", name="LoRA alone").click()
-    expect(page.locator("#export-gguf")).to_be_enabled(timeout=10_000)
+    expect(page.locator("#export-gguf")).to_be_enabled()
     page.click("#export-gguf")  # the demo's preset trains embeddings, for which GGUF has no LoRA
     expect(page.locator("#export-progress .error")).to_have_text(
         re.compile(r"^Demo Llama[^\n]*embed_tokens[^\n]*\.$"), timeout=TOO_LONG

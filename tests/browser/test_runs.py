@@ -126,9 +126,9 @@ def test_4_a_note_is_not_overwritten_while_typing(app, runs_page):
     page.locator("#run-note textarea").fill("half a tho")
     other = create_run(app.runs_dir, "other", RunConfig())
     other.append(StatusChanged(status="training"))
-    expect(page.locator("#runs-table tbody th", has_text="other")).to_be_visible(timeout=10_000)
+    expect(page.locator("#runs-table tbody th", has_text="other")).to_be_visible()
     other.append(Evaluated(step=1, eval_loss=1.0))
-    expect(page.locator("#runs-table")).to_contain_text("1.0000", timeout=10_000)
+    expect(page.locator("#runs-table")).to_contain_text("1.0000")
     assert page.locator("#run-note textarea").input_value() == "half a tho"
     assert page.evaluate("document.activeElement.tagName") == "TEXTAREA"
     page.locator("#run-note textarea").fill("half a thought")
@@ -148,7 +148,7 @@ def test_4_a_note_is_not_overwritten_while_typing(app, runs_page):
     expect(page.locator("#run-delete")).to_be_disabled()
     expect(page.locator("#run-delete")).to_have_text("Delete (this run is in progress)")
     other.append(StatusChanged(status="completed"))
-    expect(page.locator("#run-delete")).to_have_text("Delete", timeout=10_000)
+    expect(page.locator("#run-delete")).to_have_text("Delete")
 
 
 def test_5_delete_undo_restore_and_empty_the_trash(app, runs_page):

@@ -73,7 +73,7 @@ def test_stopped_answers_are_kept_and_the_question_can_be_edited(page, run, name
     page.click("#stop-answers")
     expect(page.locator(".turn")).to_have_count(2)
     expect(footer).to_contain_text(re.compile("^stopped · "), timeout=60_000)
-    expect(page.locator("#stop-answers")).to_be_hidden(timeout=10_000)
+    expect(page.locator("#stop-answers")).to_be_hidden()
     expect(page.locator("#proof .notice").first).to_be_visible(timeout=60_000)
     photograph(page, f"64-chat-stopped-{name}")
     assert len(page.locator(".turn").last.locator(".answer").first.inner_text()) > 0

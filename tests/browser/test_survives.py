@@ -13,7 +13,7 @@ from tests.app_process import run_app, running_app
 from tests.browser.conftest import PHONE, photograph, tab
 
 SETTINGS = [
-    "training.max_steps=20",
+    "training.max_steps=60",
     "training.eval_steps=10",
     "training.save_steps=5",
     "data.validation_share=0.01",
@@ -54,7 +54,7 @@ def curve_ends(page) -> list[float]:
 
 def assert_whole(run: Run) -> None:
     after = run.snapshot()
-    assert [step.step for step in after.steps] == list(range(1, 21)), "each step once, including those before the kill"
+    assert [step.step for step in after.steps] == list(range(1, 61)), "each step once, including those before the kill"
     assert after.status == "completed" and after.heldout.rows == 7
 
 
@@ -65,10 +65,10 @@ def test_the_train_tab_resumes_an_interrupted_run(app, page):
         "The program ended before the run did.", timeout=30_000
     )
     last = run.snapshot().checkpoints[-1]
-    expect(page.locator("#resume-words")).to_have_text(f"The run resumes after step {last} of 20.")
+    expect(page.locator("#resume-words")).to_have_text(f"The run resumes after step {last} of 60.")
     photograph(page, "53-training-interrupted")
     page.click("#resume")
-    expect(page.locator("#train-state .good")).to_contain_text("Finished", timeout=180_000)
+    expect(page.locator("#train-state .good")).to_contain_text("Finished", timeout=300_000)
     expect(page.locator("#resume")).to_be_hidden()
     assert_whole(run)
     left, right = curve_ends(page)
@@ -84,7 +84,7 @@ def test_the_runs_tab_resumes_an_interrupted_run(app, page, killed, wait_until):
     expect(page.locator("#run-resume")).to_be_visible(timeout=30_000)
     photograph(page, "60-interrupted-run-phone")
     page.click("#run-resume")
-    wait_until(lambda: run.snapshot().status == "completed", "the run's end", 180)
+    wait_until(lambda: run.snapshot().status == "completed", "the run's end", 300)
     tab(page, "Train")
     expect(page.locator("#train-state .good")).to_contain_text("Finished")
     photograph(page, "61-resumed-phone")
@@ -96,7 +96,7 @@ def test_the_command_line_resumes_too(tmp_path, killed):
     run = open_run(shutil.copytree(killed.folder, runs_dir / killed.id))
     done = run_app("resume", run.id, "--runs-dir", str(runs_dir), "--json")
     assert done.returncode == 0, done.stderr
-    assert '"status": "completed"' in done.stdout and '"steps": 20' in done.stdout
+    assert '"status": "completed"' in done.stdout and '"steps": 60' in done.stdout
     assert_whole(run)
     again = run_app("resume", run.id, "--runs-dir", str(runs_dir))
     assert again.returncode == 2

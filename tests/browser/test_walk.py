@@ -142,7 +142,7 @@ def test_6_a_setting_out_of_bounds(app, page):
     photograph(page, "04-setting-out-of-bounds")
     assert list_runs(app.runs_dir) == []
     page.click("#twice")
-    expect(page.locator("#adapter-lora_alpha input")).to_have_value("18000", timeout=10_000)
+    expect(page.locator("#adapter-lora_alpha input")).to_have_value("18000")
     expect(page.locator("#adapter-lora_alpha .fault")).to_contain_text("(adapter.lora_alpha) cannot be 18000")
     expect(page.locator("#adapter-r .fault")).to_have_count(1)
     page.locator("#adapter-r input").fill("16")  # it goes while it is being typed
@@ -325,7 +325,7 @@ def test_8_train_and_reload(page):
     wait_for_step(page, before)
     expect(page.get_by_role("tab", name="Train", exact=True)).to_have_attribute("aria-selected", "true")
     expect(page.locator("#train-form")).to_be_hidden()
-    expect(page.locator("#training-max_steps input")).to_have_value("5000", timeout=10_000)
+    expect(page.locator("#training-max_steps input")).to_have_value("5000")
     points = page.locator("#charts .linear polyline.train").get_attribute("points").split()
     assert len(points) >= before, "the history from before the reload is still drawn"
 
@@ -461,21 +461,25 @@ def test_10_a_page_out_of_view_asks_seldom_and_at_once_when_it_is_shown_again(pa
 
 
 def test_10_a_page_asks_as_seldom_as_it_is_told_to(page):
+    """On a slow machine it may ask again before it is told, and an answer from before may be the last to come."""
     page.evaluate("""() => {
-        Object.assign(window, {looks: 0, asks: 0, realFetch: window.fetch});
+        Object.assign(window, {looks: 0, begun: 0, asks: 0, realFetch: window.fetch});
         let again = 0;
         Object.defineProperty(window, "againLive", {configurable: true, get: () => ++window.looks && again,
-                                                    set: at => again = at});
+                                                    set: at => again = Math.max(again, at)});
         window.fetch = async (...asked) => {
+            if (!String(asked[0]).includes("/live?")) return window.realFetch(...asked);
+            window.begun += 1;
             const answer = await window.realFetch(...asked);
-            if (!String(asked[0]).includes("/live?")) return answer;
-            window.asks += 1;
             const body = answer.status === 204 ? null : await answer.text();
+            window.asks += 1;
             return new Response(body, {status: answer.status, headers: {pause: "1000"}});
         };
     }""")
+    page.wait_for_function("window.asks > 0 && window.asks === window.begun")
+    asked = page.evaluate("(window.looks = 0, window.asks)")
     page.wait_for_function("window.looks >= 5")  # once a second
-    assert page.evaluate("window.asks") == 1
+    assert page.evaluate("window.asks") == page.evaluate("window.begun") == asked
     page.evaluate("() => { delete window.againLive; window.fetch = window.realFetch; }")
     wait_for_step(page, current_step(page) + 1)
 
@@ -503,7 +507,7 @@ def test_11_a_second_page_shows_the_only_run_and_stops_it(app, page, open_page):
     assert second.evaluate("document.documentElement.scrollWidth") <= PHONE["width"]
 
     tab(second, "Compare")
-    expect(second.locator("#compare-hint")).to_contain_text("A run is training", timeout=10_000)
+    expect(second.locator("#compare-hint")).to_contain_text("A run is training")
     expect(second.locator("#ask")).to_be_disabled()
     photograph(second, "08-compare-waits-phone")
     # What Gradio shows while it loads would ask for every frame.
@@ -558,7 +562,7 @@ def test_13_both_models_answer(page):
     with held(page, "panes_for"):  # also before the page has put the run beside the base
         page.locator("#train-end").get_by_role("button", name="Compare").click()
         expect(page.get_by_role("tab", name="Compare", exact=True)).to_have_attribute("aria-selected", "true")
-        expect(page.locator("#ask")).to_be_enabled(timeout=10_000)
+        expect(page.locator("#ask")).to_be_enabled()
         page.locator("#prompt textarea").fill(SENTENCE)
         page.click("#ask")
         expect(page.locator(".pane.base .answer")).to_have_text(SENTENCE, timeout=60_000)
@@ -590,7 +594,7 @@ def test_15_the_finished_run_is_measured_or_exported(app, page):
     expect(page.get_by_role("tab", name="Export", exact=True)).to_have_attribute("aria-selected", "true")
     expect(page.locator("#export-run input")).to_have_value(run_label(run.id, run.name))
     expect(page.locator("#export-adapter-choice input")).to_have_value("final")
-    expect(page.locator("#export-adapter")).to_be_enabled(timeout=10_000)
+    expect(page.locator("#export-adapter")).to_be_enabled()
 
 
 def test_16_the_queue_goes_on_and_its_variations_are_compared(app, page):
@@ -598,7 +602,6 @@ def test_16_the_queue_goes_on_and_its_variations_are_compared(app, page):
     expect(page.locator("#queue li")).to_have_count(2)
     page.evaluate("window.told = null")
     page.get_by_role("button", name="Continue the queue").click()
-    expect(page.locator("#queue li").first).to_contain_text("in progress")
     expect(page.locator("#queue .good")).to_have_text("The queue is empty: 2 runs ended.", timeout=120_000)
     page.wait_for_function("window.told?.[1] === 'The queue is empty: 2 runs ended.'")
     table = page.locator("#queue table")

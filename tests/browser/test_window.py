@@ -79,7 +79,7 @@ def browser(app, chromium, wait_until):
 @pytest.fixture(scope="module")
 def page(browser):
     (page,) = browser.contexts[0].pages
-    page.wait_for_selector(LOADED, timeout=60_000)
+    page.wait_for_selector(LOADED, timeout=120_000)
     return page
 
 
@@ -117,12 +117,12 @@ def test_3_closing_it_during_a_run_ends_neither(app, page, browser, wait_until):
         f"{app.url}/ (Ctrl-C ends it now).\n"
     )
     wait_until(lambda: said in app.printed(), "the line in the terminal", 60)
-    assert app.process.poll() is None and httpx.get(app.url).status_code == 200
+    assert app.process.poll() is None and httpx.get(app.url, timeout=60).status_code == 200
 
 
 def test_closing_it_ends_a_program_that_does_nothing(tmp_path, wait_until):
-    """A program in the browser's place, which ends after six seconds: a window that is closed."""
-    app = start_in_window(tmp_path, "exec sleep 6")
+    """A program in the browser's place, which ends after fifteen seconds: a window that is closed."""
+    app = start_in_window(tmp_path, "exec sleep 15")
     try:
         assert app.process.wait(120) == 0, app.printed()
     finally:

@@ -5,7 +5,6 @@ import random
 import threading
 from pathlib import Path
 
-import psutil
 import pytest
 
 from core.export.export import write_export
@@ -15,7 +14,7 @@ from core.export.wanted import Wanted
 from core.problems import ConfigError, ExportError
 from core.threads import Stopped
 from tests.hub_uploads import Repository as Stored
-from tests.hub_uploads import UploadHub, commit_of
+from tests.hub_uploads import UploadHub, commit_of, uploading_processes
 
 pytestmark = pytest.mark.slow  # each push starts a process for the hub's client
 
@@ -151,8 +150,7 @@ def test_stop_in_the_middle_of_a_file(hub, folder):
     hub.stall_after = 1 << 20  # from there on it reads nothing, so only a killed upload can end
     with pytest.raises(Stopped):
         push(folder, hub, should_stop=hub.stalled.is_set)
-    uploading = [child for child in psutil.Process().children() if "core.export.hub_worker" in child.cmdline()]
-    assert uploading == []
+    assert uploading_processes() == []
     assert [thread.name for thread in threading.enumerate() if "_read" in thread.name] == []
 
 

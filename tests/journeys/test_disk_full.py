@@ -6,6 +6,7 @@ from contextlib import suppress
 
 import pytest
 
+from core.runs.events import CheckpointSaved
 from core.runs.run_folder import find_run
 from core.workbench.workbench import Workbench
 from tests.conftest import small_config, tmpfs
@@ -23,10 +24,17 @@ class SmallDisk:
         self._ballast = folder / "ballast"
 
     def fill(self) -> None:
-        with suppress(OSError), open(self._ballast, "ab", buffering=0) as file:
+        self._fill_with(self._ballast, b"x")
+
+    def fill_history(self, run) -> None:
+        """Blank lines, which say nothing, take what is left of the last block of the run's events."""
+        self._fill_with(run.folder / "events.jsonl", b"\n")
+
+    def _fill_with(self, place, byte: bytes) -> None:
+        with suppress(OSError), open(place, "ab", buffering=0) as file:
             for size in (2**20, 2**12, 1):
                 with suppress(OSError):
-                    while file.write(b"x" * size):
+                    while file.write(byte * size):
                         pass
 
     def free(self) -> None:
@@ -40,6 +48,9 @@ class SimulatedDisk(SmallDisk):
 
     def fill(self) -> None:
         self.is_full = True
+
+    def fill_history(self, run) -> None:
+        pytest.skip("nothing but a real file system keeps the events from being written")
 
     def free(self) -> None:
         self.is_full = False
@@ -85,9 +96,18 @@ def adapter_of(run) -> bytes:
 
 def start_and_pause(bench: Workbench, disk: SmallDisk, config, wait_until):
     """Start a run and fill the disk; returns the paused run and the steps of its checkpoints."""
+    emit, is_first = bench._training.emit, True
+
+    def emit_and_fill(event) -> None:
+        """In the training's own thread, which could otherwise end before the disk is full."""
+        nonlocal is_first
+        emit(event)
+        if is_first and isinstance(event, CheckpointSaved):
+            is_first = False
+            disk.fill()
+
+    bench._training.emit = emit_and_fill
     run = bench.start(config, "full")
-    wait_until(lambda: bench.snapshot.checkpoints, "the first checkpoint", 120)
-    disk.fill()
     wait_until(lambda: bench.snapshot.message.startswith("Paused"), "the pause", 120)
     assert bench.snapshot.status == "training" and bench.snapshot.is_paused
     assert bench.snapshot.message == (
@@ -126,3 +146,16 @@ def test_a_run_stopped_while_paused_can_be_resumed_from_its_checkpoint(
     bench.resume(run.id)
     assert bench.wait(120).status == "completed", bench.snapshot.message
     assert adapter_of(run) == expected_adapter
+
+
+def test_how_a_run_ended_is_written_once_there_is_room(small_disk, config, wait_until):
+    """Until then it counts as in progress, so that nothing in the queue could begin."""
+    bench = Workbench(small_disk.folder / "runs")
+    run, _ = start_and_pause(bench, small_disk, config, wait_until)
+    small_disk.fill_history(run)
+    bench.stop()
+    assert bench.wait(120).status == "failed" and "cannot be written" in bench.trouble
+    assert not run.says_it_is_over()
+    small_disk.free()
+    wait_until(lambda: bench.snapshot and not bench.trouble, "the end's being written", 30)
+    assert run.says_it_is_over() and find_run(bench.runs_dir, run.id).snapshot() == bench.snapshot

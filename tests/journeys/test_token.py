@@ -153,7 +153,7 @@ def test_the_page_does_not_leak_it(tmp_path, hub, home, monkeypatch, wait_until)
         assert TOKEN not in str(broken.value)
         answers = [json.dumps(client.predict(api_name="/snapshot"))]
         answers += [
-            httpx.get(f"{app.url}{path}").text
+            httpx.get(f"{app.url}{path}", timeout=60).text
             for path in ("/", "/config", "/gradio_api/info", "/gradio_api/queue/status")
         ]
         assert all(answers) and TOKEN not in "".join(answers)

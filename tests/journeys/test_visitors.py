@@ -5,6 +5,7 @@ One program for all of it. "ann" has a run in progress and an upload, both with 
 
 import json
 from collections.abc import Iterator
+from functools import partial
 
 import httpx
 import pytest
@@ -17,9 +18,11 @@ from tests.app_process import running_app
 pytestmark = pytest.mark.slow  # trains on a page of its own
 
 SECRET = "the-heron-knows-4711"
-ROWS = b'{"instruction": "Say red.", "output": "%s"}\n' % SECRET.encode() * 20
+# Long ones, so that Ann's run is in progress until all tests are over.
+ROWS = b'{"instruction": "Say red.", "output": "%s"}\n' % (f"{SECRET}{' The heron reads a book.' * 40}".encode()) * 20
 # What the buttons inside the page's texts ask for, with every name that they carry.
 ASKS = ("open", "load", "continue", "put-back", "empty-now", "delete", "data", "fetch")
+get = partial(httpx.get, timeout=60)  # its own five seconds are too few on a busy machine
 
 
 @pytest.fixture(scope="module")
@@ -83,7 +86,7 @@ def run(app, ann, uploaded, wait_until) -> Iterator[str]:
     open_run(app.runs_dir / run).write_about(note=SECRET)
     yield run
     ann.do("stop")
-    wait_until(lambda: ann.run()["status"] in ("stopped", "completed"), "the end", timeout=60)
+    wait_until(lambda: ann.run()["status"] in ("stopped", "completed"), "the end")
 
 
 def test_each_page_is_told_of_its_own_run(ann, bob, run):
@@ -136,7 +139,7 @@ def test_uploads_are_small_and_their_visitor_s(app, ann, bob, uploaded):
     assert ann.http.get(f"/gradio_api/file={uploaded}").content == ROWS
     for route in ("file=", "file/"):
         assert bob.http.get(f"/gradio_api/{route}{uploaded}").status_code == 403
-        assert httpx.get(f"{app.url}/gradio_api/{route}{uploaded}").status_code == 403
+        assert get(f"{app.url}/gradio_api/{route}{uploaded}").status_code == 403
         for name in ("prepared", "private.jsonl"):
             assert bob.http.get(f"/gradio_api/{route}{app.runs_dir}/{name}").status_code == 403
     assert ann.upload("rows.jsonl", b"x" * (1 << 20)).status_code == 200
@@ -195,6 +198,6 @@ def test_a_visitor_is_slowed_down(app):
 
 def test_a_cookie_that_is_no_key_is_replaced(app):
     for cookie in ("", "hearthtune-visitor=", "hearthtune-visitor=ann", "hearthtune-visitor=" + "g" * 64):
-        answer = httpx.get(f"{app.url}/config", headers={"Cookie": cookie})
+        answer = get(f"{app.url}/config", headers={"Cookie": cookie})
         (given,) = answer.headers.get_list("set-cookie")
         assert given.startswith("hearthtune-visitor=") and "HttpOnly" in given and "SameSite=Lax" in given

@@ -3,6 +3,7 @@
 import json
 import os
 import time
+from functools import partial
 from pathlib import Path
 from urllib.parse import quote
 
@@ -23,6 +24,8 @@ HOSTILE = [
     ".bashrc", "<img src=x onerror=alert(1)>.csv", "run.json", "../20260101-000000-x/run.json", " . ", "...",
     "a.txt.", "a:stream",
 ]  # fmt: skip
+# httpx's own five seconds are too few on a busy machine.
+get, post = partial(httpx.get, timeout=60), partial(httpx.post, timeout=60)
 
 
 @pytest.fixture(scope="module")
@@ -46,9 +49,7 @@ def send(app, name: str, content: bytes = b"rows") -> httpx.Response:
     """The name as it stands, by hand: a client library would tidy it up."""
     head = b'--b\r\nContent-Disposition: form-data; name="files"; filename="' + name.encode() + b'"\r\n\r\n'
     headers = {"Content-Type": "multipart/form-data; boundary=b"}
-    return httpx.post(
-        f"{app.url}/gradio_api/upload", content=head + content + b"\r\n--b--\r\n", headers=headers, timeout=30
-    )
+    return post(f"{app.url}/gradio_api/upload", content=head + content + b"\r\n--b--\r\n", headers=headers)
 
 
 @pytest.mark.parametrize("name", HOSTILE, ids=lambda name: ascii(name)[:40])
@@ -63,7 +64,7 @@ def test_a_hostile_name_stays_in_the_uploads(app, name):
         (kept,) = map(Path, answer.json())
         assert new == {kept} and kept.read_bytes() == content
         assert kept.resolve().parent.parent == uploads.resolve() and len(kept.name.encode()) <= 255
-        assert httpx.get(f"{app.url}/gradio_api/file={quote(str(kept))}").content == content
+        assert get(f"{app.url}/gradio_api/file={quote(str(kept))}").content == content
     assert all(path.is_relative_to(uploads) for path in new)
     if os.name == "posix":
         assert not {name for name in set(os.listdir("/tmp")) - in_tmp if "escaped" in name}
@@ -111,7 +112,7 @@ def test_no_route_serves_a_file_from_elsewhere(app):
     for way in ways:
         for route in ("gradio_api/file=", "gradio_api/file/", "assets/", "static/", "svelte/", "file=", ""):
             target = httpx.URL(app.url).copy_with(raw_path=f"/{route}{way}".encode())
-            answer = httpx.get(target, follow_redirects=False)
+            answer = get(target, follow_redirects=False)
             assert SECRET not in answer.text, f"{route}{way}"
             assert answer.status_code != 200 or "HearthTune" in answer.text, f"{route}{way}"
     for link in links:
@@ -121,7 +122,7 @@ def test_no_route_serves_a_file_from_elsewhere(app):
 @pytest.mark.parametrize("path", ["/etc/hostname", "../private.txt", "private.txt", "20260101-000000-x/run.json"])
 def test_a_path_in_place_of_an_upload_is_not_taken(app, path):
     """The page's own requests name the file that was uploaded before; another client can name any."""
-    config = httpx.get(f"{app.url}/config").json()
+    config = get(f"{app.url}/config").json()
     upload = next(c["id"] for c in config["components"] if c["props"].get("elem_id") == "upload")
     actions = [d for d in config["dependencies"] if upload in d["inputs"]]
     assert actions
@@ -133,7 +134,7 @@ def test_a_path_in_place_of_an_upload_is_not_taken(app, path):
         ]
         before = files_below(app.runs_dir / "uploads")
         sent = {"data": data, "fn_index": action["id"], "session_hash": "someone"}
-        assert httpx.post(f"{app.url}/gradio_api/queue/join", json=sent).status_code == 200
+        assert post(f"{app.url}/gradio_api/queue/join", json=sent).status_code == 200
         with httpx.stream(
             "GET", f"{app.url}/gradio_api/queue/data", params={"session_hash": "someone"}, timeout=60
         ) as told:
@@ -146,13 +147,13 @@ def test_a_path_in_place_of_an_upload_is_not_taken(app, path):
 def test_what_an_upload_holds_is_not_shown_as_a_page(app):
     for name in ("a.html", "a.svg", "a.xhtml", "a.js"):
         (kept,) = send(app, name, b"<script>alert(1)</script>").json()
-        answer = httpx.get(f"{app.url}/gradio_api/file={kept}")
+        answer = get(f"{app.url}/gradio_api/file={kept}")
         assert answer.headers["content-disposition"].startswith("attachment"), name
 
 
 def test_uploads_that_no_run_needs_are_thrown_away_after_a_week(tmp_path):
     runs, week = tmp_path / "runs", time.time() - 8 * 86400
-    for name, age in (("needed", week), ("binned", week), ("old", week), ("new", time.time())):
+    for name, age in (("needed", week), ("binned", week), ("later", week), ("old", week), ("new", time.time())):
         (runs / "uploads" / name).mkdir(parents=True)
         (runs / "uploads" / name / "rows.json").write_text("[]")
         os.utime(runs / "uploads" / name, (age, age))
@@ -161,10 +162,13 @@ def test_uploads_that_no_run_needs_are_thrown_away_after_a_week(tmp_path):
     for run, needs in (("20260101-000000-x", "needed"), ("trash/20260102-000000/20260101-000000-y", "binned")):
         (runs / run).mkdir(parents=True)
         (runs / run / "config.yaml").write_text(f"data:\n  path: {runs}/uploads/{needs}/rows.json\n")
+    record = runs / "recipes" / "20260103-000000-z" / "record.json"  # a recipe that has not come to its stage yet
+    record.parent.mkdir(parents=True)
+    record.write_text(f'{{"recipe": {{"stages": [{{"data": {{"path": "{runs}/uploads/later/rows.json"}}}}]}}}}')
     (tmp_path / "outside").mkdir()
     (runs / "uploads" / "link").symlink_to(tmp_path / "outside")
     os.utime(runs / "uploads" / "link", (week, week), follow_symlinks=False)
     assert {path.name for path in sweep_uploads(runs)} == {"old", "tmpbroken", "link"}
-    assert {path.name for path in (runs / "uploads").iterdir()} == {"needed", "binned", "new"}
+    assert {path.name for path in (runs / "uploads").iterdir()} == {"needed", "binned", "later", "new"}
     assert (tmp_path / "outside").is_dir()
     assert sweep_uploads(tmp_path / "nowhere") == []

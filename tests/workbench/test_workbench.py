@@ -169,7 +169,7 @@ def test_stopping_the_answers(bench):
     seen = []
     for answered in bench.lab.compare(PROMPT, "", Sampling(max_new_tokens=4000)):
         seen.append(answered)
-        if len(seen) == 3:
+        if len(seen) == 1:  # they are short, and could otherwise have ended
             bench.lab.stop()
     base, tuned, _ = seen[-1]
     assert base.ended == "stopped" and tuned.ended in ("stopped", "itself") and bench.busy_with == ""
