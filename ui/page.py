@@ -256,5 +256,7 @@ def _stay(page: gr.Blocks, visits: Visits | None, workbench: Workbench) -> None:
         if visits is not None:
             visits.close()
         workbench.queue.close()  # first, so that the run that is stopped now goes on at the next start
+        workbench.exporting.stop()  # which removes what it has written: else gigabytes would stay
         if workbench.stop():
             workbench.wait()
+        workbench.exporting.wait()

@@ -30,13 +30,13 @@ def write_merged(
 
     `written` is told the bytes of each piece. Raises what it raises, and OSError.
     """
+    copy_tokenizer(source, folder)  # first: a checkpoint may go while gigabytes are written; its weights are open
     tensors = [Planned(name, weights.shape(name), lambda name=name: weights.reader(name)) for name in weights.names]
     write_sharded(folder, tensors, dtype, written)
     settings = {
         key: value for key, value in weights.base.config.items() if key not in ("quantization_config", "torch_dtype")
     }
     _write_json(folder / "config.json", settings | {"dtype": dtype})
-    copy_tokenizer(source, folder)
     own = source.base_dir / "generation_config.json"
     if own.is_file():
         shutil.copyfile(own, folder / own.name)

@@ -1,23 +1,42 @@
-"""The process that works on a run, as run.json names it."""
+"""The process that works on a run or a recipe, as run.json and record.json name it."""
 
 import os
 from functools import cache
+from pathlib import Path
 
 import psutil
+from filelock import FileLock
+
+LOCK_SECONDS = 20  # whoever holds the lock is done in far less
+CLOCK_CHANGED = 0.1  # seconds; on Linux all times of processes move with the clock, and so does that of the boot
+
+
+def this_process() -> dict[str, float]:
+    """Its `pid`, and when it started: `pid_started` in seconds since 1970, `pid_since_boot` since the boot."""
+    return _process(os.getpid())
 
 
 @cache
-def started() -> float:
-    """When this process started, in seconds since 1970."""
-    return psutil.Process().create_time()
+def _process(pid: int) -> dict[str, float]:
+    created = psutil.Process(pid).create_time()
+    return {"pid": pid, "pid_started": created, "pid_since_boot": created - psutil.boot_time()}
 
 
 def is_alive(about: dict) -> bool:
-    """Whether the process is alive whose `pid` and `pid_started` these are."""
-    # Its start time is compared too, because process ids are reused.
+    """Whether the process is alive that `about` names as `this_process` does."""
     try:
         pid, since = int(about.get("pid", 0)), float(about.get("pid_started", 0))
-        # For ourselves, compare with the value that we wrote: the system's clock may have been changed since.
-        return abs((started() if pid == os.getpid() else psutil.Process(pid).create_time()) - since) < 2
+        if pid == os.getpid():
+            # For ourselves, compare with the value that we wrote: the system's clock may have been changed since.
+            return abs(this_process()["pid_started"] - since) < 2
+        # Its start time is compared too, because process ids are reused.
+        created = psutil.Process(pid).create_time()
+        since_boot = float(about.get("pid_since_boot") or "nan")  # earlier versions did not write it
+        return abs(created - since) < 2 or abs(created - psutil.boot_time() - since_boot) < CLOCK_CHANGED
     except (psutil.Error, ValueError, TypeError, OverflowError):
         return False
+
+
+def changing_owner(folder: Path) -> FileLock:
+    """Held while a run gets another owner, or is marked because it has lost its own. Entering it raises OSError."""
+    return FileLock(folder / ".lock", timeout=LOCK_SECONDS)

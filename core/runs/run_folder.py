@@ -25,12 +25,13 @@ from core.disk.tolerant_reading import Unreadable, in_words, read_json, read_tex
 from core.problems import ConfigError, RunError, mark
 from core.runs.checkpoint_list import Checkpoint, list_checkpoints
 from core.runs.events import FINAL, Event, StatusChanged, from_line, to_line
-from core.runs.owner import is_alive, started
+from core.runs.owner import changing_owner, is_alive, this_process
 from core.runs.snapshot import Snapshot, fold_all
 from core.settings.paths import PRESETS_DIR, resolve_path
 from core.settings.run_config import RunConfig
 
 END_OF_HISTORY = 4096  # bytes; longer than the line that says how a run ended
+IN_PROGRESS = mark("Run {run} is in progress in another program: stop it there first.")
 INTERRUPTED = mark("The program ended before the run did.")  # is kept with the run in English
 
 
@@ -89,15 +90,16 @@ class Run:
         remove_left_aside(self.folder)
         remove_left_aside(self.checkpoints_dir)
 
-    def append(self, event: Event) -> None:
+    def append(self, event: Event | None = None) -> None:
         """Appends an event; when this returns, other processes see it. Raises OSError, for instance on a full disk.
 
         It is not synced to the disk, which would make every step wait: after a power cut the run resumes from its last
         checkpoint, and checkpoints are synced. An event that could not be written is kept in memory and written before
-        the next one.
+        the next one, or by a call without one.
         """
         with self._lock:
-            self._unwritten.append(to_line(event).encode())
+            if event is not None:
+                self._unwritten.append(to_line(event).encode())
             append_lines(self.folder / "events.jsonl", self._unwritten, sync=False)
             self._unwritten.clear()
 
@@ -113,9 +115,15 @@ class Run:
             steps = self.snapshot().steps
             return date.fromtimestamp(steps[0].time) if steps else date.today()
 
-    def claim(self) -> None:
-        """Makes this process the owner of the run, and keeps the date of its prompts. Raises OSError."""
-        self.write_about(**_owned_by_us(self.prompt_date))
+    def take_over(self) -> None:
+        """Makes this process the owner of the run, keeps the date of its prompts, and removes what a killed program
+        left half written. Raises RunError if another program works on the run, and OSError."""
+        with changing_owner(self.folder):
+            about = _about(self.folder)
+            if is_alive(about) and about.get("pid") != os.getpid() and not self.says_it_is_over():
+                raise RunError(IN_PROGRESS, run=self.id)
+            self.write_about(**this_process(), prompt_date=self.prompt_date.isoformat())
+            self.clear_up()
 
     def write_about(self, **values) -> None:
         """Changes values in run.json, such as name and note. Raises OSError."""
@@ -176,7 +184,7 @@ def create_run(runs_dir: Path, name: str, config: RunConfig, owner: str = "", pr
         run = Run(folder, name or config.run_name, owner=owner, preset=preset)
         about = {"name": run.name, "preset": preset} | ({"owner": owner} if owner else {})
         # First, and with its process: another program takes a run without a living one for interrupted, and tidies it.
-        run.write_about(**about, **_owned_by_us(date.today()))
+        run.write_about(**about, **this_process(), prompt_date=date.today().isoformat())
         (folder / "config.yaml").write_text(config.to_yaml(), encoding="utf-8")
     except OSError as error:
         raise RunError(
@@ -257,9 +265,10 @@ def mark_interrupted(runs_dir: Path) -> list[Run]:
 def _mark_if_interrupted(run: Run) -> bool:
     if owner_lives(run.folder) or run.says_it_is_over() or run.snapshot().is_over:
         return False
-    if owner_lives(run.folder):  # another program has resumed it while we read
-        return False
-    with suppress(OSError):  # the disk is full, or read-only: it is tried again the next time
+    # If the disk is full, or read-only, it is tried again the next time.
+    with suppress(OSError), changing_owner(run.folder):
+        if owner_lives(run.folder) or run.says_it_is_over():  # another program was faster, or has resumed it
+            return False
         run.clear_up()
         run.append(StatusChanged(status="interrupted", message=INTERRUPTED))
     return True
@@ -280,10 +289,6 @@ def _about(folder: Path) -> dict:
 def _text(value: object, max_characters: int) -> str:
     """Text that can be sent to a page, without halves of surrogate pairs; empty for anything but text."""
     return value[:max_characters].encode("utf-8", "replace").decode() if isinstance(value, str) else ""
-
-
-def _owned_by_us(prompt_date: date) -> dict:
-    return {"pid": os.getpid(), "pid_started": started(), "prompt_date": prompt_date.isoformat()}
 
 
 def owner_lives(folder: Path) -> bool:

@@ -37,30 +37,33 @@ def make_uploads_dir(runs_dir: Path) -> Path:
 
 def sweep_uploads(runs_dir: Path, days: float = KEPT_DAYS) -> list[Path]:
     """Removes uploads that are older than `days` days and not used by any run, including those in the trash and the
-    queue, nor named by a preset of one's own.
+    queue, nor named by a recipe or by a preset of one's own.
 
     Returns what was removed. The rows of a run are kept as long as the run, because resuming it needs them.
     """
     folder = uploads_dir(runs_dir)
     if not folder.is_dir():
         return []
-    settings = [path.read_text(encoding="utf-8", errors="replace") for path in _configs(runs_dir)]
     removed = []
-    for found in folder.iterdir():
-        is_new = time.time() - found.lstat().st_mtime < days * 86400
-        if is_new or any(found.name in text for text in settings):
-            continue
+    try:
+        settings = [path.read_text(encoding="utf-8", errors="replace") for path in _configs(runs_dir)]
+    except OSError:  # what is needed is not known, so everything stays
+        return []
+    for found in list(folder.iterdir()):
         try:
+            is_new = time.time() - found.lstat().st_mtime < days * 86400
+            if is_new or any(found.name in text for text in settings):
+                continue
             if found.is_dir() and not found.is_symlink():
                 shutil.rmtree(found)
             else:
                 found.unlink()  # an upload that was cut off
-        except OSError:  # perhaps open in another program: it is tried again the next time
+        except OSError:  # open in another program, or removed by one: it is tried again the next time
             continue
         removed.append(found)
     return removed
 
 
 def _configs(runs_dir: Path) -> list[Path]:
-    places = ("*/config.yaml", "trash/*/*/config.yaml", "presets/*.yaml", "queue.json")
+    places = ("*/config.yaml", "trash/*/*/config.yaml", "presets/*.yaml", "recipes/*/record.json", "queue.json")
     return [path for place in places for path in runs_dir.glob(place) if os.path.isfile(path)]

@@ -12,7 +12,7 @@ from core.model.adapter_kind import SETTINGS, WEIGHTS
 from core.model.base_names import base_name
 from core.model.download import Report, download
 from core.model.model_files import locate
-from core.problems import Problem, RunError, mark, tr
+from core.problems import RunError, mark, tr
 from core.runs.events import StatusChanged
 from core.runs.run_folder import Run, create_run
 from core.settings.paths import is_path, resolve_path
@@ -62,9 +62,9 @@ def bring_in(
         (run.adapter_dir / SETTINGS).write_text(about + "\n", encoding="utf-8")
         checked_adapter(run.adapter_dir, base_dir, config.model)
         run.append(StatusChanged(status="completed", message=tr("Brought in from {place}.", place=place)))
-    except (Problem, OSError) as error:
+    except BaseException as error:  # Ctrl-C too
         shutil.rmtree(run.folder, ignore_errors=True)
-        if isinstance(error, Problem):
+        if not isinstance(error, OSError):
             raise
         raise RunError(
             "The adapter cannot be copied to {folder}: {reason}.", folder=str(runs_dir), reason=error.strerror or error

@@ -12,7 +12,7 @@ import os
 import subprocess
 import sys
 import threading
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from contextlib import suppress
 from dataclasses import replace
 
@@ -40,6 +40,7 @@ class QueueJob:
         self.file, self.times = QueueFile(runs.runs_dir), QueueTimes(runs)
         self.when_empty = ""
         self.trouble = ""  # why the queue does not go on, as a sentence
+        self.gives_way: Callable[[], bool] = lambda: False  # to a recipe, which is not over between two of its steps
         self._runs, self._training, self._preparation = runs, training, preparation
         self._tokens: dict[str, Token] = {}  # by entry; never written
         self._begun: dict[str, str] = {}  # entries of this program, and their runs
@@ -106,7 +107,7 @@ class QueueJob:
                 return None
             if self._settle():
                 self._run_command()
-            return self._begin_next()
+            return None if self.gives_way() else self._begin_next()
 
     def _settle(self) -> bool:
         """Takes out what has ended; whether that was the last run that the queue can begin."""

@@ -16,7 +16,7 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError
 from core.disk.atomic import write_whole
 from core.disk.tolerant_reading import Unreadable, in_words, read_text
 from core.problems import RunError, mark, tr
-from core.runs.owner import is_alive, started
+from core.runs.owner import is_alive, this_process
 from core.settings.recipes import Recipe
 
 FOLDER, FILE = "recipes", "record.json"  # beside the runs
@@ -113,6 +113,7 @@ class Record(_Kept):
     exports: tuple[Made, ...] = ()
     pid: int = 0
     pid_started: float = 0.0
+    pid_since_boot: float = 0.0
 
     @property
     def steps(self) -> tuple[Step, ...]:
@@ -200,7 +201,7 @@ def new_record(runs_dir: Path, recipe: Recipe, device: str, total_gib: float) ->
 
 def save(runs_dir: Path, record: Record) -> Record:
     """Writes the record as this process's, and returns it. Raises RunError if it cannot be written."""
-    record = record.model_copy(update={"pid": os.getpid(), "pid_started": started()})
+    record = record.model_copy(update=this_process())
     try:
         write_whole(record_folder(runs_dir, record.id) / FILE, record.model_dump_json(indent=1) + "\n")
     except OSError as error:
@@ -219,7 +220,8 @@ def find_record(runs_dir: Path, record_id: str) -> Record:
         raise RunError("The recipe {recipe} cannot be read: {reason}.", recipe=record_id, reason=error) from None
     except ValidationError:
         raise RunError("The recipe {recipe} cannot be read: its record.json is damaged.", recipe=record_id) from None
-    if record.status == "running" and not is_alive({"pid": record.pid, "pid_started": record.pid_started}):
+    owner = record.model_dump(include={"pid", "pid_started", "pid_since_boot"})
+    if record.status == "running" and not is_alive(owner):
         return record.model_copy(update={"status": "interrupted", "message": INTERRUPTED})
     return record
 

@@ -5,7 +5,8 @@ shown, `trouble` says why, and the run's folder gets it together with the next e
 """
 
 import sys
-from contextlib import ExitStack
+import time
+from contextlib import ExitStack, suppress
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -17,6 +18,7 @@ from core.runs.adapter_to_continue import find_adapter
 from core.runs.checkpoint_list import Checkpoint
 from core.runs.events import Event, Resumed, StatusChanged
 from core.runs.run_folder import (
+    IN_PROGRESS,
     Run,
     create_run,
     find_run,
@@ -59,6 +61,7 @@ class TrainingJob:
         self._slot, self._preparation, self._desk = slot, preparation, desk
         self._run: Run | None = None
         self.trouble = ""  # why the run's history cannot be written, while the run continues
+        self._tried = 0.0  # when that was last tried again, by time.monotonic()
         self.failure: Problem | None = None  # what ended the last run, if it failed
         self._job = BackgroundJob("training", self._last_run(), _failed)
 
@@ -76,6 +79,8 @@ class TrainingJob:
 
     def _followed(self) -> Snapshot | None:
         shown = self._job.state
+        if self.trouble and shown is not None and shown.is_over:
+            self._write_the_end()
         if self._run is not None or shown is None or shown.is_over:
             return shown  # without the lock, so that no page waits for a slow disk
         followed = self._runs.following(shown.run_id) or self._last_run()
@@ -84,6 +89,16 @@ class TrainingJob:
                 # Another program's run: only its folder says how it is doing.
                 self._job.state = followed
             return self._job.state
+
+    def _write_the_end(self) -> None:
+        """How the run ended, if the disk was full then: until it is written, the run counts as in progress."""
+        with self._job.changed:
+            now = time.monotonic()
+            if self.trouble and now - self._tried >= 1:
+                self._tried = now
+                with suppress(OSError):
+                    self._run.append()
+                    self.trouble = ""
 
     def _last_run(self) -> Snapshot | None:
         mark_interrupted(self._runs_dir)
@@ -113,13 +128,12 @@ class TrainingJob:
             held.enter_context(self._desk.taken(TRAINING))
             run, snapshot = self._to_resume(run_id)
             config = run.config()
-            run.clear_up()
-            newest = next(reversed(run.checkpoints()), None)
             try:
-                run.claim()
+                run.take_over()
             except OSError as error:
                 reason = error.strerror or error
                 raise RunError("Run {run} cannot be resumed: {reason}.", run=run.id, reason=reason) from None
+            newest = next(reversed(run.checkpoints()), None)
             if newest is None:
                 events = [Resumed(step=0), _preparing(tr("Resuming from the beginning"))]
             else:  # training itself reports that it resumed, once the checkpoint is read and the rows are the same
@@ -134,7 +148,7 @@ class TrainingJob:
         if self._run is not None and self._run.folder.resolve() == run.folder:
             run, snapshot = self._run, self._job.state  # may have events that a full disk kept from being written
         if not snapshot.is_over and owner_lives(run.folder):
-            raise RunError("Run {run} is in progress in another program: stop it there first.", run=run.id)
+            raise RunError(IN_PROGRESS, run=run.id)
         if snapshot.status == "completed":
             raise RunError(
                 "Run {run} is complete; to train it further, start a run that continues from it.", run=run.id

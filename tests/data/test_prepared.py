@@ -12,7 +12,7 @@ from collections import Counter
 
 import pytest
 
-from core.data.prepared.examples_on_disk import remove_left_behind
+from core.data.prepared.examples_on_disk import Folder, remove_left_behind
 from core.data.prepared.left_out import MAX_LISTED, NothingLeftError
 from core.data.prepared.prepare import open_rows, prepare
 from core.problems import DataError
@@ -342,14 +342,15 @@ def test_folders_of_killed_programs_are_removed(tmp_path):
     program = subprocess.run(
         [sys.executable, "-c", "import os; print(os.getpid())"], capture_output=True, text=True, check=True
     )
-    mine, dead, other = (
-        tmp_path / name for name in (f"prepared-{os.getpid()}-a", f"prepared-{program.stdout.strip()}-b", "mine")
-    )
-    for folder in (mine, dead, other):
+    mine = Folder(tmp_path)
+    # In a container, the program before this one had the same process id.
+    names = (f"prepared-{os.getpid()}-a", f"prepared-{program.stdout.strip()}-b", f"prepared-{os.getppid()}-c", "mine")
+    before, dead, living, other = (tmp_path / name for name in names)
+    for folder in (before, dead, living, other):
         folder.mkdir()
         (folder / "rows.arrow").write_text("x")
     remove_left_behind(tmp_path)
-    assert sorted(tmp_path.iterdir()) == sorted([mine, other])
+    assert sorted(tmp_path.iterdir()) == sorted([mine.path, living, other])
 
 
 def test_rows_that_cannot_be_saved(tmp_path, tokenizer):

@@ -8,12 +8,14 @@ import sys
 import threading
 from pathlib import Path
 
+import psutil
 import pytest
 
 from core.disk.tolerant_reading import Unreadable
 from core.problems import RunError
 from core.runs.adapter_to_continue import find_adapter
 from core.runs.events import Evaluated, StatusChanged, to_line
+from core.runs.owner import is_alive, this_process
 from core.runs.run_folder import create_run, find_run, list_runs, mark_interrupted, open_run
 from core.runs.run_list import RunList
 from core.settings.run_config import RunConfig
@@ -219,11 +221,18 @@ def test_a_run_whose_program_was_killed_is_interrupted(runs_dir):
         over = finish(create_run(runs_dir, "over", CONFIG))
         assert mark_interrupted(runs_dir) == []  # all of their owners live
         assert run.snapshot().status == "training"
+        with pytest.raises(RunError) as caught:
+            run.take_over()
+        assert caught.value.values == {"run": run_id}
         owner.kill()
     assert [found.id for found in mark_interrupted(runs_dir)] == [run_id]
     snapshot = run.snapshot()
     assert (snapshot.status, snapshot.message) == ("interrupted", "The program ended before the run did.")
     assert mark_interrupted(runs_dir) == []
+    (run.folder / ".part-run.json").write_text("half")
+    run.take_over()
+    assert json.loads((run.folder / "run.json").read_text())["pid"] == os.getpid()
+    assert not list(run.folder.glob(".part-*"))
     assert (mine.snapshot().status, over.snapshot().status) == ("preparing", "completed")
 
 
@@ -261,3 +270,18 @@ def test_another_process_with_the_old_number_is_not_the_owner(runs_dir):
     assert about["pid"] == os.getpid()
     path.write_text(json.dumps(about | {"pid_started": about["pid_started"] - 100}))
     assert [found.id for found in mark_interrupted(runs_dir)] == [run.id]
+
+
+def test_a_process_is_still_the_owner_after_the_clock_was_changed():
+    """Such as when a laptop sleeps: on Linux the times of all processes move with the clock."""
+    ours = this_process()
+    with subprocess.Popen([sys.executable, "-c", "input()"], stdin=subprocess.PIPE) as other:
+        created = psutil.Process(other.pid).create_time()
+        about = {"pid": other.pid, "pid_started": created, "pid_since_boot": created - psutil.boot_time()}
+        assert is_alive(about) and is_alive(about | {"pid_started": created - 3600})
+        assert not is_alive(about | {"pid_started": created - 3600, "pid_since_boot": about["pid_since_boot"] - 3600})
+        assert not is_alive({"pid": other.pid, "pid_started": created - 3600})  # as earlier versions wrote it
+        other.stdin.close()
+        other.wait()
+    assert not is_alive(about)
+    assert is_alive(ours) and not is_alive(ours | {"pid_started": ours["pid_started"] - 3600})

@@ -121,6 +121,9 @@ def test_nothing_begins_while_another_run_is_in_progress_wherever_that_is(bench,
     other.append(StatusChanged(status="completed"))
     with bench.desk.taken("an answer is being generated"):
         assert bench.queue.look() is None and len(list_runs(runs_dir)) == 1
+    bench.queue.gives_way = lambda: True  # to a recipe
+    assert bench.queue.look() is None
+    bench.queue.gives_way = lambda: False
     bench.queue.hold()  # a person has stopped that run
     assert bench.queue.look() is None
     bench.queue.go_on()

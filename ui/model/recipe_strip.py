@@ -49,6 +49,7 @@ class RecipeStrip:
     def __init__(self, workbench: Workbench, form: Form):
         self._form, self._said = form, Markup()
         self._job = RecipeJob(workbench)
+        workbench.queue.gives_way = lambda: self._job.is_running
         self._draft: _Draft | None = None
         self._later = ""  # the stage that the form shows while the recipe runs and that stage has not started
         self.part = gr.HTML(self._text(), padding=False, elem_id="recipe", js_on_load=CLICKS)

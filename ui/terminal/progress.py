@@ -66,10 +66,12 @@ class stdout_for_results:
         sys.stdout = self._stdout
 
 
-def show_progress(workbench: "Workbench", said: Collection[str] = ()) -> bool:
+def show_progress(
+    workbench: "Workbench", said: Collection[str] = (), on_stop: Callable[[], None] = lambda: None
+) -> bool:
     """Draws the run's progress until it is over, and prints the notes of its receipt, except those in `said`.
 
-    Ctrl-C stops the run cleanly. Returns whether it was pressed.
+    Ctrl-C stops the run cleanly, and calls `on_stop` before the run has ended. Returns whether it was pressed.
     """
     from rich.console import Console
     from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn
@@ -93,6 +95,7 @@ def show_progress(workbench: "Workbench", said: Collection[str] = ()) -> bool:
                 was_interrupted = True
                 while not workbench.stop() and workbench.is_training:
                     time.sleep(0.05)
+                on_stop()
 
 
 def bar_of(snapshot: Snapshot) -> dict[str, Any]:

@@ -115,7 +115,8 @@ def run_and_report(runs_dir: Path, when_empty: str, as_json: bool) -> int:
                 time.sleep(SECONDS_BETWEEN_LOOKS)
                 continue
             print(f"{run.name}:", file=sys.stderr)
-            was_interrupted = show_progress(workbench)
+            # At once: a page with this queue would go on with the run as soon as it has stopped.
+            was_interrupted = show_progress(workbench, on_stop=queue.hold)
             snapshot = workbench.wait()
             ended.append((snapshot, run))
             said = f"{run.name}: {snapshot.message}" if snapshot.status == "failed" else ""

@@ -20,6 +20,7 @@ if TYPE_CHECKING:  # importing these takes seconds, and the page should not wait
     import numpy as np
 
 FOLDER_PREFIX = "prepared-"
+_OURS: set[str] = set()  # the names of the folders that this process has made
 # One record per example: its row, its tokens before and after cutting, how many are trained on, whether it ends in a
 # trained end mark, whether its text has an unfilled placeholder, and the hash of its text.
 FIGURES = [
@@ -43,6 +44,7 @@ class Folder:
         if parent is not None:
             parent.mkdir(parents=True, exist_ok=True)
         self.path = Path(tempfile.mkdtemp(prefix=f"{FOLDER_PREFIX}{os.getpid()}-", dir=parent))
+        _OURS.add(self.path.name)
         # Not TemporaryDirectory, which warns when it is not closed explicitly.
         self.remove = weakref.finalize(self, shutil.rmtree, self.path, ignore_errors=True)
 
@@ -51,7 +53,11 @@ def remove_left_behind(parent: Path) -> None:
     """Removes the folders of programs that no longer run."""
     for folder in parent.glob(f"{FOLDER_PREFIX}*"):
         owner = folder.name.removeprefix(FOLDER_PREFIX).partition("-")[0]
-        if owner.isdigit() and not psutil.pid_exists(int(owner)):
+        if not owner.isdigit():
+            continue
+        # In a container each program has the same id, so a folder with ours may be from the one before.
+        is_ours = int(owner) == os.getpid()
+        if folder.name not in _OURS if is_ours else not psutil.pid_exists(int(owner)):
             shutil.rmtree(folder, ignore_errors=True)
 
 
