@@ -58,6 +58,7 @@ STYLES = [
         "shared/everyone.css",
     )
 ]  # fmt: skip
+EXPORT_SECONDS = 60  # for an export to remove what it has written; some parts of one, such as a download, take longer
 FAVICON = UI / "icons/favicon.svg"
 FONT = ["system-ui", "-apple-system", "Segoe UI", "Roboto", "Noto Sans"]
 FONT += ["Apple SD Gothic Neo", "Malgun Gothic", "Noto Sans KR", "Noto Sans CJK KR", "sans-serif"]  # Korean's
@@ -259,4 +260,4 @@ def _stay(page: gr.Blocks, visits: Visits | None, workbench: Workbench) -> None:
         workbench.exporting.stop()  # which removes what it has written: else gigabytes would stay
         if workbench.stop():
             workbench.wait()
-        workbench.exporting.wait()
+        workbench.exporting.wait(EXPORT_SECONDS)

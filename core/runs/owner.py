@@ -1,6 +1,9 @@
 """The process that works on a run or a recipe, as run.json and record.json name it."""
 
+import errno
 import os
+from collections.abc import Iterator
+from contextlib import contextmanager
 from functools import cache
 from pathlib import Path
 
@@ -8,6 +11,7 @@ import psutil
 from filelock import FileLock
 
 LOCK_SECONDS = 20  # whoever holds the lock is done in far less
+NO_LOCKS = (errno.ENOLCK, errno.EOPNOTSUPP, errno.ENOSYS)  # of a file system that has none
 CLOCK_CHANGED = 0.1  # seconds; on Linux all times of processes move with the clock, and so does that of the boot
 
 
@@ -37,6 +41,17 @@ def is_alive(about: dict) -> bool:
         return False
 
 
-def changing_owner(folder: Path) -> FileLock:
+@contextmanager
+def changing_owner(folder: Path) -> Iterator[None]:
     """Held while a run gets another owner, or is marked because it has lost its own. Entering it raises OSError."""
-    return FileLock(folder / ".lock", timeout=LOCK_SECONDS)
+    os.stat(folder)  # the lock would make a folder that has been deleted anew
+    lock = FileLock(folder / ".lock", timeout=LOCK_SECONDS)
+    try:
+        lock.acquire()
+    except OSError as error:
+        if error.errno not in NO_LOCKS:
+            raise
+    try:
+        yield
+    finally:
+        lock.release()

@@ -13,6 +13,7 @@ runs/<id>/log.txt        the stack trace of a failure
 import json
 import os
 import re
+import shutil
 import threading
 from contextlib import suppress
 from dataclasses import dataclass, field
@@ -171,7 +172,7 @@ def create_run(runs_dir: Path, name: str, config: RunConfig, owner: str = "", pr
     Without a `name` it gets one that is made from its settings; its id has the name of the preset then.
     """
     slug = re.sub(r"[^a-z0-9]+", "-", (name or preset).lower()).strip("-")[:40] or "run"
-    stamp = datetime.now().strftime("%Y%m%d-%H%M%S")
+    stamp, run = datetime.now().strftime("%Y%m%d-%H%M%S"), None
     try:
         runs_dir.mkdir(parents=True, exist_ok=True)
         for number in range(1, 1000):
@@ -187,6 +188,8 @@ def create_run(runs_dir: Path, name: str, config: RunConfig, owner: str = "", pr
         run.write_about(**about, **this_process(), prompt_date=date.today().isoformat())
         (folder / "config.yaml").write_text(config.to_yaml(), encoding="utf-8")
     except OSError as error:
+        if run is not None:
+            shutil.rmtree(run.folder, ignore_errors=True)  # else half a run would count as in progress
         raise RunError(
             "Runs cannot be saved in {folder}: {reason}.", folder=str(runs_dir), reason=in_words(error)
         ) from None

@@ -18,7 +18,7 @@ from dataclasses import replace
 
 from core.hub_names import Token
 from core.problems import Busy, DataError, Problem, RunError, tr
-from core.runs.queue_file import Entry, Queue, QueueFile
+from core.runs.queue_file import Entry, Queue, QueueFile, is_in_progress
 from core.runs.run_folder import Run
 from core.runs.run_list import RunList
 from core.settings.run_config import RunConfig
@@ -105,6 +105,7 @@ class QueueJob:
         with self._looking:
             if self._is_closed:
                 return None
+            self._training.write_the_end()
             if self._settle():
                 self._run_command()
             return None if self.gives_way() else self._begin_next()
@@ -150,6 +151,8 @@ class QueueJob:
             except Busy:  # the model is in use
                 return queue
             except RunError:
+                if entry.run_id and is_in_progress(self._runs.runs_dir / entry.run_id):
+                    return queue  # another program was faster
                 if not entry.run_id:  # such as a full disk: no other run could begin either
                     raise
                 return replace(queue, entries=others, ended=(*queue.ended, entry.run_id))  # it cannot be resumed

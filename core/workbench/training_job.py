@@ -79,8 +79,7 @@ class TrainingJob:
 
     def _followed(self) -> Snapshot | None:
         shown = self._job.state
-        if self.trouble and shown is not None and shown.is_over:
-            self._write_the_end()
+        self.write_the_end()
         if self._run is not None or shown is None or shown.is_over:
             return shown  # without the lock, so that no page waits for a slow disk
         followed = self._runs.following(shown.run_id) or self._last_run()
@@ -90,11 +89,13 @@ class TrainingJob:
                 self._job.state = followed
             return self._job.state
 
-    def _write_the_end(self) -> None:
-        """How the run ended, if the disk was full then: until it is written, the run counts as in progress."""
+    def write_the_end(self) -> None:
+        """Tries again to write how the run ended, if the disk was full: until then it counts as in progress."""
+        if not self.trouble:
+            return
         with self._job.changed:
             now = time.monotonic()
-            if self.trouble and now - self._tried >= 1:
+            if self.trouble and self._job.state.is_over and now - self._tried >= 1:
                 self._tried = now
                 with suppress(OSError):
                     self._run.append()

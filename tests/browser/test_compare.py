@@ -102,7 +102,7 @@ def three_panes(page, run) -> None:
 def press_until(press: Callable[[], None], expected: Callable[..., None]) -> None:
     """Press again and again until what is expected holds: Gradio ignores it until the handler of the press before has
     ended, which a page does not show."""
-    for tries_left in reversed(range(20)):
+    for tries_left in reversed(range(5)):
         press()
         try:
             return expected(timeout=3_000)

@@ -344,7 +344,8 @@ def test_folders_of_killed_programs_are_removed(tmp_path):
     )
     mine = Folder(tmp_path)
     # In a container, the program before this one had the same process id.
-    names = (f"prepared-{os.getpid()}-a", f"prepared-{program.stdout.strip()}-b", f"prepared-{os.getppid()}-c", "mine")
+    pids = (os.getpid(), program.stdout.strip(), os.getppid() or 1)
+    names = (*(f"prepared-{pid}-a" for pid in pids), "mine")
     before, dead, living, other = (tmp_path / name for name in names)
     for folder in (before, dead, living, other):
         folder.mkdir()

@@ -229,7 +229,7 @@ def test_a_run_whose_program_was_killed_is_interrupted(runs_dir):
     snapshot = run.snapshot()
     assert (snapshot.status, snapshot.message) == ("interrupted", "The program ended before the run did.")
     assert mark_interrupted(runs_dir) == []
-    (run.folder / ".part-run.json").write_text("half")
+    (run.folder / ".part-summary.json").write_text("half")
     run.take_over()
     assert json.loads((run.folder / "run.json").read_text())["pid"] == os.getpid()
     assert not list(run.folder.glob(".part-*"))

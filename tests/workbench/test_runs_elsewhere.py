@@ -142,7 +142,7 @@ def test_a_killed_run_elsewhere_ends_as_if_nothing_had_happened_also_on_another_
 def test_a_run_of_an_earlier_version_has_the_date_of_its_first_step(first, tmp_path, tomorrow):
     old = killed(first, tmp_path / first.id, about={"name": "first"})
     assert old.prompt_date == date.today() < tomorrow
-    old.claim()  # as when it is resumed
+    old.take_over()  # as when it is resumed
     assert json.loads((old.folder / "run.json").read_text())["prompt_date"] == date.today().isoformat()
     (old.folder / "run.json").write_text('{"prompt_date": "soon"}')
     assert old.prompt_date == date.today()

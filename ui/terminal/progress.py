@@ -71,7 +71,7 @@ def show_progress(
 ) -> bool:
     """Draws the run's progress until it is over, and prints the notes of its receipt, except those in `said`.
 
-    Ctrl-C stops the run cleanly, and calls `on_stop` before the run has ended. Returns whether it was pressed.
+    Ctrl-C calls `on_stop` and stops the run cleanly. Returns whether it was pressed.
     """
     from rich.console import Console
     from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn
@@ -93,9 +93,9 @@ def show_progress(
                     return was_interrupted
             except KeyboardInterrupt:
                 was_interrupted = True
+                on_stop()
                 while not workbench.stop() and workbench.is_training:
                     time.sleep(0.05)
-                on_stop()
 
 
 def bar_of(snapshot: Snapshot) -> dict[str, Any]:
