@@ -166,10 +166,23 @@ def unfold(page, head) -> None:
 
 
 def _open(page, head) -> None:
-    """When a tab or an accordion is first opened, Gradio makes its parts and, a frame later, gives them their values
-    over what was typed."""
+    """When a tab or accordion is first opened, Gradio makes its parts and, some frames later, gives them their values
+    over what was typed: wait until the page has not changed for ten frames."""
     head.click()
-    page.evaluate("new Promise(done => requestAnimationFrame(() => requestAnimationFrame(() => setTimeout(done))))")
+    page.evaluate(
+        """new Promise(done => {
+            let still = 0, frames = 0;
+            const observer = new MutationObserver(() => { still = 0; });
+            observer.observe(document.body, {childList: true, subtree: true, attributes: true});
+            const look = () => {
+                if (++still > 10 || ++frames > 200) {
+                    observer.disconnect();
+                    setTimeout(done);
+                } else requestAnimationFrame(look);
+            };
+            look();
+        })"""
+    )
 
 
 def open_settings(page) -> None:
@@ -179,15 +192,25 @@ def open_settings(page) -> None:
 
 
 @contextmanager
-def followed(page, value):
-    """Waits at the end until the page has been told what follows from a setting that was changed to this value."""
-    number = page.evaluate("gradio_config.dependencies.find(each => each.api_name === 'errors_now').id")
+def followed(page, field: str, value):
+    """Waits at the end until the page has been told what follows from a setting that was changed to this value.
+
+    That answer takes away what the page says of an earlier setting, and of this one if a button was pressed before it.
+    """
+    number, place = page.evaluate(
+        """field => {
+            const {id, inputs} = gradio_config.dependencies.find(each => each.api_name === 'errors_now');
+            return [id, inputs.indexOf(gradio_config.components.find(each => each.props.elem_id === field).id)];
+        }""",
+        field,
+    )
+    assert place >= 0
 
     def answers(response) -> bool:
         request = response.request
         if not request.url.partition("?")[0].endswith("/run/predict"):
             return False
-        return request.post_data_json["fn_index"] == number and value in request.post_data_json["data"]
+        return request.post_data_json["fn_index"] == number and request.post_data_json["data"][place] == value
 
     with page.expect_response(answers, timeout=30_000):
         yield

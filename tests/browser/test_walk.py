@@ -57,7 +57,8 @@ def set_steps(page, steps: int) -> None:
     tab(page, "Train")
     if page.locator("#train-form").is_hidden():
         open_settings(page)
-    fill(page, "training-max_steps", steps)
+    with followed(page, "training-max_steps", steps):
+        fill(page, "training-max_steps", steps)
 
 
 def current_step(page) -> int:
@@ -109,7 +110,7 @@ def test_3_load_a_model(page):
 
 
 def test_4_a_missing_model(page):
-    with followed(page, "./nowhere"):
+    with followed(page, "model-model_name", "./nowhere"):
         page.locator("#model-model_name input").fill("./nowhere")
         page.locator("#model-model_name input").press("Enter")
     page.click("#load")
