@@ -140,10 +140,10 @@ def prepare(mode: str, is_cpu_chosen: bool) -> None:
         return
 
     lock = lock_folder()
-    if recorded != (recorded := read_record()):  # another one has just installed, and may run from there
-        usable = runs("-c", "")
-        if wanted <= recorded and usable:
-            return
+    recorded = read_record()  # again: another start may have just finished installing, and the app may run from there
+    usable = runs("-c", "")
+    if wanted <= recorded and usable:
+        return
     signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))  # so that pip stops too
     if base <= recorded and usable and runs("-m", "pip", "--version"):
         say("Bringing .venv up to date...")

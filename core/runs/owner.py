@@ -27,7 +27,7 @@ def _process(pid: int) -> dict[str, float]:
 
 
 def is_alive(about: dict) -> bool:
-    """Whether the process is alive that `about` names as `this_process` does."""
+    """Whether the process that `about` names, with the keys of `this_process`, is alive."""
     try:
         pid, since = int(about.get("pid", 0)), float(about.get("pid_started", 0))
         if pid == os.getpid():
@@ -44,7 +44,7 @@ def is_alive(about: dict) -> bool:
 @contextmanager
 def changing_owner(folder: Path) -> Iterator[None]:
     """Held while a run gets another owner, or is marked because it has lost its own. Entering it raises OSError."""
-    os.stat(folder)  # the lock would make a folder that has been deleted anew
+    os.stat(folder)  # or the lock would recreate a folder that has been deleted
     lock = FileLock(folder / ".lock", timeout=LOCK_SECONDS)
     try:
         lock.acquire()

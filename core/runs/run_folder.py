@@ -184,7 +184,7 @@ def create_run(runs_dir: Path, name: str, config: RunConfig, owner: str = "", pr
                 continue
         run = Run(folder, name or config.run_name, owner=owner, preset=preset)
         about = {"name": run.name, "preset": preset} | ({"owner": owner} if owner else {})
-        # First, and with its process: another program takes a run without a living one for interrupted, and tidies it.
+        # First, and with its owner: another program would mark a run without a living owner as interrupted.
         run.write_about(**about, **this_process(), prompt_date=date.today().isoformat())
         (folder / "config.yaml").write_text(config.to_yaml(), encoding="utf-8")
     except OSError as error:

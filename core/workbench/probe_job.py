@@ -71,7 +71,7 @@ class Prober:
         return self._job.state
 
     def probe(self, config: RunConfig, token: Token = None) -> ProbeRecord:
-        """Takes a real step with these settings, measures it and undoes it. With an automatic batch size it returns
+        """Takes real steps with these settings, measures and undoes them. With an automatic batch size it returns
         the probe of the largest batch that fits.
 
         Raises Busy, ModelError, DataError, RunError, TrainingError (also when memory runs out) and Stopped.

@@ -40,7 +40,7 @@ class QueueJob:
         self.file, self.times = QueueFile(runs.runs_dir), QueueTimes(runs)
         self.when_empty = ""
         self.trouble = ""  # why the queue does not go on, as a sentence
-        self.gives_way: Callable[[], bool] = lambda: False  # to a recipe, which is not over between two of its steps
+        self.gives_way: Callable[[], bool] = lambda: False  # to a recipe, which goes on after each of its steps
         self._runs, self._training, self._preparation = runs, training, preparation
         self._tokens: dict[str, Token] = {}  # by entry; never written
         self._begun: dict[str, str] = {}  # entries of this program, and their runs

@@ -220,7 +220,7 @@ class Workbench:
         return self._prober.state
 
     def probe(self, config: RunConfig, token: Token = None) -> ProbeRecord:
-        """Takes a real step with these settings, measures it and undoes it; `probing` says how far it is.
+        """Takes real steps with these settings, measures and undoes them; `probing` says how far it is.
 
         Raises Busy, ModelError, DataError, RunError, TrainingError (also when memory runs out) and Stopped.
         """

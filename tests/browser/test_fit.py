@@ -303,7 +303,7 @@ def test_5_a_probe_a_batch_search_and_a_run_report_their_memory(app, open_page):
 def test_6_a_stopped_probe_and_a_failed_one(app, open_page, large_model):
     page = open_page(app.url)
     tab(page, "Train")
-    fill(page, "training-gradient_accumulation_steps", 64)  # so many rows a step that the search goes on for long
+    fill(page, "training-gradient_accumulation_steps", 64)  # with so many rows per step the search takes a while
     page.click("#find-batch")
     page.click("#stop-probe")
     expect(page.locator("#fit-trouble .warning")).to_have_text("Stopped before there was a result.", timeout=120_000)

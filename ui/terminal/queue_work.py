@@ -115,7 +115,7 @@ def run_and_report(runs_dir: Path, when_empty: str, as_json: bool) -> int:
                 time.sleep(SECONDS_BETWEEN_LOOKS)
                 continue
             print(f"{run.name}:", file=sys.stderr)
-            # At once: a page with this queue would go on with the run as soon as it has stopped.
+            # Paused at once, or a page with the same queue would resume the run as soon as it stops.
             was_interrupted = show_progress(workbench, on_stop=queue.hold)
             snapshot = workbench.wait()
             ended.append((snapshot, run))
